@@ -1,1 +1,6 @@
-//! Placeholder.
+//! The data plane of a SCION Network Access Point.
+
+pub mod config;
+pub mod identities;
+pub mod keys;
+pub mod topology;

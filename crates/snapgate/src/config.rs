@@ -1,0 +1,166 @@
+//! The effective configuration: everything resolved and checked, nothing left to look up.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::identities::Identity;
+use crate::keys::PrivateKey;
+use crate::topology::IsdAs;
+
+/// What a gateway is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where tunnels come in: at least one address, no duplicates.
+    pub listen: Vec<SocketAddr>,
+    /// How many workers, and why that many.
+    pub workers: WorkerCount,
+    /// The CPU of each worker.
+    pub cpus: CpuPinning,
+    /// The gateway's static private key.
+    pub private_key: PrivateKey,
+    /// Who may open a tunnel.
+    pub authorization: Authorization,
+    /// Where decrypted packets go.
+    pub forward: Forward,
+    /// Who brings a datagram to the worker of its tunnel.
+    pub dispatch: Dispatch,
+    /// Send trains (UDP_SEGMENT).
+    pub gso: bool,
+    /// Receive trains (UDP_GRO).
+    pub gro: bool,
+    /// SO_RCVBUF of each socket, in bytes.
+    pub receive_buffer_bytes: usize,
+    /// SO_SNDBUF of each socket, in bytes.
+    pub send_buffer_bytes: usize,
+    /// Bounds of each worker's shard.
+    pub limits: TunnelLimits,
+    /// Where the metrics are served over HTTP; `None` serves none.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// The number of workers and the reason for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WorkerCount {
+    /// Worker threads, each with one shard and its own sockets.
+    pub count: NonZeroUsize,
+    /// Why that many.
+    pub reason: WorkerReason,
+}
+
+/// Why there are that many workers. `Display` completes the sentence "2 workers: ...".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WorkerReason {
+    /// The operator said so.
+    Configured,
+    /// One for each CPU that the operator listed.
+    CpuList {
+        /// CPUs in the list.
+        cpus: usize,
+    },
+    /// One for each CPU that this process may run on.
+    AffinityMask {
+        /// CPUs in the mask.
+        cpus: usize,
+    },
+    /// As many as the CPU time of the control group keeps busy.
+    CgroupQuota {
+        /// Thousandths of a CPU: 1500 is one and a half.
+        millicpus: u64,
+    },
+}
+
+impl fmt::Display for WorkerReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configured => f.write_str("as configured"),
+            Self::CpuList { cpus } => write!(f, "CPUs listed: {cpus}"),
+            Self::AffinityMask { cpus } => write!(f, "CPUs in the affinity mask: {cpus}"),
+            Self::CgroupQuota { millicpus } => {
+                let (whole, thousandths) = (millicpus / 1000, millicpus % 1000);
+                write!(f, "CPUs in the cgroup quota: {whole}.{thousandths:03}")
+            }
+        }
+    }
+}
+
+/// Which CPU each worker runs on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CpuPinning {
+    /// The CPU of each worker, by the number of the worker: as many entries as workers, all different.
+    Pinned(Vec<usize>),
+    /// The kernel's scheduler moves the workers as it likes.
+    Unpinned,
+}
+
+impl CpuPinning {
+    /// The CPU of a worker, if it has a fixed one.
+    pub fn cpu_of(&self, worker: usize) -> Option<usize> {
+        match self {
+            Self::Pinned(cpus) => cpus.get(worker).copied(),
+            Self::Unpinned => None,
+        }
+    }
+}
+
+/// Who may open a tunnel.
+#[derive(Clone, Debug)]
+pub enum Authorization {
+    /// Everyone with a key: for tests and measurements.
+    AnyIdentity,
+    /// The identities of a file.
+    Identities {
+        /// The file, to read it again.
+        file: PathBuf,
+        /// What it named at the start.
+        identities: Vec<Identity>,
+    },
+}
+
+/// Where decrypted packets go.
+#[derive(Clone, Debug)]
+pub enum Forward {
+    /// To SCION routers, to other tunnels of this gateway and to hosts of the local AS.
+    Scion(ScionForward),
+    /// Back into the tunnel they came from.
+    Echo,
+    /// Nowhere: counted and dropped.
+    Sink,
+}
+
+/// The SCION side of the gateway.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScionForward {
+    /// The address towards routers and hosts of the AS. Its port may be 0: the kernel chooses one.
+    pub internal: SocketAddr,
+    /// The router's internal address behind each interface of each local AS.
+    pub next_hops: HashMap<(IsdAs, u16), SocketAddr>,
+    /// The ASes of this gateway: at least one.
+    pub local_isd_as: Vec<IsdAs>,
+    /// Hosts of the AS that may be sent to directly; empty delivers to tunnels only.
+    pub local_prefixes: Vec<IpNet>,
+}
+
+/// Who brings a datagram to the worker of its tunnel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dispatch {
+    /// A program in the kernel, at the group of sockets.
+    Kernel,
+    /// The worker that received it hands it over.
+    User,
+}
+
+/// Bounds of one worker's shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TunnelLimits {
+    /// Handshakes per second from one IP address before it must prove with a cookie that it receives there.
+    pub handshakes_per_ip_per_second: u64,
+    /// Packets that wait for one tunnel's handshake.
+    pub waiting_packets_per_tunnel: usize,
+    /// Packets that wait for handshakes in one worker.
+    pub waiting_packets_per_worker: usize,
+}
