@@ -1,1 +1,69 @@
-//! Placeholder.
+//! One shard of SNAPtun tunnels, without I/O.
+//!
+//! SNAPtun is the [WireGuard protocol](https://www.wireguard.com/papers/wireguard.pdf) plus one field:
+//! the handshake response tells the initiator the socket address that the responder saw. A
+//! [`SnapTunServer`] holds the tunnels of one worker, exactly one per remote socket address. A gateway
+//! has many of them, shares nothing between them, and sends all packets of one remote address to the same.
+//!
+//! # How to drive a shard
+//!
+//! The shard has no socket, thread, channel or log. One thread owns it and, in turn:
+//!
+//! 1. calls [`start_batch`](SnapTunServer::start_batch), once, before it handles a batch of packets;
+//! 2. gives every datagram from the network to
+//!    [`handle_incoming_packet`](SnapTunServer::handle_incoming_packet), and forwards what is
+//!    [`Delivered`](Incoming::Delivered);
+//! 3. gives every packet for a tunnel to
+//!    [`handle_outgoing_packet`](SnapTunServer::handle_outgoing_packet);
+//! 4. calls [`update_timers`](SnapTunServer::update_timers), at the latest when
+//!    [`next_timer`](SnapTunServer::next_timer) says so;
+//! 5. sends all that was appended to `send_to_network`, in order.
+//!
+//! Time is an argument, `now`: one reading of the clock serves a batch, and it never goes back. The
+//! WireGuard state machine below, `ana-gotatun`, reads the monotonic clock itself when it looks at its
+//! timers and counts handshakes, so `now` has to be the real time, or that of its mock clock.
+//!
+//! # What a caller can rely on
+//!
+//! - Every datagram has exactly one fate, its [`Incoming`]; every packet has exactly one [`Outgoing`]. One
+//!   that is [`Waiting`](Outgoing::Waiting) becomes exactly one [`Transmit`] or one count in
+//!   [`ShardCounters`].
+//! - A tunnel comes into being only by an initiation whose identity is authorized and which was answered.
+//!   Its address is its own: no other identity can take it or end it.
+//! - An identity that is no longer authorized loses its tunnel at its next packet, in either direction,
+//!   and without one within a timer round.
+//! - Packets of one tunnel leave in the order in which they came, those that waited first, and arrive
+//!   byte for byte.
+//! - What a peer receives leaves by the [`Via`] that its last authenticated packet came in by.
+//! - What is no SNAPtun message, or comes from an address without a tunnel and is no initiation, costs a
+//!   comparison or a look into a hash map, and no allocation.
+
+mod authorization;
+mod config;
+mod counters;
+mod drop_reason;
+mod endpoint;
+mod incoming;
+mod key_confirmation;
+mod message;
+mod outgoing;
+mod overload;
+mod server;
+mod timers;
+mod transmit;
+mod tunnel;
+mod tunnel_table;
+mod waiting_queue;
+
+pub use ana_gotatun::packet::Packet;
+pub use x25519_dalek::{PublicKey, StaticSecret};
+
+pub use crate::authorization::{Grant, SnapTunAuthorization};
+pub use crate::config::ShardConfig;
+pub use crate::counters::ShardCounters;
+pub use crate::drop_reason::DropReason;
+pub use crate::endpoint::{Endpoint, Via};
+pub use crate::incoming::{Consumed, Incoming};
+pub use crate::outgoing::Outgoing;
+pub use crate::server::SnapTunServer;
+pub use crate::transmit::{Payload, Transmit};

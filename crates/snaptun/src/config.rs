@@ -1,0 +1,37 @@
+//! Limits and intervals of a shard.
+
+use std::time::Duration;
+
+/// Limits and intervals of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardConfig {
+    /// Handshake messages that one source address may send in a second before it has to prove, with a
+    /// cookie, that it receives what is sent to it (WireGuard whitepaper, section 5.3).
+    pub handshakes_per_second_per_ip: u64,
+    /// Packets that may wait in one tunnel for a session.
+    pub waiting_packets_per_tunnel: usize,
+    /// Bytes that may wait in one tunnel.
+    pub waiting_bytes_per_tunnel: usize,
+    /// Bytes that may wait in all tunnels together.
+    pub waiting_bytes_per_shard: usize,
+    /// The time in which the timers of every tunnel are looked at once. It is the granularity of
+    /// WireGuard's timers and the longest that a silent tunnel outlives its authorization.
+    ///
+    /// Less than a millisecond counts as a millisecond.
+    pub timer_round: Duration,
+}
+
+impl Default for ShardConfig {
+    fn default() -> Self {
+        ShardConfig {
+            // A carrier's NAT puts many clients behind one address; each needs one every two minutes.
+            handshakes_per_second_per_ip: 100,
+            // What `Tunn` itself would keep.
+            waiting_packets_per_tunnel: 256,
+            waiting_bytes_per_tunnel: 256 << 10,
+            waiting_bytes_per_shard: 64 << 20,
+            // As often as the clients look at theirs.
+            timer_round: Duration::from_millis(250),
+        }
+    }
+}

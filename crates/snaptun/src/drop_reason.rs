@@ -1,0 +1,119 @@
+//! Why a packet went no further.
+
+use ana_gotatun::noise::TunnResult;
+use ana_gotatun::noise::errors::WireGuardError;
+
+/// Why a packet went no further: the complete list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// Incoming: no SNAPtun message. Its type, its reserved bytes or its length are wrong.
+    Malformed,
+    /// Incoming: a message other than an initiation from an address without a tunnel. Outgoing: no
+    /// tunnel has this remote address.
+    NoTunnel,
+    /// Incoming: a handshake message whose first message authentication code is wrong. The sender does
+    /// not know our public key.
+    InvalidMac,
+    /// The identity may not have a tunnel, or no longer: what it had is gone.
+    Unauthorized,
+    /// Incoming: an initiation of another identity than the one that holds the address.
+    AddressHeld,
+    /// Incoming: an initiation that is not newer than the last one of its tunnel.
+    StaleInitiation,
+    /// Incoming: a handshake response or cookie reply that answers nothing we asked.
+    Unsolicited,
+    /// Incoming: data for a session that does not exist, or no longer.
+    NoSession,
+    /// Incoming: data whose counter was seen before, or is too old to tell.
+    Replayed,
+    /// Incoming: the authentication tag is wrong.
+    Forged,
+    /// Outgoing: an empty packet. On the wire it would be a keepalive, which no one is given.
+    Empty,
+    /// Outgoing: no session yet, and no room for one more waiting packet.
+    WaitingQueueFull,
+}
+
+impl DropReason {
+    /// Every reason, in the order of [`index`](Self::index).
+    pub const ALL: [DropReason; 12] = [
+        DropReason::Malformed,
+        DropReason::NoTunnel,
+        DropReason::InvalidMac,
+        DropReason::Unauthorized,
+        DropReason::AddressHeld,
+        DropReason::StaleInitiation,
+        DropReason::Unsolicited,
+        DropReason::NoSession,
+        DropReason::Replayed,
+        DropReason::Forged,
+        DropReason::Empty,
+        DropReason::WaitingQueueFull,
+    ];
+
+    /// The position in [`ALL`](Self::ALL), for an array of counters.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// A name in snake case, for a metric's label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DropReason::Malformed => "malformed",
+            DropReason::NoTunnel => "no_tunnel",
+            DropReason::InvalidMac => "invalid_mac",
+            DropReason::Unauthorized => "unauthorized",
+            DropReason::AddressHeld => "address_held",
+            DropReason::StaleInitiation => "stale_initiation",
+            DropReason::Unsolicited => "unsolicited",
+            DropReason::NoSession => "no_session",
+            DropReason::Replayed => "replayed",
+            DropReason::Forged => "forged",
+            DropReason::Empty => "empty",
+            DropReason::WaitingQueueFull => "waiting_queue_full",
+        }
+    }
+
+    /// The reason behind a result of `Tunn` that is not the one its message asks for.
+    pub(crate) fn of_result(result: &TunnResult) -> Self {
+        match result {
+            TunnResult::Err(error) => Self::of_error(error),
+            TunnResult::Done | TunnResult::WriteToNetwork(_) | TunnResult::WriteToTunnel(_) => {
+                DropReason::Unsolicited
+            }
+        }
+    }
+
+    /// The reason behind an error of the WireGuard state machine.
+    pub(crate) fn of_error(error: &WireGuardError) -> Self {
+        match error {
+            WireGuardError::InvalidMac => DropReason::InvalidMac,
+            WireGuardError::InvalidAeadTag => DropReason::Forged,
+            WireGuardError::WrongKey => DropReason::AddressHeld,
+            WireGuardError::WrongTai64nTimestamp => DropReason::StaleInitiation,
+            WireGuardError::UnexpectedPacket | WireGuardError::WrongIndex => {
+                DropReason::Unsolicited
+            }
+            WireGuardError::NoCurrentSession => DropReason::NoSession,
+            // `ConnectionExpired`, said of a data packet: its counter is beyond
+            // Reject-After-Messages (WireGuard whitepaper, section 6.1).
+            WireGuardError::DuplicateCounter
+            | WireGuardError::InvalidCounter
+            | WireGuardError::ConnectionExpired => DropReason::Replayed,
+            WireGuardError::DestinationBufferTooSmall
+            | WireGuardError::IncorrectPacketLength
+            | WireGuardError::WrongPacketType
+            | WireGuardError::InvalidTai64nTimestamp
+            | WireGuardError::InvalidPacket
+            | WireGuardError::LockFailed => DropReason::Malformed,
+        }
+    }
+}
+
+const _: () = {
+    let mut index = 0;
+    while index < DropReason::ALL.len() {
+        assert!(DropReason::ALL[index].index() == index);
+        index += 1;
+    }
+};

@@ -1,0 +1,97 @@
+//! Whether the session that a tunnel would send with is known to the peer.
+//!
+//! A responder sends no data in a new session before it has received an authenticated data packet in
+//! it (WireGuard whitepaper, section 5.4.4): until then the initiation may have been anyone's replay.
+//! `Tunn` keeps to that only where an older session exists. It would send at once in the very first
+//! session, and in one that comes to lie in the slot of the session in use.
+
+/// `Tunn` keeps the sessions of a tunnel in a ring of so many slots (`N_SESSIONS`) and gives each new
+/// session the next slot, whatever lies there.
+const SESSION_SLOTS: u8 = 8;
+
+#[derive(Default)]
+pub(crate) struct KeyConfirmation {
+    /// The peer has used a session of this tunnel, or has answered our initiation.
+    any_session: bool,
+    /// The newest session, by our index of it.
+    newest_session: u32,
+    /// Sessions made by answering an initiation since the newest was last confirmed.
+    unconfirmed: u8,
+}
+
+impl KeyConfirmation {
+    /// We answered an initiation; the session waits for its confirmation.
+    pub(crate) fn answered(&mut self, session: u32) {
+        self.newest_session = session;
+        self.unconfirmed = self.unconfirmed.saturating_add(1);
+    }
+
+    /// The peer answered our initiation, which confirms the session.
+    pub(crate) fn completed(&mut self, session: u32) {
+        self.newest_session = session;
+        self.peer_used(session);
+    }
+
+    /// An authenticated data packet came in that session.
+    pub(crate) fn peer_used(&mut self, session: u32) {
+        self.any_session = true;
+        if session == self.newest_session {
+            self.unconfirmed = 0;
+        }
+    }
+
+    /// Whether the session that `Tunn` would use, if there is one, is confirmed.
+    ///
+    /// It uses the newest session that the peer has used, until newer ones have gone once around the
+    /// ring and one of them lies in its slot.
+    pub(crate) fn may_send(&self) -> bool {
+        self.any_session && self.unconfirmed < SESSION_SLOTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_session_waits_for_the_peer_to_use_it() {
+        let mut confirmation = KeyConfirmation::default();
+        confirmation.answered(1);
+        assert!(!confirmation.may_send());
+        confirmation.peer_used(1);
+        assert!(confirmation.may_send());
+    }
+
+    #[test]
+    fn an_answer_to_our_initiation_confirms() {
+        let mut confirmation = KeyConfirmation::default();
+        confirmation.completed(1);
+        assert!(confirmation.may_send());
+    }
+
+    #[test]
+    fn the_session_in_use_stays_usable_while_newer_ones_wait() {
+        let mut confirmation = KeyConfirmation::default();
+        confirmation.answered(1);
+        confirmation.peer_used(1);
+        for session in 2..=8 {
+            confirmation.answered(session);
+            assert!(confirmation.may_send());
+        }
+    }
+
+    #[test]
+    fn a_ring_full_of_unconfirmed_sessions_is_not_used() {
+        let mut confirmation = KeyConfirmation::default();
+        confirmation.completed(1);
+        for session in 2..=9 {
+            confirmation.answered(session);
+        }
+        assert!(!confirmation.may_send());
+        // An older one that is still used says nothing about the one that lies in its slot.
+        confirmation.peer_used(5);
+        assert!(!confirmation.may_send());
+        confirmation.peer_used(9);
+        assert!(confirmation.may_send());
+    }
+}

@@ -1,0 +1,123 @@
+//! The shard itself.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ana_gotatun::noise::index_table::IndexTable;
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use crate::authorization::SnapTunAuthorization;
+use crate::config::ShardConfig;
+use crate::counters::ShardCounters;
+use crate::overload::Overload;
+use crate::timers::TimerRound;
+use crate::tunnel_table::{Slot, TunnelTable};
+use crate::waiting_queue::WaitingTotals;
+
+/// One shard: the tunnels of one worker. The [crate's page](crate) says how to drive it.
+pub struct SnapTunServer<A: SnapTunAuthorization> {
+    pub(crate) static_private: StaticSecret,
+    pub(crate) static_public: PublicKey,
+    pub(crate) authorization: Arc<A>,
+    /// The authorization layer's generation at the start of the batch.
+    pub(crate) generation: u64,
+    pub(crate) config: ShardConfig,
+    pub(crate) overload: Overload,
+    /// Keeps the session indices of all tunnels apart.
+    pub(crate) session_indices: IndexTable,
+    pub(crate) tunnels: TunnelTable<A::SessionData>,
+    pub(crate) waiting: WaitingTotals,
+    pub(crate) timer_round: TimerRound,
+    pub(crate) counters: ShardCounters,
+}
+
+/// Why a tunnel is removed.
+#[derive(Clone, Copy)]
+pub(crate) enum Removal {
+    Expired,
+    Revoked,
+}
+
+impl<A: SnapTunAuthorization> SnapTunServer<A> {
+    /// Makes a shard without tunnels. All shards of a gateway have the same `static_private`, the key
+    /// that clients know the gateway by.
+    pub fn new(
+        now: Instant,
+        static_private: StaticSecret,
+        authorization: Arc<A>,
+        config: ShardConfig,
+    ) -> Self {
+        let static_public = PublicKey::from(&static_private);
+        SnapTunServer {
+            overload: Overload::new(&static_public, &config),
+            session_indices: IndexTable::from_os_rng(),
+            tunnels: TunnelTable::new(),
+            waiting: WaitingTotals::default(),
+            timer_round: TimerRound::new(now, config.timer_round),
+            counters: ShardCounters::default(),
+            generation: authorization.generation(),
+            static_private,
+            static_public,
+            authorization,
+            config,
+        }
+    }
+
+    /// Begins a batch: everything handled until the next call sees authorization changes made up to now.
+    pub fn start_batch(&mut self) {
+        self.generation = self.authorization.generation();
+    }
+
+    /// Whether the address has a tunnel. It may have no session.
+    #[must_use]
+    pub fn has_tunnel(&self, remote: SocketAddr) -> bool {
+        self.tunnels.find(remote).is_some()
+    }
+
+    /// How many tunnels there are.
+    #[must_use]
+    pub fn tunnel_count(&self) -> usize {
+        self.tunnels.len()
+    }
+
+    /// How many packets wait for a session, in all tunnels together.
+    #[must_use]
+    pub fn waiting_packets(&self) -> usize {
+        self.waiting.packets
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &ShardCounters {
+        &self.counters
+    }
+
+    pub(crate) fn remove(&mut self, slot: Slot, removal: Removal) {
+        let Some(mut tunnel) = self.tunnels.remove(slot) else {
+            return;
+        };
+        let discarded = tunnel.discard_waiting(&mut self.waiting);
+        match removal {
+            Removal::Expired => {
+                self.counters.tunnels_expired += 1;
+                self.counters.waiting_discarded_expired += discarded;
+            }
+            Removal::Revoked => {
+                self.counters.tunnels_revoked += 1;
+                self.counters.waiting_discarded_revoked += discarded;
+            }
+        }
+    }
+}
+
+impl<A: SnapTunAuthorization> fmt::Debug for SnapTunServer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapTunServer")
+            .field("static_public", &self.static_public)
+            .field("tunnels", &self.tunnels.len())
+            .field("waiting_packets", &self.waiting.packets)
+            .finish_non_exhaustive()
+    }
+}

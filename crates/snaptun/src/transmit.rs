@@ -1,0 +1,37 @@
+//! Datagrams for the network.
+
+use std::fmt;
+
+use ana_gotatun::packet::Packet;
+
+use crate::endpoint::Endpoint;
+
+/// A datagram to send.
+pub struct Transmit {
+    /// Where to, and from which local side.
+    pub to: Endpoint,
+    /// The complete UDP payload: one SNAPtun message.
+    pub packet: Packet,
+    /// On whose behalf.
+    pub payload: Payload,
+}
+
+/// On whose behalf a datagram is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// It carries one packet that was given to
+    /// [`handle_outgoing_packet`](crate::SnapTunServer::handle_outgoing_packet).
+    Forwarded,
+    /// It is the protocol's own: handshake, cookie reply or keepalive.
+    Protocol,
+}
+
+impl fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transmit")
+            .field("to", &self.to)
+            .field("packet_bytes", &self.packet.len())
+            .field("payload", &self.payload)
+            .finish()
+    }
+}

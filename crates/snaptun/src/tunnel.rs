@@ -1,0 +1,278 @@
+//! One tunnel: a WireGuard association with one identity at one remote address.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use ana_gotatun::noise::{Tunn, TunnResult};
+use ana_gotatun::packet::{
+    Packet, WgCookieReply, WgData, WgHandshakeInit, WgHandshakeResp, WgKind,
+};
+
+use crate::authorization::{CachedGrant, SnapTunAuthorization};
+use crate::config::ShardConfig;
+use crate::drop_reason::DropReason;
+use crate::endpoint::Endpoint;
+use crate::key_confirmation::KeyConfirmation;
+use crate::transmit::{Payload, Transmit};
+use crate::waiting_queue::{WaitingQueue, WaitingTotals};
+
+/// `Rekey-Timeout` (WireGuard whitepaper, section 6.1): how long an answered initiation is given to be
+/// followed by data before we start a handshake ourselves.
+const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) struct Tunnel<S> {
+    endpoint: Endpoint,
+    identity: [u8; 32],
+    grant: CachedGrant<S>,
+    confirmation: KeyConfirmation,
+    /// When we last answered an initiation.
+    answered_at: Instant,
+    waiting: WaitingQueue,
+    tunn: Tunn,
+}
+
+/// What an accepted message was.
+pub(crate) enum Received {
+    Packet(Packet),
+    Keepalive,
+    /// The answer is to be sent.
+    Initiation(WgKind),
+    /// The keepalive that confirms the session is to be sent.
+    Response(WgKind),
+    CookieReply,
+}
+
+/// What became of an outgoing packet.
+pub(crate) enum Sent {
+    Encapsulated(Packet),
+    /// An initiation is to be sent if none is under way.
+    Waiting(Option<Packet<WgHandshakeInit>>),
+    Refused(Packet),
+}
+
+/// The tunnel has been silent for too long; it is to be removed.
+pub(crate) struct Expired;
+
+impl<S> Tunnel<S> {
+    /// Answers the initiation of a new peer. There is a tunnel only if that succeeds.
+    pub(crate) fn answer(
+        now: Instant,
+        mut tunn: Tunn,
+        initiation: Packet<WgHandshakeInit>,
+        from: Endpoint,
+        identity: [u8; 32],
+        grant: CachedGrant<S>,
+    ) -> Result<(Self, WgKind), DropReason> {
+        let mut confirmation = KeyConfirmation::default();
+        let reply = answer_initiation(&mut tunn, &mut confirmation, initiation)?;
+        let tunnel = Tunnel {
+            endpoint: from,
+            identity,
+            grant,
+            confirmation,
+            answered_at: now,
+            waiting: WaitingQueue::default(),
+            tunn,
+        };
+        Ok((tunnel, reply))
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    pub(crate) fn session_data(&self) -> &S {
+        self.grant.session_data()
+    }
+
+    /// Whether the identity may have this tunnel. Asks only when the cached grant does not tell.
+    pub(crate) fn is_authorized<A>(
+        &mut self,
+        authorization: &A,
+        now: Instant,
+        generation: u64,
+    ) -> bool
+    where
+        A: SnapTunAuthorization<SessionData = S>,
+    {
+        if self.grant.holds(now, generation) {
+            return true;
+        }
+        match CachedGrant::ask(authorization, now, generation, &self.identity) {
+            Some(grant) => {
+                self.grant = grant;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes in a message that came from the tunnel's address. Only what is authenticated changes
+    /// where the tunnel's datagrams leave from.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        message: WgKind,
+        from: Endpoint,
+    ) -> Result<Received, DropReason> {
+        match message {
+            WgKind::Data(data) => self.receive_data(data, from),
+            WgKind::HandshakeInit(initiation) => self.receive_initiation(now, initiation, from),
+            WgKind::HandshakeResp(response) => self.receive_response(response, from),
+            WgKind::CookieReply(reply) => self.receive_cookie_reply(reply),
+        }
+    }
+
+    fn receive_data(
+        &mut self,
+        data: Packet<WgData>,
+        from: Endpoint,
+    ) -> Result<Received, DropReason> {
+        let session = data.header.receiver_idx.get();
+        match self.tunn.handle_incoming_packet(data.into()) {
+            TunnResult::WriteToTunnel(packet) => {
+                self.endpoint = from;
+                self.confirmation.peer_used(session);
+                Ok(if packet.is_empty() {
+                    Received::Keepalive
+                } else {
+                    Received::Packet(packet)
+                })
+            }
+            refused => Err(DropReason::of_result(&refused)),
+        }
+    }
+
+    fn receive_initiation(
+        &mut self,
+        now: Instant,
+        initiation: Packet<WgHandshakeInit>,
+        from: Endpoint,
+    ) -> Result<Received, DropReason> {
+        let reply = answer_initiation(&mut self.tunn, &mut self.confirmation, initiation)?;
+        self.endpoint = from;
+        self.answered_at = now;
+        Ok(Received::Initiation(reply))
+    }
+
+    fn receive_response(
+        &mut self,
+        response: Packet<WgHandshakeResp>,
+        from: Endpoint,
+    ) -> Result<Received, DropReason> {
+        let session = response.receiver_idx.get();
+        match self.tunn.handle_incoming_packet(response.into()) {
+            TunnResult::WriteToNetwork(keepalive) => {
+                self.endpoint = from;
+                self.confirmation.completed(session);
+                Ok(Received::Response(keepalive))
+            }
+            refused => Err(DropReason::of_result(&refused)),
+        }
+    }
+
+    /// A cookie reply proves only that its sender has seen our initiation: the tunnel's endpoint stays.
+    fn receive_cookie_reply(
+        &mut self,
+        reply: Packet<WgCookieReply>,
+    ) -> Result<Received, DropReason> {
+        match self.tunn.handle_incoming_packet(reply.into()) {
+            TunnResult::Done => Ok(Received::CookieReply),
+            refused => Err(DropReason::of_result(&refused)),
+        }
+    }
+
+    /// Encapsulates everything that waits, in order, if there is a session to do it with. Returns how
+    /// many packets that were.
+    pub(crate) fn send_waiting(
+        &mut self,
+        totals: &mut WaitingTotals,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> u64 {
+        if self.waiting.is_empty() || !self.confirmation.may_send() {
+            return 0;
+        }
+        let mut sent = 0;
+        while let Some(packet) = self.waiting.pop(totals) {
+            match self.tunn.encapsulate_with_session(packet) {
+                Ok(data) => {
+                    sent += 1;
+                    send_to_network.push_back(Transmit {
+                        to: self.endpoint,
+                        packet: data.into(),
+                        payload: Payload::Forwarded,
+                    });
+                }
+                Err(packet) => {
+                    self.waiting.unpop(packet, totals);
+                    break;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Encapsulates a packet, or lets it wait for a session.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        limits: &ShardConfig,
+        totals: &mut WaitingTotals,
+    ) -> Sent {
+        // No session comes into being but by an incoming packet, after which nothing waits: what waits
+        // now has no session, and this packet stays behind it.
+        let packet = if self.waiting.is_empty() && self.confirmation.may_send() {
+            match self.tunn.encapsulate_with_session(packet) {
+                Ok(data) => return Sent::Encapsulated(data.into()),
+                Err(packet) => packet,
+            }
+        } else {
+            packet
+        };
+        match self.waiting.push(packet, limits, totals) {
+            Ok(()) => Sent::Waiting(self.initiation_for_waiting(now)),
+            Err(packet) => Sent::Refused(packet),
+        }
+    }
+
+    /// Starts a handshake if packets wait for one and none is under way in either direction.
+    fn initiation_for_waiting(&mut self, now: Instant) -> Option<Packet<WgHandshakeInit>> {
+        if self.waiting.is_empty()
+            || now.saturating_duration_since(self.answered_at) < REKEY_TIMEOUT
+        {
+            return None;
+        }
+        self.tunn.format_handshake_initiation(false)
+    }
+
+    /// Looks at the timers: returns a message that is due, or says that the tunnel has expired.
+    pub(crate) fn update_timers(&mut self, now: Instant) -> Result<Option<WgKind>, Expired> {
+        match self.tunn.update_timers() {
+            Ok(Some(message)) => Ok(Some(message)),
+            Ok(None) => Ok(self.initiation_for_waiting(now).map(WgKind::from)),
+            // `ConnectionExpired` is the only error that it knows.
+            Err(_) => Err(Expired),
+        }
+    }
+
+    /// Drops all that waits and returns how many packets that were.
+    pub(crate) fn discard_waiting(&mut self, totals: &mut WaitingTotals) -> u64 {
+        self.waiting.discard(totals)
+    }
+}
+
+/// Answers an initiation, which makes a session that the peer has not confirmed yet.
+fn answer_initiation(
+    tunn: &mut Tunn,
+    confirmation: &mut KeyConfirmation,
+    initiation: Packet<WgHandshakeInit>,
+) -> Result<WgKind, DropReason> {
+    match tunn.handle_incoming_packet(initiation.into()) {
+        TunnResult::WriteToNetwork(WgKind::HandshakeResp(response)) => {
+            confirmation.answered(response.sender_idx.get());
+            Ok(response.into())
+        }
+        refused => Err(DropReason::of_result(&refused)),
+    }
+}
