@@ -1,11 +1,14 @@
 //! UDP sockets for workers that share nothing.
 
+mod cbpf;
 mod dispatch;
 mod group;
 mod options;
 mod receive;
 mod send;
 mod socket;
+mod sys;
+mod train;
 
 pub use dispatch::{Dispatch, DispatchKey};
 pub use group::{

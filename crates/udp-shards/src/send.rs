@@ -1,64 +1,48 @@
 //! A bounded queue of datagrams that leave in trains.
 
-use std::marker::PhantomData;
+use std::cell::Cell;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use crate::ShardSocket;
+use crate::sys::sendmmsg::{self, SendHeaders};
+use crate::train::{Destination, Sending, TRAIN_DATAGRAMS_MAX, Trains};
+
+/// The most messages per system call. The costs of a call are small by then, and what is built
+/// for one call in vain when the send buffer is full stays small, too.
+const MESSAGES_PER_CALL_MAX: usize = 64;
+
+/// When a call has this many datagrams, no other train is added.
+const DATAGRAMS_PER_CALL: usize = 1024;
 
 /// Datagrams that wait to be sent, gathered into trains.
 #[derive(Debug)]
 pub struct SendQueue<B> {
-    datagrams: PhantomData<B>,
+    trains: Trains<B>,
+    datagrams_max: usize,
+    bytes_max: usize,
+    scratch: Scratch,
 }
 
-impl<B: AsRef<[u8]>> SendQueue<B> {
-    /// A queue of at most `datagrams` datagrams and `bytes` bytes.
-    #[must_use]
-    pub fn with_limits(datagrams: usize, bytes: usize) -> Self {
-        let _ = (datagrams, bytes);
-        Self {
-            datagrams: PhantomData,
-        }
-    }
+/// Memory that calls reuse.
+#[derive(Debug, Default)]
+struct Scratch {
+    messages: Vec<Message>,
+    /// Always empty between calls.
+    parts: Vec<IoSlice<'static>>,
+    headers: SendHeaders,
+}
 
-    /// Datagrams in the queue.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        0
-    }
-
-    /// Bytes in the queue.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        0
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Queues a datagram for `to`; `from_ip` is the source address on a wildcard socket.
-    ///
-    /// # Errors
-    ///
-    /// Gives the datagram back when the queue is full.
-    pub fn push(&mut self, to: SocketAddr, from_ip: Option<IpAddr>, datagram: B) -> Result<(), B> {
-        let _ = (to, from_ip);
-        Err(datagram)
-    }
-
-    /// Sends what is queued, as far as the socket takes it. `done` is called exactly once per
-    /// datagram, with its outcome; datagrams that stay queued are called later.
-    pub fn flush(
-        &mut self,
-        socket: &ShardSocket,
-        done: &mut impl FnMut(B, Result<(), SendError>),
-    ) -> Flush {
-        let _ = (socket, done);
-        todo!()
-    }
+/// One message for the kernel: a train, or a single datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) to: SocketAddr,
+    pub(crate) from_ip: Option<IpAddr>,
+    /// Where the kernel cuts a train; `None` for a single datagram.
+    pub(crate) segment_size: Option<u16>,
+    /// The datagrams, as positions in the call's list.
+    pub(crate) parts: Range<usize>,
 }
 
 /// What a flush left behind.
@@ -74,13 +58,13 @@ pub enum Flush {
 /// Why a datagram was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
-    /// Larger than what the route takes (EMSGSIZE).
+    /// Larger than the interface or the known path takes (EMSGSIZE).
     MessageTooLong,
-    /// No route or nobody there (ENETUNREACH, EHOSTUNREACH, ECONNREFUSED).
+    /// No route or nobody there (ENETUNREACH, EHOSTUNREACH, EHOSTDOWN, ECONNREFUSED).
     Unreachable,
     /// A firewall rule refused it (EPERM, EACCES).
     NotPermitted,
-    /// The network device's queue is full (ENOBUFS, ENOMEM).
+    /// The network device's queue or the kernel's memory is full (ENOBUFS, ENOMEM).
     NoBuffers,
     /// Any other error.
     Other,
@@ -113,4 +97,220 @@ impl SendError {
             Self::Other => "other",
         }
     }
+
+    fn from_errno(errno: i32) -> Self {
+        match errno {
+            libc::EMSGSIZE => Self::MessageTooLong,
+            libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EHOSTDOWN | libc::ECONNREFUSED => {
+                Self::Unreachable
+            }
+            libc::EPERM | libc::EACCES => Self::NotPermitted,
+            libc::ENOBUFS | libc::ENOMEM => Self::NoBuffers,
+            _ => Self::Other,
+        }
+    }
 }
+
+impl<B: AsRef<[u8]>> SendQueue<B> {
+    /// A queue of at most `datagrams` datagrams with `bytes` bytes together.
+    #[must_use]
+    pub fn with_limits(datagrams: usize, bytes: usize) -> Self {
+        Self {
+            trains: Trains::new(),
+            datagrams_max: datagrams,
+            bytes_max: bytes,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Datagrams in the queue.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.trains.len()
+    }
+
+    /// Bytes in the queue.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.trains.bytes()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Queues a datagram for `to`. `from_ip` is the source address for a wildcard socket; other
+    /// sockets send from the address they are bound to, and take `None`.
+    ///
+    /// Datagrams to one destination (`to` and `from_ip`) leave in the order in which they are
+    /// pushed; those to different destinations may pass each other.
+    ///
+    /// # Errors
+    ///
+    /// Gives the datagram back when the queue is full.
+    pub fn push(&mut self, to: SocketAddr, from_ip: Option<IpAddr>, datagram: B) -> Result<(), B> {
+        let bytes = datagram.as_ref().len();
+        if self.len() >= self.datagrams_max || bytes > self.bytes_max.saturating_sub(self.bytes()) {
+            return Err(datagram);
+        }
+        self.trains.push(Destination { to, from_ip }, datagram);
+        Ok(())
+    }
+
+    /// Sends what is queued, as far as the socket takes it, and calls `done` once per datagram with
+    /// its outcome. Datagrams that stay queued get their call from a later flush.
+    ///
+    /// An error about one datagram or one destination does not keep the others from being sent.
+    pub fn flush(
+        &mut self,
+        socket: &ShardSocket,
+        done: &mut impl FnMut(B, Result<(), SendError>),
+    ) -> Flush {
+        let mut headers = std::mem::take(&mut self.scratch.headers);
+        let flush = self.flush_through(
+            &mut |messages, parts| headers.send(socket, messages, parts),
+            socket.gso_switch(),
+            done,
+        );
+        self.scratch.headers = headers;
+        flush
+    }
+
+    /// [`Self::flush`] with any kernel: `send` sends messages until one fails, and returns how many
+    /// it sent, or the error when it was the first.
+    fn flush_through(
+        &mut self,
+        send: &mut impl FnMut(&[Message], &[IoSlice<'_>]) -> io::Result<usize>,
+        gso: &Cell<bool>,
+        done: &mut impl FnMut(B, Result<(), SendError>),
+    ) -> Flush {
+        while !self.is_empty() {
+            match self.send_front(send, gso.get()) {
+                Ok(sent) => self.finish_sent(sent, gso, done),
+                Err(error) => match error.raw_os_error().unwrap_or(libc::EIO) {
+                    libc::EINTR => {}
+                    libc::EAGAIN => return Flush::Blocked,
+                    errno => self.handle_refusal(errno, gso, done),
+                },
+            }
+        }
+        Flush::Empty
+    }
+
+    /// Offers the front trains to the kernel. Returns how many messages it took; they stay in
+    /// `scratch.messages`, and their datagrams in the queue.
+    fn send_front(
+        &mut self,
+        send: &mut impl FnMut(&[Message], &[IoSlice<'_>]) -> io::Result<usize>,
+        gso: bool,
+    ) -> io::Result<usize> {
+        let messages = &mut self.scratch.messages;
+        messages.clear();
+        let mut parts: Vec<IoSlice<'_>> = std::mem::take(&mut self.scratch.parts);
+        for train in self.trains.iter() {
+            let whole = gso && train.datagrams > 1 && train.sending == Sending::Whole;
+            let messages_wanted = if whole { 1 } else { train.datagrams };
+            if !messages.is_empty()
+                && (messages.len() + messages_wanted > MESSAGES_PER_CALL_MAX
+                    || parts.len() >= DATAGRAMS_PER_CALL)
+            {
+                break;
+            }
+            let start = parts.len();
+            parts.extend(self.trains.datagrams_of(train).map(IoSlice::new));
+            let Destination { to, from_ip } = train.destination;
+            if whole {
+                // Fits: a train of two has segments of less than 32 KiB.
+                let segment_size = u16::try_from(train.segment_size).ok();
+                messages.push(Message {
+                    to,
+                    from_ip,
+                    segment_size,
+                    parts: start..parts.len(),
+                });
+            } else {
+                messages.extend((start..parts.len()).map(|part| Message {
+                    to,
+                    from_ip,
+                    segment_size: None,
+                    parts: part..part + 1,
+                }));
+            }
+        }
+        let answer = send(messages, &parts);
+        self.scratch.parts = sendmmsg::into_memory(parts);
+        answer
+    }
+
+    /// Reports the datagrams of the first `sent` messages.
+    fn finish_sent(
+        &mut self,
+        sent: usize,
+        gso: &Cell<bool>,
+        done: &mut impl FnMut(B, Result<(), SendError>),
+    ) {
+        let messages = self
+            .scratch
+            .messages
+            .get(..sent)
+            .unwrap_or(&self.scratch.messages);
+        for message in messages {
+            if let Some(train) = self.trains.front_mut()
+                && train.sending == Sending::SinglyOnTrial
+            {
+                // The same bytes were invalid as a train only.
+                train.sending = Sending::Singly;
+                gso.set(false);
+            }
+            for _ in message.parts.clone() {
+                if let Some(datagram) = self.trains.pop_front() {
+                    done(datagram, Ok(()));
+                }
+            }
+        }
+    }
+
+    /// The kernel refused the first message: changes how its train is sent, or gives up on it.
+    fn handle_refusal(
+        &mut self,
+        errno: i32,
+        gso: &Cell<bool>,
+        done: &mut impl FnMut(B, Result<(), SendError>),
+    ) {
+        let Some(message) = self.scratch.messages.first() else {
+            return;
+        };
+        let datagrams = message.parts.len();
+        let is_train = message.segment_size.is_some();
+        let Some(train) = self.trains.front_mut() else {
+            return;
+        };
+
+        match errno {
+            // The network card or the route (IPsec) cannot cut trains.
+            libc::EIO if is_train => return gso.set(false),
+            // One of its datagrams is too long, or all are; the kernel does not say. Before Linux
+            // 6.14 it calls such a train invalid.
+            libc::EMSGSIZE if is_train => return train.sending = Sending::Singly,
+            libc::EINVAL if is_train => return train.sending = Sending::SinglyOnTrial,
+            // An ICMP answer to an earlier datagram, reported once; this one was not tried.
+            libc::ECONNREFUSED if !train.retried => return train.retried = true,
+            _ => {}
+        }
+        if train.sending == Sending::SinglyOnTrial {
+            train.sending = Sending::Singly;
+        }
+        for _ in 0..datagrams {
+            if let Some(datagram) = self.trains.pop_front() {
+                done(datagram, Err(SendError::from_errno(errno)));
+            }
+        }
+    }
+}
+
+const _: () = assert!(
+    TRAIN_DATAGRAMS_MAX <= MESSAGES_PER_CALL_MAX,
+    "a train that is sent singly fits into one call",
+);

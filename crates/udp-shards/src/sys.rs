@@ -1,0 +1,9 @@
+//! System calls. All unsafe code of the crate is in here.
+
+#![expect(unsafe_code, reason = "system calls take raw pointers")]
+
+mod address;
+mod cmsg;
+pub(crate) mod recvmmsg;
+pub(crate) mod sendmmsg;
+pub(crate) mod sockopt;

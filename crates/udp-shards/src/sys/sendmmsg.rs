@@ -1,0 +1,91 @@
+//! sendmmsg(2): many trains per system call, gathered from where their datagrams lie.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr;
+
+use super::address::RawAddress;
+use super::cmsg::Control;
+use crate::send::Message;
+
+/// The kernel's form of messages, kept for its memory.
+#[derive(Default)]
+pub(crate) struct SendHeaders {
+    names: Vec<(RawAddress, libc::socklen_t)>,
+    controls: Vec<(Control, usize)>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+// SAFETY: `headers` is filled and used within one call of `send` only; between calls its pointers
+// mean nothing.
+unsafe impl Send for SendHeaders {}
+
+impl SendHeaders {
+    /// Sends `messages`, whose bytes are in `parts`, until one fails. Returns how many were sent,
+    /// or the error when it was the first.
+    pub(crate) fn send(
+        &mut self,
+        socket: &impl AsFd,
+        messages: &[Message],
+        parts: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        self.names.clear();
+        self.controls.clear();
+        self.headers.clear();
+        for message in messages {
+            self.names.push(RawAddress::new(message.to));
+            let mut control = Control::EMPTY;
+            let used = control.write(message.segment_size, message.from_ip);
+            self.controls.push((control, used));
+        }
+        // The vectors have their final lengths: pointers into them hold.
+        for ((message, (name, name_bytes)), (control, control_bytes)) in
+            messages.iter().zip(&self.names).zip(&self.controls)
+        {
+            let Some(parts) = parts.get(message.parts.clone()) else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            // SAFETY: all zeros are a valid header: null pointers and lengths of 0.
+            let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            header.msg_hdr.msg_name = ptr::from_ref(name).cast_mut().cast();
+            header.msg_hdr.msg_namelen = *name_bytes;
+            // An `IoSlice` has the layout of an `iovec`.
+            header.msg_hdr.msg_iov = parts.as_ptr().cast_mut().cast();
+            header.msg_hdr.msg_iovlen = parts.len() as _;
+            if *control_bytes > 0 {
+                header.msg_hdr.msg_control = ptr::from_ref(control).cast_mut().cast();
+                header.msg_hdr.msg_controllen = *control_bytes as _;
+            }
+            self.headers.push(header);
+        }
+        // SAFETY: each header points to a name and a control buffer in `self` and to slices in
+        // `parts`, all alive and readable for the lengths given; the kernel writes to `msg_len` in
+        // `self.headers` only.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_fd().as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                self.headers.len() as libc::c_uint,
+                0,
+            )
+        };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl fmt::Debug for SendHeaders {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SendHeaders")
+            .finish_non_exhaustive()
+    }
+}
+
+/// The memory of a vector of slices, without the slices.
+pub(crate) fn into_memory(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'static>> {
+    slices.clear();
+    // SAFETY: the vector is empty, so no slice gets a longer life, and lifetimes do not change the
+    // layout.
+    unsafe { std::mem::transmute::<Vec<IoSlice<'_>>, Vec<IoSlice<'static>>>(slices) }
+}

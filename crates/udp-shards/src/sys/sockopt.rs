@@ -1,0 +1,93 @@
+//! Socket options that the standard library and socket2 do not offer.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::cbpf::Program;
+
+/// setsockopt(2) with a number.
+pub(crate) fn set_number(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: a number points to nothing.
+    unsafe { set(socket, level, option, &value) }
+}
+
+/// Drops every datagram for which `program` returns 0, before it is queued (SO_ATTACH_FILTER).
+pub(crate) fn attach_filter(socket: &impl AsFd, program: &Program) -> io::Result<()> {
+    attach(socket, libc::SO_ATTACH_FILTER, program)
+}
+
+/// Lets `program` pick the socket of each datagram for the whole group that `socket` is in
+/// (SO_ATTACH_REUSEPORT_CBPF).
+pub(crate) fn attach_reuseport_program(socket: &impl AsFd, program: &Program) -> io::Result<()> {
+    attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF, program)
+}
+
+/// How many datagrams the kernel did not queue since the socket exists, modulo 2^32
+/// (SO_MEMINFO, Linux 4.12).
+pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
+    /// SK_MEMINFO_DROPS and SK_MEMINFO_VARS of `linux/sock_diag.h`.
+    const DROPS: usize = 8;
+    const VALUES: usize = 9;
+
+    let mut values = [0_u32; VALUES];
+    let mut length = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: `values` is writable for `length` bytes, and the kernel writes numbers.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(values[DROPS])
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn attach(socket: &impl AsFd, option: libc::c_int, program: &Program) -> io::Result<()> {
+    let instructions = program.instructions();
+    let Ok(len) = u16::try_from(instructions.len()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let filter = instructions.as_ptr().cast_mut();
+    let program = libc::sock_fprog { len, filter };
+    // SAFETY: `filter` points to `len` instructions, which the kernel copies and does not change.
+    unsafe { set(socket, libc::SOL_SOCKET, option, &program) }
+}
+
+/// setsockopt(2)
+///
+/// # Safety
+///
+/// A pointer in `value` must be valid for what the kernel does with it under this option.
+unsafe fn set<T>(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    // SAFETY: `value` is readable for the length given; what it points to is the caller's promise.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
