@@ -7,11 +7,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use bytes::BytesMut;
 
+use crate::Received;
 use crate::sys::recvmmsg::ReceiveSlots;
 
 /// The most that one receive can return: a UDP datagram, or a train of them that GRO joined, is
@@ -120,14 +120,15 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// Leaves an empty buffer with room for a slot's bytes.
-    fn renew(&mut self, buffer: &mut BytesMut) {
+    /// Leaves an empty buffer with room for a slot's bytes, and says whether it is at the start of
+    /// its block.
+    fn renew(&mut self, buffer: &mut BytesMut) -> bool {
         // Nobody holds a piece of the block: start over.
         if buffer.try_reclaim(self.block_bytes) {
-            return;
+            return true;
         }
         if buffer.capacity() >= self.slot_bytes {
-            return;
+            return false;
         }
         let fresh = self
             .reuse()
@@ -137,6 +138,7 @@ impl Blocks {
         if self.busy.len() < self.busy_max {
             self.busy.push_back(full);
         }
+        true
     }
 
     fn reuse(&mut self) -> Option<BytesMut> {
@@ -150,60 +152,55 @@ impl Blocks {
     }
 }
 
-/// One or more datagrams of one flow, as the kernel delivered them.
-#[derive(Debug)]
-pub struct Received {
-    /// Who sent them.
-    pub from: SocketAddr,
-    /// The local address they were sent to; `Some` only on a wildcard socket.
-    pub local_ip: Option<IpAddr>,
-    /// All datagrams, one after the other.
-    pub buffer: BytesMut,
-    /// The size of each datagram in bytes; the last one may be shorter. 0 for an empty datagram.
-    pub segment_size: usize,
-    /// The buffer was too small, and the end of the train is lost.
-    pub truncated: bool,
-}
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
 
-impl Received {
-    /// How many datagrams there are, at least 1.
-    #[must_use]
-    pub fn datagram_count(&self) -> usize {
-        self.buffer
-            .len()
-            .checked_div(self.segment_size)
-            .map_or(1, |whole| {
-                let rest = usize::from(whole * self.segment_size < self.buffer.len());
-                (whole + rest).max(1)
-            })
+    use super::*;
+
+    fn sockets() -> (UdpSocket, UdpSocket) {
+        let [sender, receiver] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        (sender, receiver)
     }
 
-    /// Splits the train into its datagrams, without copying.
-    #[must_use]
-    pub fn into_datagrams(self) -> Datagrams {
-        Datagrams {
-            segment_size: self.segment_size,
-            rest: Some(self.buffer),
+    #[test]
+    fn a_datagram_larger_than_the_slot_is_reported_as_truncated() {
+        let (sender, receiver) = sockets();
+        let mut batch = ReceiveBatch::with_slot_bytes(2, 1000);
+        for size in [1001, 1000] {
+            sender.send(&vec![7; size]).unwrap();
         }
+        assert_eq!(batch.receive(&receiver).unwrap(), 2);
+        let seen: Vec<(usize, bool)> = batch
+            .drain()
+            .map(|received| (received.buffer.len(), received.truncated))
+            .collect();
+        assert_eq!(seen, [(1000, true), (1000, false)]);
     }
-}
 
-/// The datagrams of a train, see [`Received::into_datagrams`].
-#[derive(Debug)]
-pub struct Datagrams {
-    segment_size: usize,
-    rest: Option<BytesMut>,
-}
+    #[test]
+    fn a_busy_block_is_followed_by_another_and_comes_back_when_it_is_free() {
+        let (sender, receiver) = sockets();
+        let mut batch = ReceiveBatch::with_slot_bytes(1, 1000);
+        let mut receive = || {
+            sender.send(&[7; 1000]).unwrap();
+            batch.receive(&receiver).unwrap();
+            batch.next_train().unwrap().buffer
+        };
+        let mut kept: Vec<BytesMut> = (0..BLOCK_SLOTS).map(|_| receive()).collect();
+        let block = kept[0].as_ptr_range().start..kept[BLOCK_SLOTS - 1].as_ptr_range().end;
+        assert_eq!(block.end.addr() - block.start.addr(), BLOCK_SLOTS * 1000);
 
-impl Iterator for Datagrams {
-    type Item = BytesMut;
-
-    #[inline]
-    fn next(&mut self) -> Option<BytesMut> {
-        let rest = self.rest.as_mut()?;
-        if self.segment_size == 0 || rest.len() <= self.segment_size {
-            return self.rest.take();
-        }
-        Some(rest.split_to(self.segment_size))
+        // The second block is filled while the first is in use, and the third is the first again.
+        let second: Vec<BytesMut> = (0..BLOCK_SLOTS).map(|_| receive()).collect();
+        assert!(
+            second
+                .iter()
+                .all(|buffer| !block.contains(&buffer.as_ptr()))
+        );
+        kept.clear();
+        assert_eq!(receive().as_ptr(), block.start);
     }
 }

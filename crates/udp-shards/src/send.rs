@@ -3,10 +3,9 @@
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 
 use crate::ShardSocket;
-use crate::sys::sendmmsg::{self, SendHeaders};
+use crate::sys::sendmmsg::{self, Message, SendHeaders};
 use crate::train::{Destination, Sending, TRAIN_DATAGRAMS_MAX, Trains};
 
 /// The most messages per system call. The costs of a call are small by then, and what is built
@@ -32,17 +31,6 @@ struct Scratch {
     /// Always empty between calls.
     parts: Vec<IoSlice<'static>>,
     headers: SendHeaders,
-}
-
-/// One message for the kernel: a train, or a single datagram.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Message {
-    pub(crate) to: SocketAddr,
-    pub(crate) from_ip: Option<IpAddr>,
-    /// Where the kernel cuts a train; `None` for a single datagram.
-    pub(crate) segment_size: Option<u16>,
-    /// The datagrams, as positions in the call's list.
-    pub(crate) parts: Range<usize>,
 }
 
 /// What a flush left behind.
@@ -314,3 +302,6 @@ const _: () = assert!(
     TRAIN_DATAGRAMS_MAX <= MESSAGES_PER_CALL_MAX,
     "a train that is sent singly fits into one call",
 );
+
+#[cfg(test)]
+mod tests;

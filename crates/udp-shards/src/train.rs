@@ -173,6 +173,12 @@ impl<B: AsRef<[u8]>> Trains<B> {
         Some(queued.datagram)
     }
 
+    /// Whether no destination is remembered.
+    #[cfg(test)]
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.newest.is_empty() && self.trains.is_empty()
+    }
+
     fn newest_of(&mut self, destination: &Destination) -> Option<u64> {
         let latest = self.latest;
         match self.train_mut(latest) {

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use super::address::RawAddress;
 use super::cmsg::Control;
-use crate::receive::Received;
+use crate::Received;
 
 /// Buffers, and the headers that tell the kernel about them.
 pub(crate) struct ReceiveSlots {
@@ -23,6 +23,8 @@ pub(crate) struct ReceiveSlots {
     /// Slots below `filled` were written by the last call, those below `taken` were handed out.
     filled: usize,
     taken: usize,
+    /// Slots from here on have a buffer that need not be renewed.
+    renewed_from: usize,
 }
 
 struct Details {
@@ -46,6 +48,7 @@ impl ReceiveSlots {
             slot_bytes,
             filled: 0,
             taken: 0,
+            renewed_from: 0,
         };
         for index in 0..slots.buffers.len() {
             slots.offer(index);
@@ -59,21 +62,28 @@ impl ReceiveSlots {
     }
 
     /// Receives into all slots, after `renew` made room in each one that was used. `renew` leaves
-    /// an empty buffer with room for a slot's bytes.
+    /// an empty buffer with room for a slot's bytes, and says whether it is as good as new;
+    /// otherwise it is asked again at the next call.
     ///
     /// What was not taken since the last call is lost.
     pub(crate) fn receive(
         &mut self,
         socket: &impl AsFd,
-        mut renew: impl FnMut(&mut BytesMut),
+        mut renew: impl FnMut(&mut BytesMut) -> bool,
     ) -> io::Result<usize> {
         self.taken = self.filled;
-        for index in 0..self.filled {
-            if let Some(buffer) = self.buffers.get_mut(index) {
-                renew(buffer);
+        let used = self.renewed_from.max(self.filled);
+        self.renewed_from = used;
+        let mut renewed_from = 0;
+        for index in 0..used {
+            if let Some(buffer) = self.buffers.get_mut(index)
+                && !renew(buffer)
+            {
+                renewed_from = index + 1;
             }
             self.offer(index);
         }
+        self.renewed_from = renewed_from;
         self.filled = 0;
         self.taken = 0;
         // SAFETY: each header points to a name, an I/O vector and a control buffer in

@@ -2,12 +2,24 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
 use super::address::RawAddress;
 use super::cmsg::Control;
-use crate::send::Message;
+
+/// One message for the kernel: a train, or a single datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) to: SocketAddr,
+    pub(crate) from_ip: Option<IpAddr>,
+    /// Where the kernel cuts a train; `None` for a single datagram.
+    pub(crate) segment_size: Option<u16>,
+    /// The datagrams, as positions in the call's list.
+    pub(crate) parts: Range<usize>,
+}
 
 /// The kernel's form of messages, kept for its memory.
 #[derive(Default)]

@@ -1,5 +1,16 @@
 //! The crate against the real kernel, on loopback.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that fails, fails its test"
+)]
+
 mod dispatch_balance;
+mod groups;
+mod receiving;
+mod scion;
+mod sending;
 mod support;
 mod tunnel_dispatch;
+mod upstream_dispatch;

@@ -99,7 +99,7 @@ pub(crate) fn flush<B: AsRef<[u8]>>(
     let mut outcomes = Vec::new();
     loop {
         match queue.flush(socket, &mut |datagram, outcome| {
-            outcomes.push((datagram, outcome))
+            outcomes.push((datagram, outcome));
         }) {
             Flush::Empty => return outcomes,
             Flush::Blocked => wait_writable(socket),

@@ -1,0 +1,95 @@
+//! What a receive returns.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::BytesMut;
+
+/// One or more datagrams of one flow, as the kernel delivered them.
+#[derive(Debug)]
+pub struct Received {
+    /// Who sent them.
+    pub from: SocketAddr,
+    /// The local address they were sent to; `Some` only on a wildcard socket.
+    pub local_ip: Option<IpAddr>,
+    /// All datagrams, one after the other.
+    pub buffer: BytesMut,
+    /// The size of each datagram in bytes; the last one may be shorter. 0 for an empty datagram.
+    pub segment_size: usize,
+    /// The buffer was too small, and the end of the train is lost.
+    pub truncated: bool,
+}
+
+impl Received {
+    /// How many datagrams there are, at least 1.
+    #[must_use]
+    pub fn datagram_count(&self) -> usize {
+        self.buffer
+            .len()
+            .checked_div(self.segment_size)
+            .map_or(1, |whole| {
+                let rest = usize::from(whole * self.segment_size < self.buffer.len());
+                (whole + rest).max(1)
+            })
+    }
+
+    /// Splits the train into its datagrams, without copying.
+    #[must_use]
+    pub fn into_datagrams(self) -> Datagrams {
+        Datagrams {
+            segment_size: self.segment_size,
+            rest: Some(self.buffer),
+        }
+    }
+}
+
+/// The datagrams of a train, see [`Received::into_datagrams`].
+#[derive(Debug)]
+pub struct Datagrams {
+    segment_size: usize,
+    rest: Option<BytesMut>,
+}
+
+impl Iterator for Datagrams {
+    type Item = BytesMut;
+
+    #[inline]
+    fn next(&mut self) -> Option<BytesMut> {
+        let rest = self.rest.as_mut()?;
+        if self.segment_size == 0 || rest.len() <= self.segment_size {
+            return self.rest.take();
+        }
+        Some(rest.split_to(self.segment_size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_train_has_at_least_one_datagram() {
+        for (bytes, segment_size, count) in [
+            (0, 0, 1),
+            (5, 5, 1),
+            (10, 5, 2),
+            (11, 5, 3),
+            (4, 5, 1),
+            (5, 0, 1),
+            (0, 5, 1),
+        ] {
+            let received = Received {
+                from: "127.0.0.1:1".parse().unwrap(),
+                local_ip: None,
+                buffer: BytesMut::zeroed(bytes),
+                segment_size,
+                truncated: false,
+            };
+            assert_eq!(received.datagram_count(), count, "{bytes} / {segment_size}");
+            assert_eq!(
+                received.into_datagrams().count(),
+                count,
+                "{bytes} / {segment_size}"
+            );
+        }
+    }
+}

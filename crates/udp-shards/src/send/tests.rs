@@ -1,0 +1,462 @@
+//! The queue against a kernel that answers by a script.
+
+use std::collections::{HashMap, VecDeque};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// An answer to one call: so many messages taken, or an error.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Take(usize),
+    Fail(i32),
+}
+
+/// What a message said and carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sent {
+    to: SocketAddr,
+    segment_size: Option<u16>,
+    datagrams: Vec<Vec<u8>>,
+}
+
+/// A queue, a kernel, and everybody's reports.
+struct Fixture {
+    queue: SendQueue<Vec<u8>>,
+    gso: Cell<bool>,
+    /// Answers to come; after the last one, everything is taken.
+    script: VecDeque<Answer>,
+    sent: Vec<Sent>,
+    outcomes: Vec<(Vec<u8>, Result<(), SendError>)>,
+}
+
+impl Fixture {
+    fn new(script: impl IntoIterator<Item = Answer>) -> Self {
+        Self {
+            queue: SendQueue::with_limits(usize::MAX, usize::MAX),
+            gso: Cell::new(true),
+            script: script.into_iter().collect(),
+            sent: Vec::new(),
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Queues datagrams of the given sizes for a destination; each ends in a number that counts.
+    fn push(&mut self, to: SocketAddr, sizes: impl IntoIterator<Item = usize>) {
+        for size in sizes {
+            let number = (self.queue.len() + self.outcomes.len()) as u8;
+            self.queue.push(to, None, vec![number; size]).unwrap();
+        }
+    }
+
+    fn flush(&mut self) -> Flush {
+        let Self {
+            queue,
+            gso,
+            script,
+            sent,
+            outcomes,
+        } = self;
+        queue.flush_through(
+            &mut |messages, parts| {
+                assert!(!messages.is_empty() && messages.len() <= MESSAGES_PER_CALL_MAX);
+                let take = match script.pop_front() {
+                    None => messages.len(),
+                    Some(Answer::Take(take)) => take.clamp(1, messages.len()),
+                    Some(Answer::Fail(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                };
+                for message in &messages[..take] {
+                    sent.push(Sent {
+                        to: message.to,
+                        segment_size: message.segment_size,
+                        datagrams: parts[message.parts.clone()]
+                            .iter()
+                            .map(|part| part.to_vec())
+                            .collect(),
+                    });
+                }
+                Ok(take)
+            },
+            gso,
+            &mut |datagram, outcome| outcomes.push((datagram, outcome)),
+        )
+    }
+
+    /// Number of datagrams and segment size of each message sent.
+    fn shapes(&self) -> Vec<(usize, Option<u16>)> {
+        self.sent
+            .iter()
+            .map(|sent| (sent.datagrams.len(), sent.segment_size))
+            .collect()
+    }
+
+    fn results(&self) -> Vec<Result<(), SendError>> {
+        self.outcomes.iter().map(|(_, result)| *result).collect()
+    }
+}
+
+fn peer(port: u16) -> SocketAddr {
+    SocketAddr::new([192, 0, 2, 1].into(), port)
+}
+
+#[test]
+fn equal_datagrams_to_one_destination_leave_as_a_train() {
+    let mut fixture = Fixture::new([]);
+    fixture.push(peer(1), [100; 10]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(10, Some(100))]);
+    assert_eq!(fixture.results(), [Ok(()); 10]);
+    assert!(fixture.queue.is_empty());
+    assert_eq!(fixture.queue.bytes(), 0);
+}
+
+#[test]
+fn a_single_datagram_has_no_segment_size() {
+    let mut fixture = Fixture::new([]);
+    fixture.push(peer(1), [1400]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(1, None)]);
+}
+
+#[test]
+fn interleaved_destinations_make_one_train_each() {
+    let mut fixture = Fixture::new([]);
+    for _ in 0..20 {
+        for port in 1..=100 {
+            fixture.push(peer(port), [500]);
+        }
+    }
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(20, Some(500)); 100]);
+}
+
+#[test]
+fn the_source_address_is_part_of_the_destination() {
+    let mut fixture = Fixture::new([]);
+    for _ in 0..2 {
+        for last in [1, 2] {
+            let from_ip = Some([127, 0, 0, last].into());
+            fixture.queue.push(peer(1), from_ip, vec![0; 10]).unwrap();
+        }
+    }
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(2, Some(10)); 2]);
+}
+
+#[test]
+fn a_shorter_datagram_ends_a_train_and_a_longer_one_begins_another() {
+    let mut fixture = Fixture::new([]);
+    fixture.push(peer(1), [100, 100, 40, 100, 100, 200, 200]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(
+        fixture.shapes(),
+        [(3, Some(100)), (2, Some(100)), (2, Some(200))]
+    );
+}
+
+#[test]
+fn empty_datagrams_leave_alone_and_in_order() {
+    let mut fixture = Fixture::new([]);
+    fixture.push(peer(1), [0, 0, 10, 10, 0, 10]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    let shapes = [(1, None), (1, None), (2, Some(10)), (1, None), (1, None)];
+    assert_eq!(fixture.shapes(), shapes);
+}
+
+#[test]
+fn a_train_has_64_datagrams_at_most() {
+    let mut fixture = Fixture::new([]);
+    fixture.push(peer(1), [10; 130]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(
+        fixture.shapes(),
+        [(64, Some(10)), (64, Some(10)), (2, Some(10))]
+    );
+}
+
+#[test]
+fn a_train_fits_into_one_ip_packet() {
+    for (to, bytes_max) in [
+        (peer(1), 65_507),
+        ("[2001:db8::1]:1".parse().unwrap(), 65_527),
+    ] {
+        let mut fixture = Fixture::new([]);
+        fixture.push(to, [9000; 8]);
+        fixture.push(to, [bytes_max]);
+        fixture.push(to, [bytes_max / 2, bytes_max / 2, 1, 1, 1]);
+        assert_eq!(fixture.flush(), Flush::Empty);
+        let half = Some((bytes_max / 2) as u16);
+        let shapes = [
+            (7, Some(9000)),
+            (1, None),
+            (1, None),
+            (3, half),
+            (2, Some(1)),
+        ];
+        assert_eq!(fixture.shapes(), shapes);
+    }
+}
+
+#[test]
+fn without_gso_each_datagram_is_a_message() {
+    let mut fixture = Fixture::new([]);
+    fixture.gso.set(false);
+    fixture.push(peer(1), [100; 70]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(1, None); 70]);
+}
+
+#[test]
+fn a_call_that_stops_half_way_goes_on_at_the_first_unsent() {
+    let mut fixture = Fixture::new([Answer::Take(1), Answer::Take(2)]);
+    for port in 1..=5 {
+        fixture.push(peer(port), [100; 3]);
+    }
+    assert_eq!(fixture.flush(), Flush::Empty);
+    let ports: Vec<u16> = fixture.sent.iter().map(|sent| sent.to.port()).collect();
+    assert_eq!(ports, [1, 2, 3, 4, 5]);
+    assert_eq!(fixture.results(), [Ok(()); 15]);
+}
+
+#[test]
+fn a_full_send_buffer_keeps_the_queue() {
+    let mut fixture = Fixture::new([Answer::Take(1), Answer::Fail(libc::EAGAIN)]);
+    fixture.push(peer(1), [100; 3]);
+    fixture.push(peer(2), [100; 3]);
+    assert_eq!(fixture.flush(), Flush::Blocked);
+    assert_eq!(fixture.results(), [Ok(()); 3]);
+    assert_eq!((fixture.queue.len(), fixture.queue.bytes()), (3, 300));
+    // What comes later joins the train that waits.
+    fixture.push(peer(2), [100; 2]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(3, Some(100)), (5, Some(100))]);
+    assert_eq!(fixture.results(), [Ok(()); 8]);
+}
+
+#[test]
+fn a_signal_changes_nothing() {
+    let mut fixture = Fixture::new([Answer::Fail(libc::EINTR), Answer::Fail(libc::EINTR)]);
+    fixture.push(peer(1), [100; 3]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(3, Some(100))]);
+}
+
+#[test]
+fn a_card_that_cannot_cut_trains_gets_the_same_data_unsegmented() {
+    let mut fixture = Fixture::new([Answer::Fail(libc::EIO)]);
+    fixture.push(peer(1), [100; 3]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(1, None); 3]);
+    assert_eq!(fixture.results(), [Ok(()); 3]);
+    assert!(!fixture.gso.get(), "no more trains on this socket");
+}
+
+#[test]
+fn a_kernel_that_knows_no_trains_gets_the_same_data_unsegmented() {
+    let mut fixture = Fixture::new([Answer::Fail(libc::EINVAL)]);
+    fixture.push(peer(1), [100; 3]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(1, None); 3]);
+    assert!(!fixture.gso.get(), "the datagrams were valid one by one");
+}
+
+#[test]
+fn a_train_that_is_invalid_for_another_reason_leaves_gso_on() {
+    // Before Linux 6.14 a train whose segments exceed the MTU is invalid, not too long.
+    for errno in [libc::EMSGSIZE, libc::EINVAL] {
+        let refused = Answer::Fail(errno);
+        let mut fixture = Fixture::new([Answer::Fail(libc::EINVAL), refused, refused]);
+        fixture.push(peer(1), [100, 100, 40]);
+        fixture.push(peer(2), [100; 2]);
+        assert_eq!(fixture.flush(), Flush::Empty);
+        let error = Err(SendError::from_errno(errno));
+        assert_eq!(fixture.results(), [error, error, Ok(()), Ok(()), Ok(())]);
+        assert_eq!(fixture.shapes(), [(1, None), (2, Some(100))]);
+        assert!(fixture.gso.get());
+    }
+}
+
+#[test]
+fn only_the_oversized_datagram_of_a_train_is_dropped() {
+    let too_long = Answer::Fail(libc::EMSGSIZE);
+    let mut fixture = Fixture::new([too_long, Answer::Take(1), too_long]);
+    fixture.push(peer(1), [100; 4]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    let results = [Ok(()), Err(SendError::MessageTooLong), Ok(()), Ok(())];
+    assert_eq!(fixture.results(), results);
+    assert!(fixture.gso.get());
+}
+
+#[test]
+fn an_error_about_one_destination_drops_its_train_and_no_other() {
+    for (errno, error) in [
+        (libc::ENETUNREACH, SendError::Unreachable),
+        (libc::EHOSTUNREACH, SendError::Unreachable),
+        (libc::EPERM, SendError::NotPermitted),
+        (libc::EACCES, SendError::NotPermitted),
+        (libc::ENOBUFS, SendError::NoBuffers),
+        (libc::ENOMEM, SendError::NoBuffers),
+        (libc::EAFNOSUPPORT, SendError::Other),
+    ] {
+        let mut fixture = Fixture::new([Answer::Take(1), Answer::Fail(errno)]);
+        for port in 1..=3 {
+            fixture.push(peer(port), [100; 2]);
+        }
+        assert_eq!(fixture.flush(), Flush::Empty);
+        let results = [Ok(()), Ok(()), Err(error), Err(error), Ok(()), Ok(())];
+        assert_eq!(fixture.results(), results);
+        assert!(fixture.gso.get());
+    }
+}
+
+#[test]
+fn an_icmp_answer_to_an_earlier_datagram_costs_no_datagram() {
+    let mut fixture = Fixture::new([Answer::Fail(libc::ECONNREFUSED)]);
+    fixture.push(peer(1), [100; 2]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.results(), [Ok(()); 2]);
+
+    // Twice in a row is believed.
+    let mut fixture = Fixture::new([Answer::Fail(libc::ECONNREFUSED); 2]);
+    fixture.push(peer(1), [100; 2]);
+    fixture.push(peer(2), [100; 2]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    let refused = Err(SendError::Unreachable);
+    assert_eq!(fixture.results(), [refused, refused, Ok(()), Ok(())]);
+}
+
+#[test]
+fn a_full_queue_gives_the_datagram_back() {
+    let mut queue = SendQueue::with_limits(2, 100);
+    assert_eq!(queue.push(peer(1), None, vec![1; 101]), Err(vec![1; 101]));
+    assert_eq!(queue.push(peer(1), None, vec![1; 60]), Ok(()));
+    assert_eq!(queue.push(peer(1), None, vec![2; 41]), Err(vec![2; 41]));
+    assert_eq!(queue.push(peer(2), None, vec![3; 40]), Ok(()));
+    assert_eq!(queue.push(peer(1), None, vec![]), Err(vec![]));
+    assert_eq!((queue.len(), queue.bytes()), (2, 100));
+}
+
+#[test]
+fn a_used_queue_forgets_its_destinations() {
+    let mut fixture = Fixture::new([]);
+    for port in 1..=1000 {
+        fixture.push(peer(port), [10; 2]);
+        assert_eq!(fixture.flush(), Flush::Empty);
+        assert!(fixture.queue.trains.is_forgotten());
+    }
+}
+
+#[test]
+fn each_error_has_its_place_and_its_name() {
+    for (index, error) in SendError::ALL.into_iter().enumerate() {
+        assert_eq!(error.index(), index);
+        let same_name = SendError::ALL
+            .into_iter()
+            .filter(|other| other.name() == error.name());
+        assert_eq!(same_name.count(), 1);
+    }
+}
+
+fn answers() -> impl Strategy<Value = Answer> {
+    let errors = prop::sample::select(vec![
+        libc::EAGAIN,
+        libc::EINTR,
+        libc::EIO,
+        libc::EINVAL,
+        libc::EMSGSIZE,
+        libc::ENOBUFS,
+        libc::ECONNREFUSED,
+        libc::EHOSTUNREACH,
+        libc::EPERM,
+    ]);
+    prop_oneof![
+        (0..8_usize).prop_map(Answer::Take),
+        errors.prop_map(Answer::Fail)
+    ]
+}
+
+/// A burst of datagrams: destination and size of each.
+fn bursts() -> impl Strategy<Value = Vec<(u16, usize)>> {
+    let sizes = prop_oneof![
+        Just(0_usize),
+        Just(40),
+        Just(100),
+        Just(100),
+        Just(1400),
+        Just(65_507)
+    ];
+    vec((1..5_u16, sizes), 0..100)
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_kernel_answers_each_datagram_has_one_outcome_and_order_is_kept(
+        bursts in vec(bursts(), 1..4),
+        script in vec(answers(), 0..60),
+    ) {
+        let mut fixture = Fixture::new(script);
+        let mut pushed: HashMap<SocketAddr, Vec<Vec<u8>>> = HashMap::new();
+        let mut count = 0_u32;
+        for burst in bursts {
+            for (port, size) in burst {
+                // A size of its own kind, and a number to tell datagrams apart.
+                let mut datagram = vec![port as u8; size];
+                if size >= 4 {
+                    datagram[..4].copy_from_slice(&count.to_be_bytes());
+                }
+                count += 1;
+                pushed.entry(peer(port)).or_default().push(datagram.clone());
+                fixture.queue.push(peer(port), None, datagram).unwrap();
+            }
+            // Blocked or not, the next burst comes.
+            let _ = fixture.flush();
+        }
+        while fixture.flush() == Flush::Blocked {}
+        prop_assert!(fixture.queue.is_empty());
+        prop_assert_eq!(fixture.queue.bytes(), 0);
+        prop_assert!(fixture.queue.trains.is_forgotten());
+
+        // Exactly one outcome per datagram.
+        let mut reported: Vec<Vec<u8>> =
+            fixture.outcomes.iter().map(|(datagram, _)| datagram.clone()).collect();
+        let mut all: Vec<Vec<u8>> = pushed.values().flatten().cloned().collect();
+        reported.sort();
+        all.sort();
+        prop_assert!(reported == all);
+
+        // `Ok` is what the kernel took, in the order in which it took it.
+        let taken: Vec<&Vec<u8>> = fixture.sent.iter().flat_map(|sent| &sent.datagrams).collect();
+        let accepted: Vec<&Vec<u8>> = fixture
+            .outcomes
+            .iter()
+            .filter(|(_, outcome)| outcome.is_ok())
+            .map(|(datagram, _)| datagram)
+            .collect();
+        prop_assert!(taken == accepted);
+
+        for (to, pushed) in pushed {
+            let sent = fixture.sent.iter().filter(|sent| sent.to == to);
+            let sent = sent.flat_map(|sent| &sent.datagrams);
+            prop_assert!(is_subsequence(sent, &pushed), "order towards {to}");
+        }
+        for sent in &fixture.sent {
+            if let Some(segment_size) = sent.segment_size {
+                let sizes: Vec<usize> = sent.datagrams.iter().map(Vec::len).collect();
+                let (last, others) = sizes.split_last().unwrap();
+                prop_assert!(others.iter().all(|&size| size == usize::from(segment_size)));
+                prop_assert!((1..=usize::from(segment_size)).contains(last));
+                prop_assert!((2..=64).contains(&sizes.len()));
+                prop_assert!(sizes.iter().sum::<usize>() <= 65_507);
+            } else {
+                prop_assert_eq!(sent.datagrams.len(), 1);
+            }
+        }
+    }
+}
+
+fn is_subsequence<'a>(mut part: impl Iterator<Item = &'a Vec<u8>>, whole: &[Vec<u8>]) -> bool {
+    let mut whole = whole.iter();
+    part.all(|datagram| whole.any(|other| other == datagram))
+}

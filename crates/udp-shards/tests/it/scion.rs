@@ -1,0 +1,146 @@
+//! SCION packets, as far as dispatch reads them: a writer, and a reader that is the oracle for the
+//! kernel's program.
+
+use std::net::{IpAddr, SocketAddr};
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+const HOP_BY_HOP: u8 = 200;
+const END_TO_END: u8 = 201;
+pub(crate) const SCMP: u8 = 202;
+
+/// A header of addresses, path and extensions, without what it carries.
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
+    /// Destination and source: type and length nibble, and the host.
+    pub(crate) hosts: [(u8, Vec<u8>); 2],
+    path: Vec<u8>,
+    /// ExtLen of each kind, when it is there.
+    hop_by_hop: Option<u8>,
+    end_to_end: Option<u8>,
+}
+
+impl Header {
+    /// A packet: this header, then `payload`, which `next_header` names.
+    pub(crate) fn write(&self, next_header: u8, payload: &[u8]) -> Vec<u8> {
+        let [(dst_type, dst), (src_type, src)] = &self.hosts;
+        let header_bytes = 28 + dst.len() + src.len() + self.path.len();
+        let mut packet = vec![0; 28];
+        packet[5] = (header_bytes / 4) as u8;
+        packet[9] = dst_type << 4 | src_type;
+        packet.extend_from_slice(dst);
+        packet.extend_from_slice(src);
+        packet.extend_from_slice(&self.path);
+
+        let mut names_next = 4;
+        for (number, length) in [(HOP_BY_HOP, self.hop_by_hop), (END_TO_END, self.end_to_end)] {
+            if let Some(length) = length {
+                packet[names_next] = number;
+                names_next = packet.len();
+                packet.extend([0, length]);
+                packet.resize(names_next + 4 * (usize::from(length) + 1), 0xee);
+            }
+        }
+        packet[names_next] = next_header;
+        packet.extend_from_slice(payload);
+        packet
+    }
+}
+
+/// Headers whose destination is of the given type and length.
+fn headers_to(dst_type: u8) -> impl Strategy<Value = Header> {
+    let host = |nibble: u8| {
+        vec(any::<u8>(), 4 * (usize::from(nibble & 3) + 1)).prop_map(move |host| (nibble, host))
+    };
+    let path = prop_oneof![
+        Just(vec![]),
+        (1..20_usize).prop_map(|words| vec![0xab; 4 * words])
+    ];
+    (
+        host(dst_type),
+        prop_oneof![Just(0_u8), Just(3), Just(4)].prop_flat_map(host),
+        path,
+        option::of(0..4_u8),
+        option::of(0..4_u8),
+    )
+        .prop_map(|(dst, src, path, hop_by_hop, end_to_end)| Header {
+            hosts: [dst, src],
+            path,
+            hop_by_hop,
+            end_to_end,
+        })
+}
+
+/// Headers to an IPv4 or IPv6 host.
+pub(crate) fn headers() -> impl Strategy<Value = Header> {
+    prop_oneof![headers_to(0), headers_to(3)]
+}
+
+/// Headers to a host without an IP address.
+pub(crate) fn headers_to_no_ip() -> impl Strategy<Value = Header> {
+    prop_oneof![Just(4_u8), 1..3_u8, 4..16_u8].prop_flat_map(headers_to)
+}
+
+/// The worker's address in a packet: destination host and port.
+pub(crate) fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
+    if packet.len() < 36 || packet[0] >> 4 != 0 {
+        return None;
+    }
+    let (dst_end, ip): (usize, IpAddr) = match packet[9] >> 4 {
+        0 => (32, <[u8; 4]>::try_from(&packet[28..32]).ok()?.into()),
+        3 => (44, <[u8; 16]>::try_from(packet.get(28..44)?).ok()?.into()),
+        _ => return None,
+    };
+    // At least the shortest source host follows.
+    if usize::from(packet[5]) * 4 < dst_end + 4 {
+        return None;
+    }
+    let (number, upper) = upper_layer(packet)?;
+    let port = match number {
+        UDP | TCP => half(upper, 2).filter(|_| upper.len() >= 4)?,
+        SCMP if upper.len() < 6 => return None,
+        SCMP => match upper[0] {
+            128..=131 => half(upper, 4)?,
+            1 | 2 | 4 => quoted_port(upper.get(8..)?)?,
+            5 => quoted_port(upper.get(20..)?)?,
+            6 => quoted_port(upper.get(28..)?)?,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+/// The port of the sender of a quoted packet.
+fn quoted_port(quoted: &[u8]) -> Option<u16> {
+    let (number, upper) = upper_layer(quoted)?;
+    match number {
+        UDP => half(upper, 0),
+        SCMP if matches!(upper.first()?, 128 | 130) => half(upper, 4),
+        _ => None,
+    }
+}
+
+/// Number and bytes of what follows the header and its extensions.
+fn upper_layer(packet: &[u8]) -> Option<(u8, &[u8])> {
+    let mut number = *packet.get(4)?;
+    let mut rest = packet.get(usize::from(*packet.get(5)?) * 4..)?;
+    for extension in [HOP_BY_HOP, END_TO_END] {
+        if number == extension {
+            let &[next, length, ..] = rest else {
+                return None;
+            };
+            number = next;
+            rest = rest.get((usize::from(length) + 1) * 4..)?;
+        }
+    }
+    Some((number, rest))
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}

@@ -1,0 +1,237 @@
+//! The kernel's choice among the sockets of an upstream group is the one that userspace computes
+//! from the SCION packet.
+
+use std::net::SocketAddr;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use udp_shards::{Dispatch, ShardSocket, UpstreamGroup, bind_upstream_group};
+
+use crate::scion::{SCMP, TCP, UDP, destination_of, headers, headers_to_no_ip};
+use crate::support::{KEY, client, options, receive_datagrams, send, workers};
+
+const WORKERS: usize = 5;
+const PACKETS_PER_CASE: usize = 50;
+const CASES: u32 = 24;
+
+const _: () = assert!(PACKETS_PER_CASE * CASES as usize >= 1000);
+
+/// A group, and somebody who sends to it.
+struct Upstream {
+    group: UpstreamGroup,
+    sender: ShardSocket,
+    /// Where the kernel's own hash sends the sender's packets.
+    any_socket: usize,
+}
+
+impl Upstream {
+    fn bind(local: &str) -> Self {
+        let group = bind_upstream_group(
+            local.parse().unwrap(),
+            workers(WORKERS),
+            &KEY,
+            Dispatch::Kernel,
+            &options(),
+        )
+        .unwrap();
+        let sender = client(local);
+        send(&sender, group.local_addr, None, [vec![0xff; 100]]);
+        let any_socket = receive_datagrams(&sockets(&group), 1)[0].socket;
+        Self {
+            group,
+            sender,
+            any_socket,
+        }
+    }
+
+    /// Sends the packets, one by one, and compares what each socket received with what it should
+    /// have.
+    fn assert_agrees(&self, packets: &[Vec<u8>]) {
+        let mut expected = vec![Vec::new(); WORKERS];
+        for packet in packets {
+            send(&self.sender, self.group.local_addr, None, [packet.clone()]);
+            let socket = destination_of(packet)
+                .map_or(self.any_socket, |to| KEY.worker_of(to, workers(WORKERS)));
+            expected[socket].push(packet.clone());
+        }
+        let mut arrived = vec![Vec::new(); WORKERS];
+        for arrival in receive_datagrams(&sockets(&self.group), packets.len()) {
+            arrived[arrival.socket].push(arrival.received.buffer.to_vec());
+        }
+        assert_eq!(arrived, expected);
+    }
+}
+
+fn sockets(group: &UpstreamGroup) -> Vec<&ShardSocket> {
+    group.sockets.iter().collect()
+}
+
+/// Checks many packets, over IPv4 and IPv6. `readable` says whether they have a destination; `None`
+/// when some do.
+fn check(packets: impl Strategy<Value = Vec<u8>> + Clone, readable: Option<bool>) {
+    for local in ["127.0.0.1:0", "[::1]:0"] {
+        let upstream = Upstream::bind(local);
+        let mut runner = TestRunner::new(Config::with_cases(CASES));
+        runner
+            .run(&vec(packets.clone(), PACKETS_PER_CASE), |packets| {
+                if let Some(readable) = readable {
+                    for packet in &packets {
+                        prop_assert_eq!(destination_of(packet).is_some(), readable);
+                    }
+                }
+                upstream.assert_agrees(&packets);
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+/// Source port, destination port, and something behind.
+fn ports() -> impl Strategy<Value = Vec<u8>> + Clone {
+    vec(any::<u8>(), 4..40)
+}
+
+/// An SCMP message: type, code, checksum, identifier, and something behind.
+fn scmp(message_type: impl Strategy<Value = u8> + Clone) -> impl Strategy<Value = Vec<u8>> + Clone {
+    (message_type, vec(any::<u8>(), 5..40)).prop_map(|(message_type, mut message)| {
+        message.insert(0, message_type);
+        message
+    })
+}
+
+fn packets(
+    number: u8,
+    payload: impl Strategy<Value = Vec<u8>> + Clone,
+) -> impl Strategy<Value = Vec<u8>> + Clone {
+    (headers().boxed(), payload).prop_map(move |(header, payload)| header.write(number, &payload))
+}
+
+/// SCMP errors, with the number of bytes before the quote for their type.
+fn errors(quote: impl Strategy<Value = Vec<u8>> + Clone) -> impl Strategy<Value = Vec<u8>> + Clone {
+    let types = prop_oneof![
+        Just((1_u8, 8_usize)),
+        Just((2, 8)),
+        Just((4, 8)),
+        Just((5, 20)),
+        Just((6, 28)),
+    ];
+    let message = (types, quote).prop_map(|((error_type, before), quote)| {
+        let mut message = vec![0xcd; before];
+        message[0] = error_type;
+        message.extend(quote);
+        message
+    });
+    packets(SCMP, message)
+}
+
+#[test]
+fn udp_and_tcp_go_by_the_destination_port() {
+    check(packets(UDP, ports()), Some(true));
+    check(packets(TCP, ports()), Some(true));
+}
+
+#[test]
+fn echo_and_traceroute_go_by_the_identifier() {
+    check(packets(SCMP, scmp(128..132_u8)), Some(true));
+}
+
+#[test]
+fn errors_go_by_the_source_port_of_the_quoted_udp_packet() {
+    check(errors(packets(UDP, ports())), Some(true));
+}
+
+#[test]
+fn errors_go_by_the_identifier_of_the_quoted_request() {
+    check(
+        errors(packets(SCMP, scmp(prop_oneof![Just(128_u8), Just(130)]))),
+        Some(true),
+    );
+}
+
+#[test]
+fn errors_that_quote_anything_else_go_anywhere() {
+    let other = prop_oneof![
+        packets(TCP, ports()),
+        packets(99, ports()),
+        packets(SCMP, scmp(prop_oneof![0..128_u8, Just(129), 131..=255_u8])),
+    ];
+    check(errors(other.boxed()), Some(false));
+}
+
+#[test]
+fn other_protocols_and_messages_go_anywhere() {
+    let numbers = prop_oneof![0..6_u8, 7..17_u8, 18..200_u8, 203..=255_u8];
+    let protocols = (headers(), numbers, ports())
+        .prop_map(|(header, number, payload)| header.write(number, &payload));
+    let types = prop_oneof![Just(0_u8), Just(3), 7..128_u8, 132..=255_u8];
+    check(
+        prop_oneof![
+            protocols.boxed(),
+            packets(SCMP, scmp(types.boxed())).boxed()
+        ]
+        .boxed(),
+        Some(false),
+    );
+}
+
+#[test]
+fn hosts_without_an_ip_address_go_anywhere() {
+    let packets =
+        (headers_to_no_ip(), ports()).prop_map(|(header, payload)| header.write(UDP, &payload));
+    check(packets.boxed(), Some(false));
+}
+
+/// All of the readable kinds above.
+fn any_readable() -> BoxedStrategy<Vec<u8>> {
+    prop_oneof![
+        packets(UDP, ports()),
+        packets(SCMP, scmp(128..132_u8)),
+        errors(packets(UDP, ports())),
+        errors(packets(SCMP, scmp(Just(128_u8)))),
+    ]
+    .boxed()
+}
+
+#[test]
+fn truncated_packets_go_by_what_is_left() {
+    let truncated = (any_readable(), any::<prop::sample::Index>()).prop_map(|(mut packet, end)| {
+        packet.truncate(end.index(packet.len()));
+        packet
+    });
+    check(truncated.boxed(), None);
+}
+
+#[test]
+fn damaged_packets_go_by_what_they_seem_to_say() {
+    let damage = vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
+    let damaged = (any_readable(), damage).prop_map(|(mut packet, damage)| {
+        for (at, value) in damage {
+            // The first bytes decide the most.
+            let at = at.index(packet.len());
+            let at = if value & 1 == 0 { at % 12 } else { at };
+            packet[at] = value;
+        }
+        packet
+    });
+    check(damaged.boxed(), None);
+}
+
+#[test]
+fn garbage_goes_anywhere() {
+    check(vec(any::<u8>(), 0..120).boxed(), None);
+}
+
+#[test]
+fn a_single_worker_needs_no_program() {
+    let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let group = bind_upstream_group(local, workers(1), &KEY, Dispatch::Kernel, &options()).unwrap();
+    let sender = client("127.0.0.1:0");
+    send(
+        &sender,
+        group.local_addr,
+        None,
+        [vec![0; 50], vec![0xff; 60]],
+    );
+    assert_eq!(receive_datagrams(&sockets(&group), 2).len(), 2);
+}
