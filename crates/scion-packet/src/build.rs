@@ -1,0 +1,244 @@
+//! Writes packets: for load and for tests.
+
+use crate::{
+    HopField, InfoField, ScionAddress,
+    checksum::Checksum,
+    closed_enum::closed_enum,
+    path::{MAX_HOP_FIELDS, MAX_SEGMENTS, PATH_TYPE_EMPTY, PATH_TYPE_SCION, meta_header},
+    upper_layer::{SCMP, UDP, UDP_HEADER_BYTES, scmp_header_bytes, scmp_type},
+    write::Header,
+};
+
+/// The most hop fields of one segment: its length has six bits.
+const MAX_SEGMENT_HOP_FIELDS: usize = 63;
+
+/// One segment of a path to write.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Segment {
+    /// Its info field.
+    pub info_field: InfoField,
+    /// Its hop fields, in the order in which the packet meets them. At least 1, at most 63.
+    pub hop_fields: Vec<HopField>,
+}
+
+closed_enum! {
+    /// Why a packet cannot be written.
+    pub enum BuildError {
+        /// More than 3 segments, a segment with no or with more than 63 hop fields, or more than 64
+        /// hop fields in all.
+        InvalidPath: "invalid_path", "the path does not fit into a SCION header";
+        /// PayloadLen has 16 bits.
+        PayloadTooLong: "payload_too_long", "the payload is longer than 65535 bytes";
+    }
+}
+
+/// Writes packets from one address to another, on one path.
+///
+/// Every `append_` method appends one complete packet with correct checksum to a buffer, and leaves
+/// the buffer as it was if it fails.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PacketBuilder {
+    source: ScionAddress,
+    destination: ScionAddress,
+    path_type: u8,
+    path: Vec<u8>,
+}
+
+impl PacketBuilder {
+    /// Packets with the empty path.
+    #[must_use]
+    pub const fn new(source: ScionAddress, destination: ScionAddress) -> Self {
+        Self {
+            source,
+            destination,
+            path_type: PATH_TYPE_EMPTY,
+            path: Vec::new(),
+        }
+    }
+
+    /// Gives the packets a path of path type SCION that stands at its first hop. Message
+    /// authentication codes are taken as given.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::InvalidPath`].
+    pub fn with_path(mut self, segments: &[Segment]) -> Result<Self, BuildError> {
+        if segments.len() > MAX_SEGMENTS {
+            return Err(BuildError::InvalidPath);
+        }
+        let mut lengths = [0; MAX_SEGMENTS];
+        let mut hop_field_count = 0;
+        for (length, segment) in lengths.iter_mut().zip(segments) {
+            let hop_fields = segment.hop_fields.len();
+            if !(1..=MAX_SEGMENT_HOP_FIELDS).contains(&hop_fields) {
+                return Err(BuildError::InvalidPath);
+            }
+            *length = hop_fields as u8;
+            hop_field_count += hop_fields;
+        }
+        if hop_field_count > MAX_HOP_FIELDS {
+            return Err(BuildError::InvalidPath);
+        }
+        self.path_type = PATH_TYPE_SCION;
+        self.path.clear();
+        self.path.extend_from_slice(&meta_header(lengths));
+        for segment in segments {
+            self.path.extend_from_slice(&segment.info_field.to_wire());
+        }
+        for hop_field in segments.iter().flat_map(|segment| &segment.hop_fields) {
+            self.path.extend_from_slice(&hop_field.to_wire());
+        }
+        Ok(self)
+    }
+
+    /// Appends a UDP datagram.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::PayloadTooLong`].
+    pub fn append_udp(
+        &self,
+        source_port: u16,
+        destination_port: u16,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), BuildError> {
+        let length = payload_bytes(UDP_HEADER_BYTES + payload.len())?;
+        let [source0, source1] = source_port.to_be_bytes();
+        let [destination0, destination1] = destination_port.to_be_bytes();
+        let [length0, length1] = length.to_be_bytes();
+        let ports = [
+            source0,
+            source1,
+            destination0,
+            destination1,
+            length0,
+            length1,
+        ];
+        let checksum = match self.checksum(UDP, length, [&ports, payload]) {
+            // 0 stands for "no checksum" (RFC 768).
+            0 => u16::MAX,
+            checksum => checksum,
+        };
+        self.append_header(UDP, length, out);
+        out.extend_from_slice(&ports);
+        out.extend_from_slice(&checksum.to_be_bytes());
+        out.extend_from_slice(payload);
+        Ok(())
+    }
+
+    /// Appends an SCMP echo request. Its answers come back to the port `identifier`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::PayloadTooLong`].
+    pub fn append_echo_request(
+        &self,
+        identifier: u16,
+        sequence_number: u16,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), BuildError> {
+        self.append_echo(
+            scmp_type::ECHO_REQUEST,
+            identifier,
+            sequence_number,
+            data,
+            out,
+        )
+    }
+
+    /// Appends an SCMP echo reply. It goes to the port `identifier`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::PayloadTooLong`].
+    pub fn append_echo_reply(
+        &self,
+        identifier: u16,
+        sequence_number: u16,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), BuildError> {
+        self.append_echo(
+            scmp_type::ECHO_REPLY,
+            identifier,
+            sequence_number,
+            data,
+            out,
+        )
+    }
+
+    /// Appends a packet with a payload as it stands: its first header is of the protocol
+    /// `next_header`.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::PayloadTooLong`].
+    pub fn append_payload(
+        &self,
+        next_header: u8,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), BuildError> {
+        self.append_header(next_header, payload_bytes(payload.len())?, out);
+        out.extend_from_slice(payload);
+        Ok(())
+    }
+
+    fn append_echo(
+        &self,
+        message_type: u8,
+        identifier: u16,
+        sequence_number: u16,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), BuildError> {
+        let length = payload_bytes(scmp_header_bytes(message_type) + data.len())?;
+        let [identifier0, identifier1] = identifier.to_be_bytes();
+        let [sequence0, sequence1] = sequence_number.to_be_bytes();
+        let type_and_code = [message_type, 0];
+        let numbers = [identifier0, identifier1, sequence0, sequence1];
+        let checksum = self.checksum(SCMP, length, [&type_and_code, &numbers, data]);
+        self.append_header(SCMP, length, out);
+        out.extend_from_slice(&type_and_code);
+        out.extend_from_slice(&checksum.to_be_bytes());
+        out.extend_from_slice(&numbers);
+        out.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// `parts` make up the message without its checksum; all but the last have an even length.
+    fn checksum<const PARTS: usize>(
+        &self,
+        protocol: u8,
+        length: u16,
+        parts: [&[u8]; PARTS],
+    ) -> u16 {
+        let mut checksum = Checksum::new(self.source, self.destination, protocol, length);
+        for part in parts {
+            checksum.add(part);
+        }
+        checksum.finish()
+    }
+
+    fn append_header(&self, next_header: u8, payload_bytes: u16, out: &mut Vec<u8>) {
+        self.header(next_header, payload_bytes).append(out);
+        out.extend_from_slice(&self.path);
+    }
+
+    fn header(&self, next_header: u8, payload_bytes: u16) -> Header {
+        Header {
+            source: self.source,
+            destination: self.destination,
+            path_type: self.path_type,
+            path_bytes: self.path.len(),
+            next_header,
+            payload_bytes,
+        }
+    }
+}
+
+fn payload_bytes(length: usize) -> Result<u16, BuildError> {
+    u16::try_from(length).map_err(|_| BuildError::PayloadTooLong)
+}

@@ -1,0 +1,64 @@
+//! Host addresses of the address header.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::IsdAs;
+
+/// Type and length nibble of an IPv4 address: type 0, length 4.
+pub(crate) const KIND_IPV4: u8 = 0b0000;
+/// Type and length nibble of an IPv6 address: type 0, length 16.
+pub(crate) const KIND_IPV6: u8 = 0b0011;
+/// Type and length nibble of a service address: type 1, length 4.
+const KIND_SERVICE: u8 = 0b0100;
+
+/// A host address as the address header carries it.
+///
+/// The common header says per address, in a nibble, its type (upper two bits) and its length (lower
+/// two bits, in units of 4 bytes, less one).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Host {
+    /// Nibble 0 (IPv4) or 3 (IPv6). The address is taken as it stands: `::ffff:192.0.2.1` is an
+    /// IPv6 address, and not equal to `192.0.2.1`.
+    Ip(IpAddr),
+    /// Nibble 4: a service address, two bytes followed by two of padding.
+    Service(u16),
+    /// Any other combination of type and length: the specification assigns it no meaning.
+    Other {
+        /// The nibble of type and length.
+        kind: u8,
+    },
+}
+
+/// Length in bytes of a host address, from its nibble: 4, 8, 12 or 16.
+#[inline]
+pub(crate) const fn host_bytes(kind: u8) -> usize {
+    4 * ((kind & 0b11) as usize + 1)
+}
+
+const _: () = assert!(host_bytes(KIND_IPV4) == size_of::<Ipv4Addr>());
+const _: () = assert!(host_bytes(KIND_IPV6) == size_of::<Ipv6Addr>());
+
+impl Host {
+    /// `bytes` are the [`host_bytes`] of the nibble `kind`.
+    #[inline]
+    pub(crate) fn from_wire(kind: u8, bytes: &[u8]) -> Self {
+        match (kind, bytes) {
+            (KIND_IPV4, &[a, b, c, d]) => Self::Ip(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
+            (KIND_SERVICE, &[high, low, _, _]) => Self::Service(u16::from_be_bytes([high, low])),
+            (KIND_IPV6, bytes) => match <[u8; 16]>::try_from(bytes) {
+                Ok(octets) => Self::Ip(IpAddr::V6(Ipv6Addr::from(octets))),
+                Err(_) => Self::Other { kind },
+            },
+            _ => Self::Other { kind },
+        }
+    }
+}
+
+/// A host with an IP address in an AS: the sender or receiver of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ScionAddress {
+    /// The AS that the host is in.
+    pub isd_as: IsdAs,
+    /// The host's address there.
+    pub ip: IpAddr,
+}

@@ -1,0 +1,164 @@
+//! What a packet carries behind its extension headers.
+
+use std::fmt;
+
+use crate::ScionPacket;
+
+/// NextHdr of TCP.
+pub const TCP: u8 = 6;
+/// NextHdr of UDP.
+pub const UDP: u8 = 17;
+/// NextHdr of the hop-by-hop options header.
+pub const HOP_BY_HOP: u8 = 200;
+/// NextHdr of the end-to-end options header.
+pub const END_TO_END: u8 = 201;
+/// NextHdr of SCMP.
+pub const SCMP: u8 = 202;
+
+/// Bytes of the UDP header (RFC 768).
+pub(crate) const UDP_HEADER_BYTES: usize = 8;
+/// Bytes of the TCP header without options (RFC 9293).
+pub(crate) const TCP_HEADER_BYTES: usize = 20;
+/// Offset of the identifier in the SCMP messages that have one.
+pub(crate) const IDENTIFIER_OFFSET: usize = 4;
+
+/// SCMP message types (SCMP specification, "Types").
+pub(crate) mod scmp_type {
+    pub(crate) const DESTINATION_UNREACHABLE: u8 = 1;
+    pub(crate) const PACKET_TOO_BIG: u8 = 2;
+    pub(crate) const PARAMETER_PROBLEM: u8 = 4;
+    pub(crate) const EXTERNAL_INTERFACE_DOWN: u8 = 5;
+    pub(crate) const INTERNAL_CONNECTIVITY_DOWN: u8 = 6;
+    /// Types below are errors, the others are informational.
+    pub(crate) const FIRST_INFORMATIONAL: u8 = 128;
+    pub(crate) const ECHO_REQUEST: u8 = 128;
+    pub(crate) const ECHO_REPLY: u8 = 129;
+    pub(crate) const TRACEROUTE_REQUEST: u8 = 130;
+    pub(crate) const TRACEROUTE_REPLY: u8 = 131;
+}
+
+/// Bytes of an SCMP message before its quote or data, by its type. An echo has identifier and
+/// sequence number, a traceroute also ISD-AS and interface; the errors quote behind them.
+pub(crate) const fn scmp_header_bytes(message_type: u8) -> usize {
+    match message_type {
+        scmp_type::DESTINATION_UNREACHABLE
+        | scmp_type::PACKET_TOO_BIG
+        | scmp_type::PARAMETER_PROBLEM
+        | scmp_type::ECHO_REQUEST
+        | scmp_type::ECHO_REPLY => 8,
+        scmp_type::EXTERNAL_INTERFACE_DOWN => 20,
+        scmp_type::TRACEROUTE_REQUEST | scmp_type::TRACEROUTE_REPLY => 24,
+        scmp_type::INTERNAL_CONNECTIVITY_DOWN => 28,
+        _ => 4,
+    }
+}
+
+/// What a packet carries: the first header that is no extension header, and everything behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UpperLayer<'a> {
+    /// NextHdr of the header before.
+    pub protocol: u8,
+    /// Offset from the start of the packet.
+    pub offset: usize,
+    /// The header of that protocol and its payload.
+    pub bytes: &'a [u8],
+}
+
+/// The extension headers are cut short, repeated or in the wrong order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MalformedExtension;
+
+impl fmt::Display for MalformedExtension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the extension headers are cut short, repeated or in the wrong order")
+    }
+}
+
+impl std::error::Error for MalformedExtension {}
+
+impl<'a> ScionPacket<'a> {
+    /// Walks over the extension headers: at most one hop-by-hop options header (200), then at most
+    /// one end-to-end options header (201). Both start with NextHdr and ExtLen and are
+    /// `4 * (ExtLen + 1)` bytes long (SCION extension header specification). Their options are for
+    /// routers and endhosts: they are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedExtension`] when they are cut short, repeated or in the wrong order.
+    #[inline]
+    pub fn upper_layer(&self) -> Result<UpperLayer<'a>, MalformedExtension> {
+        let mut upper = UpperLayer {
+            protocol: self.next_header(),
+            offset: self.header_len(),
+            bytes: self.payload(),
+        };
+        for extension in [HOP_BY_HOP, END_TO_END] {
+            if upper.protocol == extension {
+                upper = upper.behind_extension().ok_or(MalformedExtension)?;
+            }
+        }
+        match upper.protocol {
+            HOP_BY_HOP | END_TO_END => Err(MalformedExtension),
+            _ => Ok(upper),
+        }
+    }
+}
+
+impl UpperLayer<'_> {
+    #[inline]
+    fn behind_extension(self) -> Option<Self> {
+        let &[next_header, length, ..] = self.bytes else {
+            return None;
+        };
+        let extension_bytes = 4 * (usize::from(length) + 1);
+        Some(Self {
+            protocol: next_header,
+            offset: self.offset + extension_bytes,
+            bytes: self.bytes.get(extension_bytes..)?,
+        })
+    }
+
+    /// The SCMP message type, when this is an SCMP message and not empty.
+    #[inline]
+    pub(crate) fn scmp_type(&self) -> Option<u8> {
+        if self.protocol == SCMP {
+            self.bytes.first().copied()
+        } else {
+            None
+        }
+    }
+
+    /// Where the port stands to which an answer comes back: the source port of UDP and TCP, the
+    /// identifier of an SCMP request. `None` when the protocol or message has none.
+    #[inline]
+    pub(crate) fn source_port_offset(&self) -> Option<usize> {
+        match (self.protocol, self.scmp_type()) {
+            (UDP | TCP, _) => Some(0),
+            (_, Some(scmp_type::ECHO_REQUEST | scmp_type::TRACEROUTE_REQUEST)) => {
+                Some(IDENTIFIER_OFFSET)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the header is all there, for the protocols and messages that are known. An empty
+    /// SCMP message is not.
+    #[inline]
+    pub(crate) fn has_whole_header(&self) -> bool {
+        let header_bytes = match self.protocol {
+            UDP => UDP_HEADER_BYTES,
+            TCP => TCP_HEADER_BYTES,
+            SCMP => scmp_header_bytes(self.bytes.first().copied().unwrap_or_default()),
+            _ => 0,
+        };
+        self.bytes.len() >= header_bytes
+    }
+
+    #[inline]
+    pub(crate) fn u16_at(&self, offset: usize) -> Option<u16> {
+        self.bytes
+            .get(offset..)?
+            .first_chunk()
+            .map(|&bytes| u16::from_be_bytes(bytes))
+    }
+}

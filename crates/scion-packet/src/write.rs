@@ -1,0 +1,68 @@
+//! Writing the SCION header: what SCMP errors and built packets have in common.
+
+use std::net::IpAddr;
+
+use crate::{
+    ScionAddress,
+    host::{KIND_IPV4, KIND_IPV6, host_bytes},
+    packet::{HOSTS_OFFSET, MAX_HEADER_BYTES},
+    path::MAX_PATH_BYTES,
+};
+
+/// The longest header that is written here. HdrLen can say so, whatever the addresses.
+pub(crate) const MAX_WRITTEN_HEADER_BYTES: usize =
+    HOSTS_OFFSET + 2 * host_bytes(KIND_IPV6) + MAX_PATH_BYTES;
+
+const _: () = assert!(MAX_WRITTEN_HEADER_BYTES <= MAX_HEADER_BYTES);
+
+/// FlowID of the packets that this crate writes. The field is mandatory, so it is not 0; with no
+/// flow to tell apart, one value does.
+const FLOW_ID: u32 = 1;
+
+/// The fields of a SCION header; the path follows separately.
+pub(crate) struct Header {
+    pub(crate) source: ScionAddress,
+    pub(crate) destination: ScionAddress,
+    pub(crate) path_type: u8,
+    /// At most `MAX_PATH_BYTES`.
+    pub(crate) path_bytes: usize,
+    pub(crate) next_header: u8,
+    pub(crate) payload_bytes: u16,
+}
+
+impl Header {
+    /// Length of the header in bytes, the path included.
+    pub(crate) fn byte_count(&self) -> usize {
+        HOSTS_OFFSET
+            + host_bytes(kind(self.destination.ip))
+            + host_bytes(kind(self.source.ip))
+            + self.path_bytes
+    }
+
+    /// Appends the header up to the path, which the caller appends next.
+    pub(crate) fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&FLOW_ID.to_be_bytes());
+        out.push(self.next_header);
+        out.push((self.byte_count() / 4) as u8);
+        out.extend_from_slice(&self.payload_bytes.to_be_bytes());
+        out.push(self.path_type);
+        out.push(kind(self.destination.ip) << 4 | kind(self.source.ip));
+        out.extend_from_slice(&[0, 0]);
+        for address in [self.destination, self.source] {
+            out.extend_from_slice(&address.isd_as.to_u64().to_be_bytes());
+        }
+        for address in [self.destination, self.source] {
+            match address.ip {
+                IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
+            }
+        }
+    }
+}
+
+const fn kind(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(_) => KIND_IPV4,
+        IpAddr::V6(_) => KIND_IPV6,
+    }
+}

@@ -1,0 +1,146 @@
+//! Nothing panics and nothing lies outside of the packet, whatever the bytes.
+
+use std::net::SocketAddr;
+
+use proptest::{collection::vec, prelude::*, sample::select};
+use scion_packet::{
+    Host, IncomingPolicy, Path, PolicyViolation, ScionPacket, ScmpError, delivery_port,
+    egress_interface,
+    scmp::{MAX_ERROR_PACKET_BYTES, UnreachableCode},
+};
+
+use crate::support::{client, mutated, peer};
+
+/// Calls everything that reads a packet.
+fn read_all(bytes: &[u8]) {
+    let policy = IncomingPolicy {
+        local_isd_as: vec![client().isd_as],
+    };
+    let mut out = Vec::new();
+    for violation in PolicyViolation::ALL {
+        out.clear();
+        let answered = violation.append_answer(bytes, client().ip, peer().ip, &mut out);
+        assert_eq!(answered, !out.is_empty());
+        assert!(out.len() <= MAX_ERROR_PACKET_BYTES);
+    }
+    if let Err(violation) = policy.check(bytes, SocketAddr::new(client().ip, 1)) {
+        let _ = violation.scmp_error(bytes);
+    }
+
+    let strict = ScionPacket::parse(bytes);
+    let Ok(packet) = ScionPacket::parse_quote(bytes) else {
+        assert!(strict.is_err());
+        return;
+    };
+    if let Ok(strict) = strict {
+        assert_eq!(strict.payload().len(), usize::from(strict.payload_len()));
+        let from = match strict.src_host() {
+            Host::Ip(ip) => SocketAddr::new(ip, delivery_port(&strict).unwrap_or(1)),
+            _ => SocketAddr::new(client().ip, 1),
+        };
+        let _ = policy.check(bytes, from);
+    }
+    assert!(bytes.starts_with(packet.as_bytes()));
+    assert_eq!(
+        packet.total_len(),
+        packet.header_len() + packet.payload().len()
+    );
+    assert!(packet.path_offset() <= packet.header_len());
+    assert!(packet.src_host_offset() < packet.path_offset());
+    let _ = (
+        packet.dst_host(),
+        packet.dst_isd_as(),
+        packet.src_isd_as(),
+        packet.next_header(),
+    );
+    if let Ok(upper) = packet.upper_layer() {
+        assert_eq!(&packet.as_bytes()[upper.offset..], upper.bytes);
+    }
+    let _ = delivery_port(&packet);
+    let _ = ScmpError::unknown_egress_interface(&packet);
+    let interface = egress_interface(&packet);
+    if let Path::Standard(path) = packet.path() {
+        let hop_fields = (0..=path.hop_field_count()).map_while(|index| path.hop_field(index));
+        assert_eq!(hop_fields.count(), path.hop_field_count());
+        let info_fields = (0..=path.info_field_count()).map_while(|index| path.info_field(index));
+        assert_eq!(info_fields.count(), path.info_field_count());
+    } else {
+        assert!(interface.is_err());
+    }
+    out.clear();
+    let error = ScmpError::DestinationUnreachable {
+        code: UnreachableCode::NoRoute,
+    };
+    if error.append_reply(peer(), &packet, &mut out).is_ok() {
+        assert!(out.len() <= MAX_ERROR_PACKET_BYTES);
+        assert!(ScionPacket::parse(&out).is_ok());
+    } else {
+        assert!(out.is_empty());
+    }
+}
+
+/// Random bytes whose version, lengths, path type and NextHdr are likely ones.
+fn shaped() -> impl Strategy<Value = Vec<u8>> {
+    let next_header = select(&[6, 17, 200, 201, 202][..]);
+    let host_kinds = select(&[0x00, 0x03, 0x30, 0x33, 0x04, 0x40, 0xff][..]);
+    let hop_fields = (1..5_u8, 0..5_u8, 0..5_u8);
+    (
+        vec(any::<u8>(), 36..400),
+        next_header,
+        host_kinds,
+        0..3_u8,
+        hop_fields,
+    )
+        .prop_map(
+            |(mut bytes, next_header, host_kinds, path_type, (first, second, third))| {
+                bytes[0] &= 0x0f;
+                bytes[4] = next_header;
+                bytes[8] = path_type;
+                bytes[9] = host_kinds;
+                let path_offset = 28
+                    + 4 * (usize::from(host_kinds >> 4 & 3) + 1)
+                    + 4 * (usize::from(host_kinds & 3) + 1);
+                let third = if second == 0 { 0 } else { third };
+                let segments = [first, second, third];
+                let info_fields = segments.iter().filter(|length| **length > 0).count();
+                let hop_fields = segments.iter().copied().map(usize::from).sum::<usize>();
+                let path_bytes = match path_type {
+                    0 => 0,
+                    1 => 4 + 8 * info_fields + 12 * hop_fields,
+                    _ => 32,
+                };
+                if let Some(meta) = bytes.get_mut(path_offset..path_offset + 4) {
+                    let lengths = segments.map(u32::from);
+                    let lengths = lengths[0] << 12 | lengths[1] << 6 | lengths[2];
+                    let position = u32::from(meta[0]) << 24;
+                    if path_type == 1 {
+                        meta.copy_from_slice(&(position | lengths).to_be_bytes());
+                    }
+                }
+                let header_bytes = path_offset + path_bytes;
+                bytes[5] = (header_bytes / 4) as u8;
+                let payload = bytes.len().saturating_sub(header_bytes) as u16;
+                bytes[6..8].copy_from_slice(&payload.to_be_bytes());
+                bytes
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn random_bytes(bytes in vec(any::<u8>(), 0..300)) {
+        read_all(&bytes);
+    }
+
+    #[test]
+    fn random_bytes_behind_a_common_header_that_fits_them(bytes in shaped()) {
+        read_all(&bytes);
+    }
+
+    #[test]
+    fn almost_well_formed_packets(bytes in mutated()) {
+        read_all(&bytes);
+    }
+}
