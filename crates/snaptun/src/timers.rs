@@ -127,3 +127,79 @@ impl TimerRound {
             .map(Slot)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUND: Duration = Duration::from_millis(250);
+
+    #[expect(clippy::disallowed_methods, reason = "any point in time to count from")]
+    fn start() -> (TimerRound, Instant) {
+        let now = Instant::now();
+        (TimerRound::new(now, ROUND), now)
+    }
+
+    /// Calls as often as asked for, and returns how often each slot had its turn and the longest slice.
+    fn turns(round: &mut TimerRound, slots: usize, until: Instant) -> (Vec<u32>, usize) {
+        let mut turns = vec![0; slots];
+        let mut longest = 0;
+        while round.next_slice_at(slots) <= until {
+            let now = round.next_slice_at(slots);
+            let slice: Vec<_> = round.next_slice(now, slots).collect();
+            longest = longest.max(slice.len());
+            for slot in slice {
+                turns[slot.0] += 1;
+            }
+        }
+        (turns, longest)
+    }
+
+    #[test]
+    fn every_slot_has_its_turn_once_a_round() {
+        for slots in [1, 63, 64, 65, 500, 3200, 3201, 10_000, 100_000] {
+            let (mut round, now) = start();
+            let (turns, longest) = turns(&mut round, slots, now + ROUND);
+            // Rounding up in each slice brings some slots forward, never back.
+            assert!(turns.iter().all(|n| (1..=2).contains(n)), "{slots} slots");
+            assert!(turns.iter().sum::<u32>() as usize <= slots + SLICES_PER_ROUND_MAX);
+            assert!(longest <= SLICE_SLOTS_MIN.max(slots.div_ceil(SLICES_PER_ROUND_MAX) + 1));
+        }
+    }
+
+    #[test]
+    fn calls_an_eighth_of_a_round_apart_are_enough() {
+        for slots in [1, 100, 511, 513, 10_007] {
+            let (mut round, now) = start();
+            let mut turns = vec![0; slots];
+            for call in 1..=8 {
+                for slot in round.next_slice(now + call * ROUND / 8, slots) {
+                    turns[slot.0] += 1;
+                }
+            }
+            assert!(turns.iter().all(|n| *n >= 1), "{slots} slots");
+        }
+    }
+
+    #[test]
+    fn a_late_call_does_not_look_at_every_tunnel_at_once() {
+        let (mut round, now) = start();
+        assert_eq!(round.next_slice(now + 100 * ROUND, 100_000).count(), 12_500);
+        assert_eq!(round.next_slice_at(100_000), now + 100 * ROUND + ROUND / 50);
+    }
+
+    #[test]
+    fn a_round_without_slots_is_empty() {
+        let (mut round, now) = start();
+        assert_eq!(round.next_slice(now + ROUND, 0).count(), 0);
+    }
+
+    #[test]
+    fn the_turn_goes_on_when_slots_are_added() {
+        let (mut round, now) = start();
+        let first: Vec<_> = round.next_slice(now + ROUND / 2, 100).collect();
+        assert_eq!((first[0], first.len()), (Slot(0), 50));
+        let second: Vec<_> = round.next_slice(now + ROUND * 3 / 4, 200).collect();
+        assert_eq!((second[0], second.len()), (Slot(50), 50));
+    }
+}

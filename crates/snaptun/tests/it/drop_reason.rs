@@ -1,0 +1,20 @@
+//! The list of reasons is usable for metrics.
+
+use std::collections::HashSet;
+
+use snaptun::DropReason;
+
+#[test]
+fn every_reason_has_an_index_and_a_name_of_its_own() {
+    let names: HashSet<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(names.len(), DropReason::ALL.len());
+    for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+        assert_eq!(reason.index(), index);
+        assert!(
+            reason
+                .name()
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c == '_')
+        );
+    }
+}

@@ -1,0 +1,310 @@
+//! How tunnels come into being, and how they do not.
+
+use std::net::{IpAddr, SocketAddr};
+
+use blake2::digest::{FixedOutput, KeyInit, Update};
+use blake2::{Blake2s256, Blake2sMac, Digest};
+use snaptun::{Consumed, DropReason, Endpoint, Via};
+
+use crate::client::{Client, Received, secret};
+use crate::clock::new_shard;
+use crate::shard::{In, Out, Shard};
+
+const NEW_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: true });
+const KNOWN_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: false });
+
+#[test]
+fn a_client_learns_the_address_that_the_gateway_sees() {
+    for remote in ["192.0.2.7:4321", "[2001:db8::7]:4321"] {
+        let remote: SocketAddr = remote.parse().unwrap();
+        let mut shard = new_shard();
+        let mut client = Client::at(remote, 1, Shard::public_key());
+        shard.registry.grant(client.identity(), 1, None);
+        shard.connect(&mut client);
+        assert_eq!(client.observed_address(), Some(remote));
+    }
+}
+
+#[test]
+fn clients_have_a_tunnel_each() {
+    let mut shard = new_shard();
+    let mut clients: Vec<_> = (1..=5).map(|n| shard.connected_client(n)).collect();
+    assert_eq!(shard.server.tunnel_count(), clients.len());
+    for (client, number) in clients.iter_mut().zip(1..) {
+        assert!(shard.server.has_tunnel(client.remote()));
+        let packet = vec![number as u8; 100];
+        let datagram = client.data(&packet);
+        let fate = shard.incoming(&datagram, client.endpoint);
+        assert_eq!(fate, In::Delivered(packet.clone(), number));
+        assert_eq!(
+            shard.outgoing(&packet, client.remote()),
+            Out::Encapsulated(number)
+        );
+        assert_eq!(shard.deliver_to(client), [packet]);
+    }
+    assert_eq!(shard.server.counters().tunnels_created, 5);
+    assert_eq!(shard.server.counters().handshakes_answered_new, 5);
+}
+
+#[test]
+fn an_unauthorized_identity_gets_no_answer_and_no_tunnel() {
+    let mut shard = new_shard();
+    let mut stranger = Client::new(1, Shard::public_key());
+    let initiation = stranger.initiation();
+    let fate = shard.incoming(&initiation, stranger.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::Unauthorized));
+    assert!(shard.sent.is_empty());
+    assert_eq!(shard.server.tunnel_count(), 0);
+}
+
+#[test]
+fn an_initiation_for_another_gateway_is_dropped() {
+    let mut shard = new_shard();
+    let mut client = Client::new(1, snaptun::PublicKey::from(&secret(77)));
+    shard.registry.grant(client.identity(), 1, None);
+    let initiation = client.initiation();
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::InvalidMac));
+    assert!(shard.sent.is_empty());
+}
+
+/// The identity in it is genuine and authorized; only the last part of the message is not.
+#[test]
+fn an_initiation_that_fails_after_its_identity_was_authorized_makes_no_tunnel() {
+    const TIMESTAMP: std::ops::Range<usize> = 88..116;
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let mut initiation = client.initiation();
+    initiation[TIMESTAMP.start] ^= 1;
+    write_mac1(&mut initiation);
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::Forged));
+    assert_eq!(shard.server.tunnel_count(), 0);
+    assert!(!shard.server.has_tunnel(client.remote()));
+    assert!(shard.sent.is_empty());
+}
+
+/// Writes the message authentication code that anyone can compute who knows the gateway's public key
+/// (WireGuard whitepaper, section 5.4.4).
+fn write_mac1(initiation: &mut [u8]) {
+    const MAC1: usize = 116;
+    let key = Blake2s256::new()
+        .chain_update(b"mac1----")
+        .chain_update(Shard::public_key().as_bytes())
+        .finalize();
+    let mut mac = Blake2sMac::<blake2::digest::consts::U16>::new_from_slice(&key).unwrap();
+    Update::update(&mut mac, &initiation[..MAC1]);
+    initiation[MAC1..MAC1 + 16].copy_from_slice(&mac.finalize_fixed());
+}
+
+#[test]
+fn only_an_initiation_can_open_an_address() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    let elsewhere = Endpoint {
+        remote: "10.9.9.9:9".parse().unwrap(),
+        ..client.endpoint
+    };
+    let response = shard.answer(&mut client);
+    let data = client.data(b"data");
+    let mut cookie_reply = vec![0; 64];
+    cookie_reply[0] = 3;
+    for datagram in [response, data, cookie_reply] {
+        let fate = shard.incoming(&datagram, elsewhere);
+        assert_eq!(
+            fate,
+            In::Dropped(DropReason::NoTunnel),
+            "type {}",
+            datagram[0]
+        );
+    }
+    assert!(!shard.server.has_tunnel(elsewhere.remote));
+    assert!(shard.sent.is_empty());
+}
+
+#[test]
+fn a_response_or_cookie_that_nobody_asked_for_is_dropped() {
+    let mut shard = new_shard();
+    let client = shard.connected_client(1);
+    let mut cookie_reply = vec![0; 64];
+    cookie_reply[0] = 3;
+    let fate = shard.incoming(&cookie_reply, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::Unsolicited));
+
+    let mut response = vec![0; 112];
+    response[0] = 2;
+    let fate = shard.incoming(&response, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::InvalidMac));
+    assert!(shard.sent.is_empty());
+}
+
+#[test]
+fn an_address_stays_with_its_identity() {
+    let mut shard = new_shard();
+    let mut holder = shard.connected_client(1);
+    let mut intruder = shard.client(2);
+    intruder.endpoint = holder.endpoint;
+
+    let initiation = intruder.initiation();
+    let fate = shard.incoming(&initiation, intruder.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::AddressHeld));
+    assert!(shard.sent.is_empty());
+    assert_eq!(shard.server.tunnel_count(), 1);
+
+    let datagram = holder.data(b"undisturbed");
+    let fate = shard.incoming(&datagram, holder.endpoint);
+    assert_eq!(fate, In::Delivered(b"undisturbed".to_vec(), 1));
+    assert_eq!(
+        shard.outgoing(b"both ways", holder.remote()),
+        Out::Encapsulated(1)
+    );
+    assert_eq!(shard.deliver_to(&mut holder), [b"both ways"]);
+}
+
+#[test]
+fn a_client_that_starts_again_is_let_in_at_once() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    client.restart();
+    shard.connect(&mut client);
+    assert_eq!(shard.server.tunnel_count(), 1);
+
+    let datagram = client.data(b"again");
+    let fate = shard.incoming(&datagram, client.endpoint);
+    assert_eq!(fate, In::Delivered(b"again".to_vec(), 1));
+    assert_eq!(
+        shard.outgoing(b"answer", client.remote()),
+        Out::Encapsulated(1)
+    );
+    assert_eq!(shard.deliver_to(&mut client), [b"answer"]);
+    assert_eq!(shard.server.counters().handshakes_answered_known, 1);
+}
+
+#[test]
+fn a_replayed_initiation_is_dropped_in_its_tunnel() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let first = client.initiation();
+    assert_eq!(shard.incoming(&first, client.endpoint), NEW_TUNNEL);
+    let second = client.initiation();
+    assert_eq!(shard.incoming(&second, client.endpoint), KNOWN_TUNNEL);
+    shard.sent.clear();
+    for old in [&first, &second] {
+        let fate = shard.incoming(old, client.endpoint);
+        assert_eq!(fate, In::Dropped(DropReason::StaleInitiation));
+    }
+    assert!(shard.sent.is_empty());
+}
+
+#[test]
+fn a_client_at_a_new_address_gets_a_second_tunnel() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    let old = client.endpoint;
+    let last = client.data(b"on its way");
+    client.endpoint.remote = "10.9.9.9:9".parse().unwrap();
+    shard.connect(&mut client);
+    assert_eq!(client.observed_address(), Some(client.remote()));
+    assert_eq!(shard.server.tunnel_count(), 2);
+
+    // Data is bound to the address of its session.
+    let datagram = client.data(b"new");
+    assert_eq!(
+        shard.incoming(&datagram, old),
+        In::Dropped(DropReason::NoSession)
+    );
+    assert_eq!(
+        shard.incoming(&datagram, client.endpoint),
+        In::Delivered(b"new".to_vec(), 1)
+    );
+    assert_eq!(
+        shard.incoming(&last, old),
+        In::Delivered(b"on its way".to_vec(), 1)
+    );
+}
+
+#[test]
+fn only_an_authenticated_packet_changes_where_answers_leave_from() {
+    fn via(listener: u16) -> Via {
+        Via {
+            listener,
+            local_ip: Some(IpAddr::from([192, 0, 2, listener as u8])),
+        }
+    }
+    fn leaves_by(shard: &mut Shard, client: &Client) -> Via {
+        assert_eq!(
+            shard.outgoing(b"packet", client.remote()),
+            Out::Encapsulated(1)
+        );
+        shard.sent.pop_back().unwrap().to.via
+    }
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    client.endpoint.via = via(1);
+    shard.connect(&mut client);
+    assert_eq!(leaves_by(&mut shard, &client), via(1));
+
+    // Spoofed from the client's address, to another of the gateway's.
+    let remote = client.remote();
+    let spoofed = Endpoint {
+        remote,
+        via: via(2),
+    };
+    let mut intruder = shard.client(2);
+    let mut forged = client.data(b"forged");
+    *forged.last_mut().unwrap() ^= 1;
+    let replayed = client.data(b"once");
+    assert!(matches!(
+        shard.incoming(&replayed, client.endpoint),
+        In::Delivered(..)
+    ));
+    let mut cookie_reply = vec![0; 64];
+    cookie_reply[0] = 3;
+    for datagram in [
+        vec![0; 40],
+        intruder.initiation(),
+        forged,
+        replayed,
+        cookie_reply,
+    ] {
+        assert!(matches!(shard.incoming(&datagram, spoofed), In::Dropped(_)));
+        assert_eq!(leaves_by(&mut shard, &client), via(1));
+    }
+
+    let datagram = client.data(b"data");
+    shard.incoming(
+        &datagram,
+        Endpoint {
+            remote,
+            via: via(3),
+        },
+    );
+    assert_eq!(leaves_by(&mut shard, &client), via(3));
+
+    let keepalive = client.data(b"");
+    shard.incoming(
+        &keepalive,
+        Endpoint {
+            remote,
+            via: via(4),
+        },
+    );
+    assert_eq!(leaves_by(&mut shard, &client), via(4));
+
+    client.endpoint.via = via(5);
+    shard.answer(&mut client);
+    assert_eq!(leaves_by(&mut shard, &client), via(5));
+}
+
+#[test]
+fn the_response_leaves_by_where_the_initiation_came_in() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    client.endpoint.via = Via {
+        listener: 3,
+        local_ip: Some(IpAddr::from([192, 0, 2, 1])),
+    };
+    // `answer` compares the endpoints.
+    let response = shard.answer(&mut client);
+    assert!(matches!(client.receive(&response), Received::Answer(_)));
+}

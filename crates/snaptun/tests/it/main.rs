@@ -1,0 +1,23 @@
+//! The shard against clients, on the real clock. What takes minutes is tested in the package
+//! `snaptun-virtual-time`.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "how tests fail, in their helpers too"
+)]
+
+mod accounting;
+mod authorization;
+mod client;
+mod clock;
+mod data;
+mod drop_reason;
+mod garbage;
+mod handshake;
+mod interop;
+mod overload;
+mod shard;
+mod timers;
+mod waiting;

@@ -1,0 +1,204 @@
+//! A shard under test with its authorization layer, and the wire between it and its clients.
+//!
+//! The tests with a virtual clock include this file too.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use snaptun::{
+    Consumed, DropReason, Endpoint, Grant, Incoming, Outgoing, Packet, Payload, PublicKey,
+    ShardConfig, SnapTunAuthorization, SnapTunServer, Transmit,
+};
+
+use crate::client::{Client, Received, secret};
+
+/// The identity number of the gateway.
+const GATEWAY: u16 = u16::MAX;
+
+/// An authorization layer that tests write to.
+#[derive(Default)]
+pub(crate) struct Registry {
+    grants: Mutex<HashMap<[u8; 32], Grant<u32>>>,
+    generation: AtomicU64,
+    /// How often it was asked.
+    pub(crate) asked: AtomicU64,
+}
+
+impl Registry {
+    pub(crate) fn grant(&self, identity: [u8; 32], session_data: u32, expires: Option<Instant>) {
+        self.grants.lock().unwrap().insert(
+            identity,
+            Grant {
+                expires,
+                session_data,
+            },
+        );
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Prolongs a grant without saying so by a new generation.
+    pub(crate) fn renew(&self, identity: [u8; 32], expires: Instant) {
+        self.grants
+            .lock()
+            .unwrap()
+            .get_mut(&identity)
+            .expect("a grant")
+            .expires = Some(expires);
+    }
+
+    pub(crate) fn revoke(&self, identity: [u8; 32]) {
+        self.grants.lock().unwrap().remove(&identity);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl SnapTunAuthorization for Registry {
+    type SessionData = u32;
+
+    fn is_authorized(&self, _now: Instant, identity: &[u8; 32]) -> Option<Grant<u32>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.grants.lock().unwrap().get(identity).cloned()
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+}
+
+/// [`Incoming`] without borrows.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum In {
+    Delivered(Vec<u8>, u32),
+    Consumed(Consumed),
+    Dropped(DropReason),
+}
+
+/// [`Outgoing`] without borrows.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Out {
+    Encapsulated(u32),
+    Waiting(u32),
+    Dropped(DropReason, Vec<u8>),
+}
+
+pub(crate) struct Shard {
+    pub(crate) server: SnapTunServer<Registry>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) now: Instant,
+    /// What is to be sent.
+    pub(crate) sent: VecDeque<Transmit>,
+}
+
+impl Shard {
+    pub(crate) fn new(now: Instant, config: ShardConfig) -> Self {
+        let registry = Arc::new(Registry::default());
+        let server = SnapTunServer::new(now, secret(GATEWAY), Arc::clone(&registry), config);
+        Shard {
+            server,
+            registry,
+            now,
+            sent: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn public_key() -> PublicKey {
+        PublicKey::from(&secret(GATEWAY))
+    }
+
+    /// A new client, authorized with its number as session data.
+    pub(crate) fn client(&self, identity: u16) -> Client {
+        let client = Client::new(identity, Shard::public_key());
+        self.registry
+            .grant(client.identity(), u32::from(identity), None);
+        client
+    }
+
+    /// A new client with a tunnel.
+    pub(crate) fn connected_client(&mut self, identity: u16) -> Client {
+        let mut client = self.client(identity);
+        self.connect(&mut client);
+        client
+    }
+
+    /// Carries a handshake through to the client's confirmation.
+    pub(crate) fn connect(&mut self, client: &mut Client) {
+        let response = self.answer(client);
+        let Received::Answer(keepalive) = client.receive(&response) else {
+            panic!("the client did not take the response");
+        };
+        let fate = self.incoming(&keepalive, client.endpoint);
+        assert_eq!(fate, In::Consumed(Consumed::Keepalive));
+    }
+
+    /// Carries a handshake to the gateway's response, which is returned.
+    pub(crate) fn answer(&mut self, client: &mut Client) -> Vec<u8> {
+        let initiation = client.initiation();
+        let fate = self.incoming(&initiation, client.endpoint);
+        assert!(
+            matches!(fate, In::Consumed(Consumed::HandshakeAnswered { .. })),
+            "the gateway did not answer: {fate:?}"
+        );
+        let response = self.sent.pop_back().expect("a response");
+        assert_eq!(
+            (response.to, response.payload),
+            (client.endpoint, Payload::Protocol)
+        );
+        response.packet.to_vec()
+    }
+
+    pub(crate) fn incoming(&mut self, datagram: &[u8], from: Endpoint) -> In {
+        self.server.start_batch();
+        let packet = Packet::copy_from(datagram);
+        match self
+            .server
+            .handle_incoming_packet(self.now, packet, from, &mut self.sent)
+        {
+            Incoming::Delivered {
+                packet,
+                session_data,
+            } => In::Delivered(packet.to_vec(), *session_data),
+            Incoming::Consumed(consumed) => In::Consumed(consumed),
+            Incoming::Dropped(reason) => In::Dropped(reason),
+        }
+    }
+
+    pub(crate) fn outgoing(&mut self, packet: &[u8], to: SocketAddr) -> Out {
+        self.server.start_batch();
+        let packet = Packet::copy_from(packet);
+        match self
+            .server
+            .handle_outgoing_packet(self.now, packet, to, &mut self.sent)
+        {
+            Outgoing::Encapsulated { session_data } => Out::Encapsulated(*session_data),
+            Outgoing::Waiting { session_data } => Out::Waiting(*session_data),
+            Outgoing::Dropped { reason, packet } => Out::Dropped(reason, packet.to_vec()),
+        }
+    }
+
+    pub(crate) fn update_timers(&mut self) {
+        self.server.start_batch();
+        self.server.update_timers(self.now, &mut self.sent);
+    }
+
+    /// Takes what is to be sent, in order.
+    pub(crate) fn take_sent(&mut self) -> Vec<Transmit> {
+        self.sent.drain(..).collect()
+    }
+
+    /// Gives the client all that is to be sent, and returns the data in it. Nothing may be for others.
+    pub(crate) fn deliver_to(&mut self, client: &mut Client) -> Vec<Vec<u8>> {
+        self.take_sent()
+            .into_iter()
+            .filter_map(|transmit| {
+                assert_eq!(transmit.to.remote, client.remote());
+                match client.receive(&transmit.packet) {
+                    Received::Data(packet) => Some(packet),
+                    Received::Answer(_) | Received::Cookie | Received::Refused => None,
+                }
+            })
+            .collect()
+    }
+}

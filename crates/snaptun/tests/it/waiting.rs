@@ -1,0 +1,201 @@
+//! Packets that wait for a session.
+
+use snaptun::{Consumed, DropReason, Payload, ShardConfig};
+
+use crate::client::Received;
+use crate::clock::{new_shard, now};
+use crate::shard::{In, Out, Shard};
+
+#[test]
+fn nothing_is_sent_in_a_session_that_the_client_has_not_confirmed() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let response = shard.answer(&mut client);
+    for n in 0..100u8 {
+        assert_eq!(shard.outgoing(&[n], client.remote()), Out::Waiting(1));
+    }
+    assert!(shard.sent.is_empty());
+    assert_eq!(shard.server.waiting_packets(), 100);
+
+    let Received::Answer(keepalive) = client.receive(&response) else {
+        panic!("the client did not take the response");
+    };
+    let fate = shard.incoming(&keepalive, client.endpoint);
+    assert_eq!(fate, In::Consumed(Consumed::Keepalive));
+    assert!(
+        shard
+            .sent
+            .iter()
+            .all(|transmit| transmit.payload == Payload::Forwarded)
+    );
+    let expected: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n]).collect();
+    assert_eq!(shard.deliver_to(&mut client), expected);
+    assert_eq!(shard.server.waiting_packets(), 0);
+    assert_eq!(shard.server.counters().waiting_sent, 100);
+}
+
+/// The client's keepalive is lost, or overtaken by its first packet.
+#[test]
+fn a_first_data_packet_confirms_the_session_too() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let response = shard.answer(&mut client);
+    assert_eq!(shard.outgoing(b"waits", client.remote()), Out::Waiting(1));
+    client.receive(&response);
+    let datagram = client.data(b"first");
+    assert_eq!(
+        shard.incoming(&datagram, client.endpoint),
+        In::Delivered(b"first".to_vec(), 1)
+    );
+    assert_eq!(shard.deliver_to(&mut client), [b"waits"]);
+}
+
+#[test]
+fn what_is_dropped_confirms_nothing() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let response = shard.answer(&mut client);
+    client.receive(&response);
+    assert_eq!(shard.outgoing(b"waits", client.remote()), Out::Waiting(1));
+    let mut forged = client.data(b"");
+    *forged.last_mut().unwrap() ^= 1;
+    let fate = shard.incoming(&forged, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::Forged));
+    assert!(shard.sent.is_empty());
+    assert_eq!(shard.server.waiting_packets(), 1);
+}
+
+#[test]
+fn during_a_rekey_packets_leave_in_the_old_session_until_the_new_one_is_confirmed() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    let response = shard.answer(&mut client);
+    // The client has not seen the response: it can only read the old session.
+    assert_eq!(
+        shard.outgoing(b"old session", client.remote()),
+        Out::Encapsulated(1)
+    );
+    assert_eq!(shard.deliver_to(&mut client), [b"old session"]);
+
+    let Received::Answer(keepalive) = client.receive(&response) else {
+        panic!("the client did not take the response");
+    };
+    shard.incoming(&keepalive, client.endpoint);
+    assert_eq!(
+        shard.outgoing(b"new session", client.remote()),
+        Out::Encapsulated(1)
+    );
+    let sent = shard.take_sent();
+    // The client's index of the session: in the response at 8, in data at 4.
+    assert_eq!(sent[0].packet[4..8], response[8..12]);
+    assert_eq!(
+        client.receive(&sent[0].packet),
+        Received::Data(b"new session".to_vec())
+    );
+}
+
+/// `Tunn` keeps eight sessions; the ninth takes the place of the first.
+#[test]
+fn a_session_that_replaced_the_confirmed_one_is_not_used_before_it_is_confirmed() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    for _ in 0..7 {
+        shard.answer(&mut client);
+        assert_eq!(
+            shard.outgoing(b"packet", client.remote()),
+            Out::Encapsulated(1)
+        );
+        assert_eq!(shard.deliver_to(&mut client), [b"packet"]);
+    }
+    let response = shard.answer(&mut client);
+    assert_eq!(shard.outgoing(b"waits", client.remote()), Out::Waiting(1));
+    assert!(shard.sent.is_empty());
+
+    let Received::Answer(keepalive) = client.receive(&response) else {
+        panic!("the client did not take the response");
+    };
+    shard.incoming(&keepalive, client.endpoint);
+    assert_eq!(shard.deliver_to(&mut client), [b"waits"]);
+}
+
+#[test]
+fn a_tunnel_lets_only_so_many_packets_wait() {
+    let mut shard = Shard::new(
+        now(),
+        ShardConfig {
+            waiting_packets_per_tunnel: 3,
+            ..ShardConfig::default()
+        },
+    );
+    let mut client = shard.client(1);
+    shard.answer(&mut client);
+    for n in 0..3u8 {
+        assert_eq!(shard.outgoing(&[n], client.remote()), Out::Waiting(1));
+    }
+    let fate = shard.outgoing(b"too many", client.remote());
+    assert_eq!(
+        fate,
+        Out::Dropped(DropReason::WaitingQueueFull, b"too many".to_vec())
+    );
+    assert_eq!(shard.server.waiting_packets(), 3);
+}
+
+#[test]
+fn a_tunnel_lets_only_so_many_bytes_wait() {
+    let mut shard = Shard::new(
+        now(),
+        ShardConfig {
+            waiting_bytes_per_tunnel: 1000,
+            ..ShardConfig::default()
+        },
+    );
+    let mut client = shard.client(1);
+    let response = shard.answer(&mut client);
+    assert_eq!(shard.outgoing(&[1; 600], client.remote()), Out::Waiting(1));
+    let fate = shard.outgoing(&[2; 401], client.remote());
+    assert_eq!(
+        fate,
+        Out::Dropped(DropReason::WaitingQueueFull, vec![2; 401])
+    );
+    assert_eq!(shard.outgoing(&[3; 400], client.remote()), Out::Waiting(1));
+
+    // What left makes room.
+    let Received::Answer(keepalive) = client.receive(&response) else {
+        panic!("the client did not take the response");
+    };
+    shard.incoming(&keepalive, client.endpoint);
+    assert_eq!(shard.deliver_to(&mut client), [vec![1; 600], vec![3; 400]]);
+    assert_eq!(shard.server.waiting_packets(), 0);
+}
+
+#[test]
+fn all_tunnels_together_let_only_so_many_bytes_wait() {
+    let mut shard = Shard::new(
+        now(),
+        ShardConfig {
+            waiting_bytes_per_shard: 1000,
+            ..ShardConfig::default()
+        },
+    );
+    let mut first = shard.client(1);
+    let mut second = shard.client(2);
+    shard.answer(&mut first);
+    shard.answer(&mut second);
+    assert_eq!(shard.outgoing(&[1; 600], first.remote()), Out::Waiting(1));
+    let fate = shard.outgoing(&[2; 600], second.remote());
+    assert_eq!(
+        fate,
+        Out::Dropped(DropReason::WaitingQueueFull, vec![2; 600])
+    );
+
+    // The first tunnel goes, and what waited in it.
+    shard.registry.revoke(first.identity());
+    let fate = shard.outgoing(b"revoked", first.remote());
+    assert_eq!(
+        fate,
+        Out::Dropped(DropReason::Unauthorized, b"revoked".to_vec())
+    );
+    assert_eq!(shard.server.counters().waiting_discarded_revoked, 1);
+    assert_eq!(shard.outgoing(&[2; 600], second.remote()), Out::Waiting(2));
+    assert_eq!(shard.server.waiting_packets(), 1);
+}

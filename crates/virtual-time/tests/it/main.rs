@@ -1,0 +1,29 @@
+//! The shard against clients over virtual hours. Its other tests are in the package `snaptun`.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "how tests fail, in their helpers too"
+)]
+
+#[path = "../../../snaptun/tests/it/client.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the tests of snaptun, which use all of it"
+)]
+mod client;
+#[path = "../../../snaptun/tests/it/shard.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the tests of snaptun, which use all of it"
+)]
+mod shard;
+
+mod authorization;
+mod expiry;
+mod overload;
+mod rekey;
+mod timers;
+mod waiting;
+mod world;

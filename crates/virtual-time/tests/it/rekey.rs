@@ -1,0 +1,138 @@
+//! Tunnels in use for hours.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gotatun_client::noise::rate_limiter::RateLimiter;
+use gotatun_client::noise::{Tunn, TunnResult};
+use gotatun_client::packet::Packet;
+use gotatun_client::x25519::{PublicKey, StaticSecret};
+use snaptun::{Endpoint, Via};
+
+use crate::shard::{In, Out, Shard};
+use crate::world::{TICK, World};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const TICKS_PER_HOUR: u32 = (HOUR.as_millis() / TICK.as_millis()) as u32;
+
+/// A client begins a new session every 120 s; the 30th would be due as the hour ends.
+const REKEYS_PER_HOUR: u64 = 29;
+
+#[test]
+fn a_tunnel_in_use_is_rekeyed_and_loses_nothing() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    for n in 1..TICKS_PER_HOUR {
+        let packet = n.to_be_bytes();
+        let datagram = client.data(&packet);
+        let fate = world.shard.incoming(&datagram, client.endpoint);
+        assert_eq!(fate, In::Delivered(packet.to_vec(), 1));
+        assert_eq!(
+            world.shard.outgoing(&packet, client.remote()),
+            Out::Encapsulated(1)
+        );
+        assert_eq!(world.tick(&mut client), [packet]);
+    }
+    let counters = world.shard.server.counters();
+    assert_eq!(counters.handshakes_answered_known, REKEYS_PER_HOUR);
+    assert_eq!(counters.handshakes_initiated, 0);
+    assert_eq!(counters.keepalives_sent, 0);
+    assert_eq!(world.shard.server.tunnel_count(), 1);
+}
+
+#[test]
+fn a_tunnel_that_only_receives_is_rekeyed_and_loses_nothing() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    for n in 0..TICKS_PER_HOUR {
+        let packet = n.to_be_bytes();
+        assert_eq!(
+            world.shard.outgoing(&packet, client.remote()),
+            Out::Encapsulated(1)
+        );
+        assert_eq!(world.tick(&mut client), [packet]);
+    }
+    let counters = world.shard.server.counters();
+    // The client has to be asked for nothing: it confirms with keepalives and rekeys at 165 s.
+    assert_eq!(counters.handshakes_initiated, 0);
+    assert_eq!(counters.handshakes_answered_known, 3600 / 165);
+    assert_eq!(world.shard.server.tunnel_count(), 1);
+}
+
+/// The same with a client of today, which has the persistent keepalive of snap-tun 0.8.6.
+#[test]
+fn a_tunnel_of_an_old_client_is_rekeyed_and_loses_nothing() {
+    let mut world = World::new();
+    let shard = &mut world.shard;
+    let remote: SocketAddr = "192.0.2.7:4321".parse().unwrap();
+    let from = Endpoint {
+        remote,
+        via: Via::default(),
+    };
+    let secret = StaticSecret::from([7; 32]);
+    let public = PublicKey::from(&secret);
+    shard.registry.grant(public.to_bytes(), 1, None);
+    let limiter = Arc::new(RateLimiter::new(&public, u64::MAX));
+    let gateway = PublicKey::from(Shard::public_key().to_bytes());
+    let mut client = Tunn::new(secret, gateway, None, Some(10), 0, limiter, remote);
+
+    let mut to_gateway: Vec<Vec<u8>> = Vec::new();
+    let initiation = client
+        .format_handshake_initiation(false)
+        .expect("none is under way");
+    to_gateway.push(to_bytes(initiation));
+    let mut delivered = 0;
+    let mut received = 0;
+    for n in 0..TICKS_PER_HOUR {
+        if let Ok(Some(message)) = client.update_timers() {
+            to_gateway.push(to_bytes(message));
+        }
+        // From the second tick on there is a tunnel.
+        if n > 0 {
+            let packet = n.to_be_bytes();
+            let message = client.handle_outgoing_packet(Packet::copy_from(packet.as_slice()));
+            to_gateway.push(to_bytes(message.expect("a session")));
+            assert_eq!(world.shard.outgoing(&packet, remote), Out::Encapsulated(1));
+        }
+        while !(to_gateway.is_empty() && world.shard.sent.is_empty()) {
+            for datagram in to_gateway.drain(..) {
+                match world.shard.incoming(&datagram, from) {
+                    In::Delivered(..) => delivered += 1,
+                    In::Consumed(_) => {}
+                    In::Dropped(reason) => panic!("dropped: {reason:?}"),
+                }
+            }
+            for transmit in world.shard.take_sent() {
+                let message = Packet::copy_from(&transmit.packet[..])
+                    .try_into_wg()
+                    .unwrap();
+                match client.handle_incoming_packet(message) {
+                    TunnResult::WriteToNetwork(answer) => {
+                        to_gateway.push(to_bytes(answer));
+                    }
+                    TunnResult::WriteToTunnel(packet) if packet.is_empty() => {}
+                    TunnResult::WriteToTunnel(packet) => {
+                        assert_eq!(packet[..], n.to_be_bytes());
+                        received += 1;
+                    }
+                    result => panic!("the client did not take a datagram: {result:?}"),
+                }
+            }
+        }
+        assert_eq!(client.get_initiator_remote_sockaddr(), Some(remote));
+        world.sleep(TICK);
+        world.shard.update_timers();
+    }
+    assert_eq!(delivered, TICKS_PER_HOUR - 1);
+    assert_eq!(received, TICKS_PER_HOUR - 1);
+    assert_eq!(
+        world.shard.server.counters().handshakes_answered_known,
+        REKEYS_PER_HOUR
+    );
+    assert_eq!(world.shard.server.tunnel_count(), 1);
+}
+
+fn to_bytes(message: impl Into<Packet>) -> Vec<u8> {
+    message.into().to_vec()
+}

@@ -1,0 +1,70 @@
+//! Messages that timers cause.
+
+use std::time::Duration;
+
+use snaptun::Payload;
+
+use crate::client::Received;
+use crate::shard::{In, Out};
+use crate::world::{TICK, World};
+
+/// `Keepalive-Timeout` (WireGuard whitepaper, section 6.1).
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+#[test]
+fn unanswered_data_is_acknowledged_with_a_keepalive_after_10_seconds() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    let datagram = client.data(b"data");
+    assert_eq!(
+        world.shard.incoming(&datagram, client.endpoint),
+        In::Delivered(b"data".to_vec(), 1)
+    );
+    assert!(world.run_shard(KEEPALIVE - TICK).is_empty());
+    let sent = world.run_shard(TICK);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(
+        (sent[0].to, sent[0].payload),
+        (client.endpoint, Payload::Protocol)
+    );
+    assert_eq!(client.receive(&sent[0].packet), Received::Data(Vec::new()));
+    assert_eq!(world.shard.server.counters().keepalives_sent, 1);
+    // Once.
+    assert!(world.run_shard(2 * KEEPALIVE).is_empty());
+}
+
+#[test]
+fn a_keepalive_is_not_acknowledged() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    let datagram = client.data(b"");
+    world.shard.incoming(&datagram, client.endpoint);
+    assert!(world.run_shard(3 * KEEPALIVE).is_empty());
+}
+
+#[test]
+fn a_client_that_does_not_answer_is_asked_for_a_handshake_after_15_seconds() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    assert_eq!(
+        world.shard.outgoing(b"lost", client.remote()),
+        Out::Encapsulated(1)
+    );
+    world.shard.sent.clear();
+    assert!(world.run_shard(Duration::from_millis(14_750)).is_empty());
+    // 15 s and up to 333 ms of jitter, seen at the next tick.
+    let sent = world.run_shard(Duration::from_millis(750));
+    assert_eq!(sent.len(), 1);
+    assert_eq!(world.shard.server.counters().handshakes_initiated, 1);
+
+    // The client may have started again meanwhile: a new session is what it needs.
+    client.restart();
+    world.shard.sent.extend(sent);
+    world.exchange(&mut client);
+    assert_eq!(world.shard.server.counters().handshakes_completed, 1);
+    assert_eq!(
+        world.shard.outgoing(b"arrives", client.remote()),
+        Out::Encapsulated(1)
+    );
+    assert_eq!(world.exchange(&mut client), [b"arrives"]);
+}

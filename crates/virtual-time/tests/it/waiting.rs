@@ -1,0 +1,75 @@
+//! Packets that wait for the confirmation of a session.
+
+use std::time::Duration;
+
+use crate::client::Received;
+use crate::shard::{In, Out};
+use crate::world::{TICK, World};
+
+/// `Rekey-Timeout` (WireGuard whitepaper, section 6.1).
+const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The client got the response, but its keepalive was lost.
+#[test]
+fn a_session_that_stays_unconfirmed_is_replaced_by_one_of_the_gateways_own() {
+    let mut world = World::new();
+    let mut client = world.shard.client(1);
+    let response = world.shard.answer(&mut client);
+    assert!(matches!(client.receive(&response), Received::Answer(_)));
+    assert_eq!(
+        world.shard.outgoing(b"waits", client.remote()),
+        Out::Waiting(1)
+    );
+    assert!(world.run_shard(REKEY_TIMEOUT - TICK).is_empty());
+
+    let sent = world.run_shard(TICK);
+    assert_eq!(sent.len(), 1);
+    world.shard.sent.extend(sent);
+    assert_eq!(world.exchange(&mut client), [b"waits"]);
+    assert_eq!(world.shard.server.counters().handshakes_initiated, 1);
+    assert_eq!(world.shard.server.counters().handshakes_completed, 1);
+}
+
+/// The response was lost: the client asks again before the gateway would.
+#[test]
+fn a_client_that_asks_again_is_given_what_waits() {
+    let mut world = World::new();
+    let mut client = world.shard.client(1);
+    world.shard.answer(&mut client);
+    assert_eq!(
+        world.shard.outgoing(b"waits", client.remote()),
+        Out::Waiting(1)
+    );
+    world.run_shard(REKEY_TIMEOUT - TICK);
+    world.shard.connect(&mut client);
+    assert_eq!(world.exchange(&mut client), [b"waits"]);
+    assert_eq!(world.shard.server.counters().handshakes_initiated, 0);
+}
+
+#[test]
+fn an_unconfirmed_tunnel_in_which_nothing_waits_is_left_alone() {
+    let mut world = World::new();
+    let mut client = world.shard.client(1);
+    world.shard.answer(&mut client);
+    assert!(world.run_shard(Duration::from_secs(60)).is_empty());
+}
+
+/// The session in use has ended, and the next one is not confirmed.
+#[test]
+fn an_old_session_that_ended_does_not_make_an_unconfirmed_one_usable() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    world.run_shard(Duration::from_secs(180) + TICK);
+    let response = world.shard.answer(&mut client);
+    assert_eq!(
+        world.shard.outgoing(b"waits", client.remote()),
+        Out::Waiting(1)
+    );
+    assert!(world.shard.sent.is_empty());
+    let Received::Answer(keepalive) = client.receive(&response) else {
+        panic!("the client did not take the response");
+    };
+    let fate = world.shard.incoming(&keepalive, client.endpoint);
+    assert!(matches!(fate, In::Consumed(_)));
+    assert_eq!(world.exchange(&mut client), [b"waits"]);
+}
