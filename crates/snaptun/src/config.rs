@@ -17,8 +17,17 @@ pub struct ShardConfig {
     /// The time in which the timers of every tunnel are looked at once. It is the granularity of
     /// WireGuard's timers and the longest that a silent tunnel outlives its authorization.
     ///
-    /// Less than a millisecond counts as a millisecond.
+    /// A value outside [`TIMER_ROUND_MIN`](Self::TIMER_ROUND_MIN) and
+    /// [`TIMER_ROUND_MAX`](Self::TIMER_ROUND_MAX) counts as the nearer of the two.
     pub timer_round: Duration,
+}
+
+impl ShardConfig {
+    /// More often is of no use to any timer.
+    pub const TIMER_ROUND_MIN: Duration = Duration::from_millis(1);
+
+    /// The handshake limiter counts by the second, and a revoked identity keeps nothing for longer.
+    pub const TIMER_ROUND_MAX: Duration = Duration::from_secs(1);
 }
 
 impl Default for ShardConfig {

@@ -84,15 +84,17 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Err(Refusal::Dropped(reason)) => return Incoming::Dropped(reason),
         };
         match (slot, message) {
-            (Some(slot), message) => {
+            (Some(slot), message) if self.authorize(slot, now) => {
                 self.receive_in_tunnel(slot, now, message, from, send_to_network)
             }
-            (None, WgKind::HandshakeInit(initiation)) => {
+            // Also where `authorize` has just removed the tunnel: the address is free again.
+            (_, WgKind::HandshakeInit(initiation)) => {
                 match self.create_tunnel(now, initiation, from, send_to_network) {
                     Ok(()) => Incoming::Consumed(Consumed::HandshakeAnswered { new_tunnel: true }),
                     Err(reason) => Incoming::Dropped(reason),
                 }
             }
+            (Some(_), _) => Incoming::Dropped(DropReason::Unauthorized),
             (None, _) => Incoming::Dropped(DropReason::NoTunnel),
         }
     }
@@ -106,9 +108,6 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         from: Endpoint,
         send_to_network: &mut VecDeque<Transmit>,
     ) -> Incoming<'_, A::SessionData> {
-        if !self.authorize(slot, now) {
-            return Incoming::Dropped(DropReason::Unauthorized);
-        }
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return Incoming::Dropped(DropReason::NoTunnel);
         };

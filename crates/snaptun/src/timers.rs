@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ana_gotatun::packet::WgKind;
 
 use crate::authorization::SnapTunAuthorization;
+use crate::config::ShardConfig;
 use crate::server::{Removal, SnapTunServer};
 use crate::transmit::{Payload, Transmit};
 use crate::tunnel_table::Slot;
@@ -95,7 +96,7 @@ pub(crate) struct TimerRound {
 impl TimerRound {
     pub(crate) fn new(now: Instant, round: Duration) -> Self {
         TimerRound {
-            round: round.max(Duration::from_millis(1)),
+            round: round.clamp(ShardConfig::TIMER_ROUND_MIN, ShardConfig::TIMER_ROUND_MAX),
             next_slot: 0,
             last_slice: now,
         }
@@ -186,6 +187,14 @@ mod tests {
         let (mut round, now) = start();
         assert_eq!(round.next_slice(now + 100 * ROUND, 100_000).count(), 12_500);
         assert_eq!(round.next_slice_at(100_000), now + 100 * ROUND + ROUND / 50);
+    }
+
+    #[test]
+    fn a_round_takes_no_time_out_of_bounds() {
+        let (_, now) = start();
+        let next = |round| TimerRound::new(now, round).next_slice_at(1);
+        assert_eq!(next(Duration::ZERO), now + Duration::from_millis(1));
+        assert_eq!(next(Duration::MAX), now + Duration::from_secs(1));
     }
 
     #[test]

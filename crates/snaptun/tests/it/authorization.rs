@@ -79,6 +79,22 @@ fn a_revoked_identity_cannot_come_back_until_it_is_authorized_again() {
 }
 
 #[test]
+fn the_address_of_a_revoked_tunnel_is_free_at_once() {
+    let mut shard = new_shard();
+    let revoked = shard.connected_client(1);
+    shard.registry.revoke(revoked.identity());
+    let mut next = shard.client(2);
+    next.endpoint = revoked.endpoint;
+    shard.connect(&mut next);
+    assert_eq!(shard.server.counters().tunnels_revoked, 1);
+    assert_eq!(shard.server.tunnel_count(), 1);
+    assert_eq!(
+        shard.outgoing(b"packet", next.remote()),
+        Out::Encapsulated(2)
+    );
+}
+
+#[test]
 fn a_change_is_seen_from_the_next_batch_on() {
     let mut shard = new_shard();
     let client = shard.connected_client(1);
@@ -148,4 +164,10 @@ fn the_authorization_layer_is_not_asked_for_every_packet() {
     shard.now += ShardConfig::default().timer_round;
     shard.update_timers();
     assert_eq!(shard.registry.asked.load(Ordering::Relaxed), asked);
+}
+
+#[test]
+fn a_shard_can_be_moved_to_its_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&new_shard().server);
 }

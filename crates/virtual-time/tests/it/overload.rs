@@ -1,12 +1,16 @@
-//! The count of handshakes starts again every second.
+//! Too many handshakes: the count that starts again every second, and cookies that the gateway is given.
 
 use std::time::Duration;
 
-use snaptun::{Consumed, DropReason, ShardConfig};
+use ana_gotatun::noise::TunnResult;
+use ana_gotatun::noise::rate_limiter::RateLimiter;
+use ana_gotatun::packet::WgKind;
+
+use snaptun::{Consumed, DropReason, Endpoint, Packet, PublicKey, ShardConfig, Via};
 
 use crate::client::Client;
-use crate::shard::{In, Shard};
-use crate::world::World;
+use crate::shard::{In, Out, Shard};
+use crate::world::{TICK, World};
 
 fn strict() -> World {
     World::with(ShardConfig {
@@ -50,4 +54,44 @@ fn the_limit_is_reset_with_tunnels() {
         use_up_the_limit(&mut world, &mut stranger);
         world.run_shard(Duration::from_secs(1));
     }
+}
+
+#[test]
+fn a_client_under_load_can_ask_the_gateway_for_a_cookie() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    world.run_shard(Duration::from_secs(180) + TICK);
+    assert_eq!(
+        world.shard.outgoing(b"waits", client.remote()),
+        Out::Waiting(1)
+    );
+    let initiation = world.shard.sent.pop_back().expect("an initiation").packet;
+
+    // A limit of nothing: every initiation needs a cookie.
+    let under_load = RateLimiter::new(&PublicKey::from(client.identity()), 0);
+    let gateway = "192.0.2.1:1".parse().unwrap();
+    let Err(TunnResult::WriteToNetwork(WgKind::CookieReply(reply))) =
+        under_load.verify_packet(gateway, initiation)
+    else {
+        panic!("no cookie was asked for");
+    };
+    // Whoever saw the initiation could have sent the reply: it does not tell where the client is.
+    let via = Via {
+        listener: 7,
+        local_ip: None,
+    };
+    let from = Endpoint {
+        via,
+        ..client.endpoint
+    };
+    let fate = world.shard.incoming(&Packet::from(reply), from);
+    assert_eq!(fate, In::Consumed(Consumed::CookieReceived));
+
+    let mut sent = world.run_shard(Duration::from_secs(6));
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].to, client.endpoint);
+    let copy = Packet::copy_from(&sent[0].packet[..]);
+    assert!(under_load.verify_packet(gateway, copy).is_ok());
+    world.shard.sent.extend(sent.drain(..));
+    assert_eq!(world.exchange(&mut client), [b"waits"]);
 }
