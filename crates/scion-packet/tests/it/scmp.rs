@@ -276,7 +276,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn replies_are_packets_with_the_path_that_sciparse_turns_around(offender in well_formed()) {
+    fn replies_are_packets_with_the_path_that_sciparse_turns_around(mut offender in well_formed()) {
+        if let Path::Standard(path) = ScionPacket::parse(&offender).unwrap().path() {
+            let last = (path.info_field_count() - 1, path.hop_field_count() - 1);
+            set_position(&mut offender, last.0 as u8, last.1 as u8);
+        }
         let packet = ScionPacket::parse(&offender).unwrap();
         let mut answer = Vec::new();
         if TOO_BIG.append_reply(gateway(), &packet, &mut answer).is_err() {
