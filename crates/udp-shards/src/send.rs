@@ -210,7 +210,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             parts.extend(self.trains.datagrams_of(train).map(IoSlice::new));
             let Destination { to, from_ip } = train.destination;
             if whole {
-                // Fits: a train of two has segments of less than 32 KiB.
+                // Fits: a train has less than 64 KiB.
                 let segment_size = u16::try_from(train.segment_size).ok();
                 messages.push(Message {
                     to,
@@ -279,8 +279,8 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         match errno {
             // The network card or the route (IPsec) cannot cut trains.
             libc::EIO if is_train => return gso.set(false),
-            // One of its datagrams is too long, or all are; the kernel does not say. Before Linux
-            // 6.14 it calls such a train invalid.
+            // Its segments are too long, though the last one may be short enough. Older kernels
+            // call such a train invalid.
             libc::EMSGSIZE if is_train => return train.sending = Sending::Singly,
             libc::EINVAL if is_train => return train.sending = Sending::SinglyOnTrial,
             // An ICMP answer to an earlier datagram, reported once; this one was not tried.

@@ -264,7 +264,7 @@ fn a_kernel_that_knows_no_trains_gets_the_same_data_unsegmented() {
 
 #[test]
 fn a_train_that_is_invalid_for_another_reason_leaves_gso_on() {
-    // Before Linux 6.14 a train whose segments exceed the MTU is invalid, not too long.
+    // Older kernels call a train invalid when its segments exceed the MTU.
     for errno in [libc::EMSGSIZE, libc::EINVAL] {
         let refused = Answer::Fail(errno);
         let mut fixture = Fixture::new([Answer::Fail(libc::EINVAL), refused, refused]);

@@ -19,7 +19,7 @@ pub(crate) fn workers(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).unwrap()
 }
 
-/// Small buffers: thousands of test sockets must not reserve gigabytes.
+/// More than the tests need: they run with what Linux allows to everybody, too.
 pub(crate) fn options() -> SocketOptions {
     SocketOptions {
         receive_buffer_bytes: 4 * 1024 * 1024,

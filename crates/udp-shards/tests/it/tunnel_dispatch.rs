@@ -25,33 +25,37 @@ fn members(group: &TunnelGroup) -> Vec<&ShardSocket> {
     group.data.iter().chain(&group.handshake).collect()
 }
 
+/// As many small datagrams as fit into a receive buffer of the size that everybody gets.
+const FLOWS_AT_ONCE: usize = 200;
+
 /// Sends one message per flow, of each type in turn, and checks where each arrives.
 fn assert_agrees(group: &TunnelGroup, count: usize, key: &DispatchKey, flows: &[UdpSocket]) {
-    for (number, flow) in flows.iter().enumerate() {
-        let message_type = 1 + number % 4;
-        let message = message(
-            message_type as u8,
-            MESSAGE_BYTES[message_type],
-            number as u32,
-        );
-        flow.send_to(&message, group.local_addr).unwrap();
-    }
-    let arrivals = receive_datagrams(&members(group), flows.len());
-    for arrival in arrivals {
-        let received = arrival.received;
-        let number = number_of(&received.buffer) as usize;
-        assert_eq!(received.from, flows[number].local_addr().unwrap());
-        let owner = key.worker_of(received.from, workers(count));
-        let expected = if 1 + number % 4 == 4 {
-            owner
-        } else {
-            count + owner
-        };
-        assert_eq!(
-            arrival.socket, expected,
-            "flow {number} from {}",
-            received.from
-        );
+    for flows in flows.chunks(FLOWS_AT_ONCE) {
+        for (number, flow) in flows.iter().enumerate() {
+            let message_type = 1 + number % 4;
+            let message = message(
+                message_type as u8,
+                MESSAGE_BYTES[message_type],
+                number as u32,
+            );
+            flow.send_to(&message, group.local_addr).unwrap();
+        }
+        for arrival in receive_datagrams(&members(group), flows.len()) {
+            let received = arrival.received;
+            let number = number_of(&received.buffer) as usize;
+            assert_eq!(received.from, flows[number].local_addr().unwrap());
+            let owner = key.worker_of(received.from, workers(count));
+            let expected = if 1 + number % 4 == 4 {
+                owner
+            } else {
+                count + owner
+            };
+            assert_eq!(
+                arrival.socket, expected,
+                "flow {number} from {}",
+                received.from
+            );
+        }
     }
     assert_eq!(group.garbage.as_ref().unwrap().drops(), 0);
 }
@@ -257,7 +261,7 @@ fn without_programs_each_socket_drops_its_garbage() {
 fn the_kernel_spreads_flows_when_no_program_does() {
     let listen = "127.0.0.1:0".parse().unwrap();
     let group = bind_tunnel_group(listen, workers(3), &KEY, Dispatch::User, &options()).unwrap();
-    let flows: Vec<UdpSocket> = (0..300).map(ipv4_flow).collect();
+    let flows: Vec<UdpSocket> = (0..FLOWS_AT_ONCE as u32).map(ipv4_flow).collect();
     for flow in &flows {
         flow.send_to(&message(4, 32, 0), group.local_addr).unwrap();
     }

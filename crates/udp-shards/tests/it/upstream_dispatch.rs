@@ -164,7 +164,14 @@ fn other_protocols_and_messages_go_anywhere() {
     let numbers = prop_oneof![0..6_u8, 7..17_u8, 18..200_u8, 203..=255_u8];
     let protocols = (headers(), numbers, ports())
         .prop_map(|(header, number, payload)| header.write(number, &payload));
-    let types = prop_oneof![Just(0_u8), Just(3), 7..128_u8, 132..=255_u8];
+    let types = prop_oneof![
+        Just(0_u8),
+        Just(3),
+        Just(127),
+        Just(132),
+        7..128_u8,
+        132..=255_u8
+    ];
     check(
         prop_oneof![
             protocols.boxed(),
@@ -180,6 +187,16 @@ fn hosts_without_an_ip_address_go_anywhere() {
     let packets =
         (headers_to_no_ip(), ports()).prop_map(|(header, payload)| header.write(UDP, &payload));
     check(packets.boxed(), Some(false));
+}
+
+#[test]
+fn a_header_length_is_believed_when_the_addresses_fit() {
+    // The shortest headers have 36 bytes with an IPv4 and 48 with an IPv6 destination.
+    let wrong = (packets(UDP, ports()), 7..16_u8).prop_map(|(mut packet, words)| {
+        packet[5] = words;
+        packet
+    });
+    check(wrong.boxed(), None);
 }
 
 /// All of the readable kinds above.
