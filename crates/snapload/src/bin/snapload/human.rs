@@ -1,0 +1,253 @@
+//! Output for people.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use snapload::{ConnectReport, Interval, LatencySummary, LoadConfig, Progress, Report};
+
+use crate::run::Output;
+
+/// How often the bar moves when nothing is reported.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A line per interval on standard output, then the summary: for logs.
+pub(crate) struct Lines;
+
+impl Output for Lines {
+    fn progress(&mut self, progress: &Progress) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match progress {
+            Progress::Connected(connect) => writeln!(stdout, "{}", connected(connect)),
+            Progress::Interval(interval) => {
+                writeln!(
+                    stdout,
+                    "{:7.1} s  {}",
+                    interval.end_seconds,
+                    rates(interval)
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn report(&mut self, report: &Report, _failed_checks: &[String]) -> io::Result<()> {
+        io::stdout().lock().write_all(summary(report).as_bytes())
+    }
+}
+
+/// A bar with the latest interval on the terminal, then the summary.
+pub(crate) struct Bar {
+    bar: ProgressBar,
+    sending: Duration,
+}
+
+impl Bar {
+    pub(crate) fn new(config: &LoadConfig) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(style("{spinner} {msg}"));
+        bar.enable_steady_tick(TICK);
+        Self {
+            bar,
+            sending: config.duration,
+        }
+    }
+}
+
+impl Output for Bar {
+    fn progress(&mut self, progress: &Progress) -> io::Result<()> {
+        match progress {
+            Progress::Connecting { connected, tunnels } => {
+                self.bar
+                    .set_message(format!("connecting: {connected} of {tunnels} tunnels"));
+            }
+            Progress::Connected(connect) => self.bar.println(connected(connect)),
+            Progress::WarmUp => self.bar.set_message("warming up"),
+            Progress::Interval(interval) => {
+                if self.bar.length().is_none() {
+                    self.bar.set_length(self.sending.as_millis() as u64);
+                    self.bar.set_style(style("{spinner} {bar:20} {msg}"));
+                }
+                self.bar.set_position((interval.end_seconds * 1e3) as u64);
+                self.bar.set_message(rates(interval));
+            }
+            Progress::Draining { outstanding } => {
+                self.bar
+                    .set_message(format!("waiting for {outstanding} replies"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, report: &Report, _failed_checks: &[String]) -> io::Result<()> {
+        self.bar.finish_and_clear();
+        io::stdout().lock().write_all(summary(report).as_bytes())
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn connected(connect: &ConnectReport) -> String {
+    let ConnectReport {
+        tunnels,
+        seconds,
+        retries,
+        cookies,
+    } = connect;
+    format!(
+        "connected {tunnels} {} in {seconds:.2} s ({retries} retries, {cookies} cookies)",
+        if *tunnels == 1 { "tunnel" } else { "tunnels" },
+    )
+}
+
+fn rates(interval: &Interval) -> String {
+    format!(
+        "sent {:>9} pps  received {:>9} pps  p50 {:>8}  p99 {:>8}  max {:>8}",
+        scaled(interval.sent_pps),
+        scaled(interval.received_pps),
+        time(interval.latency.p50_ns),
+        time(interval.latency.p99_ns),
+        time(interval.latency.max_ns),
+    )
+}
+
+fn summary(report: &Report) -> String {
+    let counts = &report.counts;
+    let mut rows = vec![
+        row(
+            "sent",
+            counts.sent,
+            &format!("{} pps", scaled(report.sent_pps)),
+        ),
+        row(
+            "received",
+            counts.received,
+            &format!(
+                "{} pps  {}bit/s",
+                scaled(report.received_pps),
+                scaled(report.received_bits_per_second)
+            ),
+        ),
+        row(
+            "lost",
+            report.lost,
+            &format!("{:.4} %", report.loss_share * 100.0),
+        ),
+    ];
+    let rare = [
+        ("reordered", counts.reordered),
+        ("duplicated", counts.duplicated),
+        ("late", counts.late),
+        ("corrupted", counts.corrupted),
+        ("misdelivered", counts.misdelivered),
+        ("SCMP errors", counts.scmp),
+        ("refused", counts.refused),
+        ("send errors", counts.send_errors),
+        ("own drops", counts.receive_drops),
+    ];
+    rows.extend(
+        rare.iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, n)| row(name, *n, "")),
+    );
+    rows.push(format!(
+        "{:<12} {}\n",
+        "round trip",
+        round_trip(&report.latency)
+    ));
+    let busiest = report
+        .threads
+        .iter()
+        .map(|thread| thread.busy_share)
+        .fold(0.0, f64::max);
+    rows.push(format!(
+        "{:<12} {} threads, {:.1} s CPU, busiest {:.0} %\n",
+        "generator",
+        report.threads.len(),
+        report.generator_cpu_seconds,
+        busiest * 100.0,
+    ));
+    if report.limited_by_generator {
+        rows.push(
+            "The generator was the limit here: the gateway may do better than this.\n".to_owned(),
+        );
+    }
+    rows.concat()
+}
+
+fn row(name: &str, count: u64, note: &str) -> String {
+    format!("{:<12} {:>14}  {note}", name, grouped(count))
+        .trim_end()
+        .to_owned()
+        + "\n"
+}
+
+fn round_trip(latency: &LatencySummary) -> String {
+    if latency.count == 0 {
+        return "no reply".to_owned();
+    }
+    [
+        ("p50", latency.p50_ns),
+        ("p90", latency.p90_ns),
+        ("p99", latency.p99_ns),
+        ("p99.9", latency.p99_9_ns),
+        ("max", latency.max_ns),
+    ]
+    .map(|(name, ns)| format!("{name} {}", time(ns)))
+    .join("  ")
+}
+
+/// A count with its digits in groups of three.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number with an SI prefix and three or four digits.
+fn scaled(number: f64) -> String {
+    match number {
+        n if n >= 1e9 => format!("{:.2} G", n / 1e9),
+        n if n >= 1e6 => format!("{:.2} M", n / 1e6),
+        n if n >= 1e4 => format!("{:.1} k", n / 1e3),
+        n => format!("{n:.0} "),
+    }
+}
+
+/// A time with a fitting unit.
+fn time(ns: u64) -> String {
+    match ns {
+        0..10_000 => format!("{ns} ns"),
+        10_000..10_000_000 => format!("{:.1} µs", ns as f64 / 1e3),
+        10_000_000..10_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ => format!("{:.1} s", ns as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(123), "123");
+        assert_eq!(grouped(1_234_567), "1 234 567");
+        assert_eq!(scaled(999.6), "1000 ");
+        assert_eq!(scaled(345_678.0), "345.7 k");
+        assert_eq!(scaled(3_361_000_000.0), "3.36 G");
+        assert_eq!(time(9_999), "9999 ns");
+        assert_eq!(time(123_456), "123.5 µs");
+        assert_eq!(time(12_345_678), "12.3 ms");
+        assert_eq!(time(60_000_000_000), "60.0 s");
+    }
+}

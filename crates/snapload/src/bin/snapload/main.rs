@@ -1,0 +1,95 @@
+//! The command `snapload`: see `snapload --help`.
+
+mod cli;
+mod human;
+mod json;
+mod keys;
+mod run;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::cli::{Cli, Command};
+
+/// The run did what it was asked to, and every check held.
+const EXIT_OK: u8 = 0;
+/// The run gave no result.
+const EXIT_FAILED: u8 = 1;
+/// The command line makes no sense. Also what clap exits with.
+const EXIT_USAGE: u8 = 2;
+/// There is a result and it fails a check.
+const EXIT_CHECK_FAILED: u8 = 3;
+/// There is a result, for a lower rate than was asked for.
+const EXIT_RATE_NOT_REACHED: u8 = 4;
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Keys(arguments) => keys::print(&arguments).map_err(Failure::Output),
+    };
+    match ended {
+        Ok(()) => ExitCode::from(EXIT_OK),
+        Err(failure) => {
+            // When there is no one to tell, the exit code tells.
+            let _ = failure.tell();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Why the command does not end with [`EXIT_OK`].
+enum Failure {
+    /// What was asked for makes no sense.
+    Usage(String),
+    /// The run gave no result.
+    Run(snapload::LoadError),
+    /// Standard output is closed.
+    Output(io::Error),
+    /// The result fails these checks.
+    Checks(Vec<String>),
+    /// The generator could not send as fast as asked.
+    RateNotReached { sent_pps: f64, offered_pps: f64 },
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Run(_) | Self::Output(_) => EXIT_FAILED,
+            Self::Usage(_) => EXIT_USAGE,
+            Self::Checks(_) => EXIT_CHECK_FAILED,
+            Self::RateNotReached { .. } => EXIT_RATE_NOT_REACHED,
+        }
+    }
+
+    fn tell(&self) -> io::Result<()> {
+        let mut stderr = io::stderr().lock();
+        match self {
+            Self::Usage(problem) => writeln!(stderr, "error: {problem}"),
+            Self::Run(error) => writeln!(stderr, "error: {error}"),
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Self::Output(error) => writeln!(stderr, "error: cannot write the output: {error}"),
+            Self::Checks(checks) => checks
+                .iter()
+                .try_for_each(|check| writeln!(stderr, "check failed: {check}")),
+            Self::RateNotReached {
+                sent_pps,
+                offered_pps,
+            } => writeln!(
+                stderr,
+                "offered rate not reached: {sent_pps:.0} of {offered_pps:.0} packets a second were \
+                 sent; use more threads or CPUs, longer trains (--train), or a lower rate",
+            ),
+        }
+    }
+}
+
+impl From<snapload::LoadError> for Failure {
+    fn from(error: snapload::LoadError) -> Self {
+        match error {
+            snapload::LoadError::Config(error) => Self::Usage(error.to_string()),
+            error => Self::Run(error),
+        }
+    }
+}

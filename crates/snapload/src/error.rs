@@ -1,0 +1,198 @@
+//! Why a run gave no result.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use udp_shards::BindError;
+
+/// Why a run gave no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The operating system gave no random numbers.
+    #[error("cannot get random numbers from the operating system: {0}")]
+    Random(getrandom::Error),
+    /// The process may not open a socket per tunnel.
+    #[error(
+        "{needed} file descriptors are needed and {limit} are allowed; raise the limit \
+         (`ulimit -n {needed}`) or use fewer tunnels"
+    )]
+    TooFewFileDescriptors {
+        /// How many the run needs.
+        needed: u64,
+        /// How many the process may have.
+        limit: u64,
+    },
+    /// There is no way to the gateway.
+    #[error("no route to the gateway {gateway}: {source}")]
+    NoRoute {
+        /// The gateway's address.
+        gateway: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A tunnel's socket cannot be bound.
+    #[error(
+        "cannot bind the socket of tunnel {tunnel} to {address}: {source}; when the ports of the \
+         address are used up, spread the tunnels over more addresses (--source-ip)"
+    )]
+    Bind {
+        /// Index of the tunnel.
+        tunnel: usize,
+        /// The address it was to be bound to.
+        address: IpAddr,
+        /// Why not.
+        source: BindError,
+    },
+    /// A tunnel did not connect.
+    #[error(
+        "tunnel {tunnel} did not connect to {gateway} within {waited_seconds} s ({connected} of \
+         {tunnels} tunnels did): {reason}"
+    )]
+    Connect {
+        /// Index of the first tunnel that did not connect.
+        tunnel: usize,
+        /// The gateway's address.
+        gateway: SocketAddr,
+        /// How long it was tried, in seconds.
+        waited_seconds: f64,
+        /// How many tunnels had connected by then.
+        connected: usize,
+        /// How many there were to be.
+        tunnels: usize,
+        /// What it looks like.
+        reason: ConnectFailure,
+    },
+    /// Waiting for sockets or reading them failed.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What failed.
+        action: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A thread died, which is a bug.
+    #[error("a generator thread panicked; this is a bug in snapload")]
+    ThreadPanicked,
+}
+
+impl LoadError {
+    pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
+}
+
+/// What a tunnel that does not connect looks like from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectFailure {
+    /// ICMP says that nobody has the port.
+    #[error("nothing listens there; is the gateway running, and is the address right?")]
+    NothingListens,
+    /// Silence: gateways answer strangers with nothing.
+    #[error(
+        "no answer; is the identity authorized at the gateway, is --public-key the gateway's, and \
+         is the address right?"
+    )]
+    NoAnswer,
+    /// Cookie replies and nothing else.
+    #[error(
+        "the gateway is under load and answers with cookies only; use fewer tunnels or more source \
+         addresses (--source-ip)"
+    )]
+    CookiesOnly,
+}
+
+/// What is wrong with a [`LoadConfig`](crate::LoadConfig).
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The gateway is on another machine and that is not allowed.
+    #[error(
+        "{0} is not on this machine; generating load against others may be an attack, so give \
+         --allow-remote if the gateway is yours"
+    )]
+    RemoteGateway(SocketAddr),
+    /// The gateway's address is no place to send to.
+    #[error("{0} is no address of a gateway: it needs an IP address and a port")]
+    BadGateway(SocketAddr),
+    /// There is no identity, so no tunnel.
+    #[error("there must be at least one tunnel")]
+    NoTunnels,
+    /// More tunnels than stamps can number.
+    #[error("{0} tunnels are too many")]
+    TooManyTunnels(usize),
+    /// No thread, or more threads than tunnels.
+    #[error("{threads} threads cannot share {tunnels} tunnels; use 1 to {tunnels} threads")]
+    BadThreads {
+        /// The threads asked for.
+        threads: usize,
+        /// The tunnels.
+        tunnels: usize,
+    },
+    /// The list of CPUs is empty.
+    #[error("the list of CPUs is empty")]
+    NoCpus,
+    /// There is no such CPU.
+    #[error("there is no CPU {cpu} for this process; it may use {}", list(.usable))]
+    UnknownCpu {
+        /// The CPU asked for.
+        cpu: usize,
+        /// Those that exist and that the process may run on.
+        usable: Vec<usize>,
+    },
+    /// Packets are too small for their headers and stamp, or too large for a datagram.
+    #[error("packets of {size} bytes are not possible; use {min} to {max} bytes")]
+    BadSize {
+        /// The size asked for.
+        size: usize,
+        /// The smallest.
+        min: usize,
+        /// The largest.
+        max: usize,
+    },
+    /// The rate is no positive number.
+    #[error("the rate must be more than 0 packets a second and at most {max}")]
+    BadRate {
+        /// The highest.
+        max: u64,
+    },
+    /// The train is empty or longer than the kernel takes.
+    #[error("a train of {train} packets is not possible; use 1 to {max} packets")]
+    BadTrain {
+        /// The length asked for.
+        train: u32,
+        /// The longest.
+        max: u32,
+    },
+    /// The window is smaller than a train per thread.
+    #[error("a window of {window} packets is too small; use at least {min}: a train per thread")]
+    BadWindow {
+        /// The window asked for.
+        window: u32,
+        /// The smallest.
+        min: u32,
+    },
+    /// Nothing would be sent.
+    #[error("the duration must be more than 0 and at most {max_hours} hours")]
+    BadDuration {
+        /// The longest, with warm-up.
+        max_hours: u64,
+    },
+    /// Intervals of no length.
+    #[error("the interval must be at least 1 ms")]
+    BadInterval,
+    /// The source addresses are of another address family than the gateway's.
+    #[error("the source addresses {0} are of another IP version than the gateway's address")]
+    SourceFamily(ipnet::IpNet),
+}
+
+fn list(cpus: &[usize]) -> String {
+    cpus.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

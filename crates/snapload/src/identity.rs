@@ -1,0 +1,242 @@
+//! The identities of the tunnels: X25519 key pairs.
+
+use std::path::{Path, PathBuf};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use x25519_dalek::{PublicKey, StaticSecret};
+
+/// The key pairs of a run, one per tunnel.
+#[derive(Clone)]
+pub struct Identities(Vec<StaticSecret>);
+
+impl Identities {
+    /// `count` random identities, different on every call. For a gateway that admits everyone, or
+    /// with the same process authorizing [`Identities::public_keys`].
+    ///
+    /// # Errors
+    /// When the operating system gives no random numbers.
+    pub fn random(count: usize) -> Result<Self, getrandom::Error> {
+        let mut secrets = Vec::with_capacity(count);
+        for _ in 0..count {
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret)?;
+            secrets.push(StaticSecret::from(secret));
+        }
+        Ok(Self(secrets))
+    }
+
+    /// `count` identities that are the same for the same seed in every version of this crate.
+    ///
+    /// Whoever knows the seed has the private keys: these are for tests and measurements only.
+    #[must_use]
+    pub fn from_seed(seed: u64, count: usize) -> Self {
+        Self(
+            (0..count as u64)
+                .map(|index| secret_from_seed(seed, index))
+                .collect(),
+        )
+    }
+
+    /// Reads private keys from a file: one base64 key a line, as `wg genkey` prints them. Empty
+    /// lines and lines that start with `#` are skipped.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a line is no key.
+    pub fn read_file(path: &Path) -> Result<Self, IdentityError> {
+        let text = std::fs::read_to_string(path).map_err(|source| IdentityError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut secrets = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let Some(secret) = key_from_base64(line) else {
+                return Err(IdentityError::NotAKey {
+                    path: path.to_owned(),
+                    line: index + 1,
+                });
+            };
+            secrets.push(StaticSecret::from(secret));
+        }
+        if secrets.is_empty() {
+            return Err(IdentityError::Empty {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Self(secrets))
+    }
+
+    /// Keeps the first `count` identities.
+    pub fn truncate(&mut self, count: usize) {
+        self.0.truncate(count);
+    }
+
+    /// The number of identities.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The public keys, in the order of the tunnels: what the gateway has to authorize.
+    #[must_use]
+    pub fn public_keys(&self) -> Vec<[u8; 32]> {
+        self.0
+            .iter()
+            .map(|secret| PublicKey::from(secret).to_bytes())
+            .collect()
+    }
+
+    pub(crate) fn secrets(&self) -> &[StaticSecret] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Identities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the keys.
+        write!(f, "Identities({})", self.0.len())
+    }
+}
+
+/// Why a file of private keys is no good.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file cannot be read.
+    #[error("cannot read the keys file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A line is no private key.
+    #[error(
+        "{path}, line {line}: not a private key; each line holds one base64 key of 32 bytes, as \
+         `wg genkey` prints it"
+    )]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// The file holds no key at all.
+    #[error("{path} holds no key; write one base64 private key a line, as `wg genkey` prints it")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A key of 32 bytes from base64 (44 characters, RFC 4648 section 4), as WireGuard tools write it.
+#[must_use]
+pub fn key_from_base64(text: &str) -> Option<[u8; 32]> {
+    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+/// A key of 32 bytes as base64 (RFC 4648 section 4), as WireGuard tools write it.
+#[must_use]
+pub fn key_to_base64(key: &[u8; 32]) -> String {
+    BASE64_STANDARD.encode(key)
+}
+
+/// The secret with this index: four outputs of SplitMix64, each from its own state.
+fn secret_from_seed(seed: u64, index: u64) -> StaticSecret {
+    let mut state = split_mix(seed) ^ index;
+    let mut secret = [0; 32];
+    for part in secret.chunks_exact_mut(8) {
+        state = split_mix(state);
+        part.copy_from_slice(&state.to_le_bytes());
+    }
+    StaticSecret::from(secret)
+}
+
+/// One step of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
+/// 2014): a bijection that mixes all bits.
+pub(crate) fn split_mix(state: u64) -> u64 {
+    let mut mixed = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn identities_of_a_seed_never_change() {
+        // Gateways keep files of these keys: a change locks their load generators out.
+        let keys: Vec<String> = Identities::from_seed(1, 2)
+            .public_keys()
+            .iter()
+            .map(key_to_base64)
+            .collect();
+        let wanted = [
+            "UMXSJtlzLU3mqFD2vfGKdfnFaLYHhxQZSI4Z8g4Juy0=",
+            "7CJOZbkDzbZcejJsgFS+ECWcJkMTlXoJ/ZqTpAXAYi4=",
+        ];
+        assert_eq!(keys, wanted);
+    }
+
+    #[test]
+    fn identities_differ_by_index_and_by_seed() {
+        let mut seen = HashSet::new();
+        for seed in 0..4 {
+            for key in Identities::from_seed(seed, 50).public_keys() {
+                assert!(seen.insert(key));
+            }
+        }
+    }
+
+    #[test]
+    fn a_longer_run_of_a_seed_starts_with_the_shorter_one() {
+        let long = Identities::from_seed(9, 10).public_keys();
+        assert_eq!(Identities::from_seed(9, 3).public_keys(), long[..3]);
+    }
+
+    #[test]
+    fn a_keys_file_holds_one_key_a_line() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let secrets = [[1_u8; 32], [2; 32]];
+        writeln!(
+            file,
+            "# two keys\n{}\n\n  {}",
+            key_to_base64(&secrets[0]),
+            key_to_base64(&secrets[1])
+        )
+        .unwrap();
+        let identities = Identities::read_file(file.path()).unwrap();
+        let wanted = secrets.map(|s| PublicKey::from(&StaticSecret::from(s)).to_bytes());
+        assert_eq!(identities.public_keys(), wanted);
+    }
+
+    #[test]
+    fn a_bad_line_of_a_keys_file_is_named() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "# header\nnot a key").unwrap();
+        let error = Identities::read_file(file.path()).unwrap_err();
+        assert!(
+            matches!(error, IdentityError::NotAKey { line: 2, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        let identities = Identities::from_seed(1, 3);
+        assert_eq!(format!("{identities:?}"), "Identities(3)");
+    }
+}

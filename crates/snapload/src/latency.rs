@@ -1,0 +1,157 @@
+//! Latencies in a histogram.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Significant decimal digits of a recorded latency.
+const DIGITS: u8 = 3;
+
+/// Latencies beyond this are recorded as this: far longer than replies are waited for.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Latencies of replies, in nanoseconds, with a resolution of three decimal digits.
+///
+/// Replies that come in one train were due together and are read together, so runs of equal
+/// values are recorded at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Latencies {
+    histogram: Histogram<u64>,
+    /// The value that came last, and how often in a row; not in `histogram` yet.
+    last_ns: u64,
+    run: u64,
+}
+
+impl Latencies {
+    pub(crate) fn new() -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "the bounds are constants that the crate accepts"
+        )]
+        let histogram = Histogram::new_with_bounds(1, LONGEST.as_nanos() as u64, DIGITS)
+            .expect("constant bounds are valid");
+        Self {
+            histogram,
+            last_ns: 0,
+            run: 0,
+        }
+    }
+
+    /// Records one latency.
+    pub(crate) fn record(&mut self, latency_ns: u64) {
+        if latency_ns != self.last_ns {
+            self.record_run();
+            self.last_ns = latency_ns;
+        }
+        self.run += 1;
+    }
+
+    fn record_run(&mut self) {
+        if self.run > 0 {
+            self.histogram.saturating_record_n(self.last_ns, self.run);
+            self.run = 0;
+        }
+    }
+
+    /// Takes everything recorded so far and starts anew.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new())
+    }
+
+    /// Adds what `other` recorded.
+    pub(crate) fn add(&mut self, mut other: Self) {
+        other.record_run();
+        // Equal bounds: nothing can fall outside.
+        let _ = self.histogram.add(&other.histogram);
+    }
+
+    pub(crate) fn summary(&self) -> LatencySummary {
+        let mut all = self.clone();
+        all.record_run();
+        let histogram = all.histogram;
+        LatencySummary {
+            count: histogram.len(),
+            min_ns: if histogram.is_empty() {
+                0
+            } else {
+                histogram.min()
+            },
+            mean_ns: histogram.mean() as u64,
+            p50_ns: histogram.value_at_quantile(0.5),
+            p90_ns: histogram.value_at_quantile(0.9),
+            p99_ns: histogram.value_at_quantile(0.99),
+            p99_9_ns: histogram.value_at_quantile(0.999),
+            max_ns: histogram.max(),
+        }
+    }
+}
+
+/// The distribution of round-trip times, in nanoseconds, each from the time the packet was due to
+/// leave to the time its reply was read. All are 0 when no reply came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct LatencySummary {
+    /// Number of replies.
+    pub count: u64,
+    /// The shortest.
+    pub min_ns: u64,
+    /// The arithmetic mean.
+    pub mean_ns: u64,
+    /// The median.
+    pub p50_ns: u64,
+    /// 90 of 100 took no longer.
+    pub p90_ns: u64,
+    /// 99 of 100 took no longer.
+    pub p99_ns: u64,
+    /// 999 of 1000 took no longer.
+    pub p99_9_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_come_from_all_parts_that_were_added() {
+        let mut all = Latencies::new();
+        for part in 0..4 {
+            let mut latencies = Latencies::new();
+            for value in (part * 250)..((part + 1) * 250) {
+                latencies.record(value + 1);
+            }
+            all.add(latencies.take());
+            assert_eq!(latencies.summary().count, 0);
+        }
+        let summary = all.summary();
+        assert_eq!(
+            (summary.count, summary.min_ns, summary.max_ns),
+            (1000, 1, 1000)
+        );
+        assert_eq!((summary.p50_ns, summary.p90_ns), (500, 900));
+        assert_eq!((summary.p99_ns, summary.p99_9_ns), (990, 999));
+    }
+
+    #[test]
+    fn runs_of_equal_values_all_count() {
+        let mut latencies = Latencies::new();
+        for value in [5, 5, 5, 9, 5, 5] {
+            latencies.record(value);
+        }
+        let summary = latencies.summary();
+        assert_eq!((summary.count, summary.p50_ns, summary.max_ns), (6, 5, 9));
+    }
+
+    #[test]
+    fn no_reply_makes_a_summary_of_zeros() {
+        assert_eq!(Latencies::new().summary(), LatencySummary::default());
+    }
+
+    #[test]
+    fn an_endless_latency_counts_as_the_longest() {
+        let mut latencies = Latencies::new();
+        latencies.record(u64::MAX);
+        assert!(latencies.summary().max_ns >= LONGEST.as_nanos() as u64);
+    }
+}

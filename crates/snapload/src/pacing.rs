@@ -1,0 +1,193 @@
+//! When a thread sends its next train.
+
+use std::time::Duration;
+
+/// Nanoseconds since the start of the run.
+pub(crate) type Nanos = u64;
+
+/// A duration in nanoseconds; one too long to count is cut off.
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
+}
+
+/// A closed loop that got no reply for this long takes what is in flight for lost.
+const WRITE_OFF_NS: Nanos = 200_000_000;
+
+/// When a thread sends.
+#[derive(Debug)]
+pub(crate) enum Pacing {
+    /// At scheduled times.
+    Open(OpenLoop),
+    /// When replies make room.
+    Closed(ClosedLoop),
+}
+
+/// Trains at equal distances, whatever comes back. A train that is sent late keeps its scheduled
+/// time, so that waiting for the generator counts in its round-trip time.
+#[derive(Debug)]
+pub(crate) struct OpenLoop {
+    start_ns: Nanos,
+    phase_ns: Nanos,
+    train_period_ns: f64,
+    /// Index of the next train.
+    next: u64,
+}
+
+impl OpenLoop {
+    /// `pps` packets a second in trains of `train`. `phase`, from 0 to 1, delays all of them by
+    /// a part of the time between two trains, so that threads take turns.
+    pub(crate) fn new(pps: f64, train: u32, phase: f64) -> Self {
+        let train_period_ns = f64::from(train) * 1e9 / pps;
+        Self {
+            start_ns: 0,
+            phase_ns: (phase * train_period_ns) as u64,
+            train_period_ns,
+            next: 0,
+        }
+    }
+
+    /// The schedule begins at `time`.
+    pub(crate) fn start_at(&mut self, time: Nanos) {
+        self.start_ns = time.saturating_add(self.phase_ns);
+    }
+
+    /// The scheduled time of the next train.
+    pub(crate) fn next_due(&self) -> Nanos {
+        self.start_ns
+            .saturating_add((self.next as f64 * self.train_period_ns) as u64)
+    }
+
+    /// The next train is being sent.
+    pub(crate) fn advance(&mut self) {
+        self.next += 1;
+    }
+
+    /// Leaves out the trains that are due before `time` and returns how many these are.
+    pub(crate) fn skip_to(&mut self, time: Nanos) -> u64 {
+        let before = self.next;
+        while self.next_due() < time {
+            self.next += 1;
+        }
+        self.next - before
+    }
+}
+
+/// A bounded number of packets in flight.
+#[derive(Debug)]
+pub(crate) struct ClosedLoop {
+    window: u64,
+    in_flight: u64,
+    /// When something was last sent or came back.
+    last_change_ns: Nanos,
+}
+
+impl ClosedLoop {
+    pub(crate) fn new(window: u64) -> Self {
+        Self {
+            window,
+            in_flight: 0,
+            last_change_ns: 0,
+        }
+    }
+
+    /// Whether a train of this many packets may be sent.
+    pub(crate) fn has_room(&self, train: u64) -> bool {
+        self.in_flight + train <= self.window
+    }
+
+    /// `count` packets were sent.
+    pub(crate) fn sent(&mut self, count: u64, now: Nanos) {
+        self.in_flight += count;
+        self.last_change_ns = now;
+    }
+
+    /// `count` packets came back, or later ones did.
+    pub(crate) fn returned(&mut self, count: u64, now: Nanos) {
+        self.in_flight = self.in_flight.saturating_sub(count);
+        self.last_change_ns = now;
+    }
+
+    /// Nothing in flight will come back.
+    pub(crate) fn write_off(&mut self) {
+        self.in_flight = 0;
+    }
+
+    /// Whether nothing has happened for so long that everything in flight must be lost.
+    pub(crate) fn is_stalled(&self, now: Nanos) -> bool {
+        self.in_flight > 0 && now.saturating_sub(self.last_change_ns) >= WRITE_OFF_NS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due_times(open: &mut OpenLoop, count: usize) -> Vec<Nanos> {
+        std::iter::repeat_with(|| {
+            let due = open.next_due();
+            open.advance();
+            due
+        })
+        .take(count)
+        .collect()
+    }
+
+    #[test]
+    fn packets_are_spaced_evenly() {
+        let mut open = OpenLoop::new(1_000_000.0, 1, 0.0);
+        open.start_at(500);
+        assert_eq!(due_times(&mut open, 4), [500, 1500, 2500, 3500]);
+    }
+
+    #[test]
+    fn trains_are_further_apart_at_the_same_rate() {
+        let mut open = OpenLoop::new(1_000_000.0, 16, 0.0);
+        assert_eq!(due_times(&mut open, 3), [0, 16_000, 32_000]);
+    }
+
+    #[test]
+    fn threads_take_turns() {
+        let mut second = OpenLoop::new(1_000_000.0, 1, 0.5);
+        second.start_at(1000);
+        assert_eq!(due_times(&mut second, 2), [1500, 2500]);
+    }
+
+    #[test]
+    fn rounding_does_not_add_up() {
+        let mut open = OpenLoop::new(3.0, 1, 0.0);
+        assert_eq!(
+            due_times(&mut open, 3_000_001)[3_000_000],
+            1_000_000_000_000_000
+        );
+    }
+
+    #[test]
+    fn what_is_due_is_skipped_up_to_a_time_and_not_beyond() {
+        let mut open = OpenLoop::new(1000.0, 1, 0.0);
+        assert_eq!(open.skip_to(5_000_000), 5);
+        assert_eq!(open.next_due(), 5_000_000);
+        assert_eq!(open.skip_to(5_000_000), 0);
+    }
+
+    #[test]
+    fn a_closed_loop_keeps_to_its_window() {
+        let mut closed = ClosedLoop::new(32);
+        closed.sent(16, 0);
+        assert!(closed.has_room(16));
+        closed.sent(16, 0);
+        assert!(!closed.has_room(1));
+        closed.returned(1, 5);
+        assert!(closed.has_room(1) && !closed.has_room(2));
+    }
+
+    #[test]
+    fn a_closed_loop_stalls_only_with_packets_in_flight() {
+        let mut closed = ClosedLoop::new(32);
+        assert!(!closed.is_stalled(WRITE_OFF_NS));
+        closed.sent(1, 100);
+        assert!(!closed.is_stalled(WRITE_OFF_NS));
+        assert!(closed.is_stalled(WRITE_OFF_NS + 100));
+        closed.write_off();
+        assert!(closed.has_room(32) && !closed.is_stalled(WRITE_OFF_NS + 100));
+    }
+}

@@ -1,0 +1,370 @@
+//! What a run found.
+
+use std::net::SocketAddr;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::latency::LatencySummary;
+
+/// A run that sent this share of what was due has reached the offered rate. Less means that the
+/// generator could not keep up.
+const REACHED_SHARE: f64 = 0.995;
+
+/// A thread that was this busy was the limit of a closed loop, not the gateway.
+const SATURATED_SHARE: f64 = 0.95;
+
+/// What happened to the packets of a period.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Packets that were due.
+    pub due: u64,
+    /// Packets handed to the kernel.
+    pub sent: u64,
+    /// Packets that came back intact, each counted once.
+    pub received: u64,
+    /// Packets that came back once more.
+    pub duplicated: u64,
+    /// Packets that came back after one that was sent later (RFC 4737). They are in `received`
+    /// as well.
+    pub reordered: u64,
+    /// Packets that came back more than 65,536 packets behind the newest of their tunnel. They
+    /// count as lost.
+    pub late: u64,
+    /// Packets that came back changed. They count as lost.
+    pub corrupted: u64,
+    /// Packets that came back on another tunnel than the one they were sent on.
+    pub misdelivered: u64,
+    /// SCMP messages received: a gateway answers packets that it refuses with them.
+    pub scmp: u64,
+    /// Datagrams that the tunnel refused: replayed, not authentic, or of no known session.
+    pub refused: u64,
+    /// Packets that the kernel did not take.
+    pub send_errors: u64,
+    /// Datagrams (a train counts once) that the kernel dropped at the generator's own sockets,
+    /// which were full. They are among the lost; the gateway is not to blame. Known at the end.
+    pub receive_drops: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.due += other.due;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.late += other.late;
+        self.corrupted += other.corrupted;
+        self.misdelivered += other.misdelivered;
+        self.scmp += other.scmp;
+        self.refused += other.refused;
+        self.send_errors += other.send_errors;
+        self.receive_drops += other.receive_drops;
+    }
+}
+
+/// What a run is doing.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Progress {
+    /// Tunnels are being connected.
+    Connecting {
+        /// How many are.
+        connected: usize,
+        /// How many there will be.
+        tunnels: usize,
+    },
+    /// All tunnels are connected.
+    Connected(ConnectReport),
+    /// Packets are sent and not counted yet.
+    WarmUp,
+    /// An interval of the measurement is over.
+    Interval(Interval),
+    /// No more packets are sent; replies to these are awaited.
+    Draining {
+        /// Packets without a reply.
+        outstanding: u64,
+    },
+}
+
+/// An interval of the measurement. Replies count for the interval in which they arrive.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Interval {
+    /// When it ended, in seconds since the measurement began.
+    pub end_seconds: f64,
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// Packets sent a second.
+    pub sent_pps: f64,
+    /// Packets received a second.
+    pub received_pps: f64,
+    /// What was counted.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// The round-trip times.
+    pub latency: LatencySummary,
+}
+
+/// How the tunnels were connected.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct ConnectReport {
+    /// How many were connected.
+    pub tunnels: usize,
+    /// How long it took from the first handshake message to the last tunnel, in seconds.
+    pub seconds: f64,
+    /// Handshake messages that were sent again because no answer came.
+    pub retries: u64,
+    /// Cookie replies received: the gateway was under load.
+    pub cookies: u64,
+}
+
+/// The part of one thread.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ThreadReport {
+    /// The CPU it was pinned to.
+    pub cpu: Option<usize>,
+    /// How many tunnels it had.
+    pub tunnels: usize,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets received.
+    pub received: u64,
+    /// CPU time it took while packets were sent and counted, in seconds. It includes waiting for
+    /// the next packet that is due within microseconds.
+    pub cpu_seconds: f64,
+    /// The share of that period in which it had something to do, 0 to 1.
+    pub busy_share: f64,
+}
+
+/// The result of a run.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Report {
+    /// The gateway's address.
+    pub gateway: SocketAddr,
+    /// Size of the SCION packets in bytes.
+    pub size_bytes: usize,
+    /// Packets sent back to back on one tunnel.
+    pub train: u32,
+    /// How the tunnels were connected.
+    pub connect: ConnectReport,
+    /// How long packets were sent and counted, in seconds.
+    pub seconds: f64,
+    /// The offered rate in packets a second; `None` in a closed loop.
+    pub offered_pps: Option<f64>,
+    /// Whether (nearly) all packets that were due were sent. A closed loop offers no rate and
+    /// always reaches it.
+    pub offered_rate_reached: bool,
+    /// Whether the generator was the limit: the gateway's own limit is then higher.
+    pub limited_by_generator: bool,
+    /// What was counted.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Packets sent that did not come back (`sent` - `received`).
+    pub lost: u64,
+    /// `lost` as a share of `sent`, 0 to 1.
+    pub loss_share: f64,
+    /// Packets sent a second.
+    pub sent_pps: f64,
+    /// Packets received a second of the sending period.
+    pub received_pps: f64,
+    /// Bits of SCION packets received a second.
+    pub received_bits_per_second: f64,
+    /// The round-trip times.
+    pub latency: LatencySummary,
+    /// CPU time of all threads while packets were sent and counted, in seconds.
+    pub generator_cpu_seconds: f64,
+    /// The threads.
+    pub threads: Vec<ThreadReport>,
+}
+
+/// What [`Report::new`] is made from.
+pub(crate) struct Measured {
+    pub(crate) gateway: SocketAddr,
+    pub(crate) size_bytes: usize,
+    pub(crate) train: u32,
+    pub(crate) connect: ConnectReport,
+    pub(crate) sending: Duration,
+    pub(crate) offered_pps: Option<f64>,
+    pub(crate) counts: Counts,
+    pub(crate) latency: LatencySummary,
+    pub(crate) threads: Vec<ThreadReport>,
+}
+
+impl Report {
+    pub(crate) fn new(measured: Measured) -> Self {
+        let Measured {
+            counts, threads, ..
+        } = measured;
+        let seconds = measured.sending.as_secs_f64();
+        let lost = counts.sent.saturating_sub(counts.received);
+        let offered_rate_reached = measured.offered_pps.is_none()
+            || counts.sent as f64 >= REACHED_SHARE * counts.due as f64;
+        let saturated = threads
+            .iter()
+            .any(|thread| thread.busy_share >= SATURATED_SHARE);
+        Self {
+            gateway: measured.gateway,
+            size_bytes: measured.size_bytes,
+            train: measured.train,
+            connect: measured.connect,
+            seconds,
+            offered_pps: measured.offered_pps,
+            offered_rate_reached,
+            limited_by_generator: !offered_rate_reached
+                || counts.receive_drops > 0
+                || (measured.offered_pps.is_none() && saturated),
+            counts,
+            lost,
+            loss_share: if counts.sent == 0 {
+                0.0
+            } else {
+                lost as f64 / counts.sent as f64
+            },
+            sent_pps: counts.sent as f64 / seconds,
+            received_pps: counts.received as f64 / seconds,
+            received_bits_per_second: counts.received as f64 * measured.size_bytes as f64 * 8.0
+                / seconds,
+            latency: measured.latency,
+            generator_cpu_seconds: threads.iter().map(|thread| thread.cpu_seconds).sum(),
+            threads,
+        }
+    }
+
+    /// The checks that this result fails, each as a sentence.
+    #[must_use]
+    pub fn failed_checks(&self, checks: &Checks) -> Vec<String> {
+        let mut failed = Vec::new();
+        if let Some(limit) = checks.max_loss_share
+            && self.loss_share > limit
+        {
+            failed.push(format!(
+                "{} of {} packets were lost ({:.4} %), more than the {} % allowed",
+                self.lost,
+                self.counts.sent,
+                self.loss_share * 100.0,
+                limit * 100.0,
+            ));
+        }
+        if let Some(limit) = checks.max_p99 {
+            if self.latency.count == 0 {
+                failed.push("no reply came, so there is no 99th percentile to check".to_owned());
+            } else if u128::from(self.latency.p99_ns) > limit.as_nanos() {
+                failed.push(format!(
+                    "the 99th percentile of the round trips is {:?}, more than the {limit:?} allowed",
+                    Duration::from_nanos(self.latency.p99_ns),
+                ));
+            }
+        }
+        failed
+    }
+}
+
+/// What a result has to keep to.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Checks {
+    /// The largest share of packets that may be lost, 0 to 1.
+    pub max_loss_share: Option<f64>,
+    /// The longest 99th percentile of the round-trip times.
+    pub max_p99: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(counts: Counts, offered_pps: Option<f64>, busy_share: f64) -> Report {
+        Report::new(Measured {
+            gateway: "127.0.0.1:1".parse().unwrap(),
+            size_bytes: 1000,
+            train: 1,
+            connect: ConnectReport::default(),
+            sending: Duration::from_secs(2),
+            offered_pps,
+            counts,
+            latency: LatencySummary {
+                count: counts.received,
+                p99_ns: 2_000,
+                ..Default::default()
+            },
+            threads: vec![ThreadReport {
+                cpu: None,
+                tunnels: 1,
+                sent: counts.sent,
+                received: counts.received,
+                cpu_seconds: 0.5,
+                busy_share,
+            }],
+        })
+    }
+
+    fn counts(due: u64, sent: u64, received: u64) -> Counts {
+        Counts {
+            due,
+            sent,
+            received,
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn loss_and_rates_follow_from_the_counts() {
+        let report = measured(counts(1000, 1000, 900), Some(500.0), 0.1);
+        assert_eq!((report.lost, report.loss_share), (100, 0.1));
+        assert_eq!((report.sent_pps, report.received_pps), (500.0, 450.0));
+        assert_eq!(report.received_bits_per_second, 450.0 * 8000.0);
+        assert!(report.offered_rate_reached && !report.limited_by_generator);
+    }
+
+    #[test]
+    fn a_rate_that_was_not_reached_is_limited_by_the_generator() {
+        let report = measured(counts(1000, 990, 990), Some(500.0), 0.2);
+        assert!(!report.offered_rate_reached && report.limited_by_generator);
+    }
+
+    #[test]
+    fn a_closed_loop_is_limited_by_a_busy_generator_only() {
+        assert!(measured(counts(9, 9, 9), None, 0.99).limited_by_generator);
+        let idle = measured(counts(9, 9, 9), None, 0.5);
+        assert!(idle.offered_rate_reached && !idle.limited_by_generator);
+    }
+
+    #[test]
+    fn loss_at_the_generators_own_sockets_is_its_limit() {
+        let counts = Counts {
+            receive_drops: 1,
+            ..counts(10, 10, 9)
+        };
+        assert!(measured(counts, Some(5.0), 0.1).limited_by_generator);
+    }
+
+    #[test]
+    fn nothing_sent_is_no_loss() {
+        assert_eq!(measured(counts(0, 0, 0), None, 0.0).loss_share, 0.0);
+    }
+
+    #[test]
+    fn checks_fail_beyond_their_limit_only() {
+        let report = measured(counts(1000, 1000, 990), Some(500.0), 0.1);
+        let at = Checks {
+            max_loss_share: Some(0.01),
+            max_p99: Some(Duration::from_nanos(2000)),
+        };
+        assert_eq!(report.failed_checks(&at), Vec::<String>::new());
+        let below = Checks {
+            max_loss_share: Some(0.009),
+            max_p99: Some(Duration::from_nanos(1999)),
+        };
+        assert_eq!(report.failed_checks(&below).len(), 2);
+    }
+
+    #[test]
+    fn no_reply_fails_a_latency_check() {
+        let report = measured(counts(10, 10, 0), Some(500.0), 0.1);
+        let checks = Checks {
+            max_loss_share: None,
+            max_p99: Some(Duration::from_secs(1)),
+        };
+        assert_eq!(report.failed_checks(&checks).len(), 1);
+    }
+}

@@ -1,0 +1,316 @@
+//! The client side of one SNAPtun tunnel, without I/O.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ana_gotatun::noise::index_table::IndexTable;
+use ana_gotatun::noise::rate_limiter::RateLimiter;
+use ana_gotatun::noise::{TimerParams, Tunn, TunnResult};
+use ana_gotatun::packet::{Packet, WgKind};
+use bytes::BytesMut;
+use x25519_dalek::{PublicKey, StaticSecret};
+
+/// Persistent keepalive of SNAPtun clients, in seconds.
+const KEEPALIVE_SECONDS: u16 = 10;
+
+/// Handshake messages are repeated up to this much later than asked for, so that many tunnels do
+/// not repeat theirs at once. The share of the retry time.
+const RETRY_JITTER_DIVISOR: u32 = 4;
+
+/// What the tunnels of one thread have in common.
+pub(crate) struct Peer {
+    pub(crate) gateway: SocketAddr,
+    pub(crate) gateway_public_key: PublicKey,
+    pub(crate) handshake_retry: Duration,
+    index_table: IndexTable,
+    rate_limiter: Arc<RateLimiter>,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        gateway: SocketAddr,
+        gateway_public_key: [u8; 32],
+        handshake_retry: Duration,
+    ) -> Self {
+        let gateway_public_key = PublicKey::from(gateway_public_key);
+        Self {
+            gateway,
+            gateway_public_key,
+            handshake_retry,
+            index_table: IndexTable::from_os_rng(),
+            // A client limits nothing: it talks to one peer, over a connected socket.
+            rate_limiter: Arc::new(RateLimiter::new(&gateway_public_key, u64::MAX)),
+        }
+    }
+}
+
+/// What a datagram from the gateway was.
+pub(crate) enum Handled {
+    /// It carried this packet.
+    Delivered(Packet),
+    /// Nothing to do: a keepalive, or an answer that came too late to matter.
+    Nothing,
+    /// It completed a handshake; send this to confirm.
+    Connected {
+        /// The keepalive that confirms the session.
+        confirm: Packet,
+        /// The tunnel's own address, as the gateway saw it.
+        address: Option<SocketAddr>,
+    },
+    /// The gateway began a handshake; send this to answer.
+    Answer(Packet),
+    /// The gateway demands a cookie; send this handshake message, which has it.
+    CookieDemanded(Option<Packet>),
+    /// The tunnel refused it: replayed, not authentic, or of no known session.
+    Refused,
+}
+
+/// The client side of one tunnel.
+pub(crate) struct Tunnel {
+    tunn: Tunn,
+    /// A cookie came since the last handshake, so another one means that cookies do not help.
+    has_fresh_cookie: bool,
+}
+
+impl Tunnel {
+    pub(crate) fn new(secret: StaticSecret, peer: &Peer) -> Self {
+        let mut tunn = Tunn::new(
+            secret,
+            peer.gateway_public_key,
+            None,
+            Some(KEEPALIVE_SECONDS),
+            peer.index_table.clone(),
+            Arc::clone(&peer.rate_limiter),
+            peer.gateway,
+        );
+        let retry = peer.handshake_retry;
+        tunn.dangerously_set_timer_params(TimerParams {
+            rekey_timeout: retry..=retry + retry / RETRY_JITTER_DIVISOR,
+            ..TimerParams::default()
+        });
+        Self {
+            tunn,
+            has_fresh_cookie: false,
+        }
+    }
+
+    /// A message that begins a handshake, unless one is under way.
+    pub(crate) fn start_handshake(&mut self) -> Option<Packet> {
+        self.tunn
+            .format_handshake_initiation(false)
+            .map(Packet::from)
+    }
+
+    /// Encrypts `packet`. Without a session the packet is gone; the handshake message to send for
+    /// a new session is the error, unless it was sent already.
+    pub(crate) fn encapsulate(&mut self, packet: Packet) -> Result<Packet, Option<Packet>> {
+        match self.tunn.encapsulate_with_session(packet) {
+            Ok(sealed) => Ok(sealed.into()),
+            Err(_) => Err(self.start_handshake()),
+        }
+    }
+
+    /// Takes a datagram that came from the gateway.
+    pub(crate) fn handle_datagram(&mut self, datagram: BytesMut) -> Handled {
+        let Ok(message) = Packet::from_bytes(datagram).try_into_wg() else {
+            return Handled::Refused;
+        };
+        let is_response = matches!(message, WgKind::HandshakeResp(_));
+        let is_cookie = matches!(message, WgKind::CookieReply(_));
+        match self.tunn.handle_incoming_packet(message) {
+            TunnResult::WriteToTunnel(packet) if packet.is_empty() => Handled::Nothing,
+            TunnResult::WriteToTunnel(packet) => Handled::Delivered(packet),
+            TunnResult::WriteToNetwork(confirm) if is_response => {
+                self.has_fresh_cookie = false;
+                let address = self.tunn.get_initiator_remote_sockaddr();
+                Handled::Connected {
+                    confirm: confirm.into(),
+                    address,
+                }
+            }
+            TunnResult::WriteToNetwork(answer) => Handled::Answer(answer.into()),
+            TunnResult::Done if is_cookie => Handled::CookieDemanded(self.retry_with_cookie()),
+            TunnResult::Done => Handled::Nothing,
+            TunnResult::Err(_) => Handled::Refused,
+        }
+    }
+
+    /// The handshake message again, with the cookie that just came: at once for the first cookie
+    /// of a handshake, and by the timer for others, so that two peers that misunderstand each
+    /// other do not keep each other busy.
+    fn retry_with_cookie(&mut self) -> Option<Packet> {
+        if std::mem::replace(&mut self.has_fresh_cookie, true) {
+            return None;
+        }
+        self.tunn
+            .format_handshake_initiation(true)
+            .map(Packet::from)
+    }
+
+    /// What the timers want to send. Call it a few times a second.
+    pub(crate) fn update_timers(&mut self) -> Option<Packet> {
+        match self.tunn.update_timers() {
+            Ok(message) => message.map(Packet::from),
+            // Given up after 90 s without an answer: the next packet to send starts anew.
+            Err(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Gateway {
+        tunn: Tunn,
+        limiter: RateLimiter,
+        public_key: [u8; 32],
+    }
+
+    const CLIENT: &str = "198.51.100.7:4242";
+
+    /// A gateway that knows the client, and the client. `limit`: handshakes a second without a
+    /// cookie.
+    fn pair(limit: u64) -> (Gateway, Tunnel) {
+        let gateway_secret = StaticSecret::from([1; 32]);
+        let gateway_public = PublicKey::from(&gateway_secret);
+        let client_secret = StaticSecret::from([2; 32]);
+        let tunn = Tunn::new(
+            gateway_secret,
+            PublicKey::from(&client_secret),
+            None,
+            None,
+            IndexTable::from_os_rng(),
+            Arc::new(RateLimiter::new(&gateway_public, u64::MAX)),
+            CLIENT.parse().unwrap(),
+        );
+        let limiter = RateLimiter::new(&gateway_public, limit);
+        let gateway = Gateway {
+            tunn,
+            limiter,
+            public_key: gateway_public.to_bytes(),
+        };
+        let address = "198.51.100.1:51820".parse().unwrap();
+        let peer = Peer::new(address, gateway.public_key, Duration::from_secs(1));
+        (gateway, Tunnel::new(client_secret, &peer))
+    }
+
+    impl Gateway {
+        fn handle(&mut self, packet: &Packet) -> Option<BytesMut> {
+            let packet = Packet::from_bytes(BytesMut::from(&packet[..]));
+            let reply = match self.limiter.verify_packet(CLIENT.parse().unwrap(), packet) {
+                Ok(message) => self.tunn.handle_incoming_packet(message),
+                Err(result) => result,
+            };
+            match reply {
+                TunnResult::WriteToNetwork(message) => {
+                    Some(BytesMut::from(&Packet::from(message)[..]))
+                }
+                TunnResult::WriteToTunnel(packet) if packet.is_empty() => None,
+                TunnResult::WriteToTunnel(packet) => {
+                    let echo = self.tunn.handle_outgoing_packet(packet, None).unwrap();
+                    Some(BytesMut::from(&Packet::from(echo)[..]))
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn inner(bytes: &[u8]) -> Packet {
+        Packet::from_bytes(BytesMut::from(bytes))
+    }
+
+    fn connect(gateway: &mut Gateway, tunnel: &mut Tunnel) {
+        let reply = gateway.handle(&tunnel.start_handshake().unwrap()).unwrap();
+        let Handled::Connected { confirm, address } = tunnel.handle_datagram(reply) else {
+            panic!("not connected");
+        };
+        assert_eq!(address, Some(CLIENT.parse().unwrap()));
+        assert!(gateway.handle(&confirm).is_none());
+    }
+
+    #[test]
+    fn a_tunnel_connects_and_learns_its_address() {
+        let (mut gateway, mut tunnel) = pair(u64::MAX);
+        connect(&mut gateway, &mut tunnel);
+    }
+
+    #[test]
+    fn a_packet_comes_back_from_an_echo() {
+        let (mut gateway, mut tunnel) = pair(u64::MAX);
+        connect(&mut gateway, &mut tunnel);
+        let sealed = tunnel
+            .encapsulate(inner(b"hello"))
+            .unwrap_or_else(|_| panic!("no session"));
+        let Handled::Delivered(packet) = tunnel.handle_datagram(gateway.handle(&sealed).unwrap())
+        else {
+            panic!("not delivered");
+        };
+        assert_eq!(&packet[..], b"hello");
+    }
+
+    #[test]
+    fn a_replayed_datagram_is_refused() {
+        let (mut gateway, mut tunnel) = pair(u64::MAX);
+        connect(&mut gateway, &mut tunnel);
+        let sealed = tunnel
+            .encapsulate(inner(b"hello"))
+            .unwrap_or_else(|_| panic!("no session"));
+        let echo = gateway.handle(&sealed).unwrap();
+        assert!(matches!(
+            tunnel.handle_datagram(echo.clone()),
+            Handled::Delivered(_)
+        ));
+        assert!(matches!(tunnel.handle_datagram(echo), Handled::Refused));
+    }
+
+    #[test]
+    fn without_a_session_one_handshake_is_started() {
+        let (_, mut tunnel) = pair(u64::MAX);
+        assert!(matches!(tunnel.encapsulate(inner(b"early")), Err(Some(_))));
+        assert!(matches!(tunnel.encapsulate(inner(b"early")), Err(None)));
+    }
+
+    #[test]
+    fn a_cookie_is_used_at_once_and_connects() {
+        let (mut gateway, mut tunnel) = pair(0);
+        let cookie = gateway.handle(&tunnel.start_handshake().unwrap()).unwrap();
+        let Handled::CookieDemanded(Some(again)) = tunnel.handle_datagram(cookie) else {
+            panic!("no second attempt");
+        };
+        let reply = gateway.handle(&again).unwrap();
+        assert!(matches!(
+            tunnel.handle_datagram(reply),
+            Handled::Connected { .. }
+        ));
+    }
+
+    #[test]
+    fn a_second_cookie_in_a_row_waits_for_the_timer() {
+        let (_, mut tunnel) = pair(0);
+        let (mut stubborn, _) = pair(0);
+        let cookie = stubborn.handle(&tunnel.start_handshake().unwrap()).unwrap();
+        let Handled::CookieDemanded(Some(again)) = tunnel.handle_datagram(cookie) else {
+            panic!("no second attempt");
+        };
+        // A new limiter has a new secret: the cookie is worth nothing there.
+        let (mut stubborn, _) = pair(0);
+        let cookie = stubborn.handle(&again).unwrap();
+        assert!(matches!(
+            tunnel.handle_datagram(cookie),
+            Handled::CookieDemanded(None)
+        ));
+    }
+
+    #[test]
+    fn noise_is_refused() {
+        let (_, mut tunnel) = pair(u64::MAX);
+        for noise in [&b""[..], b"x", &[4; 31], &[0; 148], &[9; 1500]] {
+            assert!(matches!(
+                tunnel.handle_datagram(BytesMut::from(noise)),
+                Handled::Refused
+            ));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The program: its output and its exit codes.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use snapload::{Identities, key_to_base64};
+
+use crate::echo_gateway::{EchoGateway, Fault, no_fault};
+
+fn gateway(fault: Fault) -> EchoGateway {
+    EchoGateway::start(Identities::from_seed(11, 2).public_keys(), fault)
+}
+
+fn snapload(arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_snapload"))
+        .args(arguments.split(' '))
+        .output()
+        .unwrap()
+}
+
+/// A short run with two tunnels, and `more` arguments.
+fn run(gateway: &EchoGateway, more: &str) -> Output {
+    let EchoGateway {
+        address,
+        public_key,
+        ..
+    } = gateway;
+    let public_key = key_to_base64(public_key);
+    snapload(&format!(
+        "run --gateway {address} --public-key {public_key} --tunnels 2 --key-seed 11 --cpus none \
+         --size 100 --warm-up 0s --duration 300ms --drain 300ms {more}"
+    ))
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_good_run_exits_with_0_and_a_summary() {
+    let output = run(
+        &gateway(no_fault()),
+        "--rate 500 --max-loss 0 --interval 100ms",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let stdout = text(&output.stdout);
+    assert!(stdout.starts_with("connected 2 tunnels"), "{stdout}");
+    assert!(
+        stdout.contains("\nlost                      0  0.0000 %\n"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn json_is_one_object_a_line_and_nothing_else() {
+    let output = run(&gateway(no_fault()), "--rate 500 --json --interval 100ms");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let lines: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let types: Vec<&str> = lines
+        .iter()
+        .map(|line| line["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(types, ["interval", "interval", "interval", "summary"]);
+    let summary = &lines[3];
+    assert_eq!(
+        (&summary["due"], &summary["lost"]),
+        (&150.into(), &0.into())
+    );
+    assert_eq!(summary["latency"]["count"], summary["received"]);
+    assert_eq!(summary["failed_checks"], Value::Array(Vec::new()));
+    assert_eq!(lines[0]["end_seconds"], 0.1);
+}
+
+#[test]
+fn a_failed_check_exits_with_3_and_still_gives_the_summary() {
+    let output = run(
+        &gateway(Box::new(|_| Vec::new())),
+        "--json --max-loss 1 --max-p99 1s",
+    );
+    assert_eq!(output.status.code(), Some(3));
+    let summary: Value =
+        serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    assert_eq!(summary["failed_checks"].as_array().unwrap().len(), 2);
+    assert!(text(&output.stderr).starts_with("check failed: "));
+}
+
+#[test]
+fn a_rate_out_of_reach_exits_with_4() {
+    let output = run(&gateway(no_fault()), "--rate 900M");
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).starts_with("offered rate not reached"));
+}
+
+#[test]
+fn a_run_that_cannot_connect_exits_with_1_and_says_what_to_do() {
+    let gateway = EchoGateway::start(Vec::new(), no_fault());
+    let output = run(&gateway, "--connect-timeout 300ms");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("is the identity authorized"));
+    assert_eq!(text(&output.stdout), "");
+}
+
+#[test]
+fn bad_usage_exits_with_2() {
+    let gateway = gateway(no_fault());
+    for bad in [
+        "--size 63",
+        "--train 65",
+        "--threads 3",
+        "--rate fast",
+        "--keys-file /none",
+    ] {
+        let output = run(&gateway, bad);
+        assert_eq!(output.status.code(), Some(2), "{bad}");
+        assert!(text(&output.stderr).starts_with("error: "), "{bad}");
+    }
+}
+
+#[test]
+fn a_gateway_elsewhere_takes_a_flag() {
+    let key = key_to_base64(&[1; 32]);
+    let output = snapload(&format!("run --gateway 192.0.2.1:51820 --public-key {key}"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--allow-remote"));
+}
+
+#[test]
+fn the_help_documents_the_exit_codes() {
+    let output = snapload("run --help");
+    assert!(text(&output.stdout).contains("4  the offered rate was not reached"));
+}
+
+#[test]
+fn keys_prints_the_identities_of_a_seed() {
+    let output = snapload("keys --tunnels 2 --key-seed 11");
+    assert_eq!(output.status.code(), Some(0));
+    let printed: Vec<&str> = text(&output.stdout)
+        .lines()
+        .filter_map(|line| line.strip_prefix("public_key = \"")?.strip_suffix('"'))
+        .collect();
+    let keys: Vec<String> = Identities::from_seed(11, 2)
+        .public_keys()
+        .iter()
+        .map(key_to_base64)
+        .collect();
+    assert_eq!(printed, keys);
+    assert_eq!(text(&output.stdout).matches("[[identity]]").count(), 2);
+}

@@ -1,0 +1,227 @@
+//! What a gateway does to packets is counted exactly.
+//!
+//! Faults are counted with closed loops: their small windows fit into the smallest socket buffers,
+//! so that nothing else is ever lost, however slow the machine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use snapload::{Identities, LoadConfig, Progress, Rate, Report};
+
+use crate::echo_gateway::{EchoGateway, Fault, no_fault};
+
+/// A run of 200 ms with small packets and without warm-up, against a gateway that admits it.
+fn config_for(tunnels: usize, fault: Fault) -> (EchoGateway, LoadConfig) {
+    let identities = Identities::from_seed(7, tunnels);
+    let gateway = EchoGateway::start(identities.public_keys(), fault);
+    let mut config = LoadConfig::new(gateway.address, gateway.public_key, identities);
+    config.cpus = snapload::Cpus::Unpinned;
+    config.size = 100;
+    config.warm_up = Duration::ZERO;
+    config.duration = Duration::from_millis(200);
+    config.drain = Duration::from_secs(5);
+    (gateway, config)
+}
+
+fn closed_loop(tunnels: usize, fault: Fault) -> Report {
+    let (_gateway, mut config) = config_for(tunnels, fault);
+    config.rate = Rate::Max { window: 32 };
+    config.drain = Duration::from_millis(500);
+    snapload::run(&config, &mut |_| {}).unwrap()
+}
+
+/// A fault that strikes every `period`-th packet, and how often it has struck.
+fn every(
+    period: u64,
+    mut fault: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
+) -> (Fault, Arc<AtomicU64>) {
+    let struck = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&struck);
+    let mut packets = 0;
+    let strike = move |packet: &[u8]| {
+        packets += 1;
+        if packets % period == 0 {
+            counter.fetch_add(1, Ordering::Relaxed);
+            fault(packet)
+        } else {
+            vec![packet.to_vec()]
+        }
+    };
+    (Box::new(strike), struck)
+}
+
+/// How often a fault struck; at least once, or the test tests nothing.
+fn strikes(struck: &AtomicU64) -> u64 {
+    let strikes = struck.load(Ordering::Relaxed);
+    assert!(strikes > 0);
+    strikes
+}
+
+#[test]
+fn a_good_gateway_loses_nothing_at_a_modest_rate() {
+    let (_gateway, mut config) = config_for(3, no_fault());
+    config.threads = 2;
+    config.rate = Rate::PerSecond(500.0);
+    config.duration = Duration::from_secs(1);
+    let report = snapload::run(&config, &mut |_| {}).unwrap();
+    assert_eq!((report.counts.due, report.lost), (500, 0));
+    assert_eq!(report.counts.sent, report.counts.received);
+    assert_eq!(report.latency.count, report.counts.received);
+    assert_eq!(report.connect.tunnels, 3);
+    assert_eq!(
+        report
+            .threads
+            .iter()
+            .map(|thread| thread.tunnels)
+            .sum::<usize>(),
+        3
+    );
+}
+
+#[test]
+fn the_warm_up_does_not_count() {
+    let (_gateway, mut config) = config_for(1, no_fault());
+    config.rate = Rate::PerSecond(1000.0);
+    config.warm_up = Duration::from_millis(300);
+    let report = snapload::run(&config, &mut |_| {}).unwrap();
+    assert_eq!((report.counts.due, report.lost), (200, 0));
+    assert!(report.counts.sent <= 200);
+}
+
+#[test]
+fn trains_add_up_to_the_rate() {
+    let (_gateway, mut config) = config_for(2, no_fault());
+    config.rate = Rate::PerSecond(1600.0);
+    config.train = Some(16);
+    let report = snapload::run(&config, &mut |_| {}).unwrap();
+    assert_eq!((report.counts.due, report.lost), (320, 0));
+}
+
+#[test]
+fn lost_packets_are_counted() {
+    let (fault, struck) = every(10, |_| Vec::new());
+    let report = closed_loop(2, fault);
+    assert_eq!(report.lost, strikes(&struck));
+    assert_eq!(report.counts.reordered, 0);
+}
+
+#[test]
+fn everything_lost_is_a_result() {
+    let report = closed_loop(1, Box::new(|_| Vec::new()));
+    assert!(report.counts.sent >= 32);
+    assert_eq!((report.lost, report.loss_share), (report.counts.sent, 1.0));
+    assert_eq!(report.latency.count, 0);
+}
+
+#[test]
+fn duplicates_are_counted_and_are_no_replies() {
+    let (fault, struck) = every(10, |packet| vec![packet.to_vec(), packet.to_vec()]);
+    let report = closed_loop(2, fault);
+    assert_eq!(
+        (report.counts.duplicated, report.lost),
+        (strikes(&struck), 0)
+    );
+    assert_eq!(report.latency.count, report.counts.received);
+}
+
+#[test]
+fn overtaken_packets_are_counted_as_reordered() {
+    // Every tenth packet is held back until the next one was returned.
+    let (mut held, mut packets) = (None::<Vec<u8>>, 0);
+    let overtakings = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&overtakings);
+    let report = closed_loop(
+        1,
+        Box::new(move |packet| {
+            packets += 1;
+            if packets % 10 == 0 {
+                held = Some(packet.to_vec());
+                return Vec::new();
+            }
+            let mut replies = vec![packet.to_vec()];
+            if let Some(held) = held.take() {
+                counter.fetch_add(1, Ordering::Relaxed);
+                replies.push(held);
+            }
+            replies
+        }),
+    );
+    assert_eq!(report.counts.reordered, strikes(&overtakings));
+    // The last packet may be one that is still held back.
+    assert!(report.lost <= 1);
+}
+
+#[test]
+fn damaged_packets_are_counted_and_are_lost() {
+    let (fault, struck) = every(10, |packet| {
+        let mut damaged = packet.to_vec();
+        *damaged.last_mut().unwrap() ^= 1;
+        vec![damaged]
+    });
+    let report = closed_loop(2, fault);
+    let strikes = strikes(&struck);
+    assert_eq!((report.counts.corrupted, report.lost), (strikes, strikes));
+}
+
+#[test]
+fn packets_of_another_tunnel_are_noticed() {
+    let mut first = None::<Vec<u8>>;
+    let (fault, struck) = every(1, move |packet| {
+        // Both tunnels get the very first packet back each time.
+        vec![
+            packet.to_vec(),
+            first.get_or_insert_with(|| packet.to_vec()).clone(),
+        ]
+    });
+    let report = closed_loop(2, fault);
+    assert!(report.counts.misdelivered > 0);
+    assert_eq!(
+        report.counts.misdelivered + report.counts.duplicated,
+        strikes(&struck)
+    );
+    assert_eq!((report.lost, report.counts.corrupted), (0, 0));
+}
+
+#[test]
+fn scmp_messages_are_told_apart() {
+    let (fault, struck) = every(10, |packet| {
+        let mut scmp = packet.to_vec();
+        scmp[4] = 202;
+        scmp.truncate(60);
+        vec![scmp]
+    });
+    let report = closed_loop(1, fault);
+    let strikes = strikes(&struck);
+    assert_eq!((report.counts.scmp, report.counts.corrupted), (strikes, 0));
+    assert_eq!(report.lost, strikes);
+}
+
+#[test]
+fn intervals_add_up_to_the_report() {
+    let (_gateway, mut config) = config_for(3, no_fault());
+    config.threads = 2;
+    config.rate = Rate::Max { window: 32 };
+    config.interval = Duration::from_millis(30);
+    let mut intervals = Vec::new();
+    let report = snapload::run(&config, &mut |progress| {
+        if let Progress::Interval(interval) = progress {
+            intervals.push(interval);
+        }
+    })
+    .unwrap();
+    let ends: Vec<f64> = intervals
+        .iter()
+        .map(|interval| interval.end_seconds)
+        .collect();
+    assert_eq!(ends, [0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.2]);
+    let sent: u64 = intervals.iter().map(|interval| interval.counts.sent).sum();
+    assert_eq!(sent, report.counts.sent);
+    // The last replies come after the last interval.
+    let received: u64 = intervals
+        .iter()
+        .map(|interval| interval.counts.received)
+        .sum();
+    assert!(received <= report.counts.received);
+    assert_eq!(report.lost, 0);
+}

@@ -1,0 +1,123 @@
+//! A gateway of one thread that returns what it gets, with faults to order.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use snaptun::{
+    Endpoint, Grant, Incoming, Outgoing, Packet, PublicKey, ShardConfig, SnapTunAuthorization,
+    SnapTunServer, StaticSecret, Transmit, Via,
+};
+
+/// What becomes of a packet: the packets that go back to the tunnel in its place.
+pub(crate) type Fault = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>> + Send>;
+
+/// Every packet goes back once.
+pub(crate) fn no_fault() -> Fault {
+    Box::new(|packet| vec![packet.to_vec()])
+}
+
+struct Authorized(HashSet<[u8; 32]>);
+
+impl SnapTunAuthorization for Authorized {
+    type SessionData = ();
+
+    fn is_authorized(&self, _now: Instant, identity: &[u8; 32]) -> Option<Grant<()>> {
+        self.0.contains(identity).then_some(Grant {
+            expires: None,
+            session_data: (),
+        })
+    }
+
+    fn generation(&self) -> u64 {
+        0
+    }
+}
+
+pub(crate) struct EchoGateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) public_key: [u8; 32],
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EchoGateway {
+    /// A gateway on 127.0.0.1 that admits `identities`.
+    pub(crate) fn start(identities: Vec<[u8; 32]>, fault: Fault) -> Self {
+        Self::start_with(identities, fault, ShardConfig::default())
+    }
+
+    pub(crate) fn start_with(identities: Vec<[u8; 32]>, fault: Fault, config: ShardConfig) -> Self {
+        let secret = StaticSecret::from([42; 32]);
+        let public_key = PublicKey::from(&secret).to_bytes();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(5)))
+            .unwrap();
+        let address = socket.local_addr().unwrap();
+        let authorized = Arc::new(Authorized(identities.into_iter().collect()));
+        let server = SnapTunServer::new(Instant::now(), secret, authorized, config);
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || serve(&socket, server, fault, &stop)
+        });
+        Self {
+            address,
+            public_key,
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for EchoGateway {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn serve(
+    socket: &UdpSocket,
+    mut server: SnapTunServer<Authorized>,
+    mut fault: Fault,
+    stop: &AtomicBool,
+) {
+    let mut buffer = vec![0; 65_536];
+    let mut send_to_network = VecDeque::new();
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((size, from)) = socket.recv_from(&mut buffer) {
+            let endpoint = Endpoint {
+                remote: from,
+                via: Via {
+                    listener: 0,
+                    local_ip: None,
+                },
+            };
+            let packet = Packet::from_bytes(BytesMut::from(&buffer[..size]));
+            let now = Instant::now();
+            server.start_batch();
+            let incoming =
+                server.handle_incoming_packet(now, packet, endpoint, &mut send_to_network);
+            if let Incoming::Delivered { packet, .. } = incoming {
+                for reply in fault(&packet) {
+                    let reply = Packet::from_bytes(BytesMut::from(&reply[..]));
+                    let outgoing =
+                        server.handle_outgoing_packet(now, reply, from, &mut send_to_network);
+                    assert!(matches!(outgoing, Outgoing::Encapsulated { .. }));
+                }
+            }
+        }
+        server.update_timers(Instant::now(), &mut send_to_network);
+        for Transmit { to, packet, .. } in send_to_network.drain(..) {
+            socket.send_to(&packet, to.remote).unwrap();
+        }
+    }
+}
