@@ -1,6 +1,6 @@
 //! Connecting the tunnels of a thread, and keeping them connected.
 
-use super::{Halt, Worker, wait};
+use super::{Halt, Worker, bind_socket, register, wait};
 use crate::error::{ConnectFailure, LoadError};
 use crate::pacing::{Nanos, nanos};
 
@@ -14,20 +14,37 @@ const TIMERS_PERIOD_NS: Nanos = 250_000_000;
 /// The timers of some tunnels are served this often.
 const TIMERS_SLICE_NS: Nanos = 5_000_000;
 
+/// After so many messages without an answer a tunnel goes on from another port. A gateway does not
+/// answer at an address that still belongs to a tunnel of another identity, and after a run with
+/// many tunnels the kernel hands out their ports again before the gateway forgets them.
+const MESSAGES_PER_PORT: u32 = 2;
+
 /// Where a tunnel is on its way to its first session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Connecting {
     NotStarted,
-    /// Since then, with what came back so far.
-    Since(Nanos, ConnectFailure),
+    Started {
+        /// When the first message was sent.
+        since: Nanos,
+        /// Messages sent from the current port that got no answer at all.
+        unanswered: u32,
+        /// What it looks like so far.
+        failure: ConnectFailure,
+    },
     Connected,
 }
 
 impl Connecting {
     /// Notes what came instead of a handshake response.
-    pub(super) fn note_failure(&mut self, failure: ConnectFailure) {
-        if let Self::Since(_, last) = self {
-            *last = failure;
+    pub(super) fn note_failure(&mut self, reason: ConnectFailure) {
+        if let Self::Started {
+            unanswered,
+            failure,
+            ..
+        } = self
+        {
+            *unanswered = 0;
+            *failure = reason;
         }
     }
 }
@@ -50,7 +67,11 @@ impl Worker<'_> {
 
     fn start_connecting(&mut self, lane: usize) {
         let state = &mut self.lanes[lane];
-        state.connecting = Connecting::Since(self.now, ConnectFailure::NoAnswer);
+        state.connecting = Connecting::Started {
+            since: self.now,
+            unanswered: 1,
+            failure: ConnectFailure::NoAnswer,
+        };
         if let Some(message) = state.tunnel.start_handshake() {
             self.send_protocol(lane, message);
         }
@@ -75,28 +96,49 @@ impl Worker<'_> {
 
     fn update_timers_of(&mut self, lane: usize) -> Result<(), Halt> {
         let state = &mut self.lanes[lane];
-        let timeout = nanos(self.plan.config.connect_timeout);
-        match state.connecting {
-            Connecting::NotStarted => return Ok(()),
-            Connecting::Since(since, reason) if self.now.saturating_sub(since) >= timeout => {
+        if state.connecting == Connecting::NotStarted {
+            return Ok(());
+        }
+        let message = state.tunnel.update_timers();
+        if let Connecting::Started {
+            since,
+            unanswered,
+            failure,
+        } = &mut state.connecting
+        {
+            if self.now.saturating_sub(*since) >= nanos(self.plan.config.connect_timeout) {
                 return Err(LoadError::Connect {
                     tunnel: state.index as usize,
                     gateway: self.peer.gateway,
                     waited_seconds: self.plan.config.connect_timeout.as_secs_f64(),
                     connected: self.plan.connected(),
                     tunnels: self.plan.config.identities.len(),
-                    reason,
+                    reason: *failure,
                 }
                 .into());
             }
-            Connecting::Since(..) | Connecting::Connected => {}
+            if message.is_some() {
+                self.connect.retries += 1;
+                *unanswered += 1;
+                if *unanswered > MESSAGES_PER_PORT {
+                    *unanswered = 1;
+                    self.change_port(lane)?;
+                }
+            }
         }
-        let is_connecting = state.connecting != Connecting::Connected;
-        if let Some(message) = state.tunnel.update_timers() {
-            self.connect.retries += u64::from(is_connecting);
+        if let Some(message) = message {
             self.send_protocol(lane, message);
         }
         Ok(())
+    }
+
+    /// Replaces a tunnel's socket.
+    fn change_port(&mut self, lane: usize) -> Result<(), LoadError> {
+        let state = &mut self.lanes[lane];
+        // The old socket is still open, so the new one has another port. Closing it ends its
+        // registration.
+        state.socket = bind_socket(self.plan, &self.peer, state.index as usize)?;
+        register(&self.poll, &state.socket, lane)
     }
 
     /// Notes that a tunnel has its first session.

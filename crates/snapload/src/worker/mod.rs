@@ -159,13 +159,7 @@ impl<'run> Worker<'run> {
         let mut lanes = Vec::with_capacity(range.len());
         for tunnel in range {
             let lane = Lane::new(plan, &peer, tunnel)?;
-            poll.registry()
-                .register(
-                    &mut SourceFd(&lane.socket.as_raw_fd()),
-                    Token(lanes.len()),
-                    Interest::READABLE,
-                )
-                .map_err(LoadError::io("watch a socket"))?;
+            register(&poll, &lane.socket, lanes.len())?;
             lanes.push(lane);
         }
         let wake_timer = WakeTimer::new(poll.registry(), Token(lanes.len()))
@@ -349,25 +343,11 @@ impl<'run> Worker<'run> {
 
 impl Lane {
     fn new(plan: &Plan<'_>, peer: &Peer, tunnel: usize) -> Result<Self, LoadError> {
-        let address = plan.source_ip(tunnel);
-        let bind_error = |source| LoadError::Bind {
-            tunnel,
-            address,
-            source,
-        };
-        let socket = bind_client_socket(SocketAddr::new(address, 0), &SocketOptions::default())
-            .map_err(bind_error)?;
-        socket
-            .connect(peer.gateway)
-            .map_err(|source| LoadError::NoRoute {
-                gateway: peer.gateway,
-                source,
-            })?;
         let secret = plan.config.identities.secrets()[tunnel].clone();
         Ok(Self {
             index: tunnel as u32,
             tunnel: Tunnel::new(secret, peer),
-            socket,
+            socket: bind_socket(plan, peer, tunnel)?,
             headers: TunnelHeaders::default(),
             sequences: SequenceTracker::default(),
             returned_below: 0,
@@ -376,6 +356,35 @@ impl Lane {
             connecting: Connecting::NotStarted,
         })
     }
+}
+
+/// A socket for a tunnel, on a port that is free.
+fn bind_socket(plan: &Plan<'_>, peer: &Peer, tunnel: usize) -> Result<ShardSocket, LoadError> {
+    let address = plan.source_ip(tunnel);
+    let socket = bind_client_socket(SocketAddr::new(address, 0), &SocketOptions::default())
+        .map_err(|source| LoadError::Bind {
+            tunnel,
+            address,
+            source,
+        })?;
+    socket
+        .connect(peer.gateway)
+        .map_err(|source| LoadError::NoRoute {
+            gateway: peer.gateway,
+            source,
+        })?;
+    Ok(socket)
+}
+
+/// Watches the socket of a lane.
+fn register(poll: &Poll, socket: &ShardSocket, lane: usize) -> Result<(), LoadError> {
+    poll.registry()
+        .register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            Token(lane),
+            Interest::READABLE,
+        )
+        .map_err(LoadError::io("watch a socket"))
 }
 
 fn new_queue() -> SendQueue<Outgoing> {

@@ -1,6 +1,6 @@
 //! Tunnels that connect, and the reasons for which they do not.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use snapload::{ConnectFailure, Cpus, Identities, LoadConfig, LoadError, Progress};
@@ -60,29 +60,56 @@ fn cookies_are_answered_at_once() {
     assert_eq!((report.connect.cookies, report.connect.retries), (5, 0));
 }
 
+/// A way to the gateway that does not pass on what `is_lost` says. Its thread ends with the test
+/// program. The gateway sees the address of the way; what it returns reaches the tunnel all the
+/// same.
+fn lossy_way(
+    gateway: &EchoGateway,
+    mut is_lost: impl FnMut(SocketAddr) -> bool + Send + 'static,
+) -> SocketAddr {
+    let way = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = way.local_addr().unwrap();
+    let gateway = gateway.address;
+    let mut client = gateway;
+    let mut buffer = [0; 2048];
+    std::thread::spawn(move || {
+        while let Ok((size, from)) = way.recv_from(&mut buffer) {
+            if from == gateway {
+                way.send_to(&buffer[..size], client).unwrap();
+            } else if !is_lost(from) {
+                client = from;
+                way.send_to(&buffer[..size], gateway).unwrap();
+            }
+        }
+    });
+    address
+}
+
 #[test]
 fn a_lost_handshake_message_is_repeated() {
     let identities = Identities::from_seed(5, 1);
     let gateway = EchoGateway::start(identities.public_keys(), no_fault());
-    // A way to the gateway that loses the first datagram and passes on the others.
-    let way = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut config = short_run(&gateway, identities);
-    config.gateway = way.local_addr().unwrap();
-    config.handshake_retry = Duration::from_millis(20);
-    let address = gateway.address;
-    std::thread::spawn(move || {
-        let mut buffer = [0; 2048];
-        let (_, client) = way.recv_from(&mut buffer).unwrap();
-        // The thread ends with the test program.
-        while let Ok((size, from)) = way.recv_from(&mut buffer) {
-            let to = if from == address { client } else { address };
-            way.send_to(&buffer[..size], to).unwrap();
-        }
+    let mut messages = 0;
+    config.gateway = lossy_way(&gateway, move |_| {
+        messages += 1;
+        messages == 1
     });
+    config.handshake_retry = Duration::from_millis(20);
     let report = snapload::run(&config, &mut |_| {}).unwrap();
     assert!(report.connect.retries >= 1);
-    // The gateway sees the address of the way: what it returns reaches the tunnel all the same.
     assert_eq!(report.lost, 0);
+}
+
+#[test]
+fn an_address_that_gets_no_answer_is_given_up_for_another() {
+    let identities = Identities::from_seed(5, 1);
+    let gateway = EchoGateway::start(identities.public_keys(), no_fault());
+    let mut config = short_run(&gateway, identities);
+    let mut first = None;
+    config.gateway = lossy_way(&gateway, move |from| *first.get_or_insert(from) == from);
+    config.handshake_retry = Duration::from_millis(20);
+    assert_eq!(snapload::run(&config, &mut |_| {}).unwrap().lost, 0);
 }
 
 #[test]

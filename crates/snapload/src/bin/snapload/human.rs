@@ -98,16 +98,17 @@ fn connected(connect: &ConnectReport) -> String {
         cookies,
     } = connect;
     format!(
-        "connected {tunnels} {} in {seconds:.2} s ({retries} retries, {cookies} cookies)",
-        if *tunnels == 1 { "tunnel" } else { "tunnels" },
+        "connected {} in {} ({retries} retries, {cookies} cookies)",
+        plural(*tunnels, "tunnel"),
+        time((seconds * 1e9) as u64),
     )
 }
 
 fn rates(interval: &Interval) -> String {
     format!(
-        "sent {:>9} pps  received {:>9} pps  p50 {:>8}  p99 {:>8}  max {:>8}",
-        scaled(interval.sent_pps),
-        scaled(interval.received_pps),
+        "sent {:>10}  received {:>10}  p50 {:>8}  p99 {:>8}  max {:>8}",
+        scaled(interval.sent_pps, "pps"),
+        scaled(interval.received_pps, "pps"),
         time(interval.latency.p50_ns),
         time(interval.latency.p99_ns),
         time(interval.latency.max_ns),
@@ -117,18 +118,14 @@ fn rates(interval: &Interval) -> String {
 fn summary(report: &Report) -> String {
     let counts = &report.counts;
     let mut rows = vec![
-        row(
-            "sent",
-            counts.sent,
-            &format!("{} pps", scaled(report.sent_pps)),
-        ),
+        row("sent", counts.sent, &scaled(report.sent_pps, "pps")),
         row(
             "received",
             counts.received,
             &format!(
-                "{} pps  {}bit/s",
-                scaled(report.received_pps),
-                scaled(report.received_bits_per_second)
+                "{}  {}",
+                scaled(report.received_pps, "pps"),
+                scaled(report.received_bits_per_second, "bit/s")
             ),
         ),
         row(
@@ -164,9 +161,9 @@ fn summary(report: &Report) -> String {
         .map(|thread| thread.busy_share)
         .fold(0.0, f64::max);
     rows.push(format!(
-        "{:<12} {} threads, {:.1} s CPU, busiest {:.0} %\n",
+        "{:<12} {}, {:.1} s CPU, busiest {:.0} %\n",
         "generator",
-        report.threads.len(),
+        plural(report.threads.len(), "thread"),
         report.generator_cpu_seconds,
         busiest * 100.0,
     ));
@@ -213,13 +210,17 @@ fn grouped(count: u64) -> String {
     text
 }
 
-/// A number with an SI prefix and three or four digits.
-fn scaled(number: f64) -> String {
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A number with an SI prefix, three or four digits and its unit.
+fn scaled(number: f64, unit: &str) -> String {
     match number {
-        n if n >= 1e9 => format!("{:.2} G", n / 1e9),
-        n if n >= 1e6 => format!("{:.2} M", n / 1e6),
-        n if n >= 1e4 => format!("{:.1} k", n / 1e3),
-        n => format!("{n:.0} "),
+        n if n >= 1e9 => format!("{:.2} G{unit}", n / 1e9),
+        n if n >= 1e6 => format!("{:.2} M{unit}", n / 1e6),
+        n if n >= 1e4 => format!("{:.1} k{unit}", n / 1e3),
+        n => format!("{n:.0} {unit}"),
     }
 }
 
@@ -242,9 +243,11 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(123), "123");
         assert_eq!(grouped(1_234_567), "1 234 567");
-        assert_eq!(scaled(999.6), "1000 ");
-        assert_eq!(scaled(345_678.0), "345.7 k");
-        assert_eq!(scaled(3_361_000_000.0), "3.36 G");
+        assert_eq!(scaled(999.6, "pps"), "1000 pps");
+        assert_eq!(scaled(345_678.0, "pps"), "345.7 kpps");
+        assert_eq!(scaled(3_361_000_000.0, "bit/s"), "3.36 Gbit/s");
+        assert_eq!(plural(1, "tunnel"), "1 tunnel");
+        assert_eq!(plural(2, "tunnel"), "2 tunnels");
         assert_eq!(time(9_999), "9999 ns");
         assert_eq!(time(123_456), "123.5 µs");
         assert_eq!(time(12_345_678), "12.3 ms");
