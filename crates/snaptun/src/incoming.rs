@@ -115,7 +115,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Ok(received) => received,
             Err(reason) => return Incoming::Dropped(reason),
         };
-        let fate = match received {
+        // What waited goes out behind an answer, and before the tunnel is lent to the caller.
+        let delivered: Result<Packet, Consumed> = match received {
             Received::Packet(packet) => Ok(packet),
             Received::Keepalive => Err(Consumed::Keepalive),
             Received::Initiation(response) => {
@@ -131,7 +132,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Received::CookieReply => Err(Consumed::CookieReceived),
         };
         self.counters.waiting_sent += tunnel.send_waiting(&mut self.waiting, send_to_network);
-        match fate {
+        match delivered {
             Ok(packet) => Incoming::Delivered {
                 packet,
                 session_data: tunnel.session_data(),

@@ -25,7 +25,8 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     pub(crate) generation: u64,
     pub(crate) config: ShardConfig,
     pub(crate) overload: Overload,
-    /// Keeps the session indices of all tunnels apart.
+    /// Tunnels are found by address, so their session indices need not differ; one table for all spares
+    /// each a random generator and a set of its own.
     pub(crate) session_indices: IndexTable,
     pub(crate) tunnels: TunnelTable<A::SessionData>,
     pub(crate) waiting: WaitingTotals,

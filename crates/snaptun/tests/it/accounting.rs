@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use snaptun::{Consumed, Payload, ShardConfig, Transmit};
@@ -62,7 +63,10 @@ enum Step {
     Restart {
         client: u16,
     },
-    Timers,
+    /// Time passes, and the timers are looked at.
+    Timers {
+        millis: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -72,18 +76,18 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => client.clone().prop_map(|client| Step::Initiate { client }),
         6 => (client.clone(), 0..100usize).prop_map(|(client, len)| Step::Send { client, len }),
-        12 => pick.prop_map(|pick| Step::Arrive { pick }),
+        20 => pick.prop_map(|pick| Step::Arrive { pick }),
         3 => pick.prop_map(|pick| Step::Duplicate { pick }),
         1 => pick.prop_map(|pick| Step::Lose { pick }),
         2 => (pick, any::<usize>()).prop_map(|(pick, bit)| Step::Damage { pick, bit }),
         2 => (client.clone(), prop::collection::vec(any::<u8>(), 0..160))
             .prop_map(|(client, bytes)| Step::Garbage { client, bytes }),
         6 => (client.clone(), 0..100usize).prop_map(|(client, len)| Step::Outgoing { client, len }),
-        4 => Just(Step::Deliver),
+        8 => Just(Step::Deliver),
         1 => client.clone().prop_map(|client| Step::Revoke { client }),
         1 => client.clone().prop_map(|client| Step::Grant { client }),
         1 => client.prop_map(|client| Step::Restart { client }),
-        1 => Just(Step::Timers),
+        2 => (0..4000u64).prop_map(|millis| Step::Timers { millis }),
     ]
 }
 
@@ -119,7 +123,7 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let config = ShardConfig {
-            handshakes_per_second_per_ip: 10,
+            handshakes_per_second_per_ip: 4,
             waiting_packets_per_tunnel: 4,
             ..ShardConfig::default()
         };
@@ -202,8 +206,8 @@ impl Run {
                 self.shard.registry.grant(identity, u32::from(client), None);
             }
             Step::Restart { client } => self.clients[usize::from(client)].restart(),
-            Step::Timers => {
-                self.shard.now = self.shard.now.max(self.shard.server.next_timer());
+            Step::Timers { millis } => {
+                self.shard.now += Duration::from_millis(millis);
                 self.shard.update_timers();
                 for (number, client) in self.clients.iter_mut().enumerate() {
                     if let Ok(Some(datagram)) = client.update_timers() {
@@ -312,10 +316,10 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_packet_has_exactly_one_fate(steps in prop::collection::vec(step(), 1..200)) {
+    fn every_packet_has_exactly_one_fate(steps in prop::collection::vec(step(), 1..400)) {
         let mut run = Run::new();
         for step in steps {
             run.step(step);

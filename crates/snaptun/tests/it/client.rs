@@ -2,7 +2,7 @@
 //!
 //! The tests with a virtual clock include this file too.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ana_gotatun::noise::index_table::IndexTable;
@@ -44,10 +44,11 @@ impl Client {
     pub(crate) fn at(remote: SocketAddr, identity: u16, gateway: PublicKey) -> Self {
         let secret = secret(identity);
         let tunn = new_tunn(&secret, gateway, remote);
-        let endpoint = Endpoint {
-            remote,
-            via: Via::default(),
+        let via = Via {
+            listener: 3,
+            local_ip: Some(IpAddr::from([192, 0, 2, 1])),
         };
+        let endpoint = Endpoint { remote, via };
         Client {
             endpoint,
             secret,

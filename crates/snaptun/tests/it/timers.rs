@@ -32,6 +32,21 @@ fn a_few_tunnels_wake_the_caller_once_a_round() {
     );
 }
 
+#[test]
+fn nothing_happens_before_the_next_timer_is_due() {
+    let mut shard = new_shard();
+    let client = shard.connected_client(1);
+    shard.now = shard.server.next_timer();
+    shard.update_timers();
+    shard.registry.revoke(client.identity());
+    shard.now = shard.server.next_timer() - Duration::from_nanos(1);
+    shard.update_timers();
+    assert!(shard.server.has_tunnel(client.remote()));
+    shard.now = shard.server.next_timer();
+    shard.update_timers();
+    assert!(!shard.server.has_tunnel(client.remote()));
+}
+
 /// Revoked tunnels go when their turn comes.
 #[test]
 fn a_round_reaches_every_tunnel_in_slices() {

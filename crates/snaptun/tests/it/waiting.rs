@@ -94,12 +94,14 @@ fn during_a_rekey_packets_leave_in_the_old_session_until_the_new_one_is_confirme
     );
 }
 
-/// `Tunn` keeps eight sessions; the ninth takes the place of the first.
+/// So many sessions `Tunn` keeps; one more takes the place of the first.
+const SESSIONS: usize = 8;
+
 #[test]
 fn a_session_that_replaced_the_confirmed_one_is_not_used_before_it_is_confirmed() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
-    for _ in 0..7 {
+    for _ in 1..SESSIONS {
         shard.answer(&mut client);
         assert_eq!(
             shard.outgoing(b"packet", client.remote()),
@@ -166,6 +168,10 @@ fn a_tunnel_lets_only_so_many_bytes_wait() {
     shard.incoming(&keepalive, client.endpoint);
     assert_eq!(shard.deliver_to(&mut client), [vec![1; 600], vec![3; 400]]);
     assert_eq!(shard.server.waiting_packets(), 0);
+    for _ in 0..SESSIONS {
+        shard.answer(&mut client);
+    }
+    assert_eq!(shard.outgoing(&[4; 1000], client.remote()), Out::Waiting(1));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snaptun::Payload;
+use snaptun::{Consumed, Payload};
 
 use crate::client::Received;
 use crate::shard::{In, Out};
@@ -59,9 +59,20 @@ fn a_client_that_does_not_answer_is_asked_for_a_handshake_after_15_seconds() {
 
     // The client may have started again meanwhile: a new session is what it needs.
     client.restart();
-    world.shard.sent.extend(sent);
-    world.exchange(&mut client);
+    let Received::Answer(response) = client.receive(&sent[0].packet) else {
+        panic!("the client did not answer");
+    };
+    let fate = world.shard.incoming(&response, client.endpoint);
+    assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
     assert_eq!(world.shard.server.counters().handshakes_completed, 1);
+    // Nothing waits, so a keepalive is what tells the client that it may send.
+    let sent = world.shard.take_sent();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(
+        (sent[0].to, sent[0].payload),
+        (client.endpoint, Payload::Protocol)
+    );
+    assert_eq!(client.receive(&sent[0].packet), Received::Data(Vec::new()));
     assert_eq!(
         world.shard.outgoing(b"arrives", client.remote()),
         Out::Encapsulated(1)
