@@ -18,7 +18,7 @@ const SATURATED_SHARE: f64 = 0.95;
 /// What happened to the packets of a period.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Counts {
-    /// Packets that were due.
+    /// Packets that were due; in a closed loop those there was room for.
     pub due: u64,
     /// Packets handed to the kernel.
     pub sent: u64,
@@ -43,7 +43,8 @@ pub struct Counts {
     /// Packets that the kernel did not take.
     pub send_errors: u64,
     /// Datagrams (a train counts once) that the kernel dropped at the generator's own sockets,
-    /// which were full. They are among the lost; the gateway is not to blame. Known at the end.
+    /// which were full, since these were bound. Packets lost to them are not the gateway's fault.
+    /// Known at the end.
     pub receive_drops: u64,
 }
 
@@ -212,7 +213,7 @@ impl Report {
             offered_pps: measured.offered_pps,
             offered_rate_reached,
             limited_by_generator: !offered_rate_reached
-                || counts.receive_drops > 0
+                || (lost > 0 && counts.receive_drops > 0)
                 || (measured.offered_pps.is_none() && saturated),
             counts,
             lost,

@@ -86,7 +86,7 @@ impl Tunnel {
         );
         let retry = peer.handshake_retry;
         tunn.dangerously_set_timer_params(TimerParams {
-            rekey_timeout: retry..=retry + retry / RETRY_JITTER_DIVISOR,
+            rekey_timeout: retry..=retry.saturating_add(retry / RETRY_JITTER_DIVISOR),
             ..TimerParams::default()
         });
         Self {

@@ -293,7 +293,7 @@ impl<'run> Worker<'run> {
         self.counts = Counts::default();
         self.latencies = Latencies::new();
         self.idle_ns = 0;
-        self.interval_end_ns = now + nanos(self.plan.config.interval);
+        self.interval_end_ns = now.saturating_add(nanos(self.plan.config.interval));
     }
 
     /// Reports what was counted since the last interval, and begins the next at `end`.
@@ -304,7 +304,7 @@ impl<'run> Worker<'run> {
         let latencies = Box::new(self.latencies.take());
         self.tell(Message::Interval(self.interval, counts, latencies))?;
         self.interval += 1;
-        self.interval_end_ns = end + nanos(self.plan.config.interval);
+        self.interval_end_ns = end.saturating_add(nanos(self.plan.config.interval));
         Ok(())
     }
 
@@ -315,7 +315,7 @@ impl<'run> Worker<'run> {
             sent.saturating_sub(worker.total_received + worker.counts.received)
         };
         self.tell(Message::Draining(outstanding(self)))?;
-        let end = self.now + nanos(self.plan.config.drain);
+        let end = self.now.saturating_add(nanos(self.plan.config.drain));
         while self.now < end && outstanding(self) > 0 {
             self.turn(end)?;
         }

@@ -50,6 +50,8 @@ impl Worker<'_> {
                 datagrams += 1;
             }
         }
+        // The kernel stops early when there is no more, or at an ICMP error: then the next datagram
+        // raises another event.
         Ok((datagrams, trains < RECEIVE_TRAINS))
     }
 

@@ -15,17 +15,9 @@ const PACKETS_PER_TURN: u32 = 64;
 /// A datagram on its way out.
 pub(super) struct Outgoing {
     packet: Packet,
-    purpose: Purpose,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// Handshakes and keepalives.
-    Protocol,
-    /// A packet of the warm-up.
-    WarmUp,
-    /// A packet that counts.
-    Counted,
+    /// Whether it is one of the packets that count: no handshake message or keepalive, and not of
+    /// the warm-up.
+    is_counted: bool,
 }
 
 impl AsRef<[u8]> for Outgoing {
@@ -67,11 +59,6 @@ impl Worker<'_> {
         if state.blocked.is_some() {
             return;
         }
-        let purpose = if self.is_counting {
-            Purpose::Counted
-        } else {
-            Purpose::WarmUp
-        };
         for _ in 0..train {
             let sequence = state.sequences.next_sequence();
             let stamp = Stamp {
@@ -84,10 +71,13 @@ impl Worker<'_> {
                 .tunnel
                 .encapsulate(Packet::from_bytes(self.inner.split()))
             {
-                Ok(packet) => Outgoing { packet, purpose },
+                Ok(packet) => Outgoing {
+                    packet,
+                    is_counted: self.is_counting,
+                },
                 Err(Some(packet)) => Outgoing {
                     packet,
-                    purpose: Purpose::Protocol,
+                    is_counted: false,
                 },
                 Err(None) => break,
             };
@@ -106,7 +96,7 @@ impl Worker<'_> {
         if self.lanes[lane].blocked.is_none() {
             let outgoing = Outgoing {
                 packet,
-                purpose: Purpose::Protocol,
+                is_counted: false,
             };
             let _ = self.queue.push(self.peer.gateway, None, outgoing);
             self.flush(lane);
@@ -116,11 +106,10 @@ impl Worker<'_> {
     /// Sends what is queued on a tunnel's socket; what it does not take stays with the tunnel.
     fn flush(&mut self, lane: usize) {
         let counts = &mut self.counts;
-        let is_counting = self.is_counting;
         let flush = self
             .queue
             .flush(&self.lanes[lane].socket, &mut |outgoing, result| {
-                count_sent(counts, is_counting, &outgoing, result);
+                count_sent(counts, &outgoing, result);
             });
         if flush == Flush::Blocked {
             let empty = self.spare_queues.pop().unwrap_or_else(new_queue);
@@ -132,7 +121,6 @@ impl Worker<'_> {
     /// Tries again what sockets had no room for.
     pub(super) fn flush_blocked(&mut self) {
         let counts = &mut self.counts;
-        let is_counting = self.is_counting;
         let lanes = &mut self.lanes;
         let spare_queues = &mut self.spare_queues;
         self.blocked.retain(|&lane| {
@@ -141,7 +129,7 @@ impl Worker<'_> {
                 return false;
             };
             let flush = queue.flush(&state.socket, &mut |outgoing, result| {
-                count_sent(counts, is_counting, &outgoing, result);
+                count_sent(counts, &outgoing, result);
             });
             match flush {
                 Flush::Blocked => state.blocked = Some(queue),
@@ -165,21 +153,10 @@ impl Worker<'_> {
     }
 }
 
-fn count_sent(
-    counts: &mut Counts,
-    is_counting: bool,
-    outgoing: &Outgoing,
-    result: Result<(), SendError>,
-) {
-    let counts_now = match outgoing.purpose {
-        Purpose::Protocol => false,
-        Purpose::WarmUp => !is_counting,
-        Purpose::Counted => true,
-    };
-    if counts_now {
-        match result {
-            Ok(()) => counts.sent += 1,
-            Err(_) => counts.send_errors += 1,
-        }
+fn count_sent(counts: &mut Counts, outgoing: &Outgoing, result: Result<(), SendError>) {
+    match result {
+        _ if !outgoing.is_counted => {}
+        Ok(()) => counts.sent += 1,
+        Err(_) => counts.send_errors += 1,
     }
 }

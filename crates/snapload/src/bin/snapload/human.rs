@@ -54,6 +54,13 @@ impl Bar {
     }
 }
 
+impl Drop for Bar {
+    /// What is written next begins on a clean line, also after an error.
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 impl Output for Bar {
     fn progress(&mut self, progress: &Progress) -> io::Result<()> {
         match progress {
@@ -227,10 +234,10 @@ fn scaled(number: f64, unit: &str) -> String {
 /// A time with a fitting unit.
 fn time(ns: u64) -> String {
     match ns {
-        0..10_000 => format!("{ns} ns"),
-        10_000..10_000_000 => format!("{:.1} µs", ns as f64 / 1e3),
-        10_000_000..10_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
-        _ => format!("{:.1} s", ns as f64 / 1e9),
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{:.1} µs", ns as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} ms", ns as f64 / 1e6),
+        _ => format!("{:.2} s", ns as f64 / 1e9),
     }
 }
 
@@ -248,9 +255,9 @@ mod tests {
         assert_eq!(scaled(3_361_000_000.0, "bit/s"), "3.36 Gbit/s");
         assert_eq!(plural(1, "tunnel"), "1 tunnel");
         assert_eq!(plural(2, "tunnel"), "2 tunnels");
-        assert_eq!(time(9_999), "9999 ns");
+        assert_eq!(time(999), "999 ns");
         assert_eq!(time(123_456), "123.5 µs");
-        assert_eq!(time(12_345_678), "12.3 ms");
-        assert_eq!(time(60_000_000_000), "60.0 s");
+        assert_eq!(time(12_345_678), "12.35 ms");
+        assert_eq!(time(60_000_000_000), "60.00 s");
     }
 }
