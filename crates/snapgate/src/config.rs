@@ -7,10 +7,22 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use scion_packet::IsdAs;
+use snaptun::ShardConfig;
+use udp_shards::SocketOptions;
 
 use crate::identities::Identity;
 use crate::keys::PrivateKey;
-use crate::topology::IsdAs;
+
+pub mod file;
+pub mod given;
+pub mod problem;
+pub mod resolve;
+pub mod settings;
+pub mod text_file;
+pub(crate) mod toml_file;
+pub mod values;
+pub mod workers;
 
 /// What a gateway is started with.
 #[derive(Clone, Debug)]
@@ -43,6 +55,37 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
 }
 
+impl Config {
+    /// One worker that runs wherever the scheduler puts it and listens on `listen`, with the
+    /// defaults for all that is not an argument.
+    pub fn new(
+        listen: SocketAddr,
+        private_key: PrivateKey,
+        authorization: Authorization,
+        forward: Forward,
+    ) -> Self {
+        let sockets = SocketOptions::default();
+        Self {
+            listen: vec![listen],
+            workers: WorkerCount {
+                count: NonZeroUsize::MIN,
+                reason: WorkerReason::Configured,
+            },
+            cpus: CpuPinning::Unpinned,
+            private_key,
+            authorization,
+            forward,
+            dispatch: Dispatch::Kernel,
+            gso: sockets.gso,
+            gro: sockets.gro,
+            receive_buffer_bytes: sockets.receive_buffer_bytes,
+            send_buffer_bytes: sockets.send_buffer_bytes,
+            limits: TunnelLimits::default(),
+            metrics: None,
+        }
+    }
+}
+
 /// The number of workers and the reason for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WorkerCount {
@@ -67,6 +110,11 @@ pub enum WorkerReason {
         /// CPUs in the mask.
         cpus: usize,
     },
+    /// One for every second CPU, to leave the others to the clients of a demo.
+    HalfOfTheCpus {
+        /// CPUs that this process may run on.
+        of: usize,
+    },
     /// As many as the CPU time of the control group keeps busy.
     CgroupQuota {
         /// Thousandths of a CPU: 1500 is one and a half.
@@ -80,9 +128,13 @@ impl fmt::Display for WorkerReason {
             Self::Configured => f.write_str("as configured"),
             Self::CpuList { cpus } => write!(f, "CPUs listed: {cpus}"),
             Self::AffinityMask { cpus } => write!(f, "CPUs in the affinity mask: {cpus}"),
+            Self::HalfOfTheCpus { of } => write!(f, "half of the CPUs: {of}"),
             Self::CgroupQuota { millicpus } => {
-                let (whole, thousandths) = (millicpus / 1000, millicpus % 1000);
-                write!(f, "CPUs in the cgroup quota: {whole}.{thousandths:03}")
+                write!(
+                    f,
+                    "CPUs in the cgroup quota: {}",
+                    *millicpus as f64 / 1000.0
+                )
             }
         }
     }
@@ -91,7 +143,8 @@ impl fmt::Display for WorkerReason {
 /// Which CPU each worker runs on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CpuPinning {
-    /// The CPU of each worker, by the number of the worker: as many entries as workers, all different.
+    /// The CPU of each worker, by the number of the worker: as many entries as workers, all
+    /// different.
     Pinned(Vec<usize>),
     /// The kernel's scheduler moves the workers as it likes.
     Unpinned,
@@ -114,9 +167,9 @@ pub enum Authorization {
     AnyIdentity,
     /// The identities of a file.
     Identities {
-        /// The file, to read it again.
+        /// The file they were read from.
         file: PathBuf,
-        /// What it named at the start.
+        /// What it names.
         identities: Vec<Identity>,
     },
 }
@@ -157,10 +210,38 @@ pub enum Dispatch {
 /// Bounds of one worker's shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TunnelLimits {
-    /// Handshakes per second from one IP address before it must prove with a cookie that it receives there.
+    /// Handshake messages per second from one IP address before it must prove with a cookie that it
+    /// receives there.
     pub handshakes_per_ip_per_second: u64,
     /// Packets that wait for one tunnel's handshake.
     pub waiting_packets_per_tunnel: usize,
-    /// Packets that wait for handshakes in one worker.
-    pub waiting_packets_per_worker: usize,
+    /// Bytes that wait for one tunnel's handshake.
+    pub waiting_bytes_per_tunnel: usize,
+    /// Bytes that wait for handshakes in one worker.
+    pub waiting_bytes_per_worker: usize,
+}
+
+impl TunnelLimits {
+    /// The same for a shard.
+    pub fn shard_config(&self) -> ShardConfig {
+        ShardConfig {
+            handshakes_per_second_per_ip: self.handshakes_per_ip_per_second,
+            waiting_packets_per_tunnel: self.waiting_packets_per_tunnel,
+            waiting_bytes_per_tunnel: self.waiting_bytes_per_tunnel,
+            waiting_bytes_per_shard: self.waiting_bytes_per_worker,
+            ..ShardConfig::default()
+        }
+    }
+}
+
+impl Default for TunnelLimits {
+    fn default() -> Self {
+        let shard = ShardConfig::default();
+        Self {
+            handshakes_per_ip_per_second: shard.handshakes_per_second_per_ip,
+            waiting_packets_per_tunnel: shard.waiting_packets_per_tunnel,
+            waiting_bytes_per_tunnel: shard.waiting_bytes_per_tunnel,
+            waiting_bytes_per_worker: shard.waiting_bytes_per_shard,
+        }
+    }
 }

@@ -1,6 +1,26 @@
 //! The file of identities that may open a tunnel.
+//!
+//! ```toml
+//! [[identity]]
+//! public_key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
+//! name = "laptop"                    # optional
+//! expires = 2027-01-01T00:00:00Z     # optional, RFC 3339, with or without quotes
+//! ```
 
-use crate::keys::PublicKey;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::config::problem::{Place, Problem};
+use crate::config::text_file;
+use crate::config::toml_file::{self, Complaints, in_file_order};
+use crate::keys::{KeyError, PublicKey};
+
+/// About 150 bytes for each of several million identities.
+const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// A peer that may open tunnels.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,4 +31,293 @@ pub struct Identity {
     pub name: Option<String>,
     /// From this moment on the peer has no tunnel.
     pub expires: Option<jiff::Timestamp>,
+}
+
+/// What is wrong in a file of identities.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum IdentityFault {
+    /// Something that no identity has.
+    #[error("unknown key {0:?}; an identity has public_key and, optionally, name and expires")]
+    UnknownKey(String),
+    /// Something else than identities.
+    #[error("unknown key {0:?}; the file holds [[identity]] tables and nothing else")]
+    UnknownTable(String),
+    /// No table.
+    #[error("an identity has to be a table; start it with a line [[identity]]")]
+    NotATable,
+    /// No key.
+    #[error("this identity has no public_key; add public_key = \"...\" or remove the identity")]
+    NoPublicKey,
+    /// A bad key.
+    #[error("public_key {0}; it has to be 32 bytes in base64, as `snapgate pubkey` prints them")]
+    PublicKey(KeyError),
+    /// The gateway's own key.
+    #[error("public_key is the gateway's own; put the peer's there")]
+    OwnKey,
+    /// The same key twice.
+    #[error("public_key is the same as on line {first_line}; remove one of the two")]
+    Duplicate {
+        /// The line of the first.
+        first_line: usize,
+    },
+    /// No string.
+    #[error("{0} has to be a string; put it in quotes")]
+    NotAString(&'static str),
+    /// No point in time.
+    #[error("expires is not a date with time and offset; write it like 2027-01-01T00:00:00Z")]
+    NotATimestamp,
+}
+
+/// Reads a file of identities: each with its line, or all that is wrong with the file.
+pub fn read(path: &Path) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
+    let text = text_file::read(path, MAX_FILE_BYTES).map_err(|fault| {
+        vec![Problem {
+            place: Some(Place::File(path.into())),
+            setting: None,
+            fault: fault.into(),
+        }]
+    })?;
+    parse(path, &text)
+}
+
+/// Reads the text of a file of identities.
+fn parse(path: &Path, text: &str) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
+    let (document, complaints) = toml_file::parse(path, text);
+    let mut reader = Reader {
+        complaints,
+        lines_of_keys: HashMap::new(),
+        identities: Vec::new(),
+    };
+    for (key, value) in in_file_order(document.get_ref()) {
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("identity", DeValue::Array(entries)) => {
+                for entry in entries {
+                    reader.read_identity(entry);
+                }
+            }
+            ("identity", _) => reader.complain(key.span().start, IdentityFault::NotATable),
+            (other, _) => {
+                reader.complain(
+                    key.span().start,
+                    IdentityFault::UnknownTable(other.to_owned()),
+                );
+            }
+        }
+    }
+    let problems = reader.complaints.into_problems();
+    if problems.is_empty() {
+        Ok(reader.identities)
+    } else {
+        Err(problems)
+    }
+}
+
+struct Reader {
+    complaints: Complaints,
+    lines_of_keys: HashMap<PublicKey, usize>,
+    identities: Vec<(usize, Identity)>,
+}
+
+impl Reader {
+    fn complain(&mut self, offset: usize, fault: IdentityFault) {
+        self.complaints.add(offset, None, fault.into());
+    }
+
+    fn read_identity(&mut self, entry: &Spanned<DeValue<'_>>) {
+        let start = entry.span().start;
+        let DeValue::Table(table) = entry.get_ref() else {
+            return self.complain(start, IdentityFault::NotATable);
+        };
+        let mut public_key = None;
+        let mut name = None;
+        let mut expires = None;
+        let mut is_sound = true;
+        for (key, value) in in_file_order(table) {
+            let read = match key.get_ref().as_ref() {
+                "public_key" => self
+                    .read_public_key(value)
+                    .map(|key| public_key = Some(key)),
+                "name" => read_string("name", value).map(|text| name = Some(text.to_string())),
+                "expires" => read_timestamp(value).map(|timestamp| expires = Some(timestamp)),
+                other => Err(IdentityFault::UnknownKey(other.to_owned())),
+            };
+            if let Err(fault) = read {
+                is_sound = false;
+                let at = if matches!(fault, IdentityFault::UnknownKey(_)) {
+                    key.span()
+                } else {
+                    value.span()
+                };
+                self.complain(at.start, fault);
+            }
+        }
+        match public_key {
+            Some(public_key) => {
+                let line = self.complaints.line_of(start);
+                self.identities.push((
+                    line,
+                    Identity {
+                        public_key,
+                        name,
+                        expires,
+                    },
+                ));
+            }
+            // A key that is there but bad has been complained about.
+            None if is_sound => self.complain(start, IdentityFault::NoPublicKey),
+            None => {}
+        }
+    }
+
+    fn read_public_key(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<PublicKey, IdentityFault> {
+        let key = PublicKey::from_base64(read_string("public_key", value)?)
+            .map_err(IdentityFault::PublicKey)?;
+        let line = self.complaints.line_of(value.span().start);
+        match self.lines_of_keys.insert(key, line) {
+            None => Ok(key),
+            Some(first_line) => {
+                self.lines_of_keys.insert(key, first_line);
+                Err(IdentityFault::Duplicate { first_line })
+            }
+        }
+    }
+}
+
+fn read_string<'a>(
+    name: &'static str,
+    value: &'a Spanned<DeValue<'_>>,
+) -> Result<&'a Cow<'a, str>, IdentityFault> {
+    match value.get_ref() {
+        DeValue::String(text) => Ok(text),
+        _ => Err(IdentityFault::NotAString(name)),
+    }
+}
+
+/// RFC 3339, as a string or as TOML's own kind of date.
+fn read_timestamp(value: &Spanned<DeValue<'_>>) -> Result<jiff::Timestamp, IdentityFault> {
+    let text = match value.get_ref() {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Datetime(date) => date.to_string(),
+        _ => return Err(IdentityFault::NotATimestamp),
+    };
+    text.parse().map_err(|_| IdentityFault::NotATimestamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+    const BOB: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
+
+    /// The identities, or each complaint.
+    fn read_text(text: &str) -> Result<Vec<(usize, Identity)>, Vec<String>> {
+        parse("ids.toml".as_ref(), text)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn identities_come_with_their_lines() {
+        let text = format!(
+            "# ours\n[[identity]]\npublic_key = \"{ALICE}\"\nname = \
+             \"laptop\"\n\n[[identity]]\nexpires = 2027-01-01T00:00:00Z\npublic_key = \"{BOB}\"\n"
+        );
+        let listed = read_text(&text).unwrap();
+        let [(first_line, alice), (second_line, bob)] = listed.as_slice() else {
+            panic!("{listed:?}")
+        };
+        assert_eq!((*first_line, *second_line), (2, 6));
+        assert_eq!(
+            (alice.public_key.to_string().as_str(), alice.name.as_deref()),
+            (ALICE, Some("laptop"))
+        );
+        assert_eq!(
+            (bob.public_key.to_string().as_str(), bob.name.as_deref()),
+            (BOB, None)
+        );
+        assert_eq!(
+            (alice.expires, bob.expires),
+            (None, Some("2027-01-01T00:00:00Z".parse().unwrap()))
+        );
+    }
+
+    #[test]
+    fn an_expiry_is_the_same_with_and_without_quotes() {
+        for expires in [
+            "2027-01-01T01:00:00+01:00",
+            "\"2027-01-01T01:00:00+01:00\"",
+            "\"2027-01-01T00:00:00Z\"",
+        ] {
+            let text = format!("[[identity]]\npublic_key = \"{ALICE}\"\nexpires = {expires}");
+            let listed = read_text(&text).unwrap();
+            assert_eq!(
+                listed[0].1.expires,
+                Some("2027-01-01T00:00:00Z".parse().unwrap()),
+                "{expires}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_expiry_without_offset_is_no_moment() {
+        for expires in [
+            "2027-01-01T00:00:00",
+            "2027-01-01",
+            "00:00:00",
+            "\"tomorrow\"",
+            "1798761600",
+            "\"\"",
+        ] {
+            let text = format!("[[identity]]\npublic_key = \"{ALICE}\"\nexpires = {expires}");
+            let complaints = read_text(&text).unwrap_err();
+            assert_eq!(complaints.len(), 1, "{expires}: {complaints:?}");
+            assert!(
+                complaints[0].starts_with("ids.toml:3: expires is not a date"),
+                "{expires}: {complaints:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_fault_is_named_with_its_line() {
+        let text = format!(
+            "[[identity]]\nname = \"no key\"\n[[identity]]\npublic_key = \
+             \"short\"\n[[identity]]\npublic_key = \"{ALICE}\"\n[[identity]]\npublic_key = \
+             \"{ALICE}\"\nnaem = 1\n[[identity]]\npublic_key = 7\nname = \
+             8\n[[identity]]\npublic_key = \
+             \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n[extra]\n"
+        );
+        let starts = [
+            "ids.toml:1: this identity has no public_key; add",
+            "ids.toml:4: public_key is not base64; it has to be 32 bytes in base64",
+            "ids.toml:8: public_key is the same as on line 6; remove one",
+            "ids.toml:9: unknown key \"naem\"; an identity has public_key",
+            "ids.toml:11: public_key has to be a string; put it in quotes",
+            "ids.toml:12: name has to be a string; put it in quotes",
+            "ids.toml:14: public_key is a low-order point",
+            "ids.toml:15: unknown key \"extra\"; the file holds [[identity]] tables",
+        ];
+        let complaints = read_text(&text).unwrap_err();
+        assert_eq!(complaints.len(), starts.len(), "{complaints:#?}");
+        for (complaint, start) in complaints.iter().zip(starts) {
+            assert!(complaint.starts_with(start), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn one_identity_in_single_brackets_is_explained() {
+        let complaints = read_text(&format!("[identity]\npublic_key = \"{ALICE}\"")).unwrap_err();
+        assert_eq!(
+            complaints,
+            ["ids.toml:1: an identity has to be a table; start it with a line [[identity]]"]
+        );
+    }
+
+    #[test]
+    fn an_empty_file_names_nobody() {
+        assert_eq!(read_text(""), Ok(Vec::new()));
+    }
 }

@@ -1,11 +1,17 @@
 //! X25519 keys as they appear in files and on the command line: 32 bytes in base64, like `wg`.
 
 use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use x25519_dalek::StaticSecret;
 use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::config::text_file::{self, FileFault};
 
 /// Bytes of an X25519 key, private or public (RFC 7748, section 5).
 pub const KEY_LEN: usize = 32;
@@ -26,7 +32,8 @@ pub enum KeyError {
     /// The text is base64, but of another number of bytes.
     #[error("holds {0} bytes instead of {KEY_LEN}")]
     WrongLength(usize),
-    /// The point has a low order, so every secret agreed on with it is zero (RFC 7748, section 6.1).
+    /// The point has a low order, so every secret agreed on with it is zero (RFC 7748, section
+    /// 6.1).
     #[error("is a low-order point, with which nothing secret can be agreed")]
     LowOrder,
 }
@@ -141,5 +148,184 @@ fn decode(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
             Ok(key)
         }
         Err(_) => Err(KeyError::WrongLength(len)),
+    }
+}
+
+/// Longer than any key file: a key, a newline and what an editor may add.
+const MAX_KEY_FILE_BYTES: u64 = 4096;
+
+/// Why a file gives no private key.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KeyFileFault {
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// The file holds no key.
+    #[error(
+        "{0}; it has to hold 32 bytes in base64, `snapgate genkey --output FILE` makes such a file"
+    )]
+    Key(#[from] KeyError),
+}
+
+/// Reads a private key from `source`: one key in base64, white space around it.
+pub fn read_private_key(source: impl io::Read) -> Result<PrivateKey, KeyFileFault> {
+    let text = text_file::read_from(source, MAX_KEY_FILE_BYTES)?;
+    Ok(PrivateKey::from_base64(text.trim())?)
+}
+
+/// Reads a private key from a file, and says with which permissions (mode bits) the file is
+/// protected.
+pub fn read_private_key_file(path: &Path) -> Result<(PrivateKey, u32), KeyFileFault> {
+    let file = File::open(path).map_err(|error| FileFault::from_reading(&error))?;
+    let mode = file
+        .metadata()
+        .map_err(|error| FileFault::from_reading(&error))?
+        .permissions()
+        .mode()
+        & 0o7777;
+    Ok((read_private_key(file)?, mode))
+}
+
+/// Writes a private key to a new file that its owner alone can read.
+///
+/// An existing file is never touched (O_EXCL): it may hold a key that is in use.
+pub fn write_private_key_file(path: &Path, key: &PrivateKey) -> Result<(), FileFault> {
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(key.to_base64().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()
+    };
+    write().map_err(|error| FileFault::from_creating(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 7748, section 6.1: Alice's and Bob's keys.
+    const RFC_7748: [([u8; KEY_LEN], [u8; KEY_LEN]); 2] = [
+        (
+            hex(b"77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"),
+            hex(b"8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"),
+        ),
+        (
+            hex(b"5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"),
+            hex(b"de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"),
+        ),
+    ];
+
+    const fn hex(digits: &[u8; 2 * KEY_LEN]) -> [u8; KEY_LEN] {
+        const fn nibble(digit: u8) -> u8 {
+            if digit <= b'9' {
+                digit - b'0'
+            } else {
+                digit - b'a' + 10
+            }
+        }
+        let mut bytes = [0; KEY_LEN];
+        let mut at = 0;
+        while at < KEY_LEN {
+            bytes[at] = nibble(digits[2 * at]) << 4 | nibble(digits[2 * at + 1]);
+            at += 1;
+        }
+        bytes
+    }
+
+    #[test]
+    fn public_keys_are_those_of_rfc_7748() {
+        for (private, public) in RFC_7748 {
+            let key = PrivateKey::from_base64(&STANDARD.encode(private)).unwrap();
+            assert_eq!(key.public_key(), PublicKey::from_bytes(public));
+        }
+    }
+
+    #[test]
+    fn points_of_low_order_are_no_public_keys() {
+        // The points of order 1, 2, 4 and 8, reduced or not (https://cr.yp.to/ecdh.html#validate).
+        let low_order = [
+            [0; KEY_LEN],
+            hex(b"0100000000000000000000000000000000000000000000000000000000000000"),
+            hex(b"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+            hex(b"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+            hex(b"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+            hex(b"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+            hex(b"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+        ];
+        for point in low_order {
+            assert_eq!(
+                PublicKey::from_base64(&STANDARD.encode(point)),
+                Err(KeyError::LowOrder),
+                "{point:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_are_32_bytes_in_base64() {
+        let from = |text: &str| PublicKey::from_base64(text);
+        assert_eq!(from(""), Err(KeyError::Empty));
+        assert_eq!(from("not a key"), Err(KeyError::NotBase64));
+        assert_eq!(
+            from("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo"),
+            Err(KeyError::NotBase64)
+        );
+        assert_eq!(
+            from(&STANDARD.encode([9; 31])),
+            Err(KeyError::WrongLength(31))
+        );
+        assert_eq!(
+            from(&STANDARD.encode([9; 33])),
+            Err(KeyError::WrongLength(33))
+        );
+        assert!(from(&STANDARD.encode([9; 32])).is_ok());
+    }
+
+    #[test]
+    fn a_generated_key_is_clamped_and_different_each_time() {
+        let (one, other) = (
+            PrivateKey::generate().unwrap(),
+            PrivateKey::generate().unwrap(),
+        );
+        assert_ne!(one.secret().as_bytes(), other.secret().as_bytes());
+        for key in [one, other] {
+            let bytes = key.secret().as_bytes();
+            assert_eq!((bytes[0] & 7, bytes[31] & 0xc0), (0, 0x40));
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_private_key() {
+        let key = PrivateKey::from_base64(&STANDARD.encode([9; 32])).unwrap();
+        assert_eq!(format!("{key:?}"), "PrivateKey(redacted)");
+    }
+
+    #[test]
+    fn a_key_file_is_written_for_its_owner_alone_and_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let key = PrivateKey::generate().unwrap();
+        write_private_key_file(&path, &key).unwrap();
+        let (read, mode) = read_private_key_file(&path).unwrap();
+        assert_eq!(mode, 0o600);
+        assert_eq!(read.secret().as_bytes(), key.secret().as_bytes());
+        assert_eq!(write_private_key_file(&path, &key), Err(FileFault::Exists));
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_private_key_reads_back(bytes: [u8; KEY_LEN]) {
+            let key = PrivateKey::from_base64(&STANDARD.encode(bytes)).unwrap();
+            let text = key.to_base64();
+            prop_assert_eq!(text.len(), KEY_BASE64_LEN);
+            let read = read_private_key(format!("  {}\r\n\n", &*text).as_bytes()).unwrap();
+            prop_assert_eq!(read.secret().as_bytes(), &bytes);
+        }
     }
 }

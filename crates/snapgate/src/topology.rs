@@ -1,5 +1,299 @@
-//! Where the routers of an AS are.
+//! The `topology.json` of the open-source SCION router, as far as a gateway needs it: the ISD-AS
+//! and the internal address of the border router behind each interface.
+//!
+//! ```json
+//! {
+//!   "isd_as": "1-ff00:0:110",
+//!   "border_routers": {
+//!     "br1": { "internal_addr": "10.0.0.1:31002", "interfaces": { "1": {}, "2": {} } }
+//!   }
+//! }
+//! ```
 
-/// An ISD-AS number: 16 bits ISD, 48 bits AS.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct IsdAs(pub u64);
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use scion_packet::IsdAs;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
+
+use crate::config::problem::{Fault, Place, Problem};
+use crate::config::text_file;
+
+/// No topology comes near this many bytes.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// The border routers of one AS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topology {
+    /// The AS.
+    pub isd_as: IsdAs,
+    /// The internal address of the router behind each interface.
+    pub next_hops: BTreeMap<u16, SocketAddr>,
+}
+
+/// What is wrong in a topology file.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TopologyFault {
+    /// No JSON, or not of a topology.
+    #[error(
+        "this is no topology of a SCION AS: {0}; it needs isd_as and border_routers, each with \
+         internal_addr and     interfaces"
+    )]
+    Json(String),
+    /// One interface at two routers.
+    #[error(
+        "border routers {first:?} and {second:?} both have interface {interface}; remove it from \
+         one of them"
+    )]
+    InterfaceTwice {
+        /// The interface.
+        interface: u16,
+        /// A router.
+        first: String,
+        /// Another router.
+        second: String,
+    },
+    /// Interface 0, which means no interface.
+    #[error("border router {0:?} has an interface 0; interfaces count from 1")]
+    InterfaceZero(String),
+    /// A router without a port.
+    #[error("border router {0:?} has port 0 in its internal_addr; give it the port it listens on")]
+    PortZero(String),
+}
+
+#[derive(serde::Deserialize)]
+struct TopologyFile {
+    #[serde(deserialize_with = "isd_as")]
+    isd_as: IsdAs,
+    #[serde(default)]
+    border_routers: BTreeMap<String, BorderRouter>,
+}
+
+#[derive(serde::Deserialize)]
+struct BorderRouter {
+    #[serde(deserialize_with = "internal_addr")]
+    internal_addr: SocketAddr,
+    #[serde(default)]
+    interfaces: BTreeMap<u16, IgnoredAny>,
+}
+
+fn isd_as<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IsdAs, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let isd_as = text
+        .parse()
+        .map_err(|_| D::Error::custom(format!("{text:?} is not an ISD-AS number")))?;
+    if is_wildcard(isd_as) {
+        Err(D::Error::custom(format!("{text:?} is a wildcard")))
+    } else {
+        Ok(isd_as)
+    }
+}
+
+/// Whether the ISD or the AS is left open.
+pub(crate) fn is_wildcard(isd_as: IsdAs) -> bool {
+    isd_as.isd() == 0 || isd_as.asn() == 0
+}
+
+fn internal_addr<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse()
+        .map_err(|_| D::Error::custom(format!("{text:?} is not an IP address with a port")))
+}
+
+/// Reads a topology file, or says all that is wrong with it.
+pub fn read(path: &Path) -> Result<Topology, Vec<Problem>> {
+    let text = text_file::read(path, MAX_FILE_BYTES).map_err(|fault| {
+        vec![Problem {
+            place: Some(Place::File(path.into())),
+            setting: None,
+            fault: fault.into(),
+        }]
+    })?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
+    let file: TopologyFile = serde_json::from_str(text).map_err(|error| {
+        // The message ends with the place, which the problem names already.
+        let message = error.to_string();
+        let message = message
+            .split(" at line ")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let place = Place::Line {
+            file: path.into(),
+            line: error.line().max(1),
+        };
+        vec![Problem {
+            place: Some(place),
+            setting: None,
+            fault: TopologyFault::Json(message).into(),
+        }]
+    })?;
+    let mut problems = Vec::new();
+    let mut complain = |fault: TopologyFault| {
+        problems.push(Problem {
+            place: Some(Place::File(path.into())),
+            setting: None,
+            fault: Fault::Topology(fault),
+        });
+    };
+    let mut routers: BTreeMap<u16, (String, SocketAddr)> = BTreeMap::new();
+    for (name, router) in file.border_routers {
+        if router.internal_addr.port() == 0 {
+            complain(TopologyFault::PortZero(name.clone()));
+        }
+        for &interface in router.interfaces.keys() {
+            if interface == 0 {
+                complain(TopologyFault::InterfaceZero(name.clone()));
+            }
+            if let Some((first, _)) =
+                routers.insert(interface, (name.clone(), router.internal_addr))
+            {
+                complain(TopologyFault::InterfaceTwice {
+                    interface,
+                    first,
+                    second: name.clone(),
+                });
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let next_hops = routers
+        .into_iter()
+        .map(|(interface, (_, address))| (interface, address))
+        .collect();
+    Ok(Topology {
+        isd_as: file.isd_as,
+        next_hops,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the open-source router's generator writes it, shortened.
+    const TOPOLOGY: &str = r#"{
+  "attributes": [],
+  "isd_as": "1-ff00:0:110",
+  "mtu": 1400,
+  "control_service": { "cs1-ff00_0_110-1": { "addr": "127.0.0.20:31000" } },
+  "border_routers": {
+    "br1-ff00_0_110-1": {
+      "internal_addr": "127.0.0.9:31002",
+      "interfaces": {
+        "1": {
+          "underlay": { "local": "127.0.0.4:50000", "remote": "127.0.0.5:50000" },
+          "isd_as": "1-ff00:0:111",
+          "link_to": "child",
+          "mtu": 1280
+        }
+      }
+    },
+    "br1-ff00_0_110-2": { "internal_addr": "[::1]:31004", "interfaces": { "2": {}, "41": {} } }
+  }
+}"#;
+
+    /// The topology, or each complaint.
+    fn read_text(text: &str) -> Result<Topology, Vec<String>> {
+        parse("topology.json".as_ref(), text)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn each_interface_leads_to_its_router() {
+        let topology = read_text(TOPOLOGY).unwrap();
+        assert_eq!(topology.isd_as, "1-ff00:0:110".parse().unwrap());
+        let next_hops: Vec<String> = topology
+            .next_hops
+            .iter()
+            .map(|(interface, router)| format!("{interface} {router}"))
+            .collect();
+        assert_eq!(
+            next_hops,
+            ["1 127.0.0.9:31002", "2 [::1]:31004", "41 [::1]:31004"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_named_with_its_line() {
+        for (from, to, line, what) in [
+            (
+                "1-ff00:0:110\",",
+                "1-zz\",",
+                3,
+                "\"1-zz\" is not an ISD-AS number",
+            ),
+            ("1-ff00:0:110\",", "1-0\",", 3, "\"1-0\" is a wildcard"),
+            (
+                "127.0.0.9:31002",
+                "router:31002",
+                8,
+                "\"router:31002\" is not an IP address with a port",
+            ),
+            ("\"1\": {", "\"one\": {", 10, "invalid"),
+            ("\"1\": {", "\"65536\": {", 10, "invalid"),
+            (
+                "\"interfaces\": {\n",
+                "\"interfaces\": [\n",
+                9,
+                "invalid type",
+            ),
+            ("\"mtu\": 1400,", "\"mtu\": 1400", 5, "expected `,` or `}`"),
+            (
+                "\"isd_as\": \"1-ff00:0:110\",",
+                "",
+                20,
+                "missing field `isd_as`",
+            ),
+        ] {
+            assert!(TOPOLOGY.contains(from), "{from}");
+            let complaints = read_text(&TOPOLOGY.replacen(from, to, 1)).unwrap_err();
+            assert_eq!(complaints.len(), 1, "{complaints:?}");
+            let start = format!("topology.json:{line}: this is no topology of a SCION AS: ");
+            assert!(
+                complaints[0].starts_with(&start) && complaints[0].contains(what),
+                "{to}: {complaints:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn contradictions_are_all_named() {
+        let text = TOPOLOGY
+            .replace("\"41\"", "\"1\"")
+            .replace("\"2\"", "\"0\"")
+            .replace(":31002", ":0");
+        assert_eq!(
+            read_text(&text).unwrap_err(),
+            [
+                "topology.json: border router \"br1-ff00_0_110-1\" has port 0 in its \
+                 internal_addr; give it the port it listens on",
+                "topology.json: border router \"br1-ff00_0_110-2\" has an interface 0; interfaces \
+                 count from 1",
+                "topology.json: border routers \"br1-ff00_0_110-1\" and \"br1-ff00_0_110-2\" both \
+                 have interface 1; remove it from one of them",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_as_without_routers_is_a_topology() {
+        let topology = read_text(r#"{"isd_as": "1-64512"}"#).unwrap();
+        assert!(topology.next_hops.is_empty());
+    }
+
+    #[test]
+    fn an_empty_file_is_no_topology() {
+        let complaints = read_text("").unwrap_err();
+        assert!(
+            complaints[0].starts_with("topology.json:1: this is no topology"),
+            "{complaints:?}"
+        );
+    }
+}

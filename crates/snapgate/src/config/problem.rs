@@ -1,0 +1,408 @@
+//! What can be wrong with a configuration: where, what, and what to do about it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use scion_packet::IsdAs;
+
+use crate::config::settings::Setting;
+use crate::config::text_file::FileFault;
+use crate::cpus::CpuListFault;
+use crate::identities::IdentityFault;
+use crate::keys::KeyFileFault;
+use crate::topology::TopologyFault;
+
+/// Where a value came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Nobody set it.
+    Default,
+    /// A flag of the command line.
+    Flag(&'static Setting),
+    /// An environment variable.
+    Environment(&'static Setting),
+    /// A line of a file.
+    Line {
+        /// The file as it was named.
+        file: Arc<Path>,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A file as a whole.
+    File(Arc<Path>),
+}
+
+impl Place {
+    /// The file, when the place is in one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Line { file, .. } | Self::File(file) => Some(file),
+            Self::Default | Self::Flag(_) | Self::Environment(_) => None,
+        }
+    }
+
+    /// The line, when there is one.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Self::Line { line, .. } => Some(*line),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Flag(setting) => write!(f, "--{}", setting.flag()),
+            Self::Environment(setting) => f.write_str(&setting.environment()),
+            Self::Line { file, line } => write!(f, "{}:{line}", file.display()),
+            Self::File(file) => write!(f, "{}", file.display()),
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Where it is; a missing setting is nowhere.
+    pub place: Option<Place>,
+    /// The setting it is about.
+    pub setting: Option<&'static Setting>,
+    /// What is wrong and how to put it right.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.place, self.setting) {
+            // The flag and the variable name the setting already.
+            (Some(place @ (Place::Flag(_) | Place::Environment(_))), _) | (Some(place), None) => {
+                write!(f, "{place}: ")?;
+            }
+            (Some(place), Some(setting)) => write!(f, "{place}: {}: ", setting.name)?,
+            (None, _) => {}
+        }
+        self.fault.fmt(f)
+    }
+}
+
+/// What is wrong, in one sentence with the remedy.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// Another file, named by a setting, cannot be used.
+    #[error("{} {fault}", file.display())]
+    NamedFile {
+        /// The file named.
+        file: PathBuf,
+        /// Why not.
+        fault: FileFault,
+    },
+    /// The file is no TOML.
+    #[error("this is not TOML: {0}")]
+    Syntax(String),
+    /// The key does not exist.
+    #[error("unknown key {key:?}; {}", did_you_mean(*nearest))]
+    UnknownKey {
+        /// The key found.
+        key: String,
+        /// The known key that is most like it.
+        nearest: Option<&'static str>,
+    },
+    /// The value has the wrong TOML type.
+    #[error("{wanted} belongs here instead of {found}; write it like {example}")]
+    WrongType {
+        /// The type found.
+        found: &'static str,
+        /// The type that it has to have.
+        wanted: &'static str,
+        /// A right line.
+        example: &'static str,
+    },
+    /// The key of another setting ended up in the table of next hops.
+    #[error("{0:?} stands below [next_hop] and so belongs to it; move it above that line")]
+    SettingInTable(String),
+    /// A setting that is needed is not there.
+    #[error(
+        "{} is not set; set it with --{}, {} or `{}` in the file",
+        .0.name, .0.flag(), .0.environment(), .0.example
+    )]
+    Missing(&'static Setting),
+    /// An empty value.
+    #[error("the value is empty; give it one or leave the setting out")]
+    Empty,
+    /// No socket address.
+    #[error(
+        "{0:?} is not an IP address with a port; write it like 192.0.2.1:{1} or [2001:db8::1]:{1} \
+         (host names are not looked up)"
+    )]
+    NotASocketAddress(String, u16),
+    /// An IPv4 address in IPv6 clothes.
+    #[error("{0} is an IPv4 address written as IPv6; write it as {1}")]
+    MappedAddress(SocketAddr, SocketAddr),
+    /// Port 0, where only a peer can choose.
+    #[error("{0} has port 0; give it the port it listens on")]
+    PortZero(SocketAddr),
+    /// The same value twice.
+    #[error("{0} is there twice; remove one")]
+    Duplicate(String),
+    /// No number, or out of range.
+    #[error("{text:?} is not a whole number from {min} to {max}")]
+    NotANumber {
+        /// The text found.
+        text: String,
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// No size.
+    #[error(
+        "{text:?} is not a size from {min} to {max} bytes; write it like 8388608, 8192KiB or 8MiB"
+    )]
+    NotASize {
+        /// The text found.
+        text: String,
+        /// The smallest, in bytes.
+        min: usize,
+        /// The largest, in bytes.
+        max: usize,
+    },
+    /// Neither true nor false.
+    #[error("{0:?} is neither true nor false")]
+    NotASwitch(String),
+    /// None of a few words.
+    #[error("{text:?} is none of {choices}")]
+    NotAChoice {
+        /// The text found.
+        text: String,
+        /// The words.
+        choices: &'static str,
+    },
+    /// No list of CPUs.
+    #[error(transparent)]
+    CpuList(#[from] CpuListFault),
+    /// No ISD-AS number.
+    #[error("{0:?} is not an ISD-AS number; write it like 1-ff00:0:110 or 1-64512")]
+    NotAnIsdAs(String),
+    /// A wildcard where one AS is meant.
+    #[error("{0} is a wildcard; name the ISD and the AS")]
+    WildcardIsdAs(IsdAs),
+    /// No next hop.
+    #[error(
+        "{0:?} is not a next hop; write it like 1-ff00:0:110#1=10.0.0.1:31002 \
+         (ISD-AS#INTERFACE=ADDRESS:PORT)"
+    )]
+    NotANextHop(String),
+    /// No prefix.
+    #[error("{0:?} is not a prefix of IP addresses; write it like 10.0.0.0/24 or 2001:db8::/64")]
+    NotAPrefix(String),
+    /// Bits set beyond the length.
+    #[error("{0} has bits set behind its length; write {1}")]
+    PrefixWithHostBits(IpNet, IpNet),
+    /// The whole Internet.
+    #[error(
+        "{0} is every address there is, and the gateway would send to anyone; name the prefixes \
+         of the AS"
+    )]
+    PrefixOfEverything(IpNet),
+    /// No log filter.
+    #[error(
+        "{0:?} is not a log filter; write a level such as info, or directives such as \
+         info,snapgate=debug"
+    )]
+    NotALogFilter(String),
+    /// No private key.
+    #[error("{} {fault}", file.display())]
+    PrivateKey {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        fault: KeyFileFault,
+    },
+    /// Neither identities nor everyone.
+    #[error(
+        "nobody may open a tunnel; name those who may with --identities FILE, or let everyone in \
+         with --allow-any-identity"
+    )]
+    NoAuthorization,
+    /// Both identities and everyone.
+    #[error(
+        "contradicts identities (set by {0}): a file of identities cannot be kept to when everyone \
+         is let in; remove one of the two"
+    )]
+    TwoAuthorizations(Place),
+    /// An entry of the identities file.
+    #[error(transparent)]
+    Identity(#[from] IdentityFault),
+    /// The topology file.
+    #[error(transparent)]
+    Topology(#[from] TopologyFault),
+    /// More workers than CPUs.
+    #[error(
+        "{workers} workers are too many for {cpus}: each has a CPU of its own; ask for at most \
+         {at_most}, or let them share with --cpus none"
+    )]
+    TooManyWorkers {
+        /// The workers asked for.
+        workers: usize,
+        /// What there is, for example "the CPUs that this process may run on (0-1)".
+        cpus: String,
+        /// As many as fit.
+        at_most: usize,
+    },
+    /// A CPU that the process may not run on.
+    #[error("CPU {cpu} is not among those that this process may run on ({allowed}); leave it out")]
+    CpuNotAllowed {
+        /// The CPU asked for.
+        cpu: usize,
+        /// Those allowed, as a list.
+        allowed: String,
+    },
+    /// One socket address for both sides.
+    #[error(
+        "{internal} and the listen address {listen} overlap; give one of them another address or \
+         port"
+    )]
+    InternalIsListen {
+        /// The internal address.
+        internal: SocketAddr,
+        /// The listen address.
+        listen: SocketAddr,
+    },
+    /// A router that is this gateway.
+    #[error(
+        "the router of {isd_as}#{interface} has the gateway's own internal address {address}; \
+         name the router's"
+    )]
+    NextHopIsInternal {
+        /// The AS.
+        isd_as: IsdAs,
+        /// The interface.
+        interface: u16,
+        /// The address of both.
+        address: SocketAddr,
+    },
+    /// Two routers behind one interface.
+    #[error(
+        "{isd_as}#{interface} leads to {address} here and to {other} in {other_place}; remove one"
+    )]
+    NextHopConflict {
+        /// The AS.
+        isd_as: IsdAs,
+        /// The interface.
+        interface: u16,
+        /// The router here.
+        address: SocketAddr,
+        /// The other router.
+        other: SocketAddr,
+        /// Where that one was named.
+        other_place: Place,
+    },
+    /// A next hop of an AS that is not ours.
+    #[error(
+        "{isd_as} is not among the local ISD-AS numbers ({local}); add it to local_isd_as or \
+         remove the next hop"
+    )]
+    NextHopOfForeignAs {
+        /// The AS.
+        isd_as: IsdAs,
+        /// The local ones.
+        local: String,
+    },
+    /// No local AS known.
+    #[error("the local ISD-AS is not known; name it with --local-isd-as, a next hop or a topology")]
+    NoLocalIsdAs,
+    /// An address that the internal socket cannot send to.
+    #[error(
+        "{what} cannot be reached from the internal address {internal}: one is IPv4 and the other \
+         IPv6"
+    )]
+    FamilyMismatch {
+        /// A router or a prefix.
+        what: String,
+        /// The internal address.
+        internal: SocketAddr,
+    },
+}
+
+fn did_you_mean(nearest: Option<&'static str>) -> String {
+    match nearest {
+        Some(nearest) => format!("did you mean {nearest:?}?"),
+        None => "`snapgate run --help` lists all".to_owned(),
+    }
+}
+
+/// Something to know before it surprises.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Warning {
+    /// Everyone is let in.
+    #[error(
+        "EVERYONE who knows the public key may open a tunnel (--allow-any-identity): not for \
+         production"
+    )]
+    AnyIdentity,
+    /// An environment variable that looks like a setting and is none.
+    #[error("the environment variable {variable} is not known; did you mean {nearest}?")]
+    UnknownVariable {
+        /// The variable.
+        variable: String,
+        /// The variable of the setting that is most like it.
+        nearest: String,
+    },
+    /// Others can read the private key.
+    #[error(
+        "{} can be read by others (mode {mode:04o}); run `chmod o-rwx {}`",
+        file.display(), file.display()
+    )]
+    KeyReadableByOthers {
+        /// The key file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Nobody is let in.
+    #[error("{} names no identity, so nobody can open a tunnel", .0.display())]
+    NoIdentities(PathBuf),
+    /// An identity that is of no use.
+    #[error("{place}: the identity {identity} expired at {expires}")]
+    IdentityExpired {
+        /// The line.
+        place: Place,
+        /// Its name or key.
+        identity: String,
+        /// Since when.
+        expires: jiff::Timestamp,
+    },
+    /// Nothing leaves the AS.
+    #[error(
+        "there is no next hop: packets to other ASes are dropped; add --next-hop or --topology"
+    )]
+    NoNextHop,
+    /// Set, but of no use.
+    #[error("{setting} (set by {place}) has no effect with --forward {forward}")]
+    NoEffect {
+        /// The setting.
+        setting: &'static str,
+        /// Where it was set.
+        place: Place,
+        /// The way of forwarding.
+        forward: &'static str,
+    },
+    /// More workers than CPU time.
+    #[error(
+        "{workers} workers have {cpus} CPUs of time (cgroup quota) and will be throttled under load"
+    )]
+    WorkersOverQuota {
+        /// The workers asked for.
+        workers: usize,
+        /// The quota.
+        cpus: String,
+    },
+}

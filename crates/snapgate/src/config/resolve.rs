@@ -1,0 +1,598 @@
+//! From what was given to the effective configuration, with every complaint there is.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::config::file::{self, resolve_path};
+use crate::config::given::{Given, Text};
+use crate::config::problem::{Fault, Place, Problem, Warning};
+use crate::config::settings::{self, Setting};
+use crate::config::workers::{self, CpusAsked, WorkersAsked};
+use crate::config::{
+    Authorization, Config, CpuPinning, Dispatch, Forward, TunnelLimits, WorkerCount, values,
+};
+use crate::cpus::AvailableCpus;
+use crate::identities;
+use crate::keys::{self, KeyFileFault, PrivateKey};
+
+mod scion;
+
+/// The port of WireGuard's documentation, which firewalls and people know.
+const DEFAULT_PORT: u16 = 51820;
+
+/// A receive buffer holds at least one train, a send buffer at least one datagram (64 KiB either).
+const MIN_BUFFER_BYTES: usize = 64 << 10;
+
+/// The kernel keeps twice the size in a signed 32-bit number (socket(7)).
+const MAX_BUFFER_BYTES: usize = (i32::MAX / 2) as usize;
+
+/// A configuration that is fit to run, and how it came about.
+#[derive(Debug)]
+pub struct Effective {
+    /// What the gateway is started with.
+    pub config: Config,
+    /// What goes to standard error.
+    pub log: String,
+    /// Every setting in the order of the table.
+    pub settings: Vec<EffectiveSetting>,
+    /// What the operator had better know.
+    pub warnings: Vec<Warning>,
+}
+
+/// The value that a setting has, and why.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EffectiveSetting {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// Its value; null when there is none.
+    pub value: Value,
+    /// More about it.
+    pub note: Option<String>,
+    /// Where it came from.
+    pub place: Place,
+}
+
+/// Resolves the flags and environment variables in `given` and the file, with the defaults behind
+/// them.
+///
+/// # Errors
+///
+/// Every problem, not only the first.
+pub fn load(
+    mut given: Given,
+    file: Option<&Path>,
+    available: &AvailableCpus,
+) -> Result<Effective, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut is_whole = true;
+    if let Some(file) = file {
+        let settings = file::read(file);
+        problems = settings.problems;
+        is_whole = settings.is_whole;
+        given.fill_from(settings.given);
+    }
+    Resolver {
+        given,
+        is_whole,
+        problems,
+        settings: Vec::new(),
+        warnings: Vec::new(),
+    }
+    .resolve(available)
+}
+
+struct Resolver {
+    given: Given,
+    /// Whether the whole file could be read: otherwise a missing setting may stand in the rest.
+    is_whole: bool,
+    problems: Vec<Problem>,
+    settings: Vec<EffectiveSetting>,
+    warnings: Vec<Warning>,
+}
+
+impl Resolver {
+    fn resolve(mut self, available: &AvailableCpus) -> Result<Effective, Vec<Problem>> {
+        let listen = self.listen();
+        let private_key = self.private_key();
+        let authorization = self.authorization(private_key.as_ref());
+        let forward = self.forward(&listen);
+        let workers = self.workers(available);
+        let dispatch = self.dispatch();
+        let no_gso = self.switch(&settings::NO_GSO);
+        let no_gro = self.switch(&settings::NO_GRO);
+        let defaults = udp_shards::SocketOptions::default();
+        let receive_buffer_bytes =
+            self.buffer(&settings::RECEIVE_BUFFER, defaults.receive_buffer_bytes);
+        let send_buffer_bytes = self.buffer(&settings::SEND_BUFFER, defaults.send_buffer_bytes);
+        let limits = self.limits();
+        let metrics = self.metrics();
+        let log = self.log();
+        match (private_key, authorization, forward, workers) {
+            (Some(private_key), Some(authorization), Some(forward), Some((workers, cpus)))
+                if self.problems.is_empty() =>
+            {
+                let config = Config {
+                    listen,
+                    workers,
+                    cpus,
+                    private_key,
+                    authorization,
+                    forward,
+                    dispatch,
+                    gso: !no_gso,
+                    gro: !no_gro,
+                    receive_buffer_bytes,
+                    send_buffer_bytes,
+                    limits,
+                    metrics,
+                };
+                self.settings.sort_by_key(|effective| {
+                    settings::SETTINGS
+                        .iter()
+                        .position(|setting| *setting == effective.setting)
+                });
+                Ok(Effective {
+                    config,
+                    log,
+                    settings: self.settings,
+                    warnings: self.warnings,
+                })
+            }
+            _ => Err(self.problems),
+        }
+    }
+
+    fn listen(&mut self) -> Vec<SocketAddr> {
+        let setting = &settings::LISTEN;
+        let parse = |text: &Text| values::socket_address(&text.text, DEFAULT_PORT);
+        let Some(given) = self.all(setting, parse) else {
+            let (listen, note) = default_listen(Path::new("/proc/net/if_inet6").exists());
+            self.record(
+                setting,
+                strings(&listen),
+                Some(note.to_owned()),
+                Place::Default,
+            );
+            return listen;
+        };
+        let mut listen: Vec<SocketAddr> = Vec::new();
+        for (address, place) in &given {
+            // The kernel chooses another port for each port 0.
+            if address.port() != 0 && listen.contains(address) {
+                self.complain(
+                    Some(place.clone()),
+                    setting,
+                    Fault::Duplicate(address.to_string()),
+                );
+            }
+            listen.push(*address);
+        }
+        self.record(setting, strings(&listen), None, first_place(&given));
+        listen
+    }
+
+    fn private_key(&mut self) -> Option<PrivateKey> {
+        let setting = &settings::PRIVATE_KEY_FILE;
+        let Some((file, place)) = self.one(setting, |text| Ok(resolve_path(text))) else {
+            self.require(setting);
+            return None;
+        };
+        match keys::read_private_key_file(&file) {
+            Ok((key, mode)) => {
+                let note = format!("public key {}", key.public_key());
+                self.record(
+                    setting,
+                    file.display().to_string().into(),
+                    Some(note),
+                    place,
+                );
+                if mode & 0o007 != 0 {
+                    self.warnings
+                        .push(Warning::KeyReadableByOthers { file, mode });
+                }
+                Some(key)
+            }
+            Err(fault) => {
+                let fault = match fault {
+                    KeyFileFault::File(fault) => Fault::NamedFile { file, fault },
+                    fault @ KeyFileFault::Key(_) => Fault::PrivateKey { file, fault },
+                };
+                self.complain(Some(place), setting, fault);
+                None
+            }
+        }
+    }
+
+    fn authorization(&mut self, private_key: Option<&PrivateKey>) -> Option<Authorization> {
+        let identities = self.one(&settings::IDENTITIES, |text| Ok(resolve_path(text)));
+        let any = self.one(&settings::ALLOW_ANY_IDENTITY, |text| {
+            values::switch(&text.text)
+        });
+        let (allow_any, any_place) = any.unwrap_or((false, Place::Default));
+        self.record(
+            &settings::ALLOW_ANY_IDENTITY,
+            allow_any.into(),
+            None,
+            any_place.clone(),
+        );
+        match (identities, allow_any) {
+            (Some((_, place)), true) => {
+                let fault = Fault::TwoAuthorizations(place);
+                self.complain(Some(any_place), &settings::ALLOW_ANY_IDENTITY, fault);
+                None
+            }
+            (None, true) => {
+                self.record(&settings::IDENTITIES, Value::Null, None, Place::Default);
+                self.warnings.push(Warning::AnyIdentity);
+                Some(Authorization::AnyIdentity)
+            }
+            (None, false) => {
+                let is_known = [&settings::IDENTITIES, &settings::ALLOW_ANY_IDENTITY]
+                    .iter()
+                    .any(|setting| self.was_complained_about(setting));
+                if self.is_whole && !is_known {
+                    self.problems.push(Problem {
+                        place: None,
+                        setting: None,
+                        fault: Fault::NoAuthorization,
+                    });
+                }
+                None
+            }
+            (Some((file, place)), false) => {
+                let listed = match identities::read(&file) {
+                    Ok(listed) => listed,
+                    Err(problems) => {
+                        self.adopt(problems, &settings::IDENTITIES, &file, &place);
+                        return None;
+                    }
+                };
+                self.check_identities(&file, &listed, private_key);
+                let note = format!("{} identities", listed.len());
+                self.record(
+                    &settings::IDENTITIES,
+                    file.display().to_string().into(),
+                    Some(note),
+                    place,
+                );
+                let identities = listed.into_iter().map(|(_, identity)| identity).collect();
+                Some(Authorization::Identities { file, identities })
+            }
+        }
+    }
+
+    fn check_identities(
+        &mut self,
+        file: &Path,
+        listed: &[(usize, identities::Identity)],
+        private_key: Option<&PrivateKey>,
+    ) {
+        if listed.is_empty() {
+            self.warnings.push(Warning::NoIdentities(file.to_owned()));
+        }
+        let own_key = private_key.map(PrivateKey::public_key);
+        let now = jiff::Timestamp::now();
+        for (line, identity) in listed {
+            let place = || Place::Line {
+                file: file.into(),
+                line: *line,
+            };
+            if Some(identity.public_key) == own_key {
+                let fault = identities::IdentityFault::OwnKey.into();
+                self.problems.push(Problem {
+                    place: Some(place()),
+                    setting: None,
+                    fault,
+                });
+            }
+            if let Some(expires) = identity.expires.filter(|expires| *expires <= now) {
+                let identity = match &identity.name {
+                    Some(name) => format!("{name:?}"),
+                    None => identity.public_key.to_string(),
+                };
+                self.warnings.push(Warning::IdentityExpired {
+                    place: place(),
+                    identity,
+                    expires,
+                });
+            }
+        }
+    }
+
+    fn forward(&mut self, listen: &[SocketAddr]) -> Option<Forward> {
+        #[derive(Clone, Copy)]
+        enum Kind {
+            Scion,
+            Echo,
+            Sink,
+        }
+        let setting = &settings::FORWARD;
+        let words = [
+            ("scion", Kind::Scion),
+            ("echo", Kind::Echo),
+            ("sink", Kind::Sink),
+        ];
+        let choice = self.one(setting, |text| {
+            values::choice(&text.text, &words, "scion, echo and sink")
+        });
+        let (kind, place) = match choice {
+            Some(choice) => choice,
+            None if self.was_complained_about(setting) => return None,
+            None => (Kind::Scion, Place::Default),
+        };
+        let (name, forward) = match kind {
+            Kind::Scion => ("scion", None),
+            Kind::Echo => ("echo", Some(Forward::Echo)),
+            Kind::Sink => ("sink", Some(Forward::Sink)),
+        };
+        self.record(setting, name.into(), None, place);
+        match forward {
+            Some(forward) => {
+                self.warn_of_scion_settings(name);
+                Some(forward)
+            }
+            None => self.scion(listen).map(Forward::Scion),
+        }
+    }
+
+    fn workers(&mut self, available: &AvailableCpus) -> Option<(WorkerCount, CpuPinning)> {
+        let workers_setting = &settings::WORKERS;
+        let cpus_setting = &settings::CPUS;
+        let workers = self.one(workers_setting, |text| WorkersAsked::parse(&text.text));
+        let cpus = self.one(cpus_setting, |text| CpusAsked::parse(&text.text));
+        if self.was_complained_about(workers_setting) || self.was_complained_about(cpus_setting) {
+            return None;
+        }
+        let (workers, workers_place) = workers.unwrap_or((WorkersAsked::Auto, Place::Default));
+        let (cpus, cpus_place) = cpus.unwrap_or((CpusAsked::Auto, Place::Default));
+        let (workers, pinning) = match workers::choose(workers, &cpus, available) {
+            Ok(chosen) => chosen,
+            Err(fault) => {
+                let (setting, place) = match fault {
+                    Fault::CpuNotAllowed { .. } => (cpus_setting, cpus_place),
+                    _ => (workers_setting, workers_place),
+                };
+                self.complain(Some(place), setting, fault);
+                return None;
+            }
+        };
+        if let Some(millicpus) = available.quota_millicpus
+            && workers.count.get() as u64 > (millicpus / 1000).max(1)
+        {
+            let cpus = (millicpus as f64 / 1000.0).to_string();
+            self.warnings.push(Warning::WorkersOverQuota {
+                workers: workers.count.get(),
+                cpus,
+            });
+        }
+        self.record(
+            workers_setting,
+            workers.count.get().into(),
+            Some(workers.reason.to_string()),
+            workers_place,
+        );
+        let pinned = match &pinning {
+            CpuPinning::Pinned(cpus) => crate::cpus::format_list(cpus),
+            CpuPinning::Unpinned => "none".to_owned(),
+        };
+        self.record(cpus_setting, pinned.into(), None, cpus_place);
+        Some((workers, pinning))
+    }
+
+    fn dispatch(&mut self) -> Dispatch {
+        let setting = &settings::DISPATCH;
+        let words = [("kernel", Dispatch::Kernel), ("user", Dispatch::User)];
+        let choice = self.one(setting, |text| {
+            values::choice(&text.text, &words, "kernel and user")
+        });
+        let (dispatch, place) = choice.unwrap_or((Dispatch::Kernel, Place::Default));
+        let name = match dispatch {
+            Dispatch::Kernel => "kernel",
+            Dispatch::User => "user",
+        };
+        self.record(setting, name.into(), None, place);
+        dispatch
+    }
+
+    fn limits(&mut self) -> TunnelLimits {
+        let defaults = TunnelLimits::default();
+        TunnelLimits {
+            handshakes_per_ip_per_second: self.number(
+                &settings::HANDSHAKES_PER_IP_PER_SECOND,
+                defaults.handshakes_per_ip_per_second,
+            ),
+            waiting_packets_per_tunnel: usize::try_from(self.number(
+                &settings::WAITING_PACKETS_PER_TUNNEL,
+                defaults.waiting_packets_per_tunnel as u64,
+            ))
+            .unwrap_or(usize::MAX),
+            waiting_bytes_per_tunnel: self.size(
+                &settings::WAITING_BYTES_PER_TUNNEL,
+                defaults.waiting_bytes_per_tunnel,
+                0,
+                usize::MAX,
+            ),
+            waiting_bytes_per_worker: self.size(
+                &settings::WAITING_BYTES_PER_WORKER,
+                defaults.waiting_bytes_per_worker,
+                0,
+                usize::MAX,
+            ),
+        }
+    }
+
+    fn metrics(&mut self) -> Option<SocketAddr> {
+        let setting = &settings::METRICS;
+        let metrics = self.one(setting, |text| values::socket_address(&text.text, 9820));
+        let value = metrics
+            .as_ref()
+            .map_or(Value::Null, |(address, _)| address.to_string().into());
+        let (address, place) = metrics.map_or((None, Place::Default), |(address, place)| {
+            (Some(address), place)
+        });
+        self.record(setting, value, None, place);
+        address
+    }
+
+    fn log(&mut self) -> String {
+        let setting = &settings::LOG;
+        let log = self.one(setting, |text| values::log_filter(&text.text));
+        let (log, place) = log.unwrap_or_else(|| (setting.default.to_owned(), Place::Default));
+        self.record(setting, log.as_str().into(), None, place);
+        log
+    }
+}
+
+/// What every setting needs.
+impl Resolver {
+    /// The value of a setting that has one, if it was given and is good.
+    fn one<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&Text) -> Result<T, Fault>,
+    ) -> Option<(T, Place)> {
+        self.all(setting, parse)?.into_iter().next()
+    }
+
+    /// The good values of a setting, if it was given.
+    fn all<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&Text) -> Result<T, Fault>,
+    ) -> Option<Vec<(T, Place)>> {
+        let texts = self.given.texts(setting)?.to_vec();
+        let mut good = Vec::with_capacity(texts.len());
+        for text in texts {
+            let parsed = if text.text.trim().is_empty() {
+                Err(Fault::Empty)
+            } else {
+                parse(&text)
+            };
+            match parsed {
+                Ok(value) => good.push((value, text.place)),
+                Err(fault) => {
+                    self.given.add_broken(setting);
+                    self.complain(Some(text.place), setting, fault);
+                }
+            }
+        }
+        Some(good)
+    }
+
+    fn switch(&mut self, setting: &'static Setting) -> bool {
+        let switch = self.one(setting, |text| values::switch(&text.text));
+        let (value, place) = switch.unwrap_or((false, Place::Default));
+        self.record(setting, value.into(), None, place);
+        value
+    }
+
+    fn number(&mut self, setting: &'static Setting, default: u64) -> u64 {
+        let number = self.one(setting, |text| {
+            values::number(&text.text, 1, u64::from(u32::MAX))
+        });
+        let (value, place) = number.unwrap_or((default, Place::Default));
+        self.record(setting, value.into(), None, place);
+        value
+    }
+
+    fn buffer(&mut self, setting: &'static Setting, default: usize) -> usize {
+        self.size(setting, default, MIN_BUFFER_BYTES, MAX_BUFFER_BYTES)
+    }
+
+    fn size(&mut self, setting: &'static Setting, default: usize, min: usize, max: usize) -> usize {
+        let size = self.one(setting, |text| values::size(&text.text, min, max));
+        let (bytes, place) = size.unwrap_or((default, Place::Default));
+        self.record(
+            setting,
+            bytes.into(),
+            Some(values::format_size(bytes)),
+            place,
+        );
+        bytes
+    }
+
+    fn record(
+        &mut self,
+        setting: &'static Setting,
+        value: Value,
+        note: Option<String>,
+        place: Place,
+    ) {
+        self.settings.push(EffectiveSetting {
+            setting,
+            value,
+            note,
+            place,
+        });
+    }
+
+    fn complain(&mut self, place: Option<Place>, setting: &'static Setting, fault: Fault) {
+        self.problems.push(Problem {
+            place,
+            setting: Some(setting),
+            fault,
+        });
+    }
+
+    fn was_complained_about(&self, setting: &Setting) -> bool {
+        self.given.is_broken(setting)
+    }
+
+    /// Complains that a setting is missing, unless it is there but bad or may be where the file is
+    /// bad.
+    fn require(&mut self, setting: &'static Setting) {
+        if self.is_whole && !self.was_complained_about(setting) {
+            self.complain(None, setting, Fault::Missing(setting));
+        }
+    }
+
+    /// Takes over the problems of a file that a setting names. That the file cannot be read is a
+    /// problem of the place that names it.
+    fn adopt(
+        &mut self,
+        problems: Vec<Problem>,
+        setting: &'static Setting,
+        file: &Path,
+        place: &Place,
+    ) {
+        for problem in problems {
+            match problem.fault {
+                Fault::File(fault) => {
+                    let fault = Fault::NamedFile {
+                        file: file.to_owned(),
+                        fault,
+                    };
+                    self.complain(Some(place.clone()), setting, fault);
+                }
+                _ => self.problems.push(problem),
+            }
+        }
+    }
+}
+
+/// Every address of the host. Binding `[::]` fails where the kernel has no IPv6 at all.
+fn default_listen(has_ipv6: bool) -> (Vec<SocketAddr>, &'static str) {
+    let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT));
+    let ipv6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT));
+    if has_ipv6 {
+        (vec![ipv4, ipv6], "every address of this host")
+    } else {
+        (vec![ipv4], "every address of this host, which has no IPv6")
+    }
+}
+
+fn strings<T: ToString>(values: &[T]) -> Value {
+    values.iter().map(ToString::to_string).collect()
+}
+
+/// Where a list of values came from: all of one list come from one source.
+fn first_place<T>(values: &[(T, Place)]) -> Place {
+    values
+        .first()
+        .map_or(Place::Default, |(_, place)| place.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,328 @@
+//! The SCION side: routers, local ASes and local hosts, from settings and topology.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use scion_packet::IsdAs;
+use serde_json::Value;
+
+use super::{Resolver, first_place, strings};
+use crate::config::file::resolve_path;
+use crate::config::problem::{Fault, Place, Problem, Warning};
+use crate::config::settings::{self, Setting};
+use crate::config::values::{self, NextHop};
+use crate::config::{ScionForward, given::Text};
+use crate::topology::{self, Topology};
+
+/// Settings that mean something with `forward = "scion"` only.
+static SCION_SETTINGS: [&Setting; 5] = [
+    &settings::INTERNAL,
+    &settings::NEXT_HOP,
+    &settings::TOPOLOGY,
+    &settings::LOCAL_ISD_AS,
+    &settings::LOCAL_PREFIX,
+];
+
+/// The router behind each interface and who said so, in the order that people read.
+type NextHops = BTreeMap<(IsdAs, u16), (SocketAddr, Place)>;
+
+impl Resolver {
+    /// Resolves all that forwarding to SCION needs.
+    pub(super) fn scion(&mut self, listen: &[SocketAddr]) -> Option<ScionForward> {
+        let internal = self.internal(listen);
+        let mut next_hops = self.next_hops();
+        let topology = self.topology();
+        if let Some((topology, place)) = &topology {
+            self.merge(&mut next_hops, topology, place);
+        }
+        self.record_next_hops(&next_hops);
+        let local_isd_as =
+            self.local_isd_as(&next_hops, topology.as_ref().map(|(topology, _)| topology));
+        let local_prefixes = self.local_prefixes();
+        let internal = internal?;
+        self.check_reachable(internal, &next_hops, &local_prefixes);
+        if next_hops.is_empty() && self.problems.is_empty() {
+            self.warnings.push(Warning::NoNextHop);
+        }
+        Some(ScionForward {
+            internal,
+            next_hops: next_hops
+                .into_iter()
+                .map(|(hop, (address, _))| (hop, address))
+                .collect::<HashMap<_, _>>(),
+            local_isd_as: local_isd_as?,
+            local_prefixes: local_prefixes
+                .into_iter()
+                .map(|(prefix, _)| prefix)
+                .collect(),
+        })
+    }
+
+    /// Says which settings are of no use when packets do not go to SCION.
+    pub(super) fn warn_of_scion_settings(&mut self, forward: &'static str) {
+        for setting in SCION_SETTINGS {
+            if let Some(text) = self.given.texts(setting).and_then(<[Text]>::first) {
+                let place = text.place.clone();
+                self.warnings.push(Warning::NoEffect {
+                    setting: setting.name,
+                    place,
+                    forward,
+                });
+            }
+            self.record(setting, Value::Null, None, Place::Default);
+        }
+    }
+
+    fn internal(&mut self, listen: &[SocketAddr]) -> Option<SocketAddr> {
+        let setting = &settings::INTERNAL;
+        let Some((internal, place)) =
+            self.one(setting, |text| values::socket_address(&text.text, 30100))
+        else {
+            self.require(setting);
+            return None;
+        };
+        if let Some(&listen) = listen.iter().find(|listen| overlap(internal, **listen)) {
+            self.complain(
+                Some(place.clone()),
+                setting,
+                Fault::InternalIsListen { internal, listen },
+            );
+        }
+        self.record(setting, internal.to_string().into(), None, place);
+        Some(internal)
+    }
+
+    fn next_hops(&mut self) -> NextHops {
+        let setting = &settings::NEXT_HOP;
+        let mut next_hops = NextHops::new();
+        for (hop, place) in self
+            .all(setting, |text| values::next_hop(&text.text))
+            .unwrap_or_default()
+        {
+            self.add_next_hop(&mut next_hops, hop, place, setting);
+        }
+        next_hops
+    }
+
+    fn topology(&mut self) -> Option<(Topology, Place)> {
+        let setting = &settings::TOPOLOGY;
+        let file: Option<(PathBuf, Place)> = self.one(setting, |text| Ok(resolve_path(text)));
+        let Some((file, place)) = file else {
+            self.record(setting, Value::Null, None, Place::Default);
+            return None;
+        };
+        match topology::read(&file) {
+            Ok(topology) => {
+                let note = format!(
+                    "{} with {} interfaces",
+                    topology.isd_as,
+                    topology.next_hops.len()
+                );
+                self.record(
+                    setting,
+                    file.display().to_string().into(),
+                    Some(note),
+                    place,
+                );
+                Some((topology, Place::File(file.into())))
+            }
+            Err(problems) => {
+                self.adopt(problems, setting, &file, &place);
+                // What it would have told is not missing but unread.
+                self.given.add_broken(setting);
+                None
+            }
+        }
+    }
+
+    fn merge(&mut self, next_hops: &mut NextHops, topology: &Topology, place: &Place) {
+        for (&interface, &address) in &topology.next_hops {
+            let said_already = next_hops.get(&(topology.isd_as, interface));
+            if said_already.is_none_or(|(said, _)| *said != address) {
+                let hop = NextHop {
+                    isd_as: topology.isd_as,
+                    interface,
+                    address,
+                };
+                self.add_next_hop(next_hops, hop, place.clone(), &settings::TOPOLOGY);
+            }
+        }
+    }
+
+    fn add_next_hop(
+        &mut self,
+        next_hops: &mut NextHops,
+        hop: NextHop,
+        place: Place,
+        setting: &'static Setting,
+    ) {
+        let NextHop {
+            isd_as,
+            interface,
+            address,
+        } = hop;
+        match next_hops.get(&(isd_as, interface)) {
+            None => {
+                next_hops.insert((isd_as, interface), (address, place));
+            }
+            Some((other, _)) if *other == address => {
+                let fault = Fault::Duplicate(format!("{isd_as}#{interface}"));
+                self.complain(Some(place), setting, fault);
+            }
+            Some((other, other_place)) => {
+                let (other, other_place) = (*other, other_place.clone());
+                let fault = Fault::NextHopConflict {
+                    isd_as,
+                    interface,
+                    address,
+                    other,
+                    other_place,
+                };
+                self.complain(Some(place), setting, fault);
+            }
+        }
+    }
+
+    fn record_next_hops(&mut self, next_hops: &NextHops) {
+        let table = next_hops
+            .iter()
+            .map(|((isd_as, interface), (address, _))| {
+                (format!("{isd_as}#{interface}"), address.to_string().into())
+            })
+            .collect();
+        let place = next_hops
+            .values()
+            .next()
+            .map_or(Place::Default, |(_, place)| place.clone());
+        self.record(&settings::NEXT_HOP, Value::Object(table), None, place);
+    }
+
+    fn local_isd_as(
+        &mut self,
+        next_hops: &NextHops,
+        topology: Option<&Topology>,
+    ) -> Option<Vec<IsdAs>> {
+        let setting = &settings::LOCAL_ISD_AS;
+        let given = self
+            .all(setting, |text| values::isd_as(&text.text))
+            .unwrap_or_default();
+        self.reject_duplicates(setting, &given);
+        let place = first_place(&given);
+        let mut local: Vec<IsdAs> = given.into_iter().map(|(isd_as, _)| isd_as).collect();
+        let is_derived = local.is_empty();
+        if is_derived && !self.was_complained_about(setting) {
+            local.extend(next_hops.keys().map(|(isd_as, _)| *isd_as));
+            local.extend(topology.map(|topology| topology.isd_as));
+            local.sort_unstable();
+            local.dedup();
+        }
+        if local.is_empty() {
+            let sources = [setting, &settings::NEXT_HOP, &settings::TOPOLOGY];
+            if self.is_whole
+                && !sources
+                    .iter()
+                    .any(|setting| self.was_complained_about(setting))
+            {
+                self.problems.push(Problem {
+                    place: None,
+                    setting: None,
+                    fault: Fault::NoLocalIsdAs,
+                });
+            }
+            return None;
+        }
+        for ((isd_as, _), (_, place)) in next_hops {
+            if !local.contains(isd_as) && !self.was_complained_about(setting) {
+                let local = local
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let fault = Fault::NextHopOfForeignAs {
+                    isd_as: *isd_as,
+                    local,
+                };
+                self.complain(Some(place.clone()), &settings::NEXT_HOP, fault);
+            }
+        }
+        let note = is_derived.then(|| "of the next hops and the topology".to_owned());
+        self.record(setting, strings(&local), note, place);
+        Some(local)
+    }
+
+    fn local_prefixes(&mut self) -> Vec<(IpNet, Place)> {
+        let setting = &settings::LOCAL_PREFIX;
+        let prefixes = self
+            .all(setting, |text| values::prefix(&text.text))
+            .unwrap_or_default();
+        self.reject_duplicates(setting, &prefixes);
+        let names: Vec<&IpNet> = prefixes.iter().map(|(prefix, _)| prefix).collect();
+        self.record(setting, strings(&names), None, first_place(&prefixes));
+        prefixes
+    }
+
+    fn check_reachable(
+        &mut self,
+        internal: SocketAddr,
+        next_hops: &NextHops,
+        prefixes: &[(IpNet, Place)],
+    ) {
+        for (&(isd_as, interface), (address, place)) in next_hops {
+            let fault = if *address == internal {
+                Fault::NextHopIsInternal {
+                    isd_as,
+                    interface,
+                    address: *address,
+                }
+            } else if address.is_ipv4() != internal.is_ipv4() {
+                Fault::FamilyMismatch {
+                    what: format!("the router {address} of {isd_as}#{interface}"),
+                    internal,
+                }
+            } else {
+                continue;
+            };
+            self.complain(Some(place.clone()), &settings::NEXT_HOP, fault);
+        }
+        for (prefix, place) in prefixes {
+            if matches!(prefix.addr(), IpAddr::V4(_)) != internal.is_ipv4() {
+                let fault = Fault::FamilyMismatch {
+                    what: prefix.to_string(),
+                    internal,
+                };
+                self.complain(Some(place.clone()), &settings::LOCAL_PREFIX, fault);
+            }
+        }
+    }
+
+    fn reject_duplicates<T: PartialEq + ToString>(
+        &mut self,
+        setting: &'static Setting,
+        values: &[(T, Place)],
+    ) {
+        for (index, (value, place)) in values.iter().enumerate() {
+            if values
+                .iter()
+                .take(index)
+                .any(|(earlier, _)| earlier == value)
+            {
+                self.complain(
+                    Some(place.clone()),
+                    setting,
+                    Fault::Duplicate(value.to_string()),
+                );
+            }
+        }
+    }
+}
+
+/// Whether a datagram to one of these addresses could as well be for the other.
+fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
+    let either_is_wildcard = left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() != 0
+        && left.port() == right.port()
+        && left.is_ipv4() == right.is_ipv4()
+        && (either_is_wildcard || left.ip() == right.ip())
+}

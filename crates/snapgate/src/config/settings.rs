@@ -1,0 +1,365 @@
+//! The one table of settings. A flag, an environment variable and a file key come of each row, so
+//! that none can exist in one place only.
+
+/// One thing an operator can set.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// The key in the file. The flag has `-` for `_`, the environment variable is in capitals.
+    pub name: &'static str,
+    /// What values look like.
+    pub shape: Shape,
+    /// The value's name in the help; empty for a switch.
+    pub value_name: &'static str,
+    /// The heading in the help.
+    pub group: &'static str,
+    /// What holds when nobody sets it, for people to read.
+    pub default: &'static str,
+    /// What it does, in a line or two.
+    pub help: &'static str,
+    /// A line of the file that sets it.
+    pub example: &'static str,
+}
+
+/// What the values of a setting look like in each place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// A string.
+    Text,
+    /// An integer.
+    Number,
+    /// An integer or a string, such as `4` or `"auto"`, `65536` or `"64KiB"`.
+    NumberOrText,
+    /// `true` or `false`; the bare flag means `true`.
+    Switch,
+    /// An array of strings; the flag is given once for each, the environment variable has commas.
+    List,
+    /// A table of strings; the flag is `KEY=VALUE`, once for each, the environment variable has
+    /// commas.
+    Table,
+}
+
+impl Setting {
+    /// The flag without its dashes.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The environment variable.
+    pub fn environment(&self) -> String {
+        format!("SNAPGATE_{}", self.name.to_uppercase())
+    }
+}
+
+const TUNNELS_GROUP: &str = "Tunnels";
+const FORWARDING_GROUP: &str = "Forwarding";
+const WORKERS_GROUP: &str = "Workers";
+const SOCKETS_GROUP: &str = "Sockets";
+const LIMITS_GROUP: &str = "Limits";
+const OBSERVING_GROUP: &str = "Observing";
+
+/// Where tunnels come in.
+pub static LISTEN: Setting = Setting {
+    name: "listen",
+    shape: Shape::List,
+    value_name: "ADDRESS:PORT",
+    group: TUNNELS_GROUP,
+    default: "0.0.0.0:51820 and, where the host has IPv6, [::]:51820",
+    help: "Where tunnels come in; repeatable",
+    example: r#"listen = ["192.0.2.1:51820", "[2001:db8::1]:51820"]"#,
+};
+
+/// The file with the gateway's private key.
+pub static PRIVATE_KEY_FILE: Setting = Setting {
+    name: "private_key_file",
+    shape: Shape::Text,
+    value_name: "FILE",
+    group: TUNNELS_GROUP,
+    default: "",
+    help: "The gateway's private key in base64, as `snapgate genkey` prints it; required",
+    example: r#"private_key_file = "/etc/snapgate/private.key""#,
+};
+
+/// The file of those who may open a tunnel.
+pub static IDENTITIES: Setting = Setting {
+    name: "identities",
+    shape: Shape::Text,
+    value_name: "FILE",
+    group: TUNNELS_GROUP,
+    default: "",
+    help: "Who may open a tunnel: TOML with [[identity]] tables of public_key and, optionally, \
+           name and expires (RFC 3339); this or --allow-any-identity is required",
+    example: r#"identities = "/etc/snapgate/identities.toml""#,
+};
+
+/// Everyone may open a tunnel.
+pub static ALLOW_ANY_IDENTITY: Setting = Setting {
+    name: "allow_any_identity",
+    shape: Shape::Switch,
+    value_name: "",
+    group: TUNNELS_GROUP,
+    default: "false",
+    help: "Let everyone who knows the public key open a tunnel: for tests and measurements only",
+    example: "allow_any_identity = false",
+};
+
+/// Where decrypted packets go.
+pub static FORWARD: Setting = Setting {
+    name: "forward",
+    shape: Shape::Text,
+    value_name: "scion|echo|sink",
+    group: FORWARDING_GROUP,
+    default: "scion",
+    help: "Where decrypted packets go: to SCION, back into their own tunnel, or nowhere (counted \
+           and dropped)",
+    example: r#"forward = "scion""#,
+};
+
+/// The address on the SCION side.
+pub static INTERNAL: Setting = Setting {
+    name: "internal",
+    shape: Shape::Text,
+    value_name: "ADDRESS:PORT",
+    group: FORWARDING_GROUP,
+    default: "",
+    help: "The gateway's address towards SCION routers; required to forward to SCION",
+    example: r#"internal = "10.0.0.5:30100""#,
+};
+
+/// Routers, one by one.
+pub static NEXT_HOP: Setting = Setting {
+    name: "next_hop",
+    shape: Shape::Table,
+    value_name: "ISD-AS#INTERFACE=ADDRESS:PORT",
+    group: FORWARDING_GROUP,
+    default: "",
+    help: "The router behind an interface of the AS, by its internal address; repeatable",
+    example: r#"next_hop = { "1-ff00:0:110#1" = "10.0.0.1:31002" }"#,
+};
+
+/// Routers, as the AS describes them.
+pub static TOPOLOGY: Setting = Setting {
+    name: "topology",
+    shape: Shape::Text,
+    value_name: "FILE",
+    group: FORWARDING_GROUP,
+    default: "",
+    help: "The topology.json of the AS's routers: its border routers add to --next-hop, its ISD-AS \
+           to --local-isd-as",
+    example: r#"topology = "/etc/scion/topology.json""#,
+};
+
+/// The ASes of this gateway.
+pub static LOCAL_ISD_AS: Setting = Setting {
+    name: "local_isd_as",
+    shape: Shape::List,
+    value_name: "ISD-AS",
+    group: FORWARDING_GROUP,
+    default: "those of the next hops and the topology",
+    help: "The AS of this gateway: packets from tunnels must come from it; repeatable",
+    example: r#"local_isd_as = ["1-ff00:0:110"]"#,
+};
+
+/// Hosts of the AS that may be sent to directly.
+pub static LOCAL_PREFIX: Setting = Setting {
+    name: "local_prefix",
+    shape: Shape::List,
+    value_name: "PREFIX",
+    group: FORWARDING_GROUP,
+    default: "none: packets within the AS go to tunnels only",
+    help: "Hosts of the AS that packets may be sent to directly; repeatable",
+    example: r#"local_prefix = ["10.0.0.0/24"]"#,
+};
+
+/// The number of workers.
+pub static WORKERS: Setting = Setting {
+    name: "workers",
+    shape: Shape::NumberOrText,
+    value_name: "N|auto",
+    group: WORKERS_GROUP,
+    default: "auto: the smaller of the affinity mask and the cgroup's CPU quota",
+    help: "How many worker threads share the tunnels; more than there are CPUs needs --cpus none",
+    example: r#"workers = "auto""#,
+};
+
+/// Where the workers run.
+pub static CPUS: Setting = Setting {
+    name: "cpus",
+    shape: Shape::Text,
+    value_name: "LIST|auto|none",
+    group: WORKERS_GROUP,
+    default: "auto: each worker on its own CPU of the affinity mask",
+    help: "The CPU of each worker, such as 0-3,8, or none to let the scheduler move them",
+    example: r#"cpus = "auto""#,
+};
+
+/// Who brings a datagram to its worker.
+pub static DISPATCH: Setting = Setting {
+    name: "dispatch",
+    shape: Shape::Text,
+    value_name: "kernel|user",
+    group: WORKERS_GROUP,
+    default: "kernel",
+    help: "Who brings a datagram to the worker of its tunnel: a program at the sockets, or the \
+           other workers",
+    example: r#"dispatch = "kernel""#,
+};
+
+/// Switches segmentation offload off.
+pub static NO_GSO: Setting = Setting {
+    name: "no_gso",
+    shape: Shape::Switch,
+    value_name: "",
+    group: SOCKETS_GROUP,
+    default: "false",
+    help: "Send one datagram at a time instead of trains (UDP_SEGMENT)",
+    example: "no_gso = false",
+};
+
+/// Switches receive offload off.
+pub static NO_GRO: Setting = Setting {
+    name: "no_gro",
+    shape: Shape::Switch,
+    value_name: "",
+    group: SOCKETS_GROUP,
+    default: "false",
+    help: "Receive one datagram at a time instead of trains (UDP_GRO)",
+    example: "no_gro = false",
+};
+
+/// The receive buffer of each socket.
+pub static RECEIVE_BUFFER: Setting = Setting {
+    name: "receive_buffer",
+    shape: Shape::NumberOrText,
+    value_name: "SIZE",
+    group: SOCKETS_GROUP,
+    default: "8MiB",
+    help: "Receive buffer of each socket, in bytes or with KiB, MiB or GiB",
+    example: r#"receive_buffer = "8MiB""#,
+};
+
+/// The send buffer of each socket.
+pub static SEND_BUFFER: Setting = Setting {
+    name: "send_buffer",
+    shape: Shape::NumberOrText,
+    value_name: "SIZE",
+    group: SOCKETS_GROUP,
+    default: "4MiB",
+    help: "Send buffer of each socket, in bytes or with KiB, MiB or GiB",
+    example: r#"send_buffer = "4MiB""#,
+};
+
+/// Handshakes before the cookie.
+pub static HANDSHAKES_PER_IP_PER_SECOND: Setting = Setting {
+    name: "handshakes_per_ip_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "100",
+    help: "Handshake messages of one IP address in a second, in one worker, before it has to prove \
+           with a cookie that it receives there",
+    example: "handshakes_per_ip_per_second = 100",
+};
+
+/// Packets that wait for one tunnel's handshake.
+pub static WAITING_PACKETS_PER_TUNNEL: Setting = Setting {
+    name: "waiting_packets_per_tunnel",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "256",
+    help: "Packets that may wait for the handshake of one tunnel",
+    example: "waiting_packets_per_tunnel = 256",
+};
+
+/// Bytes that wait for one tunnel's handshake.
+pub static WAITING_BYTES_PER_TUNNEL: Setting = Setting {
+    name: "waiting_bytes_per_tunnel",
+    shape: Shape::NumberOrText,
+    value_name: "SIZE",
+    group: LIMITS_GROUP,
+    default: "256KiB",
+    help: "Bytes that may wait for the handshake of one tunnel",
+    example: r#"waiting_bytes_per_tunnel = "256KiB""#,
+};
+
+/// Bytes that wait for handshakes in one worker.
+pub static WAITING_BYTES_PER_WORKER: Setting = Setting {
+    name: "waiting_bytes_per_worker",
+    shape: Shape::NumberOrText,
+    value_name: "SIZE",
+    group: LIMITS_GROUP,
+    default: "64MiB",
+    help: "Bytes that may wait for handshakes in one worker",
+    example: r#"waiting_bytes_per_worker = "64MiB""#,
+};
+
+/// Where metrics are served.
+pub static METRICS: Setting = Setting {
+    name: "metrics",
+    shape: Shape::Text,
+    value_name: "ADDRESS:PORT",
+    group: OBSERVING_GROUP,
+    default: "none",
+    help: "Serve metrics over HTTP here",
+    example: r#"metrics = "127.0.0.1:9820""#,
+};
+
+/// What is logged.
+pub static LOG: Setting = Setting {
+    name: "log",
+    shape: Shape::Text,
+    value_name: "FILTER",
+    group: OBSERVING_GROUP,
+    default: "info",
+    help: "What goes to standard error: error, warn, info, debug, trace, or directives such as \
+           info,snapgate::worker=debug",
+    example: r#"log = "info""#,
+};
+
+/// Every setting, in the order of the help and of `snapgate check`.
+pub static SETTINGS: [&Setting; 23] = [
+    &LISTEN,
+    &PRIVATE_KEY_FILE,
+    &IDENTITIES,
+    &ALLOW_ANY_IDENTITY,
+    &FORWARD,
+    &INTERNAL,
+    &NEXT_HOP,
+    &TOPOLOGY,
+    &LOCAL_ISD_AS,
+    &LOCAL_PREFIX,
+    &WORKERS,
+    &CPUS,
+    &DISPATCH,
+    &NO_GSO,
+    &NO_GRO,
+    &RECEIVE_BUFFER,
+    &SEND_BUFFER,
+    &HANDSHAKES_PER_IP_PER_SECOND,
+    &WAITING_PACKETS_PER_TUNNEL,
+    &WAITING_BYTES_PER_TUNNEL,
+    &WAITING_BYTES_PER_WORKER,
+    &METRICS,
+    &LOG,
+];
+
+/// The setting with this file key.
+pub fn by_name(name: &str) -> Option<&'static Setting> {
+    SETTINGS
+        .iter()
+        .copied()
+        .find(|setting| setting.name == name)
+}
+
+/// The file key that is most like `name`, if one is like it at all.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    // People also write the flag's or the variable's spelling.
+    let name = name.to_lowercase().replace('-', "_");
+    let name = name.strip_prefix("snapgate_").unwrap_or(&name);
+    SETTINGS
+        .iter()
+        .map(|setting| (strsim::jaro_winkler(name, setting.name), setting.name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, name)| name)
+}
