@@ -229,10 +229,10 @@ impl Resolver {
                 Some(Authorization::AnyIdentity)
             }
             (None, false) => {
-                let is_known = [&settings::IDENTITIES, &settings::ALLOW_ANY_IDENTITY]
+                let is_given_badly = [&settings::IDENTITIES, &settings::ALLOW_ANY_IDENTITY]
                     .iter()
                     .any(|setting| self.was_complained_about(setting));
-                if self.is_whole && !is_known {
+                if self.is_whole && !is_given_badly {
                     self.problems.push(Problem {
                         place: None,
                         setting: None,
@@ -250,7 +250,7 @@ impl Resolver {
                     }
                 };
                 self.check_identities(&file, &listed, private_key);
-                let note = format!("{} identities", listed.len());
+                let note = format!("{} listed", listed.len());
                 self.record(
                     &settings::IDENTITIES,
                     file.display().to_string().into(),

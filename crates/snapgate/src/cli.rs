@@ -1,0 +1,116 @@
+//! The command line: `snapgate run`, `check`, `genkey`, `pubkey` and `demo`.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod demo;
+mod genkey;
+mod pubkey;
+mod run;
+mod setting_args;
+
+/// The command could not do its work.
+const FAILURE: u8 = 1;
+
+/// What was asked for makes no sense.
+const USAGE: u8 = 2;
+
+#[derive(Parser)]
+#[command(name = "snapgate", version, propagate_version = true)]
+#[command(about = ABOUT, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const ABOUT: &str = "\
+The data plane of a SCION Network Access Point: terminates SNAPtun tunnels and forwards the SCION \
+packets inside them";
+
+const EXAMPLES: &str = "\
+Examples:
+  snapgate demo
+      See it work: a gateway and a hundred clients on this machine, no configuration needed
+  snapgate genkey --output private.key
+      Make the gateway's key; prints the public key, which clients need
+  snapgate check --config snapgate.toml
+      Say what a configuration means, or all that is wrong with it
+  snapgate run --config snapgate.toml
+      Run the gateway until SIGINT or SIGTERM
+
+Exit codes:
+  0  done
+  1  failed while running
+  2  wrong usage or configuration";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway until SIGINT or SIGTERM.
+    Run(run::RunArgs),
+    /// Check a configuration: print what it means, or all that is wrong with it.
+    Check(check::CheckArgs),
+    /// Make a private key and print it, like `wg genkey`.
+    Genkey(genkey::GenkeyArgs),
+    /// Read a private key from standard input and print its public key, like `wg pubkey`.
+    Pubkey(pubkey::PubkeyArgs),
+    /// Run a gateway with real clients on this machine and print what it did.
+    Demo(demo::DemoArgs),
+}
+
+/// Runs the command line. `arguments` starts with the program's name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come as "errors" too. There is nobody left to tell if this fails.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    match cli.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::check(arguments),
+        Command::Genkey(arguments) => genkey::genkey(&arguments),
+        Command::Pubkey(arguments) => pubkey::pubkey(&arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
+    }
+}
+
+/// Prints to standard output and ends the command. A closed pipe is no reason to complain.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(FAILURE),
+        Err(error) => fail(
+            FAILURE,
+            &format!("cannot write to standard output: {error}"),
+        ),
+    }
+}
+
+/// Prints an error and ends the command.
+fn fail(code: u8, error: &dyn Display) -> ExitCode {
+    print_error(error);
+    ExitCode::from(code)
+}
+
+/// Prints one error to standard error.
+fn print_error(error: &dyn Display) {
+    // There is nobody left to tell if this fails.
+    let _ = writeln!(io::stderr().lock(), "error: {error}");
+}
+
+/// Prints one warning to standard error.
+fn print_warning(warning: &dyn Display) {
+    // There is nobody left to tell if this fails.
+    let _ = writeln!(io::stderr().lock(), "warning: {warning}");
+}

@@ -1,0 +1,214 @@
+//! `snapgate demo`.
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{FAILURE, USAGE, fail};
+use crate::config::problem::Fault;
+use crate::config::workers::{self, CpusAsked, WorkersAsked};
+use crate::config::{CpuPinning, Dispatch, WorkerReason, values};
+use crate::cpus::AvailableCpus;
+use crate::demo::{self, DemoOptions};
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct DemoArgs {
+    /// How long to measure, such as 10s or 1m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    duration: Duration,
+
+    /// Gateway workers [default: one for every two CPUs, so that the clients have some too]
+    #[arg(long, value_name = "N|auto", default_value = "auto", hide_default_value = true,
+          value_parser = WorkersAsked::parse)]
+    workers: WorkersAsked,
+
+    /// The CPU of each worker, such as 0-3,8, or none to let the scheduler move them
+    #[arg(long, value_name = "LIST|auto|none", default_value = "auto",
+          value_parser = CpusAsked::parse)]
+    cpus: CpusAsked,
+
+    /// Clients, each with its own key, socket and tunnel
+    #[arg(long, value_name = "N", default_value = "100")]
+    tunnels: NonZeroUsize,
+
+    /// Packets per second over all tunnels, or max for as many as come back
+    #[arg(long, value_name = "N|max", default_value = "max", value_parser = parse_rate)]
+    rate: Rate,
+
+    /// Size of the SCION packets in the tunnels, in bytes
+    #[arg(long, value_name = "SIZE", default_value = "1200", value_parser = parse_size)]
+    size: usize,
+
+    /// Who brings a datagram to the worker of its tunnel
+    #[arg(long, value_enum, default_value = "kernel")]
+    dispatch: DispatchArg,
+
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Starts a gateway on the loopback interface that sends every packet back into its tunnel, and \
+clients that do real handshakes and send real packets. Needs no privileges and no configuration.
+
+Examples:
+  snapgate demo
+  snapgate demo --tunnels 1000 --size 1400 --duration 30s
+  snapgate demo --rate 50000 --json";
+
+/// Packets per second.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Rate {
+    Max,
+    PerSecond(f64),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DispatchArg {
+    /// A program at the sockets
+    Kernel,
+    /// The other workers
+    User,
+}
+
+/// Runs the demo.
+pub(super) fn demo(arguments: &DemoArgs) -> ExitCode {
+    let options = match options(arguments, &AvailableCpus::of_this_process()) {
+        Ok(options) => options,
+        Err(fault) => return fail(USAGE, &fault),
+    };
+    match demo::run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILURE, &error),
+    }
+}
+
+fn options(arguments: &DemoArgs, available: &AvailableCpus) -> Result<DemoOptions, Fault> {
+    let (mut workers, mut cpus) = workers::choose(arguments.workers, &arguments.cpus, available)?;
+    if let (WorkerReason::AffinityMask { cpus: of }, CpuPinning::Pinned(pinned)) =
+        (workers.reason, &mut cpus)
+    {
+        pinned.truncate(of.div_ceil(2));
+        workers.count = NonZeroUsize::new(pinned.len()).unwrap_or(NonZeroUsize::MIN);
+        workers.reason = WorkerReason::HalfOfTheCpus { of };
+    }
+    Ok(DemoOptions {
+        duration: arguments.duration,
+        workers,
+        cpus,
+        tunnels: arguments.tunnels,
+        rate: match arguments.rate {
+            Rate::Max => None,
+            Rate::PerSecond(rate) => Some(rate),
+        },
+        size: arguments.size,
+        dispatch: match arguments.dispatch {
+            DispatchArg::Kernel => Dispatch::Kernel,
+            DispatchArg::User => Dispatch::User,
+        },
+        json: arguments.json,
+    })
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) => Err("it has to be longer than nothing".to_owned()),
+        Err(_) => Err("it is not a time; write it like 500ms, 10s or 1m".to_owned()),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    if text == "max" {
+        return Ok(Rate::Max);
+    }
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Rate::PerSecond(rate)),
+        _ => Err("it is neither max nor a number above 0".to_owned()),
+    }
+}
+
+fn parse_size(text: &str) -> Result<usize, Fault> {
+    values::size(text, 1, snapload::MAX_PACKET_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Demo {
+        #[command(flatten)]
+        demo: DemoArgs,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<DemoOptions, String> {
+        let arguments = ["demo"].iter().chain(arguments);
+        let demo = Demo::try_parse_from(arguments)
+            .map_err(|error| error.to_string())?
+            .demo;
+        let available = AvailableCpus {
+            allowed: vec![0, 1, 2],
+            quota_millicpus: None,
+        };
+        options(&demo, &available).map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn without_flags_half_of_the_cpus_are_the_gateways() {
+        let options = parse(&[]).unwrap();
+        assert_eq!(options.workers.count.get(), 2);
+        assert_eq!(
+            options.workers.reason,
+            WorkerReason::HalfOfTheCpus { of: 3 }
+        );
+        assert_eq!(options.cpus, CpuPinning::Pinned(vec![0, 1]));
+        assert_eq!(options.duration, Duration::from_secs(10));
+        assert_eq!(
+            (options.tunnels.get(), options.rate, options.size),
+            (100, None, 1200)
+        );
+    }
+
+    #[test]
+    fn flags_are_taken_over() {
+        let options = parse(&[
+            "--duration=500ms",
+            "--workers=8",
+            "--cpus=none",
+            "--rate=1000",
+            "--size=1KiB",
+            "--dispatch=user",
+        ])
+        .unwrap();
+        assert_eq!(options.duration, Duration::from_millis(500));
+        assert_eq!(
+            (options.workers.count.get(), options.rate, options.size),
+            (8, Some(1000.0), 1024)
+        );
+        assert_eq!(options.dispatch, Dispatch::User);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_remedy() {
+        for (flag, remedy) in [
+            ("--duration=soon", "write it like 500ms"),
+            ("--duration=0s", "longer than nothing"),
+            ("--rate=-1", "neither max nor a number"),
+            ("--rate=inf", "neither max nor a number"),
+            ("--tunnels=0", "--tunnels"),
+            ("--size=1MiB", "is not a size"),
+            ("--workers=9", "--cpus none"),
+            ("--cpus=7", "leave it out"),
+        ] {
+            let error = parse(&[flag]).unwrap_err();
+            assert!(error.contains(remedy), "{flag}: {error}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `snapgate pubkey`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{FAILURE, USAGE, fail, print};
+use crate::keys;
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct PubkeyArgs {}
+
+const EXAMPLES: &str = "\
+Example:
+  snapgate pubkey < /etc/snapgate/private.key";
+
+/// Prints the public key of the private key on standard input.
+pub(super) fn pubkey(_arguments: &PubkeyArgs) -> ExitCode {
+    // Not through `Stdin`, whose buffer would keep a copy of the key.
+    let input = match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(input) => File::from(input),
+        Err(error) => return fail(FAILURE, &format!("standard input cannot be read: {error}")),
+    };
+    match keys::read_private_key(input) {
+        Ok(key) => print(&format!("{}\n", key.public_key())),
+        Err(fault) => fail(USAGE, &format!("standard input {fault}")),
+    }
+}

@@ -1,0 +1,192 @@
+//! `snapgate run`.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::ExitCode;
+
+use clap::Args;
+use crossbeam_channel::{Receiver, select};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::setting_args::ConfigArgs;
+use super::{FAILURE, USAGE, fail, print, print_error};
+use crate::config::resolve::Effective;
+use crate::config::{Config, Forward};
+use crate::gateway::Gateway;
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+const EXAMPLES: &str = "\
+Every setting is a flag (--local-prefix), an environment variable (SNAPGATE_LOCAL_PREFIX) and a \
+key of the configuration file (local_prefix). A flag wins over the variable, the variable over the \
+file, the file over the default. Repeat the flag of a list; put commas between the values of a \
+variable. Paths in the file are relative to the file's directory.
+
+Examples:
+  snapgate run --config /etc/snapgate/snapgate.toml
+  snapgate run --private-key-file private.key --identities identities.toml \\
+      --internal 10.0.0.5:30100 --topology /etc/scion/topology.json
+  snapgate run --private-key-file private.key --allow-any-identity --forward echo --workers 2
+
+A configuration file:
+  private_key_file = \"private.key\"
+  identities = \"identities.toml\"
+  internal = \"10.0.0.5:30100\"
+  local_prefix = [\"10.0.0.0/24\"]
+  [next_hop]
+  \"1-ff00:0:110#1\" = \"10.0.0.1:31002\"
+
+A file of identities:
+  [[identity]]
+  public_key = \"hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\"
+  name = \"laptop\"
+  expires = 2027-01-01T00:00:00Z
+
+Exit codes:
+  0  stopped by SIGINT or SIGTERM
+  1  failed to start or while running
+  2  wrong usage or configuration";
+
+/// Runs the gateway until a signal or a failure.
+pub(super) fn run(arguments: RunArgs) -> ExitCode {
+    let effective = match arguments.config.load() {
+        Ok(effective) => effective,
+        Err(problems) => {
+            problems.iter().for_each(|problem| print_error(problem));
+            return ExitCode::from(USAGE);
+        }
+    };
+    start_logging(&effective.log);
+    serve(&effective)
+}
+
+/// Logs to standard error: with colours on a terminal, without the time under systemd, which adds
+/// it.
+fn start_logging(filter: &str) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_env_filter(EnvFilter::new(filter));
+    if is_journal_behind_stderr() {
+        subscriber.without_time().init();
+    } else {
+        subscriber.init();
+    }
+}
+
+/// Whether systemd's journal reads standard error: the variable names the device and inode of its
+/// socket (systemd.exec(5)), and is inherited by processes that write elsewhere.
+fn is_journal_behind_stderr() -> bool {
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    stderr
+        .and_then(|file| file.metadata())
+        .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
+fn serve(effective: &Effective) -> ExitCode {
+    for warning in &effective.warnings {
+        tracing::warn!("{warning}");
+    }
+    // Before the gateway starts: no signal is to find it half built.
+    let signals = match listen_for_signals() {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILURE, &format!("cannot wait for signals: {error}")),
+    };
+    let gateway = match Gateway::start(&effective.config) {
+        Ok(gateway) => gateway,
+        Err(error) => return fail(FAILURE, &error),
+    };
+    announce(&effective.config, &gateway);
+    let failure = select! {
+        recv(signals) -> signal => {
+            tracing::info!("stopping on {}", signal.unwrap_or("a lost signal handler"));
+            None
+        }
+        recv(gateway.failures()) -> failure => failure.ok(),
+    };
+    let summary = gateway.stop();
+    let printed = print(&summary.to_string());
+    match failure {
+        Some(failure) => fail(FAILURE, &failure),
+        None => printed,
+    }
+}
+
+/// Says what runs, and why as it does.
+fn announce(config: &Config, gateway: &Gateway) {
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(
+        "snapgate {version} runs with public key {}",
+        config.private_key.public_key()
+    );
+    let workers = config.workers.count;
+    match &config.cpus {
+        crate::config::CpuPinning::Pinned(cpus) => {
+            tracing::info!(
+                "workers: {workers} ({}), on CPUs {}",
+                config.workers.reason,
+                crate::cpus::format_list(cpus)
+            );
+        }
+        crate::config::CpuPinning::Unpinned => {
+            tracing::info!("workers: {workers} ({}), on any CPU", config.workers.reason);
+        }
+    }
+    for address in gateway.listen_addrs() {
+        tracing::info!("tunnels come in at {address}");
+    }
+    match (&config.forward, gateway.internal_addr()) {
+        (Forward::Scion(scion), Some(internal)) => {
+            let routers = scion.next_hops.len();
+            tracing::info!(
+                "packets go to SCION from {internal}; interfaces with a router: {routers}"
+            );
+        }
+        (Forward::Echo, _) => tracing::info!("packets go back into their tunnels"),
+        (Forward::Sink, _) | (Forward::Scion(_), None) => tracing::info!("packets are dropped"),
+    }
+    if let Some(address) = gateway.metrics_addr() {
+        tracing::info!("metrics are at http://{address}/metrics");
+    }
+}
+
+/// A channel with the name of each signal that asks the gateway to stop.
+fn listen_for_signals() -> io::Result<Receiver<&'static str>> {
+    let (told, signals) = crossbeam_channel::bounded(1);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let (mut interrupt, mut terminate) = {
+        let _inside = runtime.enter();
+        (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        )
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                loop {
+                    let name = tokio::select! {
+                        _ = interrupt.recv() => "SIGINT",
+                        _ = terminate.recv() => "SIGTERM",
+                    };
+                    // Full: the gateway is stopping already.
+                    let _ = told.try_send(name);
+                }
+            });
+        })?;
+    Ok(signals)
+}
