@@ -44,10 +44,6 @@ const EVENTS_PER_POLL: usize = 1024;
 /// messages.
 const QUEUE_DATAGRAMS: usize = MAX_TRAIN as usize + 16;
 
-/// How long after the end trains that were due before it may still be sent, as a share of the
-/// period. Without it a slow rate would miss its last packet for being a microsecond late.
-const GRACE_DIVISOR: u64 = 200;
-
 /// What a worker tells the thread that started it.
 pub(crate) enum Message {
     /// All its tunnels are connected.
@@ -257,21 +253,18 @@ impl<'run> Worker<'run> {
 
     /// Sends what is due before `end`.
     fn send_until(&mut self, end: Nanos) -> Result<(), Halt> {
-        let grace = end.saturating_sub(self.now) / GRACE_DIVISOR;
-        loop {
-            let give_up = match &self.pacing {
-                Pacing::Open(open) if open.next_due() < end => end + grace,
-                _ => end,
-            };
-            if self.now >= give_up {
-                return Ok(());
-            }
+        while self.now < end {
             let next_due = self.send_due(end);
             self.turn(next_due.min(end).min(self.interval_end_ns))?;
             if self.now >= self.interval_end_ns {
                 self.finish_interval(self.interval_end_ns)?;
             }
         }
+        // A few packets may be late. More are a backlog of a generator that is too slow.
+        if let Pacing::Open(_) = self.pacing {
+            self.send_due(end);
+        }
+        Ok(())
     }
 
     /// Leaves out what was due before `time` and was not sent; returns how many packets that is.

@@ -13,7 +13,7 @@ fn gateway(fault: Fault) -> EchoGateway {
 
 fn snapload(arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_snapload"))
-        .args(arguments.split(' '))
+        .args(arguments.split_whitespace())
         .output()
         .unwrap()
 }
@@ -85,6 +85,17 @@ fn a_failed_check_exits_with_3_and_still_gives_the_summary() {
         serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
     assert_eq!(summary["failed_checks"].as_array().unwrap().len(), 2);
     assert!(text(&output.stderr).starts_with("check failed: "));
+}
+
+#[test]
+fn a_gateway_that_returns_nothing_is_remarked_on() {
+    let output = run(&gateway(Box::new(|_| Vec::new())), "");
+    assert_eq!(output.status.code(), Some(0));
+    let stdout = text(&output.stdout);
+    assert!(
+        stdout.ends_with("or forward SCION of --isd-as?\n"),
+        "{stdout}"
+    );
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn an_unauthorized_identity_gets_no_answer() {
     let authorized = Identities::from_seed(6, 1).public_keys();
     let gateway = EchoGateway::start(authorized, no_fault());
     let mut config = short_run(&gateway, Identities::from_seed(6, 2));
-    config.connect_timeout = Duration::from_millis(500);
+    config.connect_timeout = Duration::from_millis(1500);
     assert_eq!(connect_failure(&config), (1, ConnectFailure::NoAnswer));
 }
 

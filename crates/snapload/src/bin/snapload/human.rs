@@ -112,13 +112,20 @@ fn connected(connect: &ConnectReport) -> String {
 }
 
 fn rates(interval: &Interval) -> String {
-    format!(
-        "sent {:>10}  received {:>10}  p50 {:>8}  p99 {:>8}  max {:>8}",
+    let rates = format!(
+        "sent {:>10}  received {:>10}",
         scaled(interval.sent_pps, "pps"),
         scaled(interval.received_pps, "pps"),
-        time(interval.latency.p50_ns),
-        time(interval.latency.p99_ns),
-        time(interval.latency.max_ns),
+    );
+    let latency = &interval.latency;
+    if latency.count == 0 {
+        return rates;
+    }
+    format!(
+        "{rates}  p50 {:>8}  p99 {:>8}  max {:>8}",
+        time(latency.p50_ns),
+        time(latency.p99_ns),
+        time(latency.max_ns),
     )
 }
 
@@ -174,12 +181,29 @@ fn summary(report: &Report) -> String {
         report.generator_cpu_seconds,
         busiest * 100.0,
     ));
-    if report.limited_by_generator {
-        rows.push(
-            "The generator was the limit here: the gateway may do better than this.\n".to_owned(),
-        );
-    }
+    rows.extend(remarks(report).map(|remark| format!("{remark}\n")));
     rows.concat()
+}
+
+/// What the numbers mean, where that is not obvious.
+fn remarks(report: &Report) -> impl Iterator<Item = &'static str> {
+    let counts = &report.counts;
+    [
+        (
+            counts.scmp > 0,
+            "The gateway answered with SCMP errors: is --isd-as its own AS?",
+        ),
+        (
+            counts.sent > 0 && counts.received == 0 && counts.scmp == 0,
+            "Nothing came back: does the gateway echo, or forward SCION of --isd-as?",
+        ),
+        (
+            report.limited_by_generator,
+            "The generator was the limit here: the gateway may do better than this.",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(applies, remark)| applies.then_some(remark))
 }
 
 fn row(name: &str, count: u64, note: &str) -> String {
