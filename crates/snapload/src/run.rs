@@ -109,15 +109,15 @@ impl<'run> Supervisor<'run> {
                 Ok((thread, message)) => self.handle(thread, message),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    let ended = workers.iter().filter(|worker| worker.is_finished()).count();
-                    // What an ended thread said last may have arrived meanwhile.
-                    if ended > self.done.len() && receiver.is_empty() {
-                        return None;
-                    }
                     if self.ready_threads < self.plan.config.threads {
                         self.tell_connecting();
                     }
                 }
+            }
+            let ended = workers.iter().filter(|worker| worker.is_finished()).count();
+            // What an ended thread said last may still wait to be heard.
+            if ended > self.done.len() && receiver.is_empty() {
+                return None;
             }
         }
         Some(self.into_report())

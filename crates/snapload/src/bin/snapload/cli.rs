@@ -73,8 +73,7 @@ pub(crate) struct RunArguments {
     /// max is a closed loop: a packet is sent when another came back, with at most --window in
     /// flight. Round trips are then those of full queues.
     #[arg(
-        long, value_name = "PPS|max", default_value = "1000", value_parser = parse_rate,
-        verbatim_doc_comment
+        long, value_name = "PPS|max", default_value = "1000", value_parser = parse_rate
     )]
     pub(crate) rate: RateArgument,
 
