@@ -110,11 +110,6 @@ pub enum WorkerReason {
         /// CPUs in the mask.
         cpus: usize,
     },
-    /// One for every second CPU, to leave the others to the clients of a demo.
-    HalfOfTheCpus {
-        /// CPUs that this process may run on.
-        of: usize,
-    },
     /// As many as the CPU time of the control group keeps busy.
     CgroupQuota {
         /// Thousandths of a CPU: 1500 is one and a half.
@@ -128,7 +123,6 @@ impl fmt::Display for WorkerReason {
             Self::Configured => f.write_str("as configured"),
             Self::CpuList { cpus } => write!(f, "CPUs listed: {cpus}"),
             Self::AffinityMask { cpus } => write!(f, "CPUs in the affinity mask: {cpus}"),
-            Self::HalfOfTheCpus { of } => write!(f, "half of the CPUs: {of}"),
             Self::CgroupQuota { millicpus } => {
                 write!(
                     f,

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::{FAILURE, USAGE, fail};
 use crate::config::problem::Fault;
 use crate::config::workers::{self, CpusAsked, WorkersAsked};
-use crate::config::{CpuPinning, Dispatch, WorkerReason, values};
+use crate::config::{Dispatch, values};
 use crate::cpus::AvailableCpus;
 use crate::demo::{self, DemoOptions};
 
@@ -20,9 +20,8 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     duration: Duration,
 
-    /// Gateway workers [default: one for every two CPUs, so that the clients have some too]
-    #[arg(long, value_name = "N|auto", default_value = "auto", hide_default_value = true,
-          value_parser = WorkersAsked::parse)]
+    /// Gateway workers; auto is one for each CPU, which the clients use too
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = WorkersAsked::parse)]
     workers: WorkersAsked,
 
     /// The CPU of each worker, such as 0-3,8, or none to let the scheduler move them
@@ -35,7 +34,7 @@ pub(super) struct DemoArgs {
     tunnels: NonZeroUsize,
 
     /// Packets per second over all tunnels, or max for as many as come back
-    #[arg(long, value_name = "N|max", default_value = "max", value_parser = parse_rate)]
+    #[arg(long, value_name = "N|max", default_value = "10000", value_parser = parse_rate)]
     rate: Rate,
 
     /// Size of the SCION packets in the tunnels, in bytes
@@ -58,7 +57,7 @@ clients that do real handshakes and send real packets. Needs no privileges and n
 Examples:
   snapgate demo
   snapgate demo --tunnels 1000 --size 1400 --duration 30s
-  snapgate demo --rate 50000 --json";
+  snapgate demo --rate max --json";
 
 /// Packets per second.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -88,14 +87,7 @@ pub(super) fn demo(arguments: &DemoArgs) -> ExitCode {
 }
 
 fn options(arguments: &DemoArgs, available: &AvailableCpus) -> Result<DemoOptions, Fault> {
-    let (mut workers, mut cpus) = workers::choose(arguments.workers, &arguments.cpus, available)?;
-    if let (WorkerReason::AffinityMask { cpus: of }, CpuPinning::Pinned(pinned)) =
-        (workers.reason, &mut cpus)
-    {
-        pinned.truncate(of.div_ceil(2));
-        workers.count = NonZeroUsize::new(pinned.len()).unwrap_or(NonZeroUsize::MIN);
-        workers.reason = WorkerReason::HalfOfTheCpus { of };
-    }
+    let (workers, cpus) = workers::choose(arguments.workers, &arguments.cpus, available)?;
     Ok(DemoOptions {
         duration: arguments.duration,
         workers,
@@ -140,6 +132,8 @@ fn parse_size(text: &str) -> Result<usize, Fault> {
 mod tests {
     use clap::Parser;
 
+    use crate::config::CpuPinning;
+
     use super::*;
 
     #[derive(Parser)]
@@ -161,18 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn without_flags_half_of_the_cpus_are_the_gateways() {
+    fn without_flags_each_cpu_has_a_worker_and_the_rate_is_moderate() {
         let options = parse(&[]).unwrap();
-        assert_eq!(options.workers.count.get(), 2);
-        assert_eq!(
-            options.workers.reason,
-            WorkerReason::HalfOfTheCpus { of: 3 }
-        );
-        assert_eq!(options.cpus, CpuPinning::Pinned(vec![0, 1]));
+        assert_eq!(options.workers.count.get(), 3);
+        assert_eq!(options.cpus, CpuPinning::Pinned(vec![0, 1, 2]));
         assert_eq!(options.duration, Duration::from_secs(10));
         assert_eq!(
             (options.tunnels.get(), options.rate, options.size),
-            (100, None, 1200)
+            (100, Some(10_000.0), 1200)
         );
     }
 

@@ -1,0 +1,175 @@
+//! The HTTP side: `/metrics`, `/livez` and `/readyz`.
+//!
+//! It runs on a thread of its own and only reads what the workers publish.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::sync::oneshot;
+
+use crate::{counters::Published, metrics};
+
+/// A worker that took no turn for this long hangs: its timers alone wake it more often.
+const HANG_TIME: Duration = Duration::from_secs(5);
+
+/// The running HTTP server; it stops when this is dropped.
+pub(crate) struct Admin {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Admin {
+    /// Binds `address` and serves from then on.
+    pub(crate) fn start(address: SocketAddr, workers: Arc<[Arc<Published>]>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let app = router(workers);
+        let thread = thread::Builder::new().name("admin".into()).spawn(move || {
+            runtime.block_on(async {
+                let serve = async {
+                    let listener = tokio::net::TcpListener::from_std(listener)?;
+                    axum::serve(listener, app).await
+                };
+                tokio::select! {
+                    result = serve => if let Err(error) = result {
+                        tracing::error!(%error, "the metrics server stopped");
+                    },
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        // The thread may have ended by itself; both calls fail then, and there is nothing to do.
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+    }
+}
+
+struct Workers {
+    published: Arc<[Arc<Published>]>,
+    /// For each worker the last turn seen, and when it was first seen.
+    turns: Mutex<Vec<(u64, Instant)>>,
+}
+
+impl Workers {
+    /// Indexes of the workers that took no turn for [`HANG_TIME`].
+    ///
+    /// A worker that hangs is noticed on the second query at the earliest.
+    fn hanging(&self, now: Instant) -> Vec<usize> {
+        let mut seen = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hanging = Vec::new();
+        for (worker, (published, (turns, since))) in
+            self.published.iter().zip(seen.iter_mut()).enumerate()
+        {
+            let current = published.snapshot().turns;
+            if current != *turns {
+                (*turns, *since) = (current, now);
+            } else if now.duration_since(*since) > HANG_TIME {
+                hanging.push(worker);
+            }
+        }
+        hanging
+    }
+}
+
+fn router(published: Arc<[Arc<Published>]>) -> Router {
+    let turns = Mutex::new(vec![(u64::MAX, Instant::now()); published.len()]);
+    Router::new()
+        .route("/metrics", get(metrics_page))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .with_state(Arc::new(Workers { published, turns }))
+}
+
+async fn metrics_page(State(workers): State<Arc<Workers>>) -> Response {
+    const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match metrics::encode(&workers.published) {
+        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn livez(State(workers): State<Arc<Workers>>) -> Response {
+    match workers.hanging(Instant::now()).as_slice() {
+        [] => (StatusCode::OK, "ok\n").into_response(),
+        hanging => {
+            let text = format!("workers without a turn for {HANG_TIME:?}: {hanging:?}\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+async fn readyz(State(workers): State<Arc<Workers>>) -> Response {
+    let starting = workers
+        .published
+        .iter()
+        .filter(|worker| worker.snapshot().turns == 0)
+        .count();
+    if starting == 0 {
+        (StatusCode::OK, "ok\n").into_response()
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("workers starting: {starting}\n"),
+        )
+            .into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+
+    #[test]
+    fn a_worker_that_takes_no_turn_hangs_after_a_while() {
+        let published: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
+        let start = Instant::now();
+        let workers = Workers {
+            published: Arc::clone(&published),
+            turns: Mutex::new(vec![(u64::MAX, start)]),
+        };
+
+        assert!(workers.hanging(start).is_empty());
+        assert!(workers.hanging(start + HANG_TIME).is_empty());
+        assert_eq!(workers.hanging(start + 2 * HANG_TIME), [0]);
+
+        published[0].publish(&Counters {
+            turns: 1,
+            ..Counters::default()
+        });
+        assert!(workers.hanging(start + 3 * HANG_TIME).is_empty());
+    }
+}

@@ -1,0 +1,376 @@
+//! `snapgate demo`: a gateway under real load, in one process, without root or configuration.
+//!
+//! Keys are drawn for the occasion, the gateway listens on loopback and sends every packet back
+//! into its tunnel, and [`snapload`] plays the clients: real tunnels on real sockets.
+
+use std::{
+    fmt,
+    io::{self, IsTerminal as _, Write as _},
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use snapload::{Cpus, Identities, LoadConfig, LoadError, MAX_TRAIN, Progress, Rate, Report};
+use udp_shards::SocketOptions;
+
+use crate::{
+    config::{Authorization, Config, CpuPinning, Dispatch, Forward, TunnelLimits, WorkerCount},
+    counters::Counters,
+    drop_reason::DropReason,
+    gateway::{Gateway, StartError},
+    identities::Identity,
+    keys::{PrivateKey, PublicKey},
+    summary::{Summary, write_drops, write_workers},
+};
+
+/// What the demo runs.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// How long load is measured.
+    pub duration: Duration,
+    /// How many workers.
+    pub workers: WorkerCount,
+    /// Where they run.
+    pub cpus: CpuPinning,
+    /// How many tunnels.
+    pub tunnels: NonZeroUsize,
+    /// Packets a second over all tunnels; `None` sends as fast as packets come back.
+    pub rate: Option<f64>,
+    /// Bytes of each SCION packet.
+    pub size: usize,
+    /// Who brings a datagram to the worker of its tunnel.
+    pub dispatch: Dispatch,
+    /// One JSON object instead of tables.
+    pub json: bool,
+}
+
+/// Why there was nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The gateway did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The load generator gave no result.
+    #[error("the load generator stopped: {0}")]
+    Load(#[from] LoadError),
+    /// The kernel has no random numbers.
+    #[error("cannot draw keys: {0}")]
+    Random(getrandom::Error),
+    /// Standard output is gone.
+    #[error("cannot print the result: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Runs the demo and prints what came of it.
+///
+/// # Errors
+///
+/// [`DemoError`]; lost packets are a result, not an error.
+pub fn run(options: &DemoOptions) -> Result<(), DemoError> {
+    let private_key = PrivateKey::generate().map_err(DemoError::Random)?;
+    let public_key = private_key.public_key();
+    let clients = Identities::random(options.tunnels.get()).map_err(DemoError::Random)?;
+
+    let gateway = Gateway::start(&gateway_config(options, private_key, &clients))?;
+    let listen = gateway.listen_addrs()[0];
+    let load = load_config(options, listen, &public_key, clients);
+    if !options.json {
+        print_plan(options, &gateway, &public_key)?;
+    }
+
+    let mut display = Display::new(options);
+    let report = snapload::run(&load, &mut |progress| display.show(&progress));
+    display.finish();
+    let result = Outcome {
+        report: report?,
+        summary: gateway.stop(),
+    };
+
+    let mut out = io::stdout().lock();
+    if options.json {
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string(&result.to_json()).map_err(io::Error::other)?
+        )?;
+    } else {
+        write!(out, "{result}")?;
+    }
+    Ok(())
+}
+
+fn gateway_config(options: &DemoOptions, private_key: PrivateKey, clients: &Identities) -> Config {
+    let identities = clients
+        .public_keys()
+        .into_iter()
+        .map(|key| Identity {
+            public_key: PublicKey::from_bytes(key),
+            name: None,
+            expires: None,
+        })
+        .collect();
+    let sockets = SocketOptions::default();
+    let limits = TunnelLimits::default();
+    Config {
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+        workers: options.workers,
+        cpus: options.cpus.clone(),
+        private_key,
+        authorization: Authorization::Identities {
+            file: PathBuf::new(),
+            identities,
+        },
+        forward: Forward::Echo,
+        dispatch: options.dispatch,
+        gso: sockets.gso,
+        gro: sockets.gro,
+        receive_buffer_bytes: sockets.receive_buffer_bytes,
+        send_buffer_bytes: sockets.send_buffer_bytes,
+        limits: TunnelLimits {
+            // All tunnels come from one address, and all at once.
+            handshakes_per_ip_per_second: limits
+                .handshakes_per_ip_per_second
+                .max(4 * options.tunnels.get() as u64),
+            ..limits
+        },
+        metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+    }
+}
+
+fn load_config(
+    options: &DemoOptions,
+    gateway: SocketAddr,
+    public_key: &PublicKey,
+    clients: Identities,
+) -> LoadConfig {
+    let threads = options.workers.count.get().min(options.tunnels.get());
+    let mut load = LoadConfig::new(gateway, *public_key.as_bytes(), clients);
+    load.threads = threads;
+    load.cpus = Cpus::Unpinned;
+    load.size = options.size;
+    load.rate = match options.rate {
+        Some(packets_per_second) => Rate::PerSecond(packets_per_second),
+        None => Rate::Max {
+            window: snapload::DEFAULT_WINDOW.max(threads as u32 * MAX_TRAIN),
+        },
+    };
+    load.duration = options.duration;
+    load
+}
+
+fn print_plan(options: &DemoOptions, gateway: &Gateway, key: &PublicKey) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let workers = &options.workers;
+    writeln!(
+        out,
+        "Gateway     {}, public key {key}",
+        gateway.listen_addrs()[0]
+    )?;
+    writeln!(out, "Workers     {} ({})", workers.count, workers.reason)?;
+    if let Some(metrics) = gateway.metrics_addr() {
+        writeln!(out, "Metrics     http://{metrics}/metrics")?;
+    }
+    let rate = match options.rate {
+        Some(rate) => format!("{rate} packets/s"),
+        None => "as fast as packets come back".to_owned(),
+    };
+    writeln!(
+        out,
+        "Load        {} tunnels, {rate}, {} bytes each, for {:?}",
+        options.tunnels, options.size, options.duration
+    )?;
+    writeln!(out)
+}
+
+/// Shows how the run goes: a bar on a terminal, lines elsewhere, nothing with `--json`.
+struct Display {
+    bar: ProgressBar,
+    lines: bool,
+    seconds: f64,
+}
+
+impl Display {
+    fn new(options: &DemoOptions) -> Self {
+        let terminal = io::stderr().is_terminal() && !options.json;
+        let bar = if terminal {
+            let style = ProgressStyle::with_template("{wide_bar} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(1000).with_style(style)
+        } else {
+            ProgressBar::hidden()
+        };
+        let seconds = options.duration.as_secs_f64();
+        Self {
+            bar,
+            lines: !terminal && !options.json,
+            seconds,
+        }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        let (permille, message) = match progress {
+            Progress::Connecting { connected, tunnels } => {
+                self.bar
+                    .set_message(format!("{connected} of {tunnels} tunnels connected"));
+                return;
+            }
+            Progress::Connected(connect) => (
+                0,
+                format!(
+                    "{} tunnels connected in {:.3} s",
+                    connect.tunnels, connect.seconds
+                ),
+            ),
+            Progress::WarmUp => (0, "warming up".to_owned()),
+            Progress::Interval(interval) => (
+                (1000.0 * interval.end_seconds / self.seconds) as u64,
+                format!(
+                    "{:>4.0} s: {:>9.0} packets/s sent, {:>9.0} packets/s back",
+                    interval.end_seconds, interval.sent_pps, interval.received_pps
+                ),
+            ),
+            Progress::Draining { outstanding } => {
+                (1000, format!("waiting for the last {outstanding} packets"))
+            }
+            _ => return,
+        };
+        self.bar.set_position(permille);
+        if self.lines {
+            // The table on standard output is the result; who reads that only, gets that only.
+            let _nobody_reads = writeln!(io::stderr(), "{message}");
+        } else {
+            self.bar.set_message(message);
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// What came of the demo, from both sides.
+struct Outcome {
+    report: Report,
+    summary: Summary,
+}
+
+#[derive(Serialize)]
+struct JsonOutcome<'a> {
+    load: &'a Report,
+    workers: Vec<JsonWorker>,
+    dropped: Vec<JsonDrop>,
+}
+
+#[derive(Serialize)]
+struct JsonWorker {
+    received: u64,
+    delivered: u64,
+    sent: u64,
+    dropped: u64,
+    handovers: u64,
+    kernel_drops: u64,
+}
+
+#[derive(Serialize)]
+struct JsonDrop {
+    stage: &'static str,
+    reason: &'static str,
+    packets: u64,
+}
+
+impl Outcome {
+    fn to_json(&self) -> JsonOutcome<'_> {
+        let total = self.summary.total();
+        let dropped = DropReason::all()
+            .map(|reason| JsonDrop {
+                stage: reason.stage(),
+                reason: reason.name(),
+                packets: total.dropped[reason.index()],
+            })
+            .filter(|dropped| dropped.packets > 0)
+            .collect();
+        let workers = self.summary.workers.iter().map(JsonWorker::from).collect();
+        JsonOutcome {
+            load: &self.report,
+            workers,
+            dropped,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { report, summary } = self;
+        let latency = &report.latency;
+        writeln!(
+            out,
+            "Sent        {} packets, {:.0}/s",
+            report.counts.sent, report.sent_pps
+        )?;
+        writeln!(
+            out,
+            "Back        {} packets, {:.0}/s, {:.3} Gbit/s",
+            report.counts.received,
+            report.received_pps,
+            report.received_bits_per_second / 1e9
+        )?;
+        writeln!(
+            out,
+            "Lost        {} ({:.4} %)",
+            report.lost,
+            100.0 * report.loss_share
+        )?;
+        writeln!(
+            out,
+            "Round trip  p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
+            micros(latency.p50_ns),
+            micros(latency.p90_ns),
+            micros(latency.p99_ns),
+            micros(latency.p99_9_ns),
+            micros(latency.max_ns),
+        )?;
+        if report.limited_by_generator {
+            writeln!(
+                out,
+                "            the generator was the limit: the gateway can do more"
+            )?;
+        }
+        writeln!(out)?;
+        let total = summary.total();
+        write_workers(out, &summary.workers, &total)?;
+        writeln!(out)?;
+        write_drops(out, &total)?;
+        writeln!(out)?;
+        out.write_str(NEXT_COMMANDS)
+    }
+}
+
+const NEXT_COMMANDS: &str = "\
+Try next:
+  snapgate demo --rate max --tunnels 500        how much this machine can do
+  snapgate demo --workers 1                     one worker alone
+  snapgate demo --dispatch user                 the same without the kernel's help: see handovers
+  snapgate genkey --output private.key          the key of a gateway of your own
+  snapgate run --help                           everything that it takes
+";
+
+impl From<&Counters> for JsonWorker {
+    fn from(worker: &Counters) -> Self {
+        Self {
+            received: worker.received(),
+            delivered: worker.delivered(),
+            sent: worker.sent(),
+            dropped: worker.total_dropped(),
+            handovers: worker.handovers,
+            kernel_drops: worker.kernel_drops_data + worker.kernel_drops_handshake,
+        }
+    }
+}
+
+fn micros(nanoseconds: u64) -> String {
+    format!("{:.0} µs", nanoseconds as f64 / 1e3)
+}

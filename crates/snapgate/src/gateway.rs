@@ -1,0 +1,380 @@
+//! A running gateway: its sockets, its workers and its HTTP side.
+
+use std::{
+    any::Any,
+    io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+    time::Instant,
+};
+
+use core_affinity::CoreId;
+use crossbeam_channel::{Receiver, Sender};
+use snaptun::SnapTunServer;
+use udp_shards::{
+    BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket, SocketOptions,
+    bind_tunnel_group, bind_upstream_group,
+};
+
+use crate::{
+    admin::Admin,
+    authorization::ConfiguredIdentities,
+    config::{Config, Dispatch, Forward},
+    counters::{Counters, Published},
+    mailbox::{Mailbox, Message, Postbox, mailbox},
+    summary::Summary,
+    worker::{
+        MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener,
+        Upstream, Worker,
+    },
+};
+
+/// A running gateway. It stops when [`Gateway::stop`] is called or it is dropped.
+pub struct Gateway {
+    listen: Vec<SocketAddr>,
+    internal: Option<SocketAddr>,
+    workers: Vec<RunningWorker>,
+    published: Arc<[Arc<Published>]>,
+    failures: Receiver<WorkerFailure>,
+    admin: Option<Admin>,
+    started: Instant,
+}
+
+struct RunningWorker {
+    postbox: Postbox,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// Why a gateway could not start. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A listen or internal address cannot be had.
+    #[error("cannot listen: {0}; choose another address, or stop what uses it (ss -lunp shows it)")]
+    Bind(#[from] BindError),
+    /// The metrics address cannot be had.
+    #[error(
+        "cannot serve metrics on {address}: {source}; choose another address, or stop what uses it \
+         (ss -ltnp shows it)"
+    )]
+    Metrics {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A worker's thread cannot be started.
+    #[error("cannot start worker {worker}: {source}")]
+    Worker {
+        /// Index of the worker.
+        worker: usize,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A worker cannot run on the CPU that was chosen for it.
+    #[error(
+        "worker {worker} cannot run on CPU {cpu}: the process is not allowed to; choose other CPUs \
+         with --cpus, or --cpus none to leave the choice to the kernel"
+    )]
+    Pin {
+        /// Index of the worker.
+        worker: usize,
+        /// The CPU.
+        cpu: usize,
+    },
+    /// The kernel has no random numbers.
+    #[error("cannot draw a dispatch key: {0}")]
+    Random(io::Error),
+}
+
+/// A worker that ended although nobody asked it to: the gateway is of no use any more.
+#[derive(Debug, thiserror::Error)]
+#[error("worker {worker} failed: {reason}")]
+pub struct WorkerFailure {
+    /// Index of the worker.
+    pub worker: usize,
+    /// What happened.
+    pub reason: String,
+}
+
+impl Gateway {
+    /// Binds all sockets, starts all workers and returns when they serve.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left behind.
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let workers = config.workers.count;
+        let key = DispatchKey::random().map_err(StartError::Random)?;
+        let bound = BoundSockets::bind(config, workers, &key)?;
+        let published: Arc<[Arc<Published>]> = (0..workers.get()).map(|_| Arc::default()).collect();
+        let admin = config
+            .metrics
+            .map(|address| {
+                Admin::start(address, Arc::clone(&published))
+                    .map_err(|source| StartError::Metrics { address, source })
+            })
+            .transpose()?;
+
+        let (polls, postboxes, mailboxes) = polls_and_mailboxes(workers)?;
+        let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
+        let (failed, failures) = crossbeam_channel::bounded(workers.get());
+        let mut gateway = Self {
+            listen: bound.listen,
+            internal: bound.internal,
+            workers: Vec::with_capacity(workers.get()),
+            published,
+            failures,
+            admin,
+            started: Instant::now(),
+        };
+
+        let parts = polls.into_iter().zip(mailboxes).zip(bound.workers);
+        for (me, ((poll, mailbox), sockets)) in parts.enumerate() {
+            let source_error = |source| StartError::Worker { worker: me, source };
+            let listeners = sockets.listeners.len();
+            let sockets = Sockets::new(poll, sockets.listeners, sockets.upstream, sockets.garbage)
+                .map_err(source_error)?;
+            let pipeline = Pipeline::new(PipelineParts {
+                owners: Owners { key, workers, me },
+                shard: SnapTunServer::new(
+                    Instant::now(),
+                    config.private_key.secret().clone(),
+                    Arc::clone(&authorization),
+                    config.limits.shard_config(),
+                ),
+                upstream: upstream(config, gateway.internal),
+                peers: postboxes.clone(),
+                listeners,
+            });
+            let published = Arc::clone(&gateway.published[me]);
+            let worker = Worker::new(sockets, mailbox, pipeline, published);
+            let thread = spawn(me, config.cpus.cpu_of(me), worker, failed.clone())?;
+            let postbox = postboxes[me].clone();
+            gateway.workers.push(RunningWorker {
+                postbox,
+                thread: Some(thread),
+            });
+        }
+        Ok(gateway)
+    }
+
+    /// The listen addresses, with their real ports, in the order of the configuration.
+    pub fn listen_addrs(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// The address towards SCION, with its real port; `None` unless packets go there.
+    pub fn internal_addr(&self) -> Option<SocketAddr> {
+        self.internal
+    }
+
+    /// Where the metrics are served, if they are.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// Each worker's counters as of its last turn.
+    pub fn counters(&self) -> Vec<Counters> {
+        self.published
+            .iter()
+            .map(|published| published.snapshot())
+            .collect()
+    }
+
+    /// Where a worker reports that it failed. Whoever runs a gateway watches this, and ends the
+    /// process: a gateway half dead is worse than one restarted.
+    pub fn failures(&self) -> &Receiver<WorkerFailure> {
+        &self.failures
+    }
+
+    /// Stops the workers and returns what they did.
+    pub fn stop(mut self) -> Summary {
+        self.stop_workers();
+        Summary {
+            ran: self.started.elapsed(),
+            workers: self.counters(),
+        }
+    }
+
+    fn stop_workers(&mut self) {
+        for worker in &self.workers {
+            // A worker that failed is not there to be told.
+            let _gone = worker.postbox.deliver(Message::Stop);
+        }
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                // A panic has been caught and reported as a failure.
+                let _reported = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop_workers();
+    }
+}
+
+/// The sockets of all workers, before there are workers.
+struct BoundSockets {
+    listen: Vec<SocketAddr>,
+    internal: Option<SocketAddr>,
+    workers: Vec<WorkerSockets>,
+}
+
+#[derive(Default)]
+struct WorkerSockets {
+    listeners: Vec<UnpolledListener>,
+    upstream: Option<ShardSocket>,
+    garbage: Vec<GarbageSocket>,
+}
+
+impl BoundSockets {
+    fn bind(config: &Config, workers: NonZeroUsize, key: &DispatchKey) -> Result<Self, StartError> {
+        let dispatch = match config.dispatch {
+            Dispatch::Kernel => udp_shards::Dispatch::Kernel,
+            Dispatch::User => udp_shards::Dispatch::User,
+        };
+        let options = SocketOptions {
+            gro: config.gro,
+            gso: config.gso,
+            receive_buffer_bytes: config.receive_buffer_bytes,
+            send_buffer_bytes: config.send_buffer_bytes,
+        };
+        let mut bound = Self {
+            listen: Vec::new(),
+            internal: None,
+            workers: (0..workers.get())
+                .map(|_| WorkerSockets::default())
+                .collect(),
+        };
+        for &address in &config.listen {
+            let group = bind_tunnel_group(address, workers, key, dispatch, &options)?;
+            warn_of_short_buffers(group.local_addr, &group.buffers);
+            bound.listen.push(group.local_addr);
+            let mut handshakes = group.handshake.into_iter();
+            for (worker, data) in bound.workers.iter_mut().zip(group.data) {
+                worker.listeners.push(UnpolledListener {
+                    data,
+                    handshake: handshakes.next(),
+                });
+            }
+            bound.workers[0].garbage.extend(group.garbage);
+        }
+        if let Forward::Scion(scion) = &config.forward {
+            let group = bind_upstream_group(scion.internal, workers, key, dispatch, &options)?;
+            warn_of_short_buffers(group.local_addr, &group.buffers);
+            bound.internal = Some(group.local_addr);
+            for (worker, socket) in bound.workers.iter_mut().zip(group.sockets) {
+                worker.upstream = Some(socket);
+            }
+        }
+        Ok(bound)
+    }
+}
+
+fn warn_of_short_buffers(address: SocketAddr, buffers: &BufferReport) {
+    let sizes = [
+        ("receive", "net.core.rmem_max", buffers.receive),
+        ("send", "net.core.wmem_max", buffers.send),
+    ];
+    for (buffer, sysctl, size) in sizes {
+        if size.is_short() {
+            tracing::warn!(
+                %address,
+                wanted_bytes = size.wanted_bytes,
+                got_bytes = size.got_bytes,
+                "the kernel granted a smaller {buffer} buffer than configured: bursts may be lost; \
+                 raise {sysctl}, or give the process CAP_NET_ADMIN",
+            );
+        }
+    }
+}
+
+/// Polls are made before the workers, so that every worker can be woken before it runs.
+type PollsAndMailboxes = (Vec<mio::Poll>, Vec<Postbox>, Vec<Mailbox>);
+
+fn polls_and_mailboxes(workers: NonZeroUsize) -> Result<PollsAndMailboxes, StartError> {
+    let mut made: PollsAndMailboxes = Default::default();
+    for worker in 0..workers.get() {
+        let with_index = |source| StartError::Worker { worker, source };
+        let poll = mio::Poll::new().map_err(with_index)?;
+        let waker = mio::Waker::new(poll.registry(), MAILBOX).map_err(with_index)?;
+        let (postbox, mailbox) = mailbox(waker);
+        made.0.push(poll);
+        made.1.push(postbox);
+        made.2.push(mailbox);
+    }
+    Ok(made)
+}
+
+fn upstream(config: &Config, internal: Option<SocketAddr>) -> Upstream {
+    match &config.forward {
+        Forward::Scion(scion) => Upstream::Scion(ScionUpstream::new(
+            scion,
+            internal.unwrap_or(scion.internal),
+        )),
+        Forward::Echo => Upstream::Echo,
+        Forward::Sink => Upstream::Sink,
+    }
+}
+
+/// Starts a worker's thread and waits until it is on its CPU.
+fn spawn(
+    index: usize,
+    cpu: Option<usize>,
+    worker: Worker,
+    failed: Sender<WorkerFailure>,
+) -> Result<thread::JoinHandle<()>, StartError> {
+    let (pinned, is_pinned) = crossbeam_channel::bounded(1);
+    let thread = thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            let on_its_cpu = cpu.is_none_or(pin);
+            // The receiver waits for exactly this.
+            let _waits = pinned.send(on_its_cpu);
+            if !on_its_cpu {
+                return;
+            }
+            let result = catch_unwind(AssertUnwindSafe(|| worker.run()));
+            let reason = match result {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => format!("it panicked: {}", panic_message(&*panic)),
+            };
+            // The channel has room for one failure of each worker.
+            let _fits = failed.send(WorkerFailure {
+                worker: index,
+                reason,
+            });
+        })
+        .map_err(|source| StartError::Worker {
+            worker: index,
+            source,
+        })?;
+    match (is_pinned.recv(), cpu) {
+        (Ok(false), Some(cpu)) => Err(StartError::Pin { worker: index, cpu }),
+        _ => Ok(thread),
+    }
+}
+
+/// Pins the calling thread to `cpu`; false when it may not run there.
+fn pin(cpu: usize) -> bool {
+    let cpu = CoreId { id: cpu };
+    // Asked first, because core_affinity aborts on a CPU beyond those that it can express.
+    let allowed = core_affinity::get_core_ids().unwrap_or_default();
+    allowed.contains(&cpu) && core_affinity::set_for_current(cpu)
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,230 @@
+//! A worker: a pinned thread with one shard and its own sockets.
+//!
+//! [`Worker::run`] sleeps in one poll and otherwise takes turns. A turn does, in this order:
+//!
+//! 1. data sockets: receive, decapsulate, check, forward;
+//! 2. mailbox: packets handed over, hairpins, commands;
+//! 3. upstream socket: receive, find the tunnel, encapsulate;
+//! 4. handshakes, for a bounded time;
+//! 5. the slice of the timers that is due;
+//! 6. send everything that gathered, in trains.
+//!
+//! Every step has a budget, so that none can starve those behind it; what a step left over is
+//! remembered, and the next turn follows without sleeping.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use udp_shards::ReceiveBatch;
+
+use crate::{
+    counters::Published,
+    mailbox::{Mailbox, Message},
+};
+
+mod dispatch;
+mod handshakes;
+mod incoming;
+mod outgoing;
+mod pipeline;
+mod refusal;
+mod sockets;
+mod upstream;
+
+pub(crate) use dispatch::Owners;
+pub(crate) use pipeline::{Pipeline, PipelineParts};
+pub(crate) use sockets::{MAILBOX, Sockets, UnpolledListener};
+pub(crate) use upstream::{ScionUpstream, Upstream};
+
+/// Trains (or single datagrams) received in one system call.
+const TRAINS_PER_RECEIVE: usize = 32;
+
+/// After this many datagrams from one socket the other steps of the turn come first. The worst
+/// case, 512 datagrams of 1400 bytes, takes about half a millisecond.
+const DATAGRAMS_PER_STEP: u64 = 512;
+
+/// Messages taken from the mailbox in one turn.
+const MESSAGES_PER_STEP: usize = 512;
+
+/// How often the kernel is asked what it dropped.
+const KERNEL_DROPS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A worker thread's state.
+pub(crate) struct Worker {
+    sockets: Sockets,
+    mailbox: Mailbox,
+    pipeline: Pipeline,
+    batch: ReceiveBatch,
+    published: Arc<Published>,
+    kernel_drops_due: Instant,
+    stopping: bool,
+}
+
+/// Why a worker cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkerError {
+    #[error("cannot wait for packets: {0}")]
+    Poll(io::Error),
+    #[error("cannot receive on {socket}: {source}")]
+    Receive {
+        socket: &'static str,
+        source: io::Error,
+    },
+    #[error("cannot register a socket for writing: {0}")]
+    Register(io::Error),
+    #[error("cannot wake another worker: {0}")]
+    Wake(io::Error),
+}
+
+impl Worker {
+    pub(crate) fn new(
+        sockets: Sockets,
+        mailbox: Mailbox,
+        pipeline: Pipeline,
+        published: Arc<Published>,
+    ) -> Self {
+        Self {
+            sockets,
+            mailbox,
+            pipeline,
+            batch: ReceiveBatch::new(TRAINS_PER_RECEIVE),
+            published,
+            kernel_drops_due: Instant::now(),
+            stopping: false,
+        }
+    }
+
+    /// Takes turns until the gateway says stop.
+    pub(crate) fn run(mut self) -> Result<(), WorkerError> {
+        while !self.stopping {
+            self.turn()?;
+            self.sleep()?;
+        }
+        self.sockets.count_kernel_drops(&mut self.pipeline.counters);
+        self.published.publish(&self.pipeline.into_counters());
+        Ok(())
+    }
+
+    fn sleep(&mut self) -> Result<(), WorkerError> {
+        let work_left = self.stopping
+            || self.sockets.has_data()
+            || self.sockets.has_handshakes()
+            || self.pipeline.has_handshakes()
+            || !self.mailbox.is_empty();
+        let timeout = if work_left {
+            Duration::ZERO
+        } else {
+            self.pipeline
+                .next_timer()
+                .saturating_duration_since(Instant::now())
+        };
+        self.sockets.wait(timeout).map_err(WorkerError::Poll)
+    }
+
+    fn turn(&mut self) -> Result<(), WorkerError> {
+        self.pipeline.start_turn();
+        self.receive_data()?;
+        self.read_mailbox();
+        self.receive_upstream()?;
+        self.receive_handshakes()?;
+        let now = Instant::now();
+        self.pipeline.handle_handshakes(now);
+        self.pipeline.timers(now);
+        self.pipeline
+            .flush(&mut self.sockets)
+            .map_err(WorkerError::Register)?;
+        self.pipeline.wake_peers().map_err(WorkerError::Wake)?;
+        if now >= self.kernel_drops_due {
+            self.kernel_drops_due = now + KERNEL_DROPS_INTERVAL;
+            self.sockets.count_kernel_drops(&mut self.pipeline.counters);
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn receive_data(&mut self) -> Result<(), WorkerError> {
+        for (index, listener) in (0..).zip(&mut self.sockets.listeners) {
+            let enough = self.pipeline.received_incoming() + DATAGRAMS_PER_STEP;
+            while listener.data.is_readable() && self.pipeline.received_incoming() < enough {
+                listener
+                    .data
+                    .receive(&mut self.batch)
+                    .map_err(|source| WorkerError::Receive {
+                        socket: "a data socket",
+                        source,
+                    })?;
+                let now = Instant::now();
+                for train in self.batch.drain() {
+                    self.pipeline.receive_incoming(now, index, train);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_mailbox(&mut self) {
+        let now = Instant::now();
+        for _ in 0..MESSAGES_PER_STEP {
+            match self.mailbox.take() {
+                None => return,
+                Some(Message::Stop) => {
+                    self.stopping = true;
+                    return;
+                }
+                Some(message) => self.pipeline.take_over(now, message),
+            }
+        }
+    }
+
+    fn receive_upstream(&mut self) -> Result<(), WorkerError> {
+        let Some(upstream) = &mut self.sockets.upstream else {
+            return Ok(());
+        };
+        let enough = self.pipeline.received_outgoing() + DATAGRAMS_PER_STEP;
+        while upstream.is_readable() && self.pipeline.received_outgoing() < enough {
+            upstream
+                .receive(&mut self.batch)
+                .map_err(|source| WorkerError::Receive {
+                    socket: "the upstream socket",
+                    source,
+                })?;
+            let now = Instant::now();
+            for train in self.batch.drain() {
+                self.pipeline.receive_outgoing(now, train);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one batch of handshake messages from each listener, unless enough of them wait
+    /// already: the rest is best kept in the kernel, which drops the newest when its buffer is full.
+    fn receive_handshakes(&mut self) -> Result<(), WorkerError> {
+        for (index, listener) in (0..).zip(&mut self.sockets.listeners) {
+            let Some(handshake) = &mut listener.handshake else {
+                continue;
+            };
+            if !handshake.is_readable() || !self.pipeline.wants_handshakes() {
+                continue;
+            }
+            handshake
+                .receive(&mut self.batch)
+                .map_err(|source| WorkerError::Receive {
+                    socket: "a handshake socket",
+                    source,
+                })?;
+            let now = Instant::now();
+            for train in self.batch.drain() {
+                self.pipeline.receive_incoming(now, index, train);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        self.pipeline.update_gauges();
+        self.published.publish(&self.pipeline.counters);
+    }
+}

@@ -1,0 +1,105 @@
+//! From a tunnel socket towards SCION.
+
+use std::time::Instant;
+
+use ana_gotatun::packet::Packet;
+use snaptun::{Consumed, Endpoint, Incoming, Via};
+use udp_shards::Received;
+
+use crate::{
+    drop_reason::DropReason,
+    mailbox::Message,
+    worker::{
+        handshakes::is_handshake,
+        pipeline::Pipeline,
+        upstream::{Route, Upstream},
+    },
+};
+
+impl Pipeline {
+    /// Takes a train from the socket of `listener`.
+    pub(crate) fn receive_incoming(&mut self, now: Instant, listener: u16, train: Received) {
+        let packets = train.datagram_count() as u64;
+        self.counters.received_incoming_packets += packets;
+        self.counters.received_incoming_bytes += train.buffer.len() as u64;
+
+        if self.owners.is_mine(train.from) {
+            self.handle_incoming_train(now, listener, train);
+            return;
+        }
+        self.counters.handovers += packets;
+        let owner = self.owners.owner_of(train.from);
+        self.hand_over(owner, Message::Incoming { listener, train });
+    }
+
+    /// Takes a train of a tunnel that this worker owns apart.
+    pub(crate) fn handle_incoming_train(&mut self, now: Instant, listener: u16, train: Received) {
+        let from = Endpoint {
+            remote: train.from,
+            via: Via {
+                listener,
+                local_ip: train.local_ip,
+            },
+        };
+        let whole = train.datagram_count() - usize::from(train.truncated);
+        for (index, datagram) in train.into_datagrams().enumerate() {
+            if index == whole {
+                self.drop_packet(DropReason::Truncated);
+            } else if is_handshake(&datagram) {
+                self.wait_for_handshake(from, &datagram);
+            } else {
+                self.handle_incoming(now, from, Packet::from_bytes(datagram));
+            }
+        }
+    }
+
+    /// Decapsulates one datagram and forwards what was in it.
+    pub(super) fn handle_incoming(&mut self, now: Instant, from: Endpoint, datagram: Packet) {
+        match self
+            .shard
+            .handle_incoming_packet(now, datagram, from, &mut self.transmits)
+        {
+            Incoming::Delivered {
+                packet,
+                session_data: (),
+            } => self.forward(now, from, packet),
+            Incoming::Consumed(consumed) => match consumed {
+                Consumed::HandshakeAnswered { .. } | Consumed::HandshakeCompleted => {
+                    self.counters.delivered_handshakes += 1;
+                }
+                Consumed::CookieReplySent | Consumed::CookieReceived => {
+                    self.counters.delivered_cookies += 1;
+                }
+                Consumed::Keepalive => self.counters.delivered_keepalives += 1,
+            },
+            Incoming::Dropped(reason) => self.drop_packet(DropReason::Tunnel(reason)),
+        }
+        self.queue_transmits();
+    }
+
+    /// Decides where a packet that came out of the tunnel to `from` goes.
+    fn forward(&mut self, now: Instant, from: Endpoint, packet: Packet) {
+        match &self.upstream {
+            Upstream::Echo => self.encapsulate(now, from.remote, packet),
+            Upstream::Sink => self.counters.delivered_to_sink += 1,
+            Upstream::Scion(_) => self.forward_scion(now, from, packet),
+        }
+    }
+
+    fn forward_scion(&mut self, now: Instant, from: Endpoint, mut packet: Packet) {
+        let Upstream::Scion(upstream) = &self.upstream else {
+            return;
+        };
+        let (length, route) = match upstream.policy.check(&packet, from.remote) {
+            Ok(view) => (view.total_len(), upstream.route(&view)),
+            Err(violation) => return self.refuse(now, from, &packet, violation),
+        };
+        // Clients may pad to a multiple of 16 bytes; routers want exactly what the header says.
+        packet.truncate(length);
+        match route {
+            Ok(Route::Router(router)) => self.queue_upstream(router, packet),
+            Ok(Route::Local(to)) => self.hairpin(now, to, packet),
+            Err(reason) => self.report_unroutable(now, from, &packet, reason),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! From SCION, or from another tunnel, into a tunnel.
+
+use std::{net::SocketAddr, time::Instant};
+
+use ana_gotatun::packet::Packet;
+use bytes::BytesMut;
+use scion_packet::ScionPacket;
+use snaptun::Outgoing;
+use udp_shards::Received;
+
+use crate::{
+    drop_reason::{DropReason, RouteError},
+    mailbox::Message,
+    worker::{
+        pipeline::Pipeline,
+        upstream::{Upstream, tunnel_address},
+    },
+};
+
+impl Pipeline {
+    /// Takes a train from the upstream socket apart.
+    pub(crate) fn receive_outgoing(&mut self, now: Instant, train: Received) {
+        self.counters.received_outgoing_packets += train.datagram_count() as u64;
+        self.counters.received_outgoing_bytes += train.buffer.len() as u64;
+        let whole = train.datagram_count() - usize::from(train.truncated);
+        for (index, datagram) in train.into_datagrams().enumerate() {
+            if index == whole {
+                self.drop_packet(DropReason::Truncated);
+            } else {
+                self.route_outgoing(now, datagram);
+            }
+        }
+    }
+
+    /// Finds the tunnel that a packet from SCION is for.
+    fn route_outgoing(&mut self, now: Instant, mut datagram: BytesMut) {
+        let destination = ScionPacket::parse(&datagram)
+            .map_err(DropReason::from)
+            .and_then(|packet| Ok((packet.total_len(), tunnel_address(&packet)?)));
+        let (length, to) = match destination {
+            Ok(destination) => destination,
+            Err(reason) => return self.drop_packet(reason),
+        };
+        datagram.truncate(length);
+        let packet = Packet::from_bytes(datagram);
+        if self.owners.is_mine(to) {
+            return self.encapsulate(now, to, packet);
+        }
+        self.counters.handovers += 1;
+        self.hand_over(self.owners.owner_of(to), Message::Outgoing { to, packet });
+    }
+
+    /// Takes a packet from a tunnel to a destination in our own AS.
+    pub(super) fn hairpin(&mut self, now: Instant, to: SocketAddr, packet: Packet) {
+        let owner = self.owners.owner_of(to);
+        if owner == self.owners.me {
+            self.counters.hairpins_within_worker += 1;
+            return self.handle_hairpin(now, to, packet);
+        }
+        if self.hand_over(owner, Message::Hairpin { to, packet }) {
+            self.counters.hairpins_between_workers += 1;
+        }
+    }
+
+    /// Takes a hairpin whose destination this worker would own: into its tunnel, or else to an
+    /// endhost of the AS that has none.
+    pub(super) fn handle_hairpin(&mut self, now: Instant, to: SocketAddr, packet: Packet) {
+        match self.try_encapsulate(now, to, packet) {
+            Ok(()) => {}
+            Err((snaptun::DropReason::NoTunnel, packet)) => match &self.upstream {
+                Upstream::Scion(upstream) if upstream.serves_endhost(to) => {
+                    self.queue_upstream(to, packet);
+                }
+                _ => self.drop_packet(DropReason::Route(RouteError::NoTunnel)),
+            },
+            Err((reason, _)) => self.drop_packet(DropReason::Tunnel(reason)),
+        }
+    }
+
+    /// Sends a received packet into the tunnel to `to`.
+    pub(super) fn encapsulate(&mut self, now: Instant, to: SocketAddr, packet: Packet) {
+        if let Err((reason, _)) = self.try_encapsulate(now, to, packet) {
+            self.drop_packet(DropReason::Tunnel(reason));
+        }
+    }
+
+    /// Sends a received packet into the tunnel to `to`, or gives it back.
+    fn try_encapsulate(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        packet: Packet,
+    ) -> Result<(), (snaptun::DropReason, Packet)> {
+        let fate = match self
+            .shard
+            .handle_outgoing_packet(now, packet, to, &mut self.transmits)
+        {
+            Outgoing::Encapsulated { .. } | Outgoing::Waiting { .. } => Ok(()),
+            Outgoing::Dropped { reason, packet } => Err((reason, packet)),
+        };
+        self.queue_transmits();
+        fate
+    }
+}

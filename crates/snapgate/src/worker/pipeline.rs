@@ -1,0 +1,279 @@
+//! The packet path of one worker, without its sockets: what comes in leaves as entries of the send
+//! queues, as messages to other workers, or as a counted drop.
+//!
+//! A packet's way, from top to bottom: [`incoming`](super::incoming) (from a tunnel),
+//! [`outgoing`](super::outgoing) (from SCION), [`handshakes`](super::handshakes).
+
+use std::{collections::VecDeque, io, net::SocketAddr, time::Instant};
+
+use ana_gotatun::packet::Packet;
+use snaptun::{Payload, SnapTunServer, Transmit};
+use udp_shards::{SendError, SendQueue};
+
+use crate::{
+    authorization::ConfiguredIdentities,
+    counters::Counters,
+    drop_reason::{DropReason, QueueLoss},
+    mailbox::{Message, Postbox},
+    worker::{
+        dispatch::Owners, handshakes::WaitingHandshake, sockets::Sockets, upstream::Upstream,
+    },
+};
+
+/// Datagrams that one send queue holds while its socket is not writable.
+const QUEUED_DATAGRAMS: usize = 8192;
+
+/// Bytes that one send queue holds while its socket is not writable.
+const QUEUED_BYTES: usize = 16 << 20;
+
+/// What a [`Pipeline`] is made of.
+pub(crate) struct PipelineParts {
+    pub(crate) owners: Owners,
+    pub(crate) shard: SnapTunServer<ConfiguredIdentities>,
+    pub(crate) upstream: Upstream,
+    /// The workers' mailboxes, by index; this worker's own is never used.
+    pub(crate) peers: Vec<Postbox>,
+    pub(crate) listeners: usize,
+}
+
+/// The state that a worker's packets pass through. Nothing in it is shared.
+pub(crate) struct Pipeline {
+    pub(super) owners: Owners,
+    pub(super) shard: SnapTunServer<ConfiguredIdentities>,
+    pub(super) upstream: Upstream,
+    peers: Vec<Postbox>,
+    /// Handshake messages that wait for their share of the worker's time.
+    pub(super) handshakes: VecDeque<WaitingHandshake>,
+    /// What the shard wants sent: filled and drained within one step.
+    pub(super) transmits: VecDeque<Transmit>,
+    /// One queue for each listener.
+    to_tunnels: Vec<SendQueue<Datagram>>,
+    to_upstream: SendQueue<Datagram>,
+    /// The SCMP error being written; kept for its allocation.
+    pub(super) scmp_error: Vec<u8>,
+    pub(super) counters: Counters,
+}
+
+/// A datagram in a send queue.
+struct Datagram {
+    packet: Packet,
+    payload: Payload,
+}
+
+impl AsRef<[u8]> for Datagram {
+    fn as_ref(&self) -> &[u8] {
+        self.packet.as_ref()
+    }
+}
+
+/// Which way a datagram leaves, for the counters.
+#[derive(Clone, Copy)]
+enum Side {
+    Tunnels,
+    Upstream,
+}
+
+impl Pipeline {
+    pub(crate) fn new(parts: PipelineParts) -> Self {
+        let queue = || SendQueue::with_limits(QUEUED_DATAGRAMS, QUEUED_BYTES);
+        Self {
+            owners: parts.owners,
+            shard: parts.shard,
+            upstream: parts.upstream,
+            peers: parts.peers,
+            handshakes: VecDeque::new(),
+            transmits: VecDeque::new(),
+            to_tunnels: (0..parts.listeners).map(|_| queue()).collect(),
+            to_upstream: queue(),
+            scmp_error: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Begins a turn: what was authorized is looked up anew.
+    pub(super) fn start_turn(&mut self) {
+        self.shard.start_batch();
+        self.counters.turns += 1;
+    }
+
+    /// Datagrams received from tunnels so far.
+    pub(super) fn received_incoming(&self) -> u64 {
+        self.counters.received_incoming_packets
+    }
+
+    /// Datagrams received from SCION so far.
+    pub(super) fn received_outgoing(&self) -> u64 {
+        self.counters.received_outgoing_packets
+    }
+
+    /// Takes a packet that another worker handed over.
+    pub(super) fn take_over(&mut self, now: Instant, message: Message) {
+        self.counters.taken_packets += message.packets();
+        match message {
+            Message::Incoming { listener, train } => {
+                self.handle_incoming_train(now, listener, train);
+            }
+            Message::Outgoing { to, packet } => {
+                self.encapsulate(now, to, packet);
+            }
+            Message::Hairpin { to, packet } => self.handle_hairpin(now, to, packet),
+            Message::Stop => {}
+        }
+    }
+
+    /// Hands a message to the worker that owns its tunnel; false when its mailbox was full.
+    pub(super) fn hand_over(&mut self, owner: usize, message: Message) -> bool {
+        let packets = message.packets();
+        let given = self.peers[owner].put(message).is_ok();
+        if given {
+            self.counters.given_packets += packets;
+        } else {
+            self.drop_packets(DropReason::Queue(QueueLoss::MailboxFull), packets);
+        }
+        given
+    }
+
+    /// Wakes the workers that something was handed to.
+    pub(super) fn wake_peers(&mut self) -> io::Result<()> {
+        self.peers.iter_mut().try_for_each(Postbox::wake)
+    }
+
+    /// When [`Pipeline::timers`] wants to be called.
+    pub(super) fn next_timer(&self) -> Instant {
+        self.shard.next_timer()
+    }
+
+    /// Runs the slice of the timers that is due.
+    pub(super) fn timers(&mut self, now: Instant) {
+        self.shard.update_timers(now, &mut self.transmits);
+        self.queue_transmits();
+    }
+
+    /// Moves what the shard wants sent to the queue of the listener that its tunnel uses.
+    pub(super) fn queue_transmits(&mut self) {
+        while let Some(Transmit {
+            to,
+            packet,
+            payload,
+        }) = self.transmits.pop_front()
+        {
+            let queue = &mut self.to_tunnels[usize::from(to.via.listener)];
+            self.counters.queued_packets += received_packets(payload);
+            if let Err(refused) =
+                queue.push(to.remote, to.via.local_ip, Datagram { packet, payload })
+            {
+                let full = DropReason::Queue(QueueLoss::SendQueueFull);
+                count_fate(&mut self.counters, Side::Tunnels, &refused, Err(full));
+            }
+        }
+    }
+
+    /// Queues a packet for a router or a local endhost.
+    pub(super) fn queue_upstream(&mut self, to: SocketAddr, packet: Packet) {
+        let datagram = Datagram {
+            packet,
+            payload: Payload::Forwarded,
+        };
+        self.counters.queued_packets += 1;
+        if let Err(refused) = self.to_upstream.push(to, None, datagram) {
+            let full = DropReason::Queue(QueueLoss::SendQueueFull);
+            count_fate(&mut self.counters, Side::Upstream, &refused, Err(full));
+        }
+    }
+
+    /// Sends everything that gathered.
+    pub(super) fn flush(&mut self, sockets: &mut Sockets) -> io::Result<()> {
+        let counters = &mut self.counters;
+        for (listener, queue) in self.to_tunnels.iter_mut().enumerate() {
+            sockets.flush_listener(listener, queue, &mut |datagram, result| {
+                count_sent(counters, Side::Tunnels, &datagram, result);
+            })?;
+        }
+        sockets.flush_upstream(&mut self.to_upstream, &mut |datagram, result| {
+            count_sent(counters, Side::Upstream, &datagram, result);
+        })
+    }
+
+    pub(super) fn drop_packet(&mut self, reason: DropReason) {
+        self.drop_packets(reason, 1);
+    }
+
+    pub(super) fn drop_packets(&mut self, reason: DropReason, packets: u64) {
+        self.counters.drop_packets(reason, packets);
+    }
+
+    /// Brings the counters up to date that others keep.
+    pub(super) fn update_gauges(&mut self) {
+        let shard = self.shard.counters();
+        let counters = &mut self.counters;
+        counters.tunnels_created = shard.tunnels_created;
+        counters.tunnels_expired = shard.tunnels_expired;
+        counters.tunnels_revoked = shard.tunnels_revoked;
+        counters.handshakes_answered =
+            shard.handshakes_answered_new + shard.handshakes_answered_known;
+        counters.handshakes_initiated = shard.handshakes_initiated;
+        counters.handshakes_completed = shard.handshakes_completed;
+        counters.cookie_replies_sent = shard.cookie_replies_sent;
+        counters.dropped[DropReason::Queue(QueueLoss::TunnelExpired).index()] =
+            shard.waiting_discarded_expired;
+        counters.dropped[DropReason::Queue(QueueLoss::TunnelRevoked).index()] =
+            shard.waiting_discarded_revoked;
+        counters.tunnels = self.shard.tunnel_count() as u64;
+        counters.waiting_packets = self.shard.waiting_packets() as u64;
+        counters.waiting_handshakes = self.handshakes.len() as u64;
+    }
+
+    /// The final counters: what still waits is lost, because the worker stops.
+    pub(super) fn into_counters(mut self) -> Counters {
+        self.update_gauges();
+        let lost = self.counters.in_flight();
+        self.drop_packets(DropReason::Queue(QueueLoss::Stopped), lost);
+        self.counters.waiting_handshakes = 0;
+        self.counters.waiting_packets = 0;
+        self.counters.queued_packets = 0;
+        self.counters
+    }
+}
+
+/// Received packets in a datagram: one if it was forwarded, none if the gateway made it itself.
+fn received_packets(payload: Payload) -> u64 {
+    match payload {
+        Payload::Forwarded => 1,
+        Payload::Protocol => 0,
+    }
+}
+
+fn count_sent(
+    counters: &mut Counters,
+    side: Side,
+    datagram: &Datagram,
+    result: Result<(), SendError>,
+) {
+    count_fate(counters, side, datagram, result.map_err(DropReason::Send));
+}
+
+/// Counts what became of a datagram that was in a send queue, or should have been.
+fn count_fate(
+    counters: &mut Counters,
+    side: Side,
+    datagram: &Datagram,
+    fate: Result<(), DropReason>,
+) {
+    counters.queued_packets -= received_packets(datagram.payload);
+    let bytes = datagram.packet.len() as u64;
+    match (datagram.payload, fate) {
+        (Payload::Forwarded, Ok(())) => match side {
+            Side::Tunnels => {
+                counters.sent_outgoing_packets += 1;
+                counters.sent_outgoing_bytes += bytes;
+            }
+            Side::Upstream => {
+                counters.sent_incoming_packets += 1;
+                counters.sent_incoming_bytes += bytes;
+            }
+        },
+        (Payload::Forwarded, Err(reason)) => counters.drop_packets(reason, 1),
+        (Payload::Protocol, Ok(())) => counters.originated_packets += 1,
+        (Payload::Protocol, Err(_)) => counters.originated_lost += 1,
+    }
+}

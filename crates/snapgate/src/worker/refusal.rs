@@ -1,0 +1,90 @@
+//! SCMP errors into the tunnel that a packet came from, which goes nowhere.
+//!
+//! There is at most one, no longer than 1232 bytes, for each packet of an authorized client, and
+//! none for an SCMP error.
+
+use std::time::Instant;
+
+use ana_gotatun::packet::Packet;
+use scion_packet::{PolicyViolation, ScionAddress, ScionPacket, ScmpError};
+use snaptun::{Endpoint, Outgoing, Payload};
+
+use crate::{
+    drop_reason::{DropReason, RouteError},
+    worker::{pipeline::Pipeline, upstream::Upstream},
+};
+
+impl Pipeline {
+    /// Drops a packet that violates the policy, and tells its sender.
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        packet: &Packet,
+        violation: PolicyViolation,
+    ) {
+        self.drop_packet(DropReason::Policy(violation));
+        let Upstream::Scion(upstream) = &self.upstream else {
+            return;
+        };
+        let gateway = upstream.internal.ip();
+        self.scmp_error.clear();
+        if violation.append_answer(packet, from.remote.ip(), gateway, &mut self.scmp_error) {
+            self.send_scmp_error(now, from);
+        }
+    }
+
+    /// Drops a packet that no router takes. Its sender is told when it chose an interface that does
+    /// not exist: clients then leave the paths through it.
+    pub(super) fn report_unroutable(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        packet: &Packet,
+        reason: DropReason,
+    ) {
+        self.drop_packet(reason);
+        if reason != DropReason::Route(RouteError::NoNextHop) {
+            return;
+        }
+        let Upstream::Scion(upstream) = &self.upstream else {
+            return;
+        };
+        let Ok(view) = ScionPacket::parse(packet) else {
+            return;
+        };
+        let Some(error) = ScmpError::unknown_egress_interface(&view) else {
+            return;
+        };
+        let isd_as = view.src_isd_as();
+        let gateway = ScionAddress {
+            isd_as,
+            ip: upstream.internal.ip(),
+        };
+        let client = ScionAddress {
+            isd_as,
+            ip: from.remote.ip(),
+        };
+        self.scmp_error.clear();
+        error.append(gateway, client, packet, &mut self.scmp_error);
+        self.send_scmp_error(now, from);
+    }
+
+    fn send_scmp_error(&mut self, now: Instant, to: Endpoint) {
+        let packet = Packet::copy_from(self.scmp_error.as_slice());
+        let fate = self
+            .shard
+            .handle_outgoing_packet(now, packet, to.remote, &mut self.transmits);
+        match fate {
+            Outgoing::Encapsulated { .. } => {
+                // The gateway made this packet: it is not one of those received.
+                if let Some(transmit) = self.transmits.back_mut() {
+                    transmit.payload = Payload::Protocol;
+                }
+            }
+            Outgoing::Waiting { .. } => {}
+            Outgoing::Dropped { .. } => self.counters.originated_lost += 1,
+        }
+        self.queue_transmits();
+    }
+}

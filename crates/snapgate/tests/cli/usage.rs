@@ -1,0 +1,91 @@
+//! Help, version, and what is no command.
+
+use crate::Workspace;
+
+#[test]
+fn help_shows_settings_with_defaults_variables_and_examples() {
+    let workspace = Workspace::new();
+    let help = workspace.run(&["run", "--help"]);
+    for expected in [
+        "Tunnels:",
+        "Forwarding:",
+        "Workers:",
+        "--receive-buffer <SIZE>",
+        "[default: 8MiB]",
+        "[env: SNAPGATE_LISTEN]",
+        "Examples:",
+        "[[identity]]",
+        "Exit codes:",
+    ] {
+        assert!(help.good().contains(expected), "{expected}\n{}", help.out);
+    }
+    for command in ["check", "genkey", "pubkey", "demo"] {
+        assert!(
+            workspace
+                .run(&[command, "--help"])
+                .good()
+                .contains("Example"),
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn the_examples_of_the_help_are_good() {
+    let workspace = Workspace::new();
+    let help = workspace.run(&["run", "--help"]);
+    let example = |start: &str| -> String {
+        let lines = help
+            .good()
+            .lines()
+            .skip_while(|line| *line != start)
+            .skip(1);
+        lines
+            .take_while(|line| !line.is_empty())
+            .map(|line| format!("{}\n", line.trim_start()))
+            .collect()
+    };
+    workspace.write(
+        "identities.toml",
+        example("A file of identities:").replace(crate::PUBLIC_KEY, crate::PEER),
+    );
+    workspace.check(example("A configuration file:")).good();
+}
+
+#[test]
+fn the_version_is_printed() {
+    let outcome = Workspace::new().run(&["--version"]);
+    assert_eq!(
+        outcome.good(),
+        format!("snapgate {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn wrong_usage_is_explained() {
+    let workspace = Workspace::new();
+    for (arguments, explanation) in [
+        (
+            ["run", "--lisen", "x"].as_slice(),
+            "a similar argument exists: '--listen'",
+        ),
+        (&["runn"], "a similar subcommand exists: 'run'"),
+        (
+            &["run", "--workers"],
+            "a value is required for '--workers <N|auto>'",
+        ),
+        (
+            &["run", "--workers", "1", "--workers", "2"],
+            "cannot be used multiple times",
+        ),
+        (
+            &["demo", "--duration", "soon"],
+            "write it like 500ms, 10s or 1m",
+        ),
+        (&[], "Usage: snapgate <COMMAND>"),
+    ] {
+        let outcome = workspace.run(arguments);
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert!(outcome.err.contains(explanation), "{outcome:?}");
+    }
+}

@@ -1,0 +1,47 @@
+//! Every datagram received has one fate.
+
+use snapgate::{
+    config::{CpuPinning, Forward},
+    gateway::{Gateway, StartError},
+};
+
+use crate::gateway::{TestGateway, config};
+
+#[test]
+fn counters_balance_in_every_snapshot_under_load() {
+    let gateway = TestGateway::start(&config(Forward::Echo));
+    let mut clients: Vec<_> = (0..8).map(|_| gateway.client()).collect();
+    for round in 0..200 {
+        for client in &mut clients {
+            client.send(&[round as u8; 200]);
+            client.send_datagram(&[4, 0, 0, 0].repeat(10));
+        }
+        for worker in gateway.gateway.counters() {
+            assert!(worker.balance(), "a worker lost count: {worker:#?}");
+        }
+        for client in &mut clients {
+            client.receive();
+        }
+    }
+    let total = gateway.stop();
+    assert_eq!(total.sent_outgoing_packets, 8 * 200);
+    assert_eq!(total.total_dropped(), 8 * 200);
+}
+
+#[test]
+fn a_gateway_that_is_dropped_frees_its_address() {
+    let mut config = config(Forward::Echo);
+    let gateway = TestGateway::start(&config);
+    config.listen = gateway.gateway.listen_addrs().to_vec();
+    assert!(matches!(Gateway::start(&config), Err(StartError::Bind(_))));
+    drop(gateway);
+    TestGateway::start(&config);
+}
+
+#[test]
+fn a_cpu_that_does_not_exist_is_an_error_that_names_it() {
+    let mut config = config(Forward::Echo);
+    config.cpus = CpuPinning::Pinned(vec![0, 8191]);
+    let error = Gateway::start(&config).err().unwrap();
+    assert!(error.to_string().contains("CPU 8191"), "{error}");
+}

@@ -1,0 +1,83 @@
+//! Datagrams of any content and length: each is a counted drop, and nothing else is disturbed.
+
+use std::net::UdpSocket;
+
+use snapgate::config::Forward;
+
+use crate::gateway::{TestGateway, config, scion};
+
+/// Lengths at which something could go wrong: headers, message sizes, offloads, the largest.
+const LENGTHS: [usize; 16] = [
+    0, 1, 3, 4, 15, 16, 31, 32, 33, 63, 64, 147, 148, 149, 1500, 65_507,
+];
+
+/// Bytes that begin like a message of `first` and go on like noise.
+fn noise(first: u8, length: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_u32 ^ u32::from(first) ^ length as u32;
+    let mut bytes: Vec<u8> = (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as u8
+        })
+        .collect();
+    for (byte, start) in bytes.iter_mut().zip([first, 0, 0, 0]) {
+        *byte = start;
+    }
+    bytes
+}
+
+#[test]
+fn garbage_on_the_tunnel_socket_is_counted_and_disturbs_nobody() {
+    let gateway = TestGateway::start(&config(Forward::Echo));
+    let mut client = gateway.client();
+    let before = gateway.total();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.connect(gateway.listen()).unwrap();
+
+    let mut sent = 0;
+    for first in [0, 1, 2, 3, 4, 5, 255] {
+        for length in LENGTHS {
+            let datagram = noise(first, length);
+            // From an address without a tunnel, and from one that has one.
+            assert_eq!(stranger.send(&datagram).unwrap(), length);
+            client.send_datagram(&datagram);
+            sent += 2;
+        }
+    }
+    // What the kernel already knows to be no SNAPtun message is dropped and counted there.
+    gateway.wait_for("the count of all garbage", |total| {
+        total.total_dropped() + total.kernel_drops_garbage == sent
+    });
+
+    client.send(b"still here");
+    assert_eq!(client.receive(), b"still here");
+    let total = gateway.stop();
+    assert_eq!(total.tunnels, before.tunnels);
+    assert_eq!(total.delivered_handshakes, before.delivered_handshakes);
+}
+
+#[test]
+fn garbage_on_the_upstream_socket_is_counted_and_disturbs_nobody() {
+    let router = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let forward = Forward::Scion(scion(router.local_addr().unwrap()));
+    let gateway = TestGateway::start(&config(forward));
+    router
+        .connect(gateway.gateway.internal_addr().unwrap())
+        .unwrap();
+
+    let mut sent = 0;
+    for first in [0x00, 0x01, 0x10, 0xff] {
+        for length in LENGTHS {
+            assert_eq!(router.send(&noise(first, length)).unwrap(), length);
+            sent += 1;
+        }
+    }
+    gateway.wait_for("the count of all garbage", |total| {
+        total.total_dropped() == sent
+    });
+    let total = gateway.stop();
+    assert_eq!(total.received_outgoing_packets, sent);
+    assert_eq!(total.sent(), 0);
+}

@@ -1,0 +1,124 @@
+//! A client: one tunnel on one socket, driven by hand.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use ana_gotatun::{
+    noise::{Tunn, TunnResult, index_table::IndexTable, rate_limiter::RateLimiter},
+    packet::{Packet, WgKind},
+    x25519::{PublicKey, StaticSecret},
+};
+
+/// How long a test waits for a datagram that must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connected client.
+pub(crate) struct Client {
+    socket: UdpSocket,
+    tunn: Tunn,
+}
+
+impl Client {
+    /// Connects from `bind` (port 0 picks one) with an identity of its own.
+    pub(crate) fn connect(bind: &str, gateway: SocketAddr, key: &PublicKey) -> Self {
+        let mut identity = [0; 32];
+        getrandom::fill(&mut identity).unwrap();
+        Self::connect_as(StaticSecret::from(identity), bind, gateway, key)
+    }
+
+    /// Connects from `bind` as `identity`.
+    pub(crate) fn connect_as(
+        identity: StaticSecret,
+        bind: &str,
+        gateway: SocketAddr,
+        key: &PublicKey,
+    ) -> Self {
+        let mut client = Self::unconnected(identity, bind, gateway, key);
+        let initiation = client.tunn.format_handshake_initiation(false).unwrap();
+        client.send_datagram(initiation.into_bytes().as_ref());
+        while client.tunn.get_initiator_remote_sockaddr().is_none() {
+            let _keepalive_or_nothing = client.receive_one();
+        }
+        client
+    }
+
+    fn unconnected(
+        identity: StaticSecret,
+        bind: &str,
+        gateway: SocketAddr,
+        key: &PublicKey,
+    ) -> Self {
+        let socket = UdpSocket::bind(bind).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.connect(gateway).unwrap();
+        let limiter = Arc::new(RateLimiter::new(&PublicKey::from(&identity), 1000));
+        let indices = IndexTable::from_os_rng();
+        let tunn = Tunn::new(identity, *key, None, None, indices, limiter, gateway);
+        Self { socket, tunn }
+    }
+
+    /// The address that the gateway sees: the SCION host and port of this client.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.tunn.get_initiator_remote_sockaddr().unwrap()
+    }
+
+    /// Puts another socket, bound to the same address, into the place of this client's.
+    pub(crate) fn replace_socket<S>(&mut self, bind: impl FnOnce(SocketAddr) -> S) -> S {
+        let local = self.socket.local_addr().unwrap();
+        self.socket = UdpSocket::bind(SocketAddr::new(local.ip(), 0)).unwrap();
+        bind(local)
+    }
+
+    /// The datagram that carries `packet`.
+    pub(crate) fn encapsulate(&mut self, packet: &[u8]) -> Packet {
+        match self
+            .tunn
+            .handle_outgoing_packet(Packet::copy_from(packet), None)
+        {
+            Some(WgKind::Data(data)) => data.into_bytes(),
+            other => panic!("not connected: {other:?}"),
+        }
+    }
+
+    /// Sends `packet` through the tunnel.
+    pub(crate) fn send(&mut self, packet: &[u8]) {
+        let datagram = self.encapsulate(packet);
+        self.send_datagram(datagram.as_ref());
+    }
+
+    /// Sends bytes that are what they are.
+    pub(crate) fn send_datagram(&self, datagram: &[u8]) {
+        assert_eq!(self.socket.send(datagram).unwrap(), datagram.len());
+    }
+
+    /// The next packet out of the tunnel; keepalives are passed over.
+    pub(crate) fn receive(&mut self) -> Vec<u8> {
+        loop {
+            if let Some(packet) = self.receive_one() {
+                return packet;
+            }
+        }
+    }
+
+    fn receive_one(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 65_535];
+        let length = self
+            .socket
+            .recv(&mut buffer)
+            .expect("a datagram should have come");
+        let message = Packet::copy_from(&buffer[..length]).try_into_wg().unwrap();
+        match self.tunn.handle_incoming_packet(message) {
+            TunnResult::WriteToTunnel(packet) if !packet.is_empty() => Some(packet.to_vec()),
+            TunnResult::WriteToNetwork(answer) => {
+                let answer: Packet = answer.into();
+                self.send_datagram(answer.as_ref());
+                None
+            }
+            TunnResult::WriteToTunnel(_) | TunnResult::Done => None,
+            TunnResult::Err(error) => panic!("the gateway sent something unusable: {error:?}"),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `--forward echo`: tunnels, dispatch and addresses, without SCION.
+
+use snapgate::config::{Dispatch, Forward};
+use snapgate::drop_reason::{DropReason, QueueLoss};
+
+use crate::{
+    client::Client,
+    gateway::{TestGateway, config, workers},
+};
+
+fn echo_through(listen: &str, bind: &str, dispatch: Dispatch) {
+    let mut config = config(Forward::Echo);
+    config.listen = vec![listen.parse().unwrap()];
+    config.dispatch = dispatch;
+    let gateway = TestGateway::start(&config);
+    let mut clients: Vec<Client> = (0..16)
+        .map(|_| Client::connect(&format!("{bind}:0"), gateway.listen(), &gateway.key))
+        .collect();
+    for (index, client) in clients.iter_mut().enumerate() {
+        let packet = vec![index as u8; 100 + 83 * index];
+        client.send(&packet);
+        assert_eq!(client.receive(), packet);
+    }
+
+    let total = gateway.stop();
+    assert_eq!(total.tunnels, 16);
+    assert_eq!(total.sent_outgoing_packets, 16);
+    assert_eq!(total.total_dropped(), 0);
+    match dispatch {
+        Dispatch::Kernel => assert_eq!(total.handovers, 0),
+        // 16 clients times two datagrams or more, each at the wrong one of two workers with
+        // probability 1/2.
+        Dispatch::User => assert!(total.handovers > 0),
+    }
+}
+
+#[test]
+fn packets_come_back_over_ipv4_with_kernel_dispatch() {
+    echo_through("127.0.0.1:0", "127.0.0.1", Dispatch::Kernel);
+}
+
+#[test]
+fn packets_come_back_over_ipv4_with_user_dispatch() {
+    echo_through("127.0.0.1:0", "127.0.0.1", Dispatch::User);
+}
+
+#[test]
+fn packets_come_back_over_ipv6_with_kernel_dispatch() {
+    echo_through("[::1]:0", "[::1]", Dispatch::Kernel);
+}
+
+#[test]
+fn packets_come_back_over_ipv6_with_user_dispatch() {
+    echo_through("[::1]:0", "[::1]", Dispatch::User);
+}
+
+#[test]
+fn each_worker_gets_a_share_of_100_tunnels() {
+    let mut config = config(Forward::Echo);
+    config.workers = workers(4);
+    let gateway = TestGateway::start(&config);
+    let _clients: Vec<Client> = (0..100).map(|_| gateway.client()).collect();
+
+    let tunnels: Vec<u64> = gateway
+        .gateway
+        .counters()
+        .iter()
+        .map(|w| w.tunnels)
+        .collect();
+    assert_eq!(tunnels.iter().sum::<u64>(), 100);
+    // The chance that a fair hash leaves one of four workers with none of 100 is 1 in 10^12.
+    assert!(tunnels.iter().all(|&share| share > 0), "{tunnels:?}");
+}
+
+#[test]
+fn a_wildcard_listener_answers_from_the_address_that_the_client_sent_to() {
+    for (listen, target, bind) in [
+        ("0.0.0.0:0", "127.0.0.2", "127.0.0.1:0"),
+        ("[::]:0", "::1", "[::1]:0"),
+    ] {
+        let mut config = config(Forward::Echo);
+        config.listen = vec![listen.parse().unwrap()];
+        let gateway = TestGateway::start(&config);
+        let target = (
+            target.parse::<std::net::IpAddr>().unwrap(),
+            gateway.listen().port(),
+        );
+
+        // The client's socket is connected: an answer from elsewhere would never reach it.
+        let mut client = Client::connect(bind, target.into(), &gateway.key);
+        client.send(b"hello");
+        assert_eq!(client.receive(), b"hello");
+    }
+}
+
+#[test]
+fn two_listeners_serve_side_by_side() {
+    let mut config = config(Forward::Echo);
+    config.listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
+    let gateway = TestGateway::start(&config);
+    for (&listen, bind) in gateway
+        .gateway
+        .listen_addrs()
+        .iter()
+        .zip(["127.0.0.1:0", "[::1]:0"])
+    {
+        let mut client = Client::connect(bind, listen, &gateway.key);
+        client.send(b"hello");
+        assert_eq!(client.receive(), b"hello");
+    }
+}
+
+#[test]
+fn without_offloads_packets_come_back_too() {
+    let mut config = config(Forward::Echo);
+    (config.gso, config.gro) = (false, false);
+    let gateway = TestGateway::start(&config);
+    let mut client = gateway.client();
+    for size in [1, 1400, 9000] {
+        client.send(&vec![7; size]);
+        assert_eq!(client.receive().len(), size);
+    }
+}
+
+#[test]
+fn the_sink_delivers_to_nobody_and_counts() {
+    let gateway = TestGateway::start(&config(Forward::Sink));
+    let mut client = gateway.client();
+    client.send(b"into the void");
+    gateway.wait_for("delivery to the sink", |total| total.delivered_to_sink == 1);
+    let total = gateway.stop();
+    assert_eq!(total.sent(), 0);
+    assert_eq!(
+        total.dropped[DropReason::Queue(QueueLoss::Stopped).index()],
+        0
+    );
+}

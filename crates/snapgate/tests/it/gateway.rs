@@ -1,0 +1,116 @@
+//! A gateway for a test.
+
+use std::{net::SocketAddr, num::NonZeroUsize, time::Instant};
+
+use ana_gotatun::x25519::PublicKey;
+use snapgate::{
+    config::{
+        Authorization, Config, CpuPinning, Dispatch, Forward, ScionForward, TunnelLimits,
+        WorkerCount, WorkerReason,
+    },
+    counters::Counters,
+    gateway::Gateway,
+    keys::PrivateKey,
+};
+
+use crate::client::{Client, PATIENCE};
+
+/// A running gateway and what its clients need to know.
+pub(crate) struct TestGateway {
+    pub(crate) gateway: Gateway,
+    pub(crate) key: PublicKey,
+}
+
+/// Two workers on an ephemeral port of IPv4 loopback, open to any identity.
+pub(crate) fn config(forward: Forward) -> Config {
+    Config {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
+        workers: workers(2),
+        cpus: CpuPinning::Unpinned,
+        private_key: PrivateKey::generate().unwrap(),
+        authorization: Authorization::AnyIdentity,
+        forward,
+        dispatch: Dispatch::Kernel,
+        gso: true,
+        gro: true,
+        receive_buffer_bytes: 4 << 20,
+        send_buffer_bytes: 4 << 20,
+        limits: TunnelLimits {
+            handshakes_per_ip_per_second: 10_000,
+            ..TunnelLimits::default()
+        },
+        metrics: None,
+    }
+}
+
+pub(crate) fn workers(count: usize) -> WorkerCount {
+    let count = NonZeroUsize::new(count).unwrap();
+    WorkerCount {
+        count,
+        reason: WorkerReason::Configured,
+    }
+}
+
+/// Forwarding for 1-ff00:0:110, whose interface 7 leads to `router`.
+pub(crate) fn scion(router: SocketAddr) -> ScionForward {
+    let isd_as = "1-ff00:0:110".parse().unwrap();
+    ScionForward {
+        internal: "127.0.0.1:0".parse().unwrap(),
+        next_hops: [((isd_as, 7), router)].into(),
+        local_isd_as: vec![isd_as],
+        local_prefixes: Vec::new(),
+    }
+}
+
+impl TestGateway {
+    pub(crate) fn start(config: &Config) -> Self {
+        let key = PublicKey::from(config.private_key.secret());
+        Self {
+            gateway: Gateway::start(config).unwrap(),
+            key,
+        }
+    }
+
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.gateway.listen_addrs()[0]
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let any = SocketAddr::new(self.listen().ip(), 0);
+        Client::connect(&any.to_string(), self.listen(), &self.key)
+    }
+
+    /// The sum of all workers' counters.
+    pub(crate) fn total(&self) -> Counters {
+        let mut total = Counters::default();
+        for worker in self.gateway.counters() {
+            total.add(&worker);
+        }
+        total
+    }
+
+    /// Waits until the counters are as wanted, and returns them.
+    pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&Counters) -> bool) -> Counters {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let total = self.total();
+            if wanted(&total) {
+                return total;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{what} did not happen: {total:#?}"
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stops the gateway; every worker's counters must balance.
+    pub(crate) fn stop(self) -> Counters {
+        let summary = self.gateway.stop();
+        for worker in &summary.workers {
+            assert!(worker.balance(), "a worker lost count: {worker:#?}");
+        }
+        summary.total()
+    }
+}

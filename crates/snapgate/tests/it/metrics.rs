@@ -1,0 +1,84 @@
+//! What the HTTP side serves.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
+use snapgate::config::Forward;
+
+use crate::gateway::{TestGateway, config};
+
+/// Status line and body.
+fn get(address: SocketAddr, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+/// The sum of all samples of `metric`.
+fn sum(text: &str, metric: &str) -> u64 {
+    text.lines()
+        .filter(|line| line.split('{').next() == Some(metric))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+#[test]
+fn a_scrape_balances_and_shows_no_handover() {
+    let mut config = config(Forward::Echo);
+    config.metrics = Some("127.0.0.1:0".parse().unwrap());
+    let gateway = TestGateway::start(&config);
+    let mut clients: Vec<_> = (0..10).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.send(b"there and back");
+        client.receive();
+    }
+    clients[0].send_datagram(&[4, 0, 0, 0].repeat(8));
+    gateway.wait_for("the drop", |total| total.total_dropped() == 1);
+
+    let (status, text) = get(gateway.gateway.metrics_addr().unwrap(), "/metrics");
+
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert_eq!(sum(&text, "snapgate_tunnels"), 10);
+    assert_eq!(sum(&text, "snapgate_sent_packets_total"), 10);
+    assert_eq!(sum(&text, "snapgate_dropped_packets_total"), 1);
+    assert_eq!(sum(&text, "snapgate_handovers_total"), 0);
+    assert_eq!(sum(&text, "snapgate_handshakes_total"), 10);
+    assert_eq!(
+        sum(&text, "snapgate_received_packets_total"),
+        sum(&text, "snapgate_delivered_packets_total")
+            + sum(&text, "snapgate_sent_packets_total")
+            + sum(&text, "snapgate_dropped_packets_total")
+            + sum(&text, "snapgate_in_flight_packets"),
+    );
+}
+
+#[test]
+fn a_running_gateway_is_live_and_ready() {
+    let mut config = config(Forward::Echo);
+    config.metrics = Some("127.0.0.1:0".parse().unwrap());
+    let gateway = TestGateway::start(&config);
+    gateway.wait_for("a first turn of every worker", |_| {
+        gateway
+            .gateway
+            .counters()
+            .iter()
+            .all(|worker| worker.turns > 0)
+    });
+    let address = gateway.gateway.metrics_addr().unwrap();
+    for (path, status) in [
+        ("/livez", "HTTP/1.1 200 OK"),
+        ("/readyz", "HTTP/1.1 200 OK"),
+        ("/elsewhere", "HTTP/1.1 404 Not Found"),
+    ] {
+        assert_eq!(get(address, path).0, status, "{path}");
+    }
+}
