@@ -24,6 +24,7 @@ use crate::{
     authorization::ConfiguredIdentities,
     config::{Config, Dispatch, Forward},
     counters::{Counters, Published},
+    drop_reason::{DropReason, QueueLoss},
     mailbox::{Mailbox, Message, Postbox, mailbox},
     summary::Summary,
     worker::{
@@ -45,7 +46,8 @@ pub struct Gateway {
 
 struct RunningWorker {
     postbox: Postbox,
-    thread: Option<thread::JoinHandle<()>>,
+    /// Ends with the worker's mailbox, unless the worker failed.
+    thread: Option<thread::JoinHandle<Option<Mailbox>>>,
 }
 
 /// Why a gateway could not start. Each says what to change.
@@ -205,11 +207,21 @@ impl Gateway {
             // A worker that failed is not there to be told.
             let _gone = worker.postbox.deliver(Message::Stop);
         }
-        for worker in &mut self.workers {
-            if let Some(thread) = worker.thread.take() {
-                // A panic has been caught and reported as a failure.
-                let _reported = thread.join();
-            }
+        let mailboxes = self.workers.iter_mut().map(|worker| {
+            // A panic has been caught and reported as a failure.
+            worker
+                .thread
+                .take()
+                .and_then(|thread| thread.join().ok().flatten())
+        });
+        let mailboxes: Vec<_> = mailboxes.collect();
+        for (published, mailbox) in self.published.iter().zip(mailboxes) {
+            // Given by a worker that stopped after the one that it was for.
+            let lost = mailbox.map_or(0, Mailbox::packets_left);
+            let mut counters = published.snapshot();
+            counters.taken_packets += lost;
+            counters.drop_packets(DropReason::Queue(QueueLoss::Stopped), lost);
+            published.publish(&counters);
         }
     }
 }
@@ -330,7 +342,7 @@ fn spawn(
     cpu: Option<usize>,
     worker: Worker,
     failed: Sender<WorkerFailure>,
-) -> Result<thread::JoinHandle<()>, StartError> {
+) -> Result<thread::JoinHandle<Option<Mailbox>>, StartError> {
     let (pinned, is_pinned) = crossbeam_channel::bounded(1);
     let thread = thread::Builder::new()
         .name(format!("worker-{index}"))
@@ -339,11 +351,11 @@ fn spawn(
             // The receiver waits for exactly this.
             let _waits = pinned.send(on_its_cpu);
             if !on_its_cpu {
-                return;
+                return None;
             }
             let result = catch_unwind(AssertUnwindSafe(|| worker.run()));
             let reason = match result {
-                Ok(Ok(())) => return,
+                Ok(Ok(mailbox)) => return Some(mailbox),
                 Ok(Err(error)) => error.to_string(),
                 Err(panic) => format!("it panicked: {}", panic_message(&*panic)),
             };
@@ -352,6 +364,7 @@ fn spawn(
                 worker: index,
                 reason,
             });
+            None
         })
         .map_err(|source| StartError::Worker {
             worker: index,

@@ -59,6 +59,14 @@ impl Mailbox {
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
+
+    /// How many packets are left in it. For when nobody puts in any more.
+    pub(crate) fn packets_left(self) -> u64 {
+        self.messages
+            .try_iter()
+            .map(|message| message.packets())
+            .sum()
+    }
 }
 
 /// The sending end of a worker's mailbox; each other worker has one, and so has the gateway.

@@ -97,15 +97,16 @@ impl Worker {
         }
     }
 
-    /// Takes turns until the gateway says stop.
-    pub(crate) fn run(mut self) -> Result<(), WorkerError> {
+    /// Takes turns until the gateway says stop. Returns the mailbox, into which the workers that still
+    /// run may put more.
+    pub(crate) fn run(mut self) -> Result<Mailbox, WorkerError> {
         while !self.stopping {
             self.turn()?;
             self.sleep()?;
         }
         self.sockets.count_kernel_drops(&mut self.pipeline.counters);
         self.published.publish(&self.pipeline.into_counters());
-        Ok(())
+        Ok(self.mailbox)
     }
 
     fn sleep(&mut self) -> Result<(), WorkerError> {

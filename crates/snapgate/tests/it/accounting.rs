@@ -1,7 +1,7 @@
 //! Every datagram received has one fate.
 
 use snapgate::{
-    config::{CpuPinning, Forward},
+    config::{CpuPinning, Dispatch, Forward},
     gateway::{Gateway, StartError},
 };
 
@@ -26,6 +26,24 @@ fn counters_balance_in_every_snapshot_under_load() {
     let total = gateway.stop();
     assert_eq!(total.sent_outgoing_packets, 8 * 200);
     assert_eq!(total.total_dropped(), 8 * 200);
+}
+
+/// A worker may stop before another one that still hands packets over to it.
+#[test]
+fn a_gateway_that_stops_in_the_middle_of_handovers_loses_count_of_nothing() {
+    for _ in 0..50 {
+        let mut config = config(Forward::Echo);
+        config.dispatch = Dispatch::User;
+        let gateway = TestGateway::start(&config);
+        let mut clients: Vec<_> = (0..4).map(|_| gateway.client()).collect();
+        for client in &mut clients {
+            (0..16).for_each(|_| client.send(&[7; 200]));
+        }
+        let total = gateway.stop();
+        assert_eq!(total.given_packets, total.taken_packets);
+        let fates = total.delivered() + total.sent() + total.total_dropped();
+        assert_eq!(total.received(), fates, "{total:#?}");
+    }
 }
 
 #[test]
