@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Rules of the source tree that neither rustc nor clippy knows.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+failed=0
+complain() {
+    printf '%s\n' "$1" >&2
+    failed=1
+}
+
+# A file that grew beyond this hides its structure.
+while read -r lines file; do
+    ((lines <= 800)) || complain "$file has $lines lines; split it (at most 800)"
+done < <(git ls-files '*.rs' | xargs wc -l | awk '$2 != "total" { print $1, $2 }')
+
+# The sans-I/O crates and the packet path know neither each other nor the network.
+for crate in snaptun scion-packet udp-shards; do
+    for other in snaptun scion-packet udp-shards snapgate snapload; do
+        [[ $crate == "$other" ]] && continue
+        if awk '/^\[/ { section = $0 } section == "[dependencies]"' "crates/$crate/Cargo.toml" |
+            grep -q "^$other[. =]"; then
+            complain "crates/$crate must not depend on $other"
+        fi
+    done
+done
+
+# `unsafe` lives in one place.
+if git grep -nE '^\s*(pub(\([a-z]+\))? )?unsafe |unsafe \{' -- '*.rs' ':!crates/udp-shards/src/sys'; then
+    complain 'unsafe outside of crates/udp-shards/src/sys'
+fi
+
+# Shell scripts are at least well-formed.
+while read -r script; do
+    bash -n "$script" || complain "$script is no valid shell script"
+done < <(git ls-files '*.sh' .ci/run)
+
+exit "$failed"
