@@ -1,1 +1,72 @@
-//! Placeholder.
+//! Interoperability of snapgate with the clients of today, over real sockets on loopback.
+//!
+//! The tests are in `tests/it`. This library is what they are told with:
+//!
+//! | item | what |
+//! | --- | --- |
+//! | [`TestGateway`] | a gateway whose counters a test can wait for, and which must add up in the end |
+//! | [`SnapTunClient`] | the client that endhosts run: crate `snap-tun` |
+//! | [`GotatunClient`] | a client right on top of the newest `ana-gotatun`: pads, and shows every datagram |
+//! | [`Router`] | a socket that stands in for a SCION router |
+//! | [`packets`] | SCION packets from and to clients |
+//! | [`Scenario`] | IPv4 or IPv6, dispatch in the kernel or not: every test runs in all four |
+//!
+//! Nothing here sleeps to let something happen: a test waits for a datagram or for a counter, and
+//! fails when that takes longer than [`PATIENCE`].
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test harness: what does not work fails the test"
+)]
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use snapgate::keys::PrivateKey;
+use tokio::net::UdpSocket;
+
+mod gateway;
+mod gotatun_client;
+pub mod packets;
+mod patience;
+mod router;
+mod scenario;
+mod snap_tun_client;
+
+pub use self::{
+    gateway::{GatewaySetup, TestGateway},
+    gotatun_client::GotatunClient,
+    patience::{PATIENCE, in_time},
+    router::Router,
+    scenario::Scenario,
+    snap_tun_client::SnapTunClient,
+};
+
+/// The longest datagram that any test sends or receives.
+const MAX_DATAGRAM_BYTES: usize = 1 << 16;
+
+/// A new private key.
+///
+/// # Panics
+///
+/// When the kernel has no random numbers.
+#[must_use]
+pub fn private_key() -> PrivateKey {
+    PrivateKey::generate().expect("random numbers")
+}
+
+/// A socket on a free port of loopback, of the IP version of `peer`.
+///
+/// # Panics
+///
+/// When there is none.
+pub async fn free_socket(peer: SocketAddr) -> Arc<UdpSocket> {
+    let loopback = match peer.ip() {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    let socket = UdpSocket::bind((loopback, 0)).await;
+    Arc::new(socket.expect("a free port"))
+}

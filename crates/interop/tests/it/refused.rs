@@ -1,0 +1,91 @@
+//! Who may not have a tunnel learns nothing.
+
+use jiff::Timestamp;
+use snapgate::{
+    drop_reason::DropReason,
+    identities::Identity,
+    keys::{PrivateKey, PublicKey},
+};
+use snapgate_interop::{
+    GotatunClient, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario,
+    private_key,
+};
+
+const UNAUTHORIZED: DropReason = DropReason::Tunnel(snaptun::DropReason::Unauthorized);
+
+in_every_scenario!(
+    a_stranger_gets_no_datagram_and_no_tunnel,
+    an_expired_identity_gets_no_datagram_and_no_tunnel,
+);
+
+async fn a_stranger_gets_no_datagram_and_no_tunnel(scenario: Scenario) {
+    let member = private_key();
+    let identities = [identity(member.public_key(), None)];
+    let gateway = TestGateway::setup(scenario).only(&identities).start();
+    only_member_is_answered(&gateway, &private_key(), &member).await;
+    gateway.finish();
+}
+
+async fn an_expired_identity_gets_no_datagram_and_no_tunnel(scenario: Scenario) {
+    let [member, former_member] = [private_key(), private_key()];
+    let identities = [
+        identity(member.public_key(), None),
+        identity(former_member.public_key(), Some(Timestamp::UNIX_EPOCH)),
+    ];
+    let gateway = TestGateway::setup(scenario).only(&identities).start();
+    only_member_is_answered(&gateway, &former_member, &member).await;
+    gateway.finish();
+}
+
+/// The client gives up after 90 s. Until then it is no wiser after its second initiation, which it
+/// sends 5 s after the first, than after its first.
+#[tokio::test]
+async fn the_client_of_a_stranger_does_not_connect() {
+    let scenario = Scenario::IPV4_KERNEL;
+    let gateway = TestGateway::setup(scenario).only(&[]).start();
+    let listen = gateway.listen_address();
+    let stranger = private_key();
+    let attempt =
+        SnapTunClient::try_connect(&gateway, listen, &stranger, free_socket(listen).await);
+
+    tokio::select! {
+        outcome = attempt => match outcome {
+            Ok(_) => panic!("connected"),
+            Err(error) => panic!("{error}"),
+        },
+        _ = gateway.until_dropped(UNAUTHORIZED, 2) => {}
+    }
+
+    let total = gateway.finish();
+    assert_eq!((total.tunnels_created, total.originated_packets), (0, 0));
+}
+
+/// Lets `stranger` and then `member` ask for a tunnel from the same address. Only `member` is answered:
+/// its answer is the first datagram that comes back.
+async fn only_member_is_answered(
+    gateway: &TestGateway,
+    stranger: &PrivateKey,
+    member: &PrivateKey,
+) {
+    let socket = free_socket(gateway.listen_address()).await;
+
+    let mut client = GotatunClient::new(gateway, stranger, socket.clone());
+    client.initiate().await;
+    let total = gateway.until_dropped(UNAUTHORIZED, 1).await;
+    assert_eq!((total.tunnels, total.originated_packets), (0, 0));
+
+    let mut client = GotatunClient::new(gateway, member, socket);
+    client.initiate().await;
+    assert_eq!(client.expect_answer().await, client.address());
+    gateway
+        .until("one tunnel", |total| total.tunnels == 1)
+        .await;
+}
+
+const fn identity(public_key: PublicKey, expires: Option<Timestamp>) -> Identity {
+    Identity {
+        public_key,
+        name: None,
+        expires,
+    }
+}

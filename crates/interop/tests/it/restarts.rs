@@ -1,0 +1,126 @@
+//! Clients and gateways come back.
+
+use scion_packet::build::PacketBuilder;
+use snapgate::drop_reason::DropReason;
+use snapgate_interop::{
+    GotatunClient, Router, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario,
+    packets::{FAR_HOST, FAR_PORT, at_home, leaving_by, packet},
+    private_key,
+};
+
+const ADDRESS_HELD: DropReason = DropReason::Tunnel(snaptun::DropReason::AddressHeld);
+
+in_every_scenario!(
+    a_client_that_restarts_on_its_port_is_served_at_once,
+    another_identity_on_an_occupied_port_gets_nothing,
+    a_client_does_not_notice_another_identity_on_its_port,
+);
+
+async fn a_client_that_restarts_on_its_port_is_served_at_once(scenario: Scenario) {
+    let router = Router::start(scenario).await;
+    let gateway = TestGateway::setup(scenario).next_hop(1, &router).start();
+    let listen = gateway.listen_address();
+    let identity = private_key();
+    let socket = free_socket(listen).await;
+    let client = SnapTunClient::connect_as(&gateway, listen, &identity, socket).await;
+    exchange(&gateway, &router, &client).await;
+
+    let socket = client.stop().await;
+    let client = SnapTunClient::connect_as(&gateway, listen, &identity, socket).await;
+
+    exchange(&gateway, &router, &client).await;
+    let total = gateway.finish();
+    assert_eq!((total.tunnels_created, total.handshakes_answered), (1, 2));
+    assert_eq!(total.total_dropped(), 0);
+}
+
+async fn another_identity_on_an_occupied_port_gets_nothing(scenario: Scenario) {
+    let router = Router::start(scenario).await;
+    let gateway = TestGateway::setup(scenario).next_hop(1, &router).start();
+    let socket = free_socket(gateway.listen_address()).await;
+    let mut holder = GotatunClient::new(&gateway, &private_key(), socket.clone());
+    holder.initiate().await;
+    let holder_address = holder.expect_answer().await;
+
+    let mut intruder = GotatunClient::new(&gateway, &private_key(), socket);
+    intruder.initiate().await;
+    gateway.until_dropped(ADDRESS_HELD, 1).await;
+
+    // The next datagram to the port is for the holder, and its session is as it was.
+    let here = at_home(holder_address.ip());
+    let to_holder = PacketBuilder::new(FAR_HOST, here);
+    let port = holder_address.port();
+    let sent = packet(|out| to_holder.append_udp(FAR_PORT, port, b"for the holder", out));
+    router.send_to(&gateway, &sent).await;
+    assert_eq!(holder.receive().await, sent);
+    let total = gateway.finish();
+    assert_eq!((total.tunnels_created, total.handshakes_answered), (1, 1));
+}
+
+async fn a_client_does_not_notice_another_identity_on_its_port(scenario: Scenario) {
+    let router = Router::start(scenario).await;
+    let gateway = TestGateway::setup(scenario).next_hop(1, &router).start();
+    let listen = gateway.listen_address();
+    let socket = free_socket(listen).await;
+    let client = SnapTunClient::connect_as(&gateway, listen, &private_key(), socket.clone()).await;
+
+    let mut intruder = GotatunClient::new(&gateway, &private_key(), socket);
+    intruder.initiate().await;
+    gateway.until_dropped(ADDRESS_HELD, 1).await;
+
+    exchange(&gateway, &router, &client).await;
+    let total = gateway.finish();
+    assert_eq!((total.tunnels_created, total.handshakes_answered), (1, 1));
+}
+
+/// A gateway forgets its tunnels when it restarts. A client that has sent something and heard nothing for 15 s
+/// (WireGuard whitepaper, section 6.2: Keepalive-Timeout + Rekey-Timeout) begins a handshake, and keeps
+/// its address.
+#[tokio::test]
+async fn a_client_finds_its_restarted_gateway_by_itself() {
+    let scenario = Scenario::IPV4_KERNEL;
+    let router = Router::start(scenario).await;
+    let key = private_key();
+    let setup = || {
+        TestGateway::setup(scenario)
+            .private_key(key.clone())
+            .next_hop(1, &router)
+    };
+    let gateway = setup().start();
+    let listen = gateway.listen_address();
+    let client = SnapTunClient::connect(&gateway).await;
+    exchange(&gateway, &router, &client).await;
+
+    gateway.finish();
+    let gateway = setup().listen(&[listen]).start();
+    client.send(&question(&client)).await;
+
+    // The keepalive confirms the new session.
+    gateway
+        .until("the client's return", |total| {
+            total.delivered_keepalives > 0
+        })
+        .await;
+    exchange(&gateway, &router, &client).await;
+    let total = gateway.finish();
+    assert_eq!((total.tunnels_created, total.handshakes_answered), (1, 1));
+}
+
+/// One packet from the client to the router, and one back.
+async fn exchange(gateway: &TestGateway, router: &Router, client: &SnapTunClient) {
+    let question = question(client);
+    client.send(&question).await;
+    assert_eq!(router.receive_from(gateway).await, question);
+
+    let to_client = PacketBuilder::new(FAR_HOST, client.scion_address());
+    let port = client.address().port();
+    let answer = packet(|out| to_client.append_udp(FAR_PORT, port, b"answer", out));
+    router.send_to(gateway, &answer).await;
+    assert_eq!(client.receive().await, answer);
+}
+
+fn question(client: &SnapTunClient) -> Vec<u8> {
+    let port = client.address().port();
+    let path = leaving_by(1, client.scion_address());
+    packet(|out| path.append_udp(port, FAR_PORT, b"question", out))
+}

@@ -1,0 +1,44 @@
+//! A gateway on all addresses.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use scion_packet::build::PacketBuilder;
+use snapgate_interop::{
+    Router, Scenario, SnapTunClient, TestGateway, in_every_scenario,
+    packets::{FAR_HOST, FAR_PORT, packet},
+};
+
+in_every_scenario!(a_client_is_answered_from_the_address_that_it_talks_to,);
+
+/// A client drops what does not come from exactly the address that it sends to. Without other
+/// instructions the kernel would answer from 127.0.0.1.
+async fn a_client_is_answered_from_the_address_that_it_talks_to(scenario: Scenario) {
+    let router = Router::start(scenario).await;
+    let gateway = TestGateway::setup(scenario)
+        .listen(&[scenario.wildcard()])
+        .next_hop(1, &router)
+        .start();
+
+    for address in addresses(scenario) {
+        let listen = SocketAddr::new(address, gateway.listen_address().port());
+        let client = SnapTunClient::connect_to(&gateway, listen).await;
+
+        let port = client.address().port();
+        let to_client = PacketBuilder::new(FAR_HOST, client.scion_address());
+        let sent = packet(|out| to_client.append_udp(FAR_PORT, port, b"hello", out));
+        router.send_to(&gateway, &sent).await;
+        assert_eq!(client.receive().await, sent, "{address}");
+    }
+
+    assert_eq!(gateway.finish().total_dropped(), 0);
+}
+
+/// Addresses of loopback: IPv6 has but one.
+fn addresses(scenario: Scenario) -> Vec<IpAddr> {
+    match scenario.loopback {
+        IpAddr::V4(_) => [2, 3, 1]
+            .map(|last| Ipv4Addr::new(127, 0, 0, last).into())
+            .to_vec(),
+        IpAddr::V6(_) => vec![Ipv6Addr::LOCALHOST.into()],
+    }
+}
