@@ -7,7 +7,7 @@ use crate::gateway::{TestGateway, config};
 
 /// The longest train of 1400-byte packets (1432 bytes with SNAPtun) that fits a UDP datagram.
 const TRAIN: usize = 44;
-const TRAINS: u64 = 2_000;
+const TRAINS: u64 = 10_000;
 /// Trains sent before the gateway has to have caught up: 8 trains fill half a megabyte.
 const WINDOW: u64 = 8;
 
