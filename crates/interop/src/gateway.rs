@@ -217,9 +217,9 @@ impl TestGateway {
             .await
     }
 
-    /// Stops the gateway and checks that every datagram is accounted for: in each worker and over all
-    /// of them, with nothing lost on the way and nothing lost in the kernel. With dispatch in the kernel, no
-    /// datagram may have come to a worker that does not own its tunnel.
+    /// Stops the gateway and checks that every datagram is accounted for: in each worker and over
+    /// all of them, with nothing lost on the way and nothing lost in the kernel. With dispatch in
+    /// the kernel, no datagram may have come to a worker that does not own its tunnel.
     ///
     /// # Panics
     ///

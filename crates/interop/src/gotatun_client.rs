@@ -19,8 +19,8 @@ const HANDSHAKES_PER_SECOND: u64 = 1000;
 /// Room for padding.
 const MTU_BYTES: u16 = 9000;
 
-/// A client of the newest `ana-gotatun`, which pads every packet to a multiple of 16 bytes. It has no
-/// timers and no task: every datagram is sent and received by the test.
+/// A client of the newest `ana-gotatun`, which pads every packet to a multiple of 16 bytes. It has
+/// no timers and no task: every datagram is sent and received by the test.
 pub struct GotatunClient {
     socket: Arc<UdpSocket>,
     gateway: SocketAddr,

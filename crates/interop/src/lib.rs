@@ -4,12 +4,12 @@
 //!
 //! | item | what |
 //! | --- | --- |
-//! | [`TestGateway`] | a gateway whose counters a test can wait for, and which must add up in the end |
+//! | [`TestGateway`] | a gateway whose counters can be waited for, and must add up in the end |
 //! | [`SnapTunClient`] | the client that endhosts run: crate `snap-tun` |
-//! | [`GotatunClient`] | a client right on top of the newest `ana-gotatun`: pads, and shows every datagram |
+//! | [`GotatunClient`] | a client on top of the newest `ana-gotatun`: pads, and shows each datagram |
 //! | [`Router`] | a socket that stands in for a SCION router |
 //! | [`packets`] | SCION packets from and to clients |
-//! | [`Scenario`] | IPv4 or IPv6, dispatch in the kernel or not: every test runs in all four |
+//! | [`Scenario`] | IPv4 or IPv6, dispatch in the kernel or not: quick tests run in all four |
 //!
 //! Nothing here sleeps to let something happen: a test waits for a datagram or for a counter, and
 //! fails when that takes longer than [`PATIENCE`].

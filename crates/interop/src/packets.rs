@@ -86,8 +86,8 @@ pub fn leaving_by(interface: u16, source: ScionAddress) -> PacketBuilder {
     from_home_to_far_host(source, true, hop_field)
 }
 
-/// Like [`leaving_by`], on a segment that is travelled against the direction in which it was made: the
-/// packet leaves by the interface at which the beacon came in.
+/// Like [`leaving_by`], on a segment that is travelled against the direction in which it was made:
+/// the packet leaves by the interface at which the beacon came in.
 ///
 /// # Panics
 ///

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use snapgate::config::Dispatch;
 
-/// Over which IP version clients, gateway and routers talk, and who brings a datagram to its worker.
+/// Over which IP version clients, gateway and routers talk, and who brings a datagram to its
+/// worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// The address of everyone.
@@ -52,8 +53,8 @@ impl Scenario {
     }
 }
 
-/// Makes one test for each [`Scenario`] of every function named, an `async fn name(scenario: Scenario)`,
-/// in a module of the same name.
+/// Makes one test for each [`Scenario`] of every function named, in a module of the same name. Each
+/// is an `async fn name(scenario: Scenario)`.
 #[macro_export]
 macro_rules! in_every_scenario {
     ($($name:ident),+ $(,)?) => {$(

@@ -41,8 +41,8 @@ impl SnapTunClient {
         Self::connect_to(gateway, gateway.listen_address()).await
     }
 
-    /// A client with a new identity, on a free port of loopback, to `listen`, where `gateway` can be
-    /// reached.
+    /// A client with a new identity, on a free port of loopback, to `listen`, where `gateway` can
+    /// be reached.
     ///
     /// # Panics
     ///
@@ -179,7 +179,8 @@ impl SnapTunClient {
     }
 }
 
-/// A control plane that registers everyone: what identities there are is the gateway's own knowledge.
+/// A control plane that registers everyone: what identities there are is the gateway's own
+/// knowledge.
 struct WillingControlPlane;
 
 #[async_trait]

@@ -2,7 +2,7 @@
 
 use snapgate_interop::{Scenario, SnapTunClient, TestGateway, in_every_scenario};
 
-in_every_scenario!(a_client_learns_the_address_that_it_is_seen_at,);
+in_every_scenario!(a_client_learns_the_address_that_it_is_seen_at);
 
 async fn a_client_learns_the_address_that_it_is_seen_at(scenario: Scenario) {
     let gateway = TestGateway::start(scenario);
@@ -15,8 +15,8 @@ async fn a_client_learns_the_address_that_it_is_seen_at(scenario: Scenario) {
     assert_eq!((total.tunnels_created, total.handshakes_answered), (1, 1));
 }
 
-/// The client takes the cookie, and proves with its next initiation, 5 s later, that it receives where
-/// it says it is.
+/// The client takes the cookie, and proves with its next initiation, 5 s later, that it receives
+/// where it says it is.
 #[tokio::test]
 async fn a_client_connects_to_a_gateway_that_demands_cookies() {
     let scenario = Scenario::IPV4_KERNEL;

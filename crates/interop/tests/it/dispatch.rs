@@ -10,7 +10,7 @@ use snapgate_interop::{
 /// So many that in user dispatch the chance of no handover is 2^-32.
 const CLIENTS: usize = 32;
 
-in_every_scenario!(many_clients_are_served_by_both_workers,);
+in_every_scenario!(many_clients_are_served_by_both_workers);
 
 async fn many_clients_are_served_by_both_workers(scenario: Scenario) {
     let router = Router::start(scenario).await;

@@ -3,7 +3,7 @@
 use snapgate::config::Forward;
 use snapgate_interop::{Scenario, SnapTunClient, TestGateway, in_every_scenario};
 
-in_every_scenario!(a_client_gets_back_what_it_sends,);
+in_every_scenario!(a_client_gets_back_what_it_sends);
 
 async fn a_client_gets_back_what_it_sends(scenario: Scenario) {
     let gateway = TestGateway::setup(scenario).forward(Forward::Echo).start();

@@ -3,7 +3,7 @@
 use scion_packet::build::PacketBuilder;
 use snapgate_interop::{Scenario, SnapTunClient, TestGateway, in_every_scenario, packets::packet};
 
-in_every_scenario!(clients_of_one_worker_and_of_two_talk_to_each_other,);
+in_every_scenario!(clients_of_one_worker_and_of_two_talk_to_each_other);
 
 async fn clients_of_one_worker_and_of_two_talk_to_each_other(scenario: Scenario) {
     let gateway = TestGateway::start(scenario);

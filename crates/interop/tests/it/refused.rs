@@ -60,8 +60,8 @@ async fn the_client_of_a_stranger_does_not_connect() {
     assert_eq!((total.tunnels_created, total.originated_packets), (0, 0));
 }
 
-/// Lets `stranger` and then `member` ask for a tunnel from the same address. Only `member` is answered:
-/// its answer is the first datagram that comes back.
+/// Lets `stranger` and then `member` ask for a tunnel from the same address. Only `member` is
+/// answered: its answer is the first datagram that comes back.
 async fn only_member_is_answered(
     gateway: &TestGateway,
     stranger: &PrivateKey,

@@ -73,9 +73,9 @@ async fn a_client_does_not_notice_another_identity_on_its_port(scenario: Scenari
     assert_eq!((total.tunnels_created, total.handshakes_answered), (1, 1));
 }
 
-/// A gateway forgets its tunnels when it restarts. A client that has sent something and heard nothing for 15 s
-/// (WireGuard whitepaper, section 6.2: Keepalive-Timeout + Rekey-Timeout) begins a handshake, and keeps
-/// its address.
+/// A gateway forgets its tunnels when it restarts. A client that has sent something and heard
+/// nothing for 15 s (WireGuard whitepaper, section 6.5: Keepalive-Timeout + Rekey-Timeout) begins a
+/// handshake, and keeps its address.
 #[tokio::test]
 async fn a_client_finds_its_restarted_gateway_by_itself() {
     let scenario = Scenario::IPV4_KERNEL;

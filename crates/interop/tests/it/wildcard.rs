@@ -8,7 +8,7 @@ use snapgate_interop::{
     packets::{FAR_HOST, FAR_PORT, packet},
 };
 
-in_every_scenario!(a_client_is_answered_from_the_address_that_it_talks_to,);
+in_every_scenario!(a_client_is_answered_from_the_address_that_it_talks_to);
 
 /// A client drops what does not come from exactly the address that it sends to. Without other
 /// instructions the kernel would answer from 127.0.0.1.
