@@ -103,6 +103,38 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             },
         }
     }
+
+    /// Sends a packet of the caller's own, such as an SCMP error, through the tunnel of the remote
+    /// address `to`: as [`Payload::Protocol`], and only if it can leave at once. It is not worth a wait.
+    ///
+    /// Returns whether its datagram was appended to `send_to_network`.
+    #[must_use]
+    pub fn send_own_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        to: SocketAddr,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> bool {
+        let Some(slot) = self.tunnels.find(to) else {
+            return false;
+        };
+        if packet.is_empty() || !self.authorize(slot, now) {
+            return false;
+        }
+        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+            return false;
+        };
+        let Ok(packet) = tunnel.send_at_once(packet) else {
+            return false;
+        };
+        send_to_network.push_back(Transmit {
+            to: tunnel.endpoint(),
+            packet,
+            payload: Payload::Protocol,
+        });
+        true
+    }
 }
 
 impl<S> fmt::Debug for Outgoing<'_, S> {

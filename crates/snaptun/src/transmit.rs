@@ -22,7 +22,8 @@ pub enum Payload {
     /// It carries one packet that was given to
     /// [`handle_outgoing_packet`](crate::SnapTunServer::handle_outgoing_packet).
     Forwarded,
-    /// It is the protocol's own: handshake, cookie reply or keepalive.
+    /// It is the gateway's own: handshake, cookie reply or keepalive, or a packet that was given to
+    /// [`send_own_packet`](crate::SnapTunServer::send_own_packet).
     Protocol,
 }
 

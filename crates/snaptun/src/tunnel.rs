@@ -220,20 +220,24 @@ impl<S> Tunnel<S> {
         limits: &ShardConfig,
         totals: &mut WaitingTotals,
     ) -> Sent {
-        // No session comes into being but by an incoming packet, after which nothing waits: what waits
-        // now has no session, and this packet stays behind it.
-        let packet = if self.waiting.is_empty() && self.confirmation.may_send() {
-            match self.tunn.encapsulate_with_session(packet) {
-                Ok(data) => return Sent::Encapsulated(data.into()),
-                Err(packet) => packet,
-            }
-        } else {
-            packet
+        let packet = match self.send_at_once(packet) {
+            Ok(data) => return Sent::Encapsulated(data),
+            Err(packet) => packet,
         };
         match self.waiting.push(packet, limits, totals) {
             Ok(()) => Sent::Waiting(self.initiation_for_waiting(now)),
             Err(packet) => Sent::Refused(packet),
         }
+    }
+
+    /// Encapsulates a packet, or gives it back where it would have to wait for a session.
+    pub(crate) fn send_at_once(&mut self, packet: Packet) -> Result<Packet, Packet> {
+        // No session comes into being but by an incoming packet, after which nothing waits: what waits
+        // now has no session, and this packet stays behind it.
+        if !self.waiting.is_empty() || !self.confirmation.may_send() {
+            return Err(packet);
+        }
+        self.tunn.encapsulate_with_session(packet).map(Packet::from)
     }
 
     /// Starts a handshake if packets wait for one and none is under way in either direction.

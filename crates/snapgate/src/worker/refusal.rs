@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ana_gotatun::packet::Packet;
 use scion_packet::{PolicyViolation, ScionAddress, ScionPacket, ScmpError};
-use snaptun::{Endpoint, Outgoing, Payload};
+use snaptun::Endpoint;
 
 use crate::{
     drop_reason::{DropReason, RouteError},
@@ -72,18 +72,11 @@ impl Pipeline {
 
     fn send_scmp_error(&mut self, now: Instant, to: Endpoint) {
         let packet = Packet::copy_from(self.scmp_error.as_slice());
-        let fate = self
+        if !self
             .shard
-            .handle_outgoing_packet(now, packet, to.remote, &mut self.transmits);
-        match fate {
-            Outgoing::Encapsulated { .. } => {
-                // The gateway made this packet: it is not one of those received.
-                if let Some(transmit) = self.transmits.back_mut() {
-                    transmit.payload = Payload::Protocol;
-                }
-            }
-            Outgoing::Waiting { .. } => {}
-            Outgoing::Dropped { .. } => self.counters.originated_lost += 1,
+            .send_own_packet(now, packet, to.remote, &mut self.transmits)
+        {
+            self.counters.originated_lost += 1;
         }
         self.queue_transmits();
     }

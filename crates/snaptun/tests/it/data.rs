@@ -106,3 +106,24 @@ fn an_empty_packet_is_not_sent_as_a_keepalive() {
     );
     assert!(shard.sent.is_empty());
 }
+
+#[test]
+fn a_packet_of_the_gateways_own_arrives_and_counts_as_its_own() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    assert!(shard.send_own(b"error", client.remote()));
+    assert_eq!(shard.sent[0].payload, Payload::Protocol);
+    assert_eq!(shard.deliver_to(&mut client), [b"error"]);
+}
+
+#[test]
+fn a_packet_of_the_gateways_own_does_not_wait() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    assert!(!shard.send_own(b"no tunnel", client.remote()));
+    shard.answer(&mut client);
+    assert!(!shard.send_own(b"no session that is confirmed", client.remote()));
+    assert!(!shard.send_own(b"", client.remote()));
+    assert_eq!(shard.server.waiting_packets(), 0);
+    assert!(shard.sent.is_empty());
+}

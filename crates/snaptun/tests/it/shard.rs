@@ -178,6 +178,13 @@ impl Shard {
         }
     }
 
+    pub(crate) fn send_own(&mut self, packet: &[u8], to: SocketAddr) -> bool {
+        self.server.start_batch();
+        let packet = Packet::copy_from(packet);
+        self.server
+            .send_own_packet(self.now, packet, to, &mut self.sent)
+    }
+
     pub(crate) fn update_timers(&mut self) {
         self.server.start_batch();
         self.server.update_timers(self.now, &mut self.sent);
