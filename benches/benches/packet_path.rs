@@ -4,10 +4,13 @@
     reason = "a benchmark that cannot be set up must not run"
 )]
 
-use std::{net::SocketAddr, num::NonZeroUsize, time::Instant};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use benches::{ConnectedPair, LOCAL_ISD_AS, packet_to_remote};
-use divan::{Bencher, black_box, counter::BytesCount};
+use divan::counter::BytesCount;
+use divan::{Bencher, black_box};
 use scion_packet::{IncomingPolicy, ScionPacket, delivery_port, egress_interface};
 use snaptun::Packet;
 use udp_shards::DispatchKey;

@@ -1,12 +1,15 @@
 //! What the benchmarks work on: packets, and a client connected to a shard without a network.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
-use ana_gotatun::noise::{Tunn, TunnResult, index_table::IndexTable, rate_limiter::RateLimiter};
-use scion_packet::{
-    HopField, InfoField, IsdAs, ScionAddress,
-    build::{BuildError, PacketBuilder, Segment},
-};
+use ana_gotatun::noise::index_table::IndexTable;
+use ana_gotatun::noise::rate_limiter::RateLimiter;
+use ana_gotatun::noise::{Tunn, TunnResult};
+use scion_packet::build::{BuildError, PacketBuilder, Segment};
+use scion_packet::{HopField, InfoField, IsdAs, ScionAddress};
 use snaptun::{
     Endpoint, Grant, Incoming, Packet, PublicKey, ShardConfig, SnapTunAuthorization, SnapTunServer,
     StaticSecret, Transmit, Via,

@@ -1,22 +1,23 @@
 //! A gateway whose counters a test can wait for, and which must add up in the end.
 
-use std::{
-    collections::HashMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration,
-};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use snapgate::{
-    config::{
-        Authorization, Config, CpuPinning, Dispatch, Forward, ScionForward, TunnelLimits,
-        WorkerCount, WorkerReason,
-    },
-    counters::Counters,
-    drop_reason::DropReason,
-    gateway::Gateway,
-    identities::Identity,
-    keys::{PrivateKey, PublicKey},
+use snapgate::config::{
+    Authorization, Config, CpuPinning, Dispatch, Forward, ScionForward, TunnelLimits, WorkerCount,
+    WorkerReason,
 };
+use snapgate::counters::Counters;
+use snapgate::drop_reason::DropReason;
+use snapgate::gateway::Gateway;
+use snapgate::identities::Identity;
+use snapgate::keys::{PrivateKey, PublicKey};
 
-use crate::{Router, Scenario, in_time, packets::HOME, private_key};
+use crate::packets::HOME;
+use crate::{Router, Scenario, in_time, private_key};
 
 /// Between two looks at the counters, which nobody announces.
 const COUNTERS_INTERVAL: Duration = Duration::from_millis(1);

@@ -1,13 +1,15 @@
 //! A client right on top of the newest `ana-gotatun`.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use ana_gotatun::{
-    noise::{Tunn, TunnResult, index_table::IndexTable, rate_limiter::RateLimiter},
-    packet::{Packet, WgKind},
-    tun::MtuWatcher,
-    x25519::PublicKey,
-};
+use ana_gotatun::noise::index_table::IndexTable;
+use ana_gotatun::noise::rate_limiter::RateLimiter;
+use ana_gotatun::noise::{Tunn, TunnResult};
+use ana_gotatun::packet::{Packet, WgKind};
+use ana_gotatun::tun::MtuWatcher;
+use ana_gotatun::x25519::PublicKey;
 use bytes::BytesMut;
 use snapgate::keys::PrivateKey;
 use tokio::net::UdpSocket;

@@ -19,10 +19,8 @@
     reason = "a test harness: what does not work fails the test"
 )]
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use snapgate::keys::PrivateKey;
 use tokio::net::UdpSocket;
@@ -35,14 +33,12 @@ mod router;
 mod scenario;
 mod snap_tun_client;
 
-pub use self::{
-    gateway::{GatewaySetup, TestGateway},
-    gotatun_client::GotatunClient,
-    patience::{PATIENCE, in_time},
-    router::Router,
-    scenario::Scenario,
-    snap_tun_client::SnapTunClient,
-};
+pub use self::gateway::{GatewaySetup, TestGateway};
+pub use self::gotatun_client::GotatunClient;
+pub use self::patience::{PATIENCE, in_time};
+pub use self::router::Router;
+pub use self::scenario::Scenario;
+pub use self::snap_tun_client::SnapTunClient;
 
 /// The longest datagram that any test sends or receives.
 const MAX_DATAGRAM_BYTES: usize = 1 << 16;

@@ -2,11 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use scion_packet::{
-    HopField, InfoField, IsdAs, ScionAddress, ScionPacket,
-    build::{BuildError, PacketBuilder, Segment},
-    upper_layer::{END_TO_END, HOP_BY_HOP},
-};
+use scion_packet::build::{BuildError, PacketBuilder, Segment};
+use scion_packet::upper_layer::{END_TO_END, HOP_BY_HOP};
+use scion_packet::{HopField, InfoField, IsdAs, ScionAddress, ScionPacket};
 
 /// The AS of the gateway and its clients: 1-ff00:0:110.
 pub const HOME: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0110);

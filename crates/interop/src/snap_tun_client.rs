@@ -1,14 +1,15 @@
 //! The client that endhosts run.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use gotatun_client::{
-    packet::{Packet, PacketBufPool},
-    x25519,
-};
-use reqwest_connect_rpc::{client::CrpcClientError, token_source::static_token::StaticTokenSource};
+use gotatun_client::packet::{Packet, PacketBufPool};
+use gotatun_client::x25519;
+use reqwest_connect_rpc::client::CrpcClientError;
+use reqwest_connect_rpc::token_source::static_token::StaticTokenSource;
 use scion_packet::ScionAddress;
 use snap_tun::client::{
     ConnectSnapTunSocketError, SnapTunControlPlaneClient, SnapTunEndpoint, SnapTunnel,

@@ -1,13 +1,11 @@
 //! Writes packets: for load and for tests.
 
-use crate::{
-    HopField, InfoField, ScionAddress,
-    checksum::Checksum,
-    closed_enum::closed_enum,
-    path::{MAX_HOP_FIELDS, MAX_SEGMENTS, PATH_TYPE_EMPTY, PATH_TYPE_SCION, meta_header},
-    upper_layer::{SCMP, UDP, UDP_HEADER_BYTES, scmp_header_bytes, scmp_type},
-    write::Header,
-};
+use crate::checksum::Checksum;
+use crate::closed_enum::closed_enum;
+use crate::path::{MAX_HOP_FIELDS, MAX_SEGMENTS, PATH_TYPE_EMPTY, PATH_TYPE_SCION, meta_header};
+use crate::upper_layer::{SCMP, UDP, UDP_HEADER_BYTES, scmp_header_bytes, scmp_type};
+use crate::write::Header;
+use crate::{HopField, InfoField, ScionAddress};
 
 /// The most hop fields of one segment: its length has six bits.
 const MAX_SEGMENT_HOP_FIELDS: usize = 63;

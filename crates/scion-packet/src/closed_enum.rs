@@ -51,9 +51,8 @@ pub(crate) use closed_enum;
 
 #[cfg(test)]
 mod tests {
-    use crate::{
-        MalformedPacket, NoDeliveryPort, NoEgressInterface, PolicyViolation, scmp::NoAnswer,
-    };
+    use crate::scmp::NoAnswer;
+    use crate::{MalformedPacket, NoDeliveryPort, NoEgressInterface, PolicyViolation};
 
     macro_rules! assert_closed {
         ($($enum:ident),+) => {$(

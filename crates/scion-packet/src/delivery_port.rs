@@ -1,10 +1,10 @@
 //! The port that, with the destination host, names the tunnel that a packet is for.
 
-use crate::{
-    MalformedExtension, ScionPacket,
-    closed_enum::closed_enum,
-    upper_layer::{IDENTIFIER_OFFSET, SCMP, TCP, UDP, UpperLayer, scmp_header_bytes, scmp_type},
+use crate::closed_enum::closed_enum;
+use crate::upper_layer::{
+    IDENTIFIER_OFFSET, SCMP, TCP, UDP, UpperLayer, scmp_header_bytes, scmp_type,
 };
+use crate::{MalformedExtension, ScionPacket};
 
 /// Offset of the destination port in UDP and TCP.
 const DESTINATION_PORT_OFFSET: usize = 2;

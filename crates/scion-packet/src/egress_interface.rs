@@ -1,6 +1,7 @@
 //! The interface by which a packet leaves its first AS.
 
-use crate::{Path, ScionPacket, closed_enum::closed_enum};
+use crate::closed_enum::closed_enum;
+use crate::{Path, ScionPacket};
 
 closed_enum! {
     /// Why a packet from a tunnel leaves the AS by no interface.

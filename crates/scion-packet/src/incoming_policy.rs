@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::closed_enum::closed_enum;
+use crate::packet::{HOSTS_OFFSET, PATH_TYPE_OFFSET, SOURCE_ISD_AS_OFFSET};
+use crate::scmp::{self, ProblemCode};
 use crate::{
     Host, IsdAs, MalformedExtension, MalformedPacket, Path, ScionAddress, ScionPacket, ScmpError,
-    closed_enum::closed_enum,
-    packet::{HOSTS_OFFSET, PATH_TYPE_OFFSET, SOURCE_ISD_AS_OFFSET},
-    scmp::{self, ProblemCode},
 };
 
 /// The policy for packets that come out of a tunnel: a client sends from its own address only.

@@ -1,6 +1,7 @@
 //! ISD-AS numbers: which AS, in which isolation domain.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
 use crate::closed_enum::closed_enum;
 

@@ -38,14 +38,12 @@ pub mod path;
 pub mod scmp;
 pub mod upper_layer;
 
-pub use self::{
-    delivery_port::{NoDeliveryPort, delivery_port},
-    egress_interface::{NoEgressInterface, egress_interface},
-    host::{Host, ScionAddress},
-    incoming_policy::{IncomingPolicy, PolicyViolation},
-    isd_as::{IsdAs, ParseIsdAsError},
-    packet::{MalformedPacket, ScionPacket},
-    path::{HopField, InfoField, Path, StandardPath},
-    scmp::ScmpError,
-    upper_layer::{MalformedExtension, UpperLayer},
-};
+pub use self::delivery_port::{NoDeliveryPort, delivery_port};
+pub use self::egress_interface::{NoEgressInterface, egress_interface};
+pub use self::host::{Host, ScionAddress};
+pub use self::incoming_policy::{IncomingPolicy, PolicyViolation};
+pub use self::isd_as::{IsdAs, ParseIsdAsError};
+pub use self::packet::{MalformedPacket, ScionPacket};
+pub use self::path::{HopField, InfoField, Path, StandardPath};
+pub use self::scmp::ScmpError;
+pub use self::upper_layer::{MalformedExtension, UpperLayer};

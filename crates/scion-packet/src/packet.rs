@@ -1,6 +1,8 @@
 //! A SCION packet as a view on its bytes.
 
-use crate::{Host, IsdAs, Path, closed_enum::closed_enum, host::host_bytes};
+use crate::closed_enum::closed_enum;
+use crate::host::host_bytes;
+use crate::{Host, IsdAs, Path};
 
 const COMMON_HEADER_BYTES: usize = 12;
 const ISD_AS_BYTES: usize = 8;

@@ -2,15 +2,13 @@
 
 use std::net::IpAddr;
 
-use crate::{
-    Host, Path, ScionAddress, ScionPacket,
-    checksum::Checksum,
-    closed_enum::closed_enum,
-    packet::NEXT_HEADER_OFFSET,
-    path::{PATH_TYPE_EMPTY, PATH_TYPE_SCION, StandardPath},
-    upper_layer::{END_TO_END, HOP_BY_HOP, SCMP, scmp_type},
-    write::{Header, MAX_WRITTEN_HEADER_BYTES},
-};
+use crate::checksum::Checksum;
+use crate::closed_enum::closed_enum;
+use crate::packet::NEXT_HEADER_OFFSET;
+use crate::path::{PATH_TYPE_EMPTY, PATH_TYPE_SCION, StandardPath};
+use crate::upper_layer::{END_TO_END, HOP_BY_HOP, SCMP, scmp_type};
+use crate::write::{Header, MAX_WRITTEN_HEADER_BYTES};
+use crate::{Host, Path, ScionAddress, ScionPacket};
 
 /// Longest packet that carries an SCMP error, header included: the quote is cut to fit (SCMP
 /// specification, "Processing Rules").

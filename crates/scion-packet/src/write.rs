@@ -2,12 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::{
-    ScionAddress,
-    host::{KIND_IPV4, KIND_IPV6, host_bytes},
-    packet::{HOSTS_OFFSET, MAX_HEADER_BYTES},
-    path::MAX_PATH_BYTES,
-};
+use crate::ScionAddress;
+use crate::host::{KIND_IPV4, KIND_IPV6, host_bytes};
+use crate::packet::{HOSTS_OFFSET, MAX_HEADER_BYTES};
+use crate::path::MAX_PATH_BYTES;
 
 /// The longest header that is written here. HdrLen can say so, whatever the addresses.
 pub(crate) const MAX_WRITTEN_HEADER_BYTES: usize =

@@ -2,24 +2,20 @@
 //!
 //! It runs on a thread of its own and only reads what the workers publish.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
-};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
-use axum::{
-    Router,
-    extract::State,
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use tokio::sync::oneshot;
 
-use crate::{counters::Published, metrics};
+use crate::counters::Published;
+use crate::metrics;
 
 /// A worker that took no turn for this long hangs: its timers alone wake it more often.
 const HANG_TIME: Duration = Duration::from_secs(5);

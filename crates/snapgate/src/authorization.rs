@@ -1,9 +1,7 @@
 //! Who may have a tunnel, as configured.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use snaptun::{Grant, SnapTunAuthorization};

@@ -3,29 +3,27 @@
 //! Keys are drawn for the occasion, the gateway listens on loopback and sends every packet back
 //! into its tunnel, and [`snapload`] plays the clients: real tunnels on real sockets.
 
-use std::{
-    fmt,
-    io::{self, IsTerminal as _, Write as _},
-    net::{Ipv4Addr, SocketAddr},
-    num::NonZeroUsize,
-    path::PathBuf,
-    time::Duration,
-};
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use snapload::{Cpus, Identities, LoadConfig, LoadError, MAX_TRAIN, Progress, Rate, Report};
 use udp_shards::SocketOptions;
 
-use crate::{
-    config::{Authorization, Config, CpuPinning, Dispatch, Forward, TunnelLimits, WorkerCount},
-    counters::Counters,
-    drop_reason::DropReason,
-    gateway::{Gateway, StartError},
-    identities::Identity,
-    keys::{PrivateKey, PublicKey},
-    summary::{Summary, write_drops, write_workers},
+use crate::config::{
+    Authorization, Config, CpuPinning, Dispatch, Forward, TunnelLimits, WorkerCount,
 };
+use crate::counters::Counters;
+use crate::drop_reason::DropReason;
+use crate::gateway::{Gateway, StartError};
+use crate::identities::Identity;
+use crate::keys::{PrivateKey, PublicKey};
+use crate::summary::{Summary, write_drops, write_workers};
 
 /// What the demo runs.
 #[derive(Clone, Debug)]

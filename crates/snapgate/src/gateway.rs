@@ -1,15 +1,12 @@
 //! A running gateway: its sockets, its workers and its HTTP side.
 
-use std::{
-    any::Any,
-    io,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    thread,
-    time::Instant,
-};
+use std::any::Any;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+use std::{io, thread};
 
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender};
@@ -19,18 +16,16 @@ use udp_shards::{
     bind_tunnel_group, bind_upstream_group,
 };
 
-use crate::{
-    admin::Admin,
-    authorization::ConfiguredIdentities,
-    config::{Config, Dispatch, Forward},
-    counters::{Counters, Published},
-    drop_reason::{DropReason, QueueLoss},
-    mailbox::{Mailbox, Message, Postbox, mailbox},
-    summary::Summary,
-    worker::{
-        MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener,
-        Upstream, Worker,
-    },
+use crate::admin::Admin;
+use crate::authorization::ConfiguredIdentities;
+use crate::config::{Config, Dispatch, Forward};
+use crate::counters::{Counters, Published};
+use crate::drop_reason::{DropReason, QueueLoss};
+use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
+use crate::summary::Summary;
+use crate::worker::{
+    MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener, Upstream,
+    Worker,
 };
 
 /// A running gateway. It stops when [`Gateway::stop`] is called or it is dropped.

@@ -3,7 +3,9 @@
 //! In the steady state nothing but hairpins comes through here. A full mailbox never blocks the
 //! sender: the message comes back, and its packets are dropped and counted.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ana_gotatun::packet::Packet;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};

@@ -3,19 +3,17 @@
 //! Nothing is kept here: a scrape reads the workers' published counters. Names follow the
 //! Prometheus conventions; the label `worker` is the worker's index.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
-    registry::Registry,
-};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
 
-use crate::{
-    counters::{Counters, Published},
-    drop_reason::DropReason,
-};
+use crate::counters::{Counters, Published};
+use crate::drop_reason::DropReason;
 
 /// Encodes the counters of all workers in the OpenMetrics text format.
 pub(crate) fn encode(workers: &Arc<[Arc<Published>]>) -> Result<String, fmt::Error> {

@@ -1,8 +1,10 @@
 //! What a gateway did, for the human who stopped it.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+use std::time::Duration;
 
-use crate::{counters::Counters, drop_reason::DropReason};
+use crate::counters::Counters;
+use crate::drop_reason::DropReason;
 
 /// What a gateway did from its start to its stop. `Display` makes a table of it.
 #[derive(Clone, Debug)]

@@ -12,18 +12,14 @@
 //! Every step has a budget, so that none can starve those behind it; what a step left over is
 //! remembered, and the next turn follows without sleeping.
 
-use std::{
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use udp_shards::ReceiveBatch;
 
-use crate::{
-    counters::Published,
-    mailbox::{Mailbox, Message},
-};
+use crate::counters::Published;
+use crate::mailbox::{Mailbox, Message};
 
 mod dispatch;
 mod handshakes;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 /// The key pairs of a run, one per tunnel.

@@ -10,10 +10,9 @@
 //! *network* order, because that is what a classic BPF load returns. The port shares the last
 //! word with the message's length, as in SipHash: `length << 24 | port`.
 
-use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::{fmt, io};
 
 /// Who decides which worker receives a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,8 @@
 
 use scion_packet::build::PacketBuilder;
 use snapgate::config::Dispatch;
-use snapgate_interop::{
-    Router, Scenario, SnapTunClient, TestGateway, in_every_scenario,
-    packets::{FAR_HOST, FAR_PORT, leaving_by, packet},
-};
+use snapgate_interop::packets::{FAR_HOST, FAR_PORT, leaving_by, packet};
+use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
 
 /// So many that in user dispatch the chance of no handover is 2^-32.
 const CLIENTS: usize = 32;

@@ -1,15 +1,13 @@
 //! From the routers, into the right tunnel.
 
-use scion_packet::{
-    ScionAddress, ScmpError,
-    build::PacketBuilder,
-    scmp::{ProblemCode, UnreachableCode},
-    upper_layer::SCMP,
+use scion_packet::build::PacketBuilder;
+use scion_packet::scmp::{ProblemCode, UnreachableCode};
+use scion_packet::upper_layer::SCMP;
+use scion_packet::{ScionAddress, ScmpError};
+use snapgate_interop::packets::{
+    Extensions, FAR_HOST, FAR_PORT, leaving_by, packet, with_extensions,
 };
-use snapgate_interop::{
-    Router, Scenario, SnapTunClient, TestGateway, in_every_scenario,
-    packets::{Extensions, FAR_HOST, FAR_PORT, leaving_by, packet, with_extensions},
-};
+use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
 
 /// SCMP messages that `scion-packet` has no need to write, and their bytes before the quote
 /// (SCMP specification): external interface down, internal connectivity down.

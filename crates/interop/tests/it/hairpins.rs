@@ -1,7 +1,8 @@
 //! From one tunnel into another.
 
 use scion_packet::build::PacketBuilder;
-use snapgate_interop::{Scenario, SnapTunClient, TestGateway, in_every_scenario, packets::packet};
+use snapgate_interop::packets::packet;
+use snapgate_interop::{Scenario, SnapTunClient, TestGateway, in_every_scenario};
 
 in_every_scenario!(clients_of_one_worker_and_of_two_talk_to_each_other);
 

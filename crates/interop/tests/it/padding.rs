@@ -1,9 +1,9 @@
 //! The newest clients pad what they send; nobody behind the gateway sees that.
 
 use scion_packet::build::PacketBuilder;
+use snapgate_interop::packets::{FAR_PORT, at_home, leaving_by, packet};
 use snapgate_interop::{
     GotatunClient, Router, Scenario, SnapTunClient, TestGateway, in_every_scenario,
-    packets::{FAR_PORT, at_home, leaving_by, packet},
 };
 
 in_every_scenario!(

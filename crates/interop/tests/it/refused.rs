@@ -1,11 +1,9 @@
 //! Who may not have a tunnel learns nothing.
 
 use jiff::Timestamp;
-use snapgate::{
-    drop_reason::DropReason,
-    identities::Identity,
-    keys::{PrivateKey, PublicKey},
-};
+use snapgate::drop_reason::DropReason;
+use snapgate::identities::Identity;
+use snapgate::keys::{PrivateKey, PublicKey};
 use snapgate_interop::{
     GotatunClient, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario,
     private_key,

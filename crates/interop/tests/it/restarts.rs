@@ -2,9 +2,9 @@
 
 use scion_packet::build::PacketBuilder;
 use snapgate::drop_reason::DropReason;
+use snapgate_interop::packets::{FAR_HOST, FAR_PORT, at_home, leaving_by, packet};
 use snapgate_interop::{
     GotatunClient, Router, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario,
-    packets::{FAR_HOST, FAR_PORT, at_home, leaving_by, packet},
     private_key,
 };
 

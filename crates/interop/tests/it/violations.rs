@@ -3,14 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use scion_packet::{PolicyViolation, ScionPacket};
-use sciparse::{
-    core::view::View as _, packet::view::ScionRawPacketView, payload::scmp::view::ScmpMessageView,
-};
+use sciparse::core::view::View as _;
+use sciparse::packet::view::ScionRawPacketView;
+use sciparse::payload::scmp::view::ScmpMessageView;
 use snapgate::drop_reason::{DropReason, RouteError};
-use snapgate_interop::{
-    Router, Scenario, SnapTunClient, TestGateway, in_every_scenario,
-    packets::{FAR_PORT, HOME, at_home, leaving_by, packet},
-};
+use snapgate_interop::packets::{FAR_PORT, HOME, at_home, leaving_by, packet};
+use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
 
 const SOMEBODY_ELSE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66));
 

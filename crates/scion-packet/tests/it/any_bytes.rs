@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use scion_packet::scmp::{MAX_ERROR_PACKET_BYTES, UnreachableCode};
 use scion_packet::{
     Host, IncomingPolicy, Path, PolicyViolation, ScionPacket, ScmpError, delivery_port,
     egress_interface,
-    scmp::{MAX_ERROR_PACKET_BYTES, UnreachableCode},
 };
 
 use crate::support::{client, mutated, peer};

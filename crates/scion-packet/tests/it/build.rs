@@ -1,15 +1,12 @@
 //! Built packets are what real clients would have sent.
 
-use proptest::{collection::vec, prelude::*};
-use scion_packet::{
-    HopField, InfoField, IsdAs, ScionAddress, ScionPacket,
-    build::{BuildError, PacketBuilder, Segment},
-};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use scion_packet::build::{BuildError, PacketBuilder, Segment};
+use scion_packet::{HopField, InfoField, IsdAs, ScionAddress, ScionPacket};
 
-use crate::{
-    oracle::reencoded,
-    support::{CLIENT_PORT, PEER_PORT, from_client, segment, udp},
-};
+use crate::oracle::reencoded;
+use crate::support::{CLIENT_PORT, PEER_PORT, from_client, segment, udp};
 
 fn any_address() -> impl Strategy<Value = ScionAddress> {
     (any::<u64>(), any::<std::net::IpAddr>()).prop_map(|(isd_as, ip)| ScionAddress {

@@ -1,9 +1,8 @@
 //! By which interface a packet from a tunnel leaves.
 
-use scion_packet::{
-    InfoField, NoEgressInterface, ScionPacket, ScmpError, build::Segment, egress_interface,
-    scmp::ProblemCode,
-};
+use scion_packet::build::Segment;
+use scion_packet::scmp::ProblemCode;
+use scion_packet::{InfoField, NoEgressInterface, ScionPacket, ScmpError, egress_interface};
 
 use crate::support::{
     CLIENT_PORT, PEER_PORT, from_client, path_offset, scmp, segment, set_position, three_segments,

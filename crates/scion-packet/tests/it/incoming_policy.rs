@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use scion_packet::build::PacketBuilder;
+use scion_packet::scmp::ProblemCode;
 use scion_packet::{
-    IncomingPolicy, PolicyViolation, ScionAddress, ScionPacket, ScmpError, build::PacketBuilder,
-    delivery_port, scmp::ProblemCode,
+    IncomingPolicy, PolicyViolation, ScionAddress, ScionPacket, ScmpError, delivery_port,
 };
 
 use crate::support::{

@@ -4,22 +4,22 @@
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
+use scion_packet::scmp::ProblemCode;
 use scion_packet::{
     Host, IncomingPolicy, MalformedPacket, NoDeliveryPort, Path, PolicyViolation, ScionPacket,
-    ScmpError, delivery_port, scmp::ProblemCode, upper_layer,
+    ScmpError, delivery_port, upper_layer,
 };
-use sciparse::{
-    address::host_addr::WireHostAddr,
-    checksum::ChecksumDigest,
-    core::{convert::TryToModel, encode::WireEncode, view::View},
-    dataplane_path::{
-        standard::{types::InfoFieldFlags, view::StandardPathView},
-        types::PathType,
-        view::ScionDpPathViewRef,
-    },
-    packet::view::ScionRawPacketView,
-    payload::ProtocolNumber,
-};
+use sciparse::address::host_addr::WireHostAddr;
+use sciparse::checksum::ChecksumDigest;
+use sciparse::core::convert::TryToModel;
+use sciparse::core::encode::WireEncode;
+use sciparse::core::view::View;
+use sciparse::dataplane_path::standard::types::InfoFieldFlags;
+use sciparse::dataplane_path::standard::view::StandardPathView;
+use sciparse::dataplane_path::types::PathType;
+use sciparse::dataplane_path::view::ScionDpPathViewRef;
+use sciparse::packet::view::ScionRawPacketView;
+use sciparse::payload::ProtocolNumber;
 
 use crate::support::{CLIENT_PORT, client, mutated, well_formed};
 

@@ -1,28 +1,19 @@
 //! SCMP errors: complete packets that real clients and routers understand.
 
 use proptest::prelude::*;
-use scion_packet::{
-    Host, Path, ScionPacket, ScmpError,
-    build::PacketBuilder,
-    delivery_port,
-    scmp::{MAX_ERROR_PACKET_BYTES, NoAnswer, ProblemCode, UnreachableCode},
-};
-use sciparse::{
-    core::view::View,
-    dataplane_path::view::ScionDpPathViewExt,
-    packet::view::ScionRawPacketView,
-    payload::scmp::{
-        types::{ScmpDestinationUnreachableCode, ScmpParameterProblemCode},
-        view::ScmpMessageView,
-    },
-};
+use scion_packet::build::PacketBuilder;
+use scion_packet::scmp::{MAX_ERROR_PACKET_BYTES, NoAnswer, ProblemCode, UnreachableCode};
+use scion_packet::{Host, Path, ScionPacket, ScmpError, delivery_port};
+use sciparse::core::view::View;
+use sciparse::dataplane_path::view::ScionDpPathViewExt;
+use sciparse::packet::view::ScionRawPacketView;
+use sciparse::payload::scmp::types::{ScmpDestinationUnreachableCode, ScmpParameterProblemCode};
+use sciparse::payload::scmp::view::ScmpMessageView;
 
-use crate::{
-    oracle::reencoded,
-    support::{
-        CLIENT_PORT, PEER_PORT, address, client, echo_reply, echo_request, from_client, payload,
-        peer, scmp, set_position, three_segments, to_client, udp, well_formed, with_extensions,
-    },
+use crate::oracle::reencoded;
+use crate::support::{
+    CLIENT_PORT, PEER_PORT, address, client, echo_reply, echo_request, from_client, payload, peer,
+    scmp, set_position, three_segments, to_client, udp, well_formed, with_extensions,
 };
 
 const TOO_BIG: ScmpError = ScmpError::PacketTooBig { mtu: 1420 };

@@ -1,18 +1,13 @@
 //! Packets to test with.
 
-use proptest::{
-    collection::vec,
-    prelude::*,
-    sample::{Index, select},
-};
-use scion_packet::{
-    HopField, InfoField, ScionAddress, ScionPacket,
-    build::{PacketBuilder, Segment},
-};
-use sciparse::{
-    core::encode::WireEncode,
-    packet::classify::{ClassifiedPacket, ptest::ArbitraryClassifiedPacketParams},
-};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use scion_packet::build::{PacketBuilder, Segment};
+use scion_packet::{HopField, InfoField, ScionAddress, ScionPacket};
+use sciparse::core::encode::WireEncode;
+use sciparse::packet::classify::ClassifiedPacket;
+use sciparse::packet::classify::ptest::ArbitraryClassifiedPacketParams;
 
 pub(crate) const CLIENT_PORT: u16 = 40_000;
 pub(crate) const PEER_PORT: u16 = 50_000;

@@ -3,8 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::config::problem::Fault;
-use crate::config::values;
-use crate::config::{CpuPinning, WorkerCount, WorkerReason};
+use crate::config::{CpuPinning, WorkerCount, WorkerReason, values};
 use crate::cpus::{self, AvailableCpus};
 
 /// How many workers were asked for.

@@ -1,6 +1,7 @@
 //! Which worker owns a tunnel.
 
-use std::{net::SocketAddr, num::NonZeroUsize};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 
 use udp_shards::DispatchKey;
 

@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use ana_gotatun::packet::Packet;
 use snaptun::Endpoint;
 
-use crate::{
-    drop_reason::{DropReason, QueueLoss},
-    worker::pipeline::Pipeline,
-};
+use crate::drop_reason::{DropReason, QueueLoss};
+use crate::worker::pipeline::Pipeline;
 
 /// How long a turn works on handshakes while other packets wait.
 const HANDSHAKE_TIME: Duration = Duration::from_micros(500);

@@ -6,15 +6,11 @@ use ana_gotatun::packet::Packet;
 use snaptun::{Consumed, Endpoint, Incoming, Via};
 use udp_shards::Received;
 
-use crate::{
-    drop_reason::DropReason,
-    mailbox::Message,
-    worker::{
-        handshakes::is_handshake,
-        pipeline::Pipeline,
-        upstream::{Route, Upstream},
-    },
-};
+use crate::drop_reason::DropReason;
+use crate::mailbox::Message;
+use crate::worker::handshakes::is_handshake;
+use crate::worker::pipeline::Pipeline;
+use crate::worker::upstream::{Route, Upstream};
 
 impl Pipeline {
     /// Takes a train from the socket of `listener`.

@@ -1,6 +1,7 @@
 //! From SCION, or from another tunnel, into a tunnel.
 
-use std::{net::SocketAddr, time::Instant};
+use std::net::SocketAddr;
+use std::time::Instant;
 
 use ana_gotatun::packet::Packet;
 use bytes::BytesMut;
@@ -8,14 +9,10 @@ use scion_packet::ScionPacket;
 use snaptun::Outgoing;
 use udp_shards::Received;
 
-use crate::{
-    drop_reason::{DropReason, RouteError},
-    mailbox::Message,
-    worker::{
-        pipeline::Pipeline,
-        upstream::{Upstream, tunnel_address},
-    },
-};
+use crate::drop_reason::{DropReason, RouteError};
+use crate::mailbox::Message;
+use crate::worker::pipeline::Pipeline;
+use crate::worker::upstream::{Upstream, tunnel_address};
 
 impl Pipeline {
     /// Takes a train from the upstream socket apart.

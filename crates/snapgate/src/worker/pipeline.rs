@@ -4,21 +4,23 @@
 //! A packet's way, from top to bottom: [`incoming`](super::incoming) (from a tunnel),
 //! [`outgoing`](super::outgoing) (from SCION), [`handshakes`](super::handshakes).
 
-use std::{collections::VecDeque, io, net::SocketAddr, time::Instant};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
 
 use ana_gotatun::packet::Packet;
 use snaptun::{Payload, SnapTunServer, Transmit};
 use udp_shards::{SendError, SendQueue};
 
-use crate::{
-    authorization::ConfiguredIdentities,
-    counters::Counters,
-    drop_reason::{DropReason, QueueLoss},
-    mailbox::{Message, Postbox},
-    worker::{
-        dispatch::Owners, handshakes::WaitingHandshake, sockets::Sockets, upstream::Upstream,
-    },
-};
+use crate::authorization::ConfiguredIdentities;
+use crate::counters::Counters;
+use crate::drop_reason::{DropReason, QueueLoss};
+use crate::mailbox::{Message, Postbox};
+use crate::worker::dispatch::Owners;
+use crate::worker::handshakes::WaitingHandshake;
+use crate::worker::sockets::Sockets;
+use crate::worker::upstream::Upstream;
 
 /// Datagrams that one send queue holds while its socket is not writable.
 const QUEUED_DATAGRAMS: usize = 8192;

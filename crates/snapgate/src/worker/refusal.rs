@@ -9,10 +9,9 @@ use ana_gotatun::packet::Packet;
 use scion_packet::{PolicyViolation, ScionAddress, ScionPacket, ScmpError};
 use snaptun::Endpoint;
 
-use crate::{
-    drop_reason::{DropReason, RouteError},
-    worker::{pipeline::Pipeline, upstream::Upstream},
-};
+use crate::drop_reason::{DropReason, RouteError};
+use crate::worker::pipeline::Pipeline;
+use crate::worker::upstream::Upstream;
 
 impl Pipeline {
     /// Drops a packet that violates the policy, and tells its sender.

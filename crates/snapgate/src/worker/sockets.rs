@@ -1,8 +1,12 @@
 //! The sockets of one worker, and what the poll said about them.
 
-use std::{io, os::fd::AsRawFd, time::Duration};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
 
-use mio::{Events, Interest, Poll, Token, event::Event, unix::SourceFd};
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 use udp_shards::{Flush, GarbageSocket, ReceiveBatch, SendError, SendQueue, ShardSocket};
 
 use crate::counters::Counters;

@@ -1,14 +1,13 @@
 //! Where a SCION packet that came out of a tunnel goes.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use scion_packet::{Host, IncomingPolicy, IsdAs, ScionPacket, delivery_port, egress_interface};
 
-use crate::{
-    config::ScionForward,
-    drop_reason::{DropReason, RouteError},
-};
+use crate::config::ScionForward;
+use crate::drop_reason::{DropReason, RouteError};
 
 /// What `--forward` says: what happens to a packet that came out of a tunnel.
 pub(crate) enum Upstream {

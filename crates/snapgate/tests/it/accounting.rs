@@ -1,9 +1,7 @@
 //! Every datagram received has one fate.
 
-use snapgate::{
-    config::{CpuPinning, Dispatch, Forward},
-    gateway::{Gateway, StartError},
-};
+use snapgate::config::{CpuPinning, Dispatch, Forward};
+use snapgate::gateway::{Gateway, StartError};
 
 use crate::gateway::{TestGateway, config};
 

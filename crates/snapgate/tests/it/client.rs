@@ -1,16 +1,14 @@
 //! A client: one tunnel on one socket, driven by hand.
 
-use std::{
-    net::{SocketAddr, UdpSocket},
-    sync::Arc,
-    time::Duration,
-};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
 
-use ana_gotatun::{
-    noise::{Tunn, TunnResult, index_table::IndexTable, rate_limiter::RateLimiter},
-    packet::{Packet, WgKind},
-    x25519::{PublicKey, StaticSecret},
-};
+use ana_gotatun::noise::index_table::IndexTable;
+use ana_gotatun::noise::rate_limiter::RateLimiter;
+use ana_gotatun::noise::{Tunn, TunnResult};
+use ana_gotatun::packet::{Packet, WgKind};
+use ana_gotatun::x25519::{PublicKey, StaticSecret};
 
 /// How long a test waits for a datagram that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

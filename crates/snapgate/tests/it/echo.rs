@@ -3,10 +3,8 @@
 use snapgate::config::{Dispatch, Forward};
 use snapgate::drop_reason::{DropReason, QueueLoss};
 
-use crate::{
-    client::Client,
-    gateway::{TestGateway, config, workers},
-};
+use crate::client::Client;
+use crate::gateway::{TestGateway, config, workers};
 
 fn echo_through(listen: &str, bind: &str, dispatch: Dispatch) {
     let mut config = config(Forward::Echo);

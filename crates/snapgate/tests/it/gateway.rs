@@ -1,17 +1,17 @@
 //! A gateway for a test.
 
-use std::{net::SocketAddr, num::NonZeroUsize, time::Instant};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use ana_gotatun::x25519::PublicKey;
-use snapgate::{
-    config::{
-        Authorization, Config, CpuPinning, Dispatch, Forward, ScionForward, TunnelLimits,
-        WorkerCount, WorkerReason,
-    },
-    counters::Counters,
-    gateway::Gateway,
-    keys::PrivateKey,
+use snapgate::config::{
+    Authorization, Config, CpuPinning, Dispatch, Forward, ScionForward, TunnelLimits, WorkerCount,
+    WorkerReason,
 };
+use snapgate::counters::Counters;
+use snapgate::gateway::Gateway;
+use snapgate::keys::PrivateKey;
 
 use crate::client::{Client, PATIENCE};
 

@@ -1,9 +1,7 @@
 //! What the HTTP side serves.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 
 use snapgate::config::Forward;
 

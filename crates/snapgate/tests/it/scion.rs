@@ -2,20 +2,16 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
+use scion_packet::build::{PacketBuilder, Segment};
+use scion_packet::scmp::UnreachableCode;
 use scion_packet::{
     HopField, InfoField, IsdAs, PolicyViolation, ScionAddress, ScionPacket, ScmpError,
-    build::{PacketBuilder, Segment},
-    scmp::UnreachableCode,
 };
-use snapgate::{
-    config::{Dispatch, Forward},
-    drop_reason::{DropReason, RouteError},
-};
+use snapgate::config::{Dispatch, Forward};
+use snapgate::drop_reason::{DropReason, RouteError};
 
-use crate::{
-    client::{Client, PATIENCE},
-    gateway::{TestGateway, config, scion, workers},
-};
+use crate::client::{Client, PATIENCE};
+use crate::gateway::{TestGateway, config, scion, workers};
 
 const LOCAL: &str = "1-ff00:0:110";
 const REMOTE: &str = "2-ff00:0:220";

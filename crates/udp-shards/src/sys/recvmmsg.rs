@@ -1,10 +1,8 @@
 //! recvmmsg(2): many trains per system call, straight into the buffers that are handed out.
 
 use std::cell::UnsafeCell;
-use std::fmt;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::ptr;
+use std::{fmt, io, ptr};
 
 use bytes::BytesMut;
 

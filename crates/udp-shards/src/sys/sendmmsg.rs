@@ -1,11 +1,10 @@
 //! sendmmsg(2): many trains per system call, gathered from where their datagrams lie.
 
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
-use std::ptr;
+use std::{fmt, ptr};
 
 use super::address::RawAddress;
 use super::cmsg::Control;

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use udp_shards::{DispatchKey, Flush, ReceiveBatch, Received, SendError, SendQueue, ShardSocket};
-use udp_shards::{SocketOptions, bind_client_socket};
+use udp_shards::{
+    DispatchKey, Flush, ReceiveBatch, Received, SendError, SendQueue, ShardSocket, SocketOptions,
+    bind_client_socket,
+};
 
 /// Nothing takes that long; a test that waits it out has failed.
 const PATIENCE: Duration = Duration::from_secs(20);

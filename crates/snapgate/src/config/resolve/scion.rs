@@ -9,11 +9,12 @@ use scion_packet::IsdAs;
 use serde_json::Value;
 
 use super::{Resolver, first_place, strings};
+use crate::config::ScionForward;
 use crate::config::file::resolve_path;
+use crate::config::given::Text;
 use crate::config::problem::{Fault, Place, Problem, Warning};
 use crate::config::settings::{self, Setting};
 use crate::config::values::{self, NextHop};
-use crate::config::{ScionForward, given::Text};
 use crate::topology::{self, Topology};
 
 /// Settings that mean something with `forward = "scion"` only.
