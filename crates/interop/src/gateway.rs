@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use snapgate::config::{
@@ -49,10 +48,7 @@ impl GatewaySetup {
     /// Lets in nobody but these.
     #[must_use]
     pub fn only(mut self, identities: &[Identity]) -> Self {
-        self.config.authorization = Authorization::Identities {
-            file: PathBuf::new(),
-            identities: identities.to_vec(),
-        };
+        self.config.authorization = Authorization::Identities(identities.to_vec());
         self
     }
 

@@ -20,7 +20,7 @@ impl ConfiguredIdentities {
     pub(crate) fn new(authorization: &Authorization) -> Self {
         match authorization {
             Authorization::AnyIdentity => Self::Any,
-            Authorization::Identities { identities, .. } => Self::Listed(
+            Authorization::Identities(identities) => Self::Listed(
                 identities
                     .iter()
                     .map(|identity| (*identity.public_key.as_bytes(), identity.expires))

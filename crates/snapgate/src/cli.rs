@@ -81,14 +81,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Prints to standard output and ends the command. A closed pipe is no reason to complain.
+/// Prints to standard output and ends the command.
 fn print(text: &str) -> ExitCode {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    let written = stdout.write_all(text.as_bytes());
+    end_after_printing(written.and_then(|()| stdout.flush()))
+}
+
+/// Ends the command after its result went to standard output, or did not.
+fn end_after_printing(written: io::Result<()>) -> ExitCode {
+    match written {
         Ok(()) => ExitCode::SUCCESS,
+        // Who closed the pipe has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(FAILURE),
         Err(error) => fail(
             FAILURE,

@@ -4,25 +4,25 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
 use ipnet::IpNet;
 use scion_packet::IsdAs;
 use snaptun::ShardConfig;
+pub use udp_shards::Dispatch;
 use udp_shards::SocketOptions;
 
 use crate::identities::Identity;
 use crate::keys::PrivateKey;
 
-pub mod file;
-pub mod given;
-pub mod problem;
-pub mod resolve;
-pub mod settings;
-pub mod text_file;
+pub(crate) mod file;
+pub(crate) mod given;
+pub(crate) mod problem;
+pub(crate) mod resolve;
+pub(crate) mod settings;
+pub(crate) mod text_file;
 pub(crate) mod toml_file;
-pub mod values;
-pub mod workers;
+pub(crate) mod values;
+pub(crate) mod workers;
 
 /// What a gateway is started with.
 #[derive(Clone, Debug)]
@@ -159,13 +159,8 @@ impl CpuPinning {
 pub enum Authorization {
     /// Everyone with a key: for tests and measurements.
     AnyIdentity,
-    /// The identities of a file.
-    Identities {
-        /// The file they were read from.
-        file: PathBuf,
-        /// What it names.
-        identities: Vec<Identity>,
-    },
+    /// These and nobody else.
+    Identities(Vec<Identity>),
 }
 
 /// Where decrypted packets go.
@@ -175,7 +170,7 @@ pub enum Forward {
     Scion(ScionForward),
     /// Back into the tunnel they came from.
     Echo,
-    /// Nowhere: counted and dropped.
+    /// Nowhere: discarded, and counted as delivered.
     Sink,
 }
 
@@ -190,15 +185,6 @@ pub struct ScionForward {
     pub local_isd_as: Vec<IsdAs>,
     /// Hosts of the AS that may be sent to directly; empty delivers to tunnels only.
     pub local_prefixes: Vec<IpNet>,
-}
-
-/// Who brings a datagram to the worker of its tunnel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Dispatch {
-    /// A program in the kernel, at the group of sockets.
-    Kernel,
-    /// The worker that received it hands it over.
-    User,
 }
 
 /// Bounds of one worker's shard.

@@ -8,16 +8,16 @@ const MAX_CPUS: usize = 8192;
 
 /// What this process may use.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AvailableCpus {
+pub(crate) struct AvailableCpus {
     /// The CPUs of the affinity mask, in ascending order (sched_getaffinity(2)).
-    pub allowed: Vec<usize>,
+    pub(crate) allowed: Vec<usize>,
     /// CPU time that the control group grants, in thousandths of a CPU.
-    pub quota_millicpus: Option<u64>,
+    pub(crate) quota_millicpus: Option<u64>,
 }
 
 impl AvailableCpus {
     /// Asks the kernel.
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         let mut allowed: Vec<usize> = core_affinity::get_core_ids()
             .unwrap_or_default()
             .into_iter()
@@ -36,7 +36,7 @@ impl AvailableCpus {
 
 /// Why a text is no list of CPUs.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum CpuListFault {
+pub(crate) enum CpuListFault {
     /// A part is neither a number nor a range.
     #[error(
         "{0:?} is neither a CPU nor a range of CPUs; write the list like 0-3,8, or auto or none"
@@ -54,7 +54,7 @@ pub enum CpuListFault {
 }
 
 /// Reads a list such as `0-3,8`, the format of cpuset(7), in the order given.
-pub fn parse_list(text: &str) -> Result<Vec<usize>, CpuListFault> {
+pub(crate) fn parse_list(text: &str) -> Result<Vec<usize>, CpuListFault> {
     let mut cpus = Vec::new();
     for part in text.split(',') {
         let (first, last) = match part.split_once('-') {
@@ -90,7 +90,7 @@ fn parse_cpu(text: &str, part: &str) -> Result<usize, CpuListFault> {
 }
 
 /// Writes a list as [`parse_list`] reads it: ascending runs become ranges.
-pub fn format_list(cpus: &[usize]) -> String {
+pub(crate) fn format_list(cpus: &[usize]) -> String {
     let mut parts = Vec::new();
     let mut rest = cpus.iter().copied().peekable();
     while let Some(first) = rest.next() {

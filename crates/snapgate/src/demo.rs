@@ -7,7 +7,6 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -118,10 +117,7 @@ fn gateway_config(options: &DemoOptions, private_key: PrivateKey, clients: &Iden
         workers: options.workers,
         cpus: options.cpus.clone(),
         private_key,
-        authorization: Authorization::Identities {
-            file: PathBuf::new(),
-            identities,
-        },
+        authorization: Authorization::Identities(identities),
         forward: Forward::Echo,
         dispatch: options.dispatch,
         gso: sockets.gso,

@@ -18,7 +18,7 @@ use udp_shards::{
 
 use crate::admin::Admin;
 use crate::authorization::ConfiguredIdentities;
-use crate::config::{Config, Dispatch, Forward};
+use crate::config::{Config, Forward};
 use crate::counters::{Counters, Published};
 use crate::drop_reason::{DropReason, QueueLoss};
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
@@ -243,10 +243,6 @@ struct WorkerSockets {
 
 impl BoundSockets {
     fn bind(config: &Config, workers: NonZeroUsize, key: &DispatchKey) -> Result<Self, StartError> {
-        let dispatch = match config.dispatch {
-            Dispatch::Kernel => udp_shards::Dispatch::Kernel,
-            Dispatch::User => udp_shards::Dispatch::User,
-        };
         let options = SocketOptions {
             gro: config.gro,
             gso: config.gso,
@@ -261,7 +257,7 @@ impl BoundSockets {
                 .collect(),
         };
         for &address in &config.listen {
-            let group = bind_tunnel_group(address, workers, key, dispatch, &options)?;
+            let group = bind_tunnel_group(address, workers, key, config.dispatch, &options)?;
             warn_of_short_buffers(group.local_addr, &group.buffers);
             bound.listen.push(group.local_addr);
             let mut handshakes = group.handshake.into_iter();
@@ -274,7 +270,8 @@ impl BoundSockets {
             bound.workers[0].garbage.extend(group.garbage);
         }
         if let Forward::Scion(scion) = &config.forward {
-            let group = bind_upstream_group(scion.internal, workers, key, dispatch, &options)?;
+            let group =
+                bind_upstream_group(scion.internal, workers, key, config.dispatch, &options)?;
             warn_of_short_buffers(group.local_addr, &group.buffers);
             bound.internal = Some(group.local_addr);
             for (worker, socket) in bound.workers.iter_mut().zip(group.sockets) {

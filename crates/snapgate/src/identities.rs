@@ -35,7 +35,7 @@ pub struct Identity {
 
 /// What is wrong in a file of identities.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum IdentityFault {
+pub(crate) enum IdentityFault {
     /// Something that no identity has.
     #[error("unknown key {0:?}; an identity has public_key and, optionally, name and expires")]
     UnknownKey(String),
@@ -69,7 +69,7 @@ pub enum IdentityFault {
 }
 
 /// Reads a file of identities: each with its line, or all that is wrong with the file.
-pub fn read(path: &Path) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
     let text = text_file::read(path, MAX_FILE_BYTES).map_err(|fault| {
         vec![Problem {
             place: Some(Place::File(path.into())),

@@ -156,7 +156,7 @@ const MAX_KEY_FILE_BYTES: u64 = 4096;
 
 /// Why a file gives no private key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum KeyFileFault {
+pub(crate) enum KeyFileFault {
     /// The file cannot be used.
     #[error(transparent)]
     File(#[from] FileFault),
@@ -168,14 +168,14 @@ pub enum KeyFileFault {
 }
 
 /// Reads a private key from `source`: one key in base64, white space around it.
-pub fn read_private_key(source: impl io::Read) -> Result<PrivateKey, KeyFileFault> {
+pub(crate) fn read_private_key(source: impl io::Read) -> Result<PrivateKey, KeyFileFault> {
     let text = text_file::read_from(source, MAX_KEY_FILE_BYTES)?;
     Ok(PrivateKey::from_base64(text.trim())?)
 }
 
 /// Reads a private key from a file, and says with which permissions (mode bits) the file is
 /// protected.
-pub fn read_private_key_file(path: &Path) -> Result<(PrivateKey, u32), KeyFileFault> {
+pub(crate) fn read_private_key_file(path: &Path) -> Result<(PrivateKey, u32), KeyFileFault> {
     let file = File::open(path).map_err(|error| FileFault::from_reading(&error))?;
     let mode = file
         .metadata()
@@ -189,7 +189,7 @@ pub fn read_private_key_file(path: &Path) -> Result<(PrivateKey, u32), KeyFileFa
 /// Writes a private key to a new file that its owner alone can read.
 ///
 /// An existing file is never touched (O_EXCL): it may hold a key that is in use.
-pub fn write_private_key_file(path: &Path, key: &PrivateKey) -> Result<(), FileFault> {
+pub(crate) fn write_private_key_file(path: &Path, key: &PrivateKey) -> Result<(), FileFault> {
     let write = || {
         let mut file = OpenOptions::new()
             .write(true)

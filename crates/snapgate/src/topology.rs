@@ -25,22 +25,25 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The border routers of one AS.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Topology {
+pub(crate) struct Topology {
     /// The AS.
-    pub isd_as: IsdAs,
+    pub(crate) isd_as: IsdAs,
     /// The internal address of the router behind each interface.
-    pub next_hops: BTreeMap<u16, SocketAddr>,
+    pub(crate) next_hops: BTreeMap<u16, SocketAddr>,
 }
 
 /// What is wrong in a topology file.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum TopologyFault {
-    /// No JSON, or not of a topology.
+pub(crate) enum TopologyFault {
+    /// No JSON.
+    #[error("this is not JSON: {0}")]
+    NotJson(String),
+    /// JSON, but not of a topology.
     #[error(
         "this is no topology of a SCION AS: {0}; it needs isd_as and border_routers, each with \
-         internal_addr and     interfaces"
+         internal_addr and interfaces"
     )]
-    Json(String),
+    NotATopology(String),
     /// One interface at two routers.
     #[error(
         "border routers {first:?} and {second:?} both have interface {interface}; remove it from \
@@ -60,6 +63,17 @@ pub enum TopologyFault {
     /// A router without a port.
     #[error("border router {0:?} has port 0 in its internal_addr; give it the port it listens on")]
     PortZero(String),
+    /// A router without an address.
+    #[error(
+        "border router {router:?} has the internal_addr {address}, every address of a host; give \
+         it the one that the gateway reaches"
+    )]
+    Unspecified {
+        /// The router.
+        router: String,
+        /// Its address.
+        address: SocketAddr,
+    },
 }
 
 #[derive(serde::Deserialize)]
@@ -102,7 +116,7 @@ fn internal_addr<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAdd
 }
 
 /// Reads a topology file, or says all that is wrong with it.
-pub fn read(path: &Path) -> Result<Topology, Vec<Problem>> {
+pub(crate) fn read(path: &Path) -> Result<Topology, Vec<Problem>> {
     let text = text_file::read(path, MAX_FILE_BYTES).map_err(|fault| {
         vec![Problem {
             place: Some(Place::File(path.into())),
@@ -115,13 +129,15 @@ pub fn read(path: &Path) -> Result<Topology, Vec<Problem>> {
 
 fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
     let file: TopologyFile = serde_json::from_str(text).map_err(|error| {
+        // The kind of an error does not tell: a bad number of an interface counts as bad syntax.
+        let (fault, error): (fn(String) -> TopologyFault, _) =
+            match serde_json::from_str::<IgnoredAny>(text) {
+                Ok(_) => (TopologyFault::NotATopology, error),
+                Err(error) => (TopologyFault::NotJson, error),
+            };
         // The message ends with the place, which the problem names already.
         let message = error.to_string();
-        let message = message
-            .split(" at line ")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let message = message.split(" at line ").next().unwrap_or_default();
         let place = Place::Line {
             file: path.into(),
             line: error.line().max(1),
@@ -129,7 +145,7 @@ fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
         vec![Problem {
             place: Some(place),
             setting: None,
-            fault: TopologyFault::Json(message).into(),
+            fault: fault(message.to_owned()).into(),
         }]
     })?;
     let mut problems = Vec::new();
@@ -144,6 +160,12 @@ fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
     for (name, router) in file.border_routers {
         if router.internal_addr.port() == 0 {
             complain(TopologyFault::PortZero(name.clone()));
+        }
+        if router.internal_addr.ip().is_unspecified() {
+            complain(TopologyFault::Unspecified {
+                router: name.clone(),
+                address: router.internal_addr,
+            });
         }
         for &interface in router.interfaces.keys() {
             if interface == 0 {
@@ -239,12 +261,11 @@ mod tests {
             ("\"1\": {", "\"one\": {", 10, "invalid"),
             ("\"1\": {", "\"65536\": {", 10, "invalid"),
             (
-                "\"interfaces\": {\n",
-                "\"interfaces\": [\n",
-                9,
+                "\"interfaces\": { \"2\": {}, \"41\": {} }",
+                "\"interfaces\": [2, 41]",
+                18,
                 "invalid type",
             ),
-            ("\"mtu\": 1400,", "\"mtu\": 1400", 5, "expected `,` or `}`"),
             (
                 "\"isd_as\": \"1-ff00:0:110\",",
                 "",
@@ -256,11 +277,28 @@ mod tests {
             let complaints = read_text(&TOPOLOGY.replacen(from, to, 1)).unwrap_err();
             assert_eq!(complaints.len(), 1, "{complaints:?}");
             let start = format!("topology.json:{line}: this is no topology of a SCION AS: ");
+            let end =
+                "; it needs isd_as and border_routers, each with internal_addr and interfaces";
             assert!(
-                complaints[0].starts_with(&start) && complaints[0].contains(what),
+                complaints[0].starts_with(&start)
+                    && complaints[0].contains(what)
+                    && complaints[0].ends_with(end),
                 "{to}: {complaints:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_not_json_is_named_with_its_line() {
+        let text = TOPOLOGY.replacen("\"mtu\": 1400,", "\"mtu\": 1400", 1);
+        assert_eq!(
+            read_text(&text).unwrap_err(),
+            ["topology.json:5: this is not JSON: expected `,` or `}`"]
+        );
+        assert_eq!(
+            read_text("").unwrap_err(),
+            ["topology.json:1: this is not JSON: EOF while parsing a value"]
+        );
     }
 
     #[test]
@@ -268,12 +306,15 @@ mod tests {
         let text = TOPOLOGY
             .replace("\"41\"", "\"1\"")
             .replace("\"2\"", "\"0\"")
-            .replace(":31002", ":0");
+            .replace(":31002", ":0")
+            .replace("[::1]", "[::]");
         assert_eq!(
             read_text(&text).unwrap_err(),
             [
                 "topology.json: border router \"br1-ff00_0_110-1\" has port 0 in its \
                  internal_addr; give it the port it listens on",
+                "topology.json: border router \"br1-ff00_0_110-2\" has the internal_addr \
+                 [::]:31004, every address of a host; give it the one that the gateway reaches",
                 "topology.json: border router \"br1-ff00_0_110-2\" has an interface 0; interfaces \
                  count from 1",
                 "topology.json: border routers \"br1-ff00_0_110-1\" and \"br1-ff00_0_110-2\" both \
@@ -286,14 +327,5 @@ mod tests {
     fn an_as_without_routers_is_a_topology() {
         let topology = read_text(r#"{"isd_as": "1-64512"}"#).unwrap();
         assert!(topology.next_hops.is_empty());
-    }
-
-    #[test]
-    fn an_empty_file_is_no_topology() {
-        let complaints = read_text("").unwrap_err();
-        assert!(
-            complaints[0].starts_with("topology.json:1: this is no topology"),
-            "{complaints:?}"
-        );
     }
 }

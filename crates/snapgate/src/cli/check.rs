@@ -103,7 +103,11 @@ fn problems_json(problems: &[Problem]) -> Value {
     json!({ "ok": false, "errors": errors })
 }
 
-/// One line for each value: setting, value, where it came from.
+/// What is wider than this many characters pushes only its own line's place to the right.
+const VALUE_WIDTH: usize = 58;
+
+/// One line for each value: setting, value, where it came from. A note that does not fit next to the
+/// value has a line of its own.
 fn table(settings: &[EffectiveSetting]) -> String {
     let mut rows: Vec<[String; 3]> = Vec::new();
     for EffectiveSetting {
@@ -125,17 +129,19 @@ fn table(settings: &[EffectiveSetting]) -> String {
             other => vec![other.to_string()],
         };
         let mut values = values.into_iter();
-        let first = values.next().unwrap_or_default();
-        let note = note
-            .as_ref()
-            .map(|note| format!(" ({note})"))
-            .unwrap_or_default();
-        rows.push([
-            setting.name.to_owned(),
-            format!("{first}{note}"),
-            place.to_string(),
-        ]);
-        rows.extend(values.map(|value| [String::new(), value, String::new()]));
+        let mut first = values.next().unwrap_or_default();
+        let mut note = note.as_ref().map(|note| format!("({note})"));
+        if let Some(short) =
+            note.take_if(|note| first.chars().count() + 1 + note.chars().count() <= VALUE_WIDTH)
+        {
+            first = format!("{first} {short}");
+        }
+        rows.push([setting.name.to_owned(), first, place.to_string()]);
+        rows.extend(
+            note.into_iter()
+                .chain(values)
+                .map(|value| [String::new(), value, String::new()]),
+        );
     }
     let width = |column: usize| {
         rows.iter()
@@ -143,7 +149,7 @@ fn table(settings: &[EffectiveSetting]) -> String {
             .max()
             .unwrap_or(0)
     };
-    let (names, values) = (width(0), width(1).min(60));
+    let (names, values) = (width(0), width(1).min(VALUE_WIDTH));
     let mut text = String::new();
     for [name, value, place] in &rows {
         // Writing to a string cannot fail.

@@ -1,17 +1,19 @@
 //! `snapgate demo`.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use snapload::LoadConfig;
 
-use super::{FAILURE, USAGE, fail};
+use super::{FAILURE, USAGE, end_after_printing, fail};
 use crate::config::problem::Fault;
 use crate::config::workers::{self, CpusAsked, WorkersAsked};
 use crate::config::{Dispatch, values};
 use crate::cpus::AvailableCpus;
-use crate::demo::{self, DemoOptions};
+use crate::demo::{self, DemoError, DemoOptions};
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -30,7 +32,7 @@ pub(super) struct DemoArgs {
     cpus: CpusAsked,
 
     /// Clients, each with its own key, socket and tunnel
-    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = parse_tunnels)]
     tunnels: NonZeroUsize,
 
     /// Packets per second over all tunnels, or max for as many as come back
@@ -41,9 +43,11 @@ pub(super) struct DemoArgs {
     #[arg(long, value_name = "SIZE", default_value = "1200", value_parser = parse_size)]
     size: usize,
 
-    /// Who brings a datagram to the worker of its tunnel
-    #[arg(long, value_enum, default_value = "kernel")]
-    dispatch: DispatchArg,
+    /// Who brings a datagram to the worker of its tunnel: a program at the sockets, or the other
+    /// workers
+    #[arg(long, value_name = "kernel|user", default_value = "kernel",
+          value_parser = values::dispatch)]
+    dispatch: Dispatch,
 
     /// Print one JSON object instead of tables
     #[arg(long)]
@@ -66,14 +70,6 @@ enum Rate {
     PerSecond(f64),
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum DispatchArg {
-    /// A program at the sockets
-    Kernel,
-    /// The other workers
-    User,
-}
-
 /// Runs the demo.
 pub(super) fn demo(arguments: &DemoArgs) -> ExitCode {
     let options = match options(arguments, &AvailableCpus::of_this_process()) {
@@ -82,6 +78,7 @@ pub(super) fn demo(arguments: &DemoArgs) -> ExitCode {
     };
     match demo::run(&options) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(DemoError::Print(error)) => end_after_printing(Err(error)),
         Err(error) => fail(FAILURE, &error),
     }
 }
@@ -98,10 +95,7 @@ fn options(arguments: &DemoArgs, available: &AvailableCpus) -> Result<DemoOption
             Rate::PerSecond(rate) => Some(rate),
         },
         size: arguments.size,
-        dispatch: match arguments.dispatch {
-            DispatchArg::Kernel => Dispatch::Kernel,
-            DispatchArg::User => Dispatch::User,
-        },
+        dispatch: arguments.dispatch,
         json: arguments.json,
     })
 }
@@ -112,6 +106,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         Ok(_) => Err("it has to be longer than nothing".to_owned()),
         Err(_) => Err("it is not a time; write it like 500ms, 10s or 1m".to_owned()),
     }
+}
+
+fn parse_tunnels(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse()
+        .map_err(|_| "it is not a whole number of at least 1")
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {
@@ -125,7 +124,10 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 }
 
 fn parse_size(text: &str) -> Result<usize, Fault> {
-    values::size(text, 1, snapload::MAX_PACKET_BYTES)
+    // The demo's gateway listens on IPv4; the port does not matter.
+    let gateway = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let min = LoadConfig::min_packet_bytes(gateway);
+    values::size(text, min, snapload::MAX_PACKET_BYTES)
 }
 
 #[cfg(test)]
@@ -186,14 +188,22 @@ mod tests {
     }
 
     #[test]
+    fn the_smallest_packet_is_one_that_can_be_sent() {
+        assert_eq!(parse(&["--size=64"]).unwrap().size, 64);
+    }
+
+    #[test]
     fn nonsense_is_refused_with_a_remedy() {
         for (flag, remedy) in [
             ("--duration=soon", "write it like 500ms"),
             ("--duration=0s", "longer than nothing"),
             ("--rate=-1", "neither max nor a number"),
             ("--rate=inf", "neither max nor a number"),
-            ("--tunnels=0", "--tunnels"),
+            ("--tunnels=0", "at least 1"),
+            ("--tunnels=many", "at least 1"),
             ("--size=1MiB", "is not a size"),
+            ("--size=63", "is not a size from 64 to"),
+            ("--dispatch=magic", "is none of kernel and user"),
             ("--workers=9", "--cpus none"),
             ("--cpus=7", "leave it out"),
         ] {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::{FAILURE, fail, print, print_warning};
+use super::{FAILURE, end_after_printing, fail, print, print_warning};
 use crate::keys::{self, PrivateKey};
 
 #[derive(Args)]
@@ -51,12 +51,7 @@ fn print_key(key: &PrivateKey) -> ExitCode {
     // Not through `Stdout`, whose buffer would keep a copy of the key.
     let mut output = match io::stdout().as_fd().try_clone_to_owned() {
         Ok(output) => File::from(output),
-        Err(error) => {
-            return fail(
-                FAILURE,
-                &format!("cannot write to standard output: {error}"),
-            );
-        }
+        Err(error) => return end_after_printing(Err(error)),
     };
     if let Some(mode) = mode_of_file(&output).filter(|mode| mode & 0o007 != 0) {
         print_warning(&format!(
@@ -67,13 +62,7 @@ fn print_key(key: &PrivateKey) -> ExitCode {
     let mut line = Zeroizing::new(String::with_capacity(keys::KEY_BASE64_LEN + 1));
     line.push_str(&key.to_base64());
     line.push('\n');
-    match output.write_all(line.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(
-            FAILURE,
-            &format!("cannot write to standard output: {error}"),
-        ),
-    }
+    end_after_printing(output.write_all(line.as_bytes()))
 }
 
 /// The permissions of a file, if it is one and no pipe or terminal.

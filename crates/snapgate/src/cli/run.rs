@@ -12,9 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::setting_args::ConfigArgs;
-use super::{FAILURE, USAGE, fail, print, print_error};
+use super::{FAILURE, USAGE, fail, print, print_error, print_warning};
+use crate::config::problem::Warning;
 use crate::config::resolve::Effective;
-use crate::config::{Config, Forward};
+use crate::config::{Config, CpuPinning, Forward};
+use crate::cpus;
 use crate::gateway::Gateway;
 
 #[derive(Args)]
@@ -74,6 +76,7 @@ fn start_logging(filter: &str) {
     let subscriber = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
         .with_env_filter(EnvFilter::new(filter));
     if is_journal_behind_stderr() {
         subscriber.without_time().init();
@@ -96,7 +99,11 @@ fn is_journal_behind_stderr() -> bool {
 
 fn serve(effective: &Effective) -> ExitCode {
     for warning in &effective.warnings {
-        tracing::warn!("{warning}");
+        match warning {
+            // Not for a log filter to hide.
+            Warning::AnyIdentity => print_warning(warning),
+            _ => tracing::warn!("{warning}"),
+        }
     }
     // Before the gateway starts: no signal is to find it half built.
     let signals = match listen_for_signals() {
@@ -132,46 +139,50 @@ fn announce(config: &Config, gateway: &Gateway) {
     );
     let workers = config.workers.count;
     match &config.cpus {
-        crate::config::CpuPinning::Pinned(cpus) => {
+        CpuPinning::Pinned(cpus) => {
             tracing::info!(
                 "workers: {workers} ({}), on CPUs {}",
                 config.workers.reason,
-                crate::cpus::format_list(cpus)
+                cpus::format_list(cpus)
             );
         }
-        crate::config::CpuPinning::Unpinned => {
+        CpuPinning::Unpinned => {
             tracing::info!("workers: {workers} ({}), on any CPU", config.workers.reason);
         }
     }
     for address in gateway.listen_addrs() {
         tracing::info!("tunnels come in at {address}");
     }
-    match (&config.forward, gateway.internal_addr()) {
-        (Forward::Scion(scion), Some(internal)) => {
+    match &config.forward {
+        Forward::Scion(scion) => {
+            // The real port, where the kernel chose it.
+            let internal = gateway.internal_addr().unwrap_or(scion.internal);
             let routers = scion.next_hops.len();
             tracing::info!(
                 "packets go to SCION from {internal}; interfaces with a router: {routers}"
             );
         }
-        (Forward::Echo, _) => tracing::info!("packets go back into their tunnels"),
-        (Forward::Sink, _) | (Forward::Scion(_), None) => tracing::info!("packets are dropped"),
+        Forward::Echo => tracing::info!("packets go back into their tunnels"),
+        Forward::Sink => tracing::info!("packets are discarded and counted as delivered"),
     }
     if let Some(address) = gateway.metrics_addr() {
         tracing::info!("metrics are at http://{address}/metrics");
     }
 }
 
-/// A channel with the name of each signal that asks the gateway to stop.
+/// A channel with the name of each signal that asks the gateway to stop. SIGHUP, which would end the
+/// process, is answered here.
 fn listen_for_signals() -> io::Result<Receiver<&'static str>> {
     let (told, signals) = crossbeam_channel::bounded(1);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
-    let (mut interrupt, mut terminate) = {
+    let (mut interrupt, mut terminate, mut hangup) = {
         let _inside = runtime.enter();
         (
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
         )
     };
     std::thread::Builder::new()
@@ -182,6 +193,13 @@ fn listen_for_signals() -> io::Result<Receiver<&'static str>> {
                     let name = tokio::select! {
                         _ = interrupt.recv() => "SIGINT",
                         _ = terminate.recv() => "SIGTERM",
+                        _ = hangup.recv() => {
+                            tracing::warn!(
+                                "reloading is not supported yet: restart to apply a new \
+                                 configuration"
+                            );
+                            continue;
+                        }
                     };
                     // Full: the gateway is stopping already.
                     let _ = told.try_send(name);

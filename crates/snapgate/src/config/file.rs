@@ -17,17 +17,17 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// What a configuration file gives.
 #[derive(Default, Debug)]
-pub struct FileSettings {
+pub(crate) struct FileSettings {
     /// The settings in it.
-    pub given: Given,
+    pub(crate) given: Given,
     /// What is wrong with it.
-    pub problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
     /// Whether all of it could be read: otherwise a missing setting may stand in the rest.
-    pub is_whole: bool,
+    pub(crate) is_whole: bool,
 }
 
 /// Reads a configuration file.
-pub fn read(path: &Path) -> FileSettings {
+pub(crate) fn read(path: &Path) -> FileSettings {
     match text_file::read(path, MAX_FILE_BYTES) {
         Ok(text) => parse(path, &text),
         Err(fault) => FileSettings {
@@ -42,7 +42,7 @@ pub fn read(path: &Path) -> FileSettings {
 }
 
 /// Reads the text of a configuration file.
-pub fn parse(path: &Path, text: &str) -> FileSettings {
+pub(crate) fn parse(path: &Path, text: &str) -> FileSettings {
     let (document, complaints) = toml_file::parse(path, text);
     let mut reader = Reader {
         complaints,
@@ -187,7 +187,7 @@ fn wanted(shape: Shape) -> &'static str {
 
 /// A path from a file is relative to the file's directory; others are relative to where the process
 /// is.
-pub fn resolve_path(text: &Text) -> PathBuf {
+pub(crate) fn resolve_path(text: &Text) -> PathBuf {
     match text.place.file().and_then(Path::parent) {
         Some(directory) => directory.join(&text.text),
         None => PathBuf::from(&text.text),

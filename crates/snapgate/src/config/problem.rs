@@ -17,7 +17,7 @@ use crate::topology::TopologyFault;
 
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Place {
+pub(crate) enum Place {
     /// Nobody set it.
     Default,
     /// A flag of the command line.
@@ -37,7 +37,7 @@ pub enum Place {
 
 impl Place {
     /// The file, when the place is in one.
-    pub fn file(&self) -> Option<&Path> {
+    pub(crate) fn file(&self) -> Option<&Path> {
         match self {
             Self::Line { file, .. } | Self::File(file) => Some(file),
             Self::Default | Self::Flag(_) | Self::Environment(_) => None,
@@ -45,7 +45,7 @@ impl Place {
     }
 
     /// The line, when there is one.
-    pub fn line(&self) -> Option<usize> {
+    pub(crate) fn line(&self) -> Option<usize> {
         match self {
             Self::Line { line, .. } => Some(*line),
             _ => None,
@@ -67,13 +67,13 @@ impl fmt::Display for Place {
 
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Where it is; a missing setting is nowhere.
-    pub place: Option<Place>,
+    pub(crate) place: Option<Place>,
     /// The setting it is about.
-    pub setting: Option<&'static Setting>,
+    pub(crate) setting: Option<&'static Setting>,
     /// What is wrong and how to put it right.
-    pub fault: Fault,
+    pub(crate) fault: Fault,
 }
 
 impl fmt::Display for Problem {
@@ -92,7 +92,7 @@ impl fmt::Display for Problem {
 
 /// What is wrong, in one sentence with the remedy.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// A file cannot be used.
     #[error(transparent)]
     File(#[from] FileFault),
@@ -149,6 +149,12 @@ pub enum Fault {
     /// Port 0, where only a peer can choose.
     #[error("{0} has port 0; give it the port it listens on")]
     PortZero(SocketAddr),
+    /// No address that routers could answer to, and no source for SCMP errors.
+    #[error("{0} is every address of the host; name the one that routers reach")]
+    OwnAddressUnspecified(SocketAddr),
+    /// No address to send to.
+    #[error("{0} is every address of the host; name the router's")]
+    RouterUnspecified(SocketAddr),
     /// The same value twice.
     #[error("{0} is there twice; remove one")]
     Duplicate(String),
@@ -161,6 +167,14 @@ pub enum Fault {
         min: u64,
         /// The largest.
         max: u64,
+    },
+    /// No number of workers.
+    #[error("{text:?} is neither a whole number from 1 to {max} nor auto")]
+    NotANumberOfWorkers {
+        /// The text found.
+        text: String,
+        /// The largest.
+        max: usize,
     },
     /// No size.
     #[error(
@@ -214,8 +228,8 @@ pub enum Fault {
     PrefixOfEverything(IpNet),
     /// No log filter.
     #[error(
-        "{0:?} is not a log filter; write a level such as info, or directives such as \
-         info,snapgate=debug"
+        "{0:?} is not a log filter; write a level (off, error, warn, info, debug or trace), or \
+         directives such as info,snapgate=debug"
     )]
     NotALogFilter(String),
     /// No private key.
@@ -264,6 +278,14 @@ pub enum Fault {
         cpu: usize,
         /// Those allowed, as a list.
         allowed: String,
+    },
+    /// Two listen addresses that cannot both be had.
+    #[error("{address} and {other} overlap: one of them is every address of the host; remove one")]
+    ListenOverlap {
+        /// The address here.
+        address: SocketAddr,
+        /// The one before it.
+        other: SocketAddr,
     },
     /// One socket address for both sides.
     #[error(
@@ -341,7 +363,7 @@ fn did_you_mean(nearest: Option<&'static str>) -> String {
 
 /// Something to know before it surprises.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Warning {
+pub(crate) enum Warning {
     /// Everyone is let in.
     #[error(
         "EVERYONE who knows the public key may open a tunnel (--allow-any-identity): not for \

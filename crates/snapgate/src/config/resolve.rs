@@ -1,5 +1,6 @@
 //! From what was given to the effective configuration, with every complaint there is.
 
+use std::cmp::Ordering;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -30,28 +31,28 @@ const MAX_BUFFER_BYTES: usize = (i32::MAX / 2) as usize;
 
 /// A configuration that is fit to run, and how it came about.
 #[derive(Debug)]
-pub struct Effective {
+pub(crate) struct Effective {
     /// What the gateway is started with.
-    pub config: Config,
+    pub(crate) config: Config,
     /// What goes to standard error.
-    pub log: String,
+    pub(crate) log: String,
     /// Every setting in the order of the table.
-    pub settings: Vec<EffectiveSetting>,
+    pub(crate) settings: Vec<EffectiveSetting>,
     /// What the operator had better know.
-    pub warnings: Vec<Warning>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// The value that a setting has, and why.
 #[derive(Clone, PartialEq, Debug)]
-pub struct EffectiveSetting {
+pub(crate) struct EffectiveSetting {
     /// The setting.
-    pub setting: &'static Setting,
+    pub(crate) setting: &'static Setting,
     /// Its value; null when there is none.
-    pub value: Value,
+    pub(crate) value: Value,
     /// More about it.
-    pub note: Option<String>,
+    pub(crate) note: Option<String>,
     /// Where it came from.
-    pub place: Place,
+    pub(crate) place: Place,
 }
 
 /// Resolves the flags and environment variables in `given` and the file, with the defaults behind
@@ -60,7 +61,7 @@ pub struct EffectiveSetting {
 /// # Errors
 ///
 /// Every problem, not only the first.
-pub fn load(
+pub(crate) fn load(
     mut given: Given,
     file: Option<&Path>,
     available: &AvailableCpus,
@@ -140,7 +141,10 @@ impl Resolver {
                     warnings: self.warnings,
                 })
             }
-            _ => Err(self.problems),
+            _ => {
+                self.problems.sort_by(in_order_of_files);
+                Err(self.problems)
+            }
         }
     }
 
@@ -159,13 +163,17 @@ impl Resolver {
         };
         let mut listen: Vec<SocketAddr> = Vec::new();
         for (address, place) in &given {
-            // The kernel chooses another port for each port 0.
-            if address.port() != 0 && listen.contains(address) {
-                self.complain(
-                    Some(place.clone()),
-                    setting,
-                    Fault::Duplicate(address.to_string()),
-                );
+            let clash = listen.iter().find(|earlier| overlap(**earlier, *address));
+            if let Some(&other) = clash {
+                let fault = if other == *address {
+                    Fault::Duplicate(address.to_string())
+                } else {
+                    Fault::ListenOverlap {
+                        address: *address,
+                        other,
+                    }
+                };
+                self.complain(Some(place.clone()), setting, fault);
             }
             listen.push(*address);
         }
@@ -258,7 +266,7 @@ impl Resolver {
                     place,
                 );
                 let identities = listed.into_iter().map(|(_, identity)| identity).collect();
-                Some(Authorization::Identities { file, identities })
+                Some(Authorization::Identities(identities))
             }
         }
     }
@@ -383,10 +391,7 @@ impl Resolver {
 
     fn dispatch(&mut self) -> Dispatch {
         let setting = &settings::DISPATCH;
-        let words = [("kernel", Dispatch::Kernel), ("user", Dispatch::User)];
-        let choice = self.one(setting, |text| {
-            values::choice(&text.text, &words, "kernel and user")
-        });
+        let choice = self.one(setting, |text| values::dispatch(&text.text));
         let (dispatch, place) = choice.unwrap_or((Dispatch::Kernel, Place::Default));
         let name = match dispatch {
             Dispatch::Kernel => "kernel",
@@ -581,6 +586,26 @@ fn default_listen(has_ipv6: bool) -> (Vec<SocketAddr>, &'static str) {
     } else {
         (vec![ipv4], "every address of this host, which has no IPv6")
     }
+}
+
+/// Whether a datagram to one of these addresses could as well be for the other. Port 0 is no port:
+/// the kernel chooses another one each time.
+fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
+    let either_is_wildcard = left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() != 0
+        && left.port() == right.port()
+        && left.is_ipv4() == right.is_ipv4()
+        && (either_is_wildcard || left.ip() == right.ip())
+}
+
+/// By file and line. What is in no file comes last.
+fn in_order_of_files(left: &Problem, right: &Problem) -> Ordering {
+    let key = |problem: &'_ Problem| {
+        let place = problem.place.as_ref();
+        let file = place.and_then(Place::file).map(Path::to_owned);
+        (file.is_none(), file, place.and_then(Place::line))
+    };
+    key(left).cmp(&key(right))
 }
 
 fn strings<T: ToString>(values: &[T]) -> Value {

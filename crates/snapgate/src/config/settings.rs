@@ -3,26 +3,26 @@
 
 /// One thing an operator can set.
 #[derive(PartialEq, Eq, Debug)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// The key in the file. The flag has `-` for `_`, the environment variable is in capitals.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What values look like.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
     /// The value's name in the help; empty for a switch.
-    pub value_name: &'static str,
+    pub(crate) value_name: &'static str,
     /// The heading in the help.
-    pub group: &'static str,
+    pub(crate) group: &'static str,
     /// What holds when nobody sets it, for people to read.
-    pub default: &'static str,
+    pub(crate) default: &'static str,
     /// What it does, in a line or two.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
     /// A line of the file that sets it.
-    pub example: &'static str,
+    pub(crate) example: &'static str,
 }
 
 /// What the values of a setting look like in each place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// A string.
     Text,
     /// An integer.
@@ -40,12 +40,12 @@ pub enum Shape {
 
 impl Setting {
     /// The flag without its dashes.
-    pub fn flag(&self) -> String {
+    pub(crate) fn flag(&self) -> String {
         self.name.replace('_', "-")
     }
 
     /// The environment variable.
-    pub fn environment(&self) -> String {
+    pub(crate) fn environment(&self) -> String {
         format!("SNAPGATE_{}", self.name.to_uppercase())
     }
 }
@@ -58,7 +58,7 @@ const LIMITS_GROUP: &str = "Limits";
 const OBSERVING_GROUP: &str = "Observing";
 
 /// Where tunnels come in.
-pub static LISTEN: Setting = Setting {
+pub(crate) static LISTEN: Setting = Setting {
     name: "listen",
     shape: Shape::List,
     value_name: "ADDRESS:PORT",
@@ -69,7 +69,7 @@ pub static LISTEN: Setting = Setting {
 };
 
 /// The file with the gateway's private key.
-pub static PRIVATE_KEY_FILE: Setting = Setting {
+pub(crate) static PRIVATE_KEY_FILE: Setting = Setting {
     name: "private_key_file",
     shape: Shape::Text,
     value_name: "FILE",
@@ -80,7 +80,7 @@ pub static PRIVATE_KEY_FILE: Setting = Setting {
 };
 
 /// The file of those who may open a tunnel.
-pub static IDENTITIES: Setting = Setting {
+pub(crate) static IDENTITIES: Setting = Setting {
     name: "identities",
     shape: Shape::Text,
     value_name: "FILE",
@@ -92,7 +92,7 @@ pub static IDENTITIES: Setting = Setting {
 };
 
 /// Everyone may open a tunnel.
-pub static ALLOW_ANY_IDENTITY: Setting = Setting {
+pub(crate) static ALLOW_ANY_IDENTITY: Setting = Setting {
     name: "allow_any_identity",
     shape: Shape::Switch,
     value_name: "",
@@ -103,19 +103,19 @@ pub static ALLOW_ANY_IDENTITY: Setting = Setting {
 };
 
 /// Where decrypted packets go.
-pub static FORWARD: Setting = Setting {
+pub(crate) static FORWARD: Setting = Setting {
     name: "forward",
     shape: Shape::Text,
     value_name: "scion|echo|sink",
     group: FORWARDING_GROUP,
     default: "scion",
-    help: "Where decrypted packets go: to SCION, back into their own tunnel, or nowhere (counted \
-           and dropped)",
+    help: "Where decrypted packets go: to SCION, back into their own tunnel, or nowhere \
+           (discarded and counted as delivered)",
     example: r#"forward = "scion""#,
 };
 
 /// The address on the SCION side.
-pub static INTERNAL: Setting = Setting {
+pub(crate) static INTERNAL: Setting = Setting {
     name: "internal",
     shape: Shape::Text,
     value_name: "ADDRESS:PORT",
@@ -126,7 +126,7 @@ pub static INTERNAL: Setting = Setting {
 };
 
 /// Routers, one by one.
-pub static NEXT_HOP: Setting = Setting {
+pub(crate) static NEXT_HOP: Setting = Setting {
     name: "next_hop",
     shape: Shape::Table,
     value_name: "ISD-AS#INTERFACE=ADDRESS:PORT",
@@ -137,7 +137,7 @@ pub static NEXT_HOP: Setting = Setting {
 };
 
 /// Routers, as the AS describes them.
-pub static TOPOLOGY: Setting = Setting {
+pub(crate) static TOPOLOGY: Setting = Setting {
     name: "topology",
     shape: Shape::Text,
     value_name: "FILE",
@@ -149,7 +149,7 @@ pub static TOPOLOGY: Setting = Setting {
 };
 
 /// The ASes of this gateway.
-pub static LOCAL_ISD_AS: Setting = Setting {
+pub(crate) static LOCAL_ISD_AS: Setting = Setting {
     name: "local_isd_as",
     shape: Shape::List,
     value_name: "ISD-AS",
@@ -160,7 +160,7 @@ pub static LOCAL_ISD_AS: Setting = Setting {
 };
 
 /// Hosts of the AS that may be sent to directly.
-pub static LOCAL_PREFIX: Setting = Setting {
+pub(crate) static LOCAL_PREFIX: Setting = Setting {
     name: "local_prefix",
     shape: Shape::List,
     value_name: "PREFIX",
@@ -171,7 +171,7 @@ pub static LOCAL_PREFIX: Setting = Setting {
 };
 
 /// The number of workers.
-pub static WORKERS: Setting = Setting {
+pub(crate) static WORKERS: Setting = Setting {
     name: "workers",
     shape: Shape::NumberOrText,
     value_name: "N|auto",
@@ -182,7 +182,7 @@ pub static WORKERS: Setting = Setting {
 };
 
 /// Where the workers run.
-pub static CPUS: Setting = Setting {
+pub(crate) static CPUS: Setting = Setting {
     name: "cpus",
     shape: Shape::Text,
     value_name: "LIST|auto|none",
@@ -193,7 +193,7 @@ pub static CPUS: Setting = Setting {
 };
 
 /// Who brings a datagram to its worker.
-pub static DISPATCH: Setting = Setting {
+pub(crate) static DISPATCH: Setting = Setting {
     name: "dispatch",
     shape: Shape::Text,
     value_name: "kernel|user",
@@ -205,7 +205,7 @@ pub static DISPATCH: Setting = Setting {
 };
 
 /// Switches segmentation offload off.
-pub static NO_GSO: Setting = Setting {
+pub(crate) static NO_GSO: Setting = Setting {
     name: "no_gso",
     shape: Shape::Switch,
     value_name: "",
@@ -216,7 +216,7 @@ pub static NO_GSO: Setting = Setting {
 };
 
 /// Switches receive offload off.
-pub static NO_GRO: Setting = Setting {
+pub(crate) static NO_GRO: Setting = Setting {
     name: "no_gro",
     shape: Shape::Switch,
     value_name: "",
@@ -227,7 +227,7 @@ pub static NO_GRO: Setting = Setting {
 };
 
 /// The receive buffer of each socket.
-pub static RECEIVE_BUFFER: Setting = Setting {
+pub(crate) static RECEIVE_BUFFER: Setting = Setting {
     name: "receive_buffer",
     shape: Shape::NumberOrText,
     value_name: "SIZE",
@@ -238,7 +238,7 @@ pub static RECEIVE_BUFFER: Setting = Setting {
 };
 
 /// The send buffer of each socket.
-pub static SEND_BUFFER: Setting = Setting {
+pub(crate) static SEND_BUFFER: Setting = Setting {
     name: "send_buffer",
     shape: Shape::NumberOrText,
     value_name: "SIZE",
@@ -249,7 +249,7 @@ pub static SEND_BUFFER: Setting = Setting {
 };
 
 /// Handshakes before the cookie.
-pub static HANDSHAKES_PER_IP_PER_SECOND: Setting = Setting {
+pub(crate) static HANDSHAKES_PER_IP_PER_SECOND: Setting = Setting {
     name: "handshakes_per_ip_per_second",
     shape: Shape::Number,
     value_name: "N",
@@ -261,7 +261,7 @@ pub static HANDSHAKES_PER_IP_PER_SECOND: Setting = Setting {
 };
 
 /// Packets that wait for one tunnel's handshake.
-pub static WAITING_PACKETS_PER_TUNNEL: Setting = Setting {
+pub(crate) static WAITING_PACKETS_PER_TUNNEL: Setting = Setting {
     name: "waiting_packets_per_tunnel",
     shape: Shape::Number,
     value_name: "N",
@@ -272,7 +272,7 @@ pub static WAITING_PACKETS_PER_TUNNEL: Setting = Setting {
 };
 
 /// Bytes that wait for one tunnel's handshake.
-pub static WAITING_BYTES_PER_TUNNEL: Setting = Setting {
+pub(crate) static WAITING_BYTES_PER_TUNNEL: Setting = Setting {
     name: "waiting_bytes_per_tunnel",
     shape: Shape::NumberOrText,
     value_name: "SIZE",
@@ -283,7 +283,7 @@ pub static WAITING_BYTES_PER_TUNNEL: Setting = Setting {
 };
 
 /// Bytes that wait for handshakes in one worker.
-pub static WAITING_BYTES_PER_WORKER: Setting = Setting {
+pub(crate) static WAITING_BYTES_PER_WORKER: Setting = Setting {
     name: "waiting_bytes_per_worker",
     shape: Shape::NumberOrText,
     value_name: "SIZE",
@@ -294,7 +294,7 @@ pub static WAITING_BYTES_PER_WORKER: Setting = Setting {
 };
 
 /// Where metrics are served.
-pub static METRICS: Setting = Setting {
+pub(crate) static METRICS: Setting = Setting {
     name: "metrics",
     shape: Shape::Text,
     value_name: "ADDRESS:PORT",
@@ -305,19 +305,19 @@ pub static METRICS: Setting = Setting {
 };
 
 /// What is logged.
-pub static LOG: Setting = Setting {
+pub(crate) static LOG: Setting = Setting {
     name: "log",
     shape: Shape::Text,
     value_name: "FILTER",
     group: OBSERVING_GROUP,
     default: "info",
-    help: "What goes to standard error: error, warn, info, debug, trace, or directives such as \
+    help: "What goes to standard error: off, error, warn, info, debug, trace, or directives such as \
            info,snapgate::worker=debug",
     example: r#"log = "info""#,
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub static SETTINGS: [&Setting; 23] = [
+pub(crate) static SETTINGS: [&Setting; 23] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
@@ -344,7 +344,7 @@ pub static SETTINGS: [&Setting; 23] = [
 ];
 
 /// The setting with this file key.
-pub fn by_name(name: &str) -> Option<&'static Setting> {
+pub(crate) fn by_name(name: &str) -> Option<&'static Setting> {
     SETTINGS
         .iter()
         .copied()
@@ -352,7 +352,7 @@ pub fn by_name(name: &str) -> Option<&'static Setting> {
 }
 
 /// The file key that is most like `name`, if one is like it at all.
-pub fn nearest(name: &str) -> Option<&'static str> {
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     // People also write the flag's or the variable's spelling.
     let name = name.to_lowercase().replace('-', "_");
     let name = name.strip_prefix("snapgate_").unwrap_or(&name);

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 /// Why a file cannot be used. Reads on from the file's name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum FileFault {
+pub(crate) enum FileFault {
     /// There is no such file.
     #[error("does not exist; check the path")]
     NotFound,
@@ -42,7 +42,7 @@ pub enum FileFault {
 
 impl FileFault {
     /// The fault behind a failed read.
-    pub fn from_reading(error: &io::Error) -> Self {
+    pub(crate) fn from_reading(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound,
             io::ErrorKind::IsADirectory => Self::IsADirectory,
@@ -52,7 +52,7 @@ impl FileFault {
     }
 
     /// The fault behind a failed creation of a new file.
-    pub fn from_creating(error: &io::Error) -> Self {
+    pub(crate) fn from_creating(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AlreadyExists => Self::Exists,
             io::ErrorKind::NotFound => Self::Unwritable("its directory does not exist".to_owned()),
@@ -62,13 +62,16 @@ impl FileFault {
 }
 
 /// Reads a whole file of at most `max_bytes`, from memory that is wiped afterwards.
-pub fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, FileFault> {
+pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, FileFault> {
     let file = File::open(path).map_err(|error| FileFault::from_reading(&error))?;
     read_from(file, max_bytes)
 }
 
 /// Reads `source` to its end, like [`read`].
-pub fn read_from(source: impl io::Read, max_bytes: u64) -> Result<Zeroizing<String>, FileFault> {
+pub(crate) fn read_from(
+    source: impl io::Read,
+    max_bytes: u64,
+) -> Result<Zeroizing<String>, FileFault> {
     // Reserved at once where a secret can be: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(
         usize::try_from(max_bytes.min(64 << 10)).unwrap_or(0),
@@ -95,14 +98,14 @@ pub fn read_from(source: impl io::Read, max_bytes: u64) -> Result<Zeroizing<Stri
 }
 
 /// Finds the line of a byte.
-pub struct Lines {
+pub(crate) struct Lines {
     /// The offset of each newline.
     newlines: Vec<usize>,
 }
 
 impl Lines {
     /// Indexes a text.
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Self {
             newlines: text
                 .bytes()
@@ -114,7 +117,7 @@ impl Lines {
     }
 
     /// The line of the byte at `offset`, counted from 1.
-    pub fn line_of(&self, offset: usize) -> usize {
+    pub(crate) fn line_of(&self, offset: usize) -> usize {
         1 + self.newlines.partition_point(|newline| *newline < offset)
     }
 }

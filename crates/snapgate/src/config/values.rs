@@ -5,23 +5,25 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use scion_packet::IsdAs;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
+use crate::config::Dispatch;
 use crate::config::problem::Fault;
 use crate::topology::is_wildcard;
 
 /// A router behind an interface of an AS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NextHop {
+pub(crate) struct NextHop {
     /// The AS.
-    pub isd_as: IsdAs,
+    pub(crate) isd_as: IsdAs,
     /// The interface, from 1.
-    pub interface: u16,
+    pub(crate) interface: u16,
     /// The router's internal address.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 /// An IP address with a port. `example_port` is what the complaint proposes.
-pub fn socket_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
+pub(crate) fn socket_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
     let address: SocketAddr = text
         .trim()
         .parse()
@@ -39,18 +41,30 @@ pub fn socket_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault
     }
 }
 
+/// A socket address that others know the gateway by. Its port may be 0: the kernel chooses one.
+pub(crate) fn own_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
+    let address = socket_address(text, example_port)?;
+    if address.ip().is_unspecified() {
+        Err(Fault::OwnAddressUnspecified(address))
+    } else {
+        Ok(address)
+    }
+}
+
 /// A socket address to send to.
-pub fn remote_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
+pub(crate) fn remote_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
     let address = socket_address(text, example_port)?;
     if address.port() == 0 {
         Err(Fault::PortZero(address))
+    } else if address.ip().is_unspecified() {
+        Err(Fault::RouterUnspecified(address))
     } else {
         Ok(address)
     }
 }
 
 /// A whole number.
-pub fn number(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
+pub(crate) fn number(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
     let digits = text.trim();
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     let number = if is_number { digits.parse().ok() } else { None };
@@ -64,7 +78,7 @@ pub fn number(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
 }
 
 /// A number of bytes, with or without a unit.
-pub fn size(text: &str, min: usize, max: usize) -> Result<usize, Fault> {
+pub(crate) fn size(text: &str, min: usize, max: usize) -> Result<usize, Fault> {
     let not_a_size = || Fault::NotASize {
         text: text.to_owned(),
         min,
@@ -91,7 +105,7 @@ pub fn size(text: &str, min: usize, max: usize) -> Result<usize, Fault> {
 }
 
 /// Writes a size as [`size`] reads it, in the largest unit that fits.
-pub fn format_size(bytes: usize) -> String {
+pub(crate) fn format_size(bytes: usize) -> String {
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
         if bytes != 0 && bytes.is_multiple_of(1 << shift) {
             return format!("{}{unit}", bytes >> shift);
@@ -101,14 +115,18 @@ pub fn format_size(bytes: usize) -> String {
 }
 
 /// `true` or `false`.
-pub fn switch(text: &str) -> Result<bool, Fault> {
+pub(crate) fn switch(text: &str) -> Result<bool, Fault> {
     text.trim()
         .parse()
         .map_err(|_| Fault::NotASwitch(text.to_owned()))
 }
 
 /// One of a few words. `choices` is for the complaint.
-pub fn choice<T: Copy>(text: &str, words: &[(&str, T)], choices: &'static str) -> Result<T, Fault> {
+pub(crate) fn choice<T: Copy>(
+    text: &str,
+    words: &[(&str, T)],
+    choices: &'static str,
+) -> Result<T, Fault> {
     words
         .iter()
         .find(|(word, _)| *word == text.trim())
@@ -120,7 +138,7 @@ pub fn choice<T: Copy>(text: &str, words: &[(&str, T)], choices: &'static str) -
 }
 
 /// An ISD-AS number of one AS.
-pub fn isd_as(text: &str) -> Result<IsdAs, Fault> {
+pub(crate) fn isd_as(text: &str) -> Result<IsdAs, Fault> {
     let isd_as: IsdAs = text
         .trim()
         .parse()
@@ -133,7 +151,7 @@ pub fn isd_as(text: &str) -> Result<IsdAs, Fault> {
 }
 
 /// `ISD-AS#INTERFACE=ADDRESS:PORT`.
-pub fn next_hop(text: &str) -> Result<NextHop, Fault> {
+pub(crate) fn next_hop(text: &str) -> Result<NextHop, Fault> {
     let not_a_next_hop = || Fault::NotANextHop(text.to_owned());
     let (interface, address) = text.split_once('=').ok_or_else(not_a_next_hop)?;
     let (isd_as_text, interface) = interface.split_once('#').ok_or_else(not_a_next_hop)?;
@@ -147,7 +165,7 @@ pub fn next_hop(text: &str) -> Result<NextHop, Fault> {
 }
 
 /// A prefix of IP addresses that is not all of them.
-pub fn prefix(text: &str) -> Result<IpNet, Fault> {
+pub(crate) fn prefix(text: &str) -> Result<IpNet, Fault> {
     let prefix: IpNet = text
         .trim()
         .parse()
@@ -162,11 +180,25 @@ pub fn prefix(text: &str) -> Result<IpNet, Fault> {
     }
 }
 
-/// A filter for log messages.
-pub fn log_filter(text: &str) -> Result<String, Fault> {
-    match EnvFilter::builder().parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(Fault::NotALogFilter(text.to_owned())),
+/// Who brings a datagram to the worker of its tunnel.
+pub(crate) fn dispatch(text: &str) -> Result<Dispatch, Fault> {
+    let words = [("kernel", Dispatch::Kernel), ("user", Dispatch::User)];
+    choice(text, &words, "kernel and user")
+}
+
+/// A filter for log messages: levels and directives, with commas between them.
+pub(crate) fn log_filter(text: &str) -> Result<String, Fault> {
+    let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+    // A word alone would be a target whose messages all pass, which silences all others.
+    let is_sound = |directive: &&str| {
+        directive.contains(['=', '['])
+            || (!directive.is_empty() && directive.parse::<LevelFilter>().is_ok())
+    };
+    let filter = directives.join(",");
+    if directives.iter().all(is_sound) && EnvFilter::builder().parse(&filter).is_ok() {
+        Ok(filter)
+    } else {
+        Err(Fault::NotALogFilter(text.to_owned()))
     }
 }
 
@@ -284,6 +316,11 @@ mod tests {
                 "\"router:1\" is not an IP address with a port",
             ),
             ("1-1#1=10.0.0.1:0", "10.0.0.1:0 has port 0"),
+            (
+                "1-1#1=0.0.0.0:1",
+                "0.0.0.0:1 is every address of the host; name the router's",
+            ),
+            ("1-1#1=[::]:1", "[::]:1 is every address of the host"),
         ] {
             let fault = next_hop(text).unwrap_err().to_string();
             assert!(fault.contains(part), "{text}: {fault}");
@@ -308,7 +345,20 @@ mod tests {
         for text in ["info", "warn,snapgate::worker=debug", "off"] {
             assert_eq!(log_filter(text).as_deref(), Ok(text));
         }
-        for text in ["info,snapgate=loud", "=", "a=b=c"] {
+        assert_eq!(
+            log_filter("warn, snapgate=debug").as_deref(),
+            Ok("warn,snapgate=debug")
+        );
+        for text in [
+            "info,snapgate=loud",
+            "=",
+            "a=b=c",
+            "loud",
+            "snapgate",
+            "info,loud",
+            "info,",
+            "",
+        ] {
             assert!(
                 matches!(log_filter(text), Err(Fault::NotALogFilter(_))),
                 "{text:?}"

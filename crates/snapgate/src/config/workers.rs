@@ -8,7 +8,7 @@ use crate::cpus::{self, AvailableCpus};
 
 /// How many workers were asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WorkersAsked {
+pub(crate) enum WorkersAsked {
     /// As many as the machine has room for.
     Auto,
     /// This many.
@@ -17,7 +17,7 @@ pub enum WorkersAsked {
 
 /// Where the workers were asked to run.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CpusAsked {
+pub(crate) enum CpusAsked {
     /// Each on its own CPU of the affinity mask.
     Auto,
     /// Each on its own CPU of this list, in its order.
@@ -28,22 +28,24 @@ pub enum CpusAsked {
 
 impl WorkersAsked {
     /// Reads `auto` or a number.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         if text.trim() == "auto" {
             return Ok(Self::Auto);
         }
-        let count = values::number(text, 1, udp_shards::MAX_WORKERS as u64)?;
-        let count = usize::try_from(count)
+        values::number(text, 1, udp_shards::MAX_WORKERS as u64)
             .ok()
-            .and_then(NonZeroUsize::new)
-            .unwrap_or(NonZeroUsize::MIN);
-        Ok(Self::Count(count))
+            .and_then(|count| NonZeroUsize::new(usize::try_from(count).ok()?))
+            .map(Self::Count)
+            .ok_or_else(|| Fault::NotANumberOfWorkers {
+                text: text.to_owned(),
+                max: udp_shards::MAX_WORKERS,
+            })
     }
 }
 
 impl CpusAsked {
     /// Reads `auto`, `none` or a list such as `0-3,8`.
-    pub fn parse(text: &str) -> Result<Self, Fault> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         match text.trim() {
             "auto" => Ok(Self::Auto),
             "none" => Ok(Self::Unpinned),
@@ -53,7 +55,7 @@ impl CpusAsked {
 }
 
 /// Decides how many workers there are and where each runs.
-pub fn choose(
+pub(crate) fn choose(
     workers: WorkersAsked,
     cpus_asked: &CpusAsked,
     available: &AvailableCpus,
@@ -239,8 +241,11 @@ mod tests {
     fn a_number_of_workers_is_auto_or_at_least_one() {
         assert_eq!(WorkersAsked::parse("auto"), Ok(WorkersAsked::Auto));
         assert_eq!(WorkersAsked::parse("8"), Ok(count(8)));
-        for text in ["0", "-1", "many", "1025", ""] {
-            assert!(WorkersAsked::parse(text).is_err(), "{text:?}");
+        for text in ["0", "-1", "none", "1025", ""] {
+            assert_eq!(
+                WorkersAsked::parse(text).unwrap_err().to_string(),
+                format!("{text:?} is neither a whole number from 1 to 1024 nor auto")
+            );
         }
     }
 }

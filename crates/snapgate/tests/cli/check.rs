@@ -21,14 +21,8 @@ fn a_good_configuration_is_explained_with_where_it_came_from() {
         .collect();
     for expected in [
         ["listen", "127.0.0.1:0", "good.toml:3"].as_slice(),
-        &[
-            "private_key_file",
-            "private.key",
-            "(public",
-            "key",
-            &format!("{PUBLIC_KEY})"),
-            "good.toml:1",
-        ],
+        &["private_key_file", "private.key", "good.toml:1"],
+        &["(public", "key", &format!("{PUBLIC_KEY})")],
         &[
             "identities",
             "identities.toml",
@@ -53,6 +47,26 @@ fn a_good_configuration_is_explained_with_where_it_came_from() {
         );
     }
     assert_eq!(outcome.err, "");
+}
+
+#[test]
+fn the_places_of_all_values_stand_in_one_column() {
+    let outcome = Workspace::new().run(&["check", "--config", "good.toml"]);
+    let columns: Vec<usize> = outcome
+        .good()
+        .lines()
+        .filter_map(|line| {
+            let place = line.rsplit("  ").next()?.trim_start();
+            let is_place = place == "default" || place.starts_with("good.toml:");
+            is_place.then(|| line.len() - place.len())
+        })
+        .collect();
+    assert!(columns.len() > 20, "{}", outcome.out);
+    assert!(
+        columns.iter().all(|column| *column == columns[0]),
+        "{}",
+        outcome.out
+    );
 }
 
 #[test]
@@ -142,16 +156,16 @@ fn every_error_is_listed_with_file_line_and_remedy() {
         "workers = \"some\"\nlisten_on = 1\nno_gso = 1\n[next_hop]",
     );
     workspace.check(text).refused_with(&[
-        "x.toml:7: unknown key \"listen_on\"; did you mean \"listen\"?",
-        "x.toml:8: no_gso: true or false belongs here instead of an integer; write it like no_gso \
-         = false",
-        "x.toml:3: listen: \"localhost:1\" is not an IP address with a port; write it like \
-         192.0.2.1:51820",
         "identities.toml:1: this identity has no public_key; add",
         "identities.toml:4: public_key holds 3 bytes instead of 32; it has to be 32 bytes in \
          base64",
+        "x.toml:3: listen: \"localhost:1\" is not an IP address with a port; write it like \
+         192.0.2.1:51820",
+        "x.toml:6: workers: \"some\" is neither a whole number from 1 to 1024 nor auto",
+        "x.toml:7: unknown key \"listen_on\"; did you mean \"listen\"?",
+        "x.toml:8: no_gso: true or false belongs here instead of an integer; write it like no_gso \
+         = false",
         "x.toml:10: next_hop: 127.0.0.1:0 has port 0; give it the port it listens on",
-        "x.toml:6: workers: \"some\" is not a whole number from 1",
     ]);
 }
 

@@ -5,6 +5,7 @@
 )]
 
 mod check;
+mod closed_pipe;
 mod keys;
 mod precedence;
 mod run;

@@ -140,7 +140,7 @@ fn errors_name_the_source_of_the_value() {
         .env("SNAPGATE_NO_GSO", "maybe");
     Outcome::of(command).refused_with(&[
         "SNAPGATE_LISTEN: the value is empty; give it one or leave the setting out",
-        "SNAPGATE_WORKERS: \"zero\" is not a whole number from 1",
+        "SNAPGATE_WORKERS: \"zero\" is neither a whole number from 1 to 1024 nor auto",
         "SNAPGATE_NO_GSO: \"maybe\" is neither true nor false",
         "--metrics: \"here\" is not an IP address with a port",
     ]);

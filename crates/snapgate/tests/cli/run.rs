@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::Workspace;
 
@@ -29,23 +29,39 @@ impl Drop for Running {
     }
 }
 
+/// The gateway, once it says where tunnels come in, with all that it said until then.
+fn start(workspace: &Workspace, arguments: &[&str]) -> (Running, BufReader<ChildStderr>, String) {
+    let mut command = workspace.snapgate(arguments);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
+    let mut log = BufReader::new(running.0.stderr.take().unwrap());
+    let mut said = String::new();
+    read_until(&mut log, &mut said, "tunnels come in at 127.0.0.1:");
+    (running, log, said)
+}
+
+fn read_until(log: &mut BufReader<ChildStderr>, said: &mut String, wanted: &str) {
+    while !said.contains(wanted) {
+        assert_ne!(log.read_line(said).unwrap(), 0, "{said}");
+    }
+}
+
+fn send(signal: &str, running: &Running) {
+    let pid = running.0.id().to_string();
+    let sent = Command::new("kill").args(["-s", signal, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
 #[test]
 fn it_runs_until_a_signal_and_prints_what_it_did() {
     let workspace = Workspace::new();
     for signal in ["INT", "TERM"] {
-        let mut command = workspace.snapgate(&RUN);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut running = Running(command.spawn().unwrap());
-        let mut log = BufReader::new(running.0.stderr.take().unwrap());
-        let mut said = String::new();
-        while !said.contains("tunnels come in at 127.0.0.1:") {
-            assert_ne!(log.read_line(&mut said).unwrap(), 0, "{said}");
-        }
+        let (mut running, mut log, mut said) = start(&workspace, &RUN);
         assert!(
-            said.contains("EVERYONE who knows the public key may open a tunnel"),
+            said.contains("warning: EVERYONE who knows the public key may open a tunnel"),
             "{said}"
         );
         assert!(
@@ -53,15 +69,9 @@ fn it_runs_until_a_signal_and_prints_what_it_did() {
             "{said}"
         );
         assert!(!said.contains('\x1b'), "{said}");
+        assert!(!said.contains("snapgate::"), "{said}");
 
-        let pid = running.0.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        send(signal, &running);
         let status = running.0.wait().unwrap();
         log.read_to_string(&mut said).unwrap();
         assert_eq!(status.code(), Some(0), "{said}");
@@ -76,6 +86,32 @@ fn it_runs_until_a_signal_and_prints_what_it_did() {
             .unwrap();
         assert!(summary.starts_with("Ran for "), "{summary}");
     }
+}
+
+#[test]
+fn a_reload_is_refused_without_stopping() {
+    let workspace = Workspace::new();
+    let (mut running, mut log, mut said) = start(&workspace, &RUN);
+    send("HUP", &running);
+    let refusal = "reloading is not supported yet: restart to apply a new configuration";
+    read_until(&mut log, &mut said, refusal);
+    send("TERM", &running);
+    let status = running.0.wait().unwrap();
+    log.read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("stopping on SIGTERM"), "{said}");
+}
+
+#[test]
+fn a_sink_says_what_becomes_of_packets() {
+    let mut arguments = RUN.to_vec();
+    arguments[3] = "--forward=sink";
+    let (_running, mut log, mut said) = start(&Workspace::new(), &arguments);
+    read_until(
+        &mut log,
+        &mut said,
+        "packets are discarded and counted as delivered",
+    );
 }
 
 #[test]
@@ -115,11 +151,32 @@ fn a_bad_configuration_does_not_start() {
 }
 
 #[test]
-fn without_log_messages_there_is_nothing_but_the_summary() {
+fn no_log_filter_hides_that_everyone_is_let_in() {
+    let workspace = Workspace::new();
+    // Its address is taken, so that it ends by itself.
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen={}", taken.local_addr().unwrap());
+    for filter in ["--log=error", "--log=off"] {
+        let mut arguments = RUN.to_vec();
+        arguments[4] = &listen;
+        arguments.push(filter);
+        let outcome = workspace.run(&arguments);
+        let lines: Vec<&str> = outcome.err.lines().collect();
+        let [warning, error] = lines.as_slice() else {
+            panic!("{outcome:?}")
+        };
+        assert!(warning.starts_with("warning: EVERYONE "), "{outcome:?}");
+        assert!(error.starts_with("error: cannot listen"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn without_log_messages_there_is_nothing_but_the_failure() {
     let workspace = Workspace::new();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = format!("--listen={}", taken.local_addr().unwrap());
     let mut arguments = RUN.to_vec();
+    arguments[2] = "--identities=identities.toml";
     arguments[4] = &listen;
     arguments.push("--log=off");
     let outcome = workspace.run(&arguments);

@@ -82,6 +82,9 @@ fn wrong_usage_is_explained() {
             &["demo", "--duration", "soon"],
             "write it like 500ms, 10s or 1m",
         ),
+        (&["demo", "--size", "10"], "is not a size from 64 to"),
+        (&["demo", "--tunnels", "0"], "at least 1"),
+        (&["demo", "--dispatch", "magic"], "kernel and user"),
         (&[], "Usage: snapgate <COMMAND>"),
     ] {
         let outcome = workspace.run(arguments);

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use scion_packet::IsdAs;
 use serde_json::Value;
 
-use super::{Resolver, first_place, strings};
+use super::{Resolver, first_place, overlap, strings};
 use crate::config::ScionForward;
 use crate::config::file::resolve_path;
 use crate::config::given::Text;
@@ -79,7 +79,7 @@ impl Resolver {
     fn internal(&mut self, listen: &[SocketAddr]) -> Option<SocketAddr> {
         let setting = &settings::INTERNAL;
         let Some((internal, place)) =
-            self.one(setting, |text| values::socket_address(&text.text, 30100))
+            self.one(setting, |text| values::own_address(&text.text, 30100))
         else {
             self.require(setting);
             return None;
@@ -317,13 +317,4 @@ impl Resolver {
             }
         }
     }
-}
-
-/// Whether a datagram to one of these addresses could as well be for the other.
-fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
-    let either_is_wildcard = left.ip().is_unspecified() || right.ip().is_unspecified();
-    left.port() != 0
-        && left.port() == right.port()
-        && left.is_ipv4() == right.is_ipv4()
-        && (either_is_wildcard || left.ip() == right.ip())
 }

@@ -407,6 +407,16 @@ fn addresses_that_clash_are_named() {
             "x.toml:5: listen: 127.0.0.1:7 is there twice; remove one",
         ),
         (
+            "listen = ['0.0.0.0:7', '127.0.0.1:7']\n",
+            "x.toml:5: listen: 127.0.0.1:7 and 0.0.0.0:7 overlap: one of them is every address of \
+             the host; remove one",
+        ),
+        (
+            "listen = ['[::1]:7', '127.0.0.1:8', '[::]:7']\n",
+            "x.toml:5: listen: [::]:7 and [::1]:7 overlap: one of them is every address of the \
+             host; remove one",
+        ),
+        (
             "listen = ['10.0.0.5:30100']\n",
             "x.toml:3: internal: 10.0.0.5:30100 and the listen address 10.0.0.5:30100 overlap; \
              give one of them another address or port",
@@ -420,8 +430,24 @@ fn addresses_that_clash_are_named() {
         assert_eq!(setup.complaints_about(addition), [complaint]);
     }
     setup.good(&format!(
-        "{MINIMAL}listen = ['127.0.0.1:0', '127.0.0.1:0', '[::]:30100']\n"
+        "{MINIMAL}listen = ['127.0.0.1:0', '127.0.0.1:0', '0.0.0.0:0', '[::]:30100', \
+         '127.0.0.1:7', '127.0.0.2:7', '[::]:7']\n"
     ));
+}
+
+#[test]
+fn an_internal_address_that_nobody_can_reach_is_refused() {
+    let setup = Setup::new();
+    for address in ["0.0.0.0:30100", "[::]:30100", "0.0.0.0:0"] {
+        assert_eq!(
+            setup.complaints(&MINIMAL.replace("10.0.0.5:30100", address)),
+            [format!(
+                "x.toml:3: internal: {address} is every address of the host; name the one that \
+                 routers reach"
+            )]
+        );
+    }
+    setup.good(&MINIMAL.replace("10.0.0.5:30100", "10.0.0.5:0"));
 }
 
 #[test]
@@ -529,16 +555,16 @@ fn every_problem_of_every_kind_is_listed_at_once() {
          metrics = 'localhost:1'\nwaiting_packets_per_tunnel = 0\n"
     ));
     let starts = [
-        "x.toml:6: unknown key",
         "ids:1: ",
         "ids:3: ",
         "topo:1: ",
         "x.toml:5: workers: ",
+        "x.toml:6: unknown key",
         "x.toml:7: dispatch: \"magic\" is none of kernel and user",
-        "x.toml:9: receive_buffer: \"1KB\" is not a size",
-        "x.toml:11: waiting_packets_per_tunnel: \"0\" is not a whole number from 1",
-        "x.toml:10: metrics: \"localhost:1\" is not an IP address with a port",
         "x.toml:8: log: \"info,a=loud\" is not a log filter",
+        "x.toml:9: receive_buffer: \"1KB\" is not a size",
+        "x.toml:10: metrics: \"localhost:1\" is not an IP address with a port",
+        "x.toml:11: waiting_packets_per_tunnel: \"0\" is not a whole number from 1",
     ];
     assert_eq!(complaints.len(), starts.len(), "{complaints:#?}");
     for (complaint, start) in complaints.iter().zip(starts) {
