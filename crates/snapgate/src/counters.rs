@@ -79,7 +79,7 @@ counters! {
     /// Bytes of UDP payload sent into tunnels.
     sent_outgoing_bytes,
     /// Datagrams that the gateway made itself and sent: handshakes, cookies, keepalives, SCMP.
-    originated_packets,
+    originated_sent,
     /// Datagrams that the gateway made itself and could not send.
     originated_lost,
     /// Datagrams that arrived at a worker that does not own their tunnel and were handed over.
@@ -106,13 +106,15 @@ counters! {
     handshakes_completed,
     /// Cookie replies sent because a source was over its handshake limit.
     cookie_replies_sent,
-    /// Datagrams the kernel dropped because a data socket's buffer was full.
+    /// Datagrams the kernel dropped because a data socket's buffer was full, and with user dispatch
+    /// also those that are no SNAPtun message.
     kernel_drops_data,
     /// Datagrams the kernel dropped because a handshake socket's buffer was full.
     kernel_drops_handshake,
     /// Datagrams the kernel dropped because the upstream socket's buffer was full.
     kernel_drops_upstream,
-    /// Datagrams the kernel dropped because they are no SNAPtun message; counted by worker 0.
+    /// Datagrams, or whole trains, that the kernel dropped because they are no SNAPtun message;
+    /// counted by worker 0, and only with kernel dispatch.
     kernel_drops_garbage,
     /// Turns of the worker's loop; stands still only while the worker sleeps or hangs.
     turns,
@@ -211,7 +213,7 @@ impl Published {
         }
     }
 
-    /// Makes `counters` visible. Only the owning worker calls this.
+    /// Makes `counters` visible. Only the owning worker calls this, and whoever joined its thread.
     pub(crate) fn publish(&self, counters: &Counters) {
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence + 1, Ordering::Relaxed);

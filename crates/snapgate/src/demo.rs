@@ -12,7 +12,6 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use snapload::{Cpus, Identities, LoadConfig, LoadError, MAX_TRAIN, Progress, Rate, Report};
-use udp_shards::SocketOptions;
 
 use crate::config::{
     Authorization, Config, CpuPinning, Dispatch, Forward, TunnelLimits, WorkerCount,
@@ -22,7 +21,10 @@ use crate::drop_reason::DropReason;
 use crate::gateway::{Gateway, StartError};
 use crate::identities::Identity;
 use crate::keys::{PrivateKey, PublicKey};
-use crate::summary::{Summary, write_drops, write_workers};
+use crate::summary::{Summary, kernel_drops, percent, write_drops, write_workers};
+
+/// How long packets are sent before they count.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// What the demo runs.
 #[derive(Clone, Debug)]
@@ -110,28 +112,23 @@ fn gateway_config(options: &DemoOptions, private_key: PrivateKey, clients: &Iden
             expires: None,
         })
         .collect();
-    let sockets = SocketOptions::default();
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let authorization = Authorization::Identities(identities);
     let limits = TunnelLimits::default();
+    // All tunnels come from one address, and all at once.
+    let handshakes = limits
+        .handshakes_per_ip_per_second
+        .max(4 * options.tunnels.get() as u64);
     Config {
-        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         workers: options.workers,
         cpus: options.cpus.clone(),
-        private_key,
-        authorization: Authorization::Identities(identities),
-        forward: Forward::Echo,
         dispatch: options.dispatch,
-        gso: sockets.gso,
-        gro: sockets.gro,
-        receive_buffer_bytes: sockets.receive_buffer_bytes,
-        send_buffer_bytes: sockets.send_buffer_bytes,
         limits: TunnelLimits {
-            // All tunnels come from one address, and all at once.
-            handshakes_per_ip_per_second: limits
-                .handshakes_per_ip_per_second
-                .max(4 * options.tunnels.get() as u64),
+            handshakes_per_ip_per_second: handshakes,
             ..limits
         },
-        metrics: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        metrics: Some(listen),
+        ..Config::new(listen, private_key, authorization, Forward::Echo)
     }
 }
 
@@ -153,6 +150,7 @@ fn load_config(
         },
     };
     load.duration = options.duration;
+    load.warm_up = WARM_UP;
     load
 }
 
@@ -227,6 +225,7 @@ impl Display {
                     interval.end_seconds, interval.sent_pps, interval.received_pps
                 ),
             ),
+            Progress::Draining { outstanding: 0 } => return,
             Progress::Draining { outstanding } => {
                 (1000, format!("waiting for the last {outstanding} packets"))
             }
@@ -262,11 +261,14 @@ struct JsonOutcome<'a> {
 #[derive(Serialize)]
 struct JsonWorker {
     received: u64,
+    share: f64,
+    taken: u64,
     delivered: u64,
     sent: u64,
     dropped: u64,
+    given: u64,
     handovers: u64,
-    kernel_drops: u64,
+    tunnels: u64,
 }
 
 #[derive(Serialize)]
@@ -279,15 +281,26 @@ struct JsonDrop {
 impl Outcome {
     fn to_json(&self) -> JsonOutcome<'_> {
         let total = self.summary.total();
-        let dropped = DropReason::all()
-            .map(|reason| JsonDrop {
-                stage: reason.stage(),
-                reason: reason.name(),
-                packets: total.dropped[reason.index()],
+        let gateway = DropReason::all()
+            .map(|reason| (reason.stage(), reason.name(), total.dropped[reason.index()]));
+        let kernel = kernel_drops(&total)
+            .into_iter()
+            .map(|(socket, packets)| ("kernel", socket, packets));
+        let dropped = gateway
+            .chain(kernel)
+            .filter(|&(_, _, packets)| packets > 0)
+            .map(|(stage, reason, packets)| JsonDrop {
+                stage,
+                reason,
+                packets,
             })
-            .filter(|dropped| dropped.packets > 0)
             .collect();
-        let workers = self.summary.workers.iter().map(JsonWorker::from).collect();
+        let workers = self
+            .summary
+            .workers
+            .iter()
+            .map(|worker| JsonWorker::new(worker, &total))
+            .collect();
         JsonOutcome {
             load: &self.report,
             workers,
@@ -335,6 +348,7 @@ impl fmt::Display for Outcome {
         }
         writeln!(out)?;
         let total = summary.total();
+        writeln!(out, "The workers also counted {WARM_UP:?} of warm-up.")?;
         write_workers(out, &summary.workers, &total)?;
         writeln!(out)?;
         write_drops(out, &total)?;
@@ -352,15 +366,18 @@ Try next:
   snapgate run --help                           everything that it takes
 ";
 
-impl From<&Counters> for JsonWorker {
-    fn from(worker: &Counters) -> Self {
+impl JsonWorker {
+    fn new(worker: &Counters, total: &Counters) -> Self {
         Self {
             received: worker.received(),
+            share: percent(worker.received(), total.received()) / 100.0,
+            taken: worker.taken_packets,
             delivered: worker.delivered(),
             sent: worker.sent(),
             dropped: worker.total_dropped(),
+            given: worker.given_packets,
             handovers: worker.handovers,
-            kernel_drops: worker.kernel_drops_data + worker.kernel_drops_handshake,
+            tunnels: worker.tunnels,
         }
     }
 }

@@ -50,7 +50,7 @@ struct RunningWorker {
 #[non_exhaustive]
 pub enum StartError {
     /// A listen or internal address cannot be had.
-    #[error("cannot listen: {0}; choose another address, or stop what uses it (ss -lunp shows it)")]
+    #[error("cannot listen: {0}; {remedy}", remedy = bind_remedy(.0))]
     Bind(#[from] BindError),
     /// The metrics address cannot be had.
     #[error(
@@ -64,7 +64,10 @@ pub enum StartError {
         source: io::Error,
     },
     /// A worker's thread cannot be started.
-    #[error("cannot start worker {worker}: {source}")]
+    #[error(
+        "cannot start worker {worker}: {source}; use fewer workers, or raise the limits of open files \
+         and threads (LimitNOFILE= and TasksMax= of the service, ulimit -n and -u)"
+    )]
     Worker {
         /// Index of the worker.
         worker: usize,
@@ -85,6 +88,29 @@ pub enum StartError {
     /// The kernel has no random numbers.
     #[error("cannot draw a dispatch key: {0}")]
     Random(io::Error),
+}
+
+/// What to do about an address that cannot be had.
+fn bind_remedy(error: &BindError) -> &'static str {
+    let source = match error {
+        BindError::AddressInUse { .. } => {
+            return "stop what uses it (ss -lunp shows it), or choose another port";
+        }
+        BindError::Refused { source, .. } => source,
+        _ => return "use fewer workers",
+    };
+    match source.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "use an address that an interface of this host has (ip address shows them)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "choose a port above 1023, or give the process CAP_NET_BIND_SERVICE"
+        }
+        _ => {
+            "if too many files are open, raise the limit (LimitNOFILE= of the service, ulimit -n) or \
+             use fewer workers"
+        }
+    }
 }
 
 /// A worker that ended although nobody asked it to: the gateway is of no use any more.

@@ -112,12 +112,12 @@ const FAMILIES: &[Family] = &[
         "snapgate_originated_packets",
         "Datagrams that the gateway made itself: handshakes, cookies, keepalives, SCMP errors.",
         &[
-            (Some(("result", "sent")), |c| c.originated_packets),
+            (Some(("result", "sent")), |c| c.originated_sent),
             (Some(("result", "lost")), |c| c.originated_lost),
         ],
     ),
     counter(
-        "snapgate_handovers",
+        "snapgate_handover_packets",
         "Datagrams that arrived at a worker that does not own their tunnel.",
         &[(None, |c| c.handovers)],
     ),
@@ -130,7 +130,7 @@ const FAMILIES: &[Family] = &[
         ],
     ),
     counter(
-        "snapgate_hairpins",
+        "snapgate_hairpin_packets",
         "Packets from a tunnel to a destination in the local AS.",
         &[
             (Some(("between", "same_worker")), |c| {
@@ -141,7 +141,7 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_handshakes",
-        "Handshakes by result.",
+        "Handshakes: initiations answered, begun by the gateway, of those completed, cookies demanded.",
         &[
             (Some(("result", "answered")), |c| c.handshakes_answered),
             (Some(("result", "initiated")), |c| c.handshakes_initiated),
@@ -161,8 +161,8 @@ const FAMILIES: &[Family] = &[
         ],
     ),
     counter(
-        "snapgate_kernel_drops",
-        "Datagrams that the kernel dropped: a socket's receive buffer was full, or no SNAPtun message.",
+        "snapgate_kernel_dropped_packets",
+        "Datagrams that the kernel dropped at a full socket; at garbage, and with user dispatch at data, those that are no SNAPtun message. A train counts once.",
         &[
             (Some(("socket", "garbage")), |c| c.kernel_drops_garbage),
             (Some(("socket", "data")), |c| c.kernel_drops_data),
@@ -295,8 +295,8 @@ mod tests {
         let text = encode(&workers).unwrap();
 
         for line in [
-            r#"snapgate_handovers_total{worker="0"} 0"#,
-            r#"snapgate_handovers_total{worker="1"} 3"#,
+            r#"snapgate_handover_packets_total{worker="0"} 0"#,
+            r#"snapgate_handover_packets_total{worker="1"} 3"#,
             r#"snapgate_tunnels{worker="1"} 5"#,
             r#"snapgate_received_packets_total{worker="0",direction="incoming"} 0"#,
             r#"snapgate_dropped_packets_total{worker="1",stage="tunnel",reason="no_tunnel"} 7"#,

@@ -37,7 +37,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// One line for each worker: what it received and what became of it.
+/// One line for each worker: received and taken from other workers = delivered, sent, dropped and
+/// given to other workers.
 pub(crate) fn write_workers(
     f: &mut impl fmt::Write,
     workers: &[Counters],
@@ -45,8 +46,17 @@ pub(crate) fn write_workers(
 ) -> fmt::Result {
     writeln!(
         f,
-        "{:<8}{:>14}{:>8}{:>14}{:>14}{:>12}{:>12}{:>10}",
-        "worker", "received", "share", "delivered", "sent", "dropped", "handovers", "tunnels"
+        "{:<8}{:>12}{:>8}{:>10}{:>11}{:>12}{:>10}{:>10}{:>11}{:>9}",
+        "worker",
+        "received",
+        "share",
+        "taken",
+        "delivered",
+        "sent",
+        "dropped",
+        "given",
+        "handovers",
+        "tunnels"
     )?;
     for (index, worker) in workers.iter().enumerate() {
         write_worker(f, &index.to_string(), worker, total)?;
@@ -62,12 +72,14 @@ fn write_worker(
 ) -> fmt::Result {
     writeln!(
         f,
-        "{name:<8}{:>14}{:>8}{:>14}{:>14}{:>12}{:>12}{:>10}",
+        "{name:<8}{:>12}{:>8}{:>10}{:>11}{:>12}{:>10}{:>10}{:>11}{:>9}",
         worker.received(),
         format!("{:.1}%", percent(worker.received(), total.received())),
+        worker.taken_packets,
         worker.delivered(),
         worker.sent(),
         worker.total_dropped(),
+        worker.given_packets,
         worker.handovers,
         worker.tunnels,
     )
@@ -75,21 +87,11 @@ fn write_worker(
 
 /// One line for each reason for which anything was dropped.
 pub(crate) fn write_drops(f: &mut impl fmt::Write, total: &Counters) -> fmt::Result {
-    let kernel = [
-        ("kernel", "data_buffer_full", total.kernel_drops_data),
-        (
-            "kernel",
-            "handshake_buffer_full",
-            total.kernel_drops_handshake,
-        ),
-        (
-            "kernel",
-            "upstream_buffer_full",
-            total.kernel_drops_upstream,
-        ),
-        ("kernel", "no_snaptun_message", total.kernel_drops_garbage),
-    ];
-    let gateway = DropReason::all().map(|r| (r.stage(), r.name(), total.dropped[r.index()]));
+    let kernel = kernel_drops(total)
+        .into_iter()
+        .map(|(socket, packets)| ("kernel", format!("{socket}_socket"), packets));
+    let gateway =
+        DropReason::all().map(|r| (r.stage(), r.name().to_owned(), total.dropped[r.index()]));
     let mut dropped = gateway
         .chain(kernel)
         .filter(|&(_, _, packets)| packets > 0)
@@ -104,7 +106,18 @@ pub(crate) fn write_drops(f: &mut impl fmt::Write, total: &Counters) -> fmt::Res
     Ok(())
 }
 
-fn percent(part: u64, whole: u64) -> f64 {
+/// What the kernel dropped before a worker could receive it, by the kind of socket.
+pub(crate) fn kernel_drops(counters: &Counters) -> [(&'static str, u64); 4] {
+    [
+        ("data", counters.kernel_drops_data),
+        ("handshake", counters.kernel_drops_handshake),
+        ("upstream", counters.kernel_drops_upstream),
+        ("garbage", counters.kernel_drops_garbage),
+    ]
+}
+
+/// `part` of `whole` in percent; 0 of nothing.
+pub(crate) fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0
     } else {

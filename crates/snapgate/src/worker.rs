@@ -9,7 +9,7 @@
 //! 5. the slice of the timers that is due;
 //! 6. send everything that gathered, in trains.
 //!
-//! Every step has a budget, so that none can starve those behind it; what a step left over is
+//! Every step that receives has a budget, so that none can starve those behind it; what it left over is
 //! remembered, and the next turn follows without sleeping.
 
 use std::io;
@@ -146,13 +146,7 @@ impl Worker {
         for (index, listener) in (0..).zip(&mut self.sockets.listeners) {
             let enough = self.pipeline.received_incoming() + DATAGRAMS_PER_STEP;
             while listener.data.is_readable() && self.pipeline.received_incoming() < enough {
-                listener
-                    .data
-                    .receive(&mut self.batch)
-                    .map_err(|source| WorkerError::Receive {
-                        socket: "a data socket",
-                        source,
-                    })?;
+                listener.data.receive(&mut self.batch)?;
                 let now = Instant::now();
                 for train in self.batch.drain() {
                     self.pipeline.receive_incoming(now, index, train);
@@ -182,12 +176,7 @@ impl Worker {
         };
         let enough = self.pipeline.received_outgoing() + DATAGRAMS_PER_STEP;
         while upstream.is_readable() && self.pipeline.received_outgoing() < enough {
-            upstream
-                .receive(&mut self.batch)
-                .map_err(|source| WorkerError::Receive {
-                    socket: "the upstream socket",
-                    source,
-                })?;
+            upstream.receive(&mut self.batch)?;
             let now = Instant::now();
             for train in self.batch.drain() {
                 self.pipeline.receive_outgoing(now, train);
@@ -206,12 +195,7 @@ impl Worker {
             if !handshake.is_readable() || !self.pipeline.wants_handshakes() {
                 continue;
             }
-            handshake
-                .receive(&mut self.batch)
-                .map_err(|source| WorkerError::Receive {
-                    socket: "a handshake socket",
-                    source,
-                })?;
+            handshake.receive(&mut self.batch)?;
             let now = Instant::now();
             for train in self.batch.drain() {
                 self.pipeline.receive_incoming(now, index, train);

@@ -55,7 +55,7 @@ async fn the_client_of_a_stranger_does_not_connect() {
     }
 
     let total = gateway.finish();
-    assert_eq!((total.tunnels_created, total.originated_packets), (0, 0));
+    assert_eq!((total.tunnels_created, total.originated_sent), (0, 0));
 }
 
 /// Lets `stranger` and then `member` ask for a tunnel from the same address. Only `member` is
@@ -70,7 +70,7 @@ async fn only_member_is_answered(
     let mut client = GotatunClient::new(gateway, stranger, socket.clone());
     client.initiate().await;
     let total = gateway.until_dropped(UNAUTHORIZED, 1).await;
-    assert_eq!((total.tunnels, total.originated_packets), (0, 0));
+    assert_eq!((total.tunnels, total.originated_sent), (0, 0));
 
     let mut client = GotatunClient::new(gateway, member, socket);
     client.initiate().await;

@@ -123,7 +123,7 @@ impl Pipeline {
         }
     }
 
-    /// Hands a message to the worker that owns its tunnel; false when its mailbox was full.
+    /// Hands a message to the worker that owns its tunnel; false when its mailbox was full or it stopped.
     pub(super) fn hand_over(&mut self, owner: usize, message: Message) -> bool {
         let packets = message.packets();
         let given = self.peers[owner].put(message).is_ok();
@@ -275,7 +275,7 @@ fn count_fate(
             }
         },
         (Payload::Forwarded, Err(reason)) => counters.drop_packets(reason, 1),
-        (Payload::Protocol, Ok(())) => counters.originated_packets += 1,
+        (Payload::Protocol, Ok(())) => counters.originated_sent += 1,
         (Payload::Protocol, Err(_)) => counters.originated_lost += 1,
     }
 }

@@ -9,6 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use udp_shards::{Flush, GarbageSocket, ReceiveBatch, SendError, SendQueue, ShardSocket};
 
+use super::WorkerError;
 use crate::counters::Counters;
 
 /// Token of the waker of the worker's mailbox.
@@ -51,7 +52,7 @@ impl Sockets {
         garbage: Vec<GarbageSocket>,
     ) -> io::Result<Self> {
         let upstream = upstream
-            .map(|socket| PolledSocket::register(&poll, socket, UPSTREAM))
+            .map(|socket| PolledSocket::register(&poll, socket, UPSTREAM, "the upstream socket"))
             .transpose()?;
         let listeners = listeners
             .into_iter()
@@ -59,9 +60,16 @@ impl Sockets {
             .map(|(index, UnpolledListener { data, handshake })| {
                 let token = FIRST_LISTENER + 2 * index;
                 Ok(ListenerSockets {
-                    data: PolledSocket::register(&poll, data, Token(token))?,
+                    data: PolledSocket::register(&poll, data, Token(token), "a data socket")?,
                     handshake: handshake
-                        .map(|socket| PolledSocket::register(&poll, socket, Token(token + 1)))
+                        .map(|socket| {
+                            PolledSocket::register(
+                                &poll,
+                                socket,
+                                Token(token + 1),
+                                "a handshake socket",
+                            )
+                        })
                         .transpose()?,
                 })
             })
@@ -161,6 +169,8 @@ impl Sockets {
 /// readable until it says that it is empty.
 pub(super) struct PolledSocket {
     socket: ShardSocket,
+    /// What an error calls it.
+    name: &'static str,
     token: Token,
     readable: bool,
     /// The send buffer was full; until the poll reports that it no longer is.
@@ -168,7 +178,12 @@ pub(super) struct PolledSocket {
 }
 
 impl PolledSocket {
-    fn register(poll: &Poll, socket: ShardSocket, token: Token) -> io::Result<Self> {
+    fn register(
+        poll: &Poll,
+        socket: ShardSocket,
+        token: Token,
+        name: &'static str,
+    ) -> io::Result<Self> {
         poll.registry().register(
             &mut SourceFd(&socket.as_raw_fd()),
             token,
@@ -176,6 +191,7 @@ impl PolledSocket {
         )?;
         Ok(Self {
             socket,
+            name,
             token,
             readable: false,
             blocked: false,
@@ -188,7 +204,7 @@ impl PolledSocket {
     }
 
     /// Receives one batch, of nothing when the socket is empty.
-    pub(super) fn receive(&mut self, batch: &mut ReceiveBatch) -> io::Result<()> {
+    pub(super) fn receive(&mut self, batch: &mut ReceiveBatch) -> Result<(), WorkerError> {
         match self.socket.receive(batch) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -208,7 +224,10 @@ impl PolledSocket {
             {
                 Ok(())
             }
-            Err(error) => Err(error),
+            Err(source) => Err(WorkerError::Receive {
+                socket: self.name,
+                source,
+            }),
         }
     }
 

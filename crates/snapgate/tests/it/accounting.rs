@@ -61,3 +61,13 @@ fn a_cpu_that_does_not_exist_is_an_error_that_names_it() {
     let error = Gateway::start(&config).err().unwrap();
     assert!(error.to_string().contains("CPU 8191"), "{error}");
 }
+
+#[test]
+fn an_address_that_the_host_does_not_have_is_an_error_with_its_own_remedy() {
+    let mut config = config(Forward::Echo);
+    // TEST-NET-1 (RFC 5737).
+    config.listen = vec!["192.0.2.1:0".parse().unwrap()];
+    let error = Gateway::start(&config).err().unwrap().to_string();
+    assert!(error.contains("192.0.2.1:0"), "{error}");
+    assert!(error.contains("an interface of this host"), "{error}");
+}

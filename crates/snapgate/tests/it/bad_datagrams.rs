@@ -32,7 +32,9 @@ fn noise(first: u8, length: usize) -> Vec<u8> {
 fn garbage_on_the_tunnel_socket_is_counted_and_disturbs_nobody() {
     let gateway = TestGateway::start(&config(Forward::Echo));
     let mut client = gateway.client();
-    let before = gateway.total();
+    let before = gateway.wait_for("the count of the handshake", |total| {
+        total.tunnels == 1 && total.delivered_keepalives == 1
+    });
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.connect(gateway.listen()).unwrap();
 

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use ana_gotatun::x25519::PublicKey;
 use snapgate::config::{
-    Authorization, Config, CpuPinning, Dispatch, Forward, ScionForward, TunnelLimits, WorkerCount,
-    WorkerReason,
+    Authorization, Config, Forward, ScionForward, TunnelLimits, WorkerCount, WorkerReason,
 };
 use snapgate::counters::Counters;
 use snapgate::gateway::Gateway;
@@ -23,23 +22,15 @@ pub(crate) struct TestGateway {
 
 /// Two workers on an ephemeral port of IPv4 loopback, open to any identity.
 pub(crate) fn config(forward: Forward) -> Config {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let private_key = PrivateKey::generate().unwrap();
     Config {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
         workers: workers(2),
-        cpus: CpuPinning::Unpinned,
-        private_key: PrivateKey::generate().unwrap(),
-        authorization: Authorization::AnyIdentity,
-        forward,
-        dispatch: Dispatch::Kernel,
-        gso: true,
-        gro: true,
-        receive_buffer_bytes: 4 << 20,
-        send_buffer_bytes: 4 << 20,
         limits: TunnelLimits {
             handshakes_per_ip_per_second: 10_000,
             ..TunnelLimits::default()
         },
-        metrics: None,
+        ..Config::new(listen, private_key, Authorization::AnyIdentity, forward)
     }
 }
 

@@ -40,7 +40,9 @@ fn a_scrape_balances_and_shows_no_handover() {
         client.receive();
     }
     clients[0].send_datagram(&[4, 0, 0, 0].repeat(8));
-    gateway.wait_for("the drop", |total| total.total_dropped() == 1);
+    gateway.wait_for("the count of everything", |total| {
+        (total.sent_outgoing_packets, total.total_dropped()) == (10, 1)
+    });
 
     let (status, text) = get(gateway.gateway.metrics_addr().unwrap(), "/metrics");
 
@@ -48,7 +50,7 @@ fn a_scrape_balances_and_shows_no_handover() {
     assert_eq!(sum(&text, "snapgate_tunnels"), 10);
     assert_eq!(sum(&text, "snapgate_sent_packets_total"), 10);
     assert_eq!(sum(&text, "snapgate_dropped_packets_total"), 1);
-    assert_eq!(sum(&text, "snapgate_handovers_total"), 0);
+    assert_eq!(sum(&text, "snapgate_handover_packets_total"), 0);
     assert_eq!(sum(&text, "snapgate_handshakes_total"), 10);
     assert_eq!(
         sum(&text, "snapgate_received_packets_total"),
