@@ -77,6 +77,8 @@ fn start_logging(filter: &str) {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // Else a log that cannot be written (a full disk, a reader that is gone) is a panic.
+        .log_internal_errors(false)
         .with_env_filter(EnvFilter::new(filter));
     if is_journal_behind_stderr() {
         subscriber.without_time().init();

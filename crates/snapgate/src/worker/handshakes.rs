@@ -1,8 +1,8 @@
 //! Handshake messages and their share of a worker's time.
 //!
-//! Answering an initiation costs as much as some 150 data messages. So handshake messages wait in
-//! a short queue of their own, and while data waits too, a turn spends at most
-//! [`HANDSHAKE_TIME`] on them.
+//! Answering an initiation costs as much as some 150 data messages (`cargo bench -p benches`). So
+//! handshake messages wait in a short queue of their own, and a turn spends no more time on them
+//! than it spent on everything before.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,16 @@ use snaptun::Endpoint;
 use crate::drop_reason::{DropReason, QueueLoss};
 use crate::worker::pipeline::Pipeline;
 
-/// How long a turn works on handshakes while other packets wait.
-const HANDSHAKE_TIME: Duration = Duration::from_micros(500);
+/// The longest that a turn works on handshakes.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_micros(500);
+
+/// What a turn works on handshakes in any case: one is answered even if data never ends.
+const HANDSHAKE_TIME_MIN: Duration = Duration::from_micros(50);
+
+/// Handshake messages taken from one train. A train comes from one address, where a client has one
+/// handshake in progress: an initiation, and now and then another that was delayed. The rest is a
+/// flood, which would get around the handshake sockets behind a data message.
+pub(super) const HANDSHAKES_PER_TRAIN: usize = 2;
 
 /// Handshake messages that may wait in a worker: what it can answer in some 50 ms. In kernel
 /// dispatch more stay in the handshake socket's buffer.
@@ -59,9 +67,11 @@ impl Pipeline {
         !self.handshakes.is_empty()
     }
 
-    /// Handles waiting handshake messages until none is left or their time is up.
-    pub(crate) fn handle_handshakes(&mut self, mut now: Instant) {
-        let deadline = now + HANDSHAKE_TIME;
+    /// Handles waiting handshake messages until none is left or their time is up: as much as the
+    /// turn, which began at `turn_start`, took so far.
+    pub(crate) fn handle_handshakes(&mut self, turn_start: Instant, mut now: Instant) {
+        let time = now.saturating_duration_since(turn_start);
+        let deadline = now + time.clamp(HANDSHAKE_TIME_MIN, HANDSHAKE_TIME_MAX);
         while now < deadline {
             let Some(WaitingHandshake { from, datagram }) = self.handshakes.pop_front() else {
                 return;

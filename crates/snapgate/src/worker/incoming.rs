@@ -6,9 +6,9 @@ use ana_gotatun::packet::Packet;
 use snaptun::{Consumed, Endpoint, Incoming, Via};
 use udp_shards::Received;
 
-use crate::drop_reason::DropReason;
+use crate::drop_reason::{DropReason, QueueLoss};
 use crate::mailbox::Message;
-use crate::worker::handshakes::is_handshake;
+use crate::worker::handshakes::{HANDSHAKES_PER_TRAIN, is_handshake};
 use crate::worker::pipeline::Pipeline;
 use crate::worker::upstream::{Route, Upstream};
 
@@ -38,11 +38,17 @@ impl Pipeline {
             },
         };
         let whole = train.datagram_count() - usize::from(train.truncated);
+        let mut handshakes = 0;
         for (index, datagram) in train.into_datagrams().enumerate() {
             if index == whole {
                 self.drop_packet(DropReason::Truncated);
             } else if is_handshake(&datagram) {
-                self.wait_for_handshake(from, &datagram);
+                handshakes += 1;
+                if handshakes <= HANDSHAKES_PER_TRAIN {
+                    self.wait_for_handshake(from, &datagram);
+                } else {
+                    self.drop_packet(DropReason::Queue(QueueLoss::HandshakeTrain));
+                }
             } else {
                 self.handle_incoming(now, from, Packet::from_bytes(datagram));
             }

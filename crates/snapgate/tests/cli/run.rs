@@ -89,6 +89,20 @@ fn it_runs_until_a_signal_and_prints_what_it_did() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_any_more_changes_nothing() {
+    let workspace = Workspace::new();
+    let (mut running, log, _) = start(&workspace, &RUN);
+    drop(log);
+    send("HUP", &running);
+    send("TERM", &running);
+    let mut summary = String::new();
+    let mut stdout = running.0.stdout.take().unwrap();
+    stdout.read_to_string(&mut summary).unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    assert!(summary.contains("Nothing was dropped."), "{summary}");
+}
+
+#[test]
 fn a_reload_is_refused_without_stopping() {
     let workspace = Workspace::new();
     let (mut running, mut log, mut said) = start(&workspace, &RUN);

@@ -3,6 +3,8 @@
 use std::net::UdpSocket;
 
 use snapgate::config::Forward;
+use snapgate::drop_reason::{DropReason, QueueLoss};
+use udp_shards::{Flush, SendQueue, SocketOptions, bind_client_socket};
 
 use crate::gateway::{TestGateway, config, scion};
 
@@ -82,4 +84,26 @@ fn garbage_on_the_upstream_socket_is_counted_and_disturbs_nobody() {
     let total = gateway.stop();
     assert_eq!(total.received_outgoing_packets, sent);
     assert_eq!(total.sent(), 0);
+}
+
+#[test]
+fn a_train_of_handshake_messages_is_cut_short() {
+    const TRAIN: usize = 10;
+    const TAKEN: u64 = 2;
+    let gateway = TestGateway::start(&config(Forward::Echo));
+    let local = "127.0.0.1:0".parse().unwrap();
+    let socket = bind_client_socket(local, &SocketOptions::default()).unwrap();
+    let mut queue = SendQueue::with_limits(TRAIN, TRAIN * 148);
+    for _ in 0..TRAIN {
+        assert!(queue.push(gateway.listen(), None, noise(1, 148)).is_ok());
+    }
+    let flush = queue.flush(&socket, &mut |_, result| assert_eq!(result, Ok(())));
+    assert_eq!(flush, Flush::Empty);
+
+    gateway.wait_for("ten drops", |total| total.total_dropped() == TRAIN as u64);
+    let total = gateway.stop();
+    let cut = DropReason::Queue(QueueLoss::HandshakeTrain);
+    let looked_at = DropReason::Tunnel(snaptun::DropReason::InvalidMac);
+    assert_eq!(total.dropped[cut.index()], TRAIN as u64 - TAKEN);
+    assert_eq!(total.dropped[looked_at.index()], TAKEN);
 }
