@@ -240,6 +240,12 @@ pub(crate) enum Fault {
         /// Why not.
         fault: KeyFileFault,
     },
+    /// The key itself where the name of its file belongs.
+    #[error(
+        "is a key instead of the file that holds it; put the key into a file and make a new one: \
+         command lines and environments can be seen by others"
+    )]
+    KeyInsteadOfFile,
     /// Neither identities nor everyone.
     #[error(
         "nobody may open a tunnel; name those who may with --identities FILE, or let everyone in \

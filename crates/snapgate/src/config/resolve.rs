@@ -204,6 +204,8 @@ impl Resolver {
             }
             Err(fault) => {
                 let fault = match fault {
+                    // Not named in the error: it would be a secret in a log.
+                    KeyFileFault::File(_) if is_a_key(&file) => Fault::KeyInsteadOfFile,
                     KeyFileFault::File(fault) => Fault::NamedFile { file, fault },
                     fault @ KeyFileFault::Key(_) => Fault::PrivateKey { file, fault },
                 };
@@ -586,6 +588,15 @@ fn default_listen(has_ipv6: bool) -> (Vec<SocketAddr>, &'static str) {
     } else {
         (vec![ipv4], "every address of this host, which has no IPv6")
     }
+}
+
+/// Whether somebody gave a key where a file belongs, perhaps behind the directory of a configuration.
+fn is_a_key(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    let start = text.len().checked_sub(keys::KEY_BASE64_LEN);
+    start
+        .and_then(|start| text.get(start..))
+        .is_some_and(|end| PrivateKey::from_base64(end).is_ok())
 }
 
 /// Whether a datagram to one of these addresses could as well be for the other. Port 0 is no port:

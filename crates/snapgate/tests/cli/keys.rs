@@ -104,3 +104,18 @@ fn genkey_warns_when_others_can_read_where_it_prints() {
         45
     );
 }
+
+#[test]
+fn a_key_given_instead_of_its_file_is_not_shown() {
+    let workspace = Workspace::new();
+    for setting in [
+        format!("--private-key-file={PRIVATE_KEY}"),
+        format!("--private-key-file=some/directory/{PRIVATE_KEY}"),
+    ] {
+        let outcome = workspace.run(&["check", &setting, "--allow-any-identity"]);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        let said = &outcome.err;
+        assert!(said.contains("is a key instead of the file"), "{said}");
+        assert!(!said.contains(PRIVATE_KEY), "{said}");
+    }
+}
