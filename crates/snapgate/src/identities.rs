@@ -14,7 +14,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::config::problem::{Place, Problem};
+use crate::config::problem::Problem;
 use crate::config::text_file;
 use crate::config::toml_file::{self, Complaints, in_file_order};
 use crate::keys::{KeyError, PublicKey};
@@ -70,13 +70,8 @@ pub(crate) enum IdentityFault {
 
 /// Reads a file of identities: each with its line, or all that is wrong with the file.
 pub(crate) fn read(path: &Path) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
-    let text = text_file::read(path, MAX_FILE_BYTES).map_err(|fault| {
-        vec![Problem {
-            place: Some(Place::File(path.into())),
-            setting: None,
-            fault: fault.into(),
-        }]
-    })?;
+    let text = text_file::read(path, MAX_FILE_BYTES)
+        .map_err(|fault| vec![Problem::with_file(path, fault)])?;
     parse(path, &text)
 }
 

@@ -117,13 +117,8 @@ fn internal_addr<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAdd
 
 /// Reads a topology file, or says all that is wrong with it.
 pub(crate) fn read(path: &Path) -> Result<Topology, Vec<Problem>> {
-    let text = text_file::read(path, MAX_FILE_BYTES).map_err(|fault| {
-        vec![Problem {
-            place: Some(Place::File(path.into())),
-            setting: None,
-            fault: fault.into(),
-        }]
-    })?;
+    let text = text_file::read(path, MAX_FILE_BYTES)
+        .map_err(|fault| vec![Problem::with_file(path, fault)])?;
     parse(path, &text)
 }
 

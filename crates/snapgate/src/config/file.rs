@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::given::{Given, Text};
-use crate::config::problem::{Fault, Place, Problem};
+use crate::config::problem::{Fault, Problem};
 use crate::config::settings::{self, Setting, Shape};
 use crate::config::text_file;
 use crate::config::toml_file::{self, Complaints, in_file_order};
@@ -31,11 +31,7 @@ pub(crate) fn read(path: &Path) -> FileSettings {
     match text_file::read(path, MAX_FILE_BYTES) {
         Ok(text) => parse(path, &text),
         Err(fault) => FileSettings {
-            problems: vec![Problem {
-                place: Some(Place::File(path.into())),
-                setting: None,
-                fault: fault.into(),
-            }],
+            problems: vec![Problem::with_file(path, fault)],
             ..FileSettings::default()
         },
     }
@@ -197,6 +193,7 @@ pub(crate) fn resolve_path(text: &Text) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::problem::Place;
 
     /// Each complaint about a text.
     fn complaints(text: &str) -> Vec<String> {

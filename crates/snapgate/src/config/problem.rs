@@ -76,6 +76,17 @@ pub(crate) struct Problem {
     pub(crate) fault: Fault,
 }
 
+impl Problem {
+    /// That a file cannot be read at all.
+    pub(crate) fn with_file(path: &Path, fault: FileFault) -> Self {
+        Self {
+            place: Some(Place::File(path.into())),
+            setting: None,
+            fault: fault.into(),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.place, self.setting) {

@@ -8,7 +8,7 @@ use udp_shards::DispatchKey;
 /// This worker's view of the one function that names the owner of every tunnel.
 ///
 /// The kernel runs the same function when it spreads datagrams over the sockets, so in the steady
-/// state [`Owners::is_mine`] holds for everything that a worker receives.
+/// state a worker owns everything that it receives.
 #[derive(Clone)]
 pub(crate) struct Owners {
     pub(crate) key: DispatchKey,
@@ -20,10 +20,5 @@ impl Owners {
     /// Index of the worker that owns the tunnel to `remote`.
     pub(crate) fn owner_of(&self, remote: SocketAddr) -> usize {
         self.key.worker_of(remote, self.workers)
-    }
-
-    /// Whether this worker owns the tunnel to `remote`.
-    pub(crate) fn is_mine(&self, remote: SocketAddr) -> bool {
-        self.owner_of(remote) == self.me
     }
 }

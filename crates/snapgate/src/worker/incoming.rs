@@ -19,12 +19,12 @@ impl Pipeline {
         self.counters.received_incoming_packets += packets;
         self.counters.received_incoming_bytes += train.buffer.len() as u64;
 
-        if self.owners.is_mine(train.from) {
+        let owner = self.owners.owner_of(train.from);
+        if owner == self.owners.me {
             self.handle_incoming_train(now, listener, train);
             return;
         }
         self.counters.handovers += packets;
-        let owner = self.owners.owner_of(train.from);
         self.hand_over(owner, Message::Incoming { listener, train });
     }
 
@@ -37,20 +37,17 @@ impl Pipeline {
                 local_ip: train.local_ip,
             },
         };
-        let whole = train.datagram_count() - usize::from(train.truncated);
         let mut handshakes = 0;
-        for (index, datagram) in train.into_datagrams().enumerate() {
-            if index == whole {
-                self.drop_packet(DropReason::Truncated);
-            } else if is_handshake(&datagram) {
-                handshakes += 1;
-                if handshakes <= HANDSHAKES_PER_TRAIN {
-                    self.wait_for_handshake(from, &datagram);
-                } else {
-                    self.drop_packet(DropReason::Queue(QueueLoss::HandshakeTrain));
-                }
-            } else {
+        for datagram in self.take_apart(train) {
+            if !is_handshake(&datagram) {
                 self.handle_incoming(now, from, Packet::from_bytes(datagram));
+                continue;
+            }
+            handshakes += 1;
+            if handshakes <= HANDSHAKES_PER_TRAIN {
+                self.wait_for_handshake(from, &datagram);
+            } else {
+                self.drop_packet(DropReason::Queue(QueueLoss::HandshakeTrain));
             }
         }
     }
@@ -80,20 +77,20 @@ impl Pipeline {
     }
 
     /// Decides where a packet that came out of the tunnel to `from` goes.
-    fn forward(&mut self, now: Instant, from: Endpoint, packet: Packet) {
-        match &self.upstream {
-            Upstream::Echo => self.encapsulate(now, from.remote, packet),
-            Upstream::Sink => self.counters.delivered_to_sink += 1,
-            Upstream::Scion(_) => self.forward_scion(now, from, packet),
-        }
-    }
-
-    fn forward_scion(&mut self, now: Instant, from: Endpoint, mut packet: Packet) {
-        let Upstream::Scion(upstream) = &self.upstream else {
-            return;
+    fn forward(&mut self, now: Instant, from: Endpoint, mut packet: Packet) {
+        let checked = match &self.upstream {
+            Upstream::Echo => return self.encapsulate(now, from.remote, packet),
+            Upstream::Sink => {
+                self.counters.delivered_to_sink += 1;
+                return;
+            }
+            Upstream::Scion(upstream) => upstream
+                .policy
+                .check(&packet, from.remote)
+                .map(|view| (view.total_len(), upstream.route(&view))),
         };
-        let (length, route) = match upstream.policy.check(&packet, from.remote) {
-            Ok(view) => (view.total_len(), upstream.route(&view)),
+        let (length, route) = match checked {
+            Ok(checked) => checked,
             Err(violation) => return self.refuse(now, from, &packet, violation),
         };
         // Clients may pad to a multiple of 16 bytes; routers want exactly what the header says.

@@ -19,13 +19,8 @@ impl Pipeline {
     pub(crate) fn receive_outgoing(&mut self, now: Instant, train: Received) {
         self.counters.received_outgoing_packets += train.datagram_count() as u64;
         self.counters.received_outgoing_bytes += train.buffer.len() as u64;
-        let whole = train.datagram_count() - usize::from(train.truncated);
-        for (index, datagram) in train.into_datagrams().enumerate() {
-            if index == whole {
-                self.drop_packet(DropReason::Truncated);
-            } else {
-                self.route_outgoing(now, datagram);
-            }
+        for datagram in self.take_apart(train) {
+            self.route_outgoing(now, datagram);
         }
     }
 
@@ -40,11 +35,12 @@ impl Pipeline {
         };
         datagram.truncate(length);
         let packet = Packet::from_bytes(datagram);
-        if self.owners.is_mine(to) {
+        let owner = self.owners.owner_of(to);
+        if owner == self.owners.me {
             return self.encapsulate(now, to, packet);
         }
         self.counters.handovers += 1;
-        self.hand_over(self.owners.owner_of(to), Message::Outgoing { to, packet });
+        self.hand_over(owner, Message::Outgoing { to, packet });
     }
 
     /// Takes a packet from a tunnel to a destination in our own AS.

@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ana_gotatun::packet::Packet;
+use bytes::BytesMut;
 use snaptun::{Payload, SnapTunServer, Transmit};
-use udp_shards::{SendError, SendQueue};
+use udp_shards::{Received, SendError, SendQueue};
 
 use crate::authorization::ConfiguredIdentities;
 use crate::counters::Counters;
@@ -106,6 +107,15 @@ impl Pipeline {
     /// Datagrams received from SCION so far.
     pub(super) fn received_outgoing(&self) -> u64 {
         self.counters.received_outgoing_packets
+    }
+
+    /// The datagrams of a train, but for one whose end is lost.
+    pub(super) fn take_apart(&mut self, train: Received) -> impl Iterator<Item = BytesMut> + use<> {
+        let whole = train.datagram_count() - usize::from(train.truncated);
+        if train.truncated {
+            self.drop_packet(DropReason::Truncated);
+        }
+        train.into_datagrams().take(whole)
     }
 
     /// Takes a packet that another worker handed over.
