@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
 
 /// Significant decimal digits of a recorded latency.
 const DIGITS: u8 = 3;
@@ -66,10 +69,27 @@ impl Latencies {
         let _ = self.histogram.add(&other.histogram);
     }
 
-    pub(crate) fn summary(&self) -> LatencySummary {
+    /// Everything recorded so far.
+    pub(crate) fn histogram(&self) -> LatencyHistogram {
         let mut all = self.clone();
         all.record_run();
-        let histogram = all.histogram;
+        LatencyHistogram(all.histogram)
+    }
+}
+
+/// Latencies in nanoseconds, each with three significant digits, and how often each was measured.
+///
+/// In JSON it is a string: the compressed encoding of HdrHistogram (V2 with deflate) in base64, as
+/// in interval logs of HdrHistogram, so that its tools can read and merge what was measured.
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LatencyHistogram(Histogram<u64>);
+
+impl LatencyHistogram {
+    /// A few numbers that stand for all.
+    #[must_use]
+    pub fn summary(&self) -> LatencySummary {
+        let histogram = &self.0;
         LatencySummary {
             count: histogram.len(),
             min_ns: if histogram.is_empty() {
@@ -85,11 +105,43 @@ impl Latencies {
             max_ns: histogram.max(),
         }
     }
+
+    /// The latency that the share `quantile` (0 to 1) of all did not exceed, in nanoseconds.
+    #[must_use]
+    pub fn value_at_quantile(&self, quantile: f64) -> u64 {
+        self.0.value_at_quantile(quantile)
+    }
+}
+
+impl From<LatencyHistogram> for String {
+    fn from(histogram: LatencyHistogram) -> Self {
+        let mut bytes = Vec::new();
+        // Memory takes all that is written, and counters of 64 bits are what the encoding has.
+        let _ = V2DeflateSerializer::new().serialize(&histogram.0, &mut bytes);
+        BASE64_STANDARD.encode(bytes)
+    }
+}
+
+/// A text is no histogram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("not a histogram; it would be HdrHistogram's V2 encoding, deflated, in base64")]
+pub struct NotAHistogram;
+
+impl TryFrom<String> for LatencyHistogram {
+    type Error = NotAHistogram;
+
+    fn try_from(text: String) -> Result<Self, NotAHistogram> {
+        let bytes = BASE64_STANDARD.decode(text).map_err(|_| NotAHistogram)?;
+        Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map(Self)
+            .map_err(|_| NotAHistogram)
+    }
 }
 
 /// The distribution of round-trip times, in nanoseconds, each from the time the packet was due to
 /// leave to the time its reply was read. All are 0 when no reply came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 pub struct LatencySummary {
     /// Number of replies.
     pub count: u64,
@@ -122,9 +174,9 @@ mod tests {
                 latencies.record(value + 1);
             }
             all.add(latencies.take());
-            assert_eq!(latencies.summary().count, 0);
+            assert_eq!(latencies.histogram().summary().count, 0);
         }
-        let summary = all.summary();
+        let summary = all.histogram().summary();
         assert_eq!(
             (summary.count, summary.min_ns, summary.max_ns),
             (1000, 1, 1000)
@@ -139,19 +191,43 @@ mod tests {
         for value in [5, 5, 5, 9, 5, 5] {
             latencies.record(value);
         }
-        let summary = latencies.summary();
+        let summary = latencies.histogram().summary();
         assert_eq!((summary.count, summary.p50_ns, summary.max_ns), (6, 5, 9));
     }
 
     #[test]
     fn no_reply_makes_a_summary_of_zeros() {
-        assert_eq!(Latencies::new().summary(), LatencySummary::default());
+        assert_eq!(
+            Latencies::new().histogram().summary(),
+            LatencySummary::default()
+        );
     }
 
     #[test]
     fn an_endless_latency_counts_as_the_longest() {
         let mut latencies = Latencies::new();
         latencies.record(u64::MAX);
-        assert!(latencies.summary().max_ns >= LONGEST.as_nanos() as u64);
+        assert!(latencies.histogram().summary().max_ns >= LONGEST.as_nanos() as u64);
+    }
+
+    #[test]
+    fn a_histogram_is_read_back_as_it_was_written() {
+        let mut latencies = Latencies::new();
+        for value in 0..10_000 {
+            latencies.record(value * value);
+        }
+        let histogram = latencies.histogram();
+        let text = String::from(histogram.clone());
+        assert_eq!(LatencyHistogram::try_from(text), Ok(histogram));
+    }
+
+    #[test]
+    fn other_texts_are_no_histograms() {
+        for text in ["", "no base64!", "aGVsbG8="] {
+            assert_eq!(
+                LatencyHistogram::try_from(text.to_owned()),
+                Err(NotAHistogram)
+            );
+        }
     }
 }

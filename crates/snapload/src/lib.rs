@@ -23,6 +23,9 @@ mod inner_packet;
 mod latency;
 mod pacing;
 mod plan;
+#[cfg(feature = "plot")]
+mod plot;
+mod recording;
 mod report;
 mod run;
 mod sequence;
@@ -35,6 +38,9 @@ pub use config::{
 };
 pub use error::{ConfigError, ConnectFailure, LoadError};
 pub use identity::{Identities, IdentityError, key_from_base64, key_to_base64};
-pub use latency::LatencySummary;
+pub use latency::{LatencyHistogram, LatencySummary, NotAHistogram};
+#[cfg(feature = "plot")]
+pub use plot::{MAX_PLOTTED, PlotError, plot};
+pub use recording::{RecordedSummary, Recording, RecordingError};
 pub use report::{Checks, ConnectReport, Counts, Interval, Progress, Report, ThreadReport};
 pub use run::run;

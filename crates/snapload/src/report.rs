@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::latency::LatencySummary;
+use crate::latency::{LatencyHistogram, LatencySummary};
 
 /// A run that sent this share of what was due has reached the offered rate. Less means that the
 /// generator could not keep up.
@@ -16,7 +16,8 @@ const REACHED_SHARE: f64 = 0.995;
 const SATURATED_SHARE: f64 = 0.95;
 
 /// What happened to the packets of a period.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Counts {
     /// Packets that were due; in a closed loop those there was room for.
     pub due: u64,
@@ -90,7 +91,7 @@ pub enum Progress {
 }
 
 /// An interval of the measurement. Replies count for the interval in which they arrive.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize, Serialize)]
 pub struct Interval {
     /// When it ended, in seconds since the measurement began.
     pub end_seconds: f64,
@@ -121,7 +122,7 @@ pub struct ConnectReport {
 }
 
 /// The part of one thread.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 pub struct ThreadReport {
     /// The CPU it was pinned to.
     pub cpu: Option<usize>,
@@ -173,6 +174,8 @@ pub struct Report {
     pub received_bits_per_second: f64,
     /// The round-trip times.
     pub latency: LatencySummary,
+    /// All of them.
+    pub latency_histogram: LatencyHistogram,
     /// CPU time of all threads while packets were sent and counted, in seconds.
     pub generator_cpu_seconds: f64,
     /// The threads.
@@ -188,7 +191,7 @@ pub(crate) struct Measured {
     pub(crate) sending: Duration,
     pub(crate) offered_pps: Option<f64>,
     pub(crate) counts: Counts,
-    pub(crate) latency: LatencySummary,
+    pub(crate) latency: LatencyHistogram,
     pub(crate) threads: Vec<ThreadReport>,
 }
 
@@ -226,7 +229,8 @@ impl Report {
             received_pps: counts.received as f64 / seconds,
             received_bits_per_second: counts.received as f64 * measured.size_bytes as f64 * 8.0
                 / seconds,
-            latency: measured.latency,
+            latency: measured.latency.summary(),
+            latency_histogram: measured.latency,
             generator_cpu_seconds: threads.iter().map(|thread| thread.cpu_seconds).sum(),
             threads,
         }
@@ -273,6 +277,7 @@ pub struct Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::latency::Latencies;
 
     fn measured(counts: Counts, offered_pps: Option<f64>, busy_share: f64) -> Report {
         Report::new(Measured {
@@ -283,10 +288,10 @@ mod tests {
             sending: Duration::from_secs(2),
             offered_pps,
             counts,
-            latency: LatencySummary {
-                count: counts.received,
-                p99_ns: 2_000,
-                ..Default::default()
+            latency: {
+                let mut latencies = Latencies::new();
+                (0..counts.received).for_each(|_| latencies.record(2_000));
+                latencies.histogram()
             },
             threads: vec![ThreadReport {
                 cpu: None,

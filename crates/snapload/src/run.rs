@@ -202,7 +202,7 @@ impl<'run> Supervisor<'run> {
             sent_pps: counts.sent as f64 / seconds,
             received_pps: counts.received as f64 / seconds,
             counts,
-            latency: latencies.summary(),
+            latency: latencies.histogram().summary(),
         }
     }
 
@@ -216,7 +216,7 @@ impl<'run> Supervisor<'run> {
             sending: config.duration,
             offered_pps: self.plan.offered_pps(),
             counts: self.counts,
-            latency: self.latencies.summary(),
+            latency: self.latencies.histogram(),
             threads: self.done.into_values().collect(),
         })
     }

@@ -7,11 +7,11 @@ use snapload::{Identities, key_to_base64};
 
 use crate::echo_gateway::{EchoGateway, Fault, no_fault};
 
-fn gateway(fault: Fault) -> EchoGateway {
+pub(crate) fn gateway(fault: Fault) -> EchoGateway {
     EchoGateway::start(Identities::from_seed(11, 2).public_keys(), fault)
 }
 
-fn snapload(arguments: &str) -> Output {
+pub(crate) fn snapload(arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_snapload"))
         .args(arguments.split_whitespace())
         .output()
@@ -19,7 +19,7 @@ fn snapload(arguments: &str) -> Output {
 }
 
 /// A short run with two tunnels, and `more` arguments.
-fn run(gateway: &EchoGateway, more: &str) -> Output {
+pub(crate) fn run(gateway: &EchoGateway, more: &str) -> Output {
     let EchoGateway {
         address,
         public_key,
@@ -32,7 +32,7 @@ fn run(gateway: &EchoGateway, more: &str) -> Output {
     ))
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 

@@ -10,3 +10,4 @@ mod command;
 mod connecting;
 mod counting;
 mod echo_gateway;
+mod reports;

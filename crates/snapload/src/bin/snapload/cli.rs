@@ -18,6 +18,12 @@ Exit codes:
   3  a check failed (--max-loss, --max-p99)
   4  the offered rate was not reached: the result is for a lower rate";
 
+const REPORT_EXIT_CODES: &str = "\
+Exit codes:
+  0  the comparison is complete
+  1  the output or the figure cannot be written
+  2  bad usage, or a file is no recorded run";
+
 /// Load for SNAPtun gateways: throughput, loss and round-trip times over many tunnels.
 #[derive(Parser)]
 #[command(version)]
@@ -35,6 +41,11 @@ pub(crate) enum Command {
     /// identity.
     #[command(after_help = EXIT_CODES)]
     Run(Box<RunArguments>),
+    /// Compare recorded runs: what `snapload run --json` wrote, side by side
+    ///
+    /// Settings are shown where they differ. Ratios are multiples of the first run's value.
+    #[command(after_help = REPORT_EXIT_CODES)]
+    Report(ReportArguments),
     /// Print the identities of a seed as TOML, for the gateway to authorize
     Keys(KeysArguments),
 }
@@ -141,6 +152,22 @@ pub(crate) struct RunArguments {
     /// Check that 99 of 100 round trips take no longer than this
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) max_p99: Option<Duration>,
+}
+
+#[derive(Args)]
+pub(crate) struct ReportArguments {
+    /// What `snapload run --json` wrote, each run in its own file
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Print one JSON object a line instead of a table: settings that differ, then results
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Draw latency by percentile, and throughput and loss over time, into a .png or .svg file
+    #[cfg(feature = "plot")]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -229,7 +229,7 @@ fn round_trip(latency: &LatencySummary) -> String {
 }
 
 /// A count with its digits in groups of three.
-fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -246,7 +246,7 @@ fn plural(count: usize, noun: &str) -> String {
 }
 
 /// A number with an SI prefix, three or four digits and its unit.
-fn scaled(number: f64, unit: &str) -> String {
+pub(crate) fn scaled(number: f64, unit: &str) -> String {
     match number {
         n if n >= 1e9 => format!("{:.2} G{unit}", n / 1e9),
         n if n >= 1e6 => format!("{:.2} M{unit}", n / 1e6),
@@ -256,7 +256,7 @@ fn scaled(number: f64, unit: &str) -> String {
 }
 
 /// A time with a fitting unit.
-fn time(ns: u64) -> String {
+pub(crate) fn time(ns: u64) -> String {
     match ns {
         0..1_000 => format!("{ns} ns"),
         1_000..1_000_000 => format!("{:.1} µs", ns as f64 / 1e3),

@@ -4,6 +4,7 @@ mod cli;
 mod human;
 mod json;
 mod keys;
+mod report;
 mod run;
 
 use std::io::{self, Write as _};
@@ -27,6 +28,7 @@ const EXIT_RATE_NOT_REACHED: u8 = 4;
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Report(arguments) => report::report(&arguments),
         Command::Keys(arguments) => keys::print(&arguments).map_err(Failure::Output),
     };
     match ended {
@@ -45,6 +47,9 @@ enum Failure {
     Usage(String),
     /// The run gave no result.
     Run(snapload::LoadError),
+    /// The figure cannot be written.
+    #[cfg(feature = "plot")]
+    Plot(snapload::PlotError),
     /// Standard output is closed.
     Output(io::Error),
     /// The result fails these checks.
@@ -57,6 +62,8 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Run(_) | Self::Output(_) => EXIT_FAILED,
+            #[cfg(feature = "plot")]
+            Self::Plot(_) => EXIT_FAILED,
             Self::Usage(_) => EXIT_USAGE,
             Self::Checks(_) => EXIT_CHECK_FAILED,
             Self::RateNotReached { .. } => EXIT_RATE_NOT_REACHED,
@@ -68,6 +75,8 @@ impl Failure {
         match self {
             Self::Usage(problem) => writeln!(stderr, "error: {problem}"),
             Self::Run(error) => writeln!(stderr, "error: {error}"),
+            #[cfg(feature = "plot")]
+            Self::Plot(error) => writeln!(stderr, "error: {error}"),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Self::Output(error) => writeln!(stderr, "error: cannot write the output: {error}"),
             Self::Checks(checks) => checks
