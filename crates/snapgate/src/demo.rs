@@ -142,7 +142,7 @@ fn load_config(
     let mut load = LoadConfig::new(gateway, *public_key.as_bytes(), clients);
     load.threads = threads;
     load.cpus = Cpus::Unpinned;
-    load.size = options.size;
+    load.sizes = options.size.into();
     load.rate = match options.rate {
         Some(packets_per_second) => Rate::PerSecond(packets_per_second),
         None => Rate::Max {

@@ -1,15 +1,16 @@
 //! What a run shall do.
 
-use std::net::SocketAddr;
+mod check;
+
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use scion_packet::IsdAs;
+use serde::{Deserialize, Serialize};
 
-use crate::error::ConfigError;
 use crate::identity::Identities;
-use crate::inner_packet;
-use crate::stamp::U48_END;
+use crate::inner_packet::{self, Way};
 
 /// The largest inner packet: a UDP datagram over IPv4 (65,507 bytes) less SNAPtun's 32 bytes.
 pub const MAX_PACKET_BYTES: usize = 65_507 - 32;
@@ -22,20 +23,18 @@ pub const MAX_TRAIN: u32 = 64;
 /// while the generator works, and little enough for default socket buffers to hold.
 pub const DEFAULT_WINDOW: u32 = 512;
 
-/// ISD-AS of the packets unless told otherwise: 1-ff00:0:110, of the range for examples and tests.
+/// ISD-AS of the tunnels unless told otherwise: 1-ff00:0:110, of the range for examples and tests.
 pub const DEFAULT_ISD_AS: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0110);
+
+/// ISD-AS of the other side unless told otherwise: 1-ff00:0:111, of the range for examples and
+/// tests.
+pub const DEFAULT_REMOTE_ISD_AS: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0111);
 
 /// The train length of [`LoadConfig::train`] `None` with [`Rate::Max`].
 const DEFAULT_TRAIN: u32 = 16;
 
-/// The highest rate: a packet a nanosecond, the resolution of the schedule.
-const MAX_RATE_PPS: u64 = 1_000_000_000;
-
-/// The longest run. Scheduled times are counted in nanoseconds in 48 bits, and connecting and
-/// draining take their time as well.
-const MAX_HOURS: u64 = 72;
-
-const _: () = assert!(MAX_HOURS * 3600 * 1_000_000_000 < U48_END);
+/// Sizes of the simple IMIX, and how many of 48 packets have each.
+const IMIX: [(usize, u32); 3] = [(64, 28), (570, 16), (1518, 4)];
 
 /// Everything a run needs to know. Start from [`LoadConfig::new`] and change fields.
 #[derive(Clone, Debug)]
@@ -44,24 +43,26 @@ pub struct LoadConfig {
     pub gateway: SocketAddr,
     /// The gateway's X25519 public key.
     pub gateway_public_key: [u8; 32],
-    /// One tunnel per identity, each on its own socket.
+    /// One tunnel per identity.
     pub identities: Identities,
+    /// Which way packets take.
+    pub direction: Direction,
     /// How many threads share the tunnels.
     pub threads: usize,
     /// Where the threads run.
     pub cpus: Cpus,
-    /// Size of the SCION packet in the tunnel, in bytes.
-    pub size: usize,
+    /// Sizes of the SCION packets.
+    pub sizes: PacketSizes,
     /// How fast packets are sent.
     pub rate: Rate,
-    /// How many packets are sent back to back on one tunnel. `None`: 1 with
+    /// How many packets of equal size are sent back to back on one tunnel. `None`: 1 with
     /// [`Rate::PerSecond`], which spaces all packets evenly, and 16 with [`Rate::Max`].
     pub train: Option<u32>,
     /// How long packets are sent and counted.
     pub duration: Duration,
     /// How long packets are sent before that without being counted.
     pub warm_up: Duration,
-    /// How long replies are waited for after the last packet; what is then missing is lost.
+    /// How long packets are waited for after the last was sent; what is then missing is lost.
     pub drain: Duration,
     /// How often [`Progress::Interval`](crate::Progress::Interval) is reported.
     pub interval: Duration,
@@ -69,23 +70,89 @@ pub struct LoadConfig {
     pub connect_timeout: Duration,
     /// How long a handshake message waits for its answer before another is sent.
     pub handshake_retry: Duration,
-    /// The addresses the tunnels are bound to, in turn. `None`: the one the operating system
-    /// chooses towards the gateway.
+    /// What the content of packets and the order of sizes derive from; `None` for something new
+    /// each time. Keys do not: see [`Identities`].
+    pub seed: Option<u64>,
+    /// Persistent keepalive of the tunnels, in whole seconds; `None` for none.
+    pub keepalive: Option<Duration>,
+    /// The addresses of the tunnels, in turn. All tunnels of a thread with different addresses
+    /// share a socket, so this is how to have more tunnels than file descriptors, and cheaper ones.
+    /// `None`: the address the operating system chooses towards the gateway, and a socket per
+    /// tunnel.
     pub source_ips: Option<IpNet>,
-    /// Source and destination ISD-AS of the packets.
+    /// ISD-AS of the tunnels: the gateway's own, when it forwards SCION.
     pub isd_as: IsdAs,
+    /// ISD-AS of the other side, when packets do not go from a tunnel to itself.
+    pub remote_isd_as: IsdAs,
     /// Whether the gateway may be on another machine. A load generator that is pointed at the
     /// wrong address does harm there, so this takes a decision.
     pub allow_remote: bool,
+}
+
+/// Which way packets take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Into a tunnel, and back out of the same tunnel: the gateway echoes, or forwards SCION, for
+    /// packets are addressed to the tunnel they come from.
+    Echo,
+    /// Into tunnels, and from the gateway to a router, which this is as well. Packets go to a host
+    /// of [`LoadConfig::remote_isd_as`].
+    ///
+    /// Every thread is a router of its own, so that none waits for another: thread `i`, counted
+    /// from 0, has the port `router.port() + i` and the interface `interface + i`, and the gateway
+    /// needs a next hop for each.
+    Up {
+        /// Where the first thread's router listens.
+        router: SocketAddr,
+        /// The interface by which packets of the first thread leave the AS.
+        interface: u16,
+    },
+    /// From a router, which this is, to the gateway, and out of tunnels. Packets come from a host
+    /// of [`LoadConfig::remote_isd_as`]. Every thread has a socket of its own.
+    Down {
+        /// Where the gateway listens for routers.
+        internal: SocketAddr,
+        /// Where the first thread sends from; the others have the ports that follow. `None`: the
+        /// address that the operating system chooses, and free ports.
+        router: Option<SocketAddr>,
+    },
+}
+
+/// A [`Direction`] without its addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectionKind {
+    /// Into a tunnel and back out of it.
+    Echo,
+    /// Into tunnels and out at a router.
+    Up,
+    /// From a router, out of tunnels.
+    Down,
+}
+
+/// Sizes of SCION packets, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PacketSizes {
+    /// All the same.
+    Fixed(usize),
+    /// The simple IMIX: of 48 trains, 28 have packets of 64 bytes, 16 of 570 and 4 of 1518.
+    /// Where headers and stamp take more than 64 bytes, the smallest possible size stands for 64.
+    Imix,
+}
+
+impl From<usize> for PacketSizes {
+    fn from(bytes: usize) -> Self {
+        Self::Fixed(bytes)
+    }
 }
 
 /// How fast packets are sent.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Rate {
     /// Open loop: this many packets a second over all tunnels, each at its scheduled time,
-    /// whatever comes back.
+    /// whatever arrives.
     PerSecond(f64),
-    /// Closed loop: a packet is sent when another came back, with at most this many in flight
+    /// Closed loop: a packet is sent when another arrived, with at most this many in flight
     /// over all tunnels. Finds what a gateway sustains with that many packets in its queues;
     /// latencies are those of full queues.
     Max {
@@ -106,16 +173,18 @@ pub enum Cpus {
 }
 
 impl LoadConfig {
-    /// A run of one random tunnel that sends 1000 packets of 1200 bytes a second for 10 seconds.
+    /// A run of one random tunnel that sends 1000 packets of 1200 bytes a second for 10 seconds,
+    /// which come back.
     #[must_use]
     pub fn new(gateway: SocketAddr, gateway_public_key: [u8; 32], identities: Identities) -> Self {
         Self {
             gateway,
             gateway_public_key,
             identities,
+            direction: Direction::Echo,
             threads: 1,
             cpus: Cpus::FromLast,
-            size: 1200,
+            sizes: PacketSizes::Fixed(1200),
             rate: Rate::PerSecond(1000.0),
             train: None,
             duration: Duration::from_secs(10),
@@ -124,8 +193,11 @@ impl LoadConfig {
             interval: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(10),
             handshake_retry: Duration::from_secs(1),
+            seed: None,
+            keepalive: Some(Duration::from_secs(10)),
             source_ips: None,
             isd_as: DEFAULT_ISD_AS,
+            remote_isd_as: DEFAULT_REMOTE_ISD_AS,
             allow_remote: false,
         }
     }
@@ -136,11 +208,24 @@ impl LoadConfig {
         self.identities.public_keys()
     }
 
-    /// The size of the smallest packet that can be sent to `gateway`: SCION and UDP header and
-    /// the mark that tells packets apart. 64 bytes over IPv4, 88 over IPv6.
-    #[must_use]
-    pub fn min_packet_bytes(gateway: SocketAddr) -> usize {
-        inner_packet::min_bytes(gateway.ip())
+    /// The sizes of packets in bytes, and how many trains of a round have each.
+    pub(crate) fn size_mix(&self) -> Vec<(usize, u32)> {
+        let min = self.direction.min_packet_bytes(self.gateway.ip());
+        match self.sizes {
+            PacketSizes::Fixed(bytes) => vec![(bytes, 1)],
+            PacketSizes::Imix => IMIX.map(|(bytes, share)| (bytes.max(min), share)).to_vec(),
+        }
+    }
+
+    /// The mean size of packets in bytes, rounded.
+    pub(crate) fn mean_size(&self) -> usize {
+        let mix = self.size_mix();
+        let trains: usize = mix.iter().map(|&(_, trains)| trains as usize).sum();
+        let bytes: usize = mix
+            .iter()
+            .map(|&(bytes, trains)| bytes * trains as usize)
+            .sum();
+        (bytes + trains / 2) / trains
     }
 
     /// The length of trains that this configuration results in.
@@ -152,203 +237,43 @@ impl LoadConfig {
             (None, Rate::Max { .. }) => DEFAULT_TRAIN,
         }
     }
+}
 
-    /// Looks for what cannot work.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        self.check_gateway()?;
-        self.check_tunnels()?;
-        self.check_traffic()?;
-        self.check_times()
-    }
-
-    fn check_gateway(&self) -> Result<(), ConfigError> {
-        let ip = self.gateway.ip();
-        if self.gateway.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
-            return Err(ConfigError::BadGateway(self.gateway));
-        }
-        if !ip.is_loopback() && !self.allow_remote {
-            return Err(ConfigError::RemoteGateway(self.gateway));
-        }
-        if let Some(net) = self.source_ips
-            && net.addr().is_ipv4() != ip.is_ipv4()
-        {
-            return Err(ConfigError::SourceFamily(net));
-        }
-        Ok(())
-    }
-
-    fn check_tunnels(&self) -> Result<(), ConfigError> {
-        let tunnels = self.identities.len();
-        if tunnels == 0 {
-            return Err(ConfigError::NoTunnels);
-        }
-        if u32::try_from(tunnels).is_err() {
-            return Err(ConfigError::TooManyTunnels(tunnels));
-        }
-        if self.threads == 0 || self.threads > tunnels {
-            return Err(ConfigError::BadThreads {
-                threads: self.threads,
-                tunnels,
-            });
-        }
-        Ok(())
-    }
-
-    fn check_traffic(&self) -> Result<(), ConfigError> {
-        let min = Self::min_packet_bytes(self.gateway);
-        if !(min..=MAX_PACKET_BYTES).contains(&self.size) {
-            return Err(ConfigError::BadSize {
-                size: self.size,
-                min,
-                max: MAX_PACKET_BYTES,
-            });
-        }
-        let train = self.effective_train();
-        if train == 0 || train > MAX_TRAIN {
-            return Err(ConfigError::BadTrain {
-                train,
-                max: MAX_TRAIN,
-            });
-        }
-        match self.rate {
-            Rate::PerSecond(pps) if !(pps > 0.0 && pps <= MAX_RATE_PPS as f64) => {
-                Err(ConfigError::BadRate { max: MAX_RATE_PPS })
-            }
-            Rate::Max { window } => {
-                let min = u32::try_from(self.threads)
-                    .unwrap_or(u32::MAX)
-                    .saturating_mul(train);
-                if window < min {
-                    Err(ConfigError::BadWindow { window, min })
-                } else {
-                    Ok(())
-                }
-            }
-            Rate::PerSecond(_) => Ok(()),
+impl Direction {
+    /// The direction without its addresses.
+    #[must_use]
+    pub fn kind(self) -> DirectionKind {
+        match self {
+            Self::Echo => DirectionKind::Echo,
+            Self::Up { .. } => DirectionKind::Up,
+            Self::Down { .. } => DirectionKind::Down,
         }
     }
 
-    fn check_times(&self) -> Result<(), ConfigError> {
-        let longest = Duration::from_secs(MAX_HOURS * 3600);
-        if self.duration.is_zero() || self.duration.saturating_add(self.warm_up) > longest {
-            return Err(ConfigError::BadDuration {
-                max_hours: MAX_HOURS,
-            });
+    /// The size of the smallest packet that can be sent to tunnels or from tunnels with addresses
+    /// like `ip`: SCION and UDP header, and the mark that tells packets apart. 64 bytes over IPv4
+    /// and 88 over IPv6 for an echo, 100 and 124 otherwise, for the path.
+    #[must_use]
+    pub fn min_packet_bytes(self, ip: IpAddr) -> usize {
+        inner_packet::min_bytes(self.way(0), ip)
+    }
+
+    /// The way of the packets of a thread.
+    pub(crate) fn way(self, thread: usize) -> Way {
+        match self {
+            Self::Echo => Way::Echo,
+            Self::Up { interface, .. } => Way::Up {
+                interface: interface.wrapping_add(thread as u16),
+            },
+            Self::Down { .. } => Way::Down,
         }
-        if self.interval < Duration::from_millis(1) {
-            return Err(ConfigError::BadInterval);
-        }
-        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config() -> LoadConfig {
-        let gateway = "127.0.0.1:51820".parse().unwrap();
-        LoadConfig::new(gateway, [1; 32], Identities::from_seed(1, 8))
+/// The address with the port that is `thread` higher; 0 remains 0, for any free port.
+pub(crate) fn address_of_thread(mut address: SocketAddr, thread: usize) -> SocketAddr {
+    if address.port() != 0 {
+        address.set_port(address.port().wrapping_add(thread as u16));
     }
-
-    #[test]
-    fn the_defaults_are_a_valid_run() {
-        assert_eq!(config().check(), Ok(()));
-    }
-
-    #[test]
-    fn a_gateway_elsewhere_takes_a_decision() {
-        let mut config = config();
-        config.gateway = "192.0.2.1:51820".parse().unwrap();
-        assert_eq!(
-            config.check(),
-            Err(ConfigError::RemoteGateway(config.gateway))
-        );
-        config.allow_remote = true;
-        assert_eq!(config.check(), Ok(()));
-    }
-
-    #[test]
-    fn a_gateway_without_port_or_address_is_refused_even_when_remote_is_allowed() {
-        let mut config = config();
-        config.allow_remote = true;
-        for gateway in ["127.0.0.1:0", "0.0.0.0:1", "[::]:1", "224.0.0.1:1"] {
-            config.gateway = gateway.parse().unwrap();
-            assert_eq!(config.check(), Err(ConfigError::BadGateway(config.gateway)));
-        }
-    }
-
-    #[test]
-    fn packets_hold_at_least_their_headers_and_stamp() {
-        let mut config = config();
-        config.size = 64;
-        assert_eq!(config.check(), Ok(()));
-        config.size = 63;
-        assert!(matches!(
-            config.check(),
-            Err(ConfigError::BadSize { min: 64, .. })
-        ));
-        config.gateway = "[::1]:51820".parse().unwrap();
-        assert!(matches!(
-            config.check(),
-            Err(ConfigError::BadSize { min: 88, .. })
-        ));
-    }
-
-    #[test]
-    fn a_train_is_1_to_64_packets() {
-        let mut config = config();
-        for (train, valid) in [(0, false), (1, true), (64, true), (65, false)] {
-            config.train = Some(train);
-            assert_eq!(config.check().is_ok(), valid, "{train}");
-        }
-    }
-
-    #[test]
-    fn a_window_holds_a_train_for_every_thread() {
-        let mut config = config();
-        config.threads = 4;
-        config.rate = Rate::Max { window: 64 };
-        assert_eq!(config.check(), Ok(()));
-        config.rate = Rate::Max { window: 63 };
-        assert_eq!(
-            config.check(),
-            Err(ConfigError::BadWindow {
-                window: 63,
-                min: 64
-            })
-        );
-    }
-
-    #[test]
-    fn a_rate_is_a_positive_number() {
-        let mut config = config();
-        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            config.rate = Rate::PerSecond(rate);
-            assert!(
-                matches!(config.check(), Err(ConfigError::BadRate { .. })),
-                "{rate}"
-            );
-        }
-    }
-
-    #[test]
-    fn there_are_no_more_threads_than_tunnels() {
-        let mut config = config();
-        config.threads = 9;
-        assert_eq!(
-            config.check(),
-            Err(ConfigError::BadThreads {
-                threads: 9,
-                tunnels: 8
-            })
-        );
-    }
-
-    #[test]
-    fn source_addresses_are_of_the_gateways_ip_version() {
-        let mut config = config();
-        config.source_ips = Some("::1/128".parse().unwrap());
-        assert!(matches!(config.check(), Err(ConfigError::SourceFamily(_))));
-    }
+    address
 }

@@ -27,7 +27,7 @@ pub enum LoadError {
         limit: u64,
     },
     /// There is no way to the gateway.
-    #[error("no route to the gateway {gateway}: {source}")]
+    #[error("no route to {gateway}: {source}")]
     NoRoute {
         /// The gateway's address.
         gateway: SocketAddr,
@@ -36,8 +36,9 @@ pub enum LoadError {
     },
     /// A tunnel's socket cannot be bound.
     #[error(
-        "cannot bind the socket of tunnel {tunnel} to {address}: {source}; when the ports of the \
-         address are used up, spread the tunnels over more addresses (--source-ip)"
+        "cannot bind the socket of tunnel {tunnel} to {address}: {source}; is it an address of \
+         this machine? When its ports are used up, spread the tunnels over more addresses \
+         (--source-ip)"
     )]
     Bind {
         /// Index of the tunnel.
@@ -47,6 +48,12 @@ pub enum LoadError {
         /// Why not.
         source: BindError,
     },
+    /// The socket that stands for a router cannot be bound.
+    #[error("cannot bind the router's socket: {0}")]
+    BindRouter(BindError),
+    /// Packets cannot be written, which is a bug.
+    #[error("cannot write packets: {0}")]
+    Packet(scion_packet::build::BuildError),
     /// A tunnel did not connect.
     #[error(
         "tunnel {tunnel} did not connect to {gateway} within {waited_seconds} s ({connected} of \
@@ -144,6 +151,18 @@ pub enum ConfigError {
         /// Those that exist and that the process may run on.
         usable: Vec<usize>,
     },
+    /// The router's address has no port, or not enough ports after it, or is of the wrong family.
+    #[error(
+        "{0} is no address for routers: it needs a port, with a free one after it for every other \
+         thread, and the IP version of the gateway's internal address"
+    )]
+    BadRouter(SocketAddr),
+    /// Interface 0 is none, and every thread has one.
+    #[error("interface {0} is not possible: interfaces count from 1 to 65535, one per thread")]
+    BadInterface(u16),
+    /// A packet to the own AS is a hairpin: it reaches no router.
+    #[error("the remote AS {0} is that of the tunnels: packets would not go through a router")]
+    SameIsdAs(scion_packet::IsdAs),
     /// Packets are too small for their headers and stamp, or too large for a datagram.
     #[error("packets of {size} bytes are not possible; use {min} to {max} bytes")]
     BadSize {
@@ -185,6 +204,9 @@ pub enum ConfigError {
     /// Intervals of no length.
     #[error("the interval must be at least 1 ms")]
     BadInterval,
+    /// A keepalive is a whole number of seconds.
+    #[error("the keepalive must be a whole number of seconds, 1 to 65535")]
+    BadKeepalive,
     /// The source addresses are of another address family than the gateway's.
     #[error("the source addresses {0} are of another IP version than the gateway's address")]
     SourceFamily(ipnet::IpNet),

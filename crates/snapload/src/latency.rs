@@ -139,11 +139,11 @@ impl TryFrom<String> for LatencyHistogram {
     }
 }
 
-/// The distribution of round-trip times, in nanoseconds, each from the time the packet was due to
-/// leave to the time its reply was read. All are 0 when no reply came.
+/// The distribution of latencies, in nanoseconds, each from the time a packet was due to leave to the
+/// time it was read where it arrived: a round trip for an echo. All are 0 when none arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 pub struct LatencySummary {
-    /// Number of replies.
+    /// Number of packets.
     pub count: u64,
     /// The shortest.
     pub min_ns: u64,

@@ -22,6 +22,13 @@ pub(crate) enum Pacing {
     Closed(ClosedLoop),
 }
 
+impl Pacing {
+    /// Nothing is sent.
+    pub(crate) fn idle() -> Self {
+        Self::Closed(ClosedLoop::new(0))
+    }
+}
+
 /// Trains at equal distances, whatever comes back. A train that is sent late keeps its scheduled
 /// time, so that waiting for the generator counts in its round-trip time.
 #[derive(Debug)]

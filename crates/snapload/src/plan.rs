@@ -1,28 +1,29 @@
 //! What all threads of a run share: read-only while packets are sent.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use core_affinity::CoreId;
+use udp_shards::{SocketOptions, bind_client_socket};
 
-use crate::config::{Cpus, LoadConfig, Rate};
+use crate::config::{Cpus, LoadConfig};
 use crate::error::{ConfigError, LoadError};
-use crate::inner_packet::PacketForm;
+use crate::identity::split_mix;
+use crate::inner_packet::{PacketForm, PacketRecipe};
 use crate::pacing::Nanos;
 
-/// File descriptors besides the tunnels' sockets: per thread a poll, a timer and what a thread
-/// needs, and what the process has open anyway.
+/// File descriptors besides the tunnels' sockets: per thread a poll, a timer, a router's socket and
+/// what a thread needs, and what the process has open anyway.
 const OTHER_FILE_DESCRIPTORS: u64 = 64;
-const FILE_DESCRIPTORS_PER_THREAD: u64 = 4;
+const FILE_DESCRIPTORS_PER_THREAD: u64 = 5;
 
 /// What all threads of a run share.
 pub(crate) struct Plan<'a> {
     pub(crate) config: &'a LoadConfig,
-    pub(crate) form: PacketForm,
-    /// The addresses tunnels are bound to, in turn; never empty.
+    /// What everything random derives from.
+    seed: u64,
+    /// The addresses of the tunnels, in turn; never empty.
     source_ips: Vec<IpAddr>,
     /// The CPUs of the threads, in turn; empty when they are not pinned.
     cpus: Vec<CoreId>,
@@ -30,8 +31,6 @@ pub(crate) struct Plan<'a> {
     epoch: Instant,
     /// Tunnels that are connected.
     connected: AtomicUsize,
-    /// When packets begin to be sent; set when all tunnels are connected.
-    start: OnceLock<Nanos>,
     /// The run failed elsewhere.
     stopped: AtomicBool,
 }
@@ -40,25 +39,40 @@ impl<'a> Plan<'a> {
     /// Checks the configuration, and what this machine has to offer for it.
     pub(crate) fn new(config: &'a LoadConfig) -> Result<Self, LoadError> {
         config.check()?;
-        allow_file_descriptors(config)?;
-        let mut salt = [0; 8];
-        getrandom::fill(&mut salt).map_err(LoadError::Random)?;
-        let form = PacketForm::new(
-            u64::from_be_bytes(salt),
-            config.isd_as,
-            config.size,
-            config.gateway.ip(),
-        );
+        let source_ips = source_ips(config)?;
+        allow_file_descriptors(config, source_ips.len())?;
+        let seed = match config.seed {
+            Some(seed) => seed,
+            None => getrandom::u64().map_err(LoadError::Random)?,
+        };
         Ok(Self {
             config,
-            form,
-            source_ips: source_ips(config)?,
+            seed,
+            source_ips,
             cpus: cpus(&config.cpus)?,
             epoch: Instant::now(),
             connected: AtomicUsize::new(0),
-            start: OnceLock::new(),
             stopped: AtomicBool::new(false),
         })
+    }
+
+    /// What a thread's random choices derive from.
+    pub(crate) fn seed_of(&self, thread: usize) -> u64 {
+        split_mix(self.seed ^ split_mix(thread as u64))
+    }
+
+    /// The packets of a thread.
+    pub(crate) fn packet_form(&self, thread: usize) -> Result<PacketForm, LoadError> {
+        let config = self.config;
+        let recipe = PacketRecipe {
+            salt: split_mix(self.seed),
+            way: config.direction.way(thread),
+            isd_as: config.isd_as,
+            remote_isd_as: config.remote_isd_as,
+            ipv4: config.gateway.is_ipv4(),
+        };
+        let sizes: Vec<usize> = config.size_mix().iter().map(|&(bytes, _)| bytes).collect();
+        PacketForm::new(&recipe, &sizes).map_err(LoadError::Packet)
     }
 
     /// The time since the run began.
@@ -66,15 +80,26 @@ impl<'a> Plan<'a> {
         self.epoch.elapsed().as_nanos() as Nanos
     }
 
-    /// The tunnels of a thread.
-    pub(crate) fn tunnels_of(&self, thread: usize) -> Range<usize> {
-        let (tunnels, threads) = (self.config.identities.len(), self.config.threads);
-        thread * tunnels / threads..(thread + 1) * tunnels / threads
+    /// The tunnels of a thread, which take turns, so that the first ones of a run are spread over
+    /// all threads.
+    pub(crate) fn tunnels_of(&self, thread: usize) -> impl ExactSizeIterator<Item = usize> {
+        (thread..self.config.identities.len()).step_by(self.config.threads)
     }
 
-    /// The address a tunnel's socket is bound to.
+    /// The position of a tunnel among those of a thread; `None` when it is another thread's.
+    pub(crate) fn position_of(&self, thread: usize, tunnel: usize) -> Option<usize> {
+        (tunnel % self.config.threads == thread).then_some(tunnel / self.config.threads)
+    }
+
+    /// The address of a tunnel.
     pub(crate) fn source_ip(&self, tunnel: usize) -> IpAddr {
         self.source_ips[tunnel % self.source_ips.len()]
+    }
+
+    /// The number of the tunnels before this one that have its address. Tunnels of a thread with
+    /// the same number have different addresses.
+    pub(crate) fn round_of(&self, tunnel: usize) -> usize {
+        tunnel / self.source_ips.len()
     }
 
     /// The CPU of a thread.
@@ -82,14 +107,6 @@ impl<'a> Plan<'a> {
         thread
             .checked_rem(self.cpus.len())
             .map(|index| self.cpus[index])
-    }
-
-    /// The offered rate, over all threads.
-    pub(crate) fn offered_pps(&self) -> Option<f64> {
-        match self.config.rate {
-            Rate::PerSecond(pps) => Some(pps),
-            Rate::Max { .. } => None,
-        }
     }
 
     /// One more tunnel is connected.
@@ -101,15 +118,6 @@ impl<'a> Plan<'a> {
         self.connected.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn start_sending(&self, at: Nanos) {
-        // Set once, by the one thread that waits for the others.
-        let _ = self.start.set(at);
-    }
-
-    pub(crate) fn start(&self) -> Option<Nanos> {
-        self.start.get().copied()
-    }
-
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
@@ -119,11 +127,17 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Makes sure that the process may open a socket per tunnel, raising its soft limit if need be.
-fn allow_file_descriptors(config: &LoadConfig) -> Result<(), LoadError> {
+/// Makes sure that the process may open the sockets of all tunnels, raising its soft limit if need
+/// be.
+fn allow_file_descriptors(config: &LoadConfig, source_ips: usize) -> Result<(), LoadError> {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
-    let needed = config.identities.len() as u64
+    let tunnels = config.identities.len();
+    let sockets = match config.source_ips {
+        Some(_) => tunnels.min(config.threads * tunnels.div_ceil(source_ips)),
+        None => tunnels,
+    };
+    let needed = sockets as u64
         + config.threads as u64 * FILE_DESCRIPTORS_PER_THREAD
         + OTHER_FILE_DESCRIPTORS;
     let mut limits = getrlimit(Resource::Nofile);
@@ -141,30 +155,45 @@ fn allow_file_descriptors(config: &LoadConfig) -> Result<(), LoadError> {
     }
 }
 
-/// The addresses the tunnels are bound to: those of the configuration, or the one the operating
-/// system takes towards the gateway.
+/// The addresses of the tunnels: those of the configuration, or the one the operating system takes
+/// towards the gateway.
 fn source_ips(config: &LoadConfig) -> Result<Vec<IpAddr>, LoadError> {
     if let Some(net) = config.source_ips {
         // A network of one or two addresses has no hosts to `ipnet`, but addresses it has.
-        let hosts: Vec<IpAddr> = net.hosts().take(config.identities.len()).collect();
-        return Ok(if hosts.is_empty() {
-            vec![net.addr()]
-        } else {
-            hosts
-        });
+        let mut hosts: Vec<IpAddr> = net.hosts().take(config.identities.len()).collect();
+        if hosts.is_empty() {
+            hosts.push(net.addr());
+        }
+        // Shared sockets are bound to no address: see now whether these are this machine's.
+        for tunnel in [0, hosts.len() - 1] {
+            let address = hosts[tunnel];
+            bind_client_socket(SocketAddr::new(address, 0), &SocketOptions::default()).map_err(
+                |source| LoadError::Bind {
+                    tunnel,
+                    address,
+                    source,
+                },
+            )?;
+        }
+        return Ok(hosts);
     }
-    let unspecified: SocketAddr = match config.gateway {
+    Ok(vec![local_ip(config.gateway)?])
+}
+
+/// The address that the operating system takes towards another.
+pub(crate) fn local_ip(towards: SocketAddr) -> Result<IpAddr, LoadError> {
+    let unspecified: SocketAddr = match towards {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         SocketAddr::V6(_) => ([0; 16], 0).into(),
     };
     UdpSocket::bind(unspecified)
         .and_then(|socket| {
-            socket.connect(config.gateway)?;
+            socket.connect(towards)?;
             socket.local_addr()
         })
-        .map(|address| vec![address.ip()])
+        .map(|address| address.ip())
         .map_err(|source| LoadError::NoRoute {
-            gateway: config.gateway,
+            gateway: towards,
             source,
         })
 }
@@ -208,14 +237,18 @@ mod tests {
             let mut config = config(tunnels);
             config.threads = threads;
             let plan = Plan::new(&config).unwrap();
-            let mut next = 0;
+            let mut seen = vec![None; tunnels];
             for thread in 0..threads {
-                let range = plan.tunnels_of(thread);
-                assert_eq!(range.start, next);
-                assert!(!range.is_empty());
-                next = range.end;
+                assert!(plan.tunnels_of(thread).len() > 0);
+                for (position, tunnel) in plan.tunnels_of(thread).enumerate() {
+                    assert_eq!(plan.position_of(thread, tunnel), Some(position));
+                    assert_eq!(seen[tunnel].replace(thread), None);
+                }
             }
-            assert_eq!(next, tunnels);
+            for (tunnel, thread) in seen.into_iter().enumerate() {
+                let other = (thread.unwrap() + 1) % threads;
+                assert!(threads == 1 || plan.position_of(other, tunnel).is_none());
+            }
         }
     }
 
@@ -228,6 +261,7 @@ mod tests {
             .map(|tunnel| plan.source_ip(tunnel).to_string())
             .collect();
         assert_eq!(ips, ["127.0.1.1", "127.0.1.2", "127.0.1.1"]);
+        assert_eq!([0, 1, 2, 3, 4].map(|t| plan.round_of(t)), [0, 0, 1, 1, 2]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::DirectionKind;
 use crate::latency::{LatencyHistogram, LatencySummary};
 
 /// A run that sent this share of what was due has reached the offered rate. Less means that the
@@ -23,19 +24,21 @@ pub struct Counts {
     pub due: u64,
     /// Packets handed to the kernel.
     pub sent: u64,
-    /// Packets that came back intact, each counted once.
+    /// Packets that arrived intact, each counted once.
     pub received: u64,
-    /// Packets that came back once more.
+    /// The bytes of the packets in `received`.
+    pub received_bytes: u64,
+    /// Packets that arrived once more.
     pub duplicated: u64,
-    /// Packets that came back after one that was sent later (RFC 4737). They are in `received`
+    /// Packets that arrived after one that was sent later (RFC 4737). They are in `received`
     /// as well.
     pub reordered: u64,
-    /// Packets that came back more than 65,536 packets behind the newest of their tunnel. They
+    /// Packets that arrived more than 65,536 packets behind the newest of their tunnel. They
     /// count as lost.
     pub late: u64,
-    /// Packets that came back changed. They count as lost.
+    /// Packets that arrived changed. They count as lost.
     pub corrupted: u64,
-    /// Packets that came back on another tunnel than the one they were sent on.
+    /// Packets that arrived in another tunnel, or at another router, than the one they were for.
     pub misdelivered: u64,
     /// SCMP messages received: a gateway answers packets that it refuses with them.
     pub scmp: u64,
@@ -54,6 +57,7 @@ impl AddAssign for Counts {
         self.due += other.due;
         self.sent += other.sent;
         self.received += other.received;
+        self.received_bytes += other.received_bytes;
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
         self.late += other.late;
@@ -83,14 +87,14 @@ pub enum Progress {
     WarmUp,
     /// An interval of the measurement is over.
     Interval(Interval),
-    /// No more packets are sent; replies to these are awaited.
+    /// No more packets are sent; these are awaited.
     Draining {
-        /// Packets without a reply.
+        /// Packets that have not arrived.
         outstanding: u64,
     },
 }
 
-/// An interval of the measurement. Replies count for the interval in which they arrive.
+/// An interval of the measurement. Packets count as received in the interval in which they arrive.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize, Serialize)]
 pub struct Interval {
     /// When it ended, in seconds since the measurement began.
@@ -104,7 +108,7 @@ pub struct Interval {
     /// What was counted.
     #[serde(flatten)]
     pub counts: Counts,
-    /// The round-trip times.
+    /// The times from when packets were due to when they arrived.
     pub latency: LatencySummary,
 }
 
@@ -144,7 +148,9 @@ pub struct ThreadReport {
 pub struct Report {
     /// The gateway's address.
     pub gateway: SocketAddr,
-    /// Size of the SCION packets in bytes.
+    /// Which way packets took.
+    pub direction: DirectionKind,
+    /// Size of the SCION packets in bytes, the mean of a mix.
     pub size_bytes: usize,
     /// Packets sent back to back on one tunnel.
     pub train: u32,
@@ -162,7 +168,7 @@ pub struct Report {
     /// What was counted.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Packets sent that did not come back (`sent` - `received`).
+    /// Packets sent that did not arrive (`sent` - `received`).
     pub lost: u64,
     /// `lost` as a share of `sent`, 0 to 1.
     pub loss_share: f64,
@@ -172,7 +178,7 @@ pub struct Report {
     pub received_pps: f64,
     /// Bits of SCION packets received a second.
     pub received_bits_per_second: f64,
-    /// The round-trip times.
+    /// The times from when packets were due to when they arrived.
     pub latency: LatencySummary,
     /// All of them.
     pub latency_histogram: LatencyHistogram,
@@ -185,6 +191,7 @@ pub struct Report {
 /// What [`Report::new`] is made from.
 pub(crate) struct Measured {
     pub(crate) gateway: SocketAddr,
+    pub(crate) direction: DirectionKind,
     pub(crate) size_bytes: usize,
     pub(crate) train: u32,
     pub(crate) connect: ConnectReport,
@@ -209,6 +216,7 @@ impl Report {
             .any(|thread| thread.busy_share >= SATURATED_SHARE);
         Self {
             gateway: measured.gateway,
+            direction: measured.direction,
             size_bytes: measured.size_bytes,
             train: measured.train,
             connect: measured.connect,
@@ -227,8 +235,7 @@ impl Report {
             },
             sent_pps: counts.sent as f64 / seconds,
             received_pps: counts.received as f64 / seconds,
-            received_bits_per_second: counts.received as f64 * measured.size_bytes as f64 * 8.0
-                / seconds,
+            received_bits_per_second: counts.received_bytes as f64 * 8.0 / seconds,
             latency: measured.latency.summary(),
             latency_histogram: measured.latency,
             generator_cpu_seconds: threads.iter().map(|thread| thread.cpu_seconds).sum(),
@@ -253,10 +260,11 @@ impl Report {
         }
         if let Some(limit) = checks.max_p99 {
             if self.latency.count == 0 {
-                failed.push("no reply came, so there is no 99th percentile to check".to_owned());
+                failed
+                    .push("no packet arrived, so there is no 99th percentile to check".to_owned());
             } else if u128::from(self.latency.p99_ns) > limit.as_nanos() {
                 failed.push(format!(
-                    "the 99th percentile of the round trips is {:?}, more than the {limit:?} allowed",
+                    "the 99th percentile of the latencies is {:?}, more than the {limit:?} allowed",
                     Duration::from_nanos(self.latency.p99_ns),
                 ));
             }
@@ -270,7 +278,7 @@ impl Report {
 pub struct Checks {
     /// The largest share of packets that may be lost, 0 to 1.
     pub max_loss_share: Option<f64>,
-    /// The longest 99th percentile of the round-trip times.
+    /// The longest 99th percentile of the latencies.
     pub max_p99: Option<Duration>,
 }
 
@@ -282,6 +290,7 @@ mod tests {
     fn measured(counts: Counts, offered_pps: Option<f64>, busy_share: f64) -> Report {
         Report::new(Measured {
             gateway: "127.0.0.1:1".parse().unwrap(),
+            direction: DirectionKind::Echo,
             size_bytes: 1000,
             train: 1,
             connect: ConnectReport::default(),
@@ -309,6 +318,7 @@ mod tests {
             due,
             sent,
             received,
+            received_bytes: 1000 * received,
             ..Counts::default()
         }
     }

@@ -25,7 +25,7 @@ pub(crate) struct Stamp {
     /// Sequence number within the tunnel, below [`U48_END`].
     pub(crate) sequence: u64,
     /// When the packet was due, in nanoseconds since the start of the run, below [`U48_END`].
-    pub(crate) scheduled_ns: u64,
+    pub(crate) time: u64,
 }
 
 impl Stamp {
@@ -34,7 +34,7 @@ impl Stamp {
     pub(crate) fn to_bytes(self, salt: u64) -> [u8; STAMP_LEN] {
         let fields = (u128::from(self.tunnel) << 96)
             | (u128::from(self.sequence % U48_END) << 48)
-            | u128::from(self.scheduled_ns % U48_END);
+            | u128::from(self.time % U48_END);
         let mut bytes = [0; STAMP_LEN];
         let (check, rest) = bytes.split_at_mut(4);
         check.copy_from_slice(&check_of(salt, fields).to_be_bytes());
@@ -52,7 +52,7 @@ impl Stamp {
         Some(Self {
             tunnel: (fields >> 96) as u32,
             sequence: (fields >> 48) as u64 % U48_END,
-            scheduled_ns: fields as u64 % U48_END,
+            time: fields as u64 % U48_END,
         })
     }
 }
@@ -78,9 +78,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_stamp_is_read_back_as_it_was_written(
-            tunnel: u32, sequence in 0..U48_END, scheduled_ns in 0..U48_END, salt: u64,
+            tunnel: u32, sequence in 0..U48_END, time in 0..U48_END, salt: u64,
         ) {
-            let stamp = Stamp { tunnel, sequence, scheduled_ns };
+            let stamp = Stamp { tunnel, sequence, time };
             prop_assert_eq!(Stamp::from_bytes(salt, &stamp.to_bytes(salt)), Some(stamp));
         }
     }
@@ -90,7 +90,7 @@ mod tests {
         let bytes = Stamp {
             tunnel: 7,
             sequence: 123_456,
-            scheduled_ns: 9_876_543_210,
+            time: 9_876_543_210,
         }
         .to_bytes(SALT);
         for bit in 0..STAMP_LEN * 8 {
@@ -105,7 +105,7 @@ mod tests {
         let bytes = Stamp {
             tunnel: 7,
             sequence: 1,
-            scheduled_ns: 2,
+            time: 2,
         }
         .to_bytes(SALT);
         assert_eq!(Stamp::from_bytes(SALT + 1, &bytes), None);

@@ -11,8 +11,7 @@ use ana_gotatun::packet::{Packet, WgKind};
 use bytes::BytesMut;
 use x25519_dalek::{PublicKey, StaticSecret};
 
-/// Persistent keepalive of SNAPtun clients, in seconds.
-const KEEPALIVE_SECONDS: u16 = 10;
+use crate::config::LoadConfig;
 
 /// Handshake messages are repeated up to this much later than asked for, so that many tunnels do
 /// not repeat theirs at once. The share of the retry time.
@@ -21,23 +20,21 @@ const RETRY_JITTER_DIVISOR: u32 = 4;
 /// What the tunnels of one thread have in common.
 pub(crate) struct Peer {
     pub(crate) gateway: SocketAddr,
-    pub(crate) gateway_public_key: PublicKey,
-    pub(crate) handshake_retry: Duration,
+    gateway_public_key: PublicKey,
+    handshake_retry: Duration,
+    keepalive_seconds: Option<u16>,
     index_table: IndexTable,
     rate_limiter: Arc<RateLimiter>,
 }
 
 impl Peer {
-    pub(crate) fn new(
-        gateway: SocketAddr,
-        gateway_public_key: [u8; 32],
-        handshake_retry: Duration,
-    ) -> Self {
-        let gateway_public_key = PublicKey::from(gateway_public_key);
+    pub(crate) fn new(config: &LoadConfig) -> Self {
+        let gateway_public_key = PublicKey::from(config.gateway_public_key);
         Self {
-            gateway,
+            gateway: config.gateway,
             gateway_public_key,
-            handshake_retry,
+            handshake_retry: config.handshake_retry,
+            keepalive_seconds: config.keepalive.map(|period| period.as_secs() as u16),
             index_table: IndexTable::from_os_rng(),
             // A client limits nothing: it talks to one peer, over a connected socket.
             rate_limiter: Arc::new(RateLimiter::new(&gateway_public_key, u64::MAX)),
@@ -79,7 +76,7 @@ impl Tunnel {
             secret,
             peer.gateway_public_key,
             None,
-            Some(KEEPALIVE_SECONDS),
+            peer.keepalive_seconds,
             peer.index_table.clone(),
             Arc::clone(&peer.rate_limiter),
             peer.gateway,
@@ -161,6 +158,7 @@ impl Tunnel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Identities;
 
     struct Gateway {
         tunn: Tunn,
@@ -192,7 +190,8 @@ mod tests {
             public_key: gateway_public.to_bytes(),
         };
         let address = "198.51.100.1:51820".parse().unwrap();
-        let peer = Peer::new(address, gateway.public_key, Duration::from_secs(1));
+        let config = LoadConfig::new(address, gateway.public_key, Identities::from_seed(1, 1));
+        let peer = Peer::new(&config);
         (gateway, Tunnel::new(client_secret, &peer))
     }
 

@@ -1,12 +1,12 @@
 //! `snapgate demo`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use snapload::LoadConfig;
+use snapload::Direction;
 
 use super::{FAILURE, USAGE, end_after_printing, fail};
 use crate::config::problem::Fault;
@@ -124,9 +124,8 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 }
 
 fn parse_size(text: &str) -> Result<usize, Fault> {
-    // The demo's gateway listens on IPv4; the port does not matter.
-    let gateway = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let min = LoadConfig::min_packet_bytes(gateway);
+    // The demo's gateway listens on IPv4.
+    let min = Direction::Echo.min_packet_bytes(Ipv4Addr::LOCALHOST.into());
     values::size(text, min, snapload::MAX_PACKET_BYTES)
 }
 

@@ -11,6 +11,7 @@ mod bad_datagrams;
 mod client;
 mod echo;
 mod gateway;
+mod load;
 mod metrics;
 mod scion;
 mod trains;

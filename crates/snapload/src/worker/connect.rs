@@ -1,6 +1,10 @@
 //! Connecting the tunnels of a thread, and keeping them connected.
 
-use super::{Halt, Worker, bind_socket, register, wait};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::ports::Role;
+use super::{Halt, Worker, bind, wait};
 use crate::error::{ConnectFailure, LoadError};
 use crate::pacing::{Nanos, nanos};
 
@@ -8,8 +12,13 @@ use crate::pacing::{Nanos, nanos};
 /// 11 ms of its work.
 const MAX_HANDSHAKES: usize = 64;
 
-/// Every tunnel's timers are served this often.
-const TIMERS_PERIOD_NS: Nanos = 250_000_000;
+/// The timers of a tunnel that connects are served this often: it shall not miss when its
+/// handshake message is due again.
+const CONNECTING_PERIOD_NS: Nanos = 250_000_000;
+
+/// The timers of any other tunnel are served this often: rekeys and keepalives have time, and with
+/// 100,000 tunnels each look costs.
+const TIMERS_PERIOD_NS: Nanos = 1_000_000_000;
 
 /// The timers of some tunnels are served this often.
 const TIMERS_SLICE_NS: Nanos = 5_000_000;
@@ -66,6 +75,7 @@ impl Worker<'_> {
     }
 
     fn start_connecting(&mut self, lane: usize) {
+        self.handshaking.push(lane);
         let state = &mut self.lanes[lane];
         state.connecting = Connecting::Started {
             since: self.now,
@@ -85,20 +95,32 @@ impl Worker<'_> {
         }
         self.next_timers_ns = self.now + TIMERS_SLICE_NS;
         self.write_off_stalled();
+        let slices = (CONNECTING_PERIOD_NS / TIMERS_SLICE_NS) as usize;
+        for _ in 0..self.handshaking.len().div_ceil(slices) {
+            self.next_handshaking = (self.next_handshaking + 1) % self.handshaking.len();
+            let lane = self.handshaking[self.next_handshaking];
+            if self.lanes[lane].connecting == Connecting::Connected {
+                self.handshaking.swap_remove(self.next_handshaking);
+                if self.handshaking.is_empty() {
+                    break;
+                }
+            } else {
+                self.update_timers_of(lane)?;
+            }
+        }
         let slices = (TIMERS_PERIOD_NS / TIMERS_SLICE_NS) as usize;
         for _ in 0..self.lanes.len().div_ceil(slices) {
             let lane = self.next_timer_lane;
             self.next_timer_lane = (lane + 1) % self.lanes.len();
-            self.update_timers_of(lane)?;
+            if self.lanes[lane].connecting == Connecting::Connected {
+                self.update_timers_of(lane)?;
+            }
         }
         Ok(())
     }
 
     fn update_timers_of(&mut self, lane: usize) -> Result<(), Halt> {
         let state = &mut self.lanes[lane];
-        if state.connecting == Connecting::NotStarted {
-            return Ok(());
-        }
         let message = state.tunnel.update_timers();
         if let Connecting::Started {
             since,
@@ -132,13 +154,39 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Replaces a tunnel's socket.
+    /// Lets a tunnel go on from another port.
     fn change_port(&mut self, lane: usize) -> Result<(), LoadError> {
         let state = &mut self.lanes[lane];
-        // The old socket is still open, so the new one has another port. Closing it ends its
-        // registration.
-        state.socket = bind_socket(self.plan, &self.peer, state.index as usize)?;
-        register(&self.poll, &state.socket, lane)
+        let tunnel = state.index as usize;
+        let Some(ip) = state.from_ip else {
+            // The old socket is still open, so the new one has another port.
+            let socket = bind::tunnel_socket(self.plan, &self.peer, tunnel)?;
+            return self.ports.replace(state.port, socket);
+        };
+        // All tunnels of a shared socket have different addresses, so they can also share the next.
+        let port = match self.ports.get(state.port).replacement {
+            Some(port) => port,
+            None => {
+                let socket = bind::shared_socket(self.plan, tunnel)?;
+                let port = self.ports.add(socket, Role::Shared(HashMap::default()))?;
+                self.ports.get_mut(state.port).replacement = Some(port);
+                port
+            }
+        };
+        state.port = port;
+        bind::join(&mut self.ports, port, ip, lane);
+        Ok(())
+    }
+
+    /// Notes a tunnel's own address: the one that the gateway saw, when it says so.
+    pub(super) fn learn_address(&mut self, lane: usize, seen: Option<SocketAddr>) {
+        let state = &mut self.lanes[lane];
+        let local = self.ports.get(state.port).socket.local_addr();
+        let local = SocketAddr::new(state.from_ip.unwrap_or(local.ip()), local.port());
+        state.address = seen
+            .map(|seen| SocketAddr::new(seen.ip().to_canonical(), seen.port()))
+            .filter(|&seen| self.form.suits(seen))
+            .or(Some(local));
     }
 
     /// Notes that a tunnel has its first session.

@@ -2,51 +2,68 @@
 
 use std::io::ErrorKind;
 
-use ana_gotatun::packet::Packet;
 use bytes::BytesMut;
 
+use super::ports::Role;
 use super::{Halt, RECEIVE_TRAINS, Worker};
 use crate::error::{ConnectFailure, LoadError};
-use crate::inner_packet::NoReply;
-use crate::pacing::{Nanos, Pacing};
+use crate::inner_packet::{NotOurs, Recognized};
+use crate::pacing::Pacing;
 use crate::sequence::Arrival;
-use crate::stamp::Stamp;
 use crate::tunnel::Handled;
 
 /// Datagrams read per turn before what is due is sent, unless the last batch had more.
 const DATAGRAMS_PER_TURN: usize = 128;
+
+/// Where a packet came out.
+#[derive(Clone, Copy)]
+enum Exit {
+    /// Of the tunnel with this lane.
+    Tunnel(usize),
+    /// At the router.
+    Router,
+}
 
 impl Worker<'_> {
     /// Reads from the sockets that have something, in turn.
     pub(super) fn receive(&mut self) -> Result<(), Halt> {
         let mut datagrams = 0;
         while datagrams < DATAGRAMS_PER_TURN {
-            let Some(lane) = self.readable.pop_front() else {
+            let Some(port) = self.ports.next_readable() else {
                 break;
             };
-            let (count, is_empty) = self.receive_on(lane)?;
+            let (count, is_empty) = self.receive_on(port)?;
             datagrams += count;
-            if is_empty {
-                self.lanes[lane].is_readable = false;
-            } else {
-                self.readable.push_back(lane);
-            }
+            self.ports.note_read(port, is_empty);
         }
         Ok(())
     }
 
     /// Reads one batch. Returns how many datagrams it had, and whether the socket is empty now.
-    fn receive_on(&mut self, lane: usize) -> Result<(usize, bool), LoadError> {
-        let trains = match self.lanes[lane].socket.receive(&mut self.batch) {
+    fn receive_on(&mut self, port: usize) -> Result<(usize, bool), LoadError> {
+        let socket = &self.ports.get(port).socket;
+        let trains = match socket.receive(&mut self.receive_batch) {
             Ok(trains) => trains,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok((0, true)),
             Err(error) => return Err(LoadError::io("receive from the gateway")(error)),
         };
         self.now = self.plan.now();
         let mut datagrams = 0;
-        while let Some(train) = self.batch.next_train() {
+        while let Some(train) = self.receive_batch.next_train() {
+            let exit = match &self.ports.get(port).role {
+                Role::Tunnel(lane) => Exit::Tunnel(*lane),
+                Role::Shared(_) if train.from != self.peer.gateway => continue,
+                Role::Shared(lanes) => match train.local_ip.and_then(|ip| lanes.get(&ip)) {
+                    Some(lane) => Exit::Tunnel(*lane),
+                    None => continue,
+                },
+                Role::Router => Exit::Router,
+            };
             for datagram in train.into_datagrams() {
-                self.handle_datagram(lane, datagram);
+                match exit {
+                    Exit::Tunnel(lane) => self.handle_datagram(lane, datagram),
+                    Exit::Router => self.handle_packet(exit, &datagram),
+                }
                 datagrams += 1;
             }
         }
@@ -57,14 +74,10 @@ impl Worker<'_> {
 
     fn handle_datagram(&mut self, lane: usize, datagram: BytesMut) {
         match self.lanes[lane].tunnel.handle_datagram(datagram) {
-            Handled::Delivered(packet) => self.handle_packet(lane, &packet),
+            Handled::Delivered(packet) => self.handle_packet(Exit::Tunnel(lane), &packet),
             Handled::Nothing => {}
             Handled::Connected { confirm, address } => {
-                let state = &mut self.lanes[lane];
-                let address = address.unwrap_or_else(|| state.socket.local_addr());
-                if state.headers.address() != Some(address) {
-                    state.headers = self.plan.form.headers(address);
-                }
+                self.learn_address(lane, address);
                 self.send_protocol(lane, confirm);
                 self.note_connected(lane);
             }
@@ -82,23 +95,44 @@ impl Worker<'_> {
         }
     }
 
-    fn handle_packet(&mut self, lane: usize, packet: &Packet) {
-        let state = &self.lanes[lane];
-        match self.plan.form.read(&state.headers, packet) {
-            Ok(stamp) if stamp.tunnel == state.index => self.handle_reply(lane, stamp),
-            Ok(_) => self.counts.misdelivered += 1,
-            Err(NoReply::Scmp) => self.counts.scmp += 1,
-            Err(NoReply::Corrupted) => self.counts.corrupted += 1,
+    fn handle_packet(&mut self, exit: Exit, packet: &[u8]) {
+        match self.form.read(packet) {
+            Ok(recognized) => self.handle_recognized(exit, recognized, packet),
+            Err(NotOurs::Scmp) => self.counts.scmp += 1,
+            Err(NotOurs::Corrupted) => self.counts.corrupted += 1,
         }
     }
 
-    fn handle_reply(&mut self, lane: usize, stamp: Stamp) {
-        let state = &mut self.lanes[lane];
+    /// Counts a packet whose stamp and payload are those of a packet of this run.
+    fn handle_recognized(&mut self, exit: Exit, recognized: Recognized, packet: &[u8]) {
+        let stamp = recognized.stamp;
+        let lane = match (
+            exit,
+            self.plan.position_of(self.thread, stamp.tunnel as usize),
+        ) {
+            (Exit::Router, Some(lane)) => lane,
+            (Exit::Tunnel(at), Some(lane)) if at == lane => lane,
+            _ => {
+                self.counts.misdelivered += 1;
+                return;
+            }
+        };
+        let Some(state) = self.lanes.get_mut(lane) else {
+            self.counts.misdelivered += 1;
+            return;
+        };
+        let is_intact = state
+            .address
+            .is_some_and(|address| self.form.has_intact_header(recognized, address, packet));
+        if !is_intact {
+            self.counts.corrupted += 1;
+            return;
+        }
         match state.sequences.receive(stamp.sequence) {
-            Arrival::InOrder => self.count_received(stamp.scheduled_ns),
+            Arrival::InOrder => self.count_received(recognized),
             Arrival::Reordered => {
                 self.counts.reordered += 1;
-                self.count_received(stamp.scheduled_ns);
+                self.count_received(recognized);
             }
             Arrival::Duplicate => self.counts.duplicated += 1,
             Arrival::Late => self.counts.late += 1,
@@ -111,12 +145,14 @@ impl Worker<'_> {
         self.make_room(lane, stamp.sequence);
     }
 
-    fn count_received(&mut self, scheduled_ns: Nanos) {
+    fn count_received(&mut self, recognized: Recognized) {
         self.counts.received += 1;
-        self.latencies.record(self.now.saturating_sub(scheduled_ns));
+        self.counts.received_bytes += self.form.packet_bytes(recognized.size) as u64;
+        self.latencies
+            .record(self.now.saturating_sub(recognized.stamp.time));
     }
 
-    /// A closed loop may send for every packet up to this one: those before it came back, or were
+    /// A closed loop may send for every packet up to this one: those before it arrived, or were
     /// overtaken and will not be waited for.
     fn make_room(&mut self, lane: usize, sequence: u64) {
         if let Pacing::Closed(closed) = &mut self.pacing {

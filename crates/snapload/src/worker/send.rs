@@ -1,34 +1,28 @@
 //! Sending what is due, in trains.
 
-use ana_gotatun::packet::Packet;
-use udp_shards::{Flush, SendError};
+use std::net::SocketAddr;
 
-use super::{Worker, new_queue};
+use ana_gotatun::packet::Packet;
+
+use super::Worker;
+use super::ports::Outgoing;
+use crate::config::Direction;
 use crate::pacing::{Nanos, Pacing};
-use crate::report::Counts;
 use crate::stamp::Stamp;
 
-/// Packets sent per turn, unless a train is longer: some 60 µs of work, after which replies are
-/// read and get their time.
+/// Packets sent per turn, unless a train is longer: some 60 µs of work, after which what arrived
+/// is read and gets its time.
 const PACKETS_PER_TURN: u32 = 64;
-
-/// A datagram on its way out.
-pub(super) struct Outgoing {
-    packet: Packet,
-    /// Whether it is one of the packets that count: no handshake message or keepalive, and not of
-    /// the warm-up.
-    is_counted: bool,
-}
-
-impl AsRef<[u8]> for Outgoing {
-    fn as_ref(&self) -> &[u8] {
-        &self.packet
-    }
-}
 
 impl Worker<'_> {
     /// Sends trains that are due before `end`, not too many at once. Returns when to send again.
     pub(super) fn send_due(&mut self, end: Nanos) -> Nanos {
+        let again = self.send_trains(end);
+        self.ports.flush(&mut self.counts);
+        again
+    }
+
+    fn send_trains(&mut self, end: Nanos) -> Nanos {
         let train = self.plan.config.effective_train();
         let mut packets = 0;
         while packets < PACKETS_PER_TURN {
@@ -47,30 +41,40 @@ impl Worker<'_> {
             let lane = self.next_lane;
             self.next_lane = (lane + 1) % self.lanes.len();
             self.counts.due += u64::from(train);
-            self.send_train(lane, scheduled, train);
+            match (self.plan.config.direction, self.router) {
+                (Direction::Down { internal, .. }, Some(router)) => {
+                    self.send_train_down(lane, scheduled, train, router, internal);
+                }
+                _ => self.send_train(lane, scheduled, train),
+            }
             packets += train;
         }
         self.now
     }
 
     /// Sends a train on one tunnel. What its session or socket does not take is not sent.
-    fn send_train(&mut self, lane: usize, scheduled_ns: Nanos, train: u32) {
+    fn send_train(&mut self, lane: usize, scheduled: Nanos, train: u32) {
         let state = &mut self.lanes[lane];
-        if state.blocked.is_some() {
+        let Some(address) = state.address else {
+            return;
+        };
+        let size = self.sizes.next_size();
+        if self.ports.is_blocked(state.port) {
             return;
         }
+        // Two trains of one tunnel in a batch would leave as one.
+        if state.batch == self.ports.batch() {
+            self.ports.flush(&mut self.counts);
+        }
         for _ in 0..train {
-            let sequence = state.sequences.next_sequence();
             let stamp = Stamp {
                 tunnel: state.index,
-                sequence,
-                scheduled_ns,
+                sequence: state.sequences.next_sequence(),
+                time: scheduled,
             };
-            self.plan.form.write(&state.headers, stamp, &mut self.inner);
-            let outgoing = match state
-                .tunnel
-                .encapsulate(Packet::from_bytes(self.inner.split()))
-            {
+            self.form.write(size, address, stamp, &mut self.inner);
+            let packet = Packet::from_bytes(self.inner.split());
+            let outgoing = match state.tunnel.encapsulate(packet) {
                 Ok(packet) => Outgoing {
                     packet,
                     is_counted: self.is_counting,
@@ -81,62 +85,72 @@ impl Worker<'_> {
                 },
                 Err(None) => break,
             };
-            // The queue holds a train and more.
-            let _ = self.queue.push(self.peer.gateway, None, outgoing);
+            let to = self.peer.gateway;
+            self.ports
+                .push(state.port, to, state.from_ip, outgoing, &mut self.counts);
         }
+        state.batch = self.ports.batch();
+        self.note_in_flight(train);
+    }
+
+    /// Sends a train to a tunnel from this thread's router.
+    fn send_train_down(
+        &mut self,
+        lane: usize,
+        scheduled: Nanos,
+        train: u32,
+        router: usize,
+        internal: SocketAddr,
+    ) {
+        let state = &mut self.lanes[lane];
+        let Some(address) = state.address else {
+            return;
+        };
+        let size = self.sizes.next_size();
+        if self.ports.is_blocked(router) {
+            return;
+        }
+        for _ in 0..train {
+            let stamp = Stamp {
+                tunnel: state.index,
+                sequence: state.sequences.next_sequence(),
+                time: scheduled,
+            };
+            self.form.write(size, address, stamp, &mut self.inner);
+            let outgoing = Outgoing {
+                packet: Packet::from_bytes(self.inner.split()),
+                is_counted: self.is_counting,
+            };
+            self.ports
+                .push(router, internal, None, outgoing, &mut self.counts);
+        }
+        // Trains for several tunnels would leave as one.
+        if train > 1 {
+            self.ports.flush(&mut self.counts);
+        }
+        self.note_in_flight(train);
+    }
+
+    fn note_in_flight(&mut self, train: u32) {
         if let Pacing::Closed(closed) = &mut self.pacing {
             closed.sent(u64::from(train), self.now);
         }
-        self.flush(lane);
     }
 
-    /// Sends a handshake message or keepalive. It is left out while the socket is blocked: the
-    /// timers repeat what matters.
+    /// Sends a handshake message or keepalive with the next flush. It is left out while the socket
+    /// is blocked: the timers repeat what matters.
     pub(super) fn send_protocol(&mut self, lane: usize, packet: Packet) {
-        if self.lanes[lane].blocked.is_none() {
-            let outgoing = Outgoing {
-                packet,
-                is_counted: false,
-            };
-            let _ = self.queue.push(self.peer.gateway, None, outgoing);
-            self.flush(lane);
+        let state = &self.lanes[lane];
+        if self.ports.is_blocked(state.port) {
+            return;
         }
-    }
-
-    /// Sends what is queued on a tunnel's socket; what it does not take stays with the tunnel.
-    fn flush(&mut self, lane: usize) {
-        let counts = &mut self.counts;
-        let flush = self
-            .queue
-            .flush(&self.lanes[lane].socket, &mut |outgoing, result| {
-                count_sent(counts, &outgoing, result);
-            });
-        if flush == Flush::Blocked {
-            let empty = self.spare_queues.pop().unwrap_or_else(new_queue);
-            self.lanes[lane].blocked = Some(std::mem::replace(&mut self.queue, empty));
-            self.blocked.push(lane);
-        }
-    }
-
-    /// Tries again what sockets had no room for.
-    pub(super) fn flush_blocked(&mut self) {
-        let counts = &mut self.counts;
-        let lanes = &mut self.lanes;
-        let spare_queues = &mut self.spare_queues;
-        self.blocked.retain(|&lane| {
-            let state = &mut lanes[lane];
-            let Some(mut queue) = state.blocked.take() else {
-                return false;
-            };
-            let flush = queue.flush(&state.socket, &mut |outgoing, result| {
-                count_sent(counts, &outgoing, result);
-            });
-            match flush {
-                Flush::Blocked => state.blocked = Some(queue),
-                Flush::Empty => spare_queues.push(queue),
-            }
-            flush == Flush::Blocked
-        });
+        let outgoing = Outgoing {
+            packet,
+            is_counted: false,
+        };
+        let to = self.peer.gateway;
+        self.ports
+            .push(state.port, to, state.from_ip, outgoing, &mut self.counts);
     }
 
     /// A closed loop that stalled starts anew: what is in flight is lost.
@@ -150,13 +164,5 @@ impl Worker<'_> {
                 lane.returned_below = lane.sequences.next_to_send();
             }
         }
-    }
-}
-
-fn count_sent(counts: &mut Counts, outgoing: &Outgoing, result: Result<(), SendError>) {
-    match result {
-        _ if !outgoing.is_counted => {}
-        Ok(()) => counts.sent += 1,
-        Err(_) => counts.send_errors += 1,
     }
 }

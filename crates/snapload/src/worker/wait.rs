@@ -1,12 +1,9 @@
 //! Waiting, precisely and without wasting the CPU.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
-use socket2::SockRef;
-
-use super::{Halt, Lane, Worker};
-use crate::error::{ConnectFailure, LoadError};
+use super::{Halt, Worker};
+use crate::error::ConnectFailure;
 use crate::pacing::Nanos;
 
 /// How often things are looked at that no event announces.
@@ -20,57 +17,26 @@ impl Worker<'_> {
     pub(super) fn wait(&mut self, wake_ns: Nanos) -> Result<(), Halt> {
         let before = self.plan.now();
         let mut wake_ns = wake_ns.min(self.next_timers_ns);
-        if !self.blocked.is_empty() {
+        if self.ports.has_blocked() {
             wake_ns = wake_ns.min(before + TICK_NS);
         }
-        let has_work = !self.readable.is_empty() || wake_ns <= before;
-        let sleep_ns = wake_ns.saturating_sub(before + WAKE_UP_NS);
-        let timeout = if has_work || sleep_ns == 0 {
-            Some(Duration::ZERO)
+        let has_work = self.ports.has_readable() || wake_ns <= before;
+        let sleep_ns = if has_work {
+            0
         } else {
-            self.wake_timer
-                .set(Duration::from_nanos(sleep_ns))
-                .map_err(|error| LoadError::io("set a timer")(error.into()))?;
-            None
+            wake_ns.saturating_sub(before + WAKE_UP_NS)
         };
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(LoadError::io("wait for sockets")(error).into()),
-        }
-        self.take_events();
+        let lanes = &mut self.lanes;
+        self.ports.wait(Duration::from_nanos(sleep_ns), |lane| {
+            // While the tunnel connects, this says why it does not.
+            lanes[lane]
+                .connecting
+                .note_failure(ConnectFailure::NothingListens);
+        })?;
         self.now = self.plan.now();
         if !has_work {
             self.idle_ns += self.now - before;
         }
         Ok(())
-    }
-
-    fn take_events(&mut self) {
-        for event in &self.events {
-            let index = event.token().0;
-            // The timer's token is of no lane.
-            let Some(lane) = self.lanes.get_mut(index) else {
-                continue;
-            };
-            if event.is_error() {
-                lane.take_error();
-            }
-            if !lane.is_readable {
-                lane.is_readable = true;
-                self.readable.push_back(index);
-            }
-        }
-    }
-}
-
-impl Lane {
-    /// Takes the socket's pending error. While the tunnel connects, the answer "nobody has this
-    /// port" (ICMP port unreachable) says why it does not.
-    fn take_error(&mut self) {
-        let error = SockRef::from(&self.socket).take_error().ok().flatten();
-        if error.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
-            self.connecting.note_failure(ConnectFailure::NothingListens);
-        }
     }
 }

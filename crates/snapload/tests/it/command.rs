@@ -120,6 +120,11 @@ fn bad_usage_exits_with_2() {
     for bad in [
         "--size 63",
         "--train 65",
+        "--direction up",
+        "--direction down",
+        "--direction up --router 127.0.0.1:31000 --size 99",
+        "--imix --size 100",
+        "--keepalive 1500ms",
         "--threads 3",
         "--rate fast",
         "--keys-file /none",

@@ -17,7 +17,7 @@ fn config_for(tunnels: usize, fault: Fault) -> (EchoGateway, LoadConfig) {
     let gateway = EchoGateway::start(identities.public_keys(), fault);
     let mut config = LoadConfig::new(gateway.address, gateway.public_key, identities);
     config.cpus = snapload::Cpus::Unpinned;
-    config.size = 100;
+    config.sizes = 100.into();
     config.warm_up = Duration::ZERO;
     config.duration = Duration::from_millis(200);
     config.drain = Duration::from_secs(5);
@@ -60,7 +60,7 @@ fn strikes(struck: &AtomicU64) -> u64 {
 
 #[test]
 fn a_good_gateway_loses_nothing_at_a_modest_rate() {
-    let (_gateway, mut config) = config_for(3, no_fault());
+    let (_gateway, mut config) = config_for(4, no_fault());
     config.threads = 2;
     config.rate = Rate::PerSecond(500.0);
     config.duration = Duration::from_secs(1);
@@ -68,14 +68,14 @@ fn a_good_gateway_loses_nothing_at_a_modest_rate() {
     assert_eq!((report.counts.due, report.lost), (500, 0));
     assert_eq!(report.counts.sent, report.counts.received);
     assert_eq!(report.latency.count, report.counts.received);
-    assert_eq!(report.connect.tunnels, 3);
+    assert_eq!(report.connect.tunnels, 4);
     assert_eq!(
         report
             .threads
             .iter()
             .map(|thread| thread.tunnels)
             .sum::<usize>(),
-        3
+        4
     );
 }
 

@@ -57,7 +57,14 @@ fn settings_are_what_was_asked_for_and_no_results() {
 }
 
 /// The settings in the summary of an echo run.
-const SETTINGS: [&str; 5] = ["gateway", "offered_pps", "seconds", "size_bytes", "train"];
+const SETTINGS: [&str; 5] = [
+    "direction",
+    "gateway",
+    "offered_pps",
+    "seconds",
+    "size_bytes",
+    "train",
+];
 
 #[test]
 fn json_has_values_and_ratios() {

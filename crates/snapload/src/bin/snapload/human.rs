@@ -4,7 +4,9 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use snapload::{ConnectReport, Interval, LatencySummary, LoadConfig, Progress, Report};
+use snapload::{
+    ConnectReport, DirectionKind, Interval, LatencySummary, LoadConfig, Progress, Report,
+};
 
 use crate::run::Output;
 
@@ -80,7 +82,7 @@ impl Output for Bar {
             }
             Progress::Draining { outstanding } => {
                 self.bar
-                    .set_message(format!("waiting for {outstanding} replies"));
+                    .set_message(format!("waiting for {outstanding} packets"));
             }
             _ => {}
         }
@@ -166,8 +168,12 @@ fn summary(report: &Report) -> String {
     );
     rows.push(format!(
         "{:<12} {}\n",
-        "round trip",
-        round_trip(&report.latency)
+        if report.direction == DirectionKind::Echo {
+            "round trip"
+        } else {
+            "latency"
+        },
+        latencies(&report.latency)
     ));
     let busiest = report
         .threads
@@ -195,7 +201,19 @@ fn remarks(report: &Report) -> impl Iterator<Item = &'static str> {
         ),
         (
             counts.sent > 0 && counts.received == 0 && counts.scmp == 0,
-            "Nothing came back: does the gateway echo, or forward SCION of --isd-as?",
+            match report.direction {
+                DirectionKind::Up => {
+                    "Nothing arrived: does the gateway forward SCION of --isd-as, with --router as \
+                     its next hop for --interface?"
+                }
+                DirectionKind::Down => {
+                    "Nothing arrived: does the gateway forward SCION, and is --internal its \
+                     internal address?"
+                }
+                DirectionKind::Echo => {
+                    "Nothing came back: does the gateway echo, or forward SCION of --isd-as?"
+                }
+            },
         ),
         (
             report.limited_by_generator,
@@ -213,9 +231,9 @@ fn row(name: &str, count: u64, note: &str) -> String {
         + "\n"
 }
 
-fn round_trip(latency: &LatencySummary) -> String {
+fn latencies(latency: &LatencySummary) -> String {
     if latency.count == 0 {
-        return "no reply".to_owned();
+        return "nothing arrived".to_owned();
     }
     [
         ("p50", latency.p50_ns),

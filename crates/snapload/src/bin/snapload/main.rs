@@ -4,8 +4,10 @@ mod cli;
 mod human;
 mod json;
 mod keys;
+mod load_args;
 mod report;
 mod run;
+mod values;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

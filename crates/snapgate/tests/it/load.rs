@@ -1,0 +1,163 @@
+//! Load from `snapload` in every direction.
+//!
+//! Loads are closed loops, whose small windows fit into the smallest socket buffers, so that
+//! nothing is lost however slow the machine is.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use snapgate::config::{Config, Forward, ScionForward};
+use snapload::{Cpus, Direction, Identities, LoadConfig, PacketSizes, Rate, Report};
+
+use crate::gateway::{TestGateway, config, scion};
+
+/// The interface to which `scion` in `gateway.rs` gives a router.
+const INTERFACE: u16 = 7;
+
+/// An address of loopback that is this process's own, so that a fixed port of it is free. `number`
+/// is different for every test.
+fn own_address(number: u8) -> SocketAddr {
+    let [_, high, low, _] = (std::process::id() << 8).to_be_bytes();
+    let ip = Ipv4Addr::new(127, 128 | high, low, number);
+    SocketAddr::new(ip.into(), 31_000)
+}
+
+/// A run of 200 ms with eight tunnels in two threads, and small trains.
+fn load(gateway: &TestGateway, direction: Direction) -> LoadConfig {
+    let identities = Identities::from_seed(7, 8);
+    let mut load = LoadConfig::new(gateway.listen(), gateway.key.to_bytes(), identities);
+    load.direction = direction;
+    load.threads = 2;
+    load.cpus = Cpus::Unpinned;
+    load.sizes = PacketSizes::Fixed(300);
+    load.rate = Rate::Max { window: 32 };
+    load.train = Some(4);
+    load.warm_up = Duration::from_millis(50);
+    load.duration = Duration::from_millis(200);
+    load.drain = Duration::from_secs(5);
+    load
+}
+
+fn run(load: &LoadConfig) -> Report {
+    let report = snapload::run(load, &mut |_| {}).unwrap();
+    assert!(report.counts.sent >= 32, "{report:?}");
+    assert_eq!(report.lost, 0, "{report:?}");
+    assert_eq!(report.counts.corrupted, 0, "{report:?}");
+    assert_eq!(report.counts.misdelivered, 0, "{report:?}");
+    assert_eq!(report.latency.count, report.counts.received);
+    report
+}
+
+/// A gateway that forwards SCION, with a router for each of two threads.
+fn gateway_with_routers(first: SocketAddr) -> TestGateway {
+    let forward = scion(first);
+    let mut next_hops = forward.next_hops.clone();
+    let second = SocketAddr::new(first.ip(), first.port() + 1);
+    next_hops.insert((forward.local_isd_as[0], INTERFACE + 1), second);
+    let forward = ScionForward {
+        next_hops,
+        ..forward
+    };
+    start(Forward::Scion(forward))
+}
+
+fn start(forward: Forward) -> TestGateway {
+    let config: Config = config(forward);
+    TestGateway::start(&config)
+}
+
+#[test]
+fn packets_of_tunnels_reach_the_routers_of_the_generator() {
+    let router = own_address(1);
+    let gateway = gateway_with_routers(router);
+    let direction = Direction::Up {
+        router,
+        interface: INTERFACE,
+    };
+    let report = run(&load(&gateway, direction));
+    assert!(gateway.stop().sent_incoming_packets >= report.counts.sent);
+}
+
+#[test]
+fn packets_of_the_generators_routers_reach_the_tunnels() {
+    let gateway = gateway_with_routers(own_address(2));
+    let direction = Direction::Down {
+        internal: gateway.gateway.internal_addr().unwrap(),
+        router: None,
+    };
+    let report = run(&load(&gateway, direction));
+    assert!(gateway.stop().sent_outgoing_packets >= report.counts.sent);
+}
+
+#[test]
+fn packets_to_their_own_tunnel_come_back_as_hairpins_and_as_echoes() {
+    for forward in [Forward::Scion(scion(own_address(3))), Forward::Echo] {
+        let gateway = start(forward);
+        run(&load(&gateway, Direction::Echo));
+        gateway.stop();
+    }
+}
+
+#[test]
+fn a_mix_of_sizes_passes_in_every_direction() {
+    let router = own_address(4);
+    let gateway = gateway_with_routers(router);
+    let internal = gateway.gateway.internal_addr().unwrap();
+    let interface = INTERFACE;
+    for direction in [
+        Direction::Echo,
+        Direction::Up { router, interface },
+        Direction::Down {
+            internal,
+            router: None,
+        },
+    ] {
+        let mut load = load(&gateway, direction);
+        load.sizes = PacketSizes::Imix;
+        load.seed = Some(1);
+        let report = run(&load);
+        let mean = report.counts.received_bytes / report.counts.received;
+        assert!((200..=600).contains(&mean), "{mean}");
+    }
+    gateway.stop();
+}
+
+#[test]
+fn jumbo_packets_pass() {
+    let router = own_address(5);
+    let gateway = gateway_with_routers(router);
+    let direction = Direction::Up {
+        router,
+        interface: INTERFACE,
+    };
+    let mut load = load(&gateway, direction);
+    load.sizes = PacketSizes::Fixed(snapload::MAX_PACKET_BYTES);
+    load.train = Some(1);
+    load.rate = Rate::Max { window: 2 };
+    let report = snapload::run(&load, &mut |_| {}).unwrap();
+    assert!(report.counts.received > 0, "{report:?}");
+    assert_eq!(report.lost, 0, "{report:?}");
+    gateway.stop();
+}
+
+#[test]
+fn tunnels_that_differ_by_address_share_sockets() {
+    let router = own_address(6);
+    let gateway = gateway_with_routers(router);
+    let internal = gateway.gateway.internal_addr().unwrap();
+    let interface = INTERFACE;
+    for direction in [
+        Direction::Echo,
+        Direction::Up { router, interface },
+        Direction::Down {
+            internal,
+            router: None,
+        },
+    ] {
+        let mut load = load(&gateway, direction);
+        // Two addresses: every thread has four tunnels on one or both of them.
+        load.source_ips = Some("127.0.9.0/30".parse().unwrap());
+        run(&load);
+    }
+    gateway.stop();
+}

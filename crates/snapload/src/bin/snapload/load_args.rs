@@ -1,0 +1,236 @@
+//! Arguments that say which load there is and where it goes: the same for all commands.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use scion_packet::IsdAs;
+use snapload::{
+    Cpus, DEFAULT_ISD_AS, DEFAULT_REMOTE_ISD_AS, Direction, Identities, LoadConfig, LoadError,
+    PacketSizes,
+};
+
+use crate::Failure;
+use crate::values::{Key, parse_cpus, parse_duration, parse_key, parse_network};
+
+#[derive(Args)]
+pub(crate) struct LoadArguments {
+    /// Where the gateway listens for SNAPtun
+    #[arg(help_heading = "Gateway", long, value_name = "ADDR")]
+    gateway: SocketAddr,
+
+    /// The gateway's public key
+    #[arg(help_heading = "Gateway", long, value_name = "BASE64", value_parser = parse_key)]
+    public_key: Key,
+
+    /// Allow a gateway on another machine: only if it is yours
+    #[arg(help_heading = "Gateway", long)]
+    allow_remote: bool,
+
+    /// Which way packets take
+    #[arg(help_heading = "Direction", long, value_enum, default_value_t = DirectionArgument::Echo)]
+    direction: DirectionArgument,
+
+    /// up: where this listens as a router. The gateway's next hop for --interface
+    ///
+    /// Every thread is a router of its own: the second one listens on the next port, and packets of
+    /// its tunnels leave by the next interface, and so on. So the gateway needs a next hop per
+    /// thread: with 127.0.0.1:31001 and interface 1, two threads need
+    /// 1-ff00:0:110#1=127.0.0.1:31001 and 1-ff00:0:110#2=127.0.0.1:31002.
+    ///
+    /// down: where the first thread sends from [default: any free port]
+    #[arg(
+        help_heading = "Direction",
+        long,
+        value_name = "ADDR",
+        required_if_eq("direction", "up")
+    )]
+    router: Option<SocketAddr>,
+
+    /// up: the interface by which packets of the first thread leave the AS
+    #[arg(
+        help_heading = "Direction",
+        long,
+        value_name = "N",
+        default_value_t = 1
+    )]
+    interface: u16,
+
+    /// down: the gateway's internal address, where it listens for routers
+    #[arg(
+        help_heading = "Direction",
+        long,
+        value_name = "ADDR",
+        required_if_eq("direction", "down")
+    )]
+    internal: Option<SocketAddr>,
+
+    /// ISD-AS of the tunnels: the gateway's own, when it forwards SCION
+    #[arg(
+        help_heading = "Direction", long, value_name = "ISD-AS", default_value_t = DEFAULT_ISD_AS
+    )]
+    isd_as: IsdAs,
+
+    /// up, down: ISD-AS of the other side
+    #[arg(
+        help_heading = "Direction", long, value_name = "ISD-AS",
+        default_value_t = DEFAULT_REMOTE_ISD_AS
+    )]
+    remote_isd_as: IsdAs,
+
+    /// How many tunnels [default: one, or one per key of --keys-file]
+    #[arg(help_heading = "Tunnels", long, value_name = "N")]
+    tunnels: Option<usize>,
+
+    /// Private keys of the tunnels: one base64 key a line, as `wg genkey` prints them [default:
+    /// random keys]
+    #[arg(
+        help_heading = "Tunnels",
+        long,
+        value_name = "FILE",
+        conflicts_with = "key_seed"
+    )]
+    keys_file: Option<PathBuf>,
+
+    /// Make the keys from this number, as `snapload keys` does. Who knows it has the keys
+    #[arg(help_heading = "Tunnels", long, value_name = "N")]
+    key_seed: Option<u64>,
+
+    /// Give the tunnels the addresses of this network, in turn, like 127.1.0.0/16
+    ///
+    /// All tunnels of a thread with different addresses share a socket, so this is how to have more
+    /// tunnels than file descriptors, and it costs less. Also, a gateway limits handshakes per
+    /// source address, and an address has only so many ports.
+    #[arg(help_heading = "Tunnels", long, value_name = "RANGE", value_parser = parse_network)]
+    source_ip: Option<IpNet>,
+
+    /// Persistent keepalive of the tunnels in whole seconds; 0s for none
+    #[arg(
+        help_heading = "Tunnels", long, value_name = "TIME", default_value = "10s",
+        value_parser = parse_duration
+    )]
+    keepalive: Duration,
+
+    /// How long a tunnel may take to connect
+    #[arg(
+        help_heading = "Tunnels", long, value_name = "TIME", default_value = "10s",
+        value_parser = parse_duration
+    )]
+    connect_timeout: Duration,
+
+    /// Size of the SCION packets in bytes, at least 64 over IPv4 and 88 over IPv6; for up and down
+    /// 100 and 124
+    #[arg(
+        help_heading = "Traffic",
+        long,
+        value_name = "BYTES",
+        default_value_t = 1200
+    )]
+    size: usize,
+
+    /// Mix the sizes of SCION packets: of 48 trains 28 have 64 bytes, 16 have 570 and 4 have 1518
+    ///
+    /// Where the headers take more, the smallest possible size stands for 64.
+    #[arg(help_heading = "Traffic", long, conflicts_with = "size")]
+    imix: bool,
+
+    /// Packets of one size sent back to back on a tunnel, 1 to 64 [default: 1; 16 with --rate max]
+    ///
+    /// Trains are what makes gateways and generators fast. With 1 all packets are spaced evenly.
+    #[arg(help_heading = "Traffic", long, value_name = "PACKETS")]
+    train: Option<u32>,
+
+    /// How long the last packets are waited for; what is missing then is lost
+    #[arg(
+        help_heading = "Traffic", long, value_name = "TIME", default_value = "1s",
+        value_parser = parse_duration
+    )]
+    drain: Duration,
+
+    /// Make the content of packets and the order of sizes from this number, to repeat a run
+    #[arg(help_heading = "Traffic", long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// How many threads share the tunnels
+    #[arg(
+        help_heading = "Generator",
+        long,
+        value_name = "N",
+        default_value_t = 1
+    )]
+    threads: usize,
+
+    /// The CPUs the threads run on, in turn, like 2,4-7; or none [default: from the last one down]
+    #[arg(help_heading = "Generator", long, value_name = "LIST|none", value_parser = parse_cpus)]
+    cpus: Option<Cpus>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DirectionArgument {
+    /// Into a tunnel and back out of it
+    Echo,
+    /// Into tunnels and out at a router, which this is as well
+    Up,
+    /// In at the internal address, from a router, which this is as well, and out of tunnels
+    Down,
+}
+
+impl LoadArguments {
+    /// The configuration, with defaults for what is not said here.
+    pub(crate) fn config(&self) -> Result<LoadConfig, Failure> {
+        let mut config = LoadConfig::new(self.gateway, self.public_key.0, self.identities()?);
+        config.direction = match (self.direction, self.router, self.internal) {
+            (DirectionArgument::Up, Some(router), _) => Direction::Up {
+                router,
+                interface: self.interface,
+            },
+            (DirectionArgument::Down, router, Some(internal)) => {
+                Direction::Down { internal, router }
+            }
+            // clap does not let up and down pass without their addresses.
+            _ => Direction::Echo,
+        };
+        config.threads = self.threads;
+        config.cpus = self.cpus.clone().unwrap_or(Cpus::FromLast);
+        config.sizes = if self.imix {
+            PacketSizes::Imix
+        } else {
+            PacketSizes::Fixed(self.size)
+        };
+        config.train = self.train;
+        config.drain = self.drain;
+        config.connect_timeout = self.connect_timeout;
+        config.seed = self.seed;
+        config.keepalive = (!self.keepalive.is_zero()).then_some(self.keepalive);
+        config.source_ips = self.source_ip;
+        config.isd_as = self.isd_as;
+        config.remote_isd_as = self.remote_isd_as;
+        config.allow_remote = self.allow_remote;
+        Ok(config)
+    }
+
+    fn identities(&self) -> Result<Identities, Failure> {
+        if let Some(path) = &self.keys_file {
+            let mut identities =
+                Identities::read_file(path).map_err(|error| Failure::Usage(error.to_string()))?;
+            if let Some(tunnels) = self.tunnels {
+                if tunnels > identities.len() {
+                    return Err(Failure::Usage(format!(
+                        "{} holds {} keys, which is too few for {tunnels} tunnels",
+                        path.display(),
+                        identities.len(),
+                    )));
+                }
+                identities.truncate(tunnels);
+            }
+            return Ok(identities);
+        }
+        let tunnels = self.tunnels.unwrap_or(1);
+        match self.key_seed {
+            Some(seed) => Ok(Identities::from_seed(seed, tunnels)),
+            None => Identities::random(tunnels).map_err(|error| LoadError::Random(error).into()),
+        }
+    }
+}

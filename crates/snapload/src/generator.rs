@@ -1,0 +1,298 @@
+//! The threads, what they are told and what they tell, and the report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::config::LoadConfig;
+use crate::error::LoadError;
+use crate::latency::Latencies;
+use crate::pacing::{Nanos, nanos};
+use crate::plan::Plan;
+use crate::report::{ConnectReport, Counts, Interval, Measured, Progress, Report, ThreadReport};
+use crate::trial::{Trial, TrialOrder};
+use crate::worker::{Halt, Message, Worker};
+
+/// Messages that may wait per thread. A thread with more to say waits, and then packets are late,
+/// so this is what a slow `progress` costs nothing.
+const MESSAGES_PER_THREAD: usize = 64;
+
+/// How often threads are looked at that say nothing.
+const WATCH_PERIOD: Duration = Duration::from_millis(100);
+
+/// How long before the first packet the threads are told to start.
+const START_DELAY_NS: Nanos = 5_000_000;
+
+/// Connects the tunnels, carries out the one trial of `config`, and reports what it found.
+/// `progress` is called from this thread, about once per [`LoadConfig::interval`]; it should return
+/// quickly.
+///
+/// # Errors
+/// See [`LoadError`]. Lost packets are a result, not an error.
+pub fn run(config: &LoadConfig, progress: &mut dyn FnMut(Progress)) -> Result<Report, LoadError> {
+    config.check()?;
+    with_tunnels(config, progress, |generator| {
+        generator.measure(&config.trial())
+    })
+}
+
+/// Connects the tunnels of `config` and lets `work` measure with them, as often as it likes. The
+/// tunnels stay connected until `work` returns. `progress` is called as by [`run`].
+///
+/// # Errors
+/// See [`LoadError`], and what `work` returns.
+pub fn with_tunnels<T>(
+    config: &LoadConfig,
+    progress: &mut dyn FnMut(Progress),
+    work: impl FnOnce(&mut Generator<'_>) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    let plan = Plan::new(config)?;
+    let (sender, receiver) = bounded(config.threads * MESSAGES_PER_THREAD);
+    thread::scope(|scope| {
+        let plan = &plan;
+        let mut orders = Vec::new();
+        let workers: Vec<_> = (0..config.threads)
+            .map(|index| {
+                let sender = sender.clone();
+                let (order_sender, order_receiver) = bounded(1);
+                orders.push(order_sender);
+                scope.spawn(move || {
+                    if let Some(cpu) = plan.cpu_of(index) {
+                        // Without it the run works all the same, less evenly.
+                        core_affinity::set_for_current(cpu);
+                    }
+                    Worker::new(plan, index, order_receiver, sender)?.work()
+                })
+            })
+            .collect();
+        drop(sender);
+        let mut generator = Generator {
+            plan,
+            progress,
+            orders,
+            receiver,
+            has_ended: &|| workers.iter().any(|worker| worker.is_finished()),
+            connect: ConnectReport::default(),
+        };
+        let result = generator.connect().and_then(|()| work(&mut generator));
+        // Whoever still works at this point does so in vain.
+        plan.stop();
+        drop(generator);
+        for worker in workers {
+            match worker.join() {
+                Ok(Ok(()) | Err(Halt::Stopped)) => {}
+                Ok(Err(Halt::Failed(error))) => return Err(error),
+                Err(_) => return Err(LoadError::ThreadPanicked),
+            }
+        }
+        result
+    })
+}
+
+/// Threads whose tunnels are connected, see [`with_tunnels`].
+pub struct Generator<'run> {
+    plan: &'run Plan<'run>,
+    progress: &'run mut dyn FnMut(Progress),
+    orders: Vec<Sender<Arc<TrialOrder>>>,
+    receiver: Receiver<(usize, Message)>,
+    /// Whether a thread has ended.
+    has_ended: &'run dyn Fn() -> bool,
+    connect: ConnectReport,
+}
+
+/// What the threads have told about a trial.
+struct Told {
+    trial: Trial,
+    /// Threads that are ready to send.
+    ready_threads: usize,
+    /// Intervals that not all threads have finished: how many have, and what they counted.
+    intervals: BTreeMap<u64, (usize, Counts, Latencies)>,
+    /// Threads that stopped sending, and the packets of theirs that have not arrived.
+    draining_threads: usize,
+    outstanding: u64,
+    counts: Counts,
+    latencies: Latencies,
+    done: BTreeMap<usize, ThreadReport>,
+}
+
+impl Generator<'_> {
+    /// What it was made with.
+    #[must_use]
+    pub fn config(&self) -> &LoadConfig {
+        self.plan.config
+    }
+
+    /// How the tunnels were connected.
+    #[must_use]
+    pub fn connect_report(&self) -> ConnectReport {
+        self.connect
+    }
+
+    /// Carries out a trial.
+    ///
+    /// # Errors
+    /// See [`LoadError`]. Lost packets are a result, not an error.
+    pub fn measure(&mut self, trial: &Trial) -> Result<Report, LoadError> {
+        trial.check(self.plan.config)?;
+        let order = Arc::new(TrialOrder::new(*trial));
+        for orders in &self.orders {
+            // A thread that is gone failed, and joining it tells why.
+            let _ = orders.send(Arc::clone(&order));
+        }
+        let mut told = Told::new(*trial);
+        while told.done.len() < self.plan.config.threads {
+            if let Some((thread, message)) = self.next_message()? {
+                self.handle(&order, &mut told, thread, message);
+            }
+        }
+        Ok(told.into_report(self.plan.config, self.connect))
+    }
+
+    /// Waits until all tunnels are connected.
+    fn connect(&mut self) -> Result<(), LoadError> {
+        self.tell_connecting();
+        let mut connected_threads = 0;
+        while connected_threads < self.plan.config.threads {
+            match self.next_message()? {
+                Some((_, Message::Connected(connect))) => {
+                    connected_threads += 1;
+                    self.connect.tunnels += connect.tunnels;
+                    self.connect.seconds = self.connect.seconds.max(connect.seconds);
+                    self.connect.retries += connect.retries;
+                    self.connect.cookies += connect.cookies;
+                }
+                _ => self.tell_connecting(),
+            }
+        }
+        (self.progress)(Progress::Connected(self.connect));
+        Ok(())
+    }
+
+    fn tell_connecting(&mut self) {
+        (self.progress)(Progress::Connecting {
+            connected: self.plan.connected(),
+            tunnels: self.plan.config.identities.len(),
+        });
+    }
+
+    /// What a thread said; `None` when none said anything for a while. An error when one of them
+    /// ended, whose reason [`with_tunnels`] finds.
+    fn next_message(&self) -> Result<Option<(usize, Message)>, LoadError> {
+        match self.receiver.recv_timeout(WATCH_PERIOD) {
+            Ok(message) => Ok(Some(message)),
+            Err(RecvTimeoutError::Disconnected) => Err(LoadError::ThreadPanicked),
+            // What an ended thread said last may still wait to be heard.
+            Err(RecvTimeoutError::Timeout) if (self.has_ended)() && self.receiver.is_empty() => {
+                Err(LoadError::ThreadPanicked)
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+        }
+    }
+
+    fn handle(&mut self, order: &TrialOrder, told: &mut Told, thread: usize, message: Message) {
+        let threads = self.plan.config.threads;
+        match message {
+            Message::Connected(_) => {}
+            Message::Ready => {
+                told.ready_threads += 1;
+                // When the last thread is ready, all begin to send at the same time.
+                if told.ready_threads == threads {
+                    if !told.trial.warm_up.is_zero() {
+                        (self.progress)(Progress::WarmUp);
+                    }
+                    order.start_at(self.plan.now() + START_DELAY_NS);
+                }
+            }
+            Message::Interval(index, counts, latencies) => {
+                let interval = told.add_interval(self.plan.config, index, counts, *latencies);
+                if let Some(interval) = interval {
+                    (self.progress)(Progress::Interval(interval));
+                }
+            }
+            Message::Draining(outstanding) => {
+                told.draining_threads += 1;
+                told.outstanding += outstanding;
+                if told.draining_threads == threads {
+                    (self.progress)(Progress::Draining {
+                        outstanding: told.outstanding,
+                    });
+                }
+            }
+            Message::Done(summary) => {
+                told.counts += summary.counts;
+                told.latencies.add(summary.latencies);
+                told.done.insert(thread, summary.thread);
+            }
+        }
+    }
+}
+
+impl Told {
+    fn new(trial: Trial) -> Self {
+        Self {
+            trial,
+            ready_threads: 0,
+            intervals: BTreeMap::new(),
+            draining_threads: 0,
+            outstanding: 0,
+            counts: Counts::default(),
+            latencies: Latencies::new(),
+            done: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what a thread counted in an interval; returns it when it is complete.
+    fn add_interval(
+        &mut self,
+        config: &LoadConfig,
+        index: u64,
+        counts: Counts,
+        latencies: Latencies,
+    ) -> Option<Interval> {
+        let (finished, all_counts, all_latencies) = self
+            .intervals
+            .entry(index)
+            .or_insert_with(|| (0, Counts::default(), Latencies::new()));
+        *finished += 1;
+        *all_counts += counts;
+        all_latencies.add(latencies);
+        if *finished < config.threads {
+            return None;
+        }
+        let (_, counts, latencies) = self.intervals.remove(&index)?;
+        let start = nanos(config.interval).saturating_mul(index);
+        let end = start
+            .saturating_add(nanos(config.interval))
+            .min(nanos(self.trial.duration));
+        let seconds = end.saturating_sub(start) as f64 / 1e9;
+        let interval = Interval {
+            end_seconds: end as f64 / 1e9,
+            seconds,
+            sent_pps: counts.sent as f64 / seconds,
+            received_pps: counts.received as f64 / seconds,
+            counts,
+            latency: latencies.histogram().summary(),
+        };
+        self.counts += counts;
+        self.latencies.add(latencies);
+        (seconds > 0.0).then_some(interval)
+    }
+
+    fn into_report(self, config: &LoadConfig, connect: ConnectReport) -> Report {
+        Report::new(Measured {
+            gateway: config.gateway,
+            direction: config.direction.kind(),
+            size_bytes: config.mean_size(),
+            train: config.effective_train(),
+            connect,
+            sending: self.trial.duration,
+            offered_pps: self.trial.offered_pps(),
+            counts: self.counts,
+            latency: self.latencies.histogram(),
+            threads: self.done.into_values().collect(),
+        })
+    }
+}

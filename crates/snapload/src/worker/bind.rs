@@ -1,0 +1,121 @@
+//! The sockets that a thread begins with.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use udp_shards::{ShardSocket, SocketOptions, bind_client_socket};
+
+use super::Lane;
+use super::ports::{Ports, Role};
+use crate::config::{Direction, address_of_thread};
+use crate::error::LoadError;
+use crate::plan::{Plan, local_ip};
+use crate::tunnel::{Peer, Tunnel};
+
+/// The tunnels of a thread, each with its place at a socket.
+pub(super) fn lanes(
+    plan: &Plan<'_>,
+    peer: &Peer,
+    thread: usize,
+    ports: &mut Ports,
+) -> Result<Vec<Lane>, LoadError> {
+    let tunnels = plan.tunnels_of(thread);
+    let mut lanes = Vec::with_capacity(tunnels.len());
+    let mut shared = None;
+    for tunnel in tunnels {
+        let secret = plan.config.identities.secrets()[tunnel].clone();
+        let ip = plan.source_ip(tunnel);
+        let lane = lanes.len();
+        let (port, from_ip) = if plan.config.source_ips.is_some() {
+            let round = plan.round_of(tunnel);
+            let port = match shared {
+                Some((of_round, port)) if of_round == round => port,
+                _ => ports.add(
+                    shared_socket(plan, tunnel)?,
+                    Role::Shared(HashMap::default()),
+                )?,
+            };
+            shared = Some((round, port));
+            join(ports, port, ip, lane);
+            (port, Some(ip))
+        } else {
+            let socket = tunnel_socket(plan, peer, tunnel)?;
+            (ports.add(socket, Role::Tunnel(lane))?, None)
+        };
+        lanes.push(Lane::new(
+            tunnel as u32,
+            Tunnel::new(secret, peer),
+            port,
+            from_ip,
+        ));
+    }
+    Ok(lanes)
+}
+
+/// Lets a tunnel share a socket.
+pub(super) fn join(ports: &mut Ports, port: usize, ip: IpAddr, lane: usize) {
+    if let Role::Shared(lanes) = &mut ports.get_mut(port).role {
+        lanes.insert(ip, lane);
+    }
+}
+
+/// A socket for one tunnel, on a port that is free.
+pub(super) fn tunnel_socket(
+    plan: &Plan<'_>,
+    peer: &Peer,
+    tunnel: usize,
+) -> Result<ShardSocket, LoadError> {
+    let socket = bind(plan.source_ip(tunnel), tunnel)?;
+    socket
+        .connect(peer.gateway)
+        .map_err(|source| LoadError::NoRoute {
+            gateway: peer.gateway,
+            source,
+        })?;
+    Ok(socket)
+}
+
+/// A socket for many tunnels, this one among them, on a port that is free.
+pub(super) fn shared_socket(plan: &Plan<'_>, tunnel: usize) -> Result<ShardSocket, LoadError> {
+    let any = match plan.config.gateway {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    bind(any, tunnel)
+}
+
+fn bind(address: IpAddr, tunnel: usize) -> Result<ShardSocket, LoadError> {
+    bind_client_socket(SocketAddr::new(address, 0), &SocketOptions::default()).map_err(|source| {
+        LoadError::Bind {
+            tunnel,
+            address,
+            source,
+        }
+    })
+}
+
+/// The socket of the router that a thread is, if it is one. Returns its port.
+pub(super) fn router(
+    plan: &Plan<'_>,
+    thread: usize,
+    ports: &mut Ports,
+) -> Result<Option<usize>, LoadError> {
+    let address = match plan.config.direction {
+        Direction::Echo => return Ok(None),
+        Direction::Up { router, .. } => router,
+        Direction::Down {
+            router: Some(router),
+            ..
+        } => router,
+        Direction::Down { internal, .. } => SocketAddr::new(local_ip(internal)?, 0),
+    };
+    let options = SocketOptions {
+        // Packets for different tunnels have one destination here, the gateway. Without trains they
+        // shall not travel as one.
+        gso: plan.config.effective_train() > 1,
+        ..SocketOptions::default()
+    };
+    let socket = bind_client_socket(address_of_thread(address, thread), &options)
+        .map_err(LoadError::BindRouter)?;
+    ports.add(socket, Role::Router).map(Some)
+}

@@ -1,0 +1,303 @@
+//! The sockets of a thread: what is read from them, and what waits to leave through them.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use ana_gotatun::packet::Packet;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
+use udp_shards::{Flush, SendError, SendQueue, ShardSocket};
+
+use super::wake_timer::WakeTimer;
+use crate::config::{MAX_PACKET_BYTES, MAX_TRAIN};
+use crate::error::LoadError;
+use crate::report::Counts;
+
+/// Events taken per poll.
+const EVENTS_PER_POLL: usize = 1024;
+
+/// Datagrams that a queue holds: a few of the longest trains, and the answers to a batch of
+/// handshake messages.
+const QUEUE_DATAGRAMS: usize = 4 * MAX_TRAIN as usize;
+
+/// The timer's token, which is of no port.
+const TIMER: Token = Token(usize::MAX);
+
+/// A datagram on its way out.
+pub(super) struct Outgoing {
+    pub(super) packet: Packet,
+    /// Whether it is one of the packets that count: no handshake message or keepalive, and not of
+    /// the warm-up.
+    pub(super) is_counted: bool,
+}
+
+impl AsRef<[u8]> for Outgoing {
+    fn as_ref(&self) -> &[u8] {
+        &self.packet
+    }
+}
+
+/// Whose datagrams arrive at a socket.
+pub(super) enum Role {
+    /// One tunnel's, by its lane. The socket is connected to the gateway.
+    Tunnel(usize),
+    /// Those of many tunnels, whose lanes the address they arrive at tells. Anybody can send to
+    /// such a socket.
+    Shared(HashMap<IpAddr, usize, ahash::RandomState>),
+    /// SCION packets from the gateway to a router.
+    Router,
+}
+
+/// A socket.
+pub(super) struct Port {
+    pub(super) socket: ShardSocket,
+    pub(super) role: Role,
+    /// Where tunnels of a shared socket go on when the gateway does not answer here.
+    pub(super) replacement: Option<usize>,
+    /// Whether it is in [`Ports::readable`].
+    is_readable: bool,
+    /// What it had no room for.
+    blocked: Option<SendQueue<Outgoing>>,
+}
+
+/// All sockets of a thread and the poll that watches them.
+pub(super) struct Ports {
+    ports: Vec<Port>,
+    poll: Poll,
+    events: Events,
+    wake_timer: WakeTimer,
+    /// Ports that may hold datagrams.
+    readable: VecDeque<usize>,
+    /// Ports that have something in [`Port::blocked`].
+    blocked: Vec<usize>,
+    /// Datagrams for the port `queued_for`.
+    queue: SendQueue<Outgoing>,
+    queued_for: usize,
+    spare_queues: Vec<SendQueue<Outgoing>>,
+    /// Counts the flushes: datagrams that were pushed under the same number leave together.
+    batch: u64,
+}
+
+impl Ports {
+    pub(super) fn new() -> Result<Self, LoadError> {
+        let poll = Poll::new().map_err(LoadError::io("create a poll"))?;
+        let wake_timer =
+            WakeTimer::new(poll.registry(), TIMER).map_err(LoadError::io("create a timer"))?;
+        Ok(Self {
+            ports: Vec::new(),
+            poll,
+            events: Events::with_capacity(EVENTS_PER_POLL),
+            wake_timer,
+            readable: VecDeque::new(),
+            blocked: Vec::new(),
+            queue: new_queue(),
+            queued_for: 0,
+            spare_queues: Vec::new(),
+            batch: 1,
+        })
+    }
+
+    /// Adds a socket and returns its index.
+    pub(super) fn add(&mut self, socket: ShardSocket, role: Role) -> Result<usize, LoadError> {
+        let index = self.ports.len();
+        self.register(&socket, index)?;
+        self.ports.push(Port {
+            socket,
+            role,
+            replacement: None,
+            is_readable: false,
+            blocked: None,
+        });
+        Ok(index)
+    }
+
+    /// Replaces a socket. Closing the old one ends its registration.
+    pub(super) fn replace(&mut self, index: usize, socket: ShardSocket) -> Result<(), LoadError> {
+        self.register(&socket, index)?;
+        self.ports[index].socket = socket;
+        Ok(())
+    }
+
+    fn register(&self, socket: &ShardSocket, index: usize) -> Result<(), LoadError> {
+        self.poll
+            .registry()
+            .register(
+                &mut SourceFd(&socket.as_raw_fd()),
+                Token(index),
+                Interest::READABLE,
+            )
+            .map_err(LoadError::io("watch a socket"))
+    }
+
+    pub(super) fn get(&self, port: usize) -> &Port {
+        &self.ports[port]
+    }
+
+    pub(super) fn get_mut(&mut self, port: usize) -> &mut Port {
+        &mut self.ports[port]
+    }
+
+    /// Datagrams that the kernel dropped at all sockets, which were full.
+    pub(super) fn kernel_drops(&self) -> u64 {
+        self.ports
+            .iter()
+            .map(|port| port.socket.kernel_drops())
+            .sum()
+    }
+
+    /// The next port that may hold datagrams.
+    pub(super) fn next_readable(&mut self) -> Option<usize> {
+        self.readable.pop_front()
+    }
+
+    /// Notes whether the port that was next to be read still holds something.
+    pub(super) fn note_read(&mut self, port: usize, is_empty: bool) {
+        if is_empty {
+            self.ports[port].is_readable = false;
+        } else {
+            self.readable.push_back(port);
+        }
+    }
+
+    /// Whether there is something to read.
+    pub(super) fn has_readable(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    /// Whether a socket had no room for something.
+    pub(super) fn has_blocked(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+
+    /// Whether this port had no room for something: what else is to leave there is left out.
+    pub(super) fn is_blocked(&self, port: usize) -> bool {
+        self.ports[port].blocked.is_some()
+    }
+
+    /// The number of the batch that is being gathered.
+    pub(super) fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    /// Queues a datagram. What waits for another port leaves now, so datagrams for one port should
+    /// come one after the other.
+    pub(super) fn push(
+        &mut self,
+        port: usize,
+        to: SocketAddr,
+        from_ip: Option<IpAddr>,
+        mut outgoing: Outgoing,
+        counts: &mut Counts,
+    ) {
+        if port != self.queued_for {
+            self.flush(counts);
+            self.queued_for = port;
+        }
+        while let Err(returned) = self.queue.push(to, from_ip, outgoing) {
+            self.flush(counts);
+            if self.is_blocked(port) {
+                return;
+            }
+            outgoing = returned;
+        }
+    }
+
+    /// Sends what is queued; what the socket does not take stays with its port.
+    pub(super) fn flush(&mut self, counts: &mut Counts) {
+        if self.queue.is_empty() {
+            return;
+        }
+        self.batch += 1;
+        let port = &mut self.ports[self.queued_for];
+        let flush = self.queue.flush(&port.socket, &mut |outgoing, result| {
+            count_sent(counts, &outgoing, result);
+        });
+        if flush == Flush::Blocked {
+            let empty = self.spare_queues.pop().unwrap_or_else(new_queue);
+            port.blocked = Some(std::mem::replace(&mut self.queue, empty));
+            self.blocked.push(self.queued_for);
+        }
+    }
+
+    /// Tries again what sockets had no room for.
+    pub(super) fn flush_blocked(&mut self, counts: &mut Counts) {
+        let ports = &mut self.ports;
+        let spare_queues = &mut self.spare_queues;
+        self.blocked.retain(|&port| {
+            let port = &mut ports[port];
+            let Some(mut queue) = port.blocked.take() else {
+                return false;
+            };
+            let flush = queue.flush(&port.socket, &mut |outgoing, result| {
+                count_sent(counts, &outgoing, result);
+            });
+            match flush {
+                Flush::Blocked => port.blocked = Some(queue),
+                Flush::Empty => spare_queues.push(queue),
+            }
+            flush == Flush::Blocked
+        });
+    }
+
+    /// Waits until a socket has something, at most for `sleep`; not at all when that is zero.
+    /// `refused` hears of tunnels whose datagrams nobody takes (ICMP port unreachable).
+    pub(super) fn wait(
+        &mut self,
+        sleep: Duration,
+        mut refused: impl FnMut(usize),
+    ) -> Result<(), LoadError> {
+        let timeout = if sleep.is_zero() {
+            Some(Duration::ZERO)
+        } else {
+            self.wake_timer
+                .set(sleep)
+                .map_err(|error| LoadError::io("set a timer")(error.into()))?;
+            None
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(LoadError::io("wait for sockets")(error)),
+        }
+        for event in &self.events {
+            let index = event.token().0;
+            let Some(port) = self.ports.get_mut(index) else {
+                continue;
+            };
+            if event.is_error()
+                && port.take_refusal()
+                && let Role::Tunnel(lane) = port.role
+            {
+                refused(lane);
+            }
+            if !port.is_readable {
+                port.is_readable = true;
+                self.readable.push_back(index);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Port {
+    /// Takes the socket's pending error; whether it is the answer "nobody has this port".
+    fn take_refusal(&self) -> bool {
+        let error = SockRef::from(&self.socket).take_error().ok().flatten();
+        error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+}
+
+fn new_queue() -> SendQueue<Outgoing> {
+    SendQueue::with_limits(QUEUE_DATAGRAMS, QUEUE_DATAGRAMS * MAX_PACKET_BYTES)
+}
+
+fn count_sent(counts: &mut Counts, outgoing: &Outgoing, result: Result<(), SendError>) {
+    match result {
+        _ if !outgoing.is_counted => {}
+        Ok(()) => counts.sent += 1,
+        Err(_) => counts.send_errors += 1,
+    }
+}

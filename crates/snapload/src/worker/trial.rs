@@ -1,0 +1,172 @@
+//! Carrying out a trial: warm-up, measurement, and the wait for what is still on its way.
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Halt, Message, Summary, Worker, wait};
+use crate::config::Rate;
+use crate::latency::Latencies;
+use crate::pacing::{ClosedLoop, Nanos, OpenLoop, Pacing, nanos};
+use crate::report::{Counts, ThreadReport};
+use crate::trial::{Trial, TrialOrder};
+
+impl Worker<'_> {
+    /// Sends, counts, and waits for the last packets.
+    pub(super) fn carry_out(&mut self, order: &TrialOrder) -> Result<(), Halt> {
+        let trial = &order.trial;
+        self.start_trial(trial);
+        self.tell(Message::Ready)?;
+        let start = self.wait_for_start(order)?;
+        if let Pacing::Open(open) = &mut self.pacing {
+            open.start_at(start);
+        }
+        let warm_up_end = start + nanos(trial.warm_up);
+        self.send_until(warm_up_end)?;
+        self.skip_backlog(warm_up_end);
+
+        self.start_counting(warm_up_end);
+        let drops_before = self.ports.kernel_drops();
+        let cpu_before = thread_cpu_seconds();
+        let sending_ns = nanos(trial.duration);
+        let end = warm_up_end + sending_ns;
+        self.send_until(end)?;
+        self.counts.due += self.skip_backlog(end);
+        self.finish_interval(end)?;
+        self.interval_end_ns = Nanos::MAX;
+        let cpu_seconds = thread_cpu_seconds() - cpu_before;
+        let busy_share = 1.0 - (self.idle_ns as f64 / sending_ns as f64).min(1.0);
+
+        self.drain()?;
+        self.total_sent += self.counts.sent;
+        self.total_received += self.counts.received;
+        self.counts.receive_drops = self.ports.kernel_drops() - drops_before;
+        self.is_counting = false;
+        self.pacing = Pacing::idle();
+        let thread = ThreadReport {
+            cpu: self.plan.cpu_of(self.thread).map(|cpu| cpu.id),
+            tunnels: self.lanes.len(),
+            sent: self.total_sent,
+            received: self.total_received,
+            cpu_seconds,
+            busy_share,
+        };
+        let summary = Summary {
+            counts: std::mem::take(&mut self.counts),
+            latencies: self.latencies.take(),
+            thread,
+        };
+        self.tell(Message::Done(Box::new(summary)))
+    }
+
+    /// Forgets the trial before.
+    fn start_trial(&mut self, trial: &Trial) {
+        self.pacing = self.pacing_of(trial);
+        for lane in &mut self.lanes {
+            lane.sequences.start_counting();
+            lane.returned_below = lane.sequences.next_to_send();
+        }
+        self.total_sent = 0;
+        self.total_received = 0;
+        self.interval = 0;
+        self.interval_end_ns = Nanos::MAX;
+    }
+
+    /// A thread's part of the rate or of the window: by its share of the tunnels for a rate, so
+    /// that all tunnels get the same, and the same for all threads for a window.
+    fn pacing_of(&self, trial: &Trial) -> Pacing {
+        let config = self.plan.config;
+        match trial.rate {
+            Rate::PerSecond(pps) => {
+                let share = self.lanes.len() as f64 / config.identities.len() as f64;
+                Pacing::Open(OpenLoop::new(
+                    pps * share,
+                    config.effective_train(),
+                    self.thread as f64 / config.threads as f64,
+                ))
+            }
+            Rate::Max { window } => {
+                Pacing::Closed(ClosedLoop::new(u64::from(window) / config.threads as u64))
+            }
+        }
+    }
+
+    /// Serves the tunnels until sending begins, some time after all threads are ready; returns
+    /// when that is.
+    fn wait_for_start(&mut self, order: &TrialOrder) -> Result<Nanos, Halt> {
+        loop {
+            match order.start() {
+                Some(start) if self.now >= start => return Ok(start),
+                Some(start) => self.turn(start)?,
+                None => self.turn(self.now + wait::TICK_NS)?,
+            }
+        }
+    }
+
+    /// Sends what is due before `end`.
+    fn send_until(&mut self, end: Nanos) -> Result<(), Halt> {
+        while self.now < end {
+            let next_due = self.send_due(end);
+            self.turn(next_due.min(end).min(self.interval_end_ns))?;
+            if self.now >= self.interval_end_ns {
+                self.finish_interval(self.interval_end_ns)?;
+            }
+        }
+        // A few packets may be late. More are a backlog of a generator that is too slow.
+        if let Pacing::Open(_) = self.pacing {
+            self.send_due(end);
+        }
+        Ok(())
+    }
+
+    /// Leaves out what was due before `time` and was not sent; returns how many packets that is.
+    fn skip_backlog(&mut self, time: Nanos) -> u64 {
+        match &mut self.pacing {
+            Pacing::Open(open) => {
+                open.skip_to(time) * u64::from(self.plan.config.effective_train())
+            }
+            Pacing::Closed(_) => 0,
+        }
+    }
+
+    /// Everything before this was practice.
+    fn start_counting(&mut self, now: Nanos) {
+        for lane in &mut self.lanes {
+            lane.sequences.start_counting();
+        }
+        self.is_counting = true;
+        self.counts = Counts::default();
+        self.latencies = Latencies::new();
+        self.idle_ns = 0;
+        self.interval_end_ns = now.saturating_add(nanos(self.plan.config.interval));
+    }
+
+    /// Reports what was counted since the last interval, and begins the next at `end`.
+    fn finish_interval(&mut self, end: Nanos) -> Result<(), Halt> {
+        let counts = std::mem::take(&mut self.counts);
+        self.total_sent += counts.sent;
+        self.total_received += counts.received;
+        let latencies = Box::new(self.latencies.take());
+        self.tell(Message::Interval(self.interval, counts, latencies))?;
+        self.interval += 1;
+        self.interval_end_ns = end.saturating_add(nanos(self.plan.config.interval));
+        Ok(())
+    }
+
+    /// Waits for what was sent and has not arrived.
+    fn drain(&mut self) -> Result<(), Halt> {
+        let outstanding = |worker: &Self| {
+            let sent = worker.total_sent + worker.counts.sent;
+            sent.saturating_sub(worker.total_received + worker.counts.received)
+        };
+        self.tell(Message::Draining(outstanding(self)))?;
+        let end = self.now.saturating_add(nanos(self.plan.config.drain));
+        while self.now < end && outstanding(self) > 0 {
+            self.turn(end)?;
+        }
+        Ok(())
+    }
+}
+
+fn thread_cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
