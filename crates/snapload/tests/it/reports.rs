@@ -57,7 +57,7 @@ fn settings_are_what_was_asked_for_and_no_results() {
 }
 
 /// The settings in the summary of an echo run.
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 6] = [
     "direction",
     "gateway",
     "offered_pps",
