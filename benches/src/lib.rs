@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use ana_gotatun::noise::index_table::IndexTable;
 use ana_gotatun::noise::rate_limiter::RateLimiter;
@@ -11,8 +11,8 @@ use ana_gotatun::noise::{Tunn, TunnResult};
 use scion_packet::build::{BuildError, PacketBuilder, Segment};
 use scion_packet::{HopField, InfoField, IsdAs, ScionAddress};
 use snaptun::{
-    Endpoint, Grant, Incoming, Packet, PublicKey, ShardConfig, SnapTunAuthorization, SnapTunServer,
-    StaticSecret, Transmit, Via,
+    Endpoint, Grant, Incoming, Packet, PublicKey, ReplayGuard, ShardConfig, SnapTunAuthorization,
+    SnapTunServer, StaticSecret, Transmit, Via,
 };
 
 /// The AS of the gateway.
@@ -101,7 +101,13 @@ impl ConnectedPair {
         let indices = IndexTable::from_os_rng();
         let identity = StaticSecret::from([9; 32]);
         let mut pair = Self {
-            shard: SnapTunServer::new(now, secret, Arc::new(AnyIdentity), ShardConfig::default()),
+            shard: SnapTunServer::new(
+                now,
+                secret,
+                Arc::new(AnyIdentity),
+                Arc::new(ReplayGuard::new(now, SystemTime::now(), 100)),
+                ShardConfig::default(),
+            ),
             client: Tunn::new(identity, public, None, None, indices, limiter, client),
             endpoint: Endpoint {
                 remote: client,

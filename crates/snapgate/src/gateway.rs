@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use std::{io, thread};
 
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender};
-use snaptun::SnapTunServer;
+use snaptun::{ReplayGuard, SnapTunServer};
 use udp_shards::{
     BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket, SocketOptions,
     bind_tunnel_group, bind_upstream_group,
@@ -144,6 +144,11 @@ impl Gateway {
 
         let (polls, postboxes, mailboxes) = polls_and_mailboxes(workers)?;
         let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
+        let replay_guard = Arc::new(ReplayGuard::new(
+            Instant::now(),
+            SystemTime::now(),
+            ReplayGuard::IDENTITIES_DEFAULT,
+        ));
         let (failed, failures) = crossbeam_channel::bounded(workers.get());
         let mut gateway = Self {
             listen: bound.listen,
@@ -167,6 +172,7 @@ impl Gateway {
                     Instant::now(),
                     config.private_key.secret().clone(),
                     Arc::clone(&authorization),
+                    Arc::clone(&replay_guard),
                     config.limits.shard_config(),
                 ),
                 upstream: upstream(config, gateway.internal),

@@ -18,6 +18,9 @@ pub enum DropReason {
     Unauthorized,
     /// Incoming: an initiation of another identity than the one that holds the address.
     AddressHeld,
+    /// Incoming: an initiation that was accepted before, by this shard or another, or that is too old to
+    /// tell ([`ReplayGuard`](crate::ReplayGuard)).
+    ReplayedInitiation,
     /// Incoming: an initiation that is not newer than the last one of its tunnel.
     StaleInitiation,
     /// Incoming: a handshake response or cookie reply that answers nothing we asked.
@@ -36,12 +39,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [DropReason; 12] = [
+    pub const ALL: [DropReason; 13] = [
         DropReason::Malformed,
         DropReason::NoTunnel,
         DropReason::InvalidMac,
         DropReason::Unauthorized,
         DropReason::AddressHeld,
+        DropReason::ReplayedInitiation,
         DropReason::StaleInitiation,
         DropReason::Unsolicited,
         DropReason::NoSession,
@@ -64,6 +68,7 @@ impl DropReason {
             DropReason::InvalidMac => "invalid_mac",
             DropReason::Unauthorized => "unauthorized",
             DropReason::AddressHeld => "address_held",
+            DropReason::ReplayedInitiation => "replayed_initiation",
             DropReason::StaleInitiation => "stale_initiation",
             DropReason::Unsolicited => "unsolicited",
             DropReason::NoSession => "no_session",

@@ -4,19 +4,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
-use ana_gotatun::noise::Tunn;
-use ana_gotatun::noise::handshake::parse_handshake_anon;
-use ana_gotatun::packet::{Packet, WgHandshakeInit, WgKind};
-use x25519_dalek::PublicKey;
+use ana_gotatun::packet::{Packet, WgKind};
 
-use crate::authorization::{CachedGrant, SnapTunAuthorization};
+use crate::authorization::SnapTunAuthorization;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::message::MessageKind;
 use crate::overload::Refusal;
 use crate::server::{Removal, SnapTunServer};
 use crate::transmit::{Payload, Transmit};
-use crate::tunnel::{Received, Tunnel};
+use crate::tunnel::Received;
 use crate::tunnel_table::Slot;
 
 /// The fate of an incoming datagram.
@@ -73,6 +70,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if slot.is_none() && kind != MessageKind::Initiation {
             return Incoming::Dropped(DropReason::NoTunnel);
         }
+        if kind == MessageKind::Initiation && self.has_seen(&packet) {
+            return Incoming::Dropped(DropReason::ReplayedInitiation);
+        }
         let message = match self.overload.admit(from.remote, packet) {
             Ok(message) => message,
             Err(Refusal::CookieDemanded(reply)) => {
@@ -84,23 +84,19 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Err(Refusal::Dropped(reason)) => return Incoming::Dropped(reason),
         };
         match (slot, message) {
+            (slot, WgKind::HandshakeInit(initiation)) => {
+                self.receive_initiation(slot, now, initiation, from, send_to_network)
+            }
             (Some(slot), message) if self.authorize(slot, now) => {
                 self.receive_in_tunnel(slot, now, message, from, send_to_network)
-            }
-            // Also where `authorize` has just removed the tunnel: the address is free again.
-            (_, WgKind::HandshakeInit(initiation)) => {
-                match self.create_tunnel(now, initiation, from, send_to_network) {
-                    Ok(()) => Incoming::Consumed(Consumed::HandshakeAnswered { new_tunnel: true }),
-                    Err(reason) => Incoming::Dropped(reason),
-                }
             }
             (Some(_), _) => Incoming::Dropped(DropReason::Unauthorized),
             (None, _) => Incoming::Dropped(DropReason::NoTunnel),
         }
     }
 
-    /// The address has a tunnel, and keeps it: an initiation of another identity is refused.
-    fn receive_in_tunnel(
+    /// Takes in a message for the tunnel in `slot`.
+    pub(crate) fn receive_in_tunnel(
         &mut self,
         slot: Slot,
         now: Instant,
@@ -141,38 +137,6 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// The address has no tunnel: makes one if the identity in the initiation is authorized and the
-    /// whole handshake message is genuine.
-    fn create_tunnel(
-        &mut self,
-        now: Instant,
-        initiation: Packet<WgHandshakeInit>,
-        from: Endpoint,
-        send_to_network: &mut VecDeque<Transmit>,
-    ) -> Result<(), DropReason> {
-        let identity = parse_handshake_anon(&self.static_private, &self.static_public, &initiation)
-            .map_err(|error| DropReason::of_error(&error))?
-            .peer_static_public;
-        let grant = CachedGrant::ask(&*self.authorization, now, self.generation, &identity)
-            .ok_or(DropReason::Unauthorized)?;
-        let tunn = Tunn::new(
-            self.static_private.clone(),
-            PublicKey::from(identity),
-            None,
-            // The clients keep their tunnels alive themselves.
-            None,
-            self.session_indices.clone(),
-            self.overload.limiter(),
-            from.remote,
-        );
-        let (tunnel, response) = Tunnel::answer(now, tunn, initiation, from, identity, grant)?;
-        self.tunnels.insert(tunnel);
-        self.counters.tunnels_created += 1;
-        self.counters.handshakes_answered_new += 1;
-        send_to_network.push_back(protocol_message(from, response));
-        Ok(())
-    }
-
     /// Whether the tunnel's identity is still authorized. If not, the tunnel is gone.
     pub(crate) fn authorize(&mut self, slot: Slot, now: Instant) -> bool {
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
@@ -186,7 +150,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     }
 }
 
-fn protocol_message(to: Endpoint, message: WgKind) -> Transmit {
+pub(crate) fn protocol_message(to: Endpoint, message: WgKind) -> Transmit {
     Transmit {
         to,
         packet: message.into(),

@@ -38,16 +38,19 @@
 //! - What is no SNAPtun message, or comes from an address without a tunnel and is no initiation, costs a
 //!   comparison or a look into a hash map, and no allocation.
 
+mod answering;
 mod authorization;
 mod config;
 mod counters;
 mod drop_reason;
 mod endpoint;
 mod incoming;
+mod initiation;
 mod key_confirmation;
 mod message;
 mod outgoing;
 mod overload;
+mod replay_guard;
 mod server;
 mod timers;
 mod transmit;
@@ -65,5 +68,6 @@ pub use crate::drop_reason::DropReason;
 pub use crate::endpoint::{Endpoint, Via};
 pub use crate::incoming::{Consumed, Incoming};
 pub use crate::outgoing::Outgoing;
+pub use crate::replay_guard::ReplayGuard;
 pub use crate::server::SnapTunServer;
 pub use crate::transmit::{Payload, Transmit};

@@ -11,7 +11,9 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use crate::authorization::SnapTunAuthorization;
 use crate::config::ShardConfig;
 use crate::counters::ShardCounters;
+use crate::initiation::InitiationOpener;
 use crate::overload::Overload;
+use crate::replay_guard::ReplayGuard;
 use crate::timers::TimerRound;
 use crate::tunnel_table::{Slot, TunnelTable};
 use crate::waiting_queue::WaitingTotals;
@@ -20,6 +22,8 @@ use crate::waiting_queue::WaitingTotals;
 pub struct SnapTunServer<A: SnapTunAuthorization> {
     pub(crate) static_private: StaticSecret,
     pub(crate) static_public: PublicKey,
+    pub(crate) opener: InitiationOpener,
+    pub(crate) replay_guard: Arc<ReplayGuard>,
     pub(crate) authorization: Arc<A>,
     /// The authorization layer's generation at the start of the batch.
     pub(crate) generation: u64,
@@ -43,15 +47,18 @@ pub(crate) enum Removal {
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Makes a shard without tunnels. All shards of a gateway have the same `static_private`, the key
-    /// that clients know the gateway by.
+    /// that clients know the gateway by, the same `authorization` and the same `replay_guard`.
     pub fn new(
         now: Instant,
         static_private: StaticSecret,
         authorization: Arc<A>,
+        replay_guard: Arc<ReplayGuard>,
         config: ShardConfig,
     ) -> Self {
         let static_public = PublicKey::from(&static_private);
         SnapTunServer {
+            opener: InitiationOpener::new(&static_public),
+            replay_guard,
             overload: Overload::new(&static_public, &config),
             session_indices: IndexTable::from_os_rng(),
             tunnels: TunnelTable::new(),

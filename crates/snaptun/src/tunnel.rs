@@ -8,6 +8,8 @@ use ana_gotatun::packet::{
     Packet, WgCookieReply, WgData, WgHandshakeInit, WgHandshakeResp, WgKind,
 };
 
+use x25519_dalek::SharedSecret;
+
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
 use crate::config::ShardConfig;
 use crate::drop_reason::DropReason;
@@ -22,13 +24,21 @@ const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Tunnel<S> {
     endpoint: Endpoint,
-    identity: [u8; 32],
-    grant: CachedGrant<S>,
+    peer: Peer<S>,
     confirmation: KeyConfirmation,
     /// When we last answered an initiation.
     answered_at: Instant,
     waiting: WaitingQueue,
     tunn: Tunn,
+}
+
+/// Who is at the other end.
+pub(crate) struct Peer<S> {
+    pub(crate) identity: [u8; 32],
+    /// The secret of our static key and the peer's, which proves its initiations. It costs a
+    /// Diffie-Hellman, and `Tunn` keeps its own to itself.
+    pub(crate) static_shared: SharedSecret,
+    pub(crate) grant: CachedGrant<S>,
 }
 
 /// What an accepted message was.
@@ -60,15 +70,13 @@ impl<S> Tunnel<S> {
         mut tunn: Tunn,
         initiation: Packet<WgHandshakeInit>,
         from: Endpoint,
-        identity: [u8; 32],
-        grant: CachedGrant<S>,
+        peer: Peer<S>,
     ) -> Result<(Self, WgKind), DropReason> {
         let mut confirmation = KeyConfirmation::default();
         let reply = answer_initiation(&mut tunn, &mut confirmation, initiation)?;
         let tunnel = Tunnel {
             endpoint: from,
-            identity,
-            grant,
+            peer,
             confirmation,
             answered_at: now,
             waiting: WaitingQueue::default(),
@@ -82,7 +90,15 @@ impl<S> Tunnel<S> {
     }
 
     pub(crate) fn session_data(&self) -> &S {
-        self.grant.session_data()
+        self.peer.grant.session_data()
+    }
+
+    pub(crate) fn identity(&self) -> &[u8; 32] {
+        &self.peer.identity
+    }
+
+    pub(crate) fn static_shared(&self) -> &SharedSecret {
+        &self.peer.static_shared
     }
 
     /// Whether the identity may have this tunnel. Asks only when the cached grant does not tell.
@@ -95,12 +111,12 @@ impl<S> Tunnel<S> {
     where
         A: SnapTunAuthorization<SessionData = S>,
     {
-        if self.grant.holds(now, generation) {
+        if self.peer.grant.holds(now, generation) {
             return true;
         }
-        match CachedGrant::ask(authorization, now, generation, &self.identity) {
+        match CachedGrant::ask(authorization, now, generation, &self.peer.identity) {
             Some(grant) => {
-                self.grant = grant;
+                self.peer.grant = grant;
                 true
             }
             None => false,

@@ -5,12 +5,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use snaptun::{
-    Endpoint, Grant, Incoming, Outgoing, Packet, PublicKey, ShardConfig, SnapTunAuthorization,
-    SnapTunServer, StaticSecret, Transmit, Via,
+    Endpoint, Grant, Incoming, Outgoing, Packet, PublicKey, ReplayGuard, ShardConfig,
+    SnapTunAuthorization, SnapTunServer, StaticSecret, Transmit, Via,
 };
 
 /// What becomes of a packet: the packets that go back to the tunnel in its place.
@@ -60,7 +60,9 @@ impl EchoGateway {
             .unwrap();
         let address = socket.local_addr().unwrap();
         let authorized = Arc::new(Authorized(identities.into_iter().collect()));
-        let server = SnapTunServer::new(Instant::now(), secret, authorized, config);
+        let now = Instant::now();
+        let guard = Arc::new(ReplayGuard::new(now, SystemTime::now(), 100));
+        let server = SnapTunServer::new(now, secret, authorized, guard, config);
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let stop = Arc::clone(&stop);

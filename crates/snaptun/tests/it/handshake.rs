@@ -2,16 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use blake2::digest::{FixedOutput, KeyInit, Update};
-use blake2::{Blake2s256, Blake2sMac, Digest};
-use snaptun::{Consumed, DropReason, Endpoint, Via};
+use snaptun::{DropReason, Endpoint, Via};
 
 use crate::client::{Client, secret};
 use crate::clock::new_shard;
+use crate::forging::{TIMESTAMP, write_mac1};
 use crate::shard::{In, Out, Shard};
-
-const NEW_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: true });
-const KNOWN_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: false });
 
 #[test]
 fn a_client_learns_the_address_that_the_gateway_sees() {
@@ -71,7 +67,6 @@ fn an_initiation_for_another_gateway_is_dropped() {
 /// The identity in it is genuine and authorized; only the last part of the message is not.
 #[test]
 fn an_initiation_that_fails_after_its_identity_was_authorized_makes_no_tunnel() {
-    const TIMESTAMP: std::ops::Range<usize> = 88..116;
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let mut initiation = client.initiation();
@@ -82,19 +77,6 @@ fn an_initiation_that_fails_after_its_identity_was_authorized_makes_no_tunnel() 
     assert_eq!(shard.server.tunnel_count(), 0);
     assert!(!shard.server.has_tunnel(client.remote()));
     assert!(shard.sent.is_empty());
-}
-
-/// Writes the message authentication code that anyone can compute who knows the gateway's public key
-/// (WireGuard whitepaper, section 5.4.4).
-fn write_mac1(initiation: &mut [u8]) {
-    const MAC1: usize = 116;
-    let key = Blake2s256::new()
-        .chain_update(b"mac1----")
-        .chain_update(Shard::public_key().as_bytes())
-        .finalize();
-    let mut mac = Blake2sMac::<blake2::digest::consts::U16>::new_from_slice(&key).unwrap();
-    Update::update(&mut mac, &initiation[..MAC1]);
-    initiation[MAC1..MAC1 + 16].copy_from_slice(&mac.finalize_fixed());
 }
 
 #[test]
@@ -178,22 +160,6 @@ fn a_client_that_starts_again_is_let_in_at_once() {
     );
     assert_eq!(shard.deliver_to(&mut client), [b"answer"]);
     assert_eq!(shard.server.counters().handshakes_answered_known, 1);
-}
-
-#[test]
-fn a_replayed_initiation_is_dropped_in_its_tunnel() {
-    let mut shard = new_shard();
-    let mut client = shard.client(1);
-    let first = client.initiation();
-    assert_eq!(shard.incoming(&first, client.endpoint), NEW_TUNNEL);
-    let second = client.initiation();
-    assert_eq!(shard.incoming(&second, client.endpoint), KNOWN_TUNNEL);
-    shard.sent.clear();
-    for old in [&first, &second] {
-        let fate = shard.incoming(old, client.endpoint);
-        assert_eq!(fate, In::Dropped(DropReason::StaleInitiation));
-    }
-    assert!(shard.sent.is_empty());
 }
 
 #[test]

@@ -6,17 +6,20 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use snaptun::{
     Consumed, DropReason, Endpoint, Grant, Incoming, Outgoing, Packet, Payload, PublicKey,
-    ShardConfig, SnapTunAuthorization, SnapTunServer, Transmit,
+    ReplayGuard, ShardConfig, SnapTunAuthorization, SnapTunServer, Transmit,
 };
 
 use crate::client::{Client, Received, secret};
 
 /// The identity number of the gateway.
 const GATEWAY: u16 = u16::MAX;
+
+/// What the gateway's clock of the day says at the start. The clients' are ahead of it.
+const WALL: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// An authorization layer that tests write to.
 #[derive(Default)]
@@ -87,6 +90,8 @@ pub(crate) enum Out {
 pub(crate) struct Shard {
     pub(crate) server: SnapTunServer<Registry>,
     pub(crate) registry: Arc<Registry>,
+    guard: Arc<ReplayGuard>,
+    config: ShardConfig,
     pub(crate) now: Instant,
     /// What is to be sent.
     pub(crate) sent: VecDeque<Transmit>,
@@ -94,11 +99,34 @@ pub(crate) struct Shard {
 
 impl Shard {
     pub(crate) fn new(now: Instant, config: ShardConfig) -> Self {
-        let registry = Arc::new(Registry::default());
-        let server = SnapTunServer::new(now, secret(GATEWAY), Arc::clone(&registry), config);
+        let guard = ReplayGuard::new(now, WALL, ReplayGuard::IDENTITIES_DEFAULT);
+        Shard::guarded_by(Arc::new(guard), Arc::default(), now, config)
+    }
+
+    /// Another shard of the same gateway.
+    pub(crate) fn sibling(&self) -> Self {
+        let (guard, registry) = (Arc::clone(&self.guard), Arc::clone(&self.registry));
+        Shard::guarded_by(guard, registry, self.now, self.config.clone())
+    }
+
+    fn guarded_by(
+        guard: Arc<ReplayGuard>,
+        registry: Arc<Registry>,
+        now: Instant,
+        config: ShardConfig,
+    ) -> Self {
+        let server = SnapTunServer::new(
+            now,
+            secret(GATEWAY),
+            Arc::clone(&registry),
+            Arc::clone(&guard),
+            config.clone(),
+        );
         Shard {
             server,
             registry,
+            guard,
+            config,
             now,
             sent: VecDeque::new(),
         }

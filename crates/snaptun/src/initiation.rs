@@ -1,0 +1,148 @@
+//! Who sent an initiation, and when.
+//!
+//! `ana-gotatun` tells the identity that an initiation claims, and keeps to itself the timestamp, whose
+//! encryption is what proves the claim. Both are needed before a [`Tunn`](ana_gotatun::noise::Tunn) may see
+//! the message, so the first half of the handshake (WireGuard whitepaper, section 5.4.2) is here once more,
+//! as the responder computes it.
+
+use std::time::SystemTime;
+
+use ana_gotatun::packet::WgHandshakeInit;
+use blake2::{Blake2s256, Digest};
+use chacha20poly1305::aead::AeadInPlace;
+use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
+use hmac::{Mac, SimpleHmac};
+use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
+
+use crate::drop_reason::DropReason;
+
+const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
+const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
+
+/// The moment at which a peer made an initiation, by its own clock: TAI64N, big-endian seconds and
+/// nanoseconds, so that the order of the bytes is that of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timestamp(pub(crate) [u8; 12]);
+
+impl Timestamp {
+    /// What a client writes whose clock says `time`. Before 1970 it is all zero.
+    pub(crate) fn of(time: SystemTime) -> Self {
+        /// The second that 1970 began, as the clients count: ten of the leap seconds were before that,
+        /// and they add all 37 of today.
+        const EPOCH: u64 = (1 << 62) + 37;
+        let since = time
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let mut timestamp = [0; 12];
+        timestamp[..8].copy_from_slice(&(EPOCH + since.as_secs()).to_be_bytes());
+        timestamp[8..].copy_from_slice(&since.subsec_nanos().to_be_bytes());
+        Timestamp(timestamp)
+    }
+}
+
+/// Opens initiations to one static key.
+pub(crate) struct InitiationOpener {
+    chaining_key: [u8; 32],
+    /// Of the construction, the identifier and our public key.
+    hash: [u8; 32],
+}
+
+/// An initiation whose identity is known and not proven: anyone can claim any.
+pub(crate) struct Claim {
+    pub(crate) identity: [u8; 32],
+    chaining_key: [u8; 32],
+    hash: [u8; 32],
+}
+
+impl InitiationOpener {
+    pub(crate) fn new(static_public: &PublicKey) -> Self {
+        let chaining_key = hash(&[CONSTRUCTION]);
+        let identifier = hash(&[&chaining_key, IDENTIFIER]);
+        InitiationOpener {
+            chaining_key,
+            hash: hash(&[&identifier, static_public.as_bytes()]),
+        }
+    }
+
+    /// Decrypts the identity that the sender claims, which costs one Diffie-Hellman.
+    pub(crate) fn open(
+        &self,
+        static_private: &StaticSecret,
+        initiation: &WgHandshakeInit,
+    ) -> Result<Claim, DropReason> {
+        let ephemeral = initiation.unencrypted_ephemeral;
+        let transcript = hash(&[&self.hash, &ephemeral]);
+        let [chaining_key] = kdf(&self.chaining_key, &ephemeral);
+        let shared = static_private.diffie_hellman(&PublicKey::from(ephemeral));
+        let [chaining_key, key] = kdf(&chaining_key, shared.as_bytes());
+
+        let sealed = &initiation.encrypted_static;
+        let mut identity = sealed.encrypted;
+        open_in_place(&key, &transcript, &mut identity, &sealed.tag)?;
+        Ok(Claim {
+            identity,
+            chaining_key,
+            hash: hash(&[&transcript, &sealed.encrypted, &sealed.tag]),
+        })
+    }
+}
+
+impl Claim {
+    /// Decrypts the timestamp, which only the owner of the claimed identity can have encrypted: `shared`
+    /// is the secret of both static keys.
+    pub(crate) fn prove(
+        &self,
+        initiation: &WgHandshakeInit,
+        shared: &SharedSecret,
+    ) -> Result<Timestamp, DropReason> {
+        let [_, key] = kdf(&self.chaining_key, shared.as_bytes());
+        let sealed = &initiation.timestamp;
+        let mut timestamp = sealed.encrypted;
+        open_in_place(&key, &self.hash, &mut timestamp, &sealed.tag)?;
+        Ok(Timestamp(timestamp))
+    }
+}
+
+/// `AEAD` of section 5.4 with the counter 0, in the opening direction.
+fn open_in_place(
+    key: &[u8; 32],
+    authenticated: &[u8],
+    text: &mut [u8],
+    tag: &[u8; 16],
+) -> Result<(), DropReason> {
+    ChaCha20Poly1305::new(key.into())
+        .decrypt_in_place_detached(&[0; 12].into(), authenticated, text, tag.into())
+        .map_err(|_| DropReason::Forged)
+}
+
+/// `HASH` of section 5.4.
+fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Blake2s256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// `KDF` of section 5.4: as many keys as the caller takes.
+fn kdf<const KEYS: usize>(chaining_key: &[u8; 32], input: &[u8]) -> [[u8; 32]; KEYS] {
+    let extracted = hmac(chaining_key, &[input]);
+    let mut keys = [[0; 32]; KEYS];
+    let mut previous: &[u8] = &[];
+    for (key, number) in keys.iter_mut().zip(1..) {
+        *key = hmac(&extracted, &[previous, &[number]]);
+        previous = key;
+    }
+    keys
+}
+
+fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC fills a short key up with zeros, to the 64 bytes of a block of BLAKE2s.
+    let mut block = [0; 64];
+    block[..key.len()].copy_from_slice(key);
+    let mut hmac = <SimpleHmac<Blake2s256> as KeyInit>::new(&block.into());
+    for part in parts {
+        hmac.update(part);
+    }
+    hmac.finalize().into_bytes().into()
+}

@@ -1,0 +1,245 @@
+//! Captured messages, sent again.
+
+use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
+
+use crate::client::{Client, Received};
+use crate::clock::{new_shard, now};
+use crate::forging::{TIMESTAMP, disguised, write_mac1};
+use crate::shard::{In, Out, Shard};
+
+const NEW_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: true });
+const KNOWN_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: false });
+const REPLAYED: In = In::Dropped(DropReason::ReplayedInitiation);
+
+fn elsewhere(client: &Client) -> Endpoint {
+    Endpoint {
+        remote: "10.9.9.9:9".parse().unwrap(),
+        ..client.endpoint
+    }
+}
+
+/// Sends a captured initiation, as it was and disguised, from these addresses.
+fn replay(shard: &mut Shard, initiation: &[u8], from: &[Endpoint]) {
+    let tunnels = shard.server.tunnel_count();
+    for from in from {
+        for copy in [initiation.to_vec(), disguised(initiation)] {
+            assert_eq!(shard.incoming(&copy, *from), REPLAYED);
+        }
+    }
+    assert!(shard.sent.is_empty(), "a replay was answered");
+    assert_eq!(shard.server.tunnel_count(), tunnels);
+}
+
+#[test]
+fn a_replayed_initiation_creates_nothing_and_is_answered_by_nothing() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let initiation = client.initiation();
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, NEW_TUNNEL);
+    shard.sent.clear();
+    replay(
+        &mut shard,
+        &initiation,
+        &[client.endpoint, elsewhere(&client)],
+    );
+}
+
+#[test]
+fn a_replay_at_another_worker_creates_nothing() {
+    let mut shard = new_shard();
+    let mut sibling = shard.sibling();
+    let mut client = shard.client(1);
+    let initiation = client.initiation();
+    shard.incoming(&initiation, client.endpoint);
+    replay(
+        &mut sibling,
+        &initiation,
+        &[client.endpoint, elsewhere(&client)],
+    );
+    // One that the client itself makes there is another matter.
+    sibling.connect(&mut client);
+}
+
+#[test]
+fn a_replayed_rekey_creates_nothing() {
+    let mut shard = new_shard();
+    let mut sibling = shard.sibling();
+    let mut client = shard.connected_client(1);
+    let rekey = client.initiation();
+    let fate = shard.incoming(&rekey, client.endpoint);
+    assert_eq!(fate, KNOWN_TUNNEL);
+    shard.sent.clear();
+    replay(&mut shard, &rekey, &[client.endpoint, elsewhere(&client)]);
+    replay(&mut sibling, &rekey, &[elsewhere(&client)]);
+}
+
+#[test]
+fn a_replay_does_not_bring_back_a_tunnel_that_is_gone() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let initiation = client.initiation();
+    shard.incoming(&initiation, client.endpoint);
+    shard.sent.clear();
+    shard.registry.revoke(client.identity());
+    shard.update_timers();
+    shard.now += ShardConfig::default().timer_round;
+    shard.update_timers();
+    assert_eq!(shard.server.tunnel_count(), 0);
+
+    shard.registry.grant(client.identity(), 1, None);
+    replay(
+        &mut shard,
+        &initiation,
+        &[client.endpoint, elsewhere(&client)],
+    );
+    shard.connect(&mut client);
+}
+
+/// The tunnel has seen older initiations only, and would take this one for a new one of its own.
+#[test]
+fn a_replay_of_one_sockets_initiation_does_not_change_the_tunnel_of_another() {
+    let mut shard = new_shard();
+    let mut first = shard.connected_client(1);
+    let remote = "10.0.0.1:40001".parse().unwrap();
+    let mut second = Client::at(remote, 1, Shard::public_key());
+    let initiation = second.initiation();
+    shard.incoming(&initiation, second.endpoint);
+    shard.sent.clear();
+
+    replay(&mut shard, &initiation, &[first.endpoint]);
+    let datagram = first.data(b"undisturbed");
+    assert_eq!(
+        shard.incoming(&datagram, first.endpoint),
+        In::Delivered(b"undisturbed".to_vec(), 1)
+    );
+    assert_eq!(
+        shard.outgoing(b"both ways", first.remote()),
+        Out::Encapsulated(1)
+    );
+    assert_eq!(shard.deliver_to(&mut first), [b"both ways"]);
+}
+
+#[test]
+fn the_sockets_of_one_identity_connect_in_any_order_at_any_worker() {
+    const SOCKETS: u16 = 32;
+    let shard = new_shard();
+    let mut shards = [shard.sibling(), shard.sibling(), shard];
+    let identity = shards[0].client(1).identity();
+    let mut sockets: Vec<_> = (0..SOCKETS)
+        .map(|port| {
+            let remote = ([10, 0, 0, 1], 40_000 + port).into();
+            Client::at(remote, 1, Shard::public_key())
+        })
+        .collect();
+    assert!(sockets.iter().all(|socket| socket.identity() == identity));
+    let initiations: Vec<_> = sockets.iter_mut().map(Client::initiation).collect();
+
+    for (n, (socket, initiation)) in sockets.iter().zip(&initiations).enumerate().rev() {
+        let fate = shards[n % 3].incoming(initiation, socket.endpoint);
+        assert_eq!(fate, NEW_TUNNEL);
+    }
+    for (n, initiation) in initiations.iter().enumerate() {
+        let shard = &mut shards[(n + 1) % 3];
+        shard.sent.clear();
+        replay(shard, initiation, &[elsewhere(&sockets[n])]);
+    }
+}
+
+#[test]
+fn a_replay_is_not_even_given_a_cookie() {
+    let config = ShardConfig {
+        handshakes_per_second_per_ip: 1,
+        ..ShardConfig::default()
+    };
+    let mut shard = Shard::new(now(), config);
+    let mut client = shard.client(1);
+    let initiation = client.initiation();
+    shard.incoming(&initiation, client.endpoint);
+    shard.sent.clear();
+    for _ in 0..10 {
+        replay(&mut shard, &initiation, &[client.endpoint]);
+    }
+    assert_eq!(shard.server.counters().cookie_replies_sent, 0);
+}
+
+#[test]
+fn a_damaged_copy_that_comes_first_does_not_keep_the_original_out() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let initiation = client.initiation();
+    let mut damaged = initiation.clone();
+    damaged[TIMESTAMP.start] ^= 1;
+    write_mac1(&mut damaged);
+    let fate = shard.incoming(&damaged, elsewhere(&client));
+    assert_eq!(fate, In::Dropped(DropReason::Forged));
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, NEW_TUNNEL);
+}
+
+/// An unauthorized identity leaves nothing behind: the client may try again as soon as it is let in.
+#[test]
+fn an_initiation_that_was_refused_may_come_again() {
+    let mut shard = new_shard();
+    let mut client = Client::new(1, Shard::public_key());
+    let initiation = client.initiation();
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::Unauthorized));
+    shard.registry.grant(client.identity(), 1, None);
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, NEW_TUNNEL);
+}
+
+#[test]
+fn what_the_gateway_sent_means_nothing_to_it() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let response = shard.answer(&mut client);
+    let Received::Answer(keepalive) = client.receive(&response) else {
+        panic!("the client did not take the response");
+    };
+    shard.incoming(&keepalive, client.endpoint);
+    assert_eq!(
+        shard.outgoing(b"packet", client.remote()),
+        Out::Encapsulated(1)
+    );
+    let data = shard.sent.pop_back().unwrap().packet.to_vec();
+    let mut strict = Shard::new(
+        now(),
+        ShardConfig {
+            handshakes_per_second_per_ip: 0,
+            ..ShardConfig::default()
+        },
+    );
+    assert_eq!(
+        strict.incoming(&client.initiation(), client.endpoint),
+        In::Consumed(Consumed::CookieReplySent)
+    );
+    let cookie = strict.sent.pop_back().unwrap().packet.to_vec();
+
+    for (reflected, reason) in [
+        // Its code is made with the client's key.
+        (response, DropReason::InvalidMac),
+        (cookie, DropReason::Unsolicited),
+        (data, DropReason::NoSession),
+    ] {
+        let fate = shard.incoming(&reflected, client.endpoint);
+        assert_eq!(fate, In::Dropped(reason));
+        let fate = shard.incoming(&reflected, elsewhere(&client));
+        assert_eq!(fate, In::Dropped(DropReason::NoTunnel));
+    }
+    assert!(shard.sent.is_empty());
+}
+
+/// The clients' initiations overtake each other on their way, and the tunnel takes the latest only.
+#[test]
+fn an_initiation_that_was_overtaken_is_stale() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let [first, second] = [client.initiation(), client.initiation()];
+    assert_eq!(shard.incoming(&second, client.endpoint), NEW_TUNNEL);
+    shard.sent.clear();
+    let fate = shard.incoming(&first, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::StaleInitiation));
+    assert!(shard.sent.is_empty());
+}
