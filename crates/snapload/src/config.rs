@@ -1,14 +1,17 @@
 //! What a run shall do.
 
 mod check;
+mod presence;
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use scion_packet::IsdAs;
 use serde::{Deserialize, Serialize};
 
+pub use self::presence::{Presence, Shares};
 use crate::identity::Identities;
 use crate::inner_packet::{self, Way};
 
@@ -55,6 +58,12 @@ pub struct LoadConfig {
     pub sizes: PacketSizes,
     /// How fast packets are sent.
     pub rate: Rate,
+    /// How tunnels share the rate.
+    pub shares: Shares,
+    /// When tunnels come and go. Other than [`Presence::Throughout`] takes an open loop.
+    pub presence: Presence,
+    /// When all tunnels that are there begin a new handshake, after packets begin to be counted.
+    pub rekey_at: Option<Duration>,
     /// How many packets of equal size are sent back to back on one tunnel. `None`: 1 with
     /// [`Rate::PerSecond`], which spaces all packets evenly, and 16 with [`Rate::Max`].
     pub train: Option<u32>,
@@ -152,6 +161,16 @@ pub enum Rate {
     /// Open loop: this many packets a second over all tunnels, each at its scheduled time,
     /// whatever arrives.
     PerSecond(f64),
+    /// Open loop at a rate that rises in equal steps, which divide the time in which packets are
+    /// counted. See [`Report::steps`](crate::Report::steps).
+    Ramp {
+        /// The first rate, also of the warm-up, in packets a second over all tunnels.
+        from: f64,
+        /// The last rate.
+        to: f64,
+        /// How many rates there are.
+        steps: NonZeroU32,
+    },
     /// Closed loop: a packet is sent when another arrived, with at most this many in flight
     /// over all tunnels. Finds what a gateway sustains with that many packets in its queues;
     /// latencies are those of full queues.
@@ -186,6 +205,9 @@ impl LoadConfig {
             cpus: Cpus::FromLast,
             sizes: PacketSizes::Fixed(1200),
             rate: Rate::PerSecond(1000.0),
+            shares: Shares::Equal,
+            presence: Presence::Throughout,
+            rekey_at: None,
             train: None,
             duration: Duration::from_secs(10),
             warm_up: Duration::from_secs(1),
@@ -200,6 +222,21 @@ impl LoadConfig {
             remote_isd_as: DEFAULT_REMOTE_ISD_AS,
             allow_remote: false,
         }
+    }
+
+    /// How many tunnels there are at a time.
+    #[must_use]
+    pub fn tunnels(&self) -> usize {
+        match self.presence {
+            Presence::Turnover { tunnels, .. } => tunnels.min(self.identities.len()),
+            Presence::Throughout | Presence::AtOnce { .. } => self.identities.len(),
+        }
+    }
+
+    /// Whether tunnels with different addresses share a socket. One that comes in the place of
+    /// another needs a port of its own: a gateway keeps an address for the identity it knows there.
+    pub(crate) fn shares_sockets(&self) -> bool {
+        self.source_ips.is_some() && !matches!(self.presence, Presence::Turnover { .. })
     }
 
     /// The public keys of the tunnels: what the gateway has to authorize.
@@ -233,7 +270,7 @@ impl LoadConfig {
     pub fn effective_train(&self) -> u32 {
         match (self.train, self.rate) {
             (Some(train), _) => train,
-            (None, Rate::PerSecond(_)) => 1,
+            (None, Rate::PerSecond(_) | Rate::Ramp { .. }) => 1,
             (None, Rate::Max { .. }) => DEFAULT_TRAIN,
         }
     }

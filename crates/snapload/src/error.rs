@@ -195,6 +195,9 @@ pub enum ConfigError {
         /// The smallest.
         min: u32,
     },
+    /// Tunnels come and go, and the rate is that of the replies.
+    #[error("tunnels that come and go need a rate of their own: the closed loop has none")]
+    ComingsWithoutSchedule,
     /// Nothing would be sent.
     #[error("the duration must be more than 0 and at most {max_hours} hours")]
     BadDuration {

@@ -12,6 +12,7 @@ use crate::error::LoadError;
 use crate::latency::Latencies;
 use crate::pacing::{Nanos, nanos};
 use crate::plan::Plan;
+use crate::ramp::StepCounts;
 use crate::report::{ConnectReport, Counts, Interval, Measured, Progress, Report, ThreadReport};
 use crate::trial::{Trial, TrialOrder};
 use crate::worker::{Halt, Message, Worker};
@@ -115,6 +116,8 @@ struct Told {
     outstanding: u64,
     counts: Counts,
     latencies: Latencies,
+    handshakes: Latencies,
+    steps: Vec<StepCounts>,
     done: BTreeMap<usize, ThreadReport>,
 }
 
@@ -174,7 +177,7 @@ impl Generator<'_> {
     fn tell_connecting(&mut self) {
         (self.progress)(Progress::Connecting {
             connected: self.plan.connected(),
-            tunnels: self.plan.config.identities.len(),
+            tunnels: self.plan.config.tunnels(),
         });
     }
 
@@ -224,6 +227,8 @@ impl Generator<'_> {
             Message::Done(summary) => {
                 told.counts += summary.counts;
                 told.latencies.add(summary.latencies);
+                told.handshakes.add(summary.handshakes);
+                told.add_steps(&summary.steps);
                 told.done.insert(thread, summary.thread);
             }
         }
@@ -240,7 +245,18 @@ impl Told {
             outstanding: 0,
             counts: Counts::default(),
             latencies: Latencies::new(),
+            handshakes: Latencies::new(),
+            steps: Vec::new(),
             done: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what a thread counted in the steps of a ramp.
+    fn add_steps(&mut self, steps: &[StepCounts]) {
+        self.steps.resize(steps.len(), StepCounts::default());
+        for (sum, step) in self.steps.iter_mut().zip(steps) {
+            sum.sent += step.sent;
+            sum.received += step.received;
         }
     }
 
@@ -292,6 +308,8 @@ impl Told {
             offered_pps: self.trial.offered_pps(),
             counts: self.counts,
             latency: self.latencies.histogram(),
+            handshake: self.handshakes.histogram().summary(),
+            steps: self.trial.steps(&self.steps),
             threads: self.done.into_values().collect(),
         })
     }

@@ -28,6 +28,7 @@ mod pacing;
 mod plan;
 #[cfg(feature = "plot")]
 mod plot;
+mod ramp;
 mod recording;
 mod report;
 mod sequence;
@@ -35,11 +36,12 @@ mod size_order;
 mod stamp;
 mod trial;
 mod tunnel;
+mod values;
 mod worker;
 
 pub use config::{
     Cpus, DEFAULT_ISD_AS, DEFAULT_REMOTE_ISD_AS, DEFAULT_WINDOW, Direction, DirectionKind,
-    LoadConfig, MAX_PACKET_BYTES, MAX_TRAIN, PacketSizes, Rate,
+    LoadConfig, MAX_PACKET_BYTES, MAX_TRAIN, PacketSizes, Presence, Rate, Shares,
 };
 pub use error::{ConfigError, ConnectFailure, LoadError};
 pub use generator::{Generator, run, with_tunnels};
@@ -47,6 +49,8 @@ pub use identity::{Identities, IdentityError, key_from_base64, key_to_base64};
 pub use latency::{LatencyHistogram, LatencySummary, NotAHistogram};
 #[cfg(feature = "plot")]
 pub use plot::{MAX_PLOTTED, PlotError, plot};
+pub use ramp::Step;
 pub use recording::{RecordedSummary, Recording, RecordingError};
 pub use report::{Checks, ConnectReport, Counts, Interval, Progress, Report, ThreadReport};
 pub use trial::Trial;
+pub use values::{parse_pps, parse_time};

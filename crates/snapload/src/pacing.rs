@@ -1,5 +1,6 @@
 //! When a thread sends its next train.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Nanoseconds since the start of the run.
@@ -29,53 +30,86 @@ impl Pacing {
     }
 }
 
-/// Trains at equal distances, whatever comes back. A train that is sent late keeps its scheduled
-/// time, so that waiting for the generator counts in its round-trip time.
+/// Trains at equal distances, whatever comes back, for each of one or more rates. A train that is
+/// sent late keeps its scheduled time, so that waiting for the generator counts in its round-trip
+/// time.
 #[derive(Debug)]
 pub(crate) struct OpenLoop {
+    /// The part of the time between two trains by which all of them are delayed.
+    phase: f64,
+    /// The present rate and those to come.
+    rates: VecDeque<RateForATime>,
+    /// When the present rate began.
     start_ns: Nanos,
-    phase_ns: Nanos,
-    train_period_ns: f64,
-    /// Index of the next train.
+    /// Index of the next train of the present rate.
     next: u64,
 }
 
+#[derive(Debug)]
+struct RateForATime {
+    train_period_ns: f64,
+    time_ns: Nanos,
+}
+
 impl OpenLoop {
-    /// `pps` packets a second in trains of `train`. `phase`, from 0 to 1, delays all of them by
-    /// a part of the time between two trains, so that threads take turns.
-    pub(crate) fn new(pps: f64, train: u32, phase: f64) -> Self {
-        let train_period_ns = f64::from(train) * 1e9 / pps;
+    /// Packets in trains of `train`, at these rates a second, each for a time; the last rate stays.
+    /// `phase`, from 0 to 1, delays all trains by a part of the time between two, so that threads take
+    /// turns.
+    pub(crate) fn new(
+        rates: impl IntoIterator<Item = (f64, Nanos)>,
+        train: u32,
+        phase: f64,
+    ) -> Self {
+        let rates = rates.into_iter().map(|(pps, time_ns)| RateForATime {
+            train_period_ns: f64::from(train) * 1e9 / pps,
+            time_ns,
+        });
         Self {
+            phase,
+            rates: rates.collect(),
             start_ns: 0,
-            phase_ns: (phase * train_period_ns) as u64,
-            train_period_ns,
             next: 0,
         }
     }
 
     /// The schedule begins at `time`.
     pub(crate) fn start_at(&mut self, time: Nanos) {
-        self.start_ns = time.saturating_add(self.phase_ns);
+        self.start_ns = time;
     }
 
     /// The scheduled time of the next train.
     pub(crate) fn next_due(&self) -> Nanos {
-        self.start_ns
-            .saturating_add((self.next as f64 * self.train_period_ns) as u64)
+        self.rates.front().map_or(Nanos::MAX, |rate| {
+            let trains = self.next as f64 + self.phase;
+            self.start_ns
+                .saturating_add((trains * rate.train_period_ns) as u64)
+        })
     }
 
     /// The next train is being sent.
     pub(crate) fn advance(&mut self) {
         self.next += 1;
+        while self.rates.len() > 1
+            && let Some(rate) = self.rates.front()
+        {
+            let end = self.start_ns.saturating_add(rate.time_ns);
+            if self.next_due() < end {
+                break;
+            }
+            self.rates.pop_front();
+            self.start_ns = end;
+            self.next = 0;
+        }
     }
 
     /// Leaves out the trains that are due before `time` and returns how many these are.
     pub(crate) fn skip_to(&mut self, time: Nanos) -> u64 {
-        let before = self.next;
+        let mut skipped = 0;
         while self.next_due() < time {
-            self.next += 1;
+            self.advance();
+            skipped += 1;
         }
-        self.next - before
+        skipped
     }
 }
 
@@ -141,27 +175,27 @@ mod tests {
 
     #[test]
     fn packets_are_spaced_evenly() {
-        let mut open = OpenLoop::new(1_000_000.0, 1, 0.0);
+        let mut open = OpenLoop::new([(1_000_000.0, Nanos::MAX)], 1, 0.0);
         open.start_at(500);
         assert_eq!(due_times(&mut open, 4), [500, 1500, 2500, 3500]);
     }
 
     #[test]
     fn trains_are_further_apart_at_the_same_rate() {
-        let mut open = OpenLoop::new(1_000_000.0, 16, 0.0);
+        let mut open = OpenLoop::new([(1_000_000.0, Nanos::MAX)], 16, 0.0);
         assert_eq!(due_times(&mut open, 3), [0, 16_000, 32_000]);
     }
 
     #[test]
     fn threads_take_turns() {
-        let mut second = OpenLoop::new(1_000_000.0, 1, 0.5);
+        let mut second = OpenLoop::new([(1_000_000.0, Nanos::MAX)], 1, 0.5);
         second.start_at(1000);
         assert_eq!(due_times(&mut second, 2), [1500, 2500]);
     }
 
     #[test]
     fn rounding_does_not_add_up() {
-        let mut open = OpenLoop::new(3.0, 1, 0.0);
+        let mut open = OpenLoop::new([(3.0, Nanos::MAX)], 1, 0.0);
         assert_eq!(
             due_times(&mut open, 3_000_001)[3_000_000],
             1_000_000_000_000_000
@@ -170,10 +204,19 @@ mod tests {
 
     #[test]
     fn what_is_due_is_skipped_up_to_a_time_and_not_beyond() {
-        let mut open = OpenLoop::new(1000.0, 1, 0.0);
+        let mut open = OpenLoop::new([(1000.0, Nanos::MAX)], 1, 0.0);
         assert_eq!(open.skip_to(5_000_000), 5);
         assert_eq!(open.next_due(), 5_000_000);
         assert_eq!(open.skip_to(5_000_000), 0);
+    }
+
+    #[test]
+    fn one_rate_follows_the_other() {
+        let rates = [(1_000_000.0, 2_000), (2_000_000.0, 1_000), (500_000.0, 0)];
+        let mut open = OpenLoop::new(rates, 1, 0.0);
+        open.start_at(100);
+        let wanted = [100, 1100, 2100, 2600, 3100, 5100, 7100];
+        assert_eq!(due_times(&mut open, 7), wanted);
     }
 
     #[test]

@@ -83,12 +83,21 @@ impl<'a> Plan<'a> {
     /// The tunnels of a thread, which take turns, so that the first ones of a run are spread over
     /// all threads.
     pub(crate) fn tunnels_of(&self, thread: usize) -> impl ExactSizeIterator<Item = usize> {
-        (thread..self.config.identities.len()).step_by(self.config.threads)
+        (thread..self.config.tunnels()).step_by(self.config.threads)
     }
 
     /// The position of a tunnel among those of a thread; `None` when it is another thread's.
     pub(crate) fn position_of(&self, thread: usize, tunnel: usize) -> Option<usize> {
         (tunnel % self.config.threads == thread).then_some(tunnel / self.config.threads)
+    }
+
+    /// The share of the rate that the tunnels of a thread have together, 0 to 1.
+    pub(crate) fn share_of(&self, thread: usize) -> f64 {
+        let shares = self.config.shares;
+        let weight = |tunnels: &mut dyn Iterator<Item = usize>| -> f64 {
+            tunnels.map(|tunnel| shares.weight(tunnel)).sum()
+        };
+        weight(&mut self.tunnels_of(thread)) / weight(&mut (0..self.config.tunnels()))
     }
 
     /// The address of a tunnel.
@@ -132,10 +141,12 @@ impl<'a> Plan<'a> {
 fn allow_file_descriptors(config: &LoadConfig, source_ips: usize) -> Result<(), LoadError> {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
-    let tunnels = config.identities.len();
+    let tunnels = config.tunnels();
     let sockets = match config.source_ips {
-        Some(_) => tunnels.min(config.threads * tunnels.div_ceil(source_ips)),
-        None => tunnels,
+        Some(_) if config.shares_sockets() => {
+            tunnels.min(config.threads * tunnels.div_ceil(source_ips))
+        }
+        _ => tunnels,
     };
     let needed = sockets as u64
         + config.threads as u64 * FILE_DESCRIPTORS_PER_THREAD

@@ -76,7 +76,7 @@ impl RecordedSummary {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line {
-    Interval(Interval),
+    Interval(Box<Interval>),
     Summary(Box<RecordedSummary>),
 }
 
@@ -106,7 +106,7 @@ impl Recording {
                 });
             }
             match serde_json::from_str(line) {
-                Ok(Line::Interval(interval)) => intervals.push(interval),
+                Ok(Line::Interval(interval)) => intervals.push(*interval),
                 Ok(Line::Summary(of_run)) => summary = Some(*of_run),
                 Err(source) => {
                     return Err(RecordingError::NotALine {

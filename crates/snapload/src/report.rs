@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::DirectionKind;
 use crate::latency::{LatencyHistogram, LatencySummary};
+use crate::ramp::Step;
 
 /// A run that sent this share of what was due has reached the offered rate. Less means that the
 /// generator could not keep up.
@@ -44,6 +45,14 @@ pub struct Counts {
     pub scmp: u64,
     /// Datagrams that the tunnel refused: replayed, not authentic, or of no known session.
     pub refused: u64,
+    /// Tunnels that connected. Those that did before packets were sent are in
+    /// [`Report::connect`].
+    pub connected: u64,
+    /// Tunnels that left, see [`Presence::Turnover`](crate::Presence::Turnover).
+    pub departed: u64,
+    /// Tunnels that finished a handshake that they were told to begin
+    /// ([`LoadConfig::rekey_at`](crate::LoadConfig::rekey_at)).
+    pub rekeyed: u64,
     /// Packets that the kernel did not take.
     pub send_errors: u64,
     /// Datagrams (a train counts once) that the kernel dropped at the generator's own sockets,
@@ -65,6 +74,9 @@ impl AddAssign for Counts {
         self.misdelivered += other.misdelivered;
         self.scmp += other.scmp;
         self.refused += other.refused;
+        self.connected += other.connected;
+        self.departed += other.departed;
+        self.rekeyed += other.rekeyed;
         self.send_errors += other.send_errors;
         self.receive_drops += other.receive_drops;
     }
@@ -132,6 +144,8 @@ pub struct ThreadReport {
     pub cpu: Option<usize>,
     /// How many tunnels it had.
     pub tunnels: usize,
+    /// How many of these were connected at the end.
+    pub connected: usize,
     /// Packets sent.
     pub sent: u64,
     /// Packets received.
@@ -182,6 +196,12 @@ pub struct Report {
     pub latency: LatencySummary,
     /// All of them.
     pub latency_histogram: LatencyHistogram,
+    /// From a tunnel's first handshake message to its session, of all handshakes since the trial
+    /// before: first ones, and those on command.
+    pub handshake: LatencySummary,
+    /// What became of the packets of each step of a ramp.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
     /// CPU time of all threads while packets were sent and counted, in seconds.
     pub generator_cpu_seconds: f64,
     /// The threads.
@@ -199,6 +219,8 @@ pub(crate) struct Measured {
     pub(crate) offered_pps: Option<f64>,
     pub(crate) counts: Counts,
     pub(crate) latency: LatencyHistogram,
+    pub(crate) handshake: LatencySummary,
+    pub(crate) steps: Vec<Step>,
     pub(crate) threads: Vec<ThreadReport>,
 }
 
@@ -238,6 +260,8 @@ impl Report {
             received_bits_per_second: counts.received_bytes as f64 * 8.0 / seconds,
             latency: measured.latency.summary(),
             latency_histogram: measured.latency,
+            handshake: measured.handshake,
+            steps: measured.steps,
             generator_cpu_seconds: threads.iter().map(|thread| thread.cpu_seconds).sum(),
             threads,
         }
@@ -302,9 +326,12 @@ mod tests {
                 (0..counts.received).for_each(|_| latencies.record(2_000));
                 latencies.histogram()
             },
+            handshake: LatencySummary::default(),
+            steps: Vec::new(),
             threads: vec![ThreadReport {
                 cpu: None,
                 tunnels: 1,
+                connected: 1,
                 sent: counts.sent,
                 received: counts.received,
                 cpu_seconds: 0.5,

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::config::{LoadConfig, Rate};
+use crate::config::{LoadConfig, Presence, Rate};
 use crate::error::ConfigError;
 use crate::pacing::Nanos;
 
@@ -42,8 +42,9 @@ impl LoadConfig {
 impl Trial {
     /// Looks for what cannot work.
     pub(crate) fn check(&self, config: &LoadConfig) -> Result<(), ConfigError> {
+        let is_possible = |pps: f64| pps > 0.0 && pps <= MAX_RATE_PPS as f64;
         match self.rate {
-            Rate::PerSecond(pps) if !(pps > 0.0 && pps <= MAX_RATE_PPS as f64) => {
+            Rate::PerSecond(pps) if !is_possible(pps) => {
                 return Err(ConfigError::BadRate { max: MAX_RATE_PPS });
             }
             Rate::Max { window } => {
@@ -54,7 +55,13 @@ impl Trial {
                     return Err(ConfigError::BadWindow { window, min });
                 }
             }
-            Rate::PerSecond(_) => {}
+            Rate::Ramp { from, to, .. } if ![from, to].into_iter().all(is_possible) => {
+                return Err(ConfigError::BadRate { max: MAX_RATE_PPS });
+            }
+            Rate::PerSecond(_) | Rate::Ramp { .. } => {}
+        }
+        if config.presence != Presence::Throughout && matches!(self.rate, Rate::Max { .. }) {
+            return Err(ConfigError::ComingsWithoutSchedule);
         }
         let longest = Duration::from_secs(MAX_HOURS * 3600);
         if self.duration.is_zero() || self.duration.saturating_add(self.warm_up) > longest {
@@ -65,10 +72,11 @@ impl Trial {
         Ok(())
     }
 
-    /// The offered rate, over all threads.
+    /// The offered rate over all threads, the mean of a ramp.
     pub(crate) fn offered_pps(&self) -> Option<f64> {
         match self.rate {
             Rate::PerSecond(pps) => Some(pps),
+            Rate::Ramp { from, to, .. } => Some(f64::midpoint(from, to)),
             Rate::Max { .. } => None,
         }
     }

@@ -39,7 +39,7 @@ impl LoadConfig {
     }
 
     fn check_tunnels(&self) -> Result<(), ConfigError> {
-        let tunnels = self.identities.len();
+        let tunnels = self.tunnels();
         if tunnels == 0 {
             return Err(ConfigError::NoTunnels);
         }

@@ -26,7 +26,7 @@ pub(super) fn lanes(
         let secret = plan.config.identities.secrets()[tunnel].clone();
         let ip = plan.source_ip(tunnel);
         let lane = lanes.len();
-        let (port, from_ip) = if plan.config.source_ips.is_some() {
+        let (port, from_ip) = if plan.config.shares_sockets() {
             let round = plan.round_of(tunnel);
             let port = match shared {
                 Some((of_round, port)) if of_round == round => port,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::ports::Role;
 use super::{Halt, Worker, bind, wait};
+use crate::config::Presence;
 use crate::error::{ConnectFailure, LoadError};
 use crate::pacing::{Nanos, nanos};
 
@@ -61,6 +62,9 @@ impl Connecting {
 impl Worker<'_> {
     /// Connects all tunnels, or fails with the first that does not connect in time.
     pub(super) fn connect(&mut self) -> Result<(), Halt> {
+        if !self.connects_first() {
+            return Ok(());
+        }
         let started = self.now;
         let mut next = 0;
         while self.connect.tunnels < self.lanes.len() {
@@ -74,7 +78,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn start_connecting(&mut self, lane: usize) {
+    pub(super) fn start_connecting(&mut self, lane: usize) {
         self.handshaking.push(lane);
         let state = &mut self.lanes[lane];
         state.connecting = Connecting::Started {
@@ -128,13 +132,16 @@ impl Worker<'_> {
             failure,
         } = &mut state.connecting
         {
-            if self.now.saturating_sub(*since) >= nanos(self.plan.config.connect_timeout) {
+            // Tunnels that come later may take as long as they need: that is a result.
+            if self.plan.config.presence == Presence::Throughout
+                && self.now.saturating_sub(*since) >= nanos(self.plan.config.connect_timeout)
+            {
                 return Err(LoadError::Connect {
                     tunnel: state.index as usize,
                     gateway: self.peer.gateway,
                     waited_seconds: self.plan.config.connect_timeout.as_secs_f64(),
                     connected: self.plan.connected(),
-                    tunnels: self.plan.config.identities.len(),
+                    tunnels: self.plan.config.tunnels(),
                     reason: *failure,
                 }
                 .into());
@@ -189,13 +196,18 @@ impl Worker<'_> {
             .or(Some(local));
     }
 
-    /// Notes that a tunnel has its first session.
+    /// Notes that a tunnel has a session: its first one, or one that it was told to begin.
     pub(super) fn note_connected(&mut self, lane: usize) {
         let state = &mut self.lanes[lane];
-        if state.connecting != Connecting::Connected {
+        if let Connecting::Started { since, .. } = state.connecting {
             state.connecting = Connecting::Connected;
             self.connect.tunnels += 1;
+            self.counts.connected += 1;
+            self.handshakes.record(self.now.saturating_sub(since));
             self.plan.note_connected();
+        } else if let Some(since) = state.rekeying_since.take() {
+            self.counts.rekeyed += 1;
+            self.handshakes.record(self.now.saturating_sub(since));
         }
     }
 }

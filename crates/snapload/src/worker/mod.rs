@@ -4,8 +4,10 @@
 //! Each part is bounded, so that none keeps the others from being on time. The clock is read once
 //! per batch of packets.
 
+mod attendance;
 mod bind;
 mod connect;
+mod lane_order;
 mod ports;
 mod receive;
 mod send;
@@ -20,13 +22,16 @@ use bytes::BytesMut;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use udp_shards::ReceiveBatch;
 
+use self::attendance::Attendance;
 use self::connect::Connecting;
+use self::lane_order::LaneOrder;
 use self::ports::Ports;
 use crate::error::LoadError;
 use crate::inner_packet::PacketForm;
 use crate::latency::Latencies;
 use crate::pacing::{Nanos, Pacing};
 use crate::plan::Plan;
+use crate::ramp::{RampCounter, StepCounts};
 use crate::report::{ConnectReport, Counts, ThreadReport};
 use crate::sequence::SequenceTracker;
 use crate::size_order::SizeOrder;
@@ -54,6 +59,9 @@ pub(crate) enum Message {
 pub(crate) struct Summary {
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
+    pub(crate) handshakes: Latencies,
+    /// Of a ramp; otherwise empty.
+    pub(crate) steps: Vec<StepCounts>,
     pub(crate) thread: ThreadReport,
 }
 
@@ -88,6 +96,10 @@ struct Lane {
     /// The batch in which its last train was queued.
     batch: u64,
     connecting: Connecting,
+    /// It sends no more, for it will be replaced soon.
+    is_leaving: bool,
+    /// When it was told to begin another handshake, which is not done.
+    rekeying_since: Option<Nanos>,
 }
 
 /// A generator thread.
@@ -104,7 +116,8 @@ pub(crate) struct Worker<'run> {
     router: Option<usize>,
     sizes: SizeOrder,
     pacing: Pacing,
-    next_lane: usize,
+    order: LaneOrder,
+    attendance: Attendance,
 
     /// Lanes that are connecting.
     handshaking: Vec<usize>,
@@ -125,6 +138,9 @@ pub(crate) struct Worker<'run> {
     is_counting: bool,
     counts: Counts,
     latencies: Latencies,
+    /// From the first message of a handshake to its end, since the latest trial.
+    handshakes: Latencies,
+    ramp: RampCounter,
     /// Packets sent and received that were counted in all intervals so far.
     total_sent: u64,
     total_received: u64,
@@ -158,7 +174,8 @@ impl<'run> Worker<'run> {
             lanes,
             ports,
             router,
-            next_lane: 0,
+            order: LaneOrder::new(config.shares, plan.tunnels_of(thread)),
+            attendance: Attendance::default(),
             handshaking: Vec::new(),
             next_timers_ns: 0,
             next_handshaking: 0,
@@ -171,6 +188,8 @@ impl<'run> Worker<'run> {
             is_counting: false,
             counts: Counts::default(),
             latencies: Latencies::new(),
+            handshakes: Latencies::new(),
+            ramp: RampCounter::default(),
             total_sent: 0,
             total_received: 0,
             interval_end_ns: Nanos::MAX,
@@ -199,8 +218,9 @@ impl<'run> Worker<'run> {
         self.receive()?;
         self.ports.flush_blocked(&mut self.counts);
         self.update_timers()?;
+        self.serve_attendance()?;
         self.ports.flush(&mut self.counts);
-        self.wait(wake_ns)
+        self.wait(wake_ns.min(self.attendance.next_ns()))
     }
 
     fn tell(&self, message: Message) -> Result<(), Halt> {
@@ -223,6 +243,13 @@ impl Lane {
             returned_below: 0,
             batch: 0,
             connecting: Connecting::NotStarted,
+            is_leaving: false,
+            rekeying_since: None,
         }
+    }
+
+    /// Whether packets can be sent to it and from it.
+    fn is_present(&self) -> bool {
+        self.address.is_some() && !self.is_leaving
     }
 }

@@ -147,6 +147,7 @@ impl Worker<'_> {
 
     fn count_received(&mut self, recognized: Recognized) {
         self.counts.received += 1;
+        self.ramp.note_received(recognized.stamp.time);
         self.counts.received_bytes += self.form.packet_bytes(recognized.size) as u64;
         self.latencies
             .record(self.now.saturating_sub(recognized.stamp.time));

@@ -38,8 +38,11 @@ impl Worker<'_> {
                 Pacing::Closed(closed) if closed.has_room(u64::from(train)) => self.now,
                 Pacing::Closed(_) => return Nanos::MAX,
             };
-            let lane = self.next_lane;
-            self.next_lane = (lane + 1) % self.lanes.len();
+            let lane = self.order.next_lane();
+            if !self.lanes[lane].is_present() {
+                packets += train;
+                continue;
+            }
             self.counts.due += u64::from(train);
             match (self.plan.config.direction, self.router) {
                 (Direction::Down { internal, .. }, Some(router)) => {
@@ -90,6 +93,7 @@ impl Worker<'_> {
                 .push(state.port, to, state.from_ip, outgoing, &mut self.counts);
         }
         state.batch = self.ports.batch();
+        self.ramp.note_sent(scheduled, train);
         self.note_in_flight(train);
     }
 
@@ -124,6 +128,7 @@ impl Worker<'_> {
             self.ports
                 .push(router, internal, None, outgoing, &mut self.counts);
         }
+        self.ramp.note_sent(scheduled, train);
         // Trains for several tunnels would leave as one.
         if train > 1 {
             self.ports.flush(&mut self.counts);

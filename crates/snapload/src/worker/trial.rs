@@ -24,11 +24,14 @@ impl Worker<'_> {
         self.skip_backlog(warm_up_end);
 
         self.start_counting(warm_up_end);
+        self.ramp = trial.ramp_counter(warm_up_end);
+        self.begin_attendance(warm_up_end);
         let drops_before = self.ports.kernel_drops();
         let cpu_before = thread_cpu_seconds();
         let sending_ns = nanos(trial.duration);
         let end = warm_up_end + sending_ns;
         self.send_until(end)?;
+        self.end_attendance();
         self.counts.due += self.skip_backlog(end);
         self.finish_interval(end)?;
         self.interval_end_ns = Nanos::MAX;
@@ -44,6 +47,7 @@ impl Worker<'_> {
         let thread = ThreadReport {
             cpu: self.plan.cpu_of(self.thread).map(|cpu| cpu.id),
             tunnels: self.lanes.len(),
+            connected: self.lanes.iter().filter(|lane| lane.is_present()).count(),
             sent: self.total_sent,
             received: self.total_received,
             cpu_seconds,
@@ -52,6 +56,8 @@ impl Worker<'_> {
         let summary = Summary {
             counts: std::mem::take(&mut self.counts),
             latencies: self.latencies.take(),
+            handshakes: self.handshakes.take(),
+            steps: std::mem::take(&mut self.ramp).into_steps(),
             thread,
         };
         self.tell(Message::Done(Box::new(summary)))
@@ -75,18 +81,21 @@ impl Worker<'_> {
     fn pacing_of(&self, trial: &Trial) -> Pacing {
         let config = self.plan.config;
         match trial.rate {
-            Rate::PerSecond(pps) => {
-                let share = self.lanes.len() as f64 / config.identities.len() as f64;
-                Pacing::Open(OpenLoop::new(
-                    pps * share,
-                    config.effective_train(),
-                    self.thread as f64 / config.threads as f64,
-                ))
-            }
+            Rate::PerSecond(pps) => Pacing::Open(self.open_loop(&[(pps, Nanos::MAX)])),
+            Rate::Ramp { .. } => Pacing::Open(self.open_loop(&trial.ramp())),
             Rate::Max { window } => {
                 Pacing::Closed(ClosedLoop::new(u64::from(window) / config.threads as u64))
             }
         }
+    }
+
+    /// This thread's part of rates over all tunnels, each with the time for which it is kept.
+    fn open_loop(&self, rates: &[(f64, Nanos)]) -> OpenLoop {
+        let config = self.plan.config;
+        let share = self.plan.share_of(self.thread);
+        let rates = rates.iter().map(|&(pps, time)| (pps * share, time));
+        let phase = self.thread as f64 / config.threads as f64;
+        OpenLoop::new(rates, config.effective_train(), phase)
     }
 
     /// Serves the tunnels until sending begins, some time after all threads are ready; returns

@@ -6,6 +6,7 @@
     reason = "a helper that fails, fails its test"
 )]
 
+mod attendance;
 mod command;
 mod connecting;
 mod counting;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use snapload::DEFAULT_WINDOW;
+use snapload::{DEFAULT_WINDOW, parse_time};
 
 use crate::load_args::LoadArguments;
-use crate::values::{RateArgument, parse_duration, parse_percent, parse_rate};
+use crate::values::{RateArgument, parse_percent, parse_rate};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -77,14 +77,14 @@ pub(crate) struct RunArguments {
     /// How long packets are sent and counted
     #[arg(
         help_heading = "Traffic", long, value_name = "TIME", default_value = "10s",
-        value_parser = parse_duration
+        value_parser = parse_time
     )]
     pub(crate) duration: Duration,
 
     /// How long packets are sent before that without being counted
     #[arg(
         help_heading = "Traffic", long, value_name = "TIME", default_value = "1s",
-        value_parser = parse_duration
+        value_parser = parse_time
     )]
     pub(crate) warm_up: Duration,
 
@@ -95,7 +95,7 @@ pub(crate) struct RunArguments {
     /// How often to report
     #[arg(
         help_heading = "Output", long, value_name = "TIME", default_value = "1s",
-        value_parser = parse_duration
+        value_parser = parse_time
     )]
     pub(crate) interval: Duration,
 
@@ -107,7 +107,7 @@ pub(crate) struct RunArguments {
 
     /// Check that 99 of 100 packets arrive within this time
     #[arg(
-        help_heading = "Checks", long, value_name = "TIME", value_parser = parse_duration
+        help_heading = "Checks", long, value_name = "TIME", value_parser = parse_time
     )]
     pub(crate) max_p99: Option<Duration>,
 }

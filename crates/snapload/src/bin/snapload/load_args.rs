@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use scion_packet::IsdAs;
 use snapload::{
     Cpus, DEFAULT_ISD_AS, DEFAULT_REMOTE_ISD_AS, Direction, Identities, LoadConfig, LoadError,
-    PacketSizes,
+    PacketSizes, parse_time,
 };
 
 use crate::Failure;
-use crate::values::{Key, parse_cpus, parse_duration, parse_key, parse_network};
+use crate::values::{Key, parse_cpus, parse_key, parse_network};
 
 #[derive(Args)]
 pub(crate) struct LoadArguments {
@@ -109,14 +109,14 @@ pub(crate) struct LoadArguments {
     /// Persistent keepalive of the tunnels in whole seconds; 0s for none
     #[arg(
         help_heading = "Tunnels", long, value_name = "TIME", default_value = "10s",
-        value_parser = parse_duration
+        value_parser = parse_time
     )]
     keepalive: Duration,
 
     /// How long a tunnel may take to connect
     #[arg(
         help_heading = "Tunnels", long, value_name = "TIME", default_value = "10s",
-        value_parser = parse_duration
+        value_parser = parse_time
     )]
     connect_timeout: Duration,
 
@@ -145,7 +145,7 @@ pub(crate) struct LoadArguments {
     /// How long the last packets are waited for; what is missing then is lost
     #[arg(
         help_heading = "Traffic", long, value_name = "TIME", default_value = "1s",
-        value_parser = parse_duration
+        value_parser = parse_time
     )]
     drain: Duration,
 

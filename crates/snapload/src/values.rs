@@ -1,0 +1,57 @@
+//! Values as people write them, on the command line and in scenarios.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// A number of packets a second, like `50000`, `50k` or `1.5M`.
+///
+/// # Errors
+/// A sentence that says what a rate looks like.
+pub fn parse_pps(text: &str) -> Result<f64, String> {
+    let (number, factor) = match text.as_bytes().last() {
+        Some(b'k') => (&text[..text.len() - 1], 1e3),
+        Some(b'M') => (&text[..text.len() - 1], 1e6),
+        _ => (text, 1.0),
+    };
+    match number.parse::<f64>() {
+        Ok(pps) if pps.is_finite() && pps > 0.0 => Ok(pps * factor),
+        _ => Err("a rate is a number of packets a second, like 50000, 50k or 1.5M".to_owned()),
+    }
+}
+
+/// A time, like `500us`, `20ms`, `10s` or `2m`.
+///
+/// # Errors
+/// A sentence that says what a time looks like.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "a time is a number with a unit, like 500us, 20ms, 10s or 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_suffixes() {
+        assert_eq!(parse_pps("250"), Ok(250.0));
+        assert_eq!(parse_pps("50k"), Ok(50_000.0));
+        assert_eq!(parse_pps("1.5M"), Ok(1_500_000.0));
+        for bad in ["", "k", "-1", "0", "inf", "nan", "1G", "max"] {
+            assert!(parse_pps(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(parse_time("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_time("500us"), Ok(Duration::from_micros(500)));
+        assert_eq!(parse_time("1m30s"), Ok(Duration::from_secs(90)));
+        for bad in ["", "10", "-1s", "soon"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+}

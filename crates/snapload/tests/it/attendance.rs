@@ -1,0 +1,144 @@
+//! Tunnels that come and go, handshakes on command, and rates that are no constant.
+
+use std::time::Duration;
+
+use snapload::{Cpus, Identities, LoadConfig, PacketSizes, Presence, Rate, Report, Shares};
+
+use crate::echo_gateway::{EchoGateway, no_fault};
+
+/// A run of one second with small packets at a modest rate, against a gateway that admits it.
+fn config_for(identities: usize) -> (EchoGateway, LoadConfig) {
+    let identities = Identities::from_seed(21, identities);
+    let gateway = EchoGateway::start(identities.public_keys(), no_fault());
+    let mut config = LoadConfig::new(gateway.address, gateway.public_key, identities);
+    config.cpus = Cpus::Unpinned;
+    config.sizes = PacketSizes::Fixed(100);
+    config.rate = Rate::PerSecond(400.0);
+    config.warm_up = Duration::ZERO;
+    config.duration = Duration::from_secs(1);
+    config.drain = Duration::from_secs(5);
+    (gateway, config)
+}
+
+fn run(config: &LoadConfig) -> Report {
+    snapload::run(config, &mut |_| {}).unwrap()
+}
+
+fn connected_at_the_end(report: &Report) -> usize {
+    report.threads.iter().map(|thread| thread.connected).sum()
+}
+
+#[test]
+fn tunnels_connect_all_at_once_while_packets_are_counted() {
+    let (_gateway, mut config) = config_for(20);
+    config.threads = 2;
+    config.presence = Presence::AtOnce {
+        after: Duration::from_millis(100),
+    };
+    let report = run(&config);
+    assert_eq!((report.connect.tunnels, report.counts.connected), (0, 20));
+    assert_eq!(
+        (report.handshake.count, connected_at_the_end(&report)),
+        (20, 20)
+    );
+    // Nothing is due before a tunnel is there.
+    assert!(
+        report.counts.due <= 360 && report.counts.received > 0,
+        "{report:?}"
+    );
+    assert_eq!((report.lost, report.offered_rate_reached), (0, true));
+}
+
+#[test]
+fn tunnels_that_never_connect_are_a_result() {
+    let (gateway, mut config) = config_for(3);
+    config.gateway_public_key = [1; 32];
+    config.connect_timeout = Duration::from_millis(100);
+    config.presence = Presence::AtOnce {
+        after: Duration::ZERO,
+    };
+    let report = run(&config);
+    drop(gateway);
+    assert_eq!((report.counts.connected, report.counts.due), (0, 0));
+    assert_eq!(connected_at_the_end(&report), 0);
+}
+
+#[test]
+fn newcomers_take_the_places_of_tunnels_that_leave() {
+    let (_gateway, mut config) = config_for(12);
+    config.threads = 2;
+    config.presence = Presence::Turnover {
+        tunnels: 4,
+        lifetime: Presence::MIN_LIFETIME,
+    };
+    config.duration = Duration::from_millis(2500);
+    let report = run(&config);
+    assert_eq!(report.connect.tunnels, 4);
+    // A departure every 250 ms, and half a second from there to the newcomer. A slow machine may
+    // not get to the last ones.
+    assert!((4..=8).contains(&report.counts.departed), "{report:?}");
+    assert!(report.counts.connected >= 1, "{report:?}");
+    assert_eq!(report.lost, 0, "{report:?}");
+}
+
+#[test]
+fn a_handshake_on_command_loses_nothing() {
+    let (_gateway, mut config) = config_for(20);
+    config.threads = 2;
+    config.rekey_at = Some(Duration::from_millis(300));
+    let report = run(&config);
+    assert_eq!((report.counts.rekeyed, report.counts.connected), (20, 0));
+    assert_eq!((report.counts.due, report.lost), (400, 0));
+    // The first ones count as well.
+    assert_eq!(report.handshake.count, 40);
+}
+
+#[test]
+fn a_ramp_counts_every_packet_in_its_step() {
+    let (_gateway, mut config) = config_for(4);
+    config.threads = 2;
+    config.rate = Rate::Ramp {
+        from: 100.0,
+        to: 400.0,
+        steps: 4.try_into().unwrap(),
+    };
+    let report = run(&config);
+    let steps: Vec<_> = report
+        .steps
+        .iter()
+        .map(|step| (step.offered_pps, step.sent, step.received))
+        .collect();
+    let wanted = [(100.0, 25), (200.0, 50), (300.0, 75), (400.0, 100)];
+    // Threads round for themselves.
+    for (step, (pps, packets)) in steps.iter().zip(wanted) {
+        assert_eq!(step.0, pps);
+        assert!(
+            step.1.abs_diff(packets) <= 1 && step.1 == step.2,
+            "{steps:?}"
+        );
+    }
+    assert_eq!(report.offered_pps, Some(250.0));
+}
+
+#[test]
+fn few_tunnels_send_most_when_shares_are_unequal() {
+    let (_gateway, mut config) = config_for(10);
+    config.threads = 2;
+    config.shares = Shares::Zipf(1.0);
+    let report = run(&config);
+    assert_eq!(report.lost, 0);
+    // The tunnels of the first thread have the first, third, ... share: 1.787 of 2.929.
+    let first = report.threads[0].sent as f64 / report.counts.sent as f64;
+    assert!((first - 0.61).abs() < 0.02, "{first}");
+}
+
+#[test]
+fn a_closed_loop_has_no_rate_for_tunnels_that_come_and_go() {
+    let (_gateway, mut config) = config_for(2);
+    config.presence = Presence::AtOnce {
+        after: Duration::ZERO,
+    };
+    config.rate = Rate::Max { window: 32 };
+    let error = snapload::run(&config, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("a rate of their own"), "{error}");
+}
