@@ -48,6 +48,9 @@ pub struct LoadConfig {
     pub gateway_public_key: [u8; 32],
     /// One tunnel per identity.
     pub identities: Identities,
+    /// How many tunnels, the first ones, carry packets; the others are connected and idle. `None`:
+    /// all.
+    pub active: Option<usize>,
     /// Which way packets take.
     pub direction: Direction,
     /// How many threads share the tunnels.
@@ -200,6 +203,7 @@ impl LoadConfig {
             gateway,
             gateway_public_key,
             identities,
+            active: None,
             direction: Direction::Echo,
             threads: 1,
             cpus: Cpus::FromLast,
@@ -243,6 +247,12 @@ impl LoadConfig {
     #[must_use]
     pub fn public_keys(&self) -> Vec<[u8; 32]> {
         self.identities.public_keys()
+    }
+
+    /// How many tunnels carry packets.
+    #[must_use]
+    pub fn active_tunnels(&self) -> usize {
+        self.active.unwrap_or(self.tunnels())
     }
 
     /// The sizes of packets in bytes, and how many trains of a round have each.

@@ -132,12 +132,20 @@ pub enum ConfigError {
     /// More tunnels than stamps can number.
     #[error("{0} tunnels are too many")]
     TooManyTunnels(usize),
-    /// No thread, or more threads than tunnels.
-    #[error("{threads} threads cannot share {tunnels} tunnels; use 1 to {tunnels} threads")]
+    /// No active tunnel, or more than there are.
+    #[error("{active} of {tunnels} tunnels cannot be active; use 1 to {tunnels}")]
+    BadActive {
+        /// The active tunnels asked for.
+        active: usize,
+        /// The tunnels.
+        tunnels: usize,
+    },
+    /// No thread, or more threads than active tunnels.
+    #[error("{threads} threads cannot share {tunnels} active tunnels; use 1 to {tunnels} threads")]
     BadThreads {
         /// The threads asked for.
         threads: usize,
-        /// The tunnels.
+        /// The tunnels that carry packets.
         tunnels: usize,
     },
     /// The list of CPUs is empty.

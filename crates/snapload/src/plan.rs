@@ -91,11 +91,15 @@ impl<'a> Plan<'a> {
         (tunnel % self.config.threads == thread).then_some(tunnel / self.config.threads)
     }
 
-    /// The share of the rate that the tunnels of a thread have together, 0 to 1.
+    /// The share of the rate that the active tunnels of a thread have together, 0 to 1.
     pub(crate) fn share_of(&self, thread: usize) -> f64 {
         let shares = self.config.shares;
+        let active = self.config.active_tunnels();
         let weight = |tunnels: &mut dyn Iterator<Item = usize>| -> f64 {
-            tunnels.map(|tunnel| shares.weight(tunnel)).sum()
+            tunnels
+                .filter(|&tunnel| tunnel < active)
+                .map(|tunnel| shares.weight(tunnel))
+                .sum()
         };
         weight(&mut self.tunnels_of(thread)) / weight(&mut (0..self.config.tunnels()))
     }

@@ -46,10 +46,14 @@ impl LoadConfig {
         if u32::try_from(tunnels).is_err() {
             return Err(ConfigError::TooManyTunnels(tunnels));
         }
-        if self.threads == 0 || self.threads > tunnels {
+        let active = self.active_tunnels();
+        if active == 0 || active > tunnels {
+            return Err(ConfigError::BadActive { active, tunnels });
+        }
+        if self.threads == 0 || self.threads > active {
             return Err(ConfigError::BadThreads {
                 threads: self.threads,
-                tunnels,
+                tunnels: active,
             });
         }
         Ok(())
@@ -221,6 +225,25 @@ mod tests {
                 tunnels: 8
             })
         );
+    }
+
+    #[test]
+    fn active_tunnels_are_some_of_all_and_enough_for_all_threads() {
+        let mut config = config();
+        config.threads = 2;
+        for (active, valid) in [(0, false), (1, false), (2, true), (8, true), (9, false)] {
+            config.active = Some(active);
+            assert_eq!(config.check().is_ok(), valid, "{active}");
+        }
+    }
+
+    #[test]
+    fn a_keepalive_is_whole_seconds() {
+        let mut config = config();
+        for (millis, valid) in [(0, false), (1, false), (1000, true), (1500, false)] {
+            config.keepalive = Some(Duration::from_millis(millis));
+            assert_eq!(config.check().is_ok(), valid, "{millis}");
+        }
     }
 
     #[test]

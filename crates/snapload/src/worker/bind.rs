@@ -12,44 +12,35 @@ use crate::error::LoadError;
 use crate::plan::{Plan, local_ip};
 use crate::tunnel::{Peer, Tunnel};
 
-/// The tunnels of a thread, each with its place at a socket.
-pub(super) fn lanes(
+/// A tunnel's place at a socket: its own, or that of the tunnel before it when they can share.
+pub(super) fn lane(
     plan: &Plan<'_>,
     peer: &Peer,
-    thread: usize,
+    tunnel: usize,
+    lanes: &[Lane],
     ports: &mut Ports,
-) -> Result<Vec<Lane>, LoadError> {
-    let tunnels = plan.tunnels_of(thread);
-    let mut lanes = Vec::with_capacity(tunnels.len());
-    let mut shared = None;
-    for tunnel in tunnels {
-        let secret = plan.config.identities.secrets()[tunnel].clone();
+) -> Result<Lane, LoadError> {
+    let secret = plan.config.identities.secrets()[tunnel].clone();
+    let lane = lanes.len();
+    let (port, from_ip) = if plan.config.shares_sockets() {
         let ip = plan.source_ip(tunnel);
-        let lane = lanes.len();
-        let (port, from_ip) = if plan.config.shares_sockets() {
-            let round = plan.round_of(tunnel);
-            let port = match shared {
-                Some((of_round, port)) if of_round == round => port,
-                _ => ports.add(
-                    shared_socket(plan, tunnel)?,
-                    Role::Shared(HashMap::default()),
-                )?,
-            };
-            shared = Some((round, port));
-            join(ports, port, ip, lane);
-            (port, Some(ip))
-        } else {
-            let socket = tunnel_socket(plan, peer, tunnel)?;
-            (ports.add(socket, Role::Tunnel(lane))?, None)
+        let port = match lanes.last() {
+            Some(last) if plan.round_of(last.index as usize) == plan.round_of(tunnel) => {
+                last.first_port
+            }
+            _ => ports.add(
+                shared_socket(plan, tunnel)?,
+                Role::Shared(HashMap::default()),
+            )?,
         };
-        lanes.push(Lane::new(
-            tunnel as u32,
-            Tunnel::new(secret, peer),
-            port,
-            from_ip,
-        ));
-    }
-    Ok(lanes)
+        join(ports, port, ip, lane);
+        (port, Some(ip))
+    } else {
+        let socket = tunnel_socket(plan, peer, tunnel)?;
+        (ports.add(socket, Role::Tunnel(lane))?, None)
+    };
+    let tunnel_state = Tunnel::new(secret, peer);
+    Ok(Lane::new(tunnel as u32, tunnel_state, port, from_ip))
 }
 
 /// Lets a tunnel share a socket.

@@ -9,9 +9,8 @@ use crate::config::Presence;
 use crate::error::{ConnectFailure, LoadError};
 use crate::pacing::{Nanos, nanos};
 
-/// Handshakes under way at a time per thread: a gateway needs some 170 µs for one, so this is
-/// 11 ms of its work.
-const MAX_HANDSHAKES: usize = 64;
+/// Tunnels are begun for this long before what came is read.
+const START_NS: Nanos = 2_000_000;
 
 /// The timers of a tunnel that connects are served this often: it shall not miss when its
 /// handshake message is due again.
@@ -62,20 +61,37 @@ impl Connecting {
 impl Worker<'_> {
     /// Connects all tunnels, or fails with the first that does not connect in time.
     pub(super) fn connect(&mut self) -> Result<(), Halt> {
+        let mut tunnels = self.plan.tunnels_of(self.thread);
         if !self.connects_first() {
+            for tunnel in tunnels {
+                self.add_lane(tunnel)?;
+            }
             return Ok(());
         }
         let started = self.now;
-        let mut next = 0;
-        while self.connect.tunnels < self.lanes.len() {
-            while next < self.lanes.len() && next - self.connect.tunnels < MAX_HANDSHAKES {
-                self.start_connecting(next);
-                next += 1;
+        while tunnels.len() > 0 || self.connect.tunnels < self.lanes.len() {
+            let before = self.now;
+            while self.lanes.len() - self.connect.tunnels < self.handshake_window.size()
+                && self.now - before < START_NS
+                && let Some(tunnel) = tunnels.next()
+            {
+                let lane = self.add_lane(tunnel)?;
+                self.start_connecting(lane);
+                self.now = self.plan.now();
             }
-            self.turn(self.now + wait::TICK_NS)?;
+            let is_busy = self.now - before >= START_NS;
+            self.turn(self.now + if is_busy { 0 } else { wait::TICK_NS })?;
         }
         self.connect.seconds = (self.now - started) as f64 / 1e9;
         Ok(())
+    }
+
+    /// Makes a tunnel, which costs some 100 µs for its keys.
+    fn add_lane(&mut self, tunnel: usize) -> Result<usize, LoadError> {
+        let (lanes, ports) = (&self.lanes, &mut self.ports);
+        let lane = bind::lane(self.plan, &self.peer, tunnel, lanes, ports)?;
+        self.lanes.push(lane);
+        Ok(self.lanes.len() - 1)
     }
 
     pub(super) fn start_connecting(&mut self, lane: usize) {
@@ -148,6 +164,8 @@ impl Worker<'_> {
             }
             if message.is_some() {
                 self.connect.retries += 1;
+                self.handshake_window
+                    .shrink(self.now, nanos(self.plan.config.handshake_retry));
                 *unanswered += 1;
                 if *unanswered > MESSAGES_PER_PORT {
                     *unanswered = 1;
@@ -204,6 +222,7 @@ impl Worker<'_> {
             self.connect.tunnels += 1;
             self.counts.connected += 1;
             self.handshakes.record(self.now.saturating_sub(since));
+            self.handshake_window.grow();
             self.plan.note_connected();
         } else if let Some(since) = state.rekeying_since.take() {
             self.counts.rekeyed += 1;

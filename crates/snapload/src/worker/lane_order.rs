@@ -1,17 +1,20 @@
 //! Whose turn it is to send.
 
+use super::Lane;
 use crate::config::Shares;
+use crate::plan::Plan;
+use crate::size_order::shuffle;
 
 /// The order in which lanes send their trains.
-pub(super) enum LaneOrder {
-    /// One after the other.
-    Turns { next: usize, lanes: usize },
-    /// By weight.
-    Weighted {
-        /// Of each lane, the sum of its weight and of those before it.
-        sums: Vec<f64>,
-        draws: u64,
-    },
+#[derive(Debug, Default)]
+pub(super) struct LaneOrder {
+    /// The lanes that carry packets.
+    lanes: Vec<usize>,
+    /// Of each of them, the sum of its weight and of those before it; empty when all are equal and
+    /// take turns.
+    sums: Vec<f64>,
+    /// How many trains were sent.
+    draws: u64,
 }
 
 /// The golden ratio's fraction: its multiples, without their whole parts, fill the range from 0 to 1
@@ -20,43 +23,60 @@ pub(super) enum LaneOrder {
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 impl LaneOrder {
-    /// The order of lanes that have these tunnels, by their index within the run.
-    pub(super) fn new(shares: Shares, tunnels: impl ExactSizeIterator<Item = usize>) -> Self {
-        match shares {
-            Shares::Equal => Self::Turns {
-                next: 0,
-                lanes: tunnels.len(),
-            },
-            Shares::Zipf(_) => {
-                let mut sum = 0.0;
-                let sums = tunnels
-                    .map(|tunnel| {
-                        sum += shares.weight(tunnel);
-                        sum
-                    })
-                    .collect();
-                Self::Weighted { sums, draws: 0 }
-            }
+    /// The order of a thread's lanes whose tunnels carry packets. It is random: the order in which
+    /// tunnels were connected is the one in which a gateway has them in memory. Those that share a
+    /// socket follow each other, so that one call sends for many.
+    pub(super) fn new(plan: &Plan<'_>, thread: usize, lanes: &[Lane]) -> Self {
+        let active = plan.config.active_tunnels();
+        let mut order: Vec<usize> = (0..lanes.len())
+            .filter(|&lane| (lanes[lane].index as usize) < active)
+            .collect();
+        shuffle(&mut order, plan.seed_of(thread));
+        if plan.config.shares_sockets() {
+            order.sort_by_key(|&lane| lanes[lane].port);
+        }
+        let tunnels = order.iter().map(|&lane| lanes[lane].index as usize);
+        let sums = sums(plan.config.shares, tunnels);
+        Self {
+            lanes: order,
+            sums,
+            draws: 0,
         }
     }
 
-    /// The lane that sends next.
-    pub(super) fn next_lane(&mut self) -> usize {
-        match self {
-            Self::Turns { next, lanes } => {
-                let lane = *next;
-                *next = (lane + 1) % *lanes;
-                lane
-            }
-            Self::Weighted { sums, draws } => {
-                *draws += 1;
-                let total = sums.last().copied().unwrap_or(0.0);
-                let place = (*draws as f64 * GOLDEN).fract() * total;
-                sums.partition_point(|&sum| sum <= place)
-                    .min(sums.len().saturating_sub(1))
-            }
-        }
+    /// Begins anew.
+    pub(super) fn restart(&mut self) {
+        self.draws = 0;
     }
+
+    /// The lane that sends next. There has to be one.
+    pub(super) fn next_lane(&mut self) -> usize {
+        let draw = self.draws;
+        self.draws += 1;
+        let index = match self.sums.last() {
+            None => (draw % self.lanes.len() as u64) as usize,
+            Some(total) => {
+                let place = ((draw + 1) as f64 * GOLDEN).fract() * total;
+                self.sums
+                    .partition_point(|&sum| sum <= place)
+                    .min(self.sums.len() - 1)
+            }
+        };
+        self.lanes[index]
+    }
+}
+
+/// Of each tunnel, the sum of its weight and of those before it; nothing when all are equal.
+fn sums(shares: Shares, tunnels: impl Iterator<Item = usize>) -> Vec<f64> {
+    if shares == Shares::Equal {
+        return Vec::new();
+    }
+    tunnels
+        .scan(0.0, |sum, tunnel| {
+            *sum += shares.weight(tunnel);
+            Some(*sum)
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -64,7 +84,11 @@ mod tests {
     use super::*;
 
     fn drawn(shares: Shares, lanes: usize, draws: usize) -> Vec<usize> {
-        let mut order = LaneOrder::new(shares, 0..lanes);
+        let mut order = LaneOrder {
+            lanes: (0..lanes).collect(),
+            sums: sums(shares, 0..lanes),
+            draws: 0,
+        };
         let mut drawn = vec![0; lanes];
         for _ in 0..draws {
             drawn[order.next_lane()] += 1;

@@ -7,6 +7,7 @@
 mod attendance;
 mod bind;
 mod connect;
+mod handshake_window;
 mod lane_order;
 mod ports;
 mod receive;
@@ -24,6 +25,7 @@ use udp_shards::ReceiveBatch;
 
 use self::attendance::Attendance;
 use self::connect::Connecting;
+use self::handshake_window::HandshakeWindow;
 use self::lane_order::LaneOrder;
 use self::ports::Ports;
 use crate::error::LoadError;
@@ -86,6 +88,8 @@ struct Lane {
     tunnel: Tunnel,
     /// The socket it uses.
     port: usize,
+    /// The socket it began with.
+    first_port: usize,
     /// The address it sends from, on a shared socket.
     from_ip: Option<IpAddr>,
     /// Its address as the gateway saw it; `None` before it is connected.
@@ -119,6 +123,7 @@ pub(crate) struct Worker<'run> {
     order: LaneOrder,
     attendance: Attendance,
 
+    handshake_window: HandshakeWindow,
     /// Lanes that are connecting.
     handshaking: Vec<usize>,
     next_timers_ns: Nanos,
@@ -160,7 +165,6 @@ impl<'run> Worker<'run> {
         let config = plan.config;
         let peer = Peer::new(config);
         let mut ports = Ports::new()?;
-        let lanes = bind::lanes(plan, &peer, thread, &mut ports)?;
         let router = bind::router(plan, thread, &mut ports)?;
         Ok(Self {
             plan,
@@ -171,11 +175,12 @@ impl<'run> Worker<'run> {
             form: plan.packet_form(thread)?,
             pacing: Pacing::idle(),
             sizes: SizeOrder::new(&config.size_mix(), plan.seed_of(thread)),
-            lanes,
+            lanes: Vec::with_capacity(plan.tunnels_of(thread).len()),
             ports,
             router,
-            order: LaneOrder::new(config.shares, plan.tunnels_of(thread)),
+            order: LaneOrder::default(),
             attendance: Attendance::default(),
+            handshake_window: HandshakeWindow::new(),
             handshaking: Vec::new(),
             next_timers_ns: 0,
             next_handshaking: 0,
@@ -200,6 +205,7 @@ impl<'run> Worker<'run> {
     /// Connects, and carries out trials until there are no more.
     pub(crate) fn work(mut self) -> Result<(), Halt> {
         self.connect()?;
+        self.order = LaneOrder::new(self.plan, self.thread, &self.lanes);
         self.tell(Message::Connected(self.connect))?;
         loop {
             match self.orders.try_recv() {
@@ -237,6 +243,7 @@ impl Lane {
             index,
             tunnel,
             port,
+            first_port: port,
             from_ip,
             address: None,
             sequences: SequenceTracker::default(),

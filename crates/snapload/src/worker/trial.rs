@@ -70,14 +70,15 @@ impl Worker<'_> {
             lane.sequences.start_counting();
             lane.returned_below = lane.sequences.next_to_send();
         }
+        self.order.restart();
         self.total_sent = 0;
         self.total_received = 0;
         self.interval = 0;
         self.interval_end_ns = Nanos::MAX;
     }
 
-    /// A thread's part of the rate or of the window: by its share of the tunnels for a rate, so
-    /// that all tunnels get the same, and the same for all threads for a window.
+    /// A thread's part of the rate or of the window: by its share of the active tunnels for a rate,
+    /// so that all tunnels get the same, and the same for all threads for a window.
     fn pacing_of(&self, trial: &Trial) -> Pacing {
         let config = self.plan.config;
         match trial.rate {

@@ -225,3 +225,24 @@ fn intervals_add_up_to_the_report() {
     assert!(received <= report.counts.received);
     assert_eq!(report.lost, 0);
 }
+
+#[test]
+fn only_active_tunnels_carry_packets_and_the_others_stay_connected() {
+    let mut seen = std::collections::HashSet::new();
+    let count = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&count);
+    let fault = Box::new(move |packet: &[u8]| {
+        // The tunnel's port, as the SCION/UDP source port.
+        if seen.insert(packet[36..38].to_vec()) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        vec![packet.to_vec()]
+    });
+    let (_gateway, mut config) = config_for(20, fault);
+    config.threads = 2;
+    config.active = Some(6);
+    config.rate = Rate::Max { window: 32 };
+    let report = snapload::run(&config, &mut |_| {}).unwrap();
+    assert_eq!((report.connect.tunnels, report.lost), (20, 0));
+    assert_eq!(count.load(Ordering::Relaxed), 6);
+}

@@ -1,7 +1,7 @@
 //! Output for people.
 
 use std::io::{self, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use snapload::{
@@ -13,13 +13,33 @@ use crate::run::Output;
 /// How often the bar moves when nothing is reported.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Without a terminal, how often is said how many tunnels are connected.
+const CONNECTING_PERIOD: Duration = Duration::from_secs(5);
+
 /// A line per interval on standard output, then the summary: for logs.
-pub(crate) struct Lines;
+pub(crate) struct Lines {
+    /// When to say again how many tunnels are connected.
+    next_connecting: Instant,
+}
+
+impl Lines {
+    pub(crate) fn new() -> Self {
+        Self {
+            next_connecting: Instant::now() + CONNECTING_PERIOD,
+        }
+    }
+}
 
 impl Output for Lines {
     fn progress(&mut self, progress: &Progress) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         match progress {
+            Progress::Connecting { connected, tunnels }
+                if Instant::now() >= self.next_connecting =>
+            {
+                self.next_connecting += CONNECTING_PERIOD;
+                writeln!(stdout, "connecting: {connected} of {tunnels} tunnels")
+            }
             Progress::Connected(connect) => writeln!(stdout, "{}", connected(connect)),
             Progress::Interval(interval) => {
                 writeln!(

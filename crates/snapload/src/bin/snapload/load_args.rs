@@ -84,6 +84,10 @@ pub(crate) struct LoadArguments {
     #[arg(help_heading = "Tunnels", long, value_name = "N")]
     tunnels: Option<usize>,
 
+    /// How many tunnels carry packets; the others are connected and idle [default: all]
+    #[arg(help_heading = "Tunnels", long, value_name = "N")]
+    active: Option<usize>,
+
     /// Private keys of the tunnels: one base64 key a line, as `wg genkey` prints them [default:
     /// random keys]
     #[arg(
@@ -192,6 +196,7 @@ impl LoadArguments {
             // clap does not let up and down pass without their addresses.
             _ => Direction::Echo,
         };
+        config.active = self.active;
         config.threads = self.threads;
         config.cpus = self.cpus.clone().unwrap_or(Cpus::FromLast);
         config.sizes = if self.imix {

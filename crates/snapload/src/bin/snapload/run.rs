@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     } else if io::stderr().is_terminal() {
         Box::new(Bar::new(&config))
     } else {
-        Box::new(Lines)
+        Box::new(Lines::new())
     };
     let mut written = Ok(());
     let report = snapload::run(&config, &mut |progress| {
