@@ -39,8 +39,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Ok(claim) => claim,
             Err(reason) => return Incoming::Dropped(reason),
         };
-        // Where `authorize` removes the tunnel, the address is free again.
-        if let Some(slot) = slot.filter(|slot| self.authorize(*slot, now)) {
+        // Where `prepare` removes the tunnel, the address is free again.
+        if let Some(slot) = slot.filter(|slot| self.prepare(*slot, now, send_to_network).is_ok()) {
             return match self.may_answer_in_tunnel(slot, now, &initiation, &claim) {
                 Ok(()) => {
                     self.receive_in_tunnel(slot, now, initiation.into(), from, send_to_network)
@@ -108,7 +108,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             grant,
         };
         let (tunnel, response) = Tunnel::answer(now, tunn, initiation, from, peer)?;
-        self.tunnels.insert(tunnel);
+        self.tunnels.insert(now, tunnel);
         self.counters.tunnels_created += 1;
         self.counters.handshakes_answered_new += 1;
         send_to_network.push_back(protocol_message(from, response));

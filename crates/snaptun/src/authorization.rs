@@ -69,6 +69,11 @@ impl<S> CachedGrant<S> {
         self.generation == generation && self.grant.expires.is_none_or(|expires| now < expires)
     }
 
+    /// When it ends by itself.
+    pub(crate) fn end(&self) -> Option<Instant> {
+        self.grant.expires
+    }
+
     pub(crate) fn session_data(&self) -> &S {
         &self.grant.session_data
     }

@@ -83,15 +83,15 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             }
             Err(Refusal::Dropped(reason)) => return Incoming::Dropped(reason),
         };
-        match (slot, message) {
-            (slot, WgKind::HandshakeInit(initiation)) => {
-                self.receive_initiation(slot, now, initiation, from, send_to_network)
-            }
-            (Some(slot), message) if self.authorize(slot, now) => {
-                self.receive_in_tunnel(slot, now, message, from, send_to_network)
-            }
-            (Some(_), _) => Incoming::Dropped(DropReason::Unauthorized),
-            (None, _) => Incoming::Dropped(DropReason::NoTunnel),
+        if let WgKind::HandshakeInit(initiation) = message {
+            return self.receive_initiation(slot, now, initiation, from, send_to_network);
+        }
+        let Some(slot) = slot else {
+            return Incoming::Dropped(DropReason::NoTunnel);
+        };
+        match self.prepare(slot, now, send_to_network) {
+            Ok(()) => self.receive_in_tunnel(slot, now, message, from, send_to_network),
+            Err(reason) => Incoming::Dropped(reason),
         }
     }
 
@@ -135,6 +135,29 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             },
             Err(consumed) => Incoming::Consumed(consumed),
         }
+    }
+
+    /// Makes a tunnel ready for a message to pass.
+    ///
+    /// # Errors
+    /// The tunnel is gone: its identity is no longer authorized, or its time is over.
+    pub(crate) fn prepare(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Result<(), DropReason> {
+        if !self.authorize(slot, now) {
+            return Err(DropReason::Unauthorized);
+        }
+        let is_quiet = self
+            .tunnels
+            .get_mut(slot)
+            .is_some_and(|tunnel| tunnel.is_quiet(now));
+        if is_quiet && !self.catch_up(slot, now, send_to_network) {
+            return Err(DropReason::NoTunnel);
+        }
+        Ok(())
     }
 
     /// Whether the tunnel's identity is still authorized. If not, the tunnel is gone.

@@ -60,11 +60,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 packet,
             };
         };
-        if !self.authorize(slot, now) {
-            return Outgoing::Dropped {
-                reason: DropReason::Unauthorized,
-                packet,
-            };
+        if let Err(reason) = self.prepare(slot, now, send_to_network) {
+            return Outgoing::Dropped { reason, packet };
         }
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return Outgoing::Dropped {
@@ -119,13 +116,13 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let Some(slot) = self.tunnels.find(to) else {
             return false;
         };
-        if packet.is_empty() || !self.authorize(slot, now) {
+        if packet.is_empty() || self.prepare(slot, now, send_to_network).is_err() {
             return false;
         }
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return false;
         };
-        let Ok(packet) = tunnel.send_at_once(packet) else {
+        let Ok(packet) = tunnel.send_at_once(now, packet) else {
             return false;
         };
         send_to_network.push_back(Transmit {

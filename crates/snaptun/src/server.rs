@@ -56,6 +56,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         config: ShardConfig,
     ) -> Self {
         let static_public = PublicKey::from(&static_private);
+        let generation = authorization.generation();
         SnapTunServer {
             opener: InitiationOpener::new(&static_public),
             replay_guard,
@@ -63,9 +64,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             session_indices: IndexTable::from_os_rng(),
             tunnels: TunnelTable::new(),
             waiting: WaitingTotals::default(),
-            timer_round: TimerRound::new(now, config.timer_round),
+            timer_round: TimerRound::new(now, config.timer_round, generation),
             counters: ShardCounters::default(),
-            generation: authorization.generation(),
+            generation,
             static_private,
             static_public,
             authorization,

@@ -1,4 +1,8 @@
 //! Keepalives, rekeys and the end of tunnels, a slice of them at a time.
+//!
+//! Looking at a tunnel's timers costs several cache misses, so a tunnel without traffic is looked at only
+//! now and then. `Tunn` knows no other time than that of the last look: before a message passes a quiet
+//! tunnel, its timers catch up.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,20 +31,29 @@ const _: () = assert!(CATCH_UP_DIVISOR < SLICES_PER_ROUND_MAX);
 /// once a second by a clock of its own; a bit more than a second never comes just before its time.
 const IDLE_INTERVAL: Duration = Duration::from_millis(1050);
 
+/// How often a quiet tunnel is looked at. It waits for nothing but the end of its sessions, after 180 s,
+/// and its own, after 540 s.
+const QUIET_INTERVAL: Duration = Duration::from_secs(4);
+
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Looks at the timers of a slice of the tunnels: sends keepalives and initiations that are due, and
     /// removes tunnels that expired or whose identity is no longer authorized.
     ///
-    /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel is looked at once in
+    /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel has its turn once in
     /// [`timer_round`](crate::ShardConfig::timer_round) if the calls are never more than an eighth of that
-    /// apart.
+    /// apart. A turn of a tunnel that nothing passed lately is skipped most times, but never one at which
+    /// its identity may have lost its authorization.
     pub fn update_timers(&mut self, now: Instant, send_to_network: &mut VecDeque<Transmit>) {
         if now < self.next_timer() {
             return;
         }
         self.overload.reset_if_due();
-        for slot in self.timer_round.next_slice(now, self.tunnels.slots()) {
-            self.update_timers_of(slot, now, send_to_network);
+        let slots = self.tunnels.slots();
+        let all = self.timer_round.is_for_all(self.generation, slots);
+        for slot in self.timer_round.next_slice(now, slots) {
+            if all || self.tunnels.is_look_due(slot, now) {
+                self.look_at(slot, now, send_to_network);
+            }
         }
     }
 
@@ -54,34 +67,56 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    fn update_timers_of(
+    /// Brings the timers of a quiet tunnel up to date, and lets it have every turn again. Returns false
+    /// when the tunnel is gone.
+    pub(crate) fn catch_up(
         &mut self,
         slot: Slot,
         now: Instant,
         send_to_network: &mut VecDeque<Transmit>,
-    ) {
+    ) -> bool {
+        let there = self.look_at(slot, now, send_to_network);
+        self.tunnels.look_again(slot, now);
+        there
+    }
+
+    /// Looks at the timers of a tunnel. Returns false when the tunnel is gone.
+    fn look_at(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> bool {
+        if !self.authorize(slot, now) {
+            return false;
+        }
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
-            return;
+            return false;
         };
-        if !tunnel.is_authorized(&*self.authorization, now, self.generation) {
-            self.remove(slot, Removal::Revoked);
-            return;
-        }
-        match tunnel.update_timers(now) {
-            Ok(None) => {}
-            Ok(Some(message)) => {
-                match &message {
-                    WgKind::HandshakeInit(_) => self.counters.handshakes_initiated += 1,
-                    _ => self.counters.keepalives_sent += 1,
-                }
-                send_to_network.push_back(Transmit {
-                    to: tunnel.endpoint(),
-                    packet: message.into(),
-                    payload: Payload::Protocol,
-                });
+        let Ok(due) = tunnel.update_timers(now) else {
+            self.remove(slot, Removal::Expired);
+            return false;
+        };
+        let to = tunnel.endpoint();
+        let next_look = if tunnel.is_quiet(now) {
+            let latest = now + QUIET_INTERVAL;
+            tunnel.grant_end().map_or(latest, |end| end.min(latest))
+        } else {
+            now
+        };
+        self.tunnels.look_again(slot, next_look);
+        if let Some(message) = due {
+            match &message {
+                WgKind::HandshakeInit(_) => self.counters.handshakes_initiated += 1,
+                _ => self.counters.keepalives_sent += 1,
             }
-            Err(_expired) => self.remove(slot, Removal::Expired),
+            send_to_network.push_back(Transmit {
+                to,
+                packet: message.into(),
+                payload: Payload::Protocol,
+            });
         }
+        true
     }
 }
 
@@ -91,15 +126,31 @@ pub(crate) struct TimerRound {
     /// The first slot of the next slice.
     next_slot: usize,
     last_slice: Instant,
+    /// The authorization layer's generation that every tunnel has been looked at in, or will be.
+    generation: u64,
+    /// So many slots come before everyone has been looked at in it.
+    slots_to_look_at: usize,
 }
 
 impl TimerRound {
-    pub(crate) fn new(now: Instant, round: Duration) -> Self {
+    pub(crate) fn new(now: Instant, round: Duration, generation: u64) -> Self {
         TimerRound {
             round: round.clamp(ShardConfig::TIMER_ROUND_MIN, ShardConfig::TIMER_ROUND_MAX),
             next_slot: 0,
             last_slice: now,
+            generation,
+            slots_to_look_at: 0,
         }
+    }
+
+    /// Whether the next slice is part of the round in which every tunnel is looked at, because
+    /// authorizations changed.
+    fn is_for_all(&mut self, generation: u64, slots: usize) -> bool {
+        if self.generation != generation {
+            self.generation = generation;
+            self.slots_to_look_at = slots;
+        }
+        self.slots_to_look_at > 0
     }
 
     fn next_slice_at(&self, slots: usize) -> Instant {
@@ -123,6 +174,7 @@ impl TimerRound {
 
         let first = self.next_slot;
         self.next_slot = (first + len).checked_rem(slots).unwrap_or(0);
+        self.slots_to_look_at = self.slots_to_look_at.saturating_sub(len);
         (first..first + len)
             .filter_map(move |n| n.checked_rem(slots))
             .map(Slot)
@@ -138,7 +190,7 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "any point in time to count from")]
     fn start() -> (TimerRound, Instant) {
         let now = Instant::now();
-        (TimerRound::new(now, ROUND), now)
+        (TimerRound::new(now, ROUND, 0), now)
     }
 
     /// Calls as often as asked for, and returns how often each slot had its turn and the longest slice.
@@ -186,13 +238,31 @@ mod tests {
     fn a_late_call_does_not_look_at_every_tunnel_at_once() {
         let (mut round, now) = start();
         assert_eq!(round.next_slice(now + 100 * ROUND, 100_000).count(), 12_500);
-        assert_eq!(round.next_slice_at(100_000), now + 100 * ROUND + ROUND / 50);
+        assert_eq!(
+            round.next_slice_at(100_000),
+            now + 100 * ROUND + ROUND / SLICES_PER_ROUND_MAX as u32
+        );
+    }
+
+    #[test]
+    fn a_new_generation_makes_one_whole_round_look_at_every_tunnel() {
+        let (mut round, now) = start();
+        assert!(!round.is_for_all(0, 100));
+        // In the middle of a round as well.
+        round.next_slice(now + ROUND / 2, 100).for_each(drop);
+        for quarter in 3..=6 {
+            assert!(round.is_for_all(1, 100), "quarter {quarter}");
+            round
+                .next_slice(now + quarter * ROUND / 4, 100)
+                .for_each(drop);
+        }
+        assert!(!round.is_for_all(1, 100));
     }
 
     #[test]
     fn a_round_takes_no_time_out_of_bounds() {
         let (_, now) = start();
-        let next = |round| TimerRound::new(now, round).next_slice_at(1);
+        let next = |round| TimerRound::new(now, round, 0).next_slice_at(1);
         assert_eq!(next(Duration::ZERO), now + Duration::from_millis(1));
         assert_eq!(next(Duration::MAX), now + Duration::from_secs(1));
     }

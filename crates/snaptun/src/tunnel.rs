@@ -22,12 +22,18 @@ use crate::waiting_queue::{WaitingQueue, WaitingTotals};
 /// followed by data before we start a handshake ourselves.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
+/// or a handshake after 15 s, has happened by then.
+const QUIET_AFTER: Duration = Duration::from_secs(20);
+
 pub(crate) struct Tunnel<S> {
     endpoint: Endpoint,
     peer: Peer<S>,
     confirmation: KeyConfirmation,
     /// When we last answered an initiation.
     answered_at: Instant,
+    /// When data or a handshake message last passed, in either direction.
+    active_at: Instant,
     waiting: WaitingQueue,
     tunn: Tunn,
 }
@@ -79,6 +85,7 @@ impl<S> Tunnel<S> {
             peer,
             confirmation,
             answered_at: now,
+            active_at: now,
             waiting: WaitingQueue::default(),
             tunn,
         };
@@ -132,15 +139,16 @@ impl<S> Tunnel<S> {
         from: Endpoint,
     ) -> Result<Received, DropReason> {
         match message {
-            WgKind::Data(data) => self.receive_data(data, from),
+            WgKind::Data(data) => self.receive_data(now, data, from),
             WgKind::HandshakeInit(initiation) => self.receive_initiation(now, initiation, from),
-            WgKind::HandshakeResp(response) => self.receive_response(response, from),
+            WgKind::HandshakeResp(response) => self.receive_response(now, response, from),
             WgKind::CookieReply(reply) => self.receive_cookie_reply(reply),
         }
     }
 
     fn receive_data(
         &mut self,
+        now: Instant,
         data: Packet<WgData>,
         from: Endpoint,
     ) -> Result<Received, DropReason> {
@@ -149,11 +157,11 @@ impl<S> Tunnel<S> {
             TunnResult::WriteToTunnel(packet) => {
                 self.endpoint = from;
                 self.confirmation.peer_used(session);
-                Ok(if packet.is_empty() {
-                    Received::Keepalive
-                } else {
-                    Received::Packet(packet)
-                })
+                if packet.is_empty() {
+                    return Ok(Received::Keepalive);
+                }
+                self.active_at = now;
+                Ok(Received::Packet(packet))
             }
             refused => Err(DropReason::of_result(&refused)),
         }
@@ -168,11 +176,13 @@ impl<S> Tunnel<S> {
         let reply = answer_initiation(&mut self.tunn, &mut self.confirmation, initiation)?;
         self.endpoint = from;
         self.answered_at = now;
+        self.active_at = now;
         Ok(Received::Initiation(reply))
     }
 
     fn receive_response(
         &mut self,
+        now: Instant,
         response: Packet<WgHandshakeResp>,
         from: Endpoint,
     ) -> Result<Received, DropReason> {
@@ -181,6 +191,7 @@ impl<S> Tunnel<S> {
             TunnResult::WriteToNetwork(keepalive) => {
                 self.endpoint = from;
                 self.confirmation.completed(session);
+                self.active_at = now;
                 Ok(Received::Response(keepalive))
             }
             refused => Err(DropReason::of_result(&refused)),
@@ -236,7 +247,7 @@ impl<S> Tunnel<S> {
         limits: &ShardConfig,
         totals: &mut WaitingTotals,
     ) -> Sent {
-        let packet = match self.send_at_once(packet) {
+        let packet = match self.send_at_once(now, packet) {
             Ok(data) => return Sent::Encapsulated(data),
             Err(packet) => packet,
         };
@@ -247,13 +258,24 @@ impl<S> Tunnel<S> {
     }
 
     /// Encapsulates a packet, or gives it back where it would have to wait for a session.
-    pub(crate) fn send_at_once(&mut self, packet: Packet) -> Result<Packet, Packet> {
+    pub(crate) fn send_at_once(&mut self, now: Instant, packet: Packet) -> Result<Packet, Packet> {
         // No session comes into being but by an incoming packet, after which nothing waits: what waits
         // now has no session, and this packet stays behind it.
         if !self.waiting.is_empty() || !self.confirmation.may_send() {
             return Err(packet);
         }
+        self.active_at = now;
         self.tunn.encapsulate_with_session(packet).map(Packet::from)
+    }
+
+    /// Whether neither data nor a handshake message passed for a while, and none waits to.
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.active_at) >= QUIET_AFTER && self.waiting.is_empty()
+    }
+
+    /// When the authorization layer has to be asked again at the latest, unless its generation changes.
+    pub(crate) fn grant_end(&self) -> Option<Instant> {
+        self.peer.grant.end()
     }
 
     /// Starts a handshake if packets wait for one and none is under way in either direction.
@@ -268,12 +290,13 @@ impl<S> Tunnel<S> {
 
     /// Looks at the timers: returns a message that is due, or says that the tunnel has expired.
     pub(crate) fn update_timers(&mut self, now: Instant) -> Result<Option<WgKind>, Expired> {
-        match self.tunn.update_timers() {
-            Ok(Some(message)) => Ok(Some(message)),
-            Ok(None) => Ok(self.initiation_for_waiting(now).map(WgKind::from)),
-            // `ConnectionExpired` is the only error that it knows.
-            Err(_) => Err(Expired),
+        // `ConnectionExpired` is the only error that it knows.
+        let due = self.tunn.update_timers().map_err(|_| Expired)?;
+        let due = due.or_else(|| self.initiation_for_waiting(now).map(WgKind::from));
+        if let Some(WgKind::HandshakeInit(_)) = due {
+            self.active_at = now;
         }
+        Ok(due)
     }
 
     /// Drops all that waits and returns how many packets that were.

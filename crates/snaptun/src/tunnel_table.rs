@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use slab::Slab;
 
@@ -14,13 +15,20 @@ pub(crate) struct Slot(pub(crate) usize);
 /// Finding a tunnel hashes its address once; everything after that goes by [`Slot`].
 pub(crate) struct TunnelTable<S> {
     slots_by_remote: HashMap<SocketAddr, Slot, ahash::RandomState>,
-    /// Boxed, because a tunnel has 19 KB: `Tunn` alone is 18,992 bytes with `ring`, of which the receive
-    /// windows of its eight sessions are 8,320. A slab of the tunnels themselves copies all of them
-    /// whenever it grows, 2 GB between two packets at 100,000 tunnels, and never gives memory back; a
-    /// slab of chunks avoids only the first. The price is one more pointer to follow.
-    tunnels: Slab<Box<Tunnel<S>>>,
+    /// Boxed, because a tunnel has 11 KB: `Tunn` alone is 10,608 bytes, of which the receive windows of
+    /// its eight sessions are 8,320. A slab of the tunnels themselves copies all of them whenever it
+    /// grows, 1 GB between two packets at 100,000 tunnels, and never gives memory back; a slab of chunks
+    /// avoids only the first. The price is one more pointer to follow.
+    tunnels: Slab<Entry<S>>,
     /// One more than the highest slot ever used.
     slots: usize,
+}
+
+/// What passing by a tunnel touches, without following the pointer.
+struct Entry<S> {
+    tunnel: Box<Tunnel<S>>,
+    /// Its timers need no look before.
+    look_at: Instant,
 }
 
 impl<S> TunnelTable<S> {
@@ -46,20 +54,37 @@ impl<S> TunnelTable<S> {
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut Tunnel<S>> {
-        self.tunnels.get_mut(slot.0).map(Box::as_mut)
+        self.tunnels.get_mut(slot.0).map(|entry| &mut *entry.tunnel)
+    }
+
+    /// Whether the timers of the tunnel are to be looked at.
+    pub(crate) fn is_look_due(&self, slot: Slot, now: Instant) -> bool {
+        self.tunnels
+            .get(slot.0)
+            .is_some_and(|entry| now >= entry.look_at)
+    }
+
+    /// The timers of the tunnel are to be looked at again at `look_at`.
+    pub(crate) fn look_again(&mut self, slot: Slot, look_at: Instant) {
+        if let Some(entry) = self.tunnels.get_mut(slot.0) {
+            entry.look_at = look_at;
+        }
     }
 
     /// Takes in a tunnel for an address that has none.
-    pub(crate) fn insert(&mut self, tunnel: Tunnel<S>) {
+    pub(crate) fn insert(&mut self, now: Instant, tunnel: Tunnel<S>) {
         let remote = tunnel.endpoint().remote;
-        let slot = Slot(self.tunnels.insert(Box::new(tunnel)));
+        let slot = Slot(self.tunnels.insert(Entry {
+            tunnel: Box::new(tunnel),
+            look_at: now,
+        }));
         self.slots = self.slots.max(slot.0 + 1);
         let earlier = self.slots_by_remote.insert(remote, slot);
         debug_assert!(earlier.is_none(), "one tunnel per remote address");
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<Box<Tunnel<S>>> {
-        let tunnel = self.tunnels.try_remove(slot.0)?;
+        let Entry { tunnel, .. } = self.tunnels.try_remove(slot.0)?;
         self.slots_by_remote.remove(&tunnel.endpoint().remote);
         Some(tunnel)
     }
