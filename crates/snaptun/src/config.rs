@@ -14,8 +14,8 @@ pub struct ShardConfig {
     pub waiting_bytes_per_tunnel: usize,
     /// Bytes that may wait in all tunnels together.
     pub waiting_bytes_per_shard: usize,
-    /// The time in which the timers of every tunnel are looked at once. It is the granularity of
-    /// WireGuard's timers and the longest that a silent tunnel outlives its authorization.
+    /// The time in which every tunnel has its turn once: the longest that a silent tunnel outlives its
+    /// authorization, and the least time between two looks at its WireGuard timers.
     ///
     /// A value outside [`TIMER_ROUND_MIN`](Self::TIMER_ROUND_MIN) and
     /// [`TIMER_ROUND_MAX`](Self::TIMER_ROUND_MAX) counts as the nearer of the two.
@@ -39,7 +39,6 @@ impl Default for ShardConfig {
             waiting_packets_per_tunnel: 256,
             waiting_bytes_per_tunnel: 256 << 10,
             waiting_bytes_per_shard: 64 << 20,
-            // As often as the clients look at theirs.
             timer_round: Duration::from_millis(250),
         }
     }

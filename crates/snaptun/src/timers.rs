@@ -1,8 +1,8 @@
 //! Keepalives, rekeys and the end of tunnels, a slice of them at a time.
 //!
-//! Looking at a tunnel's timers costs several cache misses, so a tunnel without traffic is looked at only
-//! now and then. `Tunn` knows no other time than that of the last look: before a message passes a quiet
-//! tunnel, its timers catch up.
+//! Every tunnel has a turn in each round, at which the end of its authorization is noticed. Looking at its
+//! timers costs several cache misses, so that happens at few of these turns. `Tunn` knows no other time than
+//! that of the last look: before a message passes a tunnel that is looked at seldom, its timers catch up.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -31,9 +31,12 @@ const _: () = assert!(CATCH_UP_DIVISOR < SLICES_PER_ROUND_MAX);
 /// once a second by a clock of its own; a bit more than a second never comes just before its time.
 const IDLE_INTERVAL: Duration = Duration::from_millis(1050);
 
+/// How often a tunnel is looked at. The timers that matter take 5 s and more.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often a quiet tunnel is looked at. It waits for nothing but the end of its sessions, after 180 s,
 /// and its own, after 540 s.
-const QUIET_INTERVAL: Duration = Duration::from_secs(4);
+const QUIET_LOOK_INTERVAL: Duration = Duration::from_secs(4);
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Looks at the timers of a slice of the tunnels: sends keepalives and initiations that are due, and
@@ -41,8 +44,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     ///
     /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel has its turn once in
     /// [`timer_round`](crate::ShardConfig::timer_round) if the calls are never more than an eighth of that
-    /// apart. A turn of a tunnel that nothing passed lately is skipped most times, but never one at which
-    /// its identity may have lost its authorization.
+    /// apart; its timers are looked at once a second, or every four seconds when nothing passes.
     pub fn update_timers(&mut self, now: Instant, send_to_network: &mut VecDeque<Transmit>) {
         if now < self.next_timer() {
             return;
@@ -67,7 +69,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Brings the timers of a quiet tunnel up to date, and lets it have every turn again. Returns false
+    /// Brings the timers of a quiet tunnel up to date, because a message is about to pass. Returns false
     /// when the tunnel is gone.
     pub(crate) fn catch_up(
         &mut self,
@@ -76,7 +78,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         send_to_network: &mut VecDeque<Transmit>,
     ) -> bool {
         let there = self.look_at(slot, now, send_to_network);
-        self.tunnels.look_again(slot, now);
+        self.tunnels.look_again(slot, now + LOOK_INTERVAL);
         there
     }
 
@@ -98,12 +100,12 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return false;
         };
         let to = tunnel.endpoint();
-        let next_look = if tunnel.is_quiet(now) {
-            let latest = now + QUIET_INTERVAL;
-            tunnel.grant_end().map_or(latest, |end| end.min(latest))
+        let latest = if tunnel.is_quiet(now) {
+            now + QUIET_LOOK_INTERVAL
         } else {
-            now
+            now + LOOK_INTERVAL
         };
+        let next_look = tunnel.grant_end().map_or(latest, |end| end.min(latest));
         self.tunnels.look_again(slot, next_look);
         if let Some(message) = due {
             match &message {

@@ -6,7 +6,7 @@ use snaptun::{Consumed, Payload};
 
 use crate::client::Received;
 use crate::shard::{In, Out};
-use crate::world::{TICK, World};
+use crate::world::{LOOK, World};
 
 /// `Keepalive-Timeout` (WireGuard whitepaper, section 6.1).
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -20,8 +20,9 @@ fn unanswered_data_is_acknowledged_with_a_keepalive_after_10_seconds() {
         world.shard.incoming(&datagram, client.endpoint),
         In::Delivered(b"data".to_vec(), 1)
     );
-    assert!(world.run_shard(KEEPALIVE - TICK).is_empty());
-    let sent = world.run_shard(TICK);
+    // The look before tells `Tunn` the time.
+    assert!(world.run_shard(KEEPALIVE - LOOK).is_empty());
+    let sent = world.run_shard(2 * LOOK);
     assert_eq!(sent.len(), 1);
     assert_eq!(
         (sent[0].to, sent[0].payload),
@@ -51,9 +52,10 @@ fn a_client_that_does_not_answer_is_asked_for_a_handshake_after_15_seconds() {
         Out::Encapsulated(1)
     );
     world.shard.sent.clear();
-    assert!(world.run_shard(Duration::from_millis(14_750)).is_empty());
-    // 15 s and up to 333 ms of jitter, seen at the next tick.
-    let sent = world.run_shard(Duration::from_millis(750));
+    let due = Duration::from_secs(15);
+    assert!(world.run_shard(due - LOOK).is_empty());
+    // 15 s and up to 333 ms of jitter.
+    let sent = world.run_shard(Duration::from_millis(333) + 2 * LOOK);
     assert_eq!(sent.len(), 1);
     assert_eq!(world.shard.server.counters().handshakes_initiated, 1);
 

@@ -6,7 +6,7 @@ use snaptun::Consumed;
 
 use crate::client::Received;
 use crate::shard::{In, Out};
-use crate::world::{TICK, World};
+use crate::world::{LOOK, TICK, World};
 
 /// `Rekey-Timeout` (WireGuard whitepaper, section 6.1).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ fn a_session_that_stays_unconfirmed_is_replaced_by_one_of_the_gateways_own() {
     );
     assert!(world.run_shard(REKEY_TIMEOUT - TICK).is_empty());
 
-    let sent = world.run_shard(TICK);
+    let sent = world.run_shard(LOOK);
     assert_eq!(sent.len(), 1);
     world.shard.sent.extend(sent);
     assert_eq!(world.exchange(&mut client), [b"waits"]);

@@ -8,8 +8,14 @@ use snaptun_virtual_time::VirtualClock;
 use crate::client::{Client, Received};
 use crate::shard::{In, Shard};
 
-/// As often as clients look at their timers, and the shard at those of each tunnel.
+/// As often as clients look at their timers, and as every tunnel of the shard has its turn.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
+
+/// The shard notices within so long that a timer of a tunnel is due: it looks once a second, at a turn.
+pub(crate) const LOOK: Duration = Duration::from_millis(1250);
+
+/// The same for a tunnel that nothing passed for a while: it looks every 4 s.
+pub(crate) const QUIET_LOOK: Duration = Duration::from_millis(4250);
 
 pub(crate) struct World {
     clock: VirtualClock,
