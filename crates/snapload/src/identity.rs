@@ -75,6 +75,11 @@ impl Identities {
         self.0.truncate(count);
     }
 
+    /// Some of the identities.
+    pub(crate) fn range(&self, range: std::ops::Range<usize>) -> Self {
+        Self(self.0[range].to_vec())
+    }
+
     /// The number of identities.
     #[must_use]
     pub fn len(&self) -> usize {

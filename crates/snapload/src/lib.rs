@@ -14,6 +14,8 @@
 //!  - Every packet carries a stamp and is compared as a whole where it arrives.
 //!  - A result that the generator limited says so ([`Report::limited_by_generator`]).
 //!
+//! [`scenario`] plays several loads at a time, and attackers, with a verdict.
+//!
 //! Modules, in the order in which a packet meets them: `pacing` (when), `inner_packet` and `stamp`
 //! (what), `tunnel` (encryption), `worker` (the thread with its sockets), `sequence` and `latency`
 //! (what arrived), `report`; `generator` directs the threads.
@@ -31,6 +33,7 @@ mod plot;
 mod ramp;
 mod recording;
 mod report;
+pub mod scenario;
 mod sequence;
 mod size_order;
 mod stamp;

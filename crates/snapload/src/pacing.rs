@@ -102,12 +102,27 @@ impl OpenLoop {
         }
     }
 
+    /// How many trains of the present rate may be left out at once before `time`: the next one is
+    /// still due before it, however times are rounded.
+    fn far_before(&self, time: Nanos) -> u64 {
+        self.rates.front().map_or(0, |rate| {
+            let end = match self.rates.len() {
+                1 => time,
+                _ => time.min(self.start_ns.saturating_add(rate.time_ns)),
+            };
+            let left = end.saturating_sub(self.next_due()) as f64;
+            ((left / rate.train_period_ns) as u64).saturating_sub(1)
+        })
+    }
+
     /// Leaves out the trains that are due before `time` and returns how many these are.
     pub(crate) fn skip_to(&mut self, time: Nanos) -> u64 {
         let mut skipped = 0;
         while self.next_due() < time {
+            let far = self.far_before(time);
+            self.next += far;
             self.advance();
-            skipped += 1;
+            skipped += far + 1;
         }
         skipped
     }
@@ -217,6 +232,21 @@ mod tests {
         open.start_at(100);
         let wanted = [100, 1100, 2100, 2600, 3100, 5100, 7100];
         assert_eq!(due_times(&mut open, 7), wanted);
+    }
+
+    #[test]
+    fn skipping_ends_where_counting_one_by_one_would() {
+        let schedule = || OpenLoop::new([(7e8, 1_000), (3e6, 50_000), (9e8, 0)], 3, 0.4);
+        for time in [0, 1, 999, 1_000, 1_001, 30_000, 51_000, 51_001, 60_000] {
+            let (mut at_once, mut one_by_one) = (schedule(), schedule());
+            let mut wanted = 0;
+            while one_by_one.next_due() < time {
+                one_by_one.advance();
+                wanted += 1;
+            }
+            assert_eq!(at_once.skip_to(time), wanted, "{time}");
+            assert_eq!(at_once.next_due(), one_by_one.next_due(), "{time}");
+        }
     }
 
     #[test]

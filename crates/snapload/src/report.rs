@@ -267,6 +267,13 @@ impl Report {
         }
     }
 
+    /// How many tunnels had no session at the end.
+    #[must_use]
+    pub fn unconnected(&self) -> usize {
+        let missing = |thread: &ThreadReport| thread.tunnels.saturating_sub(thread.connected);
+        self.threads.iter().map(missing).sum()
+    }
+
     /// The checks that this result fails, each as a sentence.
     #[must_use]
     pub fn failed_checks(&self, checks: &Checks) -> Vec<String> {

@@ -99,6 +99,13 @@ impl Tunnel {
             .map(Packet::from)
     }
 
+    /// A message that begins a handshake, in place of the one that is under way.
+    pub(crate) fn restart_handshake(&mut self) -> Option<Packet> {
+        self.tunn
+            .format_handshake_initiation(true)
+            .map(Packet::from)
+    }
+
     /// Encrypts `packet`. Without a session the packet is gone; the handshake message to send for
     /// a new session is the error, unless it was sent already.
     pub(crate) fn encapsulate(&mut self, packet: Packet) -> Result<Packet, Option<Packet>> {
@@ -140,9 +147,7 @@ impl Tunnel {
         if std::mem::replace(&mut self.has_fresh_cookie, true) {
             return None;
         }
-        self.tunn
-            .format_handshake_initiation(true)
-            .map(Packet::from)
+        self.restart_handshake()
     }
 
     /// What the timers want to send. Call it a few times a second.

@@ -12,3 +12,4 @@ mod connecting;
 mod counting;
 mod echo_gateway;
 mod reports;
+mod scenarios;

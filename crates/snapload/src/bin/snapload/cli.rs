@@ -1,13 +1,18 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use snapload::{DEFAULT_WINDOW, parse_time};
+use ipnet::IpNet;
+use scion_packet::IsdAs;
+use snapload::{Cpus, DEFAULT_ISD_AS, DEFAULT_WINDOW, parse_time};
 
 use crate::load_args::LoadArguments;
-use crate::values::{RateArgument, parse_percent, parse_rate};
+use crate::values::{
+    Key, RateArgument, parse_cpus, parse_key, parse_network, parse_percent, parse_rate,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -16,6 +21,13 @@ Exit codes:
   2  bad usage
   3  a check failed (--max-loss, --max-p99)
   4  the offered rate was not reached: the result is for a lower rate";
+
+const SCRIPT_EXIT_CODES: &str = "\
+Exit codes:
+  0  PASS: every check of the scenario holds
+  1  the scenario failed: no result
+  2  bad usage, or the file is no scenario
+  3  FAIL: a check does not hold, or the generator was too slow for the scenario";
 
 const REPORT_EXIT_CODES: &str = "\
 Exit codes:
@@ -41,6 +53,14 @@ pub(crate) enum Command {
     /// --internal is its internal address.
     #[command(after_help = EXIT_CODES)]
     Run(Box<RunArguments>),
+    /// Play a scenario: phases of tunnels that come, go, rekey or carry load, and of attackers
+    ///
+    /// The gateway has to return the packets, as for an echo of `snapload run`. The scenario may
+    /// name the gateway, its key and a seed of keys; what is said here wins. Every tunnel has an
+    /// identity of its own: `snapload keys --script FILE` prints those that the gateway has to
+    /// authorize.
+    #[command(after_help = SCRIPT_EXIT_CODES)]
+    Script(Box<ScriptArguments>),
     /// Compare recorded runs: what `snapload run --json` wrote, side by side
     ///
     /// Settings are shown where they differ. Ratios are multiples of the first run's value.
@@ -113,6 +133,64 @@ pub(crate) struct RunArguments {
 }
 
 #[derive(Args)]
+pub(crate) struct ScriptArguments {
+    /// The scenario, a TOML file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Where the gateway listens for SNAPtun
+    #[arg(help_heading = "Gateway", long, value_name = "ADDR")]
+    pub(crate) gateway: Option<SocketAddr>,
+
+    /// The gateway's public key
+    #[arg(help_heading = "Gateway", long, value_name = "BASE64", value_parser = parse_key)]
+    pub(crate) public_key: Option<Key>,
+
+    /// Allow a gateway on another machine: only if it is yours
+    #[arg(help_heading = "Gateway", long)]
+    pub(crate) allow_remote: bool,
+
+    /// ISD-AS of the tunnels: the gateway's own, when it forwards SCION
+    #[arg(
+        help_heading = "Gateway", long, value_name = "ISD-AS", default_value_t = DEFAULT_ISD_AS
+    )]
+    pub(crate) isd_as: IsdAs,
+
+    /// Private keys of the tunnels: one base64 key a line, as `wg genkey` prints them [default:
+    /// random keys]
+    #[arg(
+        help_heading = "Tunnels",
+        long,
+        value_name = "FILE",
+        conflicts_with = "key_seed"
+    )]
+    pub(crate) keys_file: Option<PathBuf>,
+
+    /// Make the keys from this number, as `snapload keys` does. Who knows it has the keys
+    #[arg(help_heading = "Tunnels", long, value_name = "N")]
+    pub(crate) key_seed: Option<u64>,
+
+    /// Give tunnels and garbage the addresses of this network, in turn, like 127.1.0.0/16
+    #[arg(help_heading = "Tunnels", long, value_name = "RANGE", value_parser = parse_network)]
+    pub(crate) source_ip: Option<IpNet>,
+
+    /// How long a tunnel may take to connect before a phase begins
+    #[arg(
+        help_heading = "Tunnels", long, value_name = "TIME", default_value = "30s",
+        value_parser = parse_time
+    )]
+    pub(crate) connect_timeout: Duration,
+
+    /// The CPUs the threads run on, in turn, like 2,4-7 [default: wherever the system puts them]
+    #[arg(help_heading = "Generator", long, value_name = "LIST", value_parser = parse_cpus)]
+    pub(crate) cpus: Option<Cpus>,
+
+    /// Print one JSON object a line instead of text: intervals, phases, then the verdict
+    #[arg(help_heading = "Output", long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct ReportArguments {
     /// What `snapload run --json` wrote, each run in its own file
     #[arg(value_name = "FILE", required = true)]
@@ -133,6 +211,10 @@ pub(crate) struct KeysArguments {
     /// How many identities
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) tunnels: usize,
+
+    /// As many as this scenario needs
+    #[arg(long, value_name = "FILE", conflicts_with = "tunnels")]
+    pub(crate) script: Option<PathBuf>,
 
     /// The number to make the keys from. Who knows it has the keys: for tests only
     #[arg(long, value_name = "N")]

@@ -279,7 +279,7 @@ pub(crate) fn grouped(count: u64) -> String {
     text
 }
 
-fn plural(count: usize, noun: &str) -> String {
+pub(crate) fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 

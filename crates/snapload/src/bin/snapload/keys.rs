@@ -2,19 +2,30 @@
 
 use std::io::{self, Write as _};
 
+use snapload::scenario::Scenario;
 use snapload::{Identities, key_to_base64};
 
+use crate::Failure;
 use crate::cli::KeysArguments;
 
 /// Prints the identities of a seed as the TOML that gateways read.
-pub(crate) fn print(arguments: &KeysArguments) -> io::Result<()> {
-    let seed = arguments.key_seed;
+pub(crate) fn print(arguments: &KeysArguments) -> Result<(), Failure> {
+    let count = match &arguments.script {
+        Some(path) => Scenario::read_file(path)
+            .map_err(|error| Failure::Usage(error.to_string()))?
+            .identities_needed(),
+        None => arguments.tunnels,
+    };
+    write(arguments.key_seed, count).map_err(Failure::Output)
+}
+
+fn write(seed: u64, count: usize) -> io::Result<()> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     writeln!(
         stdout,
         "# Load generator, seed {seed}: who knows the seed has the private keys."
     )?;
-    let keys = Identities::from_seed(seed, arguments.tunnels).public_keys();
+    let keys = Identities::from_seed(seed, count).public_keys();
     for (index, key) in keys.iter().enumerate() {
         let key = key_to_base64(key);
         writeln!(

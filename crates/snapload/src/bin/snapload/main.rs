@@ -7,12 +7,15 @@ mod keys;
 mod load_args;
 mod report;
 mod run;
+mod script;
+mod table;
 mod values;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use snapload::scenario::ScenarioError;
 
 use self::cli::{Cli, Command};
 
@@ -30,8 +33,9 @@ const EXIT_RATE_NOT_REACHED: u8 = 4;
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Script(arguments) => script::run(&arguments),
         Command::Report(arguments) => report::report(&arguments),
-        Command::Keys(arguments) => keys::print(&arguments).map_err(Failure::Output),
+        Command::Keys(arguments) => keys::print(&arguments),
     };
     match ended {
         Ok(()) => ExitCode::from(EXIT_OK),
@@ -49,6 +53,8 @@ enum Failure {
     Usage(String),
     /// The run gave no result.
     Run(snapload::LoadError),
+    /// The scenario gave no result.
+    Scenario(ScenarioError),
     /// The figure cannot be written.
     #[cfg(feature = "plot")]
     Plot(snapload::PlotError),
@@ -56,6 +62,8 @@ enum Failure {
     Output(io::Error),
     /// The result fails these checks.
     Checks(Vec<String>),
+    /// The scenario failed, as its output says.
+    Verdict,
     /// The generator could not send as fast as asked.
     RateNotReached { sent_pps: f64, offered_pps: f64 },
 }
@@ -63,11 +71,11 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Output(_) => EXIT_FAILED,
+            Self::Run(_) | Self::Scenario(_) | Self::Output(_) => EXIT_FAILED,
             #[cfg(feature = "plot")]
             Self::Plot(_) => EXIT_FAILED,
             Self::Usage(_) => EXIT_USAGE,
-            Self::Checks(_) => EXIT_CHECK_FAILED,
+            Self::Checks(_) | Self::Verdict => EXIT_CHECK_FAILED,
             Self::RateNotReached { .. } => EXIT_RATE_NOT_REACHED,
         }
     }
@@ -77,10 +85,12 @@ impl Failure {
         match self {
             Self::Usage(problem) => writeln!(stderr, "error: {problem}"),
             Self::Run(error) => writeln!(stderr, "error: {error}"),
+            Self::Scenario(error) => writeln!(stderr, "error: {error}"),
             #[cfg(feature = "plot")]
             Self::Plot(error) => writeln!(stderr, "error: {error}"),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Self::Output(error) => writeln!(stderr, "error: cannot write the output: {error}"),
+            Self::Verdict => Ok(()),
             Self::Checks(checks) => checks
                 .iter()
                 .try_for_each(|check| writeln!(stderr, "check failed: {check}")),
@@ -101,6 +111,17 @@ impl From<snapload::LoadError> for Failure {
         match error {
             snapload::LoadError::Config(error) => Self::Usage(error.to_string()),
             error => Self::Run(error),
+        }
+    }
+}
+
+impl From<ScenarioError> for Failure {
+    fn from(error: ScenarioError) -> Self {
+        match error {
+            ScenarioError::TooFewIdentities { .. } | ScenarioError::Config { .. } => {
+                Self::Usage(error.to_string())
+            }
+            error => Self::Scenario(error),
         }
     }
 }

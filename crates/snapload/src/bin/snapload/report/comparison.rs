@@ -7,6 +7,7 @@ use serde_json::Value;
 use snapload::{RecordedSummary, Recording};
 
 use crate::human::{grouped, scaled, time};
+use crate::table::write_aligned;
 
 /// A setting that the runs do not share.
 #[derive(Serialize)]
@@ -294,27 +295,4 @@ impl Unit {
             Self::Seconds => format!("{value:.2} s"),
         }
     }
-}
-
-/// Writes cells in columns: the first one to the left, the others to the right.
-fn write_aligned(out: &mut impl Write, lines: &[Vec<String>]) -> io::Result<()> {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            let cells = lines.iter().filter_map(|line| line.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    for line in lines {
-        let mut text = String::new();
-        for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
-            if column == 0 {
-                text.push_str(&format!("{cell:<width$}"));
-            } else {
-                text.push_str(&format!("  {cell:>width$}"));
-            }
-        }
-        writeln!(out, "{}", text.trim_end())?;
-    }
-    Ok(())
 }

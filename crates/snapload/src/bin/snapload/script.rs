@@ -1,0 +1,81 @@
+//! `snapload script`: from a scenario to a verdict.
+
+mod human;
+mod json;
+
+use std::io;
+
+use snapload::scenario::{Scenario, ScenarioProgress, ScenarioReport};
+use snapload::{Cpus, Identities, LoadConfig, LoadError};
+
+use self::human::Human;
+use self::json::Json;
+use crate::Failure;
+use crate::cli::ScriptArguments;
+
+/// Shows what a scenario does and what came of it.
+trait Output {
+    fn begin(&mut self, scenario: &Scenario, base: &LoadConfig) -> io::Result<()>;
+    fn progress(&mut self, progress: ScenarioProgress<'_>) -> io::Result<()>;
+    fn verdict(&mut self, report: &ScenarioReport) -> io::Result<()>;
+}
+
+pub(crate) fn run(arguments: &ScriptArguments) -> Result<(), Failure> {
+    let scenario =
+        Scenario::read_file(&arguments.file).map_err(|error| Failure::Usage(error.to_string()))?;
+    let base = base(arguments, &scenario)?;
+    let mut output: Box<dyn Output> = if arguments.json {
+        Box::new(Json)
+    } else {
+        Box::new(Human::new())
+    };
+    let mut written = output.begin(&scenario, &base);
+    let report = scenario.run(&base, &mut |progress| {
+        if written.is_ok() {
+            written = output.progress(progress);
+        }
+    })?;
+    written
+        .and_then(|()| output.verdict(&report))
+        .map_err(Failure::Output)?;
+    if report.passed {
+        Ok(())
+    } else {
+        Err(Failure::Verdict)
+    }
+}
+
+/// What the scenario does not say, or what the command line says better.
+fn base(arguments: &ScriptArguments, scenario: &Scenario) -> Result<LoadConfig, Failure> {
+    let missing = |flag: &str, key: &str| {
+        let file = arguments.file.display();
+        Failure::Usage(format!(
+            "give {flag}; {file} does not say it either ({key} = \"..\")"
+        ))
+    };
+    let gateway = arguments
+        .gateway
+        .or(scenario.gateway)
+        .ok_or_else(|| missing("--gateway", "gateway"))?;
+    let public_key = arguments
+        .public_key
+        .map(|key| key.0)
+        .or(scenario.public_key)
+        .ok_or_else(|| missing("--public-key", "public_key"))?;
+    let count = scenario.identities_needed();
+    let seed = arguments.key_seed.or(scenario.key_seed);
+    let identities = match (&arguments.keys_file, seed) {
+        (Some(path), _) => {
+            Identities::read_file(path).map_err(|error| Failure::Usage(error.to_string()))?
+        }
+        (None, Some(seed)) => Identities::from_seed(seed, count),
+        (None, None) => Identities::random(count).map_err(LoadError::Random)?,
+    };
+    let mut base = LoadConfig::new(gateway, public_key, identities);
+    base.cpus = arguments.cpus.clone().unwrap_or(Cpus::Unpinned);
+    base.connect_timeout = arguments.connect_timeout;
+    base.source_ips = arguments.source_ip.or(scenario.source_ips);
+    base.isd_as = arguments.isd_as;
+    base.allow_remote = arguments.allow_remote;
+    Ok(base)
+}

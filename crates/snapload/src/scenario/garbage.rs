@@ -1,0 +1,250 @@
+//! Sending garbage, from sockets and a thread of its own.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use serde::Serialize;
+use x25519_dalek::StaticSecret;
+
+use super::forgery::{self, Random};
+use super::{Garbage, GarbageKind};
+use crate::config::LoadConfig;
+use crate::error::LoadError;
+use crate::tunnel::Peer;
+
+/// How often datagrams are sent that are due.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Sockets that are looked at for answers per tick.
+const SOCKETS_PER_TICK: usize = 16;
+
+/// How long the last answers are waited for, unless replies are waited for less.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
+
+/// What became of garbage.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct GarbageReport {
+    /// The population.
+    pub name: String,
+    /// What was sent.
+    pub kinds: Vec<GarbageKind>,
+    /// How many datagrams were due.
+    pub due: u64,
+    /// How many the kernel took.
+    pub sent: u64,
+    /// Datagrams sent a second.
+    pub sent_pps: f64,
+    /// Datagrams that came back.
+    pub answers: u64,
+    /// The checks that it fails, each as a sentence.
+    pub failed_checks: Vec<String>,
+}
+
+/// Garbage that is ready to be sent.
+pub(super) struct GarbageSender<'a> {
+    garbage: &'a Garbage,
+    sockets: Vec<UdpSocket>,
+    datagrams: Vec<Vec<u8>>,
+    due: u64,
+    sent: u64,
+    answers: u64,
+    next_answer_socket: usize,
+}
+
+impl<'a> GarbageSender<'a> {
+    /// Binds the sockets and makes the datagrams. `identity` is that of a real tunnel, for replays.
+    pub(super) fn new(
+        garbage: &'a Garbage,
+        config: &LoadConfig,
+        identity: Option<&StaticSecret>,
+    ) -> Result<Self, LoadError> {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(LoadError::Random)?;
+        let mut random = Random::new(u64::from_ne_bytes(seed));
+        let peer = Peer::new(config);
+        let ips = Ips::new(config);
+        // The real tunnel's socket is one that sends no garbage.
+        let honest_socket = connected_socket(ips.get(garbage.sockets), config.gateway)?;
+        let sockets = (0..garbage.sockets)
+            .map(|index| {
+                let socket = connected_socket(ips.get(index), config.gateway)?;
+                socket
+                    .set_nonblocking(true)
+                    .map_err(LoadError::io("make a socket of garbage non-blocking"))?;
+                Ok(socket)
+            })
+            .collect::<Result<_, LoadError>>()?;
+        let mut pools = Vec::new();
+        for &kind in &garbage.kinds {
+            let honest = identity.map(|identity| (identity.clone(), &honest_socket));
+            let pool = forgery::datagrams(kind, &peer, honest, &mut random)
+                .map_err(LoadError::io("record a tunnel to replay"))?;
+            pools.push(pool);
+        }
+        Ok(Self {
+            garbage,
+            sockets,
+            datagrams: mixed(&pools),
+            due: 0,
+            sent: 0,
+            answers: 0,
+            next_answer_socket: 0,
+        })
+    }
+
+    /// Sends for as long as the phase takes, its warm-up included. `progress` hears about once per
+    /// interval how many were sent since the warm-up.
+    pub(super) fn work(
+        mut self,
+        config: &LoadConfig,
+        mut progress: impl FnMut(u64),
+    ) -> GarbageReport {
+        let begin = Instant::now();
+        let end = begin + config.warm_up + config.duration;
+        let mut next_progress = begin + config.warm_up;
+        let mut sent_before = None;
+        loop {
+            let now = Instant::now().min(end);
+            let due = (now - begin).as_secs_f64() * self.garbage.pps;
+            while (self.due as f64) < due {
+                self.send_next();
+            }
+            self.read_answers(SOCKETS_PER_TICK);
+            if next_progress <= now {
+                progress(self.sent - *sent_before.get_or_insert(self.sent));
+                next_progress += config.interval;
+            }
+            if now == end {
+                break;
+            }
+            thread::sleep(TICK);
+        }
+        thread::sleep(config.drain.min(LAST_ANSWERS));
+        self.read_answers(self.sockets.len());
+        self.into_report(config)
+    }
+
+    fn send_next(&mut self) {
+        let socket = &self.sockets[self.due as usize % self.sockets.len()];
+        // The pool's length and the number of sockets may have a common divisor: then each socket
+        // would send some datagrams only.
+        let round = self.due as usize / self.sockets.len();
+        let index = (self.due as usize + round) % self.datagrams.len();
+        if socket.send(&self.datagrams[index]).is_ok() {
+            self.sent += 1;
+        }
+        self.due += 1;
+    }
+
+    fn read_answers(&mut self, sockets: usize) {
+        let mut buffer = [0; 2048];
+        for _ in 0..sockets.min(self.sockets.len()) {
+            self.next_answer_socket = (self.next_answer_socket + 1) % self.sockets.len();
+            loop {
+                match self.sockets[self.next_answer_socket].recv(&mut buffer) {
+                    Ok(_) => self.answers += 1,
+                    // An ICMP answer to what was sent, reported once.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    fn into_report(self, config: &LoadConfig) -> GarbageReport {
+        let mut failed_checks = Vec::new();
+        if let Some(limit) = self.garbage.max_answers
+            && self.answers > limit
+        {
+            failed_checks.push(format!(
+                "{} datagrams answered garbage, more than the {limit} allowed",
+                self.answers
+            ));
+        }
+        let seconds = (config.warm_up + config.duration).as_secs_f64();
+        GarbageReport {
+            name: self.garbage.name.clone(),
+            kinds: self.garbage.kinds.clone(),
+            due: self.due,
+            sent: self.sent,
+            sent_pps: self.sent as f64 / seconds,
+            answers: self.answers,
+            failed_checks,
+        }
+    }
+}
+
+/// The datagrams of all kinds in turn, as many of each.
+fn mixed(pools: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
+    let longest = pools.iter().map(Vec::len).max().unwrap_or(0);
+    (0..longest)
+        .flat_map(|index| {
+            pools
+                .iter()
+                .filter_map(move |pool| pool.get(index % pool.len().max(1)))
+        })
+        .cloned()
+        .collect()
+}
+
+/// The addresses garbage comes from, in turn: from the last one down, since tunnels count from the
+/// first one up.
+struct Ips(Vec<IpAddr>);
+
+impl Ips {
+    /// At most so many are used.
+    const MAX: usize = 65_536;
+
+    fn new(config: &LoadConfig) -> Self {
+        let unspecified: IpAddr = match config.gateway {
+            SocketAddr::V4(_) => [0; 4].into(),
+            SocketAddr::V6(_) => [0; 16].into(),
+        };
+        let hosts = |net: IpNet| -> Vec<IpAddr> { net.hosts().take(Self::MAX).collect() };
+        let mut ips = config.source_ips.map(hosts).unwrap_or_default();
+        ips.reverse();
+        if ips.is_empty() {
+            ips.push(config.source_ips.map_or(unspecified, |net| net.addr()));
+        }
+        Self(ips)
+    }
+
+    fn get(&self, index: usize) -> IpAddr {
+        self.0[index % self.0.len()]
+    }
+}
+
+fn connected_socket(ip: IpAddr, gateway: SocketAddr) -> Result<UdpSocket, LoadError> {
+    let socket = UdpSocket::bind(SocketAddr::new(ip, 0))
+        .map_err(LoadError::io("bind a socket of garbage"))?;
+    socket
+        .connect(gateway)
+        .map_err(|source| LoadError::NoRoute { gateway, source })?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_take_turns_however_many_datagrams_they_have() {
+        let pool =
+            |name: u8, count: u8| -> Vec<Vec<u8>> { (0..count).map(|i| vec![name, i]).collect() };
+        let mixed = mixed(&[pool(1, 4), pool(2, 2)]);
+        let wanted = [
+            [1, 0],
+            [2, 0],
+            [1, 1],
+            [2, 1],
+            [1, 2],
+            [2, 0],
+            [1, 3],
+            [2, 1],
+        ];
+        assert_eq!(mixed, wanted.map(Vec::from));
+    }
+}

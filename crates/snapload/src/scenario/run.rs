@@ -1,0 +1,450 @@
+//! Running a scenario: a thread per population, which wait for each other before each phase.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::thread;
+
+use crossbeam_channel::{Sender, bounded};
+use serde::Serialize;
+
+use super::check::loss_free_pps;
+use super::garbage::{GarbageReport, GarbageSender};
+use super::start_gate::StartGate;
+use super::{Garbage, Load, Phase, Scenario};
+use crate::config::{LoadConfig, PacketSizes};
+use crate::error::{ConfigError, LoadError};
+use crate::generator::with_tunnels;
+use crate::report::{Interval, Progress, Report};
+
+/// Messages of all populations that may wait.
+const MESSAGES: usize = 256;
+
+/// What a scenario is doing.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum ScenarioProgress<'a> {
+    /// A phase begins: its tunnels are being connected.
+    Phase(&'a Phase),
+    /// Tunnels of a population are being connected.
+    Connecting {
+        /// The population.
+        population: &'a str,
+        /// How many are.
+        connected: usize,
+        /// How many there will be.
+        tunnels: usize,
+    },
+    /// An interval of a phase is over.
+    Interval {
+        /// The phase.
+        phase: &'a Phase,
+        /// What the loads did, in the order of the phase.
+        loads: &'a [Interval],
+        /// How many datagrams each garbage has sent, in the order of the phase.
+        garbage: &'a [u64],
+    },
+    /// A phase is over.
+    PhaseDone(&'a PhaseReport),
+}
+
+/// The result of a scenario.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ScenarioReport {
+    /// The scenario.
+    pub title: String,
+    /// Whether all checks held.
+    pub passed: bool,
+    /// The phases.
+    pub phases: Vec<PhaseReport>,
+}
+
+/// The result of a phase.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PhaseReport {
+    /// The phase.
+    pub phase: String,
+    /// Its loads.
+    pub loads: Vec<LoadReport>,
+    /// Its garbage.
+    pub garbage: Vec<GarbageReport>,
+}
+
+/// What became of a load.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct LoadReport {
+    /// The population.
+    pub name: String,
+    /// Tunnels at a time.
+    pub tunnels: usize,
+    /// With a ramp: the highest rate at which, and below which, (nearly) nothing was lost.
+    pub loss_free_pps: Option<f64>,
+    /// What was measured.
+    #[serde(flatten)]
+    pub report: Report,
+    /// The checks that it fails, each as a sentence.
+    pub failed_checks: Vec<String>,
+}
+
+impl PhaseReport {
+    /// The checks that failed, each with the name of its population.
+    pub fn failed_checks(&self) -> impl Iterator<Item = (&str, &str)> {
+        let loads = self
+            .loads
+            .iter()
+            .map(|load| (&load.name, &load.failed_checks));
+        let garbage = self
+            .garbage
+            .iter()
+            .map(|garbage| (&garbage.name, &garbage.failed_checks));
+        loads.chain(garbage).flat_map(|(name, checks)| {
+            checks
+                .iter()
+                .map(move |check| (name.as_str(), check.as_str()))
+        })
+    }
+}
+
+/// Why a scenario has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScenarioError {
+    /// Not every tunnel can have its own identity.
+    #[error("the scenario needs {needed} identities and there are {given}")]
+    TooFewIdentities {
+        /// How many it needs.
+        needed: usize,
+        /// How many there are.
+        given: usize,
+    },
+    /// A population makes no sense, found before anything was sent.
+    #[error("phase {phase:?}, {population:?}: {source}")]
+    Config {
+        /// The phase.
+        phase: String,
+        /// The population.
+        population: String,
+        /// What is wrong.
+        source: ConfigError,
+    },
+    /// A population failed.
+    #[error("phase {phase:?}, {population:?}: {source}")]
+    Population {
+        /// The phase.
+        phase: String,
+        /// The population.
+        population: String,
+        /// Why.
+        source: Box<LoadError>,
+    },
+}
+
+impl Scenario {
+    /// Runs the scenario. `base` says what it does not: gateway, identities, addresses, CPUs.
+    /// `progress` is called from this thread; it should return quickly.
+    ///
+    /// # Errors
+    /// See [`ScenarioError`]. A check that fails is a result, not an error.
+    pub fn run(
+        &self,
+        base: &LoadConfig,
+        progress: &mut dyn FnMut(ScenarioProgress<'_>),
+    ) -> Result<ScenarioReport, ScenarioError> {
+        let (needed, given) = (self.identities_needed(), base.identities.len());
+        if given < needed {
+            return Err(ScenarioError::TooFewIdentities { needed, given });
+        }
+        let mut next_identity = 0;
+        let mut plans = Vec::new();
+        for phase in &self.phases {
+            plans.push(PhasePlan::new(phase, base, &mut next_identity)?);
+        }
+        let mut phases = Vec::new();
+        for plan in &plans {
+            progress(ScenarioProgress::Phase(plan.phase));
+            let report = plan.run(progress)?;
+            progress(ScenarioProgress::PhaseDone(&report));
+            phases.push(report);
+        }
+        Ok(ScenarioReport {
+            title: self.title.clone(),
+            passed: phases
+                .iter()
+                .all(|phase| phase.failed_checks().next().is_none()),
+            phases,
+        })
+    }
+}
+
+/// A phase, with the configuration of each population.
+struct PhasePlan<'a> {
+    phase: &'a Phase,
+    loads: Vec<(&'a Load, LoadConfig)>,
+    garbage: Vec<(&'a Garbage, LoadConfig)>,
+}
+
+/// What a population tells.
+enum Told {
+    Connecting {
+        connected: usize,
+        tunnels: usize,
+    },
+    Interval(Box<Interval>),
+    /// Datagrams of garbage sent so far.
+    Sent(u64),
+}
+
+impl<'a> PhasePlan<'a> {
+    fn new(
+        phase: &'a Phase,
+        base: &LoadConfig,
+        next_identity: &mut usize,
+    ) -> Result<Self, ScenarioError> {
+        let mut take = |count: usize| -> Range<usize> {
+            let first = *next_identity;
+            *next_identity += count;
+            first..*next_identity
+        };
+        let mut loads = Vec::new();
+        for load in &phase.loads {
+            let config = load.config(phase, base, take(load.identities_needed(phase)));
+            config.check().map_err(|source| ScenarioError::Config {
+                phase: phase.name.clone(),
+                population: load.name.clone(),
+                source,
+            })?;
+            loads.push((load, config));
+        }
+        let garbage = phase
+            .garbage
+            .iter()
+            .map(|garbage| {
+                let mut config = phase.config(base);
+                config.identities = base.identities.range(take(garbage.identities_needed()));
+                (garbage, config)
+            })
+            .collect();
+        Ok(Self {
+            phase,
+            loads,
+            garbage,
+        })
+    }
+
+    fn run(
+        &self,
+        progress: &mut dyn FnMut(ScenarioProgress<'_>),
+    ) -> Result<PhaseReport, ScenarioError> {
+        let gate = StartGate::new(self.loads.len() + self.garbage.len());
+        let (sender, receiver) = bounded(MESSAGES);
+        thread::scope(|scope| {
+            let gate = &gate;
+            let loads: Vec<_> = (0..)
+                .zip(&self.loads)
+                .map(|(index, (_, config))| {
+                    let sender = sender.clone();
+                    scope
+                        .spawn(move || carry_load(config, gate, &|told| tell(&sender, index, told)))
+                })
+                .collect();
+            let garbage: Vec<_> = (0..)
+                .zip(&self.garbage)
+                .map(|(index, (garbage, config))| {
+                    let sender = sender.clone();
+                    scope.spawn(move || {
+                        send_garbage(garbage, config, gate, &|told| tell(&sender, index, told))
+                    })
+                })
+                .collect();
+            drop(sender);
+            let mut heard = Heard::new(self);
+            for (index, told) in &receiver {
+                heard.handle(index, told, progress);
+            }
+            let loads = self.join(loads, self.loads.iter().map(|(load, _)| &load.name));
+            let garbage = self.join(
+                garbage,
+                self.garbage.iter().map(|(garbage, _)| &garbage.name),
+            );
+            Ok(self.report(loads?, garbage?))
+        })
+    }
+
+    /// What the threads of populations found; the first that failed says why the phase failed.
+    fn join<'name, T>(
+        &self,
+        threads: Vec<PopulationThread<'_, T>>,
+        names: impl Iterator<Item = &'name String>,
+    ) -> Result<Vec<T>, ScenarioError> {
+        let mut reports = Vec::new();
+        let mut failure = None;
+        for (thread, population) in threads.into_iter().zip(names) {
+            match thread.join().unwrap_or(Err(LoadError::ThreadPanicked)) {
+                Ok(report) => reports.extend(report),
+                Err(source) => {
+                    failure.get_or_insert(ScenarioError::Population {
+                        phase: self.phase.name.clone(),
+                        population: population.clone(),
+                        source: Box::new(source),
+                    });
+                }
+            }
+        }
+        failure.map_or(Ok(reports), Err)
+    }
+
+    fn report(&self, reports: Vec<Report>, garbage: Vec<GarbageReport>) -> PhaseReport {
+        let loads = self
+            .loads
+            .iter()
+            .zip(reports)
+            .map(|((load, _), report)| LoadReport {
+                name: load.name.clone(),
+                tunnels: load.tunnels,
+                loss_free_pps: loss_free_pps(&report.steps),
+                failed_checks: load.checks.failed(&report),
+                report,
+            })
+            .collect();
+        PhaseReport {
+            phase: self.phase.name.clone(),
+            loads,
+            garbage,
+        }
+    }
+}
+
+/// The thread of a population; it returns nothing when another one could not begin.
+type PopulationThread<'scope, T> = thread::ScopedJoinHandle<'scope, Result<Option<T>, LoadError>>;
+
+fn tell(sender: &Sender<(usize, Told)>, index: usize, told: Told) {
+    // The receiver listens for as long as there is a sender.
+    let _ = sender.send((index, told));
+}
+
+/// Connects a load's tunnels, waits for the other populations, and carries the load.
+fn carry_load(
+    config: &LoadConfig,
+    gate: &StartGate,
+    tell: &dyn Fn(Told),
+) -> Result<Option<Report>, LoadError> {
+    let mut progress = |progress| match progress {
+        Progress::Connecting { connected, tunnels } => {
+            tell(Told::Connecting { connected, tunnels });
+        }
+        Progress::Interval(interval) => tell(Told::Interval(Box::new(interval))),
+        _ => {}
+    };
+    let result = with_tunnels(config, &mut progress, |generator| {
+        if gate.wait() {
+            generator.measure(&config.trial()).map(Some)
+        } else {
+            Ok(None)
+        }
+    });
+    if result.is_err() {
+        gate.abort();
+    }
+    result
+}
+
+/// Prepares garbage, waits for the other populations, and sends it.
+fn send_garbage(
+    garbage: &Garbage,
+    config: &LoadConfig,
+    gate: &StartGate,
+    tell: &dyn Fn(Told),
+) -> Result<Option<GarbageReport>, LoadError> {
+    let identity = config.identities.secrets().first();
+    let sender = GarbageSender::new(garbage, config, identity).inspect_err(|_| gate.abort())?;
+    Ok(gate
+        .wait()
+        .then(|| sender.work(config, |sent| tell(Told::Sent(sent)))))
+}
+
+/// What the populations of a phase have told.
+struct Heard<'a> {
+    phase: &'a Phase,
+    names: Vec<&'a str>,
+    /// Intervals that were not told yet, of each load.
+    intervals: Vec<VecDeque<Interval>>,
+    /// Datagrams sent, of each garbage.
+    sent: Vec<u64>,
+}
+
+impl<'a> Heard<'a> {
+    fn new(plan: &PhasePlan<'a>) -> Self {
+        Self {
+            phase: plan.phase,
+            names: plan
+                .loads
+                .iter()
+                .map(|(load, _)| load.name.as_str())
+                .collect(),
+            intervals: vec![VecDeque::new(); plan.loads.len()],
+            sent: vec![0; plan.garbage.len()],
+        }
+    }
+
+    fn handle(
+        &mut self,
+        population: usize,
+        told: Told,
+        progress: &mut dyn FnMut(ScenarioProgress<'_>),
+    ) {
+        match told {
+            Told::Connecting { connected, tunnels } => progress(ScenarioProgress::Connecting {
+                population: self.names[population],
+                connected,
+                tunnels,
+            }),
+            Told::Sent(sent) => self.sent[population] = sent,
+            Told::Interval(interval) => {
+                self.intervals[population].push_back(*interval);
+                // An interval is over when it is over for all loads.
+                let loads: Option<Vec<Interval>> = self
+                    .intervals
+                    .iter()
+                    .map(|intervals| intervals.front().copied())
+                    .collect();
+                if let Some(loads) = loads {
+                    self.intervals.iter_mut().for_each(|intervals| {
+                        intervals.pop_front();
+                    });
+                    progress(ScenarioProgress::Interval {
+                        phase: self.phase,
+                        loads: &loads,
+                        garbage: &self.sent,
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Phase {
+    /// What all populations of the phase have in common.
+    fn config(&self, base: &LoadConfig) -> LoadConfig {
+        LoadConfig {
+            duration: self.duration,
+            warm_up: self.warm_up,
+            drain: self.drain,
+            ..base.clone()
+        }
+    }
+}
+
+impl Load {
+    fn config(&self, phase: &Phase, base: &LoadConfig, identities: Range<usize>) -> LoadConfig {
+        LoadConfig {
+            identities: base.identities.range(identities),
+            threads: self.threads,
+            sizes: PacketSizes::Fixed(self.size),
+            rate: self.rate,
+            train: Some(self.train),
+            shares: self.shares,
+            presence: self.presence,
+            rekey_at: self.rekey_at,
+            ..phase.config(base)
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Scenarios against a gateway, each kind of population in a small form.
+
+use std::time::Duration;
+
+use snapload::scenario::{PhaseReport, Scenario, ScenarioError, ScenarioProgress, ScenarioReport};
+use snapload::{Cpus, Identities, LoadConfig, key_to_base64};
+
+use crate::command::{snapload, text};
+use crate::echo_gateway::{EchoGateway, Fault, no_fault};
+
+/// Writes a scenario of phases without warm-up.
+fn file(phases: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("title = \"a test\"\n{phases}")).unwrap();
+    file
+}
+
+fn scenario(phases: &str) -> Scenario {
+    Scenario::read_file(file(phases).path()).unwrap()
+}
+
+fn play_against(scenario: &Scenario, fault: Fault) -> ScenarioReport {
+    let identities = Identities::from_seed(31, scenario.identities_needed());
+    let gateway = EchoGateway::start(identities.public_keys(), fault);
+    let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
+    base.cpus = Cpus::Unpinned;
+    base.connect_timeout = Duration::from_secs(60);
+    scenario.run(&base, &mut |_| {}).unwrap()
+}
+
+fn play(phases: &str) -> ScenarioReport {
+    play_against(&scenario(phases), no_fault())
+}
+
+fn failures(phase: &PhaseReport) -> Vec<(&str, &str)> {
+    phase.failed_checks().collect()
+}
+
+const HONEST: &str = "
+    [[phase]]
+    name = \"first\"
+    duration = \"400ms\"
+    warm_up = \"0s\"
+    drain = \"3s\"
+    [[phase.load]]
+    name = \"honest\"
+    tunnels = 5
+    rate = 500
+    size = 100
+";
+
+/// The same where packets are lost, which need not be waited for.
+fn lossy() -> String {
+    HONEST.replace("drain = \"3s\"", "drain = \"200ms\"")
+}
+
+#[test]
+fn populations_of_a_phase_act_together_and_phases_one_after_the_other() {
+    let newcomers = "
+    [[phase.load]]
+    name = \"newcomers\"
+    tunnels = 10
+    rate = 100
+    size = 100
+    connect_at = \"100ms\"
+    check = { max_connect = \"1m\", min = { connected = 10 }, max = { unconnected = 0, lost = 0 } }
+    ";
+    let second = HONEST.replace("first", "second");
+    let scenario = scenario(&format!("{HONEST}{newcomers}{second}"));
+    assert_eq!(scenario.identities_needed(), 20);
+    let identities = Identities::from_seed(31, 20);
+    let gateway = EchoGateway::start(identities.public_keys(), no_fault());
+    let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
+    base.cpus = Cpus::Unpinned;
+    base.connect_timeout = Duration::from_secs(60);
+    base.interval = Duration::from_millis(200);
+    let mut told = Vec::new();
+    let report = scenario
+        .run(&base, &mut |progress| match progress {
+            ScenarioProgress::Phase(phase) => told.push(phase.name.clone()),
+            ScenarioProgress::Interval { loads, .. } => {
+                told.push(format!("{} at {}", loads.len(), loads[0].end_seconds));
+            }
+            ScenarioProgress::PhaseDone(report) => told.push(format!("{} done", report.phase)),
+            _ => {}
+        })
+        .unwrap();
+    assert!(report.passed, "{report:?}");
+    let wanted = [
+        "first",
+        "2 at 0.2",
+        "2 at 0.4",
+        "first done",
+        "second",
+        "1 at 0.2",
+        "1 at 0.4",
+        "second done",
+    ];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn a_check_that_does_not_hold_fails_the_scenario_and_names_its_population() {
+    let mut packets = 0;
+    let every_tenth_is_lost = Box::new(move |packet: &[u8]| {
+        packets += 1;
+        if packets % 10 == 0 {
+            Vec::new()
+        } else {
+            vec![packet.to_vec()]
+        }
+    });
+    let check = "check = { max_loss_percent = 1, max = { corrupted = 0 }, min = { rekeyed = 1 } }";
+    let report = play_against(
+        &scenario(&format!("{}{check}", lossy())),
+        every_tenth_is_lost,
+    );
+    assert!(!report.passed);
+    let failures = failures(&report.phases[0]);
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    assert!(failures[0].0 == "honest" && failures[0].1.contains("packets were lost"));
+    assert_eq!(failures[1].1, "tunnels rekeyed: 0, less than the 1 wanted");
+}
+
+#[test]
+fn a_rekey_storm_loses_nothing() {
+    let more = "rekey_at = \"100ms\"\ncheck = { min = { rekeyed = 5 }, max = { lost = 0 } }";
+    let report = play(&format!("{HONEST}{more}"));
+    assert!(report.passed, "{report:?}");
+}
+
+#[test]
+fn a_ramp_says_where_loss_begins() {
+    let ramp = HONEST.replace("rate = 500", "rate = { from = 200, to = 600, steps = 2 }");
+    let report = play(&format!("{ramp}check = {{ loss_free_rate = 600 }}"));
+    assert!(report.passed, "{report:?}");
+    assert_eq!(report.phases[0].loads[0].loss_free_pps, Some(600.0));
+    let ramp = lossy().replace("rate = 500", "rate = { from = 200, to = 600, steps = 2 }");
+    let checked = scenario(&format!("{ramp}check = {{ loss_free_rate = 100 }}"));
+    let report = play_against(&checked, Box::new(|_| Vec::new()));
+    assert_eq!(report.phases[0].loads[0].loss_free_pps, None);
+    assert_eq!(failures(&report.phases[0]).len(), 1);
+}
+
+#[test]
+fn honest_tunnels_lose_nothing_to_garbage_of_every_kind() {
+    let garbage = "
+    check = { max = { lost = 0, corrupted = 0 } }
+    [[phase.garbage]]
+    name = \"noise\"
+    kinds = [\"random\", \"truncated\", \"forged-data\", \"forged-initiation\", \"replay\"]
+    rate = 250
+    sockets = 5
+    ";
+    let report = play(&format!("{HONEST}{garbage}"));
+    assert!(report.passed, "{report:?}");
+    let garbage = &report.phases[0].garbage[0];
+    assert_eq!((garbage.due, garbage.sent), (100, 100));
+}
+
+#[test]
+fn answers_to_garbage_are_counted() {
+    // The gateway admits everyone here who shows a key that it knows: a recording is answered, at
+    // least once, where the gateway does not remember it.
+    let garbage = "
+    [[phase.garbage]]
+    name = \"strangers\"
+    kinds = [\"forged-initiation\"]
+    rate = 50
+    check = { max_answers = 0 }
+    ";
+    let report = play(&format!("{HONEST}{garbage}"));
+    assert_eq!(report.phases[0].garbage[0].answers, 0);
+    assert!(report.passed, "{report:?}");
+}
+
+#[test]
+fn a_population_that_cannot_connect_ends_the_phase_for_all() {
+    let scenario = scenario(HONEST);
+    let identities = Identities::from_seed(31, 5);
+    let gateway = EchoGateway::start(Vec::new(), no_fault());
+    let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
+    base.connect_timeout = Duration::from_millis(300);
+    let error = scenario.run(&base, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, ScenarioError::Population { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("phase \"first\", \"honest\": "),
+        "{error}"
+    );
+}
+
+#[test]
+fn every_tunnel_has_an_identity_of_its_own() {
+    let scenario = scenario(HONEST);
+    let gateway = "127.0.0.1:9".parse().unwrap();
+    let base = LoadConfig::new(gateway, [1; 32], Identities::from_seed(1, 4));
+    let error = scenario
+        .run(&base, &mut |_| panic!("it began"))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the scenario needs 5 identities and there are 4"
+    );
+}
+
+/// Plays a scenario with the program.
+fn script(phases: &str, fault: Fault, more: &str) -> std::process::Output {
+    let identities = Identities::from_seed(31, scenario(phases).identities_needed());
+    let gateway = EchoGateway::start(identities.public_keys(), fault);
+    let file = file(phases);
+    let (path, address) = (file.path().display(), gateway.address);
+    let public_key = key_to_base64(&gateway.public_key);
+    snapload(&format!(
+        "script {path} --gateway {address} --public-key {public_key} --key-seed 31 {more}"
+    ))
+}
+
+#[test]
+fn the_verdict_is_in_the_output_and_in_the_exit_code() {
+    let phases = format!("{HONEST}check = {{ max_loss_percent = 0 }}");
+    let passed = script(&phases, no_fault(), "");
+    assert_eq!(passed.status.code(), Some(0), "{}", text(&passed.stdout));
+    assert!(text(&passed.stdout).starts_with("Scenario    a test\n"));
+    assert!(text(&passed.stdout).ends_with("\nPASS  a test\n"));
+    let phases = format!("{}check = {{ max_loss_percent = 0 }}", lossy());
+    let failed = script(&phases, Box::new(|_| Vec::new()), "");
+    assert_eq!(failed.status.code(), Some(3));
+    let stdout = text(&failed.stdout);
+    assert!(
+        stdout.contains("\nFAIL  first, honest: 200 of 200 packets were lost"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn json_ends_with_the_verdict() {
+    let phases = format!("{HONEST}check = {{ max_loss_percent = 0 }}");
+    let output = script(&phases, no_fault(), "--json");
+    let lines: Vec<serde_json::Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let types: Vec<_> = lines
+        .iter()
+        .map(|line| line["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(types, ["interval", "phase", "verdict"]);
+    assert_eq!(lines[1]["loads"][0]["sent"], 200);
+    assert_eq!(lines[2]["passed"], true);
+}
+
+#[test]
+fn a_file_that_is_no_scenario_exits_with_2_and_says_where() {
+    let file = file("[[fase]]\n");
+    let output = snapload(&format!("script {}", file.path().display()));
+    assert_eq!(output.status.code(), Some(2));
+    let wanted = format!(
+        "error: {}:2:3: unknown name `fase`; did you mean",
+        file.path().display()
+    );
+    assert!(
+        text(&output.stderr).starts_with(&wanted),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn keys_can_be_as_many_as_a_scenario_needs() {
+    let file = file(HONEST);
+    let output = snapload(&format!(
+        "keys --script {} --key-seed 1",
+        file.path().display()
+    ));
+    assert_eq!(text(&output.stdout).matches("[[identity]]").count(), 5);
+}
+
+#[test]
+fn the_library_of_scenarios_is_valid() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/scenarios");
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            Scenario::read_file(&path).unwrap();
+            count += 1;
+        }
+    }
+    assert!(count >= 7);
+}
