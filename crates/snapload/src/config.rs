@@ -5,6 +5,8 @@ mod presence;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -96,9 +98,35 @@ pub struct LoadConfig {
     pub isd_as: IsdAs,
     /// ISD-AS of the other side, when packets do not go from a tunnel to itself.
     pub remote_isd_as: IsdAs,
+    /// Ends the run before its time.
+    pub stop: StopSwitch,
     /// Whether the gateway may be on another machine. A load generator that is pointed at the
     /// wrong address does harm there, so this takes a decision.
     pub allow_remote: bool,
+}
+
+/// Ends a run before its time: packets are no longer sent, and the result is that of the time until
+/// then. Clones are the same switch.
+#[derive(Clone, Debug, Default)]
+pub struct StopSwitch(Arc<AtomicBool>);
+
+impl StopSwitch {
+    /// Lets the run end.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the run shall end.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The switch as what it is, for signal handlers: true lets the run end.
+    #[must_use]
+    pub fn as_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
 }
 
 /// Which way packets take.
@@ -224,6 +252,7 @@ impl LoadConfig {
             source_ips: None,
             isd_as: DEFAULT_ISD_AS,
             remote_isd_as: DEFAULT_REMOTE_ISD_AS,
+            stop: StopSwitch::default(),
             allow_remote: false,
         }
     }

@@ -81,6 +81,9 @@ pub enum LoadError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// It was told to stop before there was anything to report.
+    #[error("interrupted before there was a result")]
+    Interrupted,
     /// A thread died, which is a bug.
     #[error("a generator thread panicked; this is a bug in snapload")]
     ThreadPanicked,
@@ -187,6 +190,18 @@ pub enum ConfigError {
         /// The highest.
         max: u64,
     },
+    /// The range of rates is empty or goes beyond what is possible.
+    #[error("the rates to search must be more than 0, the lowest below the highest, at most {max}")]
+    BadRateRange {
+        /// The highest.
+        max: u64,
+    },
+    /// No loss target, or one that is no share.
+    #[error("a loss target is at least 0 and less than 100 %, and there must be one")]
+    BadLossTarget,
+    /// The precision of a search is no share, or one beyond what a measurement gives.
+    #[error("the precision must be 0.1 to 100 %")]
+    BadPrecision,
     /// The train is empty or longer than the kernel takes.
     #[error("a train of {train} packets is not possible; use 1 to {max} packets")]
     BadTrain {

@@ -34,7 +34,6 @@ const START_DELAY_NS: Nanos = 5_000_000;
 /// # Errors
 /// See [`LoadError`]. Lost packets are a result, not an error.
 pub fn run(config: &LoadConfig, progress: &mut dyn FnMut(Progress)) -> Result<Report, LoadError> {
-    config.check()?;
     with_tunnels(config, progress, |generator| {
         generator.measure(&config.trial())
     })
@@ -109,8 +108,10 @@ struct Told {
     trial: Trial,
     /// Threads that are ready to send.
     ready_threads: usize,
-    /// Intervals that not all threads have finished: how many have, and what they counted.
-    intervals: BTreeMap<u64, (usize, Counts, Latencies)>,
+    /// How long packets were sent and counted, by the thread that took longest.
+    sending_ns: Nanos,
+    /// Intervals that not all threads have finished.
+    intervals: BTreeMap<u64, ToldInterval>,
     /// Threads that stopped sending, and the packets of theirs that have not arrived.
     draining_threads: usize,
     outstanding: u64,
@@ -119,6 +120,26 @@ struct Told {
     handshakes: Latencies,
     steps: Vec<StepCounts>,
     done: BTreeMap<usize, ThreadReport>,
+}
+
+/// What threads have counted in an interval.
+struct ToldInterval {
+    /// How many threads have.
+    threads: usize,
+    /// When it ended, after packets began to be counted.
+    end_ns: Nanos,
+    counts: Counts,
+    latencies: Latencies,
+}
+
+impl ToldInterval {
+    fn and(mut self, other: Self) -> Self {
+        self.threads += other.threads;
+        self.end_ns = self.end_ns.max(other.end_ns);
+        self.counts += other.counts;
+        self.latencies.add(other.latencies);
+        self
+    }
 }
 
 impl Generator<'_> {
@@ -151,7 +172,7 @@ impl Generator<'_> {
                 self.handle(&order, &mut told, thread, message);
             }
         }
-        Ok(told.into_report(self.plan.config, self.connect))
+        told.into_report(self.plan.config, self.connect)
     }
 
     /// Waits until all tunnels are connected.
@@ -209,8 +230,20 @@ impl Generator<'_> {
                     order.start_at(self.plan.now() + START_DELAY_NS);
                 }
             }
-            Message::Interval(index, counts, latencies) => {
-                let interval = told.add_interval(self.plan.config, index, counts, *latencies);
+            Message::Interval {
+                index,
+                end_ns,
+                counts,
+                latencies,
+            } => {
+                let config = self.plan.config;
+                let part = ToldInterval {
+                    threads: 1,
+                    end_ns,
+                    counts,
+                    latencies: *latencies,
+                };
+                let interval = told.add_interval(config, index, part);
                 if let Some(interval) = interval {
                     (self.progress)(Progress::Interval(interval));
                 }
@@ -225,6 +258,7 @@ impl Generator<'_> {
                 }
             }
             Message::Done(summary) => {
+                told.sending_ns = told.sending_ns.max(summary.sending_ns);
                 told.counts += summary.counts;
                 told.latencies.add(summary.latencies);
                 told.handshakes.add(summary.handshakes);
@@ -240,6 +274,7 @@ impl Told {
         Self {
             trial,
             ready_threads: 0,
+            sending_ns: 0,
             intervals: BTreeMap::new(),
             draining_threads: 0,
             outstanding: 0,
@@ -265,52 +300,62 @@ impl Told {
         &mut self,
         config: &LoadConfig,
         index: u64,
-        counts: Counts,
-        latencies: Latencies,
+        part: ToldInterval,
     ) -> Option<Interval> {
-        let (finished, all_counts, all_latencies) = self
-            .intervals
-            .entry(index)
-            .or_insert_with(|| (0, Counts::default(), Latencies::new()));
-        *finished += 1;
-        *all_counts += counts;
-        all_latencies.add(latencies);
-        if *finished < config.threads {
+        let told = match self.intervals.remove(&index) {
+            Some(told) => told.and(part),
+            None => part,
+        };
+        if told.threads < config.threads {
+            self.intervals.insert(index, told);
             return None;
         }
-        let (_, counts, latencies) = self.intervals.remove(&index)?;
         let start = nanos(config.interval).saturating_mul(index);
-        let end = start
-            .saturating_add(nanos(config.interval))
-            .min(nanos(self.trial.duration));
-        let seconds = end.saturating_sub(start) as f64 / 1e9;
+        let seconds = told.end_ns.saturating_sub(start) as f64 / 1e9;
         let interval = Interval {
-            end_seconds: end as f64 / 1e9,
+            end_seconds: told.end_ns as f64 / 1e9,
             seconds,
-            sent_pps: counts.sent as f64 / seconds,
-            received_pps: counts.received as f64 / seconds,
-            counts,
-            latency: latencies.histogram().summary(),
+            sent_pps: told.counts.sent as f64 / seconds,
+            received_pps: told.counts.received as f64 / seconds,
+            counts: told.counts,
+            latency: told.latencies.histogram().summary(),
         };
-        self.counts += counts;
-        self.latencies.add(latencies);
+        self.add(told);
         (seconds > 0.0).then_some(interval)
     }
 
-    fn into_report(self, config: &LoadConfig, connect: ConnectReport) -> Report {
-        Report::new(Measured {
+    fn add(&mut self, told: ToldInterval) {
+        self.counts += told.counts;
+        self.latencies.add(told.latencies);
+    }
+
+    /// The result; an error when nothing was measured.
+    fn into_report(
+        mut self,
+        config: &LoadConfig,
+        connect: ConnectReport,
+    ) -> Result<Report, LoadError> {
+        if self.sending_ns == 0 {
+            return Err(LoadError::Interrupted);
+        }
+        // Threads that were told to stop may have done so in different intervals.
+        for told in std::mem::take(&mut self.intervals).into_values() {
+            self.add(told);
+        }
+        Ok(Report::new(Measured {
             gateway: config.gateway,
             direction: config.direction.kind(),
             size_bytes: config.mean_size(),
             train: config.effective_train(),
             connect,
-            sending: self.trial.duration,
+            sending: Duration::from_nanos(self.sending_ns),
+            interrupted: config.stop.is_set(),
             offered_pps: self.trial.offered_pps(),
             counts: self.counts,
             latency: self.latencies.histogram(),
             handshake: self.handshakes.histogram().summary(),
             steps: self.trial.steps(&self.steps),
             threads: self.done.into_values().collect(),
-        })
+        }))
     }
 }

@@ -34,6 +34,7 @@ mod ramp;
 mod recording;
 mod report;
 pub mod scenario;
+mod search;
 mod sequence;
 mod size_order;
 mod stamp;
@@ -44,7 +45,7 @@ mod worker;
 
 pub use config::{
     Cpus, DEFAULT_ISD_AS, DEFAULT_REMOTE_ISD_AS, DEFAULT_WINDOW, Direction, DirectionKind,
-    LoadConfig, MAX_PACKET_BYTES, MAX_TRAIN, PacketSizes, Presence, Rate, Shares,
+    LoadConfig, MAX_PACKET_BYTES, MAX_TRAIN, PacketSizes, Presence, Rate, Shares, StopSwitch,
 };
 pub use error::{ConfigError, ConnectFailure, LoadError};
 pub use generator::{Generator, run, with_tunnels};
@@ -55,5 +56,8 @@ pub use plot::{MAX_PLOTTED, PlotError, plot};
 pub use ramp::Step;
 pub use recording::{RecordedSummary, Recording, RecordingError};
 pub use report::{Checks, ConnectReport, Counts, Interval, Progress, Report, ThreadReport};
+pub use search::{
+    FoundRate, SearchConfig, SearchProgress, SearchReport, TrialPlan, TrialResult, search,
+};
 pub use trial::Trial;
 pub use values::{parse_pps, parse_time};

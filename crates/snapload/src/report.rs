@@ -172,6 +172,8 @@ pub struct Report {
     pub connect: ConnectReport,
     /// How long packets were sent and counted, in seconds.
     pub seconds: f64,
+    /// Whether it was told to stop before its time.
+    pub interrupted: bool,
     /// The offered rate in packets a second; `None` in a closed loop.
     pub offered_pps: Option<f64>,
     /// Whether (nearly) all packets that were due were sent. A closed loop offers no rate and
@@ -216,6 +218,7 @@ pub(crate) struct Measured {
     pub(crate) train: u32,
     pub(crate) connect: ConnectReport,
     pub(crate) sending: Duration,
+    pub(crate) interrupted: bool,
     pub(crate) offered_pps: Option<f64>,
     pub(crate) counts: Counts,
     pub(crate) latency: LatencyHistogram,
@@ -243,6 +246,7 @@ impl Report {
             train: measured.train,
             connect: measured.connect,
             seconds,
+            interrupted: measured.interrupted,
             offered_pps: measured.offered_pps,
             offered_rate_reached,
             limited_by_generator: !offered_rate_reached
@@ -326,6 +330,7 @@ mod tests {
             train: 1,
             connect: ConnectReport::default(),
             sending: Duration::from_secs(2),
+            interrupted: false,
             offered_pps,
             counts,
             latency: {

@@ -70,6 +70,9 @@ impl Worker<'_> {
         }
         let started = self.now;
         while tunnels.len() > 0 || self.connect.tunnels < self.lanes.len() {
+            if self.plan.config.stop.is_set() {
+                return Err(LoadError::Interrupted.into());
+            }
             let before = self.now;
             while self.lanes.len() - self.connect.tunnels < self.handshake_window.size()
                 && self.now - before < START_NS

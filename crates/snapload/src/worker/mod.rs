@@ -49,8 +49,15 @@ pub(crate) enum Message {
     Connected(ConnectReport),
     /// It is ready to send.
     Ready,
-    /// An interval of the measurement, counted from 0, is over.
-    Interval(u64, Counts, Box<Latencies>),
+    /// An interval of the measurement is over.
+    Interval {
+        /// Counted from 0.
+        index: u64,
+        /// When it ended, after packets began to be counted.
+        end_ns: Nanos,
+        counts: Counts,
+        latencies: Box<Latencies>,
+    },
     /// It sends no more; so many packets have not arrived yet.
     Draining(u64),
     /// The trial is done; what was counted after the last interval.
@@ -59,6 +66,8 @@ pub(crate) enum Message {
 
 /// The end of a worker's messages about a trial.
 pub(crate) struct Summary {
+    /// How long packets were sent and counted.
+    pub(crate) sending_ns: Nanos,
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
     pub(crate) handshakes: Latencies,
@@ -139,8 +148,9 @@ pub(crate) struct Worker<'run> {
     /// Time in which there was nothing to do.
     idle_ns: Nanos,
     connect: ConnectReport,
-    /// Whether packets count: not in the warm-up.
+    /// Whether packets count: not in the warm-up. And since when.
     is_counting: bool,
+    counting_since_ns: Nanos,
     counts: Counts,
     latencies: Latencies,
     /// From the first message of a handshake to its end, since the latest trial.
@@ -191,6 +201,7 @@ impl<'run> Worker<'run> {
             idle_ns: 0,
             connect: ConnectReport::default(),
             is_counting: false,
+            counting_since_ns: 0,
             counts: Counts::default(),
             latencies: Latencies::new(),
             handshakes: Latencies::new(),

@@ -9,6 +9,10 @@ use crate::pacing::{ClosedLoop, Nanos, OpenLoop, Pacing, nanos};
 use crate::report::{Counts, ThreadReport};
 use crate::trial::{Trial, TrialOrder};
 
+/// At the end of a period late packets are sent for at most this part of it, and at most this long.
+const CATCH_UP_DIVISOR: u64 = 20;
+const CATCH_UP_MAX_NS: Nanos = 100_000_000;
+
 impl Worker<'_> {
     /// Sends, counts, and waits for the last packets.
     pub(super) fn carry_out(&mut self, order: &TrialOrder) -> Result<(), Halt> {
@@ -19,8 +23,7 @@ impl Worker<'_> {
         if let Pacing::Open(open) = &mut self.pacing {
             open.start_at(start);
         }
-        let warm_up_end = start + nanos(trial.warm_up);
-        self.send_until(warm_up_end)?;
+        let warm_up_end = self.send_until(start + nanos(trial.warm_up))?;
         self.skip_backlog(warm_up_end);
 
         self.start_counting(warm_up_end);
@@ -28,15 +31,15 @@ impl Worker<'_> {
         self.begin_attendance(warm_up_end);
         let drops_before = self.ports.kernel_drops();
         let cpu_before = thread_cpu_seconds();
-        let sending_ns = nanos(trial.duration);
-        let end = warm_up_end + sending_ns;
-        self.send_until(end)?;
+        let end = self.send_until(warm_up_end + nanos(trial.duration))?;
+        let sending_ns = end - warm_up_end;
         self.end_attendance();
+        self.catch_up(warm_up_end, end)?;
         self.counts.due += self.skip_backlog(end);
         self.finish_interval(end)?;
         self.interval_end_ns = Nanos::MAX;
         let cpu_seconds = thread_cpu_seconds() - cpu_before;
-        let busy_share = 1.0 - (self.idle_ns as f64 / sending_ns as f64).min(1.0);
+        let busy_share = 1.0 - (self.idle_ns as f64 / sending_ns.max(1) as f64).min(1.0);
 
         self.drain()?;
         self.total_sent += self.counts.sent;
@@ -54,6 +57,7 @@ impl Worker<'_> {
             busy_share,
         };
         let summary = Summary {
+            sending_ns,
             counts: std::mem::take(&mut self.counts),
             latencies: self.latencies.take(),
             handshakes: self.handshakes.take(),
@@ -111,18 +115,33 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends what is due before `end`.
-    fn send_until(&mut self, end: Nanos) -> Result<(), Halt> {
+    /// Sends what is due before `end`; returns when it ended, which is earlier when the run is told to
+    /// stop.
+    fn send_until(&mut self, end: Nanos) -> Result<Nanos, Halt> {
         while self.now < end {
+            if self.plan.config.stop.is_set() {
+                return Ok(self.now);
+            }
             let next_due = self.send_due(end);
             self.turn(next_due.min(end).min(self.interval_end_ns))?;
             if self.now >= self.interval_end_ns {
                 self.finish_interval(self.interval_end_ns)?;
             }
         }
-        // A few packets may be late. More are a backlog of a generator that is too slow.
-        if let Pacing::Open(_) = self.pacing {
+        Ok(end)
+    }
+
+    /// Sends what was due before `end` and is late because the generator was disturbed just before:
+    /// a little later the schedule would have been met again. What is more is the backlog of a
+    /// generator that is too slow.
+    fn catch_up(&mut self, start: Nanos, end: Nanos) -> Result<(), Halt> {
+        let limit = end + ((end - start) / CATCH_UP_DIVISOR).min(CATCH_UP_MAX_NS);
+        while let Pacing::Open(open) = &self.pacing
+            && open.next_due() < end
+            && self.now < limit
+        {
             self.send_due(end);
+            self.turn(self.now)?;
         }
         Ok(())
     }
@@ -143,6 +162,7 @@ impl Worker<'_> {
             lane.sequences.start_counting();
         }
         self.is_counting = true;
+        self.counting_since_ns = now;
         self.counts = Counts::default();
         self.latencies = Latencies::new();
         self.idle_ns = 0;
@@ -155,7 +175,12 @@ impl Worker<'_> {
         self.total_sent += counts.sent;
         self.total_received += counts.received;
         let latencies = Box::new(self.latencies.take());
-        self.tell(Message::Interval(self.interval, counts, latencies))?;
+        self.tell(Message::Interval {
+            index: self.interval,
+            end_ns: end - self.counting_since_ns,
+            counts,
+            latencies,
+        })?;
         self.interval += 1;
         self.interval_end_ns = end.saturating_add(nanos(self.plan.config.interval));
         Ok(())

@@ -1,7 +1,9 @@
 //! The program: its output and its exit codes.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use snapload::{Identities, key_to_base64};
 
@@ -99,6 +101,58 @@ fn a_gateway_that_returns_nothing_is_remarked_on() {
 }
 
 #[test]
+fn an_interrupted_run_exits_with_130_and_the_summary_until_then() {
+    let gateway = gateway(no_fault());
+    let public_key = key_to_base64(&gateway.public_key);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_snapload"))
+        .args(["run", "--gateway", &gateway.address.to_string()])
+        .args(["--public-key", &public_key, "--tunnels", "2"])
+        .args(["--key-seed", "11", "--cpus", "none", "--warm-up", "0s"])
+        .args(["--duration", "1h", "--interval", "50ms", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let lines: Vec<Value> = stdout
+        .lines()
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    let summary = lines.last().unwrap();
+    assert_eq!(summary["interrupted"], true);
+    assert!(summary["seconds"].as_f64().unwrap() >= 0.05);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(text(&output.stderr).starts_with("interrupted"));
+}
+
+#[test]
+fn a_search_that_finds_no_rate_exits_with_3_and_lists_its_trials() {
+    let gateway = gateway(Box::new(|_| Vec::new()));
+    let public_key = key_to_base64(&gateway.public_key);
+    let output = snapload(&format!(
+        "search --gateway {} --public-key {public_key} --tunnels 2 --key-seed 11 --cpus none \
+         --size 100 --warm-up 0s --trial 50ms --drain 10ms --min-rate 500 --max-rate 1k --json",
+        gateway.address,
+    ));
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).starts_with("not even 500 packets a second hold"));
+    let lines: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let trials = lines.iter().filter(|line| line["type"] == "trial").count();
+    let found = lines.iter().filter(|line| line["type"] == "found").count();
+    let summary = lines.last().unwrap();
+    assert_eq!(summary["type"], "search_summary");
+    assert_eq!(summary["trials"], trials);
+    assert_eq!((found, lines.len()), (2, trials + 3));
+}
+
+#[test]
 fn a_rate_out_of_reach_exits_with_4() {
     let output = run(&gateway(no_fault()), "--rate 900M");
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
@@ -132,6 +186,17 @@ fn bad_usage_exits_with_2() {
         let output = run(&gateway, bad);
         assert_eq!(output.status.code(), Some(2), "{bad}");
         assert!(text(&output.stderr).starts_with("error: "), "{bad}");
+    }
+}
+
+#[test]
+fn a_search_in_an_empty_range_is_bad_usage() {
+    let key = key_to_base64(&[1; 32]);
+    for bad in ["--min-rate 2k --max-rate 1k", "--loss 100", "--precision 0"] {
+        let output = snapload(&format!(
+            "search --gateway 127.0.0.1:9 --public-key {key} {bad}"
+        ));
+        assert_eq!(output.status.code(), Some(2), "{bad}");
     }
 }
 

@@ -13,3 +13,4 @@ mod counting;
 mod echo_gateway;
 mod reports;
 mod scenarios;
+mod searching;

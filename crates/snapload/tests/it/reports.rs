@@ -57,9 +57,10 @@ fn settings_are_what_was_asked_for_and_no_results() {
 }
 
 /// The settings in the summary of an echo run.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "direction",
     "gateway",
+    "interrupted",
     "offered_pps",
     "seconds",
     "size_bytes",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use scion_packet::IsdAs;
-use snapload::{Cpus, DEFAULT_ISD_AS, DEFAULT_WINDOW, parse_time};
+use snapload::{Cpus, DEFAULT_ISD_AS, DEFAULT_WINDOW, parse_pps, parse_time};
 
 use crate::load_args::LoadArguments;
 use crate::values::{
@@ -20,7 +20,17 @@ Exit codes:
   1  the run failed: no result
   2  bad usage
   3  a check failed (--max-loss, --max-p99)
-  4  the offered rate was not reached: the result is for a lower rate";
+  4  the offered rate was not reached: the result is for a lower rate
+  130  interrupted by Ctrl-C or SIGTERM: the result, if any, is of the time until then";
+
+const SEARCH_EXIT_CODES: &str = "\
+Exit codes:
+  0  a rate was found for every loss target
+  1  the search failed: no result
+  2  bad usage
+  3  not even the lowest rate holds for a loss target
+  4  a rate is a lower bound: the generator was too slow for more, or --max-rate holds
+  130  interrupted by Ctrl-C or SIGTERM";
 
 const SCRIPT_EXIT_CODES: &str = "\
 Exit codes:
@@ -53,6 +63,15 @@ pub(crate) enum Command {
     /// --internal is its internal address.
     #[command(after_help = EXIT_CODES)]
     Run(Box<RunArguments>),
+    /// Find the highest rate at which no packet is lost, or few
+    ///
+    /// Trials at one rate after another, with tunnels that stay connected: short ones to find where
+    /// to look, then longer ones, which halve the range between the highest rate that holds and the
+    /// lowest that does not (RFC 2544, MLRsearch). The majority of trials decides on a rate, and both
+    /// ends of the result are tried again in the end, so that a disturbance of the machine changes
+    /// nothing.
+    #[command(after_help = SEARCH_EXIT_CODES)]
+    Search(Box<SearchArguments>),
     /// Play a scenario: phases of tunnels that come, go, rekey or carry load, and of attackers
     ///
     /// The gateway has to return the packets, as for an echo of `snapload run`. The scenario may
@@ -130,6 +149,61 @@ pub(crate) struct RunArguments {
         help_heading = "Checks", long, value_name = "TIME", value_parser = parse_time
     )]
     pub(crate) max_p99: Option<Duration>,
+}
+
+#[derive(Args)]
+pub(crate) struct SearchArguments {
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+
+    /// How much may be lost, in percent; several times for several rates
+    #[arg(
+        help_heading = "Search", long, value_name = "PERCENT", default_values = ["0", "0.5"],
+        value_parser = parse_percent
+    )]
+    pub(crate) loss: Vec<f64>,
+
+    /// The lowest rate to try, in packets a second
+    #[arg(
+        help_heading = "Search", long, value_name = "PPS", default_value = "1k",
+        value_parser = parse_pps
+    )]
+    pub(crate) min_rate: f64,
+
+    /// The highest rate to try
+    #[arg(
+        help_heading = "Search", long, value_name = "PPS", default_value = "10M",
+        value_parser = parse_pps
+    )]
+    pub(crate) max_rate: f64,
+
+    /// How long packets of a trial are sent and counted
+    ///
+    /// A rate that is a little too high shows only when queues have filled: longer trials find lower
+    /// and more reliable rates.
+    #[arg(
+        help_heading = "Search", long, value_name = "TIME", default_value = "2s",
+        value_parser = parse_time
+    )]
+    pub(crate) trial: Duration,
+
+    /// How long packets of a trial are sent before that without being counted
+    #[arg(
+        help_heading = "Search", long, value_name = "TIME", default_value = "200ms",
+        value_parser = parse_time
+    )]
+    pub(crate) warm_up: Duration,
+
+    /// How far apart the rate that holds and the one that does not may be in the end, in percent
+    #[arg(
+        help_heading = "Search", long, value_name = "PERCENT", default_value = "2",
+        value_parser = parse_percent
+    )]
+    pub(crate) precision: f64,
+
+    /// Print one JSON object a line instead of text: trials, rates, then a summary
+    #[arg(help_heading = "Output", long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

@@ -11,10 +11,10 @@ use snapload::{
 use crate::run::Output;
 
 /// How often the bar moves when nothing is reported.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// Without a terminal, how often is said how many tunnels are connected.
-const CONNECTING_PERIOD: Duration = Duration::from_secs(5);
+pub(crate) const CONNECTING_PERIOD: Duration = Duration::from_secs(5);
 
 /// A line per interval on standard output, then the summary: for logs.
 pub(crate) struct Lines {
@@ -115,11 +115,11 @@ impl Output for Bar {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
+pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-fn connected(connect: &ConnectReport) -> String {
+pub(crate) fn connected(connect: &ConnectReport) -> String {
     let ConnectReport {
         tunnels,
         seconds,

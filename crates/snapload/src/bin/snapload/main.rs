@@ -8,6 +8,8 @@ mod load_args;
 mod report;
 mod run;
 mod script;
+mod search;
+mod signals;
 mod table;
 mod values;
 
@@ -25,14 +27,17 @@ const EXIT_OK: u8 = 0;
 const EXIT_FAILED: u8 = 1;
 /// The command line makes no sense. Also what clap exits with.
 const EXIT_USAGE: u8 = 2;
-/// There is a result and it fails a check.
+/// There is a result and it fails a check; or a search found no rate.
 const EXIT_CHECK_FAILED: u8 = 3;
-/// There is a result, for a lower rate than was asked for.
+/// There is a result, for a lower rate than was asked for, or than a gateway may reach.
 const EXIT_RATE_NOT_REACHED: u8 = 4;
+/// Ctrl-C (SIGINT) or SIGTERM ended it before its time, as shells say it: 128 and the signal's number.
+const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Search(arguments) => search::search(&arguments),
         Command::Script(arguments) => script::run(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Keys(arguments) => keys::print(&arguments),
@@ -66,17 +71,26 @@ enum Failure {
     Verdict,
     /// The generator could not send as fast as asked.
     RateNotReached { sent_pps: f64, offered_pps: f64 },
+    /// Signals cannot be handled.
+    Signals(io::Error),
+    /// It was told to stop before its time.
+    Interrupted,
+    /// A search found that not even its lowest rate holds.
+    NoRateHolds { min_pps: f64 },
+    /// A rate that was found may not be the gateway's highest.
+    LowerBound,
 }
 
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(_) | Self::Scenario(_) | Self::Output(_) => EXIT_FAILED,
+            Self::Run(snapload::LoadError::Interrupted) | Self::Interrupted => EXIT_INTERRUPTED,
+            Self::Run(_) | Self::Scenario(_) | Self::Output(_) | Self::Signals(_) => EXIT_FAILED,
             #[cfg(feature = "plot")]
             Self::Plot(_) => EXIT_FAILED,
             Self::Usage(_) => EXIT_USAGE,
-            Self::Checks(_) | Self::Verdict => EXIT_CHECK_FAILED,
-            Self::RateNotReached { .. } => EXIT_RATE_NOT_REACHED,
+            Self::Checks(_) | Self::Verdict | Self::NoRateHolds { .. } => EXIT_CHECK_FAILED,
+            Self::RateNotReached { .. } | Self::LowerBound => EXIT_RATE_NOT_REACHED,
         }
     }
 
@@ -101,6 +115,20 @@ impl Failure {
                 stderr,
                 "offered rate not reached: {sent_pps:.0} of {offered_pps:.0} packets a second were \
                  sent; use more threads or CPUs, longer trains (--train), or a lower rate",
+            ),
+            Self::Signals(error) => writeln!(stderr, "error: cannot handle signals: {error}"),
+            Self::Interrupted => {
+                writeln!(stderr, "interrupted: this is what was measured until then")
+            }
+            Self::NoRateHolds { min_pps } => writeln!(
+                stderr,
+                "not even {min_pps:.0} packets a second hold; does the gateway pass packets on in \
+                 this direction? Try `snapload run`, or a lower --min-rate",
+            ),
+            Self::LowerBound => writeln!(
+                stderr,
+                "a rate is a lower bound: the generator was too slow, or --max-rate too low; use \
+                 more threads or CPUs, longer trains (--train), or a higher --max-rate",
             ),
         }
     }

@@ -8,6 +8,7 @@ use crate::Failure;
 use crate::cli::RunArguments;
 use crate::human::{Bar, Lines};
 use crate::json::Json;
+use crate::signals::set_on_interrupt;
 use crate::values::RateArgument;
 
 /// Shows what a run does and what it found.
@@ -18,6 +19,7 @@ pub(crate) trait Output {
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let config = config(arguments)?;
+    set_on_interrupt(&config.stop).map_err(Failure::Signals)?;
     let checks = Checks {
         max_loss_share: arguments.max_loss.map(|percent| percent / 100.0),
         max_p99: arguments.max_p99,
@@ -40,6 +42,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     output
         .report(&report, &failed_checks)
         .map_err(Failure::Output)?;
+    if report.interrupted {
+        return Err(Failure::Interrupted);
+    }
     match report.offered_pps {
         _ if !failed_checks.is_empty() => Err(Failure::Checks(failed_checks)),
         Some(offered_pps) if !report.offered_rate_reached => Err(Failure::RateNotReached {
