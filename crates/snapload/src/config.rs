@@ -72,6 +72,10 @@ pub struct LoadConfig {
     /// How many packets of equal size are sent back to back on one tunnel. `None`: 1 with
     /// [`Rate::PerSecond`], which spaces all packets evenly, and 16 with [`Rate::Max`].
     pub train: Option<u32>,
+    /// Encrypt all packets of a trial before any is sent, in at most this memory, in bytes; `None`:
+    /// encrypt while sending. A closed loop ends when they are used up. For an echo, what comes back
+    /// is decrypted and compared all the same.
+    pub pre_encrypt_bytes: Option<u64>,
     /// How long packets are sent and counted.
     pub duration: Duration,
     /// How long packets are sent before that without being counted.
@@ -241,6 +245,7 @@ impl LoadConfig {
             presence: Presence::Throughout,
             rekey_at: None,
             train: None,
+            pre_encrypt_bytes: None,
             duration: Duration::from_secs(10),
             warm_up: Duration::from_secs(1),
             drain: Duration::from_secs(1),

@@ -81,6 +81,18 @@ pub enum LoadError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A tunnel lost its session before its packets were encrypted.
+    #[error("tunnel {tunnel} has no session to encrypt its packets with; did the gateway stop?")]
+    NoSession {
+        /// Index of the tunnel.
+        tunnel: usize,
+    },
+    /// Encrypting took so long that sessions would end before the packets are sent.
+    #[error(
+        "encrypting beforehand took too long: sessions would end while packets are sent; use a \
+         lower rate, a shorter duration or more threads"
+    )]
+    SessionsTooOld,
     /// It was told to stop before there was anything to report.
     #[error("interrupted before there was a result")]
     Interrupted,
@@ -221,6 +233,34 @@ pub enum ConfigError {
     /// Tunnels come and go, and the rate is that of the replies.
     #[error("tunnels that come and go need a rate of their own: the closed loop has none")]
     ComingsWithoutSchedule,
+    /// Packets from a router are not encrypted.
+    #[error("there is nothing to encrypt beforehand: packets from a router are in no tunnel")]
+    NothingToPreEncrypt,
+    /// Packets are encrypted for sessions, which do not stay.
+    #[error(
+        "packets cannot be encrypted beforehand for tunnels that come and go or begin new sessions"
+    )]
+    PreEncryptedSessionsEnd,
+    /// Sessions end before the packets are sent.
+    #[error(
+        "packets that are encrypted beforehand must be sent within {max_seconds} s, warm-up \
+         included: then their sessions end"
+    )]
+    PreEncryptedTooLong {
+        /// The longest time.
+        max_seconds: u64,
+    },
+    /// Encrypting beforehand takes more memory than allowed.
+    #[error(
+        "encrypting beforehand takes {needed_mib} MiB and {allowed_mib} MiB are allowed \
+         (--pre-encrypt-memory); use a lower rate or a shorter duration or warm-up"
+    )]
+    PreEncryptMemory {
+        /// What it takes.
+        needed_mib: u64,
+        /// What is allowed.
+        allowed_mib: u64,
+    },
     /// Nothing would be sent.
     #[error("the duration must be more than 0 and at most {max_hours} hours")]
     BadDuration {

@@ -114,6 +114,7 @@ struct Told {
     intervals: BTreeMap<u64, ToldInterval>,
     /// Threads that stopped sending, and the packets of theirs that have not arrived.
     draining_threads: usize,
+    used_up: bool,
     outstanding: u64,
     counts: Counts,
     latencies: Latencies,
@@ -165,6 +166,9 @@ impl Generator<'_> {
         for orders in &self.orders {
             // A thread that is gone failed, and joining it tells why.
             let _ = orders.send(Arc::clone(&order));
+        }
+        if self.plan.config.pre_encrypt_bytes.is_some() {
+            (self.progress)(Progress::Encrypting);
         }
         let mut told = Told::new(*trial);
         while told.done.len() < self.plan.config.threads {
@@ -258,6 +262,7 @@ impl Generator<'_> {
                 }
             }
             Message::Done(summary) => {
+                told.used_up |= summary.used_up;
                 told.sending_ns = told.sending_ns.max(summary.sending_ns);
                 told.counts += summary.counts;
                 told.latencies.add(summary.latencies);
@@ -277,6 +282,7 @@ impl Told {
             sending_ns: 0,
             intervals: BTreeMap::new(),
             draining_threads: 0,
+            used_up: false,
             outstanding: 0,
             counts: Counts::default(),
             latencies: Latencies::new(),
@@ -350,6 +356,7 @@ impl Told {
             connect,
             sending: Duration::from_nanos(self.sending_ns),
             interrupted: config.stop.is_set(),
+            used_up: self.used_up,
             offered_pps: self.trial.offered_pps(),
             counts: self.counts,
             latency: self.latencies.histogram(),

@@ -95,6 +95,8 @@ pub enum Progress {
     },
     /// All tunnels are connected.
     Connected(ConnectReport),
+    /// Packets are encrypted beforehand.
+    Encrypting,
     /// Packets are sent and not counted yet.
     WarmUp,
     /// An interval of the measurement is over.
@@ -174,6 +176,8 @@ pub struct Report {
     pub seconds: f64,
     /// Whether it was told to stop before its time.
     pub interrupted: bool,
+    /// Whether it ended before its time because the packets encrypted beforehand were used up.
+    pub used_up: bool,
     /// The offered rate in packets a second; `None` in a closed loop.
     pub offered_pps: Option<f64>,
     /// Whether (nearly) all packets that were due were sent. A closed loop offers no rate and
@@ -219,6 +223,7 @@ pub(crate) struct Measured {
     pub(crate) connect: ConnectReport,
     pub(crate) sending: Duration,
     pub(crate) interrupted: bool,
+    pub(crate) used_up: bool,
     pub(crate) offered_pps: Option<f64>,
     pub(crate) counts: Counts,
     pub(crate) latency: LatencyHistogram,
@@ -247,6 +252,7 @@ impl Report {
             connect: measured.connect,
             seconds,
             interrupted: measured.interrupted,
+            used_up: measured.used_up,
             offered_pps: measured.offered_pps,
             offered_rate_reached,
             limited_by_generator: !offered_rate_reached
@@ -331,6 +337,7 @@ mod tests {
             connect: ConnectReport::default(),
             sending: Duration::from_secs(2),
             interrupted: false,
+            used_up: false,
             offered_pps,
             counts,
             latency: {

@@ -1,9 +1,10 @@
 //! One measurement with tunnels that are connected.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::config::{LoadConfig, Presence, Rate};
+use crate::config::{Direction, LoadConfig, Presence, Rate};
 use crate::error::ConfigError;
 use crate::pacing::Nanos;
 
@@ -20,6 +21,14 @@ pub struct Trial {
 
 /// The highest rate: a packet a nanosecond, the resolution of the schedule.
 pub(crate) const MAX_RATE_PPS: u64 = 1_000_000_000;
+
+/// What a packet takes besides its own bytes when it is encrypted beforehand: SNAPtun's 32, and what
+/// memory and lists need.
+pub(crate) const PREPARED_OVERHEAD_BYTES: u64 = 32 + 112;
+
+/// The longest trial whose packets are encrypted beforehand: a session holds for 180 s, and
+/// encrypting takes its time.
+const MAX_PRE_ENCRYPTED: Duration = Duration::from_secs(120);
 
 /// The longest trial. Scheduled times are counted in nanoseconds in 48 bits, and connecting,
 /// draining and other trials take their time as well.
@@ -63,10 +72,43 @@ impl Trial {
         if config.presence != Presence::Throughout && matches!(self.rate, Rate::Max { .. }) {
             return Err(ConfigError::ComingsWithoutSchedule);
         }
+        self.check_pre_encryption(config)?;
         let longest = Duration::from_secs(MAX_HOURS * 3600);
         if self.duration.is_zero() || self.duration.saturating_add(self.warm_up) > longest {
             return Err(ConfigError::BadDuration {
                 max_hours: MAX_HOURS,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether what is to be encrypted beforehand is possible, and has room.
+    fn check_pre_encryption(&self, config: &LoadConfig) -> Result<(), ConfigError> {
+        let Some(allowed_bytes) = config.pre_encrypt_bytes else {
+            return Ok(());
+        };
+        if matches!(config.direction, Direction::Down { .. }) {
+            return Err(ConfigError::NothingToPreEncrypt);
+        }
+        if config.presence != Presence::Throughout || config.rekey_at.is_some() {
+            return Err(ConfigError::PreEncryptedSessionsEnd);
+        }
+        let time = self.warm_up.saturating_add(self.duration);
+        if time > MAX_PRE_ENCRYPTED {
+            return Err(ConfigError::PreEncryptedTooLong {
+                max_seconds: MAX_PRE_ENCRYPTED.as_secs(),
+            });
+        }
+        let packet_bytes = config.mean_size() as f64 + PREPARED_OVERHEAD_BYTES as f64;
+        let needed_bytes = match self.offered_pps() {
+            Some(pps) => pps * time.as_secs_f64() * packet_bytes,
+            // A closed loop takes what there is: a train per thread at least.
+            None => packet_bytes * f64::from(config.effective_train()) * config.threads as f64,
+        };
+        if needed_bytes > allowed_bytes as f64 {
+            return Err(ConfigError::PreEncryptMemory {
+                needed_mib: (needed_bytes / f64::from(1 << 20)).ceil() as u64,
+                allowed_mib: allowed_bytes >> 20,
             });
         }
         Ok(())
@@ -88,6 +130,8 @@ pub(crate) struct TrialOrder {
     pub(crate) trial: Trial,
     /// When packets begin to be sent; set when all threads are ready.
     start: OnceLock<Nanos>,
+    /// Whether a thread has nothing to send any more.
+    ended: AtomicBool,
 }
 
 impl TrialOrder {
@@ -95,6 +139,7 @@ impl TrialOrder {
         Self {
             trial,
             start: OnceLock::new(),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -102,6 +147,15 @@ impl TrialOrder {
     pub(crate) fn start_at(&self, time: Nanos) {
         // Set once, by the one thread that waits for the others.
         let _ = self.start.set(time);
+    }
+
+    /// Lets all threads stop sending.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn start(&self) -> Option<Nanos> {

@@ -79,6 +79,20 @@ fn packets_of_tunnels_reach_the_routers_of_the_generator() {
 }
 
 #[test]
+fn packets_encrypted_beforehand_reach_the_routers() {
+    let router = own_address(7);
+    let gateway = gateway_with_routers(router);
+    let direction = Direction::Up {
+        router,
+        interface: INTERFACE,
+    };
+    let mut load = load(&gateway, direction);
+    load.pre_encrypt_bytes = Some(1 << 20);
+    run(&load);
+    gateway.stop();
+}
+
+#[test]
 fn packets_of_the_generators_routers_reach_the_tunnels() {
     let gateway = gateway_with_routers(own_address(2));
     let direction = Direction::Down {

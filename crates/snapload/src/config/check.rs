@@ -238,6 +238,36 @@ mod tests {
     }
 
     #[test]
+    fn packets_encrypted_beforehand_fit_into_the_memory_allowed() {
+        let mut config = config();
+        config.rate = Rate::PerSecond(100_000.0);
+        // 11 s of 1344 bytes.
+        for (mib, valid) in [(1409, false), (1410, true)] {
+            config.pre_encrypt_bytes = Some(mib << 20);
+            assert_eq!(config.check().is_ok(), valid, "{mib}");
+        }
+        config.rate = Rate::Max { window: 512 };
+        config.pre_encrypt_bytes = Some(1 << 20);
+        assert_eq!(config.check(), Ok(()));
+        config.duration = Duration::from_secs(121);
+        assert!(matches!(
+            config.check(),
+            Err(ConfigError::PreEncryptedTooLong { .. })
+        ));
+    }
+
+    #[test]
+    fn there_is_nothing_to_encrypt_beforehand_on_the_way_down() {
+        let mut config = config();
+        config.pre_encrypt_bytes = Some(1 << 30);
+        config.direction = Direction::Down {
+            internal: "127.0.0.1:30100".parse().unwrap(),
+            router: None,
+        };
+        assert_eq!(config.check(), Err(ConfigError::NothingToPreEncrypt));
+    }
+
+    #[test]
     fn a_keepalive_is_whole_seconds() {
         let mut config = config();
         for (millis, valid) in [(0, false), (1, false), (1000, true), (1500, false)] {

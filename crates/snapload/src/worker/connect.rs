@@ -143,8 +143,12 @@ impl Worker<'_> {
     }
 
     fn update_timers_of(&mut self, lane: usize) -> Result<(), Halt> {
+        let holds_prepared = self.holds_prepared();
         let state = &mut self.lanes[lane];
-        let message = state.tunnel.update_timers();
+        let message = state
+            .tunnel
+            .update_timers()
+            .filter(|message| !holds_prepared || !is_data(message));
         if let Connecting::Started {
             since,
             unanswered,
@@ -232,4 +236,9 @@ impl Worker<'_> {
             self.handshakes.record(self.now.saturating_sub(since));
         }
     }
+}
+
+/// Whether it is a data message (type 4), a keepalive for example.
+fn is_data(message: &[u8]) -> bool {
+    message.first() == Some(&4)
 }

@@ -10,6 +10,7 @@ mod connect;
 mod handshake_window;
 mod lane_order;
 mod ports;
+mod prepared;
 mod receive;
 mod send;
 mod trial;
@@ -28,6 +29,7 @@ use self::connect::Connecting;
 use self::handshake_window::HandshakeWindow;
 use self::lane_order::LaneOrder;
 use self::ports::Ports;
+use self::prepared::Prepared;
 use crate::error::LoadError;
 use crate::inner_packet::PacketForm;
 use crate::latency::Latencies;
@@ -66,6 +68,8 @@ pub(crate) enum Message {
 
 /// The end of a worker's messages about a trial.
 pub(crate) struct Summary {
+    /// Whether the packets encrypted beforehand were used up before the time was over.
+    pub(crate) used_up: bool,
     /// How long packets were sent and counted.
     pub(crate) sending_ns: Nanos,
     pub(crate) counts: Counts,
@@ -109,6 +113,8 @@ struct Lane {
     /// The batch in which its last train was queued.
     batch: u64,
     connecting: Connecting,
+    /// When its latest session began.
+    session_since_ns: Nanos,
     /// It sends no more, for it will be replaced soon.
     is_leaving: bool,
     /// When it was told to begin another handshake, which is not done.
@@ -130,6 +136,8 @@ pub(crate) struct Worker<'run> {
     sizes: SizeOrder,
     pacing: Pacing,
     order: LaneOrder,
+    /// What was encrypted before sending.
+    prepared: Option<Prepared>,
     attendance: Attendance,
 
     handshake_window: HandshakeWindow,
@@ -189,6 +197,7 @@ impl<'run> Worker<'run> {
             ports,
             router,
             order: LaneOrder::default(),
+            prepared: None,
             attendance: Attendance::default(),
             handshake_window: HandshakeWindow::new(),
             handshaking: Vec::new(),
@@ -261,6 +270,7 @@ impl Lane {
             returned_below: 0,
             batch: 0,
             connecting: Connecting::NotStarted,
+            session_since_ns: 0,
             is_leaving: false,
             rekeying_since: None,
         }

@@ -77,11 +77,15 @@ impl Worker<'_> {
             Handled::Delivered(packet) => self.handle_packet(Exit::Tunnel(lane), &packet),
             Handled::Nothing => {}
             Handled::Connected { confirm, address } => {
+                self.lanes[lane].session_since_ns = self.now;
                 self.learn_address(lane, address);
                 self.send_protocol(lane, confirm);
                 self.note_connected(lane);
             }
-            Handled::Answer(answer) => self.send_protocol(lane, answer),
+            Handled::Answer(answer) => {
+                self.lanes[lane].session_since_ns = self.now;
+                self.send_protocol(lane, answer);
+            }
             Handled::CookieDemanded(again) => {
                 self.connect.cookies += 1;
                 self.lanes[lane]
@@ -146,11 +150,15 @@ impl Worker<'_> {
     }
 
     fn count_received(&mut self, recognized: Recognized) {
+        let time = recognized.stamp.time;
+        let due_ns = match &self.prepared {
+            Some(prepared) => prepared.due_ns(time).unwrap_or(self.now),
+            None => time,
+        };
         self.counts.received += 1;
-        self.ramp.note_received(recognized.stamp.time);
+        self.ramp.note_received(due_ns);
         self.counts.received_bytes += self.form.packet_bytes(recognized.size) as u64;
-        self.latencies
-            .record(self.now.saturating_sub(recognized.stamp.time));
+        self.latencies.record(self.now.saturating_sub(due_ns));
     }
 
     /// A closed loop may send for every packet up to this one: those before it arrived, or were

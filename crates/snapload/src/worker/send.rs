@@ -6,6 +6,7 @@ use ana_gotatun::packet::Packet;
 
 use super::Worker;
 use super::ports::Outgoing;
+use super::prepared::PreparedTrain;
 use crate::config::Direction;
 use crate::pacing::{Nanos, Pacing};
 use crate::stamp::Stamp;
@@ -26,6 +27,7 @@ impl Worker<'_> {
         let train = self.plan.config.effective_train();
         let mut packets = 0;
         while packets < PACKETS_PER_TURN {
+            let used_up = self.has_used_up();
             let scheduled = match &mut self.pacing {
                 Pacing::Open(open) => {
                     let due = open.next_due();
@@ -35,9 +37,14 @@ impl Worker<'_> {
                     open.advance();
                     due
                 }
-                Pacing::Closed(closed) if closed.has_room(u64::from(train)) => self.now,
+                Pacing::Closed(closed) if closed.has_room(u64::from(train)) && !used_up => self.now,
                 Pacing::Closed(_) => return Nanos::MAX,
             };
+            if self.prepared.is_some() {
+                self.send_prepared(scheduled);
+                packets += train;
+                continue;
+            }
             let lane = self.order.next_lane();
             if !self.lanes[lane].is_present() {
                 packets += train;
@@ -95,6 +102,54 @@ impl Worker<'_> {
         state.batch = self.ports.batch();
         self.ramp.note_sent(scheduled, train);
         self.note_in_flight(train);
+    }
+
+    /// Sends the next train that was encrypted before.
+    fn send_prepared(&mut self, scheduled: Nanos) {
+        let Some(train) = self.take_prepared(scheduled) else {
+            return;
+        };
+        let count = train.packets.len() as u32;
+        let state = &mut self.lanes[train.lane];
+        self.counts.due += u64::from(count);
+        if self.ports.is_blocked(state.port) {
+            return;
+        }
+        if state.batch == self.ports.batch() {
+            self.ports.flush(&mut self.counts);
+        }
+        for packet in train.packets {
+            let outgoing = Outgoing {
+                packet,
+                is_counted: self.is_counting,
+            };
+            let to = self.peer.gateway;
+            self.ports
+                .push(state.port, to, state.from_ip, outgoing, &mut self.counts);
+        }
+        state.batch = self.ports.batch();
+        self.ramp.note_sent(scheduled, count);
+        self.note_in_flight(count);
+    }
+
+    /// Takes the next train that was encrypted before; its packets get the sequence numbers that they
+    /// were encrypted with, also when they do not leave.
+    fn take_prepared(&mut self, scheduled: Nanos) -> Option<PreparedTrain> {
+        let train = self.prepared.as_mut()?.next_train(scheduled)?;
+        let sequences = &mut self.lanes[train.lane].sequences;
+        for _ in 0..train.packets.len() {
+            sequences.next_sequence();
+        }
+        Some(train)
+    }
+
+    /// Leaves out trains that were encrypted before.
+    pub(super) fn skip_prepared(&mut self, trains: u64, time: Nanos) {
+        for _ in 0..trains {
+            if self.take_prepared(time).is_none() {
+                return;
+            }
+        }
     }
 
     /// Sends a train to a tunnel from this thread's router.

@@ -18,12 +18,13 @@ impl Worker<'_> {
     pub(super) fn carry_out(&mut self, order: &TrialOrder) -> Result<(), Halt> {
         let trial = &order.trial;
         self.start_trial(trial);
+        self.prepare(trial)?;
         self.tell(Message::Ready)?;
         let start = self.wait_for_start(order)?;
         if let Pacing::Open(open) = &mut self.pacing {
             open.start_at(start);
         }
-        let warm_up_end = self.send_until(start + nanos(trial.warm_up))?;
+        let warm_up_end = self.send_until(order, start + nanos(trial.warm_up))?;
         self.skip_backlog(warm_up_end);
 
         self.start_counting(warm_up_end);
@@ -31,7 +32,7 @@ impl Worker<'_> {
         self.begin_attendance(warm_up_end);
         let drops_before = self.ports.kernel_drops();
         let cpu_before = thread_cpu_seconds();
-        let end = self.send_until(warm_up_end + nanos(trial.duration))?;
+        let end = self.send_until(order, warm_up_end + nanos(trial.duration))?;
         let sending_ns = end - warm_up_end;
         self.end_attendance();
         self.catch_up(warm_up_end, end)?;
@@ -57,6 +58,7 @@ impl Worker<'_> {
             busy_share,
         };
         let summary = Summary {
+            used_up: order.is_ended(),
             sending_ns,
             counts: std::mem::take(&mut self.counts),
             latencies: self.latencies.take(),
@@ -83,7 +85,7 @@ impl Worker<'_> {
 
     /// A thread's part of the rate or of the window: by its share of the active tunnels for a rate,
     /// so that all tunnels get the same, and the same for all threads for a window.
-    fn pacing_of(&self, trial: &Trial) -> Pacing {
+    pub(super) fn pacing_of(&self, trial: &Trial) -> Pacing {
         let config = self.plan.config;
         match trial.rate {
             Rate::PerSecond(pps) => Pacing::Open(self.open_loop(&[(pps, Nanos::MAX)])),
@@ -116,10 +118,13 @@ impl Worker<'_> {
     }
 
     /// Sends what is due before `end`; returns when it ended, which is earlier when the run is told to
-    /// stop.
-    fn send_until(&mut self, end: Nanos) -> Result<Nanos, Halt> {
+    /// stop, or when a thread has sent all that was encrypted for it.
+    fn send_until(&mut self, order: &TrialOrder, end: Nanos) -> Result<Nanos, Halt> {
         while self.now < end {
-            if self.plan.config.stop.is_set() {
+            if self.has_used_up() {
+                order.end();
+            }
+            if self.plan.config.stop.is_set() || order.is_ended() {
                 return Ok(self.now);
             }
             let next_due = self.send_due(end);
@@ -150,7 +155,9 @@ impl Worker<'_> {
     fn skip_backlog(&mut self, time: Nanos) -> u64 {
         match &mut self.pacing {
             Pacing::Open(open) => {
-                open.skip_to(time) * u64::from(self.plan.config.effective_train())
+                let trains = open.skip_to(time);
+                self.skip_prepared(trains, time);
+                trains * u64::from(self.plan.config.effective_train())
             }
             Pacing::Closed(_) => 0,
         }

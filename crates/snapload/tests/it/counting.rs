@@ -246,3 +246,31 @@ fn only_active_tunnels_carry_packets_and_the_others_stay_connected() {
     assert_eq!((report.connect.tunnels, report.lost), (20, 0));
     assert_eq!(count.load(Ordering::Relaxed), 6);
 }
+
+#[test]
+fn packets_encrypted_beforehand_are_counted_like_others() {
+    let (_gateway, mut config) = config_for(4, no_fault());
+    config.threads = 2;
+    config.rate = Rate::PerSecond(1000.0);
+    config.warm_up = Duration::from_millis(100);
+    config.pre_encrypt_bytes = Some(1 << 20);
+    let report = snapload::run(&config, &mut |_| {}).unwrap();
+    assert_eq!((report.counts.due, report.lost), (200, 0));
+    assert_eq!((report.counts.corrupted, report.counts.refused), (0, 0));
+    assert_eq!(report.latency.count, report.counts.received);
+    // A time that is none would be as old as the run.
+    assert!(report.latency.max_ns > 0 && report.latency.max_ns < 60_000_000_000);
+    assert!(!report.used_up);
+}
+
+#[test]
+fn a_closed_loop_ends_when_the_packets_encrypted_beforehand_are_used_up() {
+    let (_gateway, mut config) = config_for(2, no_fault());
+    config.rate = Rate::Max { window: 32 };
+    config.duration = Duration::from_secs(60);
+    config.pre_encrypt_bytes = Some(100_000);
+    let report = snapload::run(&config, &mut |_| {}).unwrap();
+    assert!(report.used_up && report.seconds < 60.0);
+    // 244 bytes each, in trains of 16.
+    assert_eq!((report.counts.sent, report.lost), (400, 0));
+}

@@ -57,7 +57,7 @@ fn settings_are_what_was_asked_for_and_no_results() {
 }
 
 /// The settings in the summary of an echo run.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "direction",
     "gateway",
     "interrupted",
@@ -65,6 +65,7 @@ const SETTINGS: [&str; 7] = [
     "seconds",
     "size_bytes",
     "train",
+    "used_up",
 ];
 
 #[test]

@@ -91,6 +91,7 @@ impl Output for Bar {
                     .set_message(format!("connecting: {connected} of {tunnels} tunnels"));
             }
             Progress::Connected(connect) => self.bar.println(connected(connect)),
+            Progress::Encrypting => self.bar.set_message("encrypting packets"),
             Progress::WarmUp => self.bar.set_message("warming up"),
             Progress::Interval(interval) => {
                 if self.bar.length().is_none() {
@@ -234,6 +235,10 @@ fn remarks(report: &Report) -> impl Iterator<Item = &'static str> {
                     "Nothing came back: does the gateway echo, or forward SCION of --isd-as?"
                 }
             },
+        ),
+        (
+            report.used_up,
+            "It ended when all packets encrypted beforehand were sent (--pre-encrypt-memory).",
         ),
         (
             report.limited_by_generator,

@@ -13,7 +13,7 @@ use snapload::{
 };
 
 use crate::Failure;
-use crate::values::{Key, parse_cpus, parse_key, parse_network};
+use crate::values::{Key, parse_bytes, parse_cpus, parse_key, parse_network};
 
 #[derive(Args)]
 pub(crate) struct LoadArguments {
@@ -157,6 +157,21 @@ pub(crate) struct LoadArguments {
     #[arg(help_heading = "Traffic", long, value_name = "N")]
     seed: Option<u64>,
 
+    /// Encrypt all packets before any is sent, so that encrypting does not limit the generator
+    ///
+    /// It takes the size of a packet and 144 bytes for each; --rate max ends when the packets that
+    /// fit into --pre-encrypt-memory are used up. With echo, what comes back is decrypted and compared
+    /// all the same; with up, packets arrive in the clear, so the generator decrypts nothing.
+    #[arg(help_heading = "Generator", long)]
+    pre_encrypt: bool,
+
+    /// The memory that --pre-encrypt may take, like 500MiB or 4GiB
+    #[arg(
+        help_heading = "Generator", long, value_name = "SIZE", default_value = "4GiB",
+        value_parser = parse_bytes
+    )]
+    pre_encrypt_memory: u64,
+
     /// How many threads share the tunnels
     #[arg(
         help_heading = "Generator",
@@ -205,6 +220,7 @@ impl LoadArguments {
             PacketSizes::Fixed(self.size)
         };
         config.train = self.train;
+        config.pre_encrypt_bytes = self.pre_encrypt.then_some(self.pre_encrypt_memory);
         config.drain = self.drain;
         config.connect_timeout = self.connect_timeout;
         config.seed = self.seed;

@@ -29,6 +29,19 @@ pub(crate) fn parse_rate(text: &str) -> Result<RateArgument, String> {
         .map_err(|problem| format!("{problem}, or max"))
 }
 
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    let (number, unit) = units
+        .iter()
+        .find_map(|&(name, bytes)| Some((text.strip_suffix(name)?, bytes)))
+        .unwrap_or((text, 1));
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "a size is a number of bytes, or with KiB, MiB or GiB".to_owned())
+}
+
 pub(crate) fn parse_percent(text: &str) -> Result<f64, String> {
     match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
@@ -78,6 +91,16 @@ mod tests {
         assert_eq!(parse_cpus("2,4-6"), Ok(Cpus::List(vec![2, 4, 5, 6])));
         for bad in ["", "a", "3-1", "1,,2", "0-99999999999"] {
             assert!(parse_cpus(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_bytes("512"), Ok(512));
+        assert_eq!(parse_bytes("500MiB"), Ok(500 << 20));
+        assert_eq!(parse_bytes("4GiB"), Ok(4 << 30));
+        for bad in ["", "MiB", "-1", "1GB", "99999999999999GiB"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
         }
     }
 
