@@ -202,8 +202,8 @@ pub struct Report {
     pub latency: LatencySummary,
     /// All of them.
     pub latency_histogram: LatencyHistogram,
-    /// From a tunnel's first handshake message to its session, of all handshakes since the trial
-    /// before: first ones, and those on command.
+    /// From when a handshake was to begin to its session, of all handshakes since the trial before:
+    /// first ones, and those on command.
     pub handshake: LatencySummary,
     /// What became of the packets of each step of a ramp.
     #[serde(skip_serializing_if = "Vec::is_empty")]

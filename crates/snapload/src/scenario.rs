@@ -141,7 +141,7 @@ pub struct Checks {
     pub max_loss_share: Option<f64>,
     /// The longest 99th percentile of the round-trip times.
     pub max_p99: Option<Duration>,
-    /// The longest time from a tunnel's first handshake message to its session.
+    /// The longest time from when a handshake was to begin to its session.
     pub max_connect: Option<Duration>,
     /// With a ramp: the lowest rate, in packets a second, at which loss may begin.
     pub loss_free_pps: Option<f64>,

@@ -29,8 +29,9 @@ pub(super) struct Attendance {
     resting: VecDeque<(Nanos, usize)>,
     /// Tunnels that came in the place of others, in this thread.
     newcomers: usize,
-    /// Lanes that shall begin a handshake.
-    waiting: VecDeque<usize>,
+    /// Lanes that shall begin a handshake, each with the time since when. Handshakes are measured from
+    /// there, so that waiting for the generator counts, as it does for packets.
+    waiting: VecDeque<(Nanos, usize)>,
 }
 
 impl Attendance {
@@ -95,29 +96,32 @@ impl Worker<'_> {
             return Ok(());
         }
         let now = self.now;
-        let is_due = |at: &mut Option<Nanos>| at.take_if(|at| *at <= now).is_some();
-        if is_due(&mut self.attendance.connect_at) {
+        if let Some(at) = self.attendance.connect_at.take_if(|at| *at <= now) {
             let absent = (0..self.lanes.len()).filter(|&lane| !self.lanes[lane].is_present());
-            self.attendance.waiting.extend(absent);
+            self.attendance
+                .waiting
+                .extend(absent.map(|lane| (at, lane)));
         }
-        if is_due(&mut self.attendance.rekey_at) {
+        if let Some(at) = self.attendance.rekey_at.take_if(|at| *at <= now) {
             let present = (0..self.lanes.len()).filter(|&lane| self.lanes[lane].is_present());
-            self.attendance.waiting.extend(present);
+            self.attendance
+                .waiting
+                .extend(present.map(|lane| (at, lane)));
         }
         self.serve_departures();
         while let Some(&(at, lane)) = self.attendance.resting.front()
             && at <= now
         {
             self.attendance.resting.pop_front();
-            self.replace_tunnel(lane)?;
+            self.replace_tunnel(lane, at)?;
         }
         for _ in 0..HANDSHAKES_PER_TURN {
-            let Some(lane) = self.attendance.waiting.pop_front() else {
+            let Some((since, lane)) = self.attendance.waiting.pop_front() else {
                 break;
             };
             match self.lanes[lane].connecting {
-                Connecting::Connected => self.begin_another_handshake(lane),
-                _ => self.start_connecting(lane),
+                Connecting::Connected => self.begin_another_handshake(lane, since),
+                _ => self.start_connecting(lane, since),
             }
         }
         Ok(())
@@ -147,7 +151,7 @@ impl Worker<'_> {
     }
 
     /// Puts a newcomer in the place of a tunnel that left: another identity, another port.
-    fn replace_tunnel(&mut self, lane: usize) -> Result<(), Halt> {
+    fn replace_tunnel(&mut self, lane: usize, at: Nanos) -> Result<(), Halt> {
         let config = self.plan.config;
         let secrets = config.identities.secrets();
         let newcomer = self.attendance.newcomers * config.threads + self.thread;
@@ -162,13 +166,13 @@ impl Worker<'_> {
         state.rekeying_since = None;
         state.connecting = Connecting::NotStarted;
         self.counts.departed += 1;
-        self.attendance.waiting.push_back(lane);
+        self.attendance.waiting.push_back((at, lane));
         Ok(())
     }
 
-    fn begin_another_handshake(&mut self, lane: usize) {
+    fn begin_another_handshake(&mut self, lane: usize, since: Nanos) {
         let state = &mut self.lanes[lane];
-        state.rekeying_since = Some(self.now);
+        state.rekeying_since = Some(since);
         // None: one is under way, which does as well.
         if let Some(message) = state.tunnel.start_handshake() {
             self.send_protocol(lane, message);

@@ -33,7 +33,7 @@ const MESSAGES_PER_PORT: u32 = 2;
 pub(super) enum Connecting {
     NotStarted,
     Started {
-        /// When the first message was sent.
+        /// When it was to begin.
         since: Nanos,
         /// Messages sent from the current port that got no answer at all.
         unanswered: u32,
@@ -79,7 +79,7 @@ impl Worker<'_> {
                 && let Some(tunnel) = tunnels.next()
             {
                 let lane = self.add_lane(tunnel)?;
-                self.start_connecting(lane);
+                self.start_connecting(lane, self.now);
                 self.now = self.plan.now();
             }
             let is_busy = self.now - before >= START_NS;
@@ -97,11 +97,12 @@ impl Worker<'_> {
         Ok(self.lanes.len() - 1)
     }
 
-    pub(super) fn start_connecting(&mut self, lane: usize) {
+    /// Begins the first handshake of a tunnel, which is to be connected since this time.
+    pub(super) fn start_connecting(&mut self, lane: usize, since: Nanos) {
         self.handshaking.push(lane);
         let state = &mut self.lanes[lane];
         state.connecting = Connecting::Started {
-            since: self.now,
+            since,
             unanswered: 1,
             failure: ConnectFailure::NoAnswer,
         };

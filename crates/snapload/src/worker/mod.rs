@@ -117,7 +117,7 @@ struct Lane {
     session_since_ns: Nanos,
     /// It sends no more, for it will be replaced soon.
     is_leaving: bool,
-    /// When it was told to begin another handshake, which is not done.
+    /// When it was to begin another handshake, which is not done.
     rekeying_since: Option<Nanos>,
 }
 
@@ -161,7 +161,7 @@ pub(crate) struct Worker<'run> {
     counting_since_ns: Nanos,
     counts: Counts,
     latencies: Latencies,
-    /// From the first message of a handshake to its end, since the latest trial.
+    /// From when a handshake was to begin to its end, since the latest trial.
     handshakes: Latencies,
     ramp: RampCounter,
     /// Packets sent and received that were counted in all intervals so far.
