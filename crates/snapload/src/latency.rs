@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 /// Significant decimal digits of a recorded latency.
 const DIGITS: u8 = 3;
 
-/// Latencies beyond this are recorded as this: far longer than replies are waited for.
+/// Latencies beyond this are recorded as this: far longer than packets are waited for.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Latencies of replies, in nanoseconds, with a resolution of three decimal digits.
+/// Latencies in nanoseconds, with a resolution of three decimal digits.
 ///
-/// Replies that come in one train were due together and are read together, so runs of equal
+/// Packets that come in one train were due together and are read together, so runs of equal
 /// values are recorded at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {

@@ -11,7 +11,7 @@ pub(crate) fn nanos(duration: Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
 }
 
-/// A closed loop that got no reply for this long takes what is in flight for lost.
+/// A closed loop in which nothing arrived for this long takes what is in flight for lost.
 const WRITE_OFF_NS: Nanos = 200_000_000;
 
 /// When a thread sends.
@@ -19,7 +19,7 @@ const WRITE_OFF_NS: Nanos = 200_000_000;
 pub(crate) enum Pacing {
     /// At scheduled times.
     Open(OpenLoop),
-    /// When replies make room.
+    /// When packets that arrive make room.
     Closed(ClosedLoop),
 }
 
@@ -30,9 +30,9 @@ impl Pacing {
     }
 }
 
-/// Trains at equal distances, whatever comes back, for each of one or more rates. A train that is
-/// sent late keeps its scheduled time, so that waiting for the generator counts in its round-trip
-/// time.
+/// Trains at equal distances, whatever arrives, for each of one or more rates. A train that is
+/// sent late keeps its scheduled time, so that waiting for the generator counts in its
+/// latency.
 #[derive(Debug)]
 pub(crate) struct OpenLoop {
     /// The part of the time between two trains by which all of them are delayed.
@@ -133,7 +133,7 @@ impl OpenLoop {
 pub(crate) struct ClosedLoop {
     window: u64,
     in_flight: u64,
-    /// When something was last sent or came back.
+    /// When something was last sent or arrived.
     last_change_ns: Nanos,
 }
 
@@ -157,13 +157,13 @@ impl ClosedLoop {
         self.last_change_ns = now;
     }
 
-    /// `count` packets came back, or later ones did.
+    /// `count` packets arrived, or later ones did.
     pub(crate) fn returned(&mut self, count: u64, now: Nanos) {
         self.in_flight = self.in_flight.saturating_sub(count);
         self.last_change_ns = now;
     }
 
-    /// Nothing in flight will come back.
+    /// Nothing in flight will arrive.
     pub(crate) fn write_off(&mut self) {
         self.in_flight = 0;
     }

@@ -1,14 +1,14 @@
 //! Loss, reordering and duplicates of one tunnel, by sequence numbers.
 //!
-//! A sequence number is handed out for every packet sent and looked up for every reply. What came
-//! back is a bitmap from the first gap on, bounded to [`WINDOW`] numbers (8 KiB); in order and
-//! without loss it is a word or two. A gap that falls out of the window is given up, and replies
+//! A sequence number is handed out for every packet sent and looked up for every one that arrives. What
+//! arrived is a bitmap from the first gap on, bounded to [`WINDOW`] numbers (8 KiB); in order and
+//! without loss it is a word or two. A gap that falls out of the window is given up, and packets
 //! from before it can no longer be told from duplicates: they are [`Arrival::Late`] and count as
 //! lost.
 
 use std::collections::VecDeque;
 
-/// How many sequence numbers behind the newest reply are remembered when there are gaps.
+/// How many sequence numbers behind the newest arrival are remembered when there are gaps.
 pub(crate) const WINDOW: u64 = 65_536;
 
 const WORD_BITS: u64 = u64::BITS as u64;
@@ -16,15 +16,15 @@ const WINDOW_WORDS: usize = (WINDOW / WORD_BITS) as usize;
 
 const _: () = assert!(WINDOW.is_multiple_of(WORD_BITS));
 
-/// What a reply with a given sequence number is.
+/// What a packet that arrives with a given sequence number is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Arrival {
-    /// The first reply with this number, and none with a higher one came before.
+    /// The first packet with this number, and none with a higher one came before.
     InOrder,
-    /// The first reply with this number; one with a higher number came before (RFC 4737, section
+    /// The first packet with this number; one with a higher number came before (RFC 4737, section
     /// 3.3).
     Reordered,
-    /// A reply with this number came before.
+    /// A packet with this number came before.
     Duplicate,
     /// Too far behind the newest to know.
     Late,
@@ -34,7 +34,7 @@ pub(crate) enum Arrival {
     NeverSent,
 }
 
-/// The sequence numbers of one tunnel: those sent and those that came back.
+/// The sequence numbers of one tunnel: those sent and those that arrived.
 #[derive(Debug, Default)]
 pub(crate) struct SequenceTracker {
     /// The number of the next packet to send.
@@ -59,7 +59,7 @@ impl SequenceTracker {
         sequence
     }
 
-    /// Forgets what was sent so far: from now on replies to it are [`Arrival::NotCounted`].
+    /// Forgets what was sent so far: from now on its packets are [`Arrival::NotCounted`].
     pub(crate) fn start_counting(&mut self) {
         self.first_counted = self.next_to_send;
         self.next_expected = self.next_to_send;
@@ -78,7 +78,7 @@ impl SequenceTracker {
         self.next_to_send
     }
 
-    /// Classifies a reply and remembers it.
+    /// Classifies a packet that arrived and remembers it.
     pub(crate) fn receive(&mut self, sequence: u64) -> Arrival {
         if sequence >= self.next_to_send {
             return Arrival::NeverSent;

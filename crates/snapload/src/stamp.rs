@@ -1,5 +1,5 @@
-//! The mark that every generated packet carries, so that its reply tells what came back and when
-//! it was due to leave.
+//! The mark that every generated packet carries, so that it tells where it arrives which one it is
+//! and when it was due to leave.
 //!
 //! Layout of the [`STAMP_LEN`] bytes, big endian. It is this small so that a 64-byte SCION/UDP
 //! packet over IPv4 (44 bytes of headers) can carry it.
@@ -8,7 +8,8 @@
 //!  0..4   check: mix of the run's salt and the 16 bytes that follow
 //!  4..8   tunnel, index within the run
 //!  8..14  sequence number of the packet within its tunnel
-//! 14..20  scheduled time, nanoseconds since the start of the run (78 hours fit)
+//! 14..20  scheduled time, nanoseconds since the start of the run (78 hours fit); of packets that are
+//!         encrypted before their time is known, the number of the train
 //! ```
 
 /// Size of a [`Stamp`] on the wire, in bytes.
@@ -24,12 +25,13 @@ pub(crate) struct Stamp {
     pub(crate) tunnel: u32,
     /// Sequence number within the tunnel, below [`U48_END`].
     pub(crate) sequence: u64,
-    /// When the packet was due, in nanoseconds since the start of the run, below [`U48_END`].
+    /// When the packet was due, in nanoseconds since the start of the run, or the number of its train
+    /// when it is encrypted before that is known. Below [`U48_END`].
     pub(crate) time: u64,
 }
 
 impl Stamp {
-    /// The stamp as bytes. `salt` is random per run: a reply to an earlier run is not taken for
+    /// The stamp as bytes. `salt` is random per run: a packet of an earlier run is not taken for
     /// one of this run.
     pub(crate) fn to_bytes(self, salt: u64) -> [u8; STAMP_LEN] {
         let fields = (u128::from(self.tunnel) << 96)

@@ -39,8 +39,8 @@ pub(super) fn lane(
         let socket = tunnel_socket(plan, peer, tunnel)?;
         (ports.add(socket, Role::Tunnel(lane))?, None)
     };
-    let tunnel_state = Tunnel::new(secret, peer);
-    Ok(Lane::new(tunnel as u32, tunnel_state, port, from_ip))
+    let index = tunnel as u32;
+    Ok(Lane::new(index, Tunnel::new(secret, peer), port, from_ip))
 }
 
 /// Lets a tunnel share a socket.

@@ -42,12 +42,7 @@ impl Output for Lines {
             }
             Progress::Connected(connect) => writeln!(stdout, "{}", connected(connect)),
             Progress::Interval(interval) => {
-                writeln!(
-                    stdout,
-                    "{:7.1} s  {}",
-                    interval.end_seconds,
-                    rates(interval)
-                )
+                writeln!(stdout, "{}", line(interval))
             }
             _ => Ok(()),
         }
@@ -58,7 +53,7 @@ impl Output for Lines {
     }
 }
 
-/// A bar with the latest interval on the terminal, then the summary.
+/// A line per interval and below them a bar, on the terminal, then the summary.
 pub(crate) struct Bar {
     bar: ProgressBar,
     sending: Duration,
@@ -90,7 +85,10 @@ impl Output for Bar {
                 self.bar
                     .set_message(format!("connecting: {connected} of {tunnels} tunnels"));
             }
-            Progress::Connected(connect) => self.bar.println(connected(connect)),
+            Progress::Connected(connect) => {
+                let line = connected(connect);
+                return self.bar.suspend(|| writeln!(io::stdout().lock(), "{line}"));
+            }
             Progress::Encrypting => self.bar.set_message("encrypting packets"),
             Progress::WarmUp => self.bar.set_message("warming up"),
             Progress::Interval(interval) => {
@@ -99,7 +97,11 @@ impl Output for Bar {
                     self.bar.set_style(style("{spinner} {bar:20} {msg}"));
                 }
                 self.bar.set_position((interval.end_seconds * 1e3) as u64);
-                self.bar.set_message(rates(interval));
+                self.bar
+                    .set_message(format!("of {}", time(self.sending.as_nanos() as u64)));
+                return self
+                    .bar
+                    .suspend(|| writeln!(io::stdout().lock(), "{}", line(interval)));
             }
             Progress::Draining { outstanding } => {
                 self.bar
@@ -132,6 +134,10 @@ pub(crate) fn connected(connect: &ConnectReport) -> String {
         plural(*tunnels, "tunnel"),
         time((seconds * 1e9) as u64),
     )
+}
+
+fn line(interval: &Interval) -> String {
+    format!("{:7.1} s  {}", interval.end_seconds, rates(interval))
 }
 
 fn rates(interval: &Interval) -> String {
