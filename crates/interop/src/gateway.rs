@@ -129,6 +129,7 @@ impl TestGateway {
                 receive_buffer_bytes: 1 << 20,
                 send_buffer_bytes: 1 << 20,
                 limits: TunnelLimits::default(),
+                remembered_identities: 1024,
                 metrics: None,
             },
             internal: scenario.any_port(),

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use scion_packet::IsdAs;
-use snaptun::ShardConfig;
+use snaptun::{ReplayGuard, ShardConfig};
 pub use udp_shards::Dispatch;
 use udp_shards::SocketOptions;
 
@@ -51,6 +52,9 @@ pub struct Config {
     pub send_buffer_bytes: usize,
     /// Bounds of each worker's shard.
     pub limits: TunnelLimits,
+    /// Identities whose handshakes are remembered so that none is accepted twice: at least so many, in
+    /// all workers together.
+    pub remembered_identities: usize,
     /// Where the metrics are served over HTTP; `None` serves none.
     pub metrics: Option<SocketAddr>,
 }
@@ -81,6 +85,7 @@ impl Config {
             receive_buffer_bytes: sockets.receive_buffer_bytes,
             send_buffer_bytes: sockets.send_buffer_bytes,
             limits: TunnelLimits::default(),
+            remembered_identities: ReplayGuard::IDENTITIES_DEFAULT,
             metrics: None,
         }
     }
@@ -193,6 +198,22 @@ pub struct TunnelLimits {
     /// Handshake messages per second from one IP address before it must prove with a cookie that it
     /// receives there.
     pub handshakes_per_ip_per_second: u64,
+    /// Initiations per second before every sender must show a cookie.
+    pub handshakes_per_second: u64,
+    /// Handshake messages with a cookie per second from one IP address.
+    pub verified_handshakes_per_ip_per_second: u64,
+    /// Initiations with a cookie per second.
+    pub verified_handshakes_per_second: u64,
+    /// Tunnels of the worker.
+    pub tunnels_per_worker: usize,
+    /// Tunnels of one identity in the worker.
+    pub tunnels_per_identity: usize,
+    /// Tunnels of the worker that their clients have not used yet.
+    pub half_open_tunnels: usize,
+    /// How long nothing came from a client when its address and place may go to another.
+    pub silent_after: Duration,
+    /// Whether an identity's new tunnel ends its older ones.
+    pub one_tunnel_per_identity: bool,
     /// Packets that wait for one tunnel's handshake.
     pub waiting_packets_per_tunnel: usize,
     /// Bytes that wait for one tunnel's handshake.
@@ -206,6 +227,14 @@ impl TunnelLimits {
     pub fn shard_config(&self) -> ShardConfig {
         ShardConfig {
             handshakes_per_second_per_ip: self.handshakes_per_ip_per_second,
+            handshakes_per_second: self.handshakes_per_second,
+            verified_handshakes_per_second_per_ip: self.verified_handshakes_per_ip_per_second,
+            verified_handshakes_per_second: self.verified_handshakes_per_second,
+            tunnels_per_shard: self.tunnels_per_worker,
+            tunnels_per_identity: self.tunnels_per_identity,
+            half_open_tunnels: self.half_open_tunnels,
+            silent_after: self.silent_after,
+            one_tunnel_per_identity: self.one_tunnel_per_identity,
             waiting_packets_per_tunnel: self.waiting_packets_per_tunnel,
             waiting_bytes_per_tunnel: self.waiting_bytes_per_tunnel,
             waiting_bytes_per_shard: self.waiting_bytes_per_worker,
@@ -219,6 +248,14 @@ impl Default for TunnelLimits {
         let shard = ShardConfig::default();
         Self {
             handshakes_per_ip_per_second: shard.handshakes_per_second_per_ip,
+            handshakes_per_second: shard.handshakes_per_second,
+            verified_handshakes_per_ip_per_second: shard.verified_handshakes_per_second_per_ip,
+            verified_handshakes_per_second: shard.verified_handshakes_per_second,
+            tunnels_per_worker: shard.tunnels_per_shard,
+            tunnels_per_identity: shard.tunnels_per_identity,
+            half_open_tunnels: shard.half_open_tunnels,
+            silent_after: shard.silent_after,
+            one_tunnel_per_identity: shard.one_tunnel_per_identity,
             waiting_packets_per_tunnel: shard.waiting_packets_per_tunnel,
             waiting_bytes_per_tunnel: shard.waiting_bytes_per_tunnel,
             waiting_bytes_per_worker: shard.waiting_bytes_per_shard,

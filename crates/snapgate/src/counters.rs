@@ -98,14 +98,28 @@ counters! {
     tunnels_expired,
     /// Tunnels removed because their identity is no longer authorized.
     tunnels_revoked,
+    /// Tunnels removed because another client has their address now.
+    tunnels_replaced,
+    /// Tunnels removed because there were too many.
+    tunnels_evicted,
+    /// Tunnels removed because their identity uses a newer one.
+    tunnels_moved,
     /// Handshake initiations answered.
     handshakes_answered,
     /// Handshakes begun by the gateway.
     handshakes_initiated,
     /// Handshakes begun by the gateway and completed.
     handshakes_completed,
-    /// Cookie replies sent because a source was over its handshake limit.
-    cookie_replies_sent,
+    /// Handshake messages admitted because they showed a cookie.
+    handshakes_verified,
+    /// Cookie replies sent because an address was over its limit of handshakes without a cookie.
+    cookies_demanded_address_limit,
+    /// Cookie replies sent because the worker was over its limit of handshakes without a cookie.
+    cookies_demanded_worker_limit,
+    /// Cookie replies sent to clients that want the address of a silent tunnel.
+    cookies_demanded_takeover,
+    /// Seconds in which the worker was over its limit of handshakes without a cookie.
+    overloaded_seconds,
     /// Datagrams the kernel dropped because a data socket's buffer was full, and with user dispatch
     /// also those that are no SNAPtun message.
     kernel_drops_data,
@@ -120,6 +134,8 @@ counters! {
     turns,
     /// Tunnels now.
     tunnels,
+    /// Tunnels now that their clients have not used yet.
+    half_open_tunnels,
     /// Handshake messages that now wait for their share of the worker's time.
     waiting_handshakes,
     /// Packets that now wait for a tunnel's session.
@@ -152,6 +168,13 @@ impl Counters {
     /// All datagrams sent on.
     pub fn sent(&self) -> u64 {
         self.sent_incoming_packets + self.sent_outgoing_packets
+    }
+
+    /// All cookie replies sent, for whatever reason.
+    pub fn cookies_demanded(&self) -> u64 {
+        self.cookies_demanded_address_limit
+            + self.cookies_demanded_worker_limit
+            + self.cookies_demanded_takeover
     }
 
     /// All datagrams dropped, for whatever reason.

@@ -116,15 +116,14 @@ fn gateway_config(options: &DemoOptions, private_key: PrivateKey, clients: &Iden
     let authorization = Authorization::Identities(identities);
     let limits = TunnelLimits::default();
     // All tunnels come from one address, and all at once.
-    let handshakes = limits
-        .handshakes_per_ip_per_second
-        .max(4 * options.tunnels.get() as u64);
+    let handshakes = 4 * options.tunnels.get() as u64;
     Config {
         workers: options.workers,
         cpus: options.cpus.clone(),
         dispatch: options.dispatch,
         limits: TunnelLimits {
-            handshakes_per_ip_per_second: handshakes,
+            handshakes_per_ip_per_second: limits.handshakes_per_ip_per_second.max(handshakes),
+            handshakes_per_second: limits.handshakes_per_second.max(handshakes),
             ..limits
         },
         metrics: Some(listen),

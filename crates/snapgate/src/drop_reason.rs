@@ -55,6 +55,8 @@ pub enum QueueLoss {
     TunnelExpired,
     /// It waited for the session of a tunnel whose identity is no longer authorized.
     TunnelRevoked,
+    /// It waited for the session of a tunnel that had to make room for another.
+    TunnelDisplaced,
     /// The gateway stopped while it waited.
     Stopped,
 }
@@ -72,13 +74,14 @@ impl RouteError {
 }
 
 impl QueueLoss {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::MailboxFull,
         Self::HandshakesFull,
         Self::HandshakeTrain,
         Self::SendQueueFull,
         Self::TunnelExpired,
         Self::TunnelRevoked,
+        Self::TunnelDisplaced,
         Self::Stopped,
     ];
 
@@ -90,6 +93,7 @@ impl QueueLoss {
             Self::SendQueueFull => "send_queue_full",
             Self::TunnelExpired => "tunnel_expired",
             Self::TunnelRevoked => "tunnel_revoked",
+            Self::TunnelDisplaced => "tunnel_displaced",
             Self::Stopped => "stopped",
         }
     }

@@ -147,7 +147,7 @@ impl Gateway {
         let replay_guard = Arc::new(ReplayGuard::new(
             Instant::now(),
             SystemTime::now(),
-            ReplayGuard::IDENTITIES_DEFAULT,
+            config.remembered_identities,
         ));
         let (failed, failures) = crossbeam_channel::bounded(workers.get());
         let mut gateway = Self {

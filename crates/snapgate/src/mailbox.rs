@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ana_gotatun::packet::Packet;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use snaptun::Move;
 use udp_shards::Received;
 
 /// Messages a mailbox holds before senders are refused.
@@ -26,6 +27,8 @@ pub(crate) enum Message {
     Outgoing { to: SocketAddr, packet: Packet },
     /// A packet from another worker's tunnel for a tunnel that the receiving worker owns.
     Hairpin { to: SocketAddr, packet: Packet },
+    /// An identity uses a new tunnel of another worker.
+    Moved(Move),
     /// Stop after this turn.
     Stop,
 }
@@ -36,7 +39,7 @@ impl Message {
         match self {
             Self::Incoming { train, .. } => train.datagram_count() as u64,
             Self::Outgoing { .. } | Self::Hairpin { .. } => 1,
-            Self::Stop => 0,
+            Self::Moved(_) | Self::Stop => 0,
         }
     }
 }

@@ -141,15 +141,33 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_handshakes",
-        "Handshakes: initiations answered, begun by the gateway, of those completed, cookies demanded.",
+        "Handshakes: initiations answered, begun by the gateway, of those completed; messages that showed a cookie.",
         &[
             (Some(("result", "answered")), |c| c.handshakes_answered),
             (Some(("result", "initiated")), |c| c.handshakes_initiated),
             (Some(("result", "completed")), |c| c.handshakes_completed),
-            (Some(("result", "cookie_demanded")), |c| {
-                c.cookie_replies_sent
+            (Some(("result", "verified")), |c| c.handshakes_verified),
+        ],
+    ),
+    counter(
+        "snapgate_cookies_demanded",
+        "Handshake messages answered with a cookie: over the limit of the address or the worker, or for the address of a silent tunnel.",
+        &[
+            (Some(("because", "address_limit")), |c| {
+                c.cookies_demanded_address_limit
+            }),
+            (Some(("because", "worker_limit")), |c| {
+                c.cookies_demanded_worker_limit
+            }),
+            (Some(("because", "takeover")), |c| {
+                c.cookies_demanded_takeover
             }),
         ],
+    ),
+    counter(
+        "snapgate_overloaded_seconds",
+        "Seconds in which more handshakes came than the worker takes in without a cookie.",
+        &[(None, |c| c.overloaded_seconds)],
     ),
     counter(
         "snapgate_tunnel_changes",
@@ -158,6 +176,9 @@ const FAMILIES: &[Family] = &[
             (Some(("change", "created")), |c| c.tunnels_created),
             (Some(("change", "expired")), |c| c.tunnels_expired),
             (Some(("change", "revoked")), |c| c.tunnels_revoked),
+            (Some(("change", "replaced")), |c| c.tunnels_replaced),
+            (Some(("change", "evicted")), |c| c.tunnels_evicted),
+            (Some(("change", "moved")), |c| c.tunnels_moved),
         ],
     ),
     counter(
@@ -176,6 +197,11 @@ const FAMILIES: &[Family] = &[
         &[(None, |c| c.turns)],
     ),
     gauge("snapgate_tunnels", "Tunnels now.", &[(None, |c| c.tunnels)]),
+    gauge(
+        "snapgate_half_open_tunnels",
+        "Tunnels now that their clients have not used yet.",
+        &[(None, |c| c.half_open_tunnels)],
+    ),
     gauge(
         "snapgate_in_flight_packets",
         "Received packets that now wait: for their handshake's turn, for a tunnel's session, or for a socket.",

@@ -131,6 +131,7 @@ impl Worker {
         let now = Instant::now();
         self.pipeline.handle_handshakes(turn_start, now);
         self.pipeline.timers(now);
+        self.pipeline.tell_moves();
         self.pipeline
             .flush(&mut self.sockets)
             .map_err(WorkerError::Register)?;

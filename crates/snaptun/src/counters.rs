@@ -13,8 +13,16 @@ pub struct ShardCounters {
     pub handshakes_initiated: u64,
     /// Handshakes completed as their initiator.
     pub handshakes_completed: u64,
-    /// Cookie replies sent because a source sends too many handshake messages.
-    pub cookie_replies_sent: u64,
+    /// Cookie replies sent because an address sent more handshake messages than it may without a cookie.
+    pub cookies_demanded_address_limit: u64,
+    /// Cookie replies sent because more initiations without a cookie came than the shard takes in.
+    pub cookies_demanded_shard_limit: u64,
+    /// Cookie replies sent to clients that want the address of a silent tunnel.
+    pub cookies_demanded_takeover: u64,
+    /// Handshake messages that were admitted because they showed a cookie.
+    pub handshakes_verified: u64,
+    /// Seconds in which the shard's budget of initiations without a cookie was used up.
+    pub overloaded_seconds: u64,
     /// Keepalives sent because the peer's data was not answered with data.
     pub keepalives_sent: u64,
     /// Tunnels that came into being.
@@ -24,10 +32,30 @@ pub struct ShardCounters {
     pub tunnels_expired: u64,
     /// Tunnels removed because their identity may no longer have one.
     pub tunnels_revoked: u64,
+    /// Tunnels removed because another client has their address now.
+    pub tunnels_replaced: u64,
+    /// Tunnels removed because there were too many: of their identity, without a word from their peer, or
+    /// in the shard.
+    pub tunnels_evicted: u64,
+    /// Tunnels removed because their identity uses a newer one
+    /// ([`one_tunnel_per_identity`](crate::ShardConfig::one_tunnel_per_identity)).
+    pub tunnels_moved: u64,
     /// Packets that waited for a session and were then encapsulated.
     pub waiting_sent: u64,
     /// Packets that were waiting when their tunnel expired.
     pub waiting_discarded_expired: u64,
     /// Packets that were waiting when their tunnel was revoked.
     pub waiting_discarded_revoked: u64,
+    /// Packets that were waiting when their tunnel had to make room for another.
+    pub waiting_discarded_displaced: u64,
+}
+
+impl ShardCounters {
+    /// Cookie replies sent, for whatever reason.
+    #[must_use]
+    pub fn cookie_replies_sent(&self) -> u64 {
+        self.cookies_demanded_address_limit
+            + self.cookies_demanded_shard_limit
+            + self.cookies_demanded_takeover
+    }
 }

@@ -14,10 +14,18 @@ pub enum DropReason {
     /// Incoming: a handshake message whose first message authentication code is wrong. The sender does
     /// not know our public key.
     InvalidMac,
+    /// Incoming: a handshake message with a valid cookie, beyond what its address may send in a second.
+    AddressHandshakeLimit,
+    /// Incoming: an initiation with a valid cookie, beyond what the shard takes in in a second.
+    ShardHandshakeLimit,
     /// The identity may not have a tunnel, or no longer: what it had is gone.
     Unauthorized,
-    /// Incoming: an initiation of another identity than the one that holds the address.
+    /// Incoming: an initiation of another identity than the one that holds the address, and is heard from.
     AddressHeld,
+    /// Incoming: an initiation of an identity whose tunnels are too many, and all in use.
+    IdentityTunnelLimit,
+    /// Incoming: an initiation that there is no room for: all tunnels of the shard are in use.
+    ShardTunnelLimit,
     /// Incoming: an initiation that was accepted before, by this shard or another, or that is too old to
     /// tell ([`ReplayGuard`](crate::ReplayGuard)).
     ReplayedInitiation,
@@ -39,12 +47,16 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [DropReason; 13] = [
+    pub const ALL: [DropReason; 17] = [
         DropReason::Malformed,
         DropReason::NoTunnel,
         DropReason::InvalidMac,
+        DropReason::AddressHandshakeLimit,
+        DropReason::ShardHandshakeLimit,
         DropReason::Unauthorized,
         DropReason::AddressHeld,
+        DropReason::IdentityTunnelLimit,
+        DropReason::ShardTunnelLimit,
         DropReason::ReplayedInitiation,
         DropReason::StaleInitiation,
         DropReason::Unsolicited,
@@ -66,8 +78,12 @@ impl DropReason {
             DropReason::Malformed => "malformed",
             DropReason::NoTunnel => "no_tunnel",
             DropReason::InvalidMac => "invalid_mac",
+            DropReason::AddressHandshakeLimit => "address_handshake_limit",
+            DropReason::ShardHandshakeLimit => "shard_handshake_limit",
             DropReason::Unauthorized => "unauthorized",
             DropReason::AddressHeld => "address_held",
+            DropReason::IdentityTunnelLimit => "identity_tunnel_limit",
+            DropReason::ShardTunnelLimit => "shard_tunnel_limit",
             DropReason::ReplayedInitiation => "replayed_initiation",
             DropReason::StaleInitiation => "stale_initiation",
             DropReason::Unsolicited => "unsolicited",

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
-use ana_gotatun::packet::{Packet, WgKind};
+use ana_gotatun::packet::{Packet, WgCookieReply, WgHandshakeBase, WgKind};
 
 use crate::authorization::SnapTunAuthorization;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::message::MessageKind;
-use crate::overload::Refusal;
+use crate::moves::Move;
+use crate::overload::{Limit, Purpose, Refusal, Sender};
 use crate::server::{Removal, SnapTunServer};
 use crate::transmit::{Payload, Transmit};
 use crate::tunnel::Received;
@@ -42,8 +43,8 @@ pub enum Consumed {
     },
     /// The answer to our initiation.
     HandshakeCompleted,
-    /// A handshake message of a source that sends too many: it was answered with a cookie and is
-    /// otherwise forgotten.
+    /// A handshake message whose sender has to show a cookie: it was answered with one and is otherwise
+    /// forgotten.
     CookieReplySent,
     /// A cookie for our next initiation.
     CookieReceived,
@@ -70,18 +71,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if slot.is_none() && kind != MessageKind::Initiation {
             return Incoming::Dropped(DropReason::NoTunnel);
         }
-        if kind == MessageKind::Initiation && self.has_seen(&packet) {
-            return Incoming::Dropped(DropReason::ReplayedInitiation);
-        }
-        let message = match self.overload.admit(from.remote, packet) {
-            Ok(message) => message,
-            Err(Refusal::CookieDemanded(reply)) => {
-                self.counters.cookie_replies_sent += 1;
-                // To where this message came from: it proves nothing about the tunnel's peer.
-                send_to_network.push_back(protocol_message(from, reply));
-                return Incoming::Consumed(Consumed::CookieReplySent);
-            }
-            Err(Refusal::Dropped(reason)) => return Incoming::Dropped(reason),
+        // What `MessageKind` knows is refused by nobody.
+        let Ok(message) = packet.try_into_wg() else {
+            return Incoming::Dropped(DropReason::Malformed);
         };
         if let WgKind::HandshakeInit(initiation) = message {
             return self.receive_initiation(slot, now, initiation, from, send_to_network);
@@ -89,6 +81,11 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let Some(slot) = slot else {
             return Incoming::Dropped(DropReason::NoTunnel);
         };
+        if let WgKind::HandshakeResp(response) = &message
+            && let Err(refusal) = self.admit(now, from, Purpose::Response, &**response)
+        {
+            return self.refuse(refusal, from, send_to_network);
+        }
         match self.prepare(slot, now, send_to_network) {
             Ok(()) => self.receive_in_tunnel(slot, now, message, from, send_to_network),
             Err(reason) => Incoming::Dropped(reason),
@@ -107,10 +104,17 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return Incoming::Dropped(DropReason::NoTunnel);
         };
+        let was_confirmed = tunnel.is_confirmed();
         let received = match tunnel.receive(now, message, from) {
             Ok(received) => received,
             Err(reason) => return Incoming::Dropped(reason),
         };
+        if !was_confirmed && tunnel.is_confirmed() {
+            self.census.confirm();
+            if self.config.one_tunnel_per_identity {
+                self.moves.push_back(Move::to(tunnel));
+            }
+        }
         // What waited goes out behind an answer, and before the tunnel is lent to the caller.
         let delivered: Result<Packet, Consumed> = match received {
             Received::Packet(packet) => Ok(packet),
@@ -160,6 +164,39 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         Ok(())
     }
 
+    /// Admits a handshake message if its limits allow it.
+    pub(crate) fn admit<M: WgHandshakeBase>(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        purpose: Purpose,
+        message: &M,
+    ) -> Result<Sender, Refusal> {
+        let sender = self.overload.admit(now, from.remote, purpose, message)?;
+        self.counters.handshakes_verified += u64::from(sender == Sender::Verified);
+        Ok(sender)
+    }
+
+    /// Ends the way of a handshake message that was not admitted.
+    pub(crate) fn refuse(
+        &mut self,
+        refusal: Refusal,
+        from: Endpoint,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Incoming<'_, A::SessionData> {
+        match refusal {
+            Refusal::CookieDemanded(limit, reply) => {
+                match limit {
+                    Limit::Address => self.counters.cookies_demanded_address_limit += 1,
+                    Limit::Shard => self.counters.cookies_demanded_shard_limit += 1,
+                }
+                send_to_network.push_back(cookie_message(from, &reply));
+                Incoming::Consumed(Consumed::CookieReplySent)
+            }
+            Refusal::Dropped(reason) => Incoming::Dropped(reason),
+        }
+    }
+
     /// Whether the tunnel's identity is still authorized. If not, the tunnel is gone.
     pub(crate) fn authorize(&mut self, slot: Slot, now: Instant) -> bool {
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
@@ -170,6 +207,15 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             self.remove(slot, Removal::Revoked);
         }
         authorized
+    }
+}
+
+/// To where the message came from that it answers, which proves nothing about a tunnel's peer.
+pub(crate) fn cookie_message(from: Endpoint, reply: &WgCookieReply) -> Transmit {
+    Transmit {
+        to: from,
+        packet: Packet::copy_from(reply).into_bytes(),
+        payload: Payload::Protocol,
     }
 }
 

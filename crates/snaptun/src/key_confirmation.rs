@@ -40,6 +40,11 @@ impl KeyConfirmation {
         }
     }
 
+    /// Whether the peer has ever used a session, or answered us.
+    pub(crate) fn any_session(&self) -> bool {
+        self.any_session
+    }
+
     /// Whether the session that `Tunn` would use, if there is one, is confirmed.
     ///
     /// It uses the newest session that the peer has used, until newer ones have gone once around the

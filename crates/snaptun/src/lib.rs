@@ -17,7 +17,9 @@
 //!    [`handle_outgoing_packet`](SnapTunServer::handle_outgoing_packet);
 //! 4. calls [`update_timers`](SnapTunServer::update_timers), at the latest when
 //!    [`next_timer`](SnapTunServer::next_timer) says so;
-//! 5. sends all that was appended to `send_to_network`, in order.
+//! 5. tells the other shards of each [`next_move`](SnapTunServer::next_move), where
+//!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) is set;
+//! 6. sends all that was appended to `send_to_network`, in order.
 //!
 //! Time is an argument, `now`: one reading of the clock serves a batch, and it never goes back. The
 //! WireGuard state machine below, `ana-gotatun`, reads the monotonic clock itself when it looks at its
@@ -28,8 +30,13 @@
 //! - Every datagram has exactly one fate, its [`Incoming`]; every packet has exactly one [`Outgoing`]. One
 //!   that is [`Waiting`](Outgoing::Waiting) becomes exactly one [`Transmit`] or one count in
 //!   [`ShardCounters`].
-//! - A tunnel comes into being only by an initiation whose identity is authorized and which was answered.
-//!   Its address is its own: no other identity can take it or end it.
+//! - A tunnel comes into being only by an initiation whose identity is authorized, which no shard accepted
+//!   before, and which was answered.
+//! - The address of a tunnel that talks is its own: no other identity can take it or end it. One that has
+//!   been silent for [`silent_after`](ShardConfig::silent_after) goes to a client that proves to be there.
+//! - However many handshake messages come, those of addresses that have not shown a cookie cost a cookie
+//!   reply each beyond their budget, and those that have are admitted from a budget of their own.
+//! - There are no more tunnels than [`ShardConfig`] says, and what there is in memory for each is bounded.
 //! - An identity that is no longer authorized loses its tunnel at its next packet, in either direction,
 //!   and without one within a timer round.
 //! - Packets of one tunnel leave in the order in which they came, those that waited first, and arrive
@@ -38,9 +45,12 @@
 //! - What is no SNAPtun message, or comes from an address without a tunnel and is no initiation, costs a
 //!   comparison or a look into a hash map, and no allocation.
 
+mod address_limit;
 mod answering;
 mod authorization;
+mod bounds;
 mod config;
+mod cookies;
 mod counters;
 mod drop_reason;
 mod endpoint;
@@ -48,6 +58,7 @@ mod incoming;
 mod initiation;
 mod key_confirmation;
 mod message;
+mod moves;
 mod outgoing;
 mod overload;
 mod replay_guard;
@@ -67,6 +78,7 @@ pub use crate::counters::ShardCounters;
 pub use crate::drop_reason::DropReason;
 pub use crate::endpoint::{Endpoint, Via};
 pub use crate::incoming::{Consumed, Incoming};
+pub use crate::moves::Move;
 pub use crate::outgoing::Outgoing;
 pub use crate::replay_guard::ReplayGuard;
 pub use crate::server::SnapTunServer;

@@ -1,7 +1,5 @@
 //! What can be told about a datagram before anything is spent on it.
 
-use std::mem::offset_of;
-
 use ana_gotatun::packet::{WgCookieReply, WgData, WgHandshakeInit, WgHandshakeResp};
 
 /// The kinds of SNAPtun messages (WireGuard whitepaper, section 5.4). The first byte is the type, the
@@ -36,12 +34,6 @@ impl MessageKind {
         };
         fits.then_some(kind)
     }
-}
-
-/// The ephemeral public key in an initiation (WireGuard whitepaper, section 5.4.2).
-pub(crate) fn ephemeral_of(initiation: &[u8]) -> Option<&[u8; 32]> {
-    const EPHEMERAL: usize = offset_of!(WgHandshakeInit, unencrypted_ephemeral);
-    initiation.get(EPHEMERAL..)?.first_chunk()
 }
 
 // The handshake response is longer than WireGuard's (92) by the address that it reports.

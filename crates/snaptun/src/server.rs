@@ -1,5 +1,6 @@
 //! The shard itself.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,9 +10,11 @@ use ana_gotatun::noise::index_table::IndexTable;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::authorization::SnapTunAuthorization;
+use crate::bounds::Census;
 use crate::config::ShardConfig;
 use crate::counters::ShardCounters;
 use crate::initiation::InitiationOpener;
+use crate::moves::Move;
 use crate::overload::Overload;
 use crate::replay_guard::ReplayGuard;
 use crate::timers::TimerRound;
@@ -33,6 +36,9 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     /// each a random generator and a set of its own.
     pub(crate) session_indices: IndexTable,
     pub(crate) tunnels: TunnelTable<A::SessionData>,
+    pub(crate) census: Census,
+    /// What other shards have not been told.
+    pub(crate) moves: VecDeque<Move>,
     pub(crate) waiting: WaitingTotals,
     pub(crate) timer_round: TimerRound,
     pub(crate) counters: ShardCounters,
@@ -43,6 +49,12 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
 pub(crate) enum Removal {
     Expired,
     Revoked,
+    /// The address has a new owner.
+    Replaced,
+    /// There are too many.
+    Evicted,
+    /// The identity uses another.
+    Moved,
 }
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
@@ -60,9 +72,11 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         SnapTunServer {
             opener: InitiationOpener::new(&static_public),
             replay_guard,
-            overload: Overload::new(&static_public, &config),
+            overload: Overload::new(now, &static_private, &static_public, &config),
             session_indices: IndexTable::from_os_rng(),
             tunnels: TunnelTable::new(),
+            census: Census::default(),
+            moves: VecDeque::new(),
             waiting: WaitingTotals::default(),
             timer_round: TimerRound::new(now, config.timer_round, generation),
             counters: ShardCounters::default(),
@@ -91,6 +105,12 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.tunnels.len()
     }
 
+    /// How many of the tunnels no peer has used yet: their initiation was answered, and nothing more.
+    #[must_use]
+    pub fn half_open_tunnels(&self) -> usize {
+        self.census.half_open()
+    }
+
     /// How many packets wait for a session, in all tunnels together.
     #[must_use]
     pub fn waiting_packets(&self) -> usize {
@@ -99,14 +119,18 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
 
     /// What happened so far.
     #[must_use]
-    pub fn counters(&self) -> &ShardCounters {
-        &self.counters
+    pub fn counters(&self) -> ShardCounters {
+        ShardCounters {
+            overloaded_seconds: self.overload.overloaded_periods(),
+            ..self.counters
+        }
     }
 
     pub(crate) fn remove(&mut self, slot: Slot, removal: Removal) {
         let Some(mut tunnel) = self.tunnels.remove(slot) else {
             return;
         };
+        self.census.remove(slot, &tunnel);
         let discarded = tunnel.discard_waiting(&mut self.waiting);
         match removal {
             Removal::Expired => {
@@ -116,6 +140,18 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Removal::Revoked => {
                 self.counters.tunnels_revoked += 1;
                 self.counters.waiting_discarded_revoked += discarded;
+            }
+            Removal::Replaced => {
+                self.counters.tunnels_replaced += 1;
+                self.counters.waiting_discarded_displaced += discarded;
+            }
+            Removal::Moved => {
+                self.counters.tunnels_moved += 1;
+                self.counters.waiting_discarded_displaced += discarded;
+            }
+            Removal::Evicted => {
+                self.counters.tunnels_evicted += 1;
+                self.counters.waiting_discarded_displaced += discarded;
             }
         }
     }

@@ -27,9 +27,8 @@ const CATCH_UP_DIVISOR: usize = 8;
 
 const _: () = assert!(CATCH_UP_DIVISOR < SLICES_PER_ROUND_MAX);
 
-/// How long the shard can be left alone while it has no tunnel. Only the handshake limiter is due then,
-/// once a second by a clock of its own; a bit more than a second never comes just before its time.
-const IDLE_INTERVAL: Duration = Duration::from_millis(1050);
+/// How long the shard is left alone while it has no tunnel, and nothing is due.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often a tunnel is looked at. The timers that matter take 5 s and more.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,7 +48,6 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if now < self.next_timer() {
             return;
         }
-        self.overload.reset_if_due();
         let slots = self.tunnels.slots();
         let all = self.timer_round.is_for_all(self.generation, slots);
         for slot in self.timer_round.next_slice(now, slots) {

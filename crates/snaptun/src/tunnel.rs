@@ -29,11 +29,16 @@ const QUIET_AFTER: Duration = Duration::from_secs(20);
 pub(crate) struct Tunnel<S> {
     endpoint: Endpoint,
     peer: Peer<S>,
+    /// No other tunnel of the shard has had this number; later ones have higher.
+    number: u64,
     confirmation: KeyConfirmation,
+    created_at: Instant,
     /// When we last answered an initiation.
     answered_at: Instant,
     /// When data or a handshake message last passed, in either direction.
     active_at: Instant,
+    /// When the peer last sent something authenticated.
+    heard_at: Instant,
     waiting: WaitingQueue,
     tunn: Tunn,
 }
@@ -77,15 +82,19 @@ impl<S> Tunnel<S> {
         initiation: Packet<WgHandshakeInit>,
         from: Endpoint,
         peer: Peer<S>,
+        number: u64,
     ) -> Result<(Self, WgKind), DropReason> {
         let mut confirmation = KeyConfirmation::default();
         let reply = answer_initiation(&mut tunn, &mut confirmation, initiation)?;
         let tunnel = Tunnel {
             endpoint: from,
             peer,
+            number,
             confirmation,
+            created_at: now,
             answered_at: now,
             active_at: now,
+            heard_at: now,
             waiting: WaitingQueue::default(),
             tunn,
         };
@@ -104,8 +113,30 @@ impl<S> Tunnel<S> {
         &self.peer.identity
     }
 
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn created_at(&self) -> Instant {
+        self.created_at
+    }
+
+    pub(crate) fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
     pub(crate) fn static_shared(&self) -> &SharedSecret {
         &self.peer.static_shared
+    }
+
+    /// Whether the peer has ever used the tunnel. If not, our answers may never have reached it.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmation.any_session()
+    }
+
+    /// Whether the peer has not been heard from for so long, or never but for initiations.
+    pub(crate) fn is_silent(&self, now: Instant, silent_after: Duration) -> bool {
+        !self.is_confirmed() || now.saturating_duration_since(self.heard_at) >= silent_after
     }
 
     /// Whether the identity may have this tunnel. Asks only when the cached grant does not tell.
@@ -156,6 +187,7 @@ impl<S> Tunnel<S> {
         match self.tunn.handle_incoming_packet(data.into()) {
             TunnResult::WriteToTunnel(packet) => {
                 self.endpoint = from;
+                self.heard_at = now;
                 self.confirmation.peer_used(session);
                 if packet.is_empty() {
                     return Ok(Received::Keepalive);
@@ -177,6 +209,7 @@ impl<S> Tunnel<S> {
         self.endpoint = from;
         self.answered_at = now;
         self.active_at = now;
+        self.heard_at = now;
         Ok(Received::Initiation(reply))
     }
 
@@ -190,6 +223,7 @@ impl<S> Tunnel<S> {
         match self.tunn.handle_incoming_packet(response.into()) {
             TunnResult::WriteToNetwork(keepalive) => {
                 self.endpoint = from;
+                self.heard_at = now;
                 self.confirmation.completed(session);
                 self.active_at = now;
                 Ok(Received::Response(keepalive))

@@ -72,7 +72,7 @@ impl<S> TunnelTable<S> {
     }
 
     /// Takes in a tunnel for an address that has none.
-    pub(crate) fn insert(&mut self, now: Instant, tunnel: Tunnel<S>) {
+    pub(crate) fn insert(&mut self, now: Instant, tunnel: Tunnel<S>) -> Slot {
         let remote = tunnel.endpoint().remote;
         let slot = Slot(self.tunnels.insert(Entry {
             tunnel: Box::new(tunnel),
@@ -81,6 +81,7 @@ impl<S> TunnelTable<S> {
         self.slots = self.slots.max(slot.0 + 1);
         let earlier = self.slots_by_remote.insert(remote, slot);
         debug_assert!(earlier.is_none(), "one tunnel per remote address");
+        slot
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) -> Option<Box<Tunnel<S>>> {

@@ -28,7 +28,7 @@ async fn a_client_connects_to_a_gateway_that_demands_cookies() {
     gateway.until("a tunnel", |total| total.tunnels == 1).await;
     let total = gateway.finish();
     assert_eq!(
-        (total.cookie_replies_sent, total.handshakes_answered),
+        (total.cookies_demanded(), total.handshakes_answered),
         (1, 1)
     );
 }

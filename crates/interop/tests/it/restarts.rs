@@ -41,6 +41,7 @@ async fn another_identity_on_an_occupied_port_gets_nothing(scenario: Scenario) {
     let mut holder = GotatunClient::new(&gateway, &private_key(), socket.clone());
     holder.initiate().await;
     let holder_address = holder.expect_answer().await;
+    until_confirmed(&gateway).await;
 
     let mut intruder = GotatunClient::new(&gateway, &private_key(), socket);
     intruder.initiate().await;
@@ -63,6 +64,7 @@ async fn a_client_does_not_notice_another_identity_on_its_port(scenario: Scenari
     let listen = gateway.listen_address();
     let socket = free_socket(listen).await;
     let client = SnapTunClient::connect_as(&gateway, listen, &private_key(), socket.clone()).await;
+    until_confirmed(&gateway).await;
 
     let mut intruder = GotatunClient::new(&gateway, &private_key(), socket);
     intruder.initiate().await;
@@ -104,6 +106,13 @@ async fn a_client_finds_its_restarted_gateway_by_itself() {
     exchange(&gateway, &router, &client).await;
     let total = gateway.finish();
     assert_eq!((total.tunnels_created, total.handshakes_answered), (1, 1));
+}
+
+/// Waits for the keepalive that follows a handshake: until then a client may lose its address.
+async fn until_confirmed(gateway: &TestGateway) {
+    gateway
+        .until("a keepalive", |total| total.delivered_keepalives > 0)
+        .await;
 }
 
 /// One packet from the client to the router, and one back.

@@ -3,8 +3,10 @@
 use std::cmp::Ordering;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
+use snaptun::ReplayGuard;
 
 use crate::config::file::{self, resolve_path};
 use crate::config::given::{Given, Text};
@@ -108,6 +110,10 @@ impl Resolver {
             self.buffer(&settings::RECEIVE_BUFFER, defaults.receive_buffer_bytes);
         let send_buffer_bytes = self.buffer(&settings::SEND_BUFFER, defaults.send_buffer_bytes);
         let limits = self.limits();
+        let remembered_identities = self.count(
+            &settings::REMEMBERED_IDENTITIES,
+            ReplayGuard::IDENTITIES_DEFAULT,
+        );
         let metrics = self.metrics();
         let log = self.log();
         match (private_key, authorization, forward, workers) {
@@ -127,6 +133,7 @@ impl Resolver {
                     receive_buffer_bytes,
                     send_buffer_bytes,
                     limits,
+                    remembered_identities,
                     metrics,
                 };
                 self.settings.sort_by_key(|effective| {
@@ -403,6 +410,7 @@ impl Resolver {
         dispatch
     }
 
+    /// In the order of the settings' table, which is that of `snapgate check`.
     fn limits(&mut self) -> TunnelLimits {
         let defaults = TunnelLimits::default();
         TunnelLimits {
@@ -410,11 +418,34 @@ impl Resolver {
                 &settings::HANDSHAKES_PER_IP_PER_SECOND,
                 defaults.handshakes_per_ip_per_second,
             ),
-            waiting_packets_per_tunnel: usize::try_from(self.number(
+            handshakes_per_second: self.number(
+                &settings::HANDSHAKES_PER_SECOND,
+                defaults.handshakes_per_second,
+            ),
+            verified_handshakes_per_ip_per_second: self.number(
+                &settings::VERIFIED_HANDSHAKES_PER_IP_PER_SECOND,
+                defaults.verified_handshakes_per_ip_per_second,
+            ),
+            verified_handshakes_per_second: self.number(
+                &settings::VERIFIED_HANDSHAKES_PER_SECOND,
+                defaults.verified_handshakes_per_second,
+            ),
+            tunnels_per_worker: self
+                .count(&settings::TUNNELS_PER_WORKER, defaults.tunnels_per_worker),
+            tunnels_per_identity: self.count(
+                &settings::TUNNELS_PER_IDENTITY,
+                defaults.tunnels_per_identity,
+            ),
+            half_open_tunnels: self.count(&settings::HALF_OPEN_TUNNELS, defaults.half_open_tunnels),
+            silent_after: Duration::from_secs(self.number(
+                &settings::SILENT_AFTER_SECONDS,
+                defaults.silent_after.as_secs(),
+            )),
+            one_tunnel_per_identity: self.switch(&settings::ONE_TUNNEL_PER_IDENTITY),
+            waiting_packets_per_tunnel: self.count(
                 &settings::WAITING_PACKETS_PER_TUNNEL,
-                defaults.waiting_packets_per_tunnel as u64,
-            ))
-            .unwrap_or(usize::MAX),
+                defaults.waiting_packets_per_tunnel,
+            ),
             waiting_bytes_per_tunnel: self.size(
                 &settings::WAITING_BYTES_PER_TUNNEL,
                 defaults.waiting_bytes_per_tunnel,
@@ -502,6 +533,10 @@ impl Resolver {
         let (value, place) = number.unwrap_or((default, Place::Default));
         self.record(setting, value.into(), None, place);
         value
+    }
+
+    fn count(&mut self, setting: &'static Setting, default: usize) -> usize {
+        usize::try_from(self.number(setting, default as u64)).unwrap_or(usize::MAX)
     }
 
     fn buffer(&mut self, setting: &'static Setting, default: usize) -> usize {

@@ -260,6 +260,111 @@ pub(crate) static HANDSHAKES_PER_IP_PER_SECOND: Setting = Setting {
     example: "handshakes_per_ip_per_second = 100",
 };
 
+/// Handshakes before everyone needs a cookie.
+pub(crate) static HANDSHAKES_PER_SECOND: Setting = Setting {
+    name: "handshakes_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "2000",
+    help: "Handshake initiations in a second, in one worker, before every sender has to show a cookie",
+    example: "handshakes_per_second = 2000",
+};
+
+/// Handshakes of one address with a cookie.
+pub(crate) static VERIFIED_HANDSHAKES_PER_IP_PER_SECOND: Setting = Setting {
+    name: "verified_handshakes_per_ip_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "1000",
+    help: "Handshake messages with a cookie of one IP address in a second, in one worker; more are \
+           dropped",
+    example: "verified_handshakes_per_ip_per_second = 1000",
+};
+
+/// Handshakes with a cookie.
+pub(crate) static VERIFIED_HANDSHAKES_PER_SECOND: Setting = Setting {
+    name: "verified_handshakes_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "4000",
+    help: "Handshake initiations with a cookie in a second, in one worker; more are dropped",
+    example: "verified_handshakes_per_second = 4000",
+};
+
+/// Tunnels of a worker.
+pub(crate) static TUNNELS_PER_WORKER: Setting = Setting {
+    name: "tunnels_per_worker",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "131072",
+    help: "Tunnels of one worker; more take the places of unused and silent ones, or are refused",
+    example: "tunnels_per_worker = 131072",
+};
+
+/// Tunnels of an identity.
+pub(crate) static TUNNELS_PER_IDENTITY: Setting = Setting {
+    name: "tunnels_per_identity",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "64",
+    help: "Tunnels of one identity in one worker; more take the places of its own unused and silent \
+           ones, or are refused",
+    example: "tunnels_per_identity = 64",
+};
+
+/// Tunnels without a word from their client.
+pub(crate) static HALF_OPEN_TUNNELS: Setting = Setting {
+    name: "half_open_tunnels",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "2048",
+    help: "Tunnels of one worker that their clients have not used yet; more take the places of the \
+           oldest",
+    example: "half_open_tunnels = 2048",
+};
+
+/// When an address may change hands.
+pub(crate) static SILENT_AFTER_SECONDS: Setting = Setting {
+    name: "silent_after_seconds",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "35",
+    help: "Nothing came from a client for so long: its address, and its place where tunnels are too \
+           many, may go to another",
+    example: "silent_after_seconds = 35",
+};
+
+/// Clients that roam.
+pub(crate) static ONE_TUNNEL_PER_IDENTITY: Setting = Setting {
+    name: "one_tunnel_per_identity",
+    shape: Shape::Switch,
+    value_name: "",
+    group: LIMITS_GROUP,
+    default: "false",
+    help: "An identity that uses a new tunnel loses its older ones at once, not when they expire; for \
+           clients with one socket each",
+    example: "one_tunnel_per_identity = false",
+};
+
+/// The memory of handshakes.
+pub(crate) static REMEMBERED_IDENTITIES: Setting = Setting {
+    name: "remembered_identities",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "262144",
+    help: "Identities whose handshakes are remembered, so that captured ones are of no use; 200 bytes \
+           each",
+    example: "remembered_identities = 262144",
+};
+
 /// Packets that wait for one tunnel's handshake.
 pub(crate) static WAITING_PACKETS_PER_TUNNEL: Setting = Setting {
     name: "waiting_packets_per_tunnel",
@@ -317,7 +422,7 @@ pub(crate) static LOG: Setting = Setting {
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub(crate) static SETTINGS: [&Setting; 23] = [
+pub(crate) static SETTINGS: [&Setting; 32] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
@@ -336,6 +441,15 @@ pub(crate) static SETTINGS: [&Setting; 23] = [
     &RECEIVE_BUFFER,
     &SEND_BUFFER,
     &HANDSHAKES_PER_IP_PER_SECOND,
+    &HANDSHAKES_PER_SECOND,
+    &VERIFIED_HANDSHAKES_PER_IP_PER_SECOND,
+    &VERIFIED_HANDSHAKES_PER_SECOND,
+    &TUNNELS_PER_WORKER,
+    &TUNNELS_PER_IDENTITY,
+    &HALF_OPEN_TUNNELS,
+    &SILENT_AFTER_SECONDS,
+    &ONE_TUNNEL_PER_IDENTITY,
+    &REMEMBERED_IDENTITIES,
     &WAITING_PACKETS_PER_TUNNEL,
     &WAITING_BYTES_PER_TUNNEL,
     &WAITING_BYTES_PER_WORKER,

@@ -129,6 +129,7 @@ impl Pipeline {
                 self.encapsulate(now, to, packet);
             }
             Message::Hairpin { to, packet } => self.handle_hairpin(now, to, packet),
+            Message::Moved(moved) => self.shard.end_older_tunnels(&moved),
             Message::Stop => {}
         }
     }
@@ -143,6 +144,18 @@ impl Pipeline {
             self.drop_packets(DropReason::Queue(QueueLoss::MailboxFull), packets);
         }
         given
+    }
+
+    /// Tells the other workers which identities use a new tunnel, so that older ones go there too. One that
+    /// cannot be told leaves them to their timers.
+    pub(super) fn tell_moves(&mut self) {
+        while let Some(moved) = self.shard.next_move() {
+            for peer in 0..self.peers.len() {
+                if peer != self.owners.me {
+                    self.hand_over(peer, Message::Moved(moved.clone()));
+                }
+            }
+        }
     }
 
     /// Wakes the workers that something was handed to.
@@ -221,16 +234,26 @@ impl Pipeline {
         counters.tunnels_created = shard.tunnels_created;
         counters.tunnels_expired = shard.tunnels_expired;
         counters.tunnels_revoked = shard.tunnels_revoked;
+        counters.tunnels_replaced = shard.tunnels_replaced;
+        counters.tunnels_evicted = shard.tunnels_evicted;
+        counters.tunnels_moved = shard.tunnels_moved;
         counters.handshakes_answered =
             shard.handshakes_answered_new + shard.handshakes_answered_known;
         counters.handshakes_initiated = shard.handshakes_initiated;
         counters.handshakes_completed = shard.handshakes_completed;
-        counters.cookie_replies_sent = shard.cookie_replies_sent;
+        counters.handshakes_verified = shard.handshakes_verified;
+        counters.cookies_demanded_address_limit = shard.cookies_demanded_address_limit;
+        counters.cookies_demanded_worker_limit = shard.cookies_demanded_shard_limit;
+        counters.cookies_demanded_takeover = shard.cookies_demanded_takeover;
+        counters.overloaded_seconds = shard.overloaded_seconds;
         counters.dropped[DropReason::Queue(QueueLoss::TunnelExpired).index()] =
             shard.waiting_discarded_expired;
         counters.dropped[DropReason::Queue(QueueLoss::TunnelRevoked).index()] =
             shard.waiting_discarded_revoked;
+        counters.dropped[DropReason::Queue(QueueLoss::TunnelDisplaced).index()] =
+            shard.waiting_discarded_displaced;
         counters.tunnels = self.shard.tunnel_count() as u64;
+        counters.half_open_tunnels = self.shard.half_open_tunnels() as u64;
         counters.waiting_packets = self.shard.waiting_packets() as u64;
         counters.waiting_handshakes = self.handshakes.len() as u64;
     }

@@ -125,6 +125,8 @@ impl Run {
         let config = ShardConfig {
             handshakes_per_second_per_ip: 4,
             waiting_packets_per_tunnel: 4,
+            tunnels_per_shard: 2,
+            half_open_tunnels: 1,
             ..ShardConfig::default()
         };
         let shard = Shard::new(now(), config);
@@ -282,7 +284,9 @@ impl Run {
 
         let (ledger, server) = (&self.ledger, &self.shard.server);
         let counters = server.counters();
-        let discarded = counters.waiting_discarded_expired + counters.waiting_discarded_revoked;
+        let discarded = counters.waiting_discarded_expired
+            + counters.waiting_discarded_revoked
+            + counters.waiting_discarded_displaced;
         assert_eq!(
             ledger.accepted,
             ledger.forwarded + server.waiting_packets() as u64 + discarded,
@@ -301,17 +305,24 @@ impl Run {
         let answered = counters.handshakes_answered_new + counters.handshakes_answered_known;
         assert_eq!(ledger.answered, answered);
         assert_eq!(ledger.completed, counters.handshakes_completed);
-        assert_eq!(ledger.cookie_replies, counters.cookie_replies_sent);
+        assert_eq!(ledger.cookie_replies, counters.cookie_replies_sent());
         assert_eq!(counters.tunnels_created, counters.handshakes_answered_new);
         assert_eq!(
             server.tunnel_count() as u64,
-            counters.tunnels_created - counters.tunnels_expired - counters.tunnels_revoked
+            counters.tunnels_created
+                - counters.tunnels_expired
+                - counters.tunnels_revoked
+                - counters.tunnels_replaced
+                - counters.tunnels_evicted
+                - counters.tunnels_moved
         );
         let found = self
             .clients
             .iter()
             .filter(|client| server.has_tunnel(client.remote()));
         assert_eq!(server.tunnel_count(), found.count());
+        assert!(server.tunnel_count() <= 2);
+        assert!(server.half_open_tunnels() <= 1);
     }
 }
 

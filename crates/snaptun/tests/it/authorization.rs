@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use snaptun::{DropReason, ShardConfig};
 
+use crate::client::Client;
 use crate::clock::new_shard;
-use crate::shard::{In, Out};
+use crate::shard::{In, Out, Shard};
 
 #[test]
 fn a_revoked_identity_loses_its_tunnel_with_its_next_incoming_packet() {
@@ -103,6 +104,51 @@ fn a_change_is_seen_from_the_next_batch_on() {
         shard.outgoing(b"packet", client.remote()),
         Out::Encapsulated(7)
     );
+}
+
+#[test]
+fn new_session_data_reaches_existing_tunnels_in_both_directions() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    for session_data in [7, 8] {
+        shard.registry.grant(client.identity(), session_data, None);
+        let datagram = client.data(b"packet");
+        assert_eq!(
+            shard.incoming(&datagram, client.endpoint),
+            In::Delivered(b"packet".to_vec(), session_data)
+        );
+        assert_eq!(
+            shard.outgoing(b"packet", client.remote()),
+            Out::Encapsulated(session_data)
+        );
+    }
+    assert_eq!(shard.server.counters().tunnels_revoked, 0);
+}
+
+/// A revoked identity's other tunnels go too, and room and address are free for others.
+#[test]
+fn a_revoked_identity_leaves_nothing_behind() {
+    let mut shard = new_shard();
+    let mut first = shard.connected_client(1);
+    let mut second = Client::at("10.0.0.1:40001".parse().unwrap(), 1, Shard::public_key());
+    shard.answer(&mut second);
+    assert_eq!(shard.outgoing(b"waits", second.remote()), Out::Waiting(1));
+    shard.registry.revoke(first.identity());
+    shard.now += ShardConfig::default().timer_round;
+    shard.update_timers();
+    assert_eq!(shard.server.tunnel_count(), 0);
+    assert_eq!(shard.server.half_open_tunnels(), 0);
+    assert_eq!(shard.server.waiting_packets(), 0);
+    assert!(shard.sent.is_empty());
+    for client in [&mut first, &mut second] {
+        let initiation = client.initiation();
+        let fate = shard.incoming(&initiation, client.endpoint);
+        assert_eq!(fate, In::Dropped(DropReason::Unauthorized));
+    }
+    let mut next = shard.client(2);
+    next.endpoint = second.endpoint;
+    shard.connect(&mut next);
+    assert_eq!(shard.server.counters().cookies_demanded_takeover, 0);
 }
 
 #[test]

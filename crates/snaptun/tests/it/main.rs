@@ -10,6 +10,7 @@
 
 mod accounting;
 mod authorization;
+mod bounds;
 mod client;
 mod clock;
 mod data;
@@ -20,6 +21,8 @@ mod handshake;
 mod interop;
 mod overload;
 mod replay;
+mod roaming;
 mod shard;
+mod takeover;
 mod timers;
 mod waiting;

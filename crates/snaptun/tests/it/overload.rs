@@ -1,12 +1,50 @@
 //! Too many handshakes from one source.
 
+use std::time::Duration;
+
 use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
 
-use crate::client::Received;
+use crate::client::{Client, Received};
 use crate::clock::now;
-use crate::shard::{In, Shard};
+use crate::shard::{In, Out, Shard};
 
 const LIMIT: u64 = 5;
+
+/// A shard whose budgets are all small and different.
+fn small_shard() -> Shard {
+    let config = ShardConfig {
+        handshakes_per_second_per_ip: 2,
+        handshakes_per_second: 6,
+        verified_handshakes_per_second_per_ip: 3,
+        verified_handshakes_per_second: 8,
+        ..ShardConfig::default()
+    };
+    Shard::new(now(), config)
+}
+
+/// Initiations of a key that is not authorized, each from another address.
+fn flood_from_anywhere(shard: &mut Shard, initiations: u8) -> Vec<In> {
+    let mut stranger = Client::new(99, Shard::public_key());
+    (0..initiations)
+        .map(|n| {
+            let remote = ([172, 16, 0, n], 1).into();
+            let from = Endpoint {
+                remote,
+                ..stranger.endpoint
+            };
+            let initiation = stranger.initiation();
+            let fate = shard.incoming(&initiation, from);
+            shard.sent.clear();
+            fate
+        })
+        .collect()
+}
+
+/// Lets the client have a cookie, by a flood.
+fn give_cookie(shard: &mut Shard, client: &mut Client) {
+    flood_from_anywhere(shard, 6);
+    shard.show_cookie(client);
+}
 
 fn limited_shard() -> Shard {
     let config = ShardConfig {
@@ -18,7 +56,7 @@ fn limited_shard() -> Shard {
 
 /// Uses up what the client's address may send.
 fn flood(shard: &mut Shard, from: Endpoint) {
-    let mut stranger = crate::client::Client::new(99, Shard::public_key());
+    let mut stranger = Client::new(99, Shard::public_key());
     for _ in 0..LIMIT {
         let initiation = stranger.initiation();
         let fate = shard.incoming(&initiation, from);
@@ -36,7 +74,7 @@ fn under_load_a_cookie_is_all_that_is_sent_and_lets_the_client_in() {
     let fate = shard.incoming(&initiation, client.endpoint);
     assert_eq!(fate, In::Consumed(Consumed::CookieReplySent));
     assert_eq!(shard.server.tunnel_count(), 0);
-    assert_eq!(shard.server.counters().cookie_replies_sent, 1);
+    assert_eq!(shard.server.counters().cookie_replies_sent(), 1);
     let mut sent = shard.take_sent();
     assert_eq!(sent.len(), 1);
     let reply = sent.remove(0);
@@ -103,4 +141,117 @@ fn messages_with_a_wrong_code_do_not_count() {
         assert_eq!(fate, In::Dropped(DropReason::InvalidMac));
     }
     shard.connect(&mut client);
+}
+
+#[test]
+fn a_flood_from_many_addresses_does_not_keep_a_newcomer_out() {
+    let mut shard = small_shard();
+    let mut client = shard.client(1);
+    let fates = flood_from_anywhere(&mut shard, 100);
+    assert!(
+        fates[..6]
+            .iter()
+            .all(|fate| *fate == In::Dropped(DropReason::Unauthorized))
+    );
+    // The rest costs no Diffie-Hellman.
+    assert!(
+        fates[6..]
+            .iter()
+            .all(|fate| *fate == In::Consumed(Consumed::CookieReplySent))
+    );
+    assert_eq!(shard.server.counters().cookies_demanded_shard_limit, 94);
+
+    give_cookie(&mut shard, &mut client);
+    flood_from_anywhere(&mut shard, 100);
+    shard.connect(&mut client);
+    assert_eq!(shard.server.tunnel_count(), 1);
+    assert_eq!(shard.server.counters().handshakes_verified, 1);
+}
+
+#[test]
+fn nobody_needs_a_cookie_once_the_flood_is_over() {
+    let mut shard = small_shard();
+    flood_from_anywhere(&mut shard, 100);
+    shard.now += Duration::from_secs(1);
+    shard.connected_client(1);
+    assert_eq!(shard.server.counters().overloaded_seconds, 1);
+    shard.now += Duration::from_secs(1);
+    shard.connected_client(2);
+    assert_eq!(shard.server.counters().overloaded_seconds, 1);
+}
+
+#[test]
+fn an_address_with_a_cookie_has_a_limit_too() {
+    let mut shard = small_shard();
+    let mut client = shard.client(1);
+    give_cookie(&mut shard, &mut client);
+    for _ in 0..3 {
+        shard.answer(&mut client);
+    }
+    let initiation = client.initiation();
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::AddressHandshakeLimit));
+    assert!(shard.sent.is_empty());
+    shard.now += Duration::from_secs(1);
+    shard.connect(&mut client);
+}
+
+#[test]
+fn the_shard_has_a_limit_for_senders_with_cookies_too() {
+    let mut shard = small_shard();
+    let mut clients: Vec<_> = (0..9).map(|n| shard.client(n)).collect();
+    for client in &mut clients {
+        give_cookie(&mut shard, client);
+    }
+    let (last, others) = clients.split_last_mut().unwrap();
+    for client in others {
+        shard.answer(client);
+    }
+    let initiation = last.initiation();
+    let fate = shard.incoming(&initiation, last.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::ShardHandshakeLimit));
+    assert!(shard.sent.is_empty());
+    shard.now += Duration::from_secs(1);
+    shard.connect(last);
+}
+
+/// Clients use a cookie for 120 s.
+#[test]
+fn a_cookie_is_good_for_two_minutes_whenever_it_was_given() {
+    for given_after in [0, 100, 119, 120, 121, 239] {
+        let mut shard = small_shard();
+        let mut client = shard.client(1);
+        shard.now += Duration::from_secs(given_after);
+        give_cookie(&mut shard, &mut client);
+
+        shard.now += Duration::from_secs(120);
+        flood_from_anywhere(&mut shard, 6);
+        shard.answer(&mut client);
+        shard.now += Duration::from_secs(120);
+        flood_from_anywhere(&mut shard, 6);
+        let initiation = client.initiation();
+        let fate = shard.incoming(&initiation, client.endpoint);
+        assert_eq!(
+            fate,
+            In::Consumed(Consumed::CookieReplySent),
+            "given after {given_after} s"
+        );
+    }
+}
+
+#[test]
+fn a_response_to_the_gateway_needs_no_cookie_in_a_flood() {
+    let mut shard = small_shard();
+    let mut client = shard.client(1);
+    shard.answer(&mut client);
+    shard.now += Duration::from_secs(6);
+    let fate = shard.outgoing(b"waits", client.remote());
+    assert_eq!(fate, Out::Waiting(1));
+    let initiation = shard.sent.pop_back().expect("an initiation").packet;
+    let Received::Answer(response) = client.receive(&initiation) else {
+        panic!("the client did not answer");
+    };
+    flood_from_anywhere(&mut shard, 100);
+    let fate = shard.incoming(&response, client.endpoint);
+    assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
 }

@@ -161,6 +161,17 @@ impl Shard {
         assert_eq!(fate, In::Consumed(Consumed::Keepalive));
     }
 
+    /// Lets a client ask in vain, and have a cookie for its next initiation.
+    pub(crate) fn show_cookie(&mut self, client: &mut Client) {
+        let initiation = client.initiation();
+        let fate = self.incoming(&initiation, client.endpoint);
+        assert_eq!(fate, In::Consumed(Consumed::CookieReplySent));
+        assert_eq!(self.sent.len(), 1);
+        let reply = self.sent.pop_back().expect("a reply");
+        assert_eq!(reply.to, client.endpoint);
+        assert_eq!(client.receive(&reply.packet), Received::Cookie);
+    }
+
     /// Carries a handshake to the gateway's response, which is returned.
     pub(crate) fn answer(&mut self, client: &mut Client) -> Vec<u8> {
         let initiation = client.initiation();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::shard::Out;
+use crate::shard::{In, Out};
 use crate::world::{TICK, World};
 
 #[test]
@@ -41,5 +41,41 @@ fn a_silent_tunnel_whose_grant_is_renewed_stays() {
         world.shard.registry.renew(client.identity(), expires);
         world.run_shard(lifetime / 2);
         assert!(world.shard.server.has_tunnel(client.remote()));
+    }
+}
+
+/// Both directions carry packets all the time; then the identity is revoked, or its grant ends.
+#[test]
+fn a_tunnel_in_use_carries_nothing_a_second_after_its_grant_is_gone() {
+    const SECOND: Duration = Duration::from_secs(1);
+    for revoked in [true, false] {
+        let mut world = World::new();
+        let mut client = world.shard.connected_client(1);
+        let identity = client.identity();
+        if revoked {
+            world.shard.registry.revoke(identity);
+        } else {
+            let expires = world.shard.now + SECOND / 2;
+            world.shard.registry.grant(identity, 1, Some(expires));
+        }
+        let gone_at = world.shard.now + SECOND / 2 + SECOND;
+        while world.shard.now < gone_at {
+            let datagram = client.data(b"packet");
+            world.shard.incoming(&datagram, client.endpoint);
+            world.shard.outgoing(b"packet", client.remote());
+            world.sleep(SECOND / 100);
+            world.shard.update_timers();
+        }
+        world.shard.sent.clear();
+        assert!(!world.shard.server.has_tunnel(client.remote()));
+        for _ in 0..100 {
+            for datagram in [client.data(b"packet"), client.initiation()] {
+                let fate = world.shard.incoming(&datagram, client.endpoint);
+                assert!(matches!(fate, In::Dropped(_)), "{fate:?}");
+            }
+            let fate = world.shard.outgoing(b"packet", client.remote());
+            assert!(matches!(fate, Out::Dropped(..)), "{fate:?}");
+            assert!(world.run_shard(SECOND).is_empty(), "something was sent");
+        }
     }
 }

@@ -150,7 +150,11 @@ fn every_setting_of_the_table_changes_the_configuration() {
          131072\n\
          handshakes_per_ip_per_second = 7\nwaiting_packets_per_tunnel = \
          8\nwaiting_bytes_per_tunnel = '9KiB'\n\
-         waiting_bytes_per_worker = '10KiB'\nmetrics = '127.0.0.1:11'\nlog = 'debug'\n\
+         waiting_bytes_per_worker = '10KiB'\nhandshakes_per_second = 12\n\
+         verified_handshakes_per_ip_per_second = 13\nverified_handshakes_per_second = 14\n\
+         tunnels_per_worker = 15\ntunnels_per_identity = 16\nhalf_open_tunnels = 17\n\
+         silent_after_seconds = 18\none_tunnel_per_identity = true\nremembered_identities = 19\n\
+         metrics = '127.0.0.1:11'\nlog = 'debug'\n\
          next_hop = { '2-64512#3' = '10.0.0.2:4' }\n",
     );
     assert!(
@@ -180,6 +184,15 @@ fn every_setting_of_the_table_changes_the_configuration() {
     );
     let shard = config.limits.shard_config();
     assert_eq!(shard.handshakes_per_second_per_ip, 7);
+    assert_eq!(shard.handshakes_per_second, 12);
+    assert_eq!(shard.verified_handshakes_per_second_per_ip, 13);
+    assert_eq!(shard.verified_handshakes_per_second, 14);
+    assert_eq!(shard.tunnels_per_shard, 15);
+    assert_eq!(shard.tunnels_per_identity, 16);
+    assert_eq!(shard.half_open_tunnels, 17);
+    assert_eq!(shard.silent_after, Duration::from_secs(18));
+    assert!(shard.one_tunnel_per_identity);
+    assert_eq!(config.remembered_identities, 19);
     assert_eq!(shard.waiting_packets_per_tunnel, 8);
     assert_eq!(
         (

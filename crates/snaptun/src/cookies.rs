@@ -1,0 +1,175 @@
+//! The message authentication codes of handshake messages, and the cookies in them.
+//!
+//! A cookie (WireGuard whitepaper, section 5.3) proves that its sender receives what is sent to the
+//! address that it sends from. `ana-gotatun` has cookies too, but counts every source address in a map
+//! without bounds, and all of its cookies are worth nothing from one moment to the next, every 128 s.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+use ana_gotatun::packet::{WgCookieReply, WgHandshakeBase};
+use blake2::digest::consts::U16;
+use blake2::{Blake2s256, Blake2sMac, Digest};
+use chacha20poly1305::aead::AeadInPlace;
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
+use hmac::Mac;
+use x25519_dalek::{PublicKey, StaticSecret};
+
+/// How long cookies are made with one secret. They are good for as long again: clients keep theirs for
+/// 120 s.
+const SECRET_LIFETIME: Duration = Duration::from_secs(120);
+
+pub(crate) struct Cookies {
+    mac1_key: [u8; 32],
+    reply_key: [u8; 32],
+    secrets: Secrets,
+    /// With `replies`, what no other reply begins with.
+    nonce: [u64; 2],
+    replies: u64,
+}
+
+/// What cookies are made of: the secret of now, and the one before.
+struct Secrets {
+    root: [u8; 32],
+    started: Instant,
+    /// How many lifetimes after `started` the secrets are for.
+    period: u64,
+    current: [u8; 32],
+    previous: [u8; 32],
+}
+
+impl Cookies {
+    pub(crate) fn new(now: Instant, private: &StaticSecret, public: &PublicKey) -> Self {
+        let random = RandomState::new();
+        let nonce = [0, 1].map(|n| random.hash_one(n));
+        Cookies {
+            mac1_key: hash(b"mac1----", public),
+            reply_key: hash(b"cookie--", public),
+            secrets: Secrets::new(now, private, random.hash_one(2)),
+            nonce,
+            replies: 0,
+        }
+    }
+
+    /// Whether the sender knows our public key.
+    pub(crate) fn is_for_us<M: WgHandshakeBase>(&self, message: &M) -> bool {
+        keyed(&self.mac1_key)
+            .chain_update(message.until_mac1())
+            .verify_slice(message.mac1())
+            .is_ok()
+    }
+
+    /// Whether the message shows a cookie that was given to its sender's address.
+    pub(crate) fn are_shown_by<M: WgHandshakeBase>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        message: &M,
+    ) -> bool {
+        // What a sender without a cookie writes.
+        if *message.mac2() == [0; 16] {
+            return false;
+        }
+        self.secrets.renew_if_due(now);
+        let shows = |secret: &[u8; 32]| {
+            <Blake2sMac<U16> as KeyInit>::new_from_slice(&cookie(secret, from)).is_ok_and(|mac| {
+                mac.chain_update(message.until_mac2())
+                    .verify_slice(message.mac2())
+                    .is_ok()
+            })
+        };
+        shows(&self.secrets.current) || shows(&self.secrets.previous)
+    }
+
+    /// The answer to a message whose sender has to show a cookie, and has it by this.
+    pub(crate) fn reply_to<M: WgHandshakeBase>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        message: &M,
+    ) -> WgCookieReply {
+        self.secrets.renew_if_due(now);
+        self.replies += 1;
+        let mut reply = WgCookieReply::new();
+        reply.receiver_idx.set(message.sender_idx());
+        let words = [self.nonce[0], self.nonce[1], self.replies];
+        for (bytes, word) in reply.nonce.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        let nonce = reply.nonce;
+        let mut sealed = cookie(&self.secrets.current, from);
+        // It fails for texts of many gigabytes only; the tag stays zero then, and the reply is refused.
+        if let Ok(tag) = <XChaCha20Poly1305 as KeyInit>::new(&self.reply_key.into())
+            .encrypt_in_place_detached(&nonce.into(), message.mac1(), &mut sealed)
+        {
+            reply.encrypted_cookie.tag = tag.into();
+        }
+        reply.encrypted_cookie.encrypted = sealed;
+        reply
+    }
+}
+
+impl Secrets {
+    /// `private` makes them unpredictable, `salt` other than those of another shard or process.
+    fn new(now: Instant, private: &StaticSecret, salt: u64) -> Self {
+        let root = Blake2s256::new()
+            .chain_update(b"snapgate cookie secret")
+            .chain_update(private.as_bytes())
+            .chain_update(salt.to_le_bytes())
+            .finalize();
+        let mut secrets = Secrets {
+            root: root.into(),
+            started: now,
+            period: 0,
+            current: [0; 32],
+            previous: [0; 32],
+        };
+        secrets.set_period(1);
+        secrets
+    }
+
+    fn renew_if_due(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.started).as_secs();
+        // Not from zero: the first period has one before it too.
+        let period = 1 + age / SECRET_LIFETIME.as_secs();
+        if period > self.period {
+            self.set_period(period);
+        }
+    }
+
+    fn set_period(&mut self, period: u64) {
+        self.period = period;
+        [self.previous, self.current] = [period - 1, period].map(|period| {
+            let secret = Blake2s256::new()
+                .chain_update(self.root)
+                .chain_update(period.to_le_bytes());
+            secret.finalize().into()
+        });
+    }
+}
+
+/// The cookie of an address.
+fn cookie(secret: &[u8; 32], from: SocketAddr) -> [u8; 16] {
+    let mac = keyed(secret);
+    let mac = match from.ip() {
+        IpAddr::V4(ip) => mac.chain_update(ip.octets()),
+        IpAddr::V6(ip) => mac.chain_update(ip.octets()),
+    };
+    mac.chain_update(from.port().to_be_bytes())
+        .finalize()
+        .into_bytes()
+        .into()
+}
+
+fn keyed(key: &[u8; 32]) -> Blake2sMac<U16> {
+    <Blake2sMac<U16> as KeyInit>::new(key.into())
+}
+
+fn hash(label: &[u8; 8], public: &PublicKey) -> [u8; 32] {
+    Blake2s256::new()
+        .chain_update(label)
+        .chain_update(public.as_bytes())
+        .finalize()
+        .into()
+}
