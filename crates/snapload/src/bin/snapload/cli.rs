@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// to look, then longer ones, which halve the range between the highest rate that holds and the
     /// lowest that does not (RFC 2544, MLRsearch). The majority of trials decides on a rate, and both
     /// ends of the result are tried again in the end, so that a disturbance of the machine changes
-    /// nothing.
+    /// little.
     #[command(after_help = SEARCH_EXIT_CODES)]
     Search(Box<SearchArguments>),
     /// Play a scenario: phases of tunnels that come, go, rekey or carry load, and of attackers
