@@ -12,5 +12,8 @@ cargo test --locked --quiet -- "$@"
 echo '== hours of tunnels under virtual time'
 cargo test --locked --quiet -p snaptun-virtual-time -- "$@"
 
+echo '== what the benchmarks are made of'
+cargo test --locked --quiet -p benches --lib -- "$@"
+
 echo '== interoperability: snap-tun clients from crates.io against a running gateway'
 cargo test --locked --quiet -p snapgate-interop -- "$@"

@@ -1,24 +1,37 @@
-//! Each step of a packet's way through the gateway, on one core: `cargo bench -p benches`.
+//! Each step of a packet's way through the gateway that makes no system call, on one core:
+//! `cargo bench -p benches --bench packet_path`. The times are those of the clock, so measure on a machine
+//! that does nothing else; what the kernel is part of is in `sockets`.
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that cannot be set up must not run"
 )]
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use benches::{ConnectedPair, LOCAL_ISD_AS, packet_to_remote};
-use divan::counter::BytesCount;
+use benches::{
+    ConnectedPair, LOCAL_ISD_AS, RawTunnels, ShardWithTunnels, TUNNEL_OVERHEAD_BYTES,
+    packet_to_remote,
+};
+use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use scion_packet::{IncomingPolicy, ScionPacket, delivery_port, egress_interface};
 use snaptun::Packet;
 use udp_shards::DispatchKey;
 
-const SIZES: [usize; 3] = [128, 512, 1400];
+/// The first is as short as a packet with a path gets.
+const SIZES: [usize; 4] = [80, 512, 1400, 8900];
 
+/// A cold handshake takes 0.3 ms, so the most takes half a minute to set up.
+const TUNNELS: [usize; 3] = [100, 10_000, 100_000];
+
+/// Where client 0 of a shard is.
 fn client() -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 1], 40_000))
+    ShardWithTunnels::address_of(0)
 }
 
 fn main() {
@@ -50,21 +63,49 @@ fn parse_and_delivery_port(bencher: Bencher<'_, '_>) {
     bencher.bench(|| delivery_port(&ScionPacket::parse(black_box(&packet)).unwrap()));
 }
 
+/// `Tunn` alone: what the floor counts.
+#[divan::bench(args = SIZES)]
+fn tunn_decapsulate(bencher: Bencher<'_, '_>, size: usize) {
+    let tunnels = RefCell::new(RawTunnels::connect(1).unwrap());
+    let packet = packet_to_remote(client(), size).unwrap();
+    bencher
+        .counter(BytesCount::new(size))
+        .with_inputs(|| {
+            tunnels
+                .borrow_mut()
+                .encapsulate_at_client(0, &packet)
+                .unwrap()
+        })
+        .bench_local_values(|datagram| tunnels.borrow_mut().decapsulate_at_gateway(0, datagram));
+}
+
+/// `Tunn` alone: what the floor counts.
+#[divan::bench(args = SIZES)]
+fn tunn_encapsulate(bencher: Bencher<'_, '_>, size: usize) {
+    let mut tunnels = RawTunnels::connect(1).unwrap();
+    let packet = packet_to_remote(client(), size).unwrap();
+    bencher
+        .counter(BytesCount::new(size))
+        .with_inputs(|| Packet::copy_from(packet.as_slice()))
+        .bench_local_values(|packet| tunnels.encapsulate_at_gateway(0, packet));
+}
+
 #[divan::bench(args = SIZES)]
 fn shard_incoming(bencher: Bencher<'_, '_>, size: usize) {
-    let mut pair = ConnectedPair::connect(client()).unwrap();
+    let pair = RefCell::new(ConnectedPair::connect().unwrap());
     let packet = packet_to_remote(client(), size).unwrap();
     let now = Instant::now();
-    let pair = std::cell::RefCell::new(&mut pair);
     bencher
         .counter(BytesCount::new(size))
         .with_inputs(|| pair.borrow_mut().encapsulate(&packet).unwrap())
-        .bench_local_values(|datagram| assert!(pair.borrow_mut().deliver(now, datagram)));
+        .bench_local_values(|datagram| {
+            assert!(pair.borrow_mut().gateway.deliver(now, 0, datagram));
+        });
 }
 
 #[divan::bench(args = SIZES)]
 fn shard_outgoing(bencher: Bencher<'_, '_>, size: usize) {
-    let mut pair = ConnectedPair::connect(client()).unwrap();
+    let mut gateway = ConnectedPair::connect().unwrap().gateway;
     let packet = packet_to_remote(client(), size).unwrap();
     let now = Instant::now();
     bencher
@@ -72,15 +113,96 @@ fn shard_outgoing(bencher: Bencher<'_, '_>, size: usize) {
         .with_inputs(|| Packet::copy_from(packet.as_slice()))
         .bench_local_values(|packet| {
             let fate =
-                pair.shard
-                    .handle_outgoing_packet(now, packet, client(), &mut pair.transmits);
+                gateway
+                    .shard
+                    .handle_outgoing_packet(now, packet, client(), &mut gateway.transmits);
             black_box(&fate);
             drop(fate);
-            pair.transmits.pop_front()
+            gateway.transmits.pop_front()
         });
 }
 
-#[divan::bench]
-fn handshake(bencher: Bencher<'_, '_>) {
-    bencher.bench(|| ConnectedPair::connect(client()).unwrap());
+/// Finding a tunnel by its address, in an order without a pattern.
+#[divan::bench(args = TUNNELS)]
+fn table_lookup(bencher: Bencher<'_, '_>, tunnels: usize) {
+    let gateway = shard_with(tunnels);
+    let gateway = gateway.borrow();
+    let mut number = 0;
+    bencher.bench_local(|| {
+        // Steps by a prime reach every tunnel.
+        number = (number + 7919) % tunnels;
+        assert!(
+            gateway
+                .shard
+                .has_tunnel(ShardWithTunnels::address_of(number))
+        );
+    });
 }
+
+/// All timers that are due within one second of the gateway's time: the share of a core that idle tunnels
+/// take.
+#[divan::bench(args = TUNNELS, max_time = 3)]
+fn timers_of_one_second(bencher: Bencher<'_, '_>, tunnels: usize) {
+    let gateway = shard_with(tunnels);
+    let mut gateway = gateway.borrow_mut();
+    let ShardWithTunnels {
+        shard, transmits, ..
+    } = &mut *gateway;
+    let mut now = Instant::now();
+    bencher.counter(ItemsCount::new(tunnels)).bench_local(|| {
+        let end = now + Duration::from_secs(1);
+        while shard.next_timer() < end {
+            now = now.max(shard.next_timer());
+            shard.update_timers(now, transmits);
+        }
+        now = end;
+        transmits.clear();
+    });
+}
+
+/// The gateway's side of a handshake of an address without a tunnel.
+#[divan::bench(sample_size = 16)]
+fn handshake_answered(bencher: Bencher<'_, '_>) {
+    let gateway = RefCell::new(ShardWithTunnels::new(Instant::now()));
+    let mut next = 0;
+    bencher
+        .with_inputs(|| {
+            next += 1;
+            (next, gateway.borrow().initiate(next).unwrap().1)
+        })
+        .bench_local_values(|(number, initiation)| {
+            let mut gateway = gateway.borrow_mut();
+            gateway.deliver(Instant::now(), number, initiation);
+            assert!(gateway.transmits.pop_front().is_some());
+        });
+}
+
+/// The client's side: the initiation.
+#[divan::bench]
+fn handshake_initiated(bencher: Bencher<'_, '_>) {
+    let gateway = ShardWithTunnels::new(Instant::now());
+    bencher.bench_local(|| gateway.initiate(0).unwrap());
+}
+
+/// A shard with so many tunnels, made once.
+fn shard_with(tunnels: usize) -> Rc<RefCell<ShardWithTunnels>> {
+    thread_local! {
+        static SHARDS: RefCell<HashMap<usize, Rc<RefCell<ShardWithTunnels>>>> = RefCell::default();
+    }
+    SHARDS.with_borrow_mut(|shards| {
+        let shard = shards.entry(tunnels).or_insert_with(|| {
+            let now = Instant::now();
+            let mut gateway = ShardWithTunnels::new(now);
+            for number in 0..tunnels {
+                gateway.connect(now, number).unwrap();
+            }
+            Rc::new(RefCell::new(gateway))
+        });
+        Rc::clone(shard)
+    })
+}
+
+const _: () = assert!(
+    SIZES[3] + TUNNEL_OVERHEAD_BYTES < 9216,
+    "a jumbo frame that the peer's buffers hold"
+);

@@ -1,0 +1,12 @@
+//! The gateway as a process, against its floor and its peer: `cargo bench -p benches --bench peers`.
+
+use std::process::ExitCode;
+
+use benches::peers::{self, Programs};
+
+fn main() -> ExitCode {
+    peers::main(Programs {
+        peer: env!("CARGO_BIN_EXE_peer_gateway"),
+        launcher: env!("CARGO_BIN_EXE_until_parent_ends"),
+    })
+}

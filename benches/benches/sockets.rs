@@ -1,0 +1,216 @@
+//! What receiving and sending costs, in CPU time of the thread (CLOCK_THREAD_CPUTIME_ID), with the other
+//! ends of the sockets on another CPU; and our send path against that of quinn-udp:
+//! `cargo bench -p benches --bench sockets`.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use benches::StepError;
+use benches::cpu::Placement;
+use benches::statistics::Spread;
+use benches::steps::{OwnSend, QuinnSend, Traffic, measure_receive, measure_send, measure_send_by};
+use clap::Parser;
+
+const SIZES: [usize; 4] = [64, 512, 1400, 8900];
+
+/// How much cheaper than quinn-udp our send path has to be, to be worth having.
+const OWN_SHARE_MAX: f64 = 0.9;
+
+/// CPU time per datagram of receiving and sending, and of our send path against that of quinn-udp.
+#[derive(Parser, Debug)]
+#[command(
+    name = "sockets",
+    bin_name = "cargo bench -p benches --bench sockets --"
+)]
+struct Arguments {
+    /// How often everything is measured; results are medians
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long each measurement takes, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    time: u64,
+    /// What `cargo bench` adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How datagrams come or go.
+#[derive(Clone, Copy)]
+struct Shape {
+    name: &'static str,
+    peers: usize,
+    train: usize,
+}
+
+const SHAPES: [Shape; 5] = [
+    Shape {
+        name: "1 peer, single datagrams, 64 a call",
+        peers: 1,
+        train: 1,
+    },
+    Shape {
+        name: "1 peer, trains of 16",
+        peers: 1,
+        train: 16,
+    },
+    Shape {
+        name: "1 peer, trains of 44",
+        peers: 1,
+        train: 44,
+    },
+    Shape {
+        name: "100 peers in turn, single datagrams",
+        peers: 100,
+        train: 1,
+    },
+    Shape {
+        name: "100 peers in turn, trains of 16",
+        peers: 100,
+        train: 16,
+    },
+];
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _nobody_listens = writeln!(io::stderr(), "sockets: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let bench = Bench {
+        rounds: arguments.rounds,
+        time: Duration::from_millis(arguments.time),
+        placement: Placement::of_this_machine()?,
+    };
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "CPU ns per datagram: median of {} rounds (least to most)\n",
+        bench.rounds
+    )?;
+    let sizes = SIZES.map(|size| format!("{size} B"));
+    write_line(&mut out, "receive", &sizes)?;
+    for shape in SHAPES {
+        let cells = SIZES.map(|size| {
+            bench.repeat(|| measure_receive(&shape.of(size), &bench.placement, bench.time))
+        });
+        write_line(&mut out, shape.name, &texts(cells)?)?;
+    }
+    writeln!(out)?;
+    write_line(&mut out, "send", &sizes)?;
+    for shape in SHAPES {
+        let cells = SIZES.map(|size| {
+            bench.repeat(|| measure_send(&shape.of(size), &bench.placement, bench.time))
+        });
+        write_line(&mut out, shape.name, &texts(cells)?)?;
+    }
+    writeln!(out)?;
+    bench.compare_send_paths(&mut out)
+}
+
+impl Shape {
+    fn of(self, size: usize) -> Traffic {
+        Traffic {
+            sizes: vec![size],
+            peers: self.peers,
+            train: self.train,
+            // One peer's trains are kept apart; what goes to many is sent together.
+            per_send: match (self.peers, self.train) {
+                (1, 1) => 64,
+                (1, train) => train,
+                _ => usize::MAX,
+            },
+        }
+    }
+}
+
+/// What is sent to compare send paths: datagrams to many peers come interleaved, as they do out of a
+/// gateway.
+const SENDS: [(&str, usize, usize); 4] = [
+    ("100 peers x 1", 100, 100),
+    ("100 peers x 16, interleaved", 100, 1600),
+    ("1 peer x 16", 1, 16),
+    ("1 peer x 44", 1, 44),
+];
+
+struct Bench {
+    rounds: u32,
+    time: Duration,
+    placement: Placement,
+}
+
+impl Bench {
+    fn repeat(
+        &self,
+        mut measure: impl FnMut() -> Result<f64, StepError>,
+    ) -> Result<Vec<f64>, StepError> {
+        (0..self.rounds).map(|_| measure()).collect()
+    }
+
+    /// In turn, so that a machine that drifts does not count.
+    fn compare_send_paths(
+        &self,
+        out: &mut impl io::Write,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let heading = ["ours", "quinn-udp", "ratio"].map(str::to_owned);
+        write_line(out, "send 1400 B", &heading)?;
+        for (name, peers, per_send) in SENDS {
+            let traffic = Traffic {
+                sizes: vec![1400],
+                peers,
+                train: 1,
+                per_send,
+            };
+            let (mut ours, mut quinn) = (Vec::new(), Vec::new());
+            for _ in 0..self.rounds {
+                ours.push(measure_send_by(
+                    OwnSend::default(),
+                    &traffic,
+                    &self.placement,
+                    self.time,
+                )?);
+                quinn.push(measure_send_by(
+                    QuinnSend::default(),
+                    &traffic,
+                    &self.placement,
+                    self.time,
+                )?);
+            }
+            let ratio = Spread::of_ratios(&ours, &quinn).ok_or("no rounds")?;
+            let ratio = format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.min, ratio.max);
+            write_line(out, name, &[text(&ours)?, text(&quinn)?, ratio])?;
+        }
+        writeln!(
+            out,
+            "\nOurs is worth having as long as the ratio with 100 peers is at most {OWN_SHARE_MAX}."
+        )?;
+        Ok(())
+    }
+}
+
+fn texts<const N: usize>(
+    cells: [Result<Vec<f64>, StepError>; N],
+) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    cells.into_iter().map(|values| text(&values?)).collect()
+}
+
+fn text(values: &[f64]) -> Result<String, Box<dyn std::error::Error>> {
+    let spread = Spread::of(values.iter().copied()).ok_or("no rounds")?;
+    Ok(format!(
+        "{:.0} ({:.0}-{:.0})",
+        spread.median, spread.min, spread.max
+    ))
+}
+
+fn write_line(out: &mut impl io::Write, name: &str, cells: &[String]) -> io::Result<()> {
+    let mut line = format!("{name:<38}");
+    for cell in cells {
+        line += &format!("{cell:>20}");
+    }
+    writeln!(out, "{line}")
+}

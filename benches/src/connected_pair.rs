@@ -1,0 +1,186 @@
+//! Clients and a shard, without a network between them.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use ana_gotatun::noise::index_table::IndexTable;
+use ana_gotatun::noise::rate_limiter::RateLimiter;
+use ana_gotatun::noise::{Tunn, TunnResult};
+use snaptun::{
+    Endpoint, Grant, Incoming, Packet, PublicKey, ReplayGuard, ShardConfig, SnapTunAuthorization,
+    SnapTunServer, StaticSecret, Transmit, Via,
+};
+
+use crate::{StepError, gateway_key};
+
+/// Everyone may have a tunnel.
+#[derive(Debug)]
+pub struct AnyIdentity;
+
+impl SnapTunAuthorization for AnyIdentity {
+    type SessionData = ();
+
+    fn is_authorized(&self, _now: Instant, _identity: &[u8; 32]) -> Option<Grant<()>> {
+        Some(Grant {
+            expires: None,
+            session_data: (),
+        })
+    }
+
+    fn generation(&self) -> u64 {
+        0
+    }
+}
+
+/// More tunnels than any measurement has.
+const TUNNELS_MAX: usize = 1 << 20;
+
+/// A shard, and what a network would do around it.
+pub struct ShardWithTunnels {
+    /// The gateway's side.
+    pub shard: SnapTunServer<AnyIdentity>,
+    /// What the shard wants sent.
+    pub transmits: VecDeque<Transmit>,
+    clients: ClientMaker,
+}
+
+/// What all clients share.
+struct ClientMaker {
+    gateway: PublicKey,
+    indices: IndexTable,
+    limiter: Arc<RateLimiter>,
+}
+
+impl ClientMaker {
+    fn make(&self, number: u64, client: SocketAddr) -> Tunn {
+        let mut secret = [9; 32];
+        secret[..8].copy_from_slice(&number.to_be_bytes());
+        Tunn::new(
+            StaticSecret::from(secret),
+            self.gateway,
+            None,
+            None,
+            self.indices.clone(),
+            Arc::clone(&self.limiter),
+            client,
+        )
+    }
+}
+
+impl ShardWithTunnels {
+    /// A shard without tunnels, which never finds itself under load, nor full.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        let secret = gateway_key();
+        let gateway = PublicKey::from(&secret);
+        let config = ShardConfig {
+            handshakes_per_second_per_ip: u64::MAX,
+            handshakes_per_second: u64::MAX,
+            tunnels_per_shard: TUNNELS_MAX,
+            half_open_tunnels: TUNNELS_MAX,
+            ..ShardConfig::default()
+        };
+        let replay_guard =
+            ReplayGuard::new(now, SystemTime::now(), ReplayGuard::IDENTITIES_DEFAULT);
+        Self {
+            shard: SnapTunServer::new(
+                now,
+                secret,
+                Arc::new(AnyIdentity),
+                Arc::new(replay_guard),
+                config,
+            ),
+            transmits: VecDeque::new(),
+            clients: ClientMaker {
+                gateway,
+                indices: IndexTable::from_os_rng(),
+                limiter: Arc::new(RateLimiter::new(&gateway, u64::MAX)),
+            },
+        }
+    }
+
+    /// The address of client `number`.
+    #[must_use]
+    pub fn address_of(number: usize) -> SocketAddr {
+        let [_, high, middle, low] = (number as u32).to_be_bytes();
+        SocketAddr::from(([10, high, middle, low], 40_000))
+    }
+
+    /// A client that has no tunnel yet, and its initiation.
+    ///
+    /// # Errors
+    ///
+    /// [`StepError::Tunnel`] when it makes none.
+    pub fn initiate(&self, number: usize) -> Result<(Tunn, Packet), StepError> {
+        let mut client = self.clients.make(number as u64, Self::address_of(number));
+        let initiation = client
+            .format_handshake_initiation(false)
+            .ok_or(StepError::Tunnel("it made no initiation"))?;
+        Ok((client, initiation.into_bytes()))
+    }
+
+    /// Gives the shard a datagram of client `number`; true when a packet was in it.
+    pub fn deliver(&mut self, now: Instant, number: usize, datagram: Packet) -> bool {
+        let from = Endpoint {
+            remote: Self::address_of(number),
+            via: Via::default(),
+        };
+        let fate = self
+            .shard
+            .handle_incoming_packet(now, datagram, from, &mut self.transmits);
+        matches!(fate, Incoming::Delivered { .. })
+    }
+
+    /// Connects client `number` and returns its side of the tunnel.
+    ///
+    /// # Errors
+    ///
+    /// [`StepError::Tunnel`] when the handshake fails.
+    pub fn connect(&mut self, now: Instant, number: usize) -> Result<Tunn, StepError> {
+        let (mut client, initiation) = self.initiate(number)?;
+        self.deliver(now, number, initiation);
+        let response = self
+            .transmits
+            .pop_front()
+            .and_then(|transmit| transmit.packet.try_into_wg().ok())
+            .ok_or(StepError::Tunnel("the shard did not answer an initiation"))?;
+        let TunnResult::WriteToNetwork(keepalive) = client.handle_incoming_packet(response) else {
+            return Err(StepError::Tunnel("the client refused the response"));
+        };
+        self.deliver(now, number, keepalive.into());
+        Ok(client)
+    }
+}
+
+/// A client and a shard with one tunnel between them.
+pub struct ConnectedPair {
+    /// The gateway's side; the client is number 0.
+    pub gateway: ShardWithTunnels,
+    /// The client's side.
+    pub client: Tunn,
+}
+
+impl ConnectedPair {
+    /// Connects a client to a new shard.
+    ///
+    /// # Errors
+    ///
+    /// [`StepError::Tunnel`] when the handshake fails.
+    pub fn connect() -> Result<Self, StepError> {
+        let now = Instant::now();
+        let mut gateway = ShardWithTunnels::new(now);
+        let client = gateway.connect(now, 0)?;
+        Ok(Self { gateway, client })
+    }
+
+    /// The datagram in which the client sends `packet`; `None` without a session.
+    pub fn encapsulate(&mut self, packet: &[u8]) -> Option<Packet> {
+        let data = self
+            .client
+            .encapsulate_with_session(Packet::copy_from(packet))
+            .ok()?;
+        Some(data.into())
+    }
+}

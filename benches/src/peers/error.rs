@@ -1,0 +1,48 @@
+//! Why there is no result.
+
+use std::io;
+use std::path::PathBuf;
+
+use snapload::LoadError;
+
+use crate::StepError;
+use crate::cpu::CpuError;
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    #[error("the floor cannot be measured: {0}")]
+    Floor(#[from] StepError),
+    #[error("cannot build the gateway: {0}")]
+    Build(String),
+    #[error("cannot start {program}: {source}")]
+    Start { program: PathBuf, source: io::Error },
+    #[error("{server} ended with {status} before it was ready; it said:\n{said}")]
+    NotReady {
+        server: &'static str,
+        status: String,
+        said: String,
+    },
+    #[error("{server} was not ready within 10 s; it said:\n{said}")]
+    SlowStart { server: &'static str, said: String },
+    #[error("the load on {server} failed: {source}; the server is {state}")]
+    Load {
+        server: &'static str,
+        source: Box<LoadError>,
+        state: String,
+    },
+    #[error("{server} delivered no packet at all")]
+    NothingDelivered { server: &'static str },
+    #[error("cannot find a free port on loopback: {0}")]
+    NoPort(io::Error),
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {path}: {source}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot write the results: {0}")]
+    Output(#[from] io::Error),
+    #[error("cannot write the results as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}

@@ -1,0 +1,308 @@
+//! Results, and the three forms they are written in.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::error::BenchError;
+use crate::statistics::Spread;
+
+/// What was measured in one case, and what it is compared with.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Measured {
+    /// The row it belongs to.
+    pub(crate) row: &'static str,
+    /// What was measured.
+    pub(crate) case: String,
+    pub(crate) unit: &'static str,
+    /// snapgate.
+    pub(crate) value: Spread,
+    /// The most that `value` may be, where that does not depend on another measurement.
+    pub(crate) limit: Option<f64>,
+    pub(crate) comparisons: Vec<Comparison>,
+    /// What a reader has to know about the figures.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Something else that was measured in the same rounds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Comparison {
+    /// What it is.
+    pub(crate) with: &'static str,
+    /// In the same unit.
+    pub(crate) value: Spread,
+    /// snapgate divided by the other, round by round.
+    pub(crate) ratio: Spread,
+    pub(crate) bound: Option<Bound>,
+}
+
+/// What the median of a ratio has to be.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(limit) => value <= limit,
+            Self::AtLeast(limit) => value >= limit,
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::AtMost(limit) => format!("≤ {limit:.2}"),
+            Self::AtLeast(limit) => format!("≥ {limit:.2}"),
+        }
+    }
+}
+
+impl Measured {
+    /// A case without comparisons. `values` are one per round.
+    pub(crate) fn new(
+        row: &'static str,
+        case: impl Into<String>,
+        unit: &'static str,
+        values: &[f64],
+    ) -> Self {
+        Self {
+            row,
+            case: case.into(),
+            unit,
+            value: spread(values),
+            limit: None,
+            comparisons: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Compares `ours` with `theirs`, measured in the same rounds.
+    pub(crate) fn compare(
+        &mut self,
+        with: &'static str,
+        ours: &[f64],
+        theirs: &[f64],
+        bound: Option<Bound>,
+    ) {
+        self.comparisons.push(Comparison {
+            with,
+            value: spread(theirs),
+            ratio: Spread::of_ratios(ours, theirs).unwrap_or(NOTHING),
+            bound,
+        });
+    }
+
+    /// Whether every bound holds.
+    pub(crate) fn holds(&self) -> bool {
+        self.limit.is_none_or(|limit| self.value.median <= limit)
+            && self.comparisons.iter().all(|comparison| {
+                comparison
+                    .bound
+                    .is_none_or(|bound| bound.holds(comparison.ratio.median))
+            })
+    }
+
+    /// The lines of the table, cell by cell: case, value, compared with, its value, ratio, bound, verdict.
+    fn lines(&self) -> Vec<[String; 7]> {
+        let verdict = |holds| if holds { "yes" } else { "NO" }.to_owned();
+        let mut first = [self.case.clone(), with_unit(self.value, self.unit)];
+        let mut lines = Vec::new();
+        if let Some(limit) = self.limit {
+            let [case, value] = std::mem::take(&mut first);
+            let none = String::new;
+            lines.push([
+                case,
+                value,
+                none(),
+                none(),
+                none(),
+                format!("≤ {}", number(limit)),
+                verdict(self.value.median <= limit),
+            ]);
+        }
+        for comparison in &self.comparisons {
+            let [case, value] = std::mem::take(&mut first);
+            let Spread { median, min, max } = comparison.ratio;
+            lines.push([
+                case,
+                value,
+                comparison.with.to_owned(),
+                number(comparison.value.median),
+                format!("{median:.2} ({min:.2}–{max:.2})"),
+                comparison.bound.map_or_else(String::new, Bound::text),
+                comparison
+                    .bound
+                    .map_or_else(String::new, |bound| verdict(bound.holds(median))),
+            ]);
+        }
+        if lines.is_empty() {
+            let [case, value] = first;
+            let none = String::new;
+            lines.push([case, value, none(), none(), none(), none(), none()]);
+        }
+        lines
+    }
+
+    pub(crate) fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
+        for line in self.lines() {
+            write_line(out, &line)?;
+        }
+        for note in &self.notes {
+            writeln!(out, "  {note}")?;
+        }
+        Ok(())
+    }
+
+    /// One JSON object and a newline.
+    pub(crate) fn write_json(&self, out: &mut impl Write) -> Result<(), BenchError> {
+        #[derive(Serialize)]
+        struct WithVerdict<'a> {
+            #[serde(flatten)]
+            measured: &'a Measured,
+            holds: bool,
+        }
+        serde_json::to_writer(
+            &mut *out,
+            &WithVerdict {
+                measured: self,
+                holds: self.holds(),
+            },
+        )?;
+        Ok(writeln!(out)?)
+    }
+}
+
+const HEADING: [&str; 7] = [
+    "case",
+    "snapgate",
+    "against",
+    "its value",
+    "ratio",
+    "bound",
+    "holds",
+];
+
+const WIDTHS: [usize; 7] = [56, 28, 15, 10, 19, 8, 5];
+
+pub(crate) fn write_heading(out: &mut impl Write) -> io::Result<()> {
+    write_line(out, &HEADING.map(str::to_owned))
+}
+
+fn write_line(out: &mut impl Write, cells: &[String; 7]) -> io::Result<()> {
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(WIDTHS) {
+        line += &format!("{cell:<width$}  ");
+    }
+    writeln!(out, "{}", line.trim_end())
+}
+
+/// The table and the notes of docs/PERFORMANCE.md.
+pub(crate) fn write_markdown(out: &mut impl Write, results: &[Measured]) -> io::Result<()> {
+    writeln!(out, "| {} |", HEADING.join(" | "))?;
+    writeln!(out, "|{}", " --- |".repeat(HEADING.len()))?;
+    for result in results {
+        for line in result.lines() {
+            writeln!(out, "| {} |", line.join(" | "))?;
+        }
+    }
+    let notes = results
+        .iter()
+        .flat_map(|result| result.notes.iter().map(|note| (&result.case, note)));
+    for (index, (case, note)) in notes.enumerate() {
+        let separation = if index == 0 { "\n" } else { "" };
+        writeln!(out, "{separation}- {case}: {note}.")?;
+    }
+    Ok(())
+}
+
+const NOTHING: Spread = Spread {
+    median: f64::NAN,
+    min: f64::NAN,
+    max: f64::NAN,
+};
+
+fn spread(values: &[f64]) -> Spread {
+    Spread::of(values.iter().copied()).unwrap_or(NOTHING)
+}
+
+fn with_unit(spread: Spread, unit: &str) -> String {
+    if spread.min == spread.max {
+        return format!("{} {unit}", number(spread.median));
+    }
+    format!(
+        "{} ({}–{}) {unit}",
+        number(spread.median),
+        number(spread.min),
+        number(spread.max)
+    )
+}
+
+/// Three significant digits or more.
+fn number(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        middle if middle >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured() -> Measured {
+        let mut measured = Measured::new("forward", "a case", "ns/packet", &[100.0, 120.0, 110.0]);
+        measured.compare(
+            "floor",
+            &[100.0, 120.0, 110.0],
+            &[100.0, 100.0, 100.0],
+            Some(Bound::AtMost(1.25)),
+        );
+        measured
+    }
+
+    #[test]
+    fn bounds_are_about_medians() {
+        let mut measured = measured();
+        assert!(measured.holds());
+        measured.compare("peer", &[100.0], &[200.0], Some(Bound::AtLeast(0.6)));
+        assert!(!measured.holds());
+        measured.comparisons.pop();
+        measured.limit = Some(109.0);
+        assert!(!measured.holds());
+    }
+
+    #[test]
+    fn the_table_says_value_ratio_and_verdict() {
+        let mut out = Vec::new();
+        measured().write_table(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let words: Vec<&str> = text.split("  ").filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(
+            words.iter().map(|cell| cell.trim()).collect::<Vec<_>>(),
+            [
+                "a case",
+                "110 (100–120) ns/packet",
+                "floor",
+                "100",
+                "1.10 (1.00–1.20)",
+                "≤ 1.25",
+                "yes"
+            ]
+        );
+    }
+
+    #[test]
+    fn json_has_one_object_a_line_with_the_verdict() {
+        let mut out = Vec::new();
+        measured().write_json(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches('\n').count(), 1);
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(object["holds"], true);
+        assert_eq!(object["comparisons"][0]["bound"]["at_most"], 1.25);
+    }
+}

@@ -1,0 +1,70 @@
+//! A storm of new identities.
+
+use std::cell::Cell;
+
+use snapload::{LoadError, Progress};
+
+use super::Row;
+use crate::peers::arguments::Run;
+use crate::peers::case::{Case, on_the_gateways_cpu};
+use crate::peers::error::BenchError;
+use crate::peers::measure::load_failed;
+use crate::peers::result::{Bound, Measured};
+use crate::peers::server::{Kind, Server};
+use crate::steps::measure_answer;
+
+/// Identities that connect, all as fast as they can.
+const IDENTITIES: usize = 4000;
+
+/// How long the floor is measured, in milliseconds.
+const FLOOR_MS: u64 = 300;
+
+/// At least 90 % of the handshakes that a CPU could do if it did nothing else.
+const MOST: f64 = 1.0 / 0.9;
+
+const MICROSECONDS: &str = "µs/handshake";
+
+pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
+    let case = Case::many_tunnels(run.many(IDENTITIES));
+    let (mut ours, mut peers, mut floors) = (Vec::new(), Vec::new(), Vec::new());
+    let mut again = 0;
+    for _ in 0..run.rounds {
+        let (cost, retries) = storm(run, &case, Kind::Snapgate)?;
+        ours.push(cost);
+        again += retries;
+        let floor = on_the_gateways_cpu(run, || measure_answer(run.time(FLOOR_MS)))?;
+        floors.push(floor / 1e3);
+        peers.push(storm(run, &case, Kind::Peer)?.0);
+    }
+    let name = format!("{} new identities connect", case.tunnels);
+    let mut measured = Measured::new(Row::Handshakes.name(), name, MICROSECONDS, &ours);
+    measured.compare("floor", &ours, &floors, Some(Bound::AtMost(MOST)));
+    measured.compare("snap-dataplane", &ours, &peers, None);
+    if again > 0 {
+        measured.notes.push(format!(
+            "{again} handshake messages to snapgate had to be sent again"
+        ));
+    }
+    Ok(vec![measured])
+}
+
+/// CPU time of the server per completed handshake in microseconds, and how many messages were repeated.
+fn storm(run: &Run, case: &Case, kind: Kind) -> Result<(f64, u64), BenchError> {
+    let mut server = Server::start(run, kind, case.way)?;
+    let load = case.load(run, kind, &server)?;
+    let clock = server.clock;
+    let before = clock.ns()?;
+    let after = Cell::new(None);
+    let mut progress = |progress| {
+        if let Progress::Connected(_) = progress {
+            after.set(Some(clock.ns()));
+        }
+    };
+    let connected = snapload::with_tunnels(&load, &mut progress, |generator| {
+        Ok::<_, LoadError>(generator.connect_report())
+    })
+    .map_err(|error| load_failed(&mut server, kind, error))?;
+    let after = after.take().transpose()?.unwrap_or(before);
+    let cost = (after - before) as f64 / 1e3 / connected.tunnels as f64;
+    Ok((cost, connected.retries))
+}

@@ -1,0 +1,159 @@
+//! Latency at half of the loss-free rate.
+
+use std::ops::RangeInclusive;
+
+use snapload::{FoundRate, LatencySummary, Rate, SearchConfig};
+
+use super::Row;
+use crate::peers::arguments::Run;
+use crate::peers::case::Case;
+use crate::peers::error::BenchError;
+use crate::peers::measure::{drive, load_failed};
+use crate::peers::result::{Bound, Measured};
+use crate::peers::server::{Kind, Server};
+
+const TUNNELS: usize = 100;
+
+/// Between these rates, in packets a second, the loss-free one is searched.
+const SEARCHED_PPS: RangeInclusive<f64> = 5e3..=2e6;
+
+/// How exactly, as a share of the rate.
+const PRECISION: f64 = 0.05;
+
+/// How long a trial of the search takes, in milliseconds.
+const TRIAL_MS: u64 = 600;
+
+/// How long the latency is measured, in milliseconds.
+const LATENCY_MS: u64 = 2_000;
+
+const P99_OF_PEER_MAX: f64 = 0.5;
+
+const MICROSECONDS: &str = "µs";
+
+/// A quantile of the latency, and what it may be.
+struct Quantile {
+    name: &'static str,
+    of: fn(&LatencySummary) -> u64,
+    bound: Option<Bound>,
+}
+
+const QUANTILES: [Quantile; 3] = [
+    Quantile {
+        name: "p50",
+        of: |latency| latency.p50_ns,
+        bound: None,
+    },
+    Quantile {
+        name: "p99",
+        of: |latency| latency.p99_ns,
+        bound: Some(Bound::AtMost(P99_OF_PEER_MAX)),
+    },
+    Quantile {
+        name: "p99.9",
+        of: |latency| latency.p99_9_ns,
+        bound: None,
+    },
+];
+
+pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
+    let case = Case::many_tunnels(TUNNELS);
+    let ours = find_loss_free(run, &case, Kind::Snapgate)?;
+    let peers = find_loss_free(run, &case, Kind::Peer)?;
+    let mut measured = vec![loss_free_rates(&case, ours, peers)];
+
+    let (our_pps, peer_pps) = (pps(ours), pps(peers));
+    let common = our_pps.min(peer_pps) / 2.0;
+    let mut at_common = (Vec::new(), Vec::new());
+    let mut at_own = (Vec::new(), Vec::new());
+    for _ in 0..run.rounds {
+        at_common
+            .0
+            .push(latency(run, &case, Kind::Snapgate, common)?);
+        at_common.1.push(latency(run, &case, Kind::Peer, common)?);
+        at_own
+            .0
+            .push(latency(run, &case, Kind::Snapgate, our_pps / 2.0)?);
+        at_own
+            .1
+            .push(latency(run, &case, Kind::Peer, peer_pps / 2.0)?);
+    }
+    let at = format!("both at {:.0} kpps", common / 1e3);
+    measured.extend(QUANTILES.map(|quantile| compare(&quantile, &at, &at_common, quantile.bound)));
+    let at = "each at half of its own rate";
+    measured.extend(QUANTILES.map(|quantile| compare(&quantile, at, &at_own, None)));
+    Ok(measured)
+}
+
+fn loss_free_rates(case: &Case, ours: FoundRate, peers: FoundRate) -> Measured {
+    let kpps = |found| [pps(found) / 1e3];
+    let name = format!("loss-free rate, {}", case.name());
+    let mut measured = Measured::new(Row::Latency.name(), name, "kpps", &kpps(ours));
+    measured.compare("snap-dataplane", &kpps(ours), &kpps(peers), None);
+    for (kind, found) in [(Kind::Snapgate, ours), (Kind::Peer, peers)] {
+        let note = if found.pps.is_none() {
+            "packets were lost at every rate, down to the one shown"
+        } else if found.is_lower_bound {
+            "a lower bound, the load reached no more"
+        } else {
+            continue;
+        };
+        measured.notes.push(format!("{}: {note}", kind.name()));
+    }
+    measured
+}
+
+fn compare(
+    quantile: &Quantile,
+    at: &str,
+    (ours, peers): &(Vec<LatencySummary>, Vec<LatencySummary>),
+    bound: Option<Bound>,
+) -> Measured {
+    let micros = |rounds: &[LatencySummary]| -> Vec<f64> {
+        rounds
+            .iter()
+            .map(|latency| (quantile.of)(latency) as f64 / 1e3)
+            .collect()
+    };
+    let name = format!("latency {}, {at}", quantile.name);
+    let mut measured = Measured::new(Row::Latency.name(), name, MICROSECONDS, &micros(ours));
+    measured.compare("snap-dataplane", &micros(ours), &micros(peers), bound);
+    measured
+}
+
+/// The highest rate at which nothing is lost.
+fn find_loss_free(run: &Run, case: &Case, kind: Kind) -> Result<FoundRate, BenchError> {
+    let mut server = Server::start(run, kind, case.way)?;
+    let load = case.load(run, kind, &server)?;
+    let search = SearchConfig {
+        loss_targets: vec![0.0],
+        min_pps: *SEARCHED_PPS.start(),
+        max_pps: *SEARCHED_PPS.end(),
+        trial: run.time(TRIAL_MS),
+        warm_up: run.time(TRIAL_MS) / 4,
+        precision: PRECISION,
+    };
+    let report = snapload::search(&load, &search, &mut |_| {})
+        .map_err(|error| load_failed(&mut server, kind, error))?;
+    report
+        .found
+        .first()
+        .copied()
+        .ok_or(BenchError::NothingDelivered {
+            server: kind.name(),
+        })
+}
+
+/// The rate, or the lowest that was tried.
+fn pps(found: FoundRate) -> f64 {
+    found.pps.unwrap_or(*SEARCHED_PPS.start())
+}
+
+fn latency(run: &Run, case: &Case, kind: Kind, pps: f64) -> Result<LatencySummary, BenchError> {
+    let mut server = Server::start(run, kind, case.way)?;
+    let mut load = case.load(run, kind, &server)?;
+    load.rate = Rate::PerSecond(pps);
+    load.duration = run.time(LATENCY_MS);
+    load.warm_up = load.duration / 4;
+    let report = drive(&mut server, kind, &load, &mut |_| {})?;
+    Ok(report.latency)
+}

@@ -1,0 +1,139 @@
+//! CPU time per packet, against the floor and the peer.
+
+use snapload::PacketSizes;
+
+use super::{NS_PER_PACKET, Row};
+use crate::peers::arguments::Run;
+use crate::peers::case::Case;
+use crate::peers::error::BenchError;
+use crate::peers::measure::{Loaded, measure_load};
+use crate::peers::result::{Bound, Measured};
+use crate::peers::server::{Kind, Way};
+
+/// More than this share lost is worth a note.
+const NOTABLE_LOSS: f64 = 0.001;
+
+const FULL_SIZE: PacketSizes = PacketSizes::Fixed(1400);
+
+pub(super) fn forward(run: &Run) -> Result<Vec<Measured>, BenchError> {
+    let case = Case::one_tunnel(Way::Forward, FULL_SIZE);
+    let bounds = Some((1.25, 1.0 / 3.5));
+    Ok(vec![against_floor_and_peer(
+        run,
+        Row::Forward,
+        &case,
+        bounds,
+    )?])
+}
+
+pub(super) fn echo(run: &Run) -> Result<Vec<Measured>, BenchError> {
+    let case = Case::one_tunnel(Way::Echo, FULL_SIZE);
+    let bounds = Some((1.25, 1.0 / 1.8));
+    Ok(vec![against_floor_and_peer(run, Row::Echo, &case, bounds)?])
+}
+
+pub(super) fn forward_100(run: &Run) -> Result<Vec<Measured>, BenchError> {
+    let case = Case::many_tunnels(100);
+    let bounds = Some((1.25, 1.0 / 2.0));
+    Ok(vec![against_floor_and_peer(
+        run,
+        Row::Forward100,
+        &case,
+        bounds,
+    )?])
+}
+
+pub(super) fn forward_10k(run: &Run) -> Result<Vec<Measured>, BenchError> {
+    let (few, many) = (
+        Case::many_tunnels(100),
+        Case::many_tunnels(run.many(10_000)),
+    );
+    let (mut of_few, mut of_many) = (Vec::new(), Vec::new());
+    for _ in 0..run.rounds {
+        of_few.push(measure_load(run, &few, Kind::Snapgate)?);
+        of_many.push(measure_load(run, &many, Kind::Snapgate)?);
+    }
+    let (of_few, costs) = (costs(&of_few), costs(&of_many));
+    let mut measured = Measured::new(Row::Forward10k.name(), many.name(), NS_PER_PACKET, &costs);
+    measured.compare("100 tunnels", &costs, &of_few, Some(Bound::AtMost(1.15)));
+    note_load("snapgate", &of_many, &mut measured);
+    Ok(vec![measured])
+}
+
+pub(super) fn sizes(run: &Run) -> Result<Vec<Measured>, BenchError> {
+    // An echo needs no path, so its packets can be smaller.
+    [
+        (Way::Echo, PacketSizes::Fixed(64)),
+        (Way::Forward, PacketSizes::Fixed(512)),
+        (Way::Forward, PacketSizes::Imix),
+        (Way::Forward, PacketSizes::Fixed(8900)),
+    ]
+    .into_iter()
+    .map(|(way, sizes)| {
+        let case = Case::one_tunnel(way, sizes);
+        against_floor_and_peer(run, Row::Sizes, &case, None)
+    })
+    .collect()
+}
+
+/// `bounds` are the most that the ratios to the floor and to the peer may be.
+fn against_floor_and_peer(
+    run: &Run,
+    row: Row,
+    case: &Case,
+    bounds: Option<(f64, f64)>,
+) -> Result<Measured, BenchError> {
+    let (mut ours, mut peers, mut floors) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..run.rounds {
+        ours.push(measure_load(run, case, Kind::Snapgate)?);
+        floors.push(case.measure_floor(run)?);
+        peers.push(measure_load(run, case, Kind::Peer)?);
+    }
+    let (our_costs, peer_costs) = (costs(&ours), costs(&peers));
+    let mut measured = Measured::new(row.name(), case.name(), NS_PER_PACKET, &our_costs);
+    let (floor_bound, peer_bound) = bounds.unzip();
+    measured.compare("floor", &our_costs, &floors, floor_bound.map(Bound::AtMost));
+    measured.compare(
+        "snap-dataplane",
+        &our_costs,
+        &peer_costs,
+        peer_bound.map(Bound::AtMost),
+    );
+    let peer_train = case.train_for(Kind::Peer);
+    if peer_train != case.train {
+        measured.notes.push(format!(
+            "snap-dataplane was sent trains of {peer_train}: its receive slots hold no longer ones"
+        ));
+    }
+    note_load("snapgate", &ours, &mut measured);
+    note_load("snap-dataplane", &peers, &mut measured);
+    Ok(measured)
+}
+
+pub(super) fn costs(rounds: &[Loaded]) -> Vec<f64> {
+    rounds.iter().map(|loaded| loaded.ns_per_packet).collect()
+}
+
+/// Says when a server lost packets, or was not the limit.
+pub(super) fn note_load(server: &str, rounds: &[Loaded], measured: &mut Measured) {
+    let limited = rounds
+        .iter()
+        .filter(|loaded| loaded.limited_by_generator)
+        .count();
+    if limited > 0 {
+        measured.notes.push(format!(
+            "{server}: the load was the limit in {limited} of {} rounds",
+            rounds.len()
+        ));
+    }
+    let lost = rounds
+        .iter()
+        .map(|loaded| loaded.loss_share)
+        .fold(0.0, f64::max);
+    if lost > NOTABLE_LOSS {
+        measured.notes.push(format!(
+            "{server}: up to {:.1} % of the packets were lost",
+            lost * 100.0
+        ));
+    }
+}

@@ -1,0 +1,81 @@
+//! Several workers against one.
+
+use super::packets::{costs, note_load};
+use super::{NS_PER_PACKET, Row};
+use crate::peers::arguments::Run;
+use crate::peers::case::Case;
+use crate::peers::error::BenchError;
+use crate::peers::measure::{Loaded, measure_load};
+use crate::peers::result::{Bound, Measured};
+use crate::peers::server::{Kind, WorkersOn};
+
+/// A train per tunnel and turn: as little work for the load as there is with many tunnels.
+const TRAIN: u32 = 16;
+
+pub(super) fn two_against_one(run: &Run) -> Result<Vec<Measured>, BenchError> {
+    let (one, two) = measure(run, 2, WorkersOn::OwnCpus)?;
+    let mut cpu = compare(Row::Workers2, "2 workers", &one, &two, 1.05);
+    note_load("2 workers", &two, &mut cpu);
+
+    let rates = |rounds: &[Loaded]| -> Vec<f64> {
+        rounds
+            .iter()
+            .map(|loaded| loaded.delivered_pps / 1e3)
+            .collect()
+    };
+    let mut rate = Measured::new(
+        Row::Workers2.name(),
+        "2 workers, delivered rate",
+        "kpps",
+        &rates(&two),
+    );
+    // The workers and the load need a CPU each.
+    let load_allows = run.placement.usable.len() > 2;
+    rate.compare(
+        "1 worker",
+        &rates(&two),
+        &rates(&one),
+        load_allows.then_some(Bound::AtLeast(1.9)),
+    );
+    if !load_allows {
+        rate.notes.push(
+            "no bound on the delivered rate: on 2 CPUs the load takes one of them".to_owned(),
+        );
+    }
+    Ok(vec![cpu, rate])
+}
+
+pub(super) fn eight_against_one(run: &Run) -> Result<Vec<Measured>, BenchError> {
+    let (one, eight) = measure(run, 8, WorkersOn::AnyCpu)?;
+    let mut cpu = compare(Row::Workers8, "8 workers, not pinned", &one, &eight, 1.15);
+    note_load("8 workers", &eight, &mut cpu);
+    Ok(vec![cpu])
+}
+
+fn measure(
+    run: &Run,
+    workers: usize,
+    workers_on: WorkersOn,
+) -> Result<(Vec<Loaded>, Vec<Loaded>), BenchError> {
+    let case = Case {
+        train: TRAIN,
+        ..Case::many_tunnels(100)
+    };
+    let several = Kind::SnapgateWith {
+        workers,
+        workers_on,
+    };
+    let (mut of_one, mut of_several) = (Vec::new(), Vec::new());
+    for _ in 0..run.rounds {
+        of_one.push(measure_load(run, &case, Kind::Snapgate)?);
+        of_several.push(measure_load(run, &case, several)?);
+    }
+    Ok((of_one, of_several))
+}
+
+fn compare(row: Row, case: &str, one: &[Loaded], several: &[Loaded], most: f64) -> Measured {
+    let (one, several) = (costs(one), costs(several));
+    let mut measured = Measured::new(row.name(), case, NS_PER_PACKET, &several);
+    measured.compare("1 worker", &several, &one, Some(Bound::AtMost(most)));
+    measured
+}

@@ -1,0 +1,302 @@
+//! Gateways as processes of their own.
+
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use snapload::{DEFAULT_ISD_AS, Direction};
+use tempfile::NamedTempFile;
+
+use super::arguments::Run;
+use super::error::BenchError;
+use crate::cpu::ProcessClock;
+
+/// How long a server may take to its first turn.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often it is looked at meanwhile.
+const START_POLL: Duration = Duration::from_millis(10);
+
+/// The interface of the gateway's AS by which packets reach the router.
+const INTERFACE: u16 = 1;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Which gateway, and where it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// snapgate with one worker on the gateway's CPU.
+    Snapgate,
+    /// snapgate with several workers.
+    SnapgateWith {
+        workers: usize,
+        workers_on: WorkersOn,
+    },
+    /// snap-dataplane 0.8.6 on the gateway's CPU.
+    Peer,
+}
+
+/// Where several workers run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WorkersOn {
+    /// Each on a CPU of its own.
+    OwnCpus,
+    /// Where the scheduler puts them.
+    AnyCpu,
+}
+
+/// What a gateway does with packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// Sends them to the router.
+    Forward,
+    /// Sends them back into their tunnel.
+    Echo,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Snapgate | Self::SnapgateWith { .. } => "snapgate",
+            Self::Peer => "snap-dataplane",
+        }
+    }
+}
+
+/// A running gateway. It is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    kind: Kind,
+    pub(crate) clock: ProcessClock,
+    /// Where tunnels come in.
+    pub(crate) listen: SocketAddr,
+    /// What the load has to do with its packets.
+    pub(crate) direction: Direction,
+    /// What it writes.
+    log: NamedTempFile,
+}
+
+impl Server {
+    /// Starts a gateway and returns when it serves.
+    pub(crate) fn start(run: &Run, kind: Kind, way: Way) -> Result<Self, BenchError> {
+        let listen = free_udp_port()?;
+        let router = free_udp_port()?;
+        let log = NamedTempFile::new()?;
+        let output = OpenOptions::new().append(true).open(log.path())?;
+        let mut command = Command::new(run.programs.launcher);
+        let metrics = match kind {
+            Kind::Peer => {
+                command.arg(run.programs.peer);
+                peer_arguments(&mut command, run, listen, router, way);
+                None
+            }
+            Kind::Snapgate | Kind::SnapgateWith { .. } => {
+                let metrics = free_tcp_port()?;
+                command.arg(&run.snapgate);
+                snapgate_arguments(&mut command, run, kind, listen, router, way)?;
+                command.args(["--metrics", &metrics.to_string()]);
+                Some(metrics)
+            }
+        };
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .map_err(|source| BenchError::Start {
+                program: PathBuf::from(command.get_program()),
+                source,
+            })?;
+        let clock = ProcessClock::new(child.id())?;
+        let direction = match way {
+            Way::Echo => Direction::Echo,
+            Way::Forward => Direction::Up {
+                router,
+                interface: INTERFACE,
+            },
+        };
+        let mut server = Self {
+            child,
+            kind,
+            clock,
+            listen,
+            direction,
+            log,
+        };
+        server.wait_until_ready(metrics)?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&mut self, metrics: Option<SocketAddr>) -> Result<(), BenchError> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(BenchError::NotReady {
+                    server: self.kind.name(),
+                    status: status.to_string(),
+                    said: self.said(),
+                });
+            }
+            let ready = match metrics {
+                Some(address) => answers_ready(address),
+                None => self.said().lines().any(|line| line == "ready"),
+            };
+            if ready {
+                return Ok(());
+            }
+            if started.elapsed() > START_TIMEOUT {
+                return Err(BenchError::SlowStart {
+                    server: self.kind.name(),
+                    said: self.said(),
+                });
+            }
+            thread::sleep(START_POLL);
+        }
+    }
+
+    /// Everything it wrote so far.
+    fn said(&self) -> String {
+        match std::fs::read(self.log.path()) {
+            Ok(said) => String::from_utf8_lossy(&said).into_owned(),
+            Err(error) => format!("(its output cannot be read: {error})"),
+        }
+    }
+
+    /// Whether it runs, for a message about something that failed.
+    pub(crate) fn state(&mut self) -> String {
+        match self.child.try_wait() {
+            Ok(None) => format!("running; it said:\n{}", self.said()),
+            Ok(Some(status)) => format!("gone ({status}); it said:\n{}", self.said()),
+            Err(error) => format!("unknown ({error})"),
+        }
+    }
+
+    /// Memory that it has in RAM, in bytes (VmRSS, proc_pid_status(5)).
+    pub(crate) fn resident_bytes(&self) -> Result<u64, BenchError> {
+        let path = PathBuf::from(format!("/proc/{}/status", self.child.id()));
+        let text = std::fs::read_to_string(&path).map_err(|source| BenchError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let kib = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().strip_suffix("kB"))
+            .and_then(|number| number.trim().parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| BenchError::Read {
+            path,
+            source: std::io::ErrorKind::InvalidData.into(),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Gone already, or it is now.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn peer_arguments(
+    command: &mut Command,
+    run: &Run,
+    listen: SocketAddr,
+    router: SocketAddr,
+    way: Way,
+) {
+    command
+        .args(["--listen", &listen.to_string()])
+        .args(["--cpu", &run.placement.gateway.to_string()]);
+    if way == Way::Forward {
+        command.args(["--router", &router.to_string()]);
+    }
+}
+
+fn snapgate_arguments(
+    command: &mut Command,
+    run: &Run,
+    kind: Kind,
+    listen: SocketAddr,
+    router: SocketAddr,
+    way: Way,
+) -> Result<(), BenchError> {
+    let (workers, workers_on) = match kind {
+        Kind::SnapgateWith {
+            workers,
+            workers_on,
+        } => (workers, workers_on),
+        Kind::Snapgate | Kind::Peer => (1, WorkersOn::OwnCpus),
+    };
+    let cpus = match workers_on {
+        WorkersOn::AnyCpu => "none".to_owned(),
+        WorkersOn::OwnCpus => run
+            .placement
+            .usable
+            .iter()
+            .take(workers)
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
+    };
+    command
+        .arg("run")
+        .args(["--listen", &listen.to_string()])
+        .arg("--private-key-file")
+        .arg(run.private_key.path())
+        .arg("--allow-any-identity")
+        .args(["--workers", &workers.to_string(), "--cpus", &cpus])
+        // All tunnels may come from one address, and at once.
+        .args(["--handshakes-per-ip-per-second", "1000000"])
+        .args(["--handshakes-per-second", "1000000"])
+        .args(["--log", "warn"]);
+    match way {
+        Way::Echo => {
+            command.args(["--forward", "echo"]);
+        }
+        Way::Forward => {
+            let internal = free_udp_port()?;
+            command
+                .args(["--forward", "scion", "--internal", &internal.to_string()])
+                .args([
+                    "--next-hop",
+                    &format!("{DEFAULT_ISD_AS}#{INTERFACE}={router}"),
+                ]);
+        }
+    }
+    Ok(())
+}
+
+/// A port that nobody has at the moment.
+fn free_udp_port() -> Result<SocketAddr, BenchError> {
+    UdpSocket::bind((LOOPBACK, 0))
+        .and_then(|socket| socket.local_addr())
+        .map_err(BenchError::NoPort)
+}
+
+fn free_tcp_port() -> Result<SocketAddr, BenchError> {
+    TcpListener::bind((LOOPBACK, 0))
+        .and_then(|socket| socket.local_addr())
+        .map_err(BenchError::NoPort)
+}
+
+/// Whether `/readyz` answers 200.
+fn answers_ready(metrics: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&metrics, START_POLL)?;
+        stream.set_read_timeout(Some(START_TIMEOUT))?;
+        write!(
+            stream,
+            "GET /readyz HTTP/1.1\r\nHost: {metrics}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(answer.ends_with(b" 200"))
+    };
+    ask().unwrap_or(false)
+}

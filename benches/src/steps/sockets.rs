@@ -1,0 +1,472 @@
+//! Receiving and sending over loopback, with the two ends on two CPUs as a gateway and its clients are.
+//!
+//! The ends take turns: a batch is sent, and then all of it received. Only the end that is measured reads
+//! its CPU clock, around its own calls; waiting for the other one is not in it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
+use udp_shards::{
+    Flush, ReceiveBatch, SendError, SendQueue, ShardSocket, SocketOptions, bind_client_socket,
+};
+
+use crate::StepError;
+use crate::cpu::{self, Placement};
+
+/// The most datagrams a batch has.
+const BATCH_DATAGRAMS: usize = 512;
+
+/// The most bytes a batch has: they fit into the smallest receive buffer that is asked for several times,
+/// since the kernel counts its own bookkeeping, too.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Trains that one call receives, as in a worker.
+const TRAINS_PER_RECEIVE: usize = 32;
+
+/// How long a batch may take to arrive: loopback takes microseconds, a busy machine longer.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Who sends what to whom.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Traffic {
+    /// Bytes of the datagrams, in turn.
+    pub sizes: Vec<usize>,
+    /// How many sockets the measured one talks with, in turn.
+    pub peers: usize,
+    /// How many datagrams each of them sends or is sent before it is the next one's turn. They travel as
+    /// a train as far as their sizes allow.
+    pub train: usize,
+    /// How many datagrams the sending end has at a time, when it is measured: those it can gather into
+    /// trains.
+    pub per_send: usize,
+}
+
+impl Traffic {
+    /// The datagrams of a batch: to or from whom, and of what size.
+    fn batch(&self) -> Vec<(usize, usize)> {
+        let per_turn = self.peers * self.train;
+        let mean_bytes = self.sizes.iter().sum::<usize>() / self.sizes.len().max(1);
+        let mut most = BATCH_DATAGRAMS.min(BATCH_BYTES / mean_bytes.max(1));
+        if self.per_send < usize::MAX {
+            most = most.max(self.per_send);
+        }
+        // Whole turns where they fit, so that every peer counts alike.
+        let count = if per_turn <= most {
+            most / per_turn * per_turn
+        } else {
+            per_turn
+        };
+        (0..count)
+            .zip(self.sizes.iter().copied().cycle())
+            .map(|(index, size)| (index / self.train % self.peers, size))
+            .collect()
+    }
+}
+
+/// A way to send a batch of datagrams.
+pub trait SendPath {
+    /// Sends all of them, in trains where it can. `datagrams` are the number of the peer and the bytes.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    fn send(
+        &mut self,
+        socket: &ShardSocket,
+        peers: &[SocketAddr],
+        datagrams: &[(usize, Bytes)],
+    ) -> io::Result<()>;
+}
+
+/// Ours: [`SendQueue`].
+#[derive(Debug)]
+pub struct OwnSend {
+    queue: SendQueue<Bytes>,
+}
+
+impl Default for OwnSend {
+    fn default() -> Self {
+        Self {
+            queue: SendQueue::with_limits(usize::MAX, usize::MAX),
+        }
+    }
+}
+
+impl SendPath for OwnSend {
+    fn send(
+        &mut self,
+        socket: &ShardSocket,
+        peers: &[SocketAddr],
+        datagrams: &[(usize, Bytes)],
+    ) -> io::Result<()> {
+        for (peer, datagram) in datagrams {
+            if let Some(&to) = peers.get(*peer) {
+                // It has no limits.
+                let _full = self.queue.push(to, None, datagram.clone());
+            }
+        }
+        let mut failed = None;
+        let mut done = |_, outcome: Result<(), SendError>| failed = failed.or(outcome.err());
+        while self.queue.flush(socket, &mut done) == Flush::Blocked {
+            thread::yield_now();
+        }
+        failed.map_or(Ok(()), |error| Err(io::Error::other(error.name())))
+    }
+}
+
+/// quinn-udp's: the datagrams to one peer are copied into one buffer and sent with one call.
+///
+/// It is told the number of the peer, and so needs no map to find its buffer.
+#[derive(Debug, Default)]
+pub struct QuinnSend {
+    state: Option<UdpSocketState>,
+    trains: Vec<(Vec<u8>, usize)>,
+}
+
+/// The most datagrams and bytes of one segmented send over IPv4.
+const QUINN_TRAIN_DATAGRAMS: usize = 64;
+const QUINN_TRAIN_BYTES: usize = 65_535 - 20 - 8;
+
+impl QuinnSend {
+    fn send_train(
+        state: &UdpSocketState,
+        socket: &ShardSocket,
+        destination: SocketAddr,
+        (contents, segment_size): &mut (Vec<u8>, usize),
+    ) -> io::Result<()> {
+        if contents.is_empty() {
+            return Ok(());
+        }
+        let transmit = Transmit {
+            destination,
+            ecn: None,
+            contents,
+            segment_size: (contents.len() > *segment_size).then_some(*segment_size),
+            src_ip: None,
+        };
+        loop {
+            match state.try_send(UdpSockRef::from(&socket.as_fd()), &transmit) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::yield_now(),
+                answer => {
+                    contents.clear();
+                    return answer;
+                }
+            }
+        }
+    }
+}
+
+impl SendPath for QuinnSend {
+    fn send(
+        &mut self,
+        socket: &ShardSocket,
+        peers: &[SocketAddr],
+        datagrams: &[(usize, Bytes)],
+    ) -> io::Result<()> {
+        let state = match self.state.take() {
+            Some(state) => state,
+            None => UdpSocketState::new(UdpSockRef::from(&socket.as_fd()))?,
+        };
+        self.trains.resize_with(peers.len(), Default::default);
+        for (peer, datagram) in datagrams {
+            let (Some(train), Some(&to)) = (self.trains.get_mut(*peer), peers.get(*peer)) else {
+                continue;
+            };
+            let fits = train.0.len() % train.1.max(1) == 0
+                && datagram.len() <= train.1
+                && train.0.len() < QUINN_TRAIN_DATAGRAMS * train.1
+                && train.0.len() + datagram.len() <= QUINN_TRAIN_BYTES;
+            if !fits {
+                Self::send_train(&state, socket, to, train)?;
+                train.1 = datagram.len();
+            }
+            train.0.extend_from_slice(datagram);
+        }
+        for (train, &to) in self.trains.iter_mut().zip(peers) {
+            Self::send_train(&state, socket, to, train)?;
+        }
+        self.state = Some(state);
+        Ok(())
+    }
+}
+
+/// What it costs to receive a datagram, in nanoseconds.
+///
+/// # Errors
+///
+/// See [`StepError`].
+pub fn measure_receive(
+    traffic: &Traffic,
+    placement: &Placement,
+    budget: Duration,
+) -> Result<f64, StepError> {
+    let options = SocketOptions::default();
+    let socket = bind_client_socket(loopback(), &options)?;
+    let clients = bind_clients(traffic.peers, &options)?;
+    let to = [socket.local_addr()];
+    let plan = traffic.batch();
+    let turns = Turns::default();
+    thread::scope(|scope| {
+        let (plan, turns) = (plan.as_slice(), &turns);
+        let sender = scope.spawn(move || {
+            let _ended = turns.end_on_return();
+            cpu::pin(placement.load)?;
+            let datagrams = datagrams_of(plan);
+            let mut path = OwnSend::default();
+            while turns.wait_for(Turn::Peers) {
+                for train in datagrams.chunks(traffic.train) {
+                    if let Some(client) = train.first().and_then(|(peer, _)| clients.get(*peer)) {
+                        let to_one: Vec<(usize, Bytes)> =
+                            train.iter().map(|(_, bytes)| (0, bytes.clone())).collect();
+                        path.send(client, &to, &to_one)
+                            .map_err(StepError::socket("send"))?;
+                    }
+                }
+                turns.give(Turn::Measured);
+            }
+            Ok(())
+        });
+        let measured = scope.spawn(move || {
+            let _ended = turns.end_on_return();
+            cpu::pin(placement.gateway)?;
+            let mut batch = ReceiveBatch::new(TRAINS_PER_RECEIVE);
+            super::median_of_batches(budget, || {
+                turns.give(Turn::Peers);
+                turns.wait_for(Turn::Measured);
+                let ns = receive_all(&socket, &mut batch, plan.len())?;
+                Ok(ns as f64 / plan.len() as f64)
+            })
+        });
+        both(measured, sender)
+    })
+}
+
+/// What it costs to send a datagram with our send path, in nanoseconds.
+///
+/// # Errors
+///
+/// See [`StepError`].
+pub fn measure_send(
+    traffic: &Traffic,
+    placement: &Placement,
+    budget: Duration,
+) -> Result<f64, StepError> {
+    measure_send_by(OwnSend::default(), traffic, placement, budget)
+}
+
+/// What it costs to send a datagram with `path`, in nanoseconds.
+///
+/// # Errors
+///
+/// See [`StepError`].
+pub fn measure_send_by<S: SendPath + Send>(
+    mut path: S,
+    traffic: &Traffic,
+    placement: &Placement,
+    budget: Duration,
+) -> Result<f64, StepError> {
+    let options = SocketOptions::default();
+    let socket = bind_client_socket(loopback(), &options)?;
+    let clients = bind_clients(traffic.peers, &options)?;
+    let addresses: Vec<SocketAddr> = clients.iter().map(ShardSocket::local_addr).collect();
+    let plan = traffic.batch();
+    let turns = Turns::default();
+    thread::scope(|scope| {
+        let (plan, turns) = (plan.as_slice(), &turns);
+        let receiver = scope.spawn(move || {
+            let _ended = turns.end_on_return();
+            cpu::pin(placement.load)?;
+            let mut batch = ReceiveBatch::new(TRAINS_PER_RECEIVE);
+            while turns.wait_for(Turn::Peers) {
+                for (index, client) in clients.iter().enumerate() {
+                    let expected = plan.iter().filter(|&&(peer, _)| peer == index).count();
+                    receive_all(client, &mut batch, expected)?;
+                }
+                turns.give(Turn::Measured);
+            }
+            Ok(())
+        });
+        let measured = scope.spawn(move || {
+            let _ended = turns.end_on_return();
+            cpu::pin(placement.gateway)?;
+            let datagrams = datagrams_of(plan);
+            super::median_of_batches(budget, || {
+                let before = cpu::thread_ns()?;
+                for gathered in datagrams.chunks(traffic.per_send) {
+                    path.send(&socket, &addresses, gathered)
+                        .map_err(StepError::socket("send"))?;
+                }
+                let ns = cpu::thread_ns()? - before;
+                turns.give(Turn::Peers);
+                turns.wait_for(Turn::Measured);
+                Ok(ns as f64 / plan.len() as f64)
+            })
+        });
+        both(measured, receiver)
+    })
+}
+
+/// Each datagram in memory of its own, as it would be behind cryptography.
+fn datagrams_of(plan: &[(usize, usize)]) -> Vec<(usize, Bytes)> {
+    plan.iter()
+        .map(|&(peer, size)| (peer, Bytes::from(vec![0x5a; size])))
+        .collect()
+}
+
+/// Receives `expected` datagrams and returns the CPU time of the calls that did.
+fn receive_all(
+    socket: &ShardSocket,
+    batch: &mut ReceiveBatch,
+    expected: usize,
+) -> Result<u64, StepError> {
+    let started = Instant::now();
+    let mut missing = expected;
+    let mut ns = 0;
+    while missing > 0 {
+        let before = cpu::thread_ns()?;
+        let answer = loop {
+            match socket.receive(batch) {
+                Ok(_) => {
+                    let received: usize = batch.drain().map(|train| train.datagram_count()).sum();
+                    missing = missing.saturating_sub(received);
+                    if missing == 0 {
+                        break Ok(());
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        let after = cpu::thread_ns()?;
+        match answer {
+            Ok(()) => ns += after - before,
+            // The kernel still works on the rest of the batch, on the sender's side.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ns += after - before;
+                if started.elapsed() > ARRIVAL_TIMEOUT {
+                    return Err(StepError::Lost {
+                        sent: expected,
+                        missing,
+                    });
+                }
+                thread::yield_now();
+            }
+            Err(error) => return Err(StepError::socket("receive")(error)),
+        }
+    }
+    Ok(ns)
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+fn bind_clients(count: usize, options: &SocketOptions) -> Result<Vec<ShardSocket>, StepError> {
+    (0..count)
+        .map(|_| bind_client_socket(loopback(), options).map_err(StepError::from))
+        .collect()
+}
+
+/// The result of the measured end; a failure of the other one explains its own.
+fn both(
+    measured: thread::ScopedJoinHandle<'_, Result<f64, StepError>>,
+    other: thread::ScopedJoinHandle<'_, Result<(), StepError>>,
+) -> Result<f64, StepError> {
+    let panicked = || StepError::Tunnel("a measuring thread panicked");
+    let measured = measured.join().map_err(|_| panicked())?;
+    other.join().map_err(|_| panicked())??;
+    measured
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Measured,
+    Peers,
+}
+
+/// Two threads that work in turn.
+#[derive(Default)]
+struct Turns {
+    given: AtomicUsize,
+    ended: AtomicBool,
+}
+
+impl Turns {
+    /// It is now `turn`.
+    fn give(&self, turn: Turn) {
+        self.given.store(turn as usize, Ordering::Release);
+    }
+
+    /// Waits for `turn`; false when the other thread is gone.
+    fn wait_for(&self, turn: Turn) -> bool {
+        while self.given.load(Ordering::Acquire) != turn as usize {
+            if self.ended.load(Ordering::Acquire) {
+                return false;
+            }
+            thread::yield_now();
+        }
+        true
+    }
+
+    /// Lets the other thread know when the caller's work is over, however it ends.
+    fn end_on_return(&self) -> EndOnReturn<'_> {
+        EndOnReturn(self)
+    }
+}
+
+struct EndOnReturn<'a>(&'a Turns);
+
+impl Drop for EndOnReturn<'_> {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_has_whole_turns_of_all_peers() {
+        let traffic = |peers, train, size| Traffic {
+            sizes: vec![size],
+            peers,
+            train,
+            per_send: usize::MAX,
+        };
+        assert_eq!(traffic(100, 1, 1400).batch().len(), 500);
+        assert_eq!(traffic(1, 16, 1400).batch().len(), 512);
+        // More peers than a batch has room for have one turn each.
+        assert_eq!(traffic(1000, 1, 64).batch().len(), 1000);
+        let peers: Vec<usize> = traffic(2, 2, 64)
+            .batch()
+            .iter()
+            .map(|&(peer, _)| peer)
+            .collect();
+        assert_eq!(peers[..5], [0, 0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn both_send_paths_deliver_every_datagram() {
+        let options = SocketOptions::default();
+        let socket = bind_client_socket(loopback(), &options).unwrap();
+        let clients = bind_clients(2, &options).unwrap();
+        let addresses: Vec<SocketAddr> = clients.iter().map(ShardSocket::local_addr).collect();
+        // Different sizes, and a peer whose train is interrupted by one for the other.
+        let datagrams = datagrams_of(&[(0, 500), (0, 500), (1, 1000), (0, 500), (0, 700)]);
+        let mut batch = ReceiveBatch::new(8);
+        let paths: [Box<dyn SendPath>; 2] =
+            [Box::<OwnSend>::default(), Box::<QuinnSend>::default()];
+        for mut path in paths {
+            path.send(&socket, &addresses, &datagrams).unwrap();
+            receive_all(&clients[0], &mut batch, 4).unwrap();
+            receive_all(&clients[1], &mut batch, 1).unwrap();
+        }
+    }
+}
