@@ -177,6 +177,36 @@ fn handshake_answered(bencher: Bencher<'_, '_>) {
         });
 }
 
+/// What an initiation costs of a flood from addresses that are made up, beyond the budget.
+#[divan::bench]
+fn initiation_answered_with_a_cookie(bencher: Bencher<'_, '_>) {
+    let now = Instant::now();
+    let mut gateway = ShardWithTunnels::with_handshakes_per_second(now, 0);
+    let (_, initiation) = gateway.initiate(0).unwrap();
+    bencher
+        .with_inputs(|| Packet::copy_from(&initiation[..]))
+        .bench_local_values(|initiation| {
+            gateway.deliver(now, 0, initiation);
+            assert!(gateway.transmits.pop_front().is_some());
+        });
+}
+
+/// What a captured initiation costs that is sent again.
+#[divan::bench]
+fn initiation_replayed(bencher: Bencher<'_, '_>) {
+    let now = Instant::now();
+    let mut gateway = ShardWithTunnels::new(now);
+    let (_, initiation) = gateway.initiate(0).unwrap();
+    gateway.deliver(now, 0, Packet::copy_from(&initiation[..]));
+    gateway.transmits.clear();
+    bencher
+        .with_inputs(|| Packet::copy_from(&initiation[..]))
+        .bench_local_values(|initiation| {
+            gateway.deliver(now, 1, initiation);
+            assert!(gateway.transmits.is_empty());
+        });
+}
+
 /// The client's side: the initiation.
 #[divan::bench]
 fn handshake_initiated(bencher: Bencher<'_, '_>) {

@@ -73,11 +73,17 @@ impl ShardWithTunnels {
     /// A shard without tunnels, which never finds itself under load, nor full.
     #[must_use]
     pub fn new(now: Instant) -> Self {
+        Self::with_handshakes_per_second(now, u64::MAX)
+    }
+
+    /// A shard without tunnels, which takes so many handshakes in a second from those who show no cookie.
+    #[must_use]
+    pub fn with_handshakes_per_second(now: Instant, handshakes_per_second: u64) -> Self {
         let secret = gateway_key();
         let gateway = PublicKey::from(&secret);
         let config = ShardConfig {
-            handshakes_per_second_per_ip: u64::MAX,
-            handshakes_per_second: u64::MAX,
+            handshakes_per_second_per_ip: handshakes_per_second,
+            handshakes_per_second,
             tunnels_per_shard: TUNNELS_MAX,
             half_open_tunnels: TUNNELS_MAX,
             ..ShardConfig::default()
