@@ -37,7 +37,7 @@ const LOCKS: usize = 64;
 /// - A client whose clock was set back is refused until it has caught up with the identity's last handshake,
 ///   if that is longer ago than `REORDERING_MAX` (WireGuard whitepaper, section 5.1: at any time).
 /// - At least as many identities as [`new`](Self::new) is told to are remembered, those of the latest
-///   handshakes, and at most twice as many: about 200 bytes each, 500 if they shake hands all the time.
+///   handshakes, and at most twice as many: about 200 bytes each, and 2 KB for one that shakes hands all the time.
 /// - What is forgotten past that leaves its latest timestamp behind, or our own clock's time if that is
 ///   earlier: an identity that is not remembered has to be later. So a forgotten identity's initiations are
 ///   no more accepted than before, and a client whose clock is right is always let in.
