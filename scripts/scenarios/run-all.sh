@@ -25,6 +25,8 @@ trap 'stop_gateway; rm -rf "$files"' EXIT
 play() {
     local scenario=$1 address seed=$RANDOM
     "$bin/snapload" keys --script "$scenario" --key-seed "$seed" >"$files/identities.toml"
+    # The log of the gateway before would tell its address.
+    : >"$files/gateway.log"
     # shellcheck disable=SC2086
     "$bin/snapgate" run --listen 127.0.0.1:0 --private-key-file "$files/private.key" \
         --identities "$files/identities.toml" --forward echo ${GATEWAY_FLAGS:-} \
