@@ -159,9 +159,8 @@ fn honest_tunnels_lose_nothing_to_garbage_of_every_kind() {
 }
 
 #[test]
-fn answers_to_garbage_are_counted() {
-    // The gateway admits everyone here who shows a key that it knows: a recording is answered, at
-    // least once, where the gateway does not remember it.
+fn answers_to_garbage_are_counted_and_checked() {
+    // A gateway that demands cookies from everyone answers strangers, too.
     let garbage = "
     [[phase.garbage]]
     name = \"strangers\"
@@ -169,9 +168,22 @@ fn answers_to_garbage_are_counted() {
     rate = 50
     check = { max_answers = 0 }
     ";
-    let report = play(&format!("{HONEST}{garbage}"));
-    assert_eq!(report.phases[0].garbage[0].answers, 0);
-    assert!(report.passed, "{report:?}");
+    let scenario = scenario(&format!("{HONEST}{garbage}"));
+    let answers = |limit_per_ip| {
+        let identities = Identities::from_seed(31, scenario.identities_needed());
+        let config = snaptun::ShardConfig {
+            handshakes_per_second_per_ip: limit_per_ip,
+            ..snaptun::ShardConfig::default()
+        };
+        let gateway = EchoGateway::start_with(identities.public_keys(), no_fault(), config);
+        let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
+        base.cpus = Cpus::Unpinned;
+        base.connect_timeout = Duration::from_secs(60);
+        let report = scenario.run(&base, &mut |_| {}).unwrap();
+        (report.phases[0].garbage[0].answers > 0, report.passed)
+    };
+    assert_eq!(answers(u64::MAX), (false, true));
+    assert_eq!(answers(0), (true, false));
 }
 
 #[test]
