@@ -20,6 +20,10 @@ const CONNECTING_PERIOD_NS: Nanos = 250_000_000;
 /// 100,000 tunnels each look costs.
 const TIMERS_PERIOD_NS: Nanos = 1_000_000_000;
 
+/// Timers are served for this long in a turn, while packets wait: tunnels that connected one after the
+/// other begin their next handshakes one after the other, and each takes some 100 µs.
+const TIMERS_TURN_NS: Nanos = 500_000;
+
 /// The timers of some tunnels are served this often.
 const TIMERS_SLICE_NS: Nanos = 5_000_000;
 
@@ -114,11 +118,19 @@ impl Worker<'_> {
     /// Serves the timers of the next few tunnels: handshakes again that got no answer, rekeys,
     /// keepalives.
     pub(super) fn update_timers(&mut self) -> Result<(), Halt> {
-        if self.now < self.next_timers_ns {
-            return Ok(());
+        if self.now >= self.next_timers_ns {
+            self.next_timers_ns = self.now + TIMERS_SLICE_NS;
+            self.write_off_stalled();
+            self.update_timers_of_handshaking()?;
+            let slices = (TIMERS_PERIOD_NS / TIMERS_SLICE_NS) as usize;
+            self.timers_due += self.lanes.len().div_ceil(slices);
+            self.timers_due = self.timers_due.min(self.lanes.len());
         }
-        self.next_timers_ns = self.now + TIMERS_SLICE_NS;
-        self.write_off_stalled();
+        self.update_timers_due()
+    }
+
+    /// Serves the timers of the next few tunnels that connect.
+    fn update_timers_of_handshaking(&mut self) -> Result<(), Halt> {
         let slices = (CONNECTING_PERIOD_NS / TIMERS_SLICE_NS) as usize;
         for _ in 0..self.handshaking.len().div_ceil(slices) {
             self.next_handshaking = (self.next_handshaking + 1) % self.handshaking.len();
@@ -132,18 +144,29 @@ impl Worker<'_> {
                 self.update_timers_of(lane)?;
             }
         }
-        let slices = (TIMERS_PERIOD_NS / TIMERS_SLICE_NS) as usize;
-        for _ in 0..self.lanes.len().div_ceil(slices) {
+        Ok(())
+    }
+
+    /// Serves the timers that are due, until that takes too long: the rest waits for the next turn.
+    fn update_timers_due(&mut self) -> Result<(), Halt> {
+        let end = self.now + TIMERS_TURN_NS;
+        while self.timers_due > 0 {
+            self.timers_due -= 1;
             let lane = self.next_timer_lane;
             self.next_timer_lane = (lane + 1) % self.lanes.len();
-            if self.lanes[lane].connecting == Connecting::Connected {
-                self.update_timers_of(lane)?;
+            // Only a message costs enough for a look at the clock.
+            if self.lanes[lane].connecting == Connecting::Connected
+                && self.update_timers_of(lane)?
+                && self.plan.now() >= end
+            {
+                break;
             }
         }
         Ok(())
     }
 
-    fn update_timers_of(&mut self, lane: usize) -> Result<(), Halt> {
+    /// Serves the timers of a tunnel; returns whether it had something to send.
+    fn update_timers_of(&mut self, lane: usize) -> Result<bool, Halt> {
         let holds_prepared = self.holds_prepared();
         let state = &mut self.lanes[lane];
         let message = state
@@ -181,10 +204,11 @@ impl Worker<'_> {
                 }
             }
         }
+        let has_message = message.is_some();
         if let Some(message) = message {
             self.send_protocol(lane, message);
         }
-        Ok(())
+        Ok(has_message)
     }
 
     /// Lets a tunnel go on from another port.

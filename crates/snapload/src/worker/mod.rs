@@ -146,6 +146,8 @@ pub(crate) struct Worker<'run> {
     next_timers_ns: Nanos,
     next_handshaking: usize,
     next_timer_lane: usize,
+    /// Tunnels whose timers are due, from `next_timer_lane` on.
+    timers_due: usize,
 
     receive_batch: ReceiveBatch,
     /// Where packets are written before they are encrypted; its memory comes back each time.
@@ -204,6 +206,7 @@ impl<'run> Worker<'run> {
             next_timers_ns: 0,
             next_handshaking: 0,
             next_timer_lane: 0,
+            timers_due: 0,
             receive_batch: ReceiveBatch::new(RECEIVE_TRAINS),
             inner: BytesMut::new(),
             now: plan.now(),

@@ -8,12 +8,16 @@ use super::ports::Role;
 use super::{Halt, RECEIVE_TRAINS, Worker};
 use crate::error::{ConnectFailure, LoadError};
 use crate::inner_packet::{NotOurs, Recognized};
-use crate::pacing::Pacing;
+use crate::pacing::{Nanos, Pacing};
 use crate::sequence::Arrival;
 use crate::tunnel::Handled;
 
 /// Datagrams read per turn before what is due is sent, unless the last batch had more.
 const DATAGRAMS_PER_TURN: usize = 128;
+
+/// What came is read for this long per turn: an answer to a handshake costs as much as a hundred
+/// packets.
+const RECEIVE_TURN_NS: Nanos = 1_000_000;
 
 /// Where a packet came out.
 #[derive(Clone, Copy)]
@@ -28,7 +32,8 @@ impl Worker<'_> {
     /// Reads from the sockets that have something, in turn.
     pub(super) fn receive(&mut self) -> Result<(), Halt> {
         let mut datagrams = 0;
-        while datagrams < DATAGRAMS_PER_TURN {
+        let end = self.now + RECEIVE_TURN_NS;
+        while datagrams < DATAGRAMS_PER_TURN && self.now < end {
             let Some(port) = self.ports.next_readable() else {
                 break;
             };

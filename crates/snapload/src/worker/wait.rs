@@ -20,7 +20,7 @@ impl Worker<'_> {
         if self.ports.has_blocked() {
             wake_ns = wake_ns.min(before + TICK_NS);
         }
-        let has_work = self.ports.has_readable() || wake_ns <= before;
+        let has_work = self.ports.has_readable() || self.timers_due > 0 || wake_ns <= before;
         let sleep_ns = if has_work {
             0
         } else {
