@@ -139,10 +139,10 @@ fn table_lookup(bencher: Bencher<'_, '_>, tunnels: usize) {
     });
 }
 
-/// All timers that are due within one second of the gateway's time: the share of a core that idle tunnels
-/// take.
+/// All timers that are due within ten seconds of the gateway's time; quiet tunnels have their turn every
+/// few seconds. 100 ms of it are 1 % of a core.
 #[divan::bench(args = TUNNELS, max_time = 3)]
-fn timers_of_one_second(bencher: Bencher<'_, '_>, tunnels: usize) {
+fn timers_of_ten_seconds(bencher: Bencher<'_, '_>, tunnels: usize) {
     let gateway = shard_with(tunnels);
     let mut gateway = gateway.borrow_mut();
     let ShardWithTunnels {
@@ -150,7 +150,7 @@ fn timers_of_one_second(bencher: Bencher<'_, '_>, tunnels: usize) {
     } = &mut *gateway;
     let mut now = Instant::now();
     bencher.counter(ItemsCount::new(tunnels)).bench_local(|| {
-        let end = now + Duration::from_secs(1);
+        let end = now + Duration::from_secs(10);
         while shard.next_timer() < end {
             now = now.max(shard.next_timer());
             shard.update_timers(now, transmits);

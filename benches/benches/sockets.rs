@@ -119,12 +119,12 @@ impl Shape {
             sizes: vec![size],
             peers: self.peers,
             train: self.train,
-            // One peer's trains are kept apart; what goes to many is sent together.
+            // What is sent together: 64 single datagrams, one train to one peer, a turn of many peers.
             per_send: match (self.peers, self.train) {
                 (1, 1) => 64,
-                (1, train) => train,
-                _ => usize::MAX,
+                (peers, train) => peers * train,
             },
+            gso: self.train > 1,
         }
     }
 }
@@ -165,6 +165,7 @@ impl Bench {
                 peers,
                 train: 1,
                 per_send,
+                gso: true,
             };
             let (mut ours, mut quinn) = (Vec::new(), Vec::new());
             for _ in 0..self.rounds {

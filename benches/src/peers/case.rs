@@ -170,6 +170,7 @@ impl Case {
             peers: tunnels,
             train,
             per_send,
+            gso: true,
         };
         let outgoing = match self.way {
             Way::Forward => Traffic {
@@ -177,6 +178,7 @@ impl Case {
                 peers: 1,
                 train,
                 per_send,
+                gso: true,
             },
             Way::Echo => incoming.clone(),
         };

@@ -28,7 +28,7 @@ const READY_PPS_FOR_PEER: u64 = 600_000;
 const READY_OVERHEAD_BYTES: usize = 144;
 
 /// The most memory that the ready packets take.
-const READY_BYTES_MAX: u64 = 3 << 30;
+pub(crate) const READY_BYTES_MAX: u64 = 3 << 30;
 
 /// What a server did under load.
 #[derive(Clone, Debug)]

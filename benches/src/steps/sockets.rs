@@ -45,9 +45,18 @@ pub struct Traffic {
     /// How many datagrams the sending end has at a time, when it is measured: those it can gather into
     /// trains.
     pub per_send: usize,
+    /// Whether trains leave as one buffer (UDP_SEGMENT), or datagram by datagram.
+    pub gso: bool,
 }
 
 impl Traffic {
+    fn options(&self) -> SocketOptions {
+        SocketOptions {
+            gso: self.gso,
+            ..SocketOptions::default()
+        }
+    }
+
     /// The datagrams of a batch: to or from whom, and of what size.
     fn batch(&self) -> Vec<(usize, usize)> {
         let per_turn = self.peers * self.train;
@@ -206,7 +215,7 @@ pub fn measure_receive(
     placement: &Placement,
     budget: Duration,
 ) -> Result<f64, StepError> {
-    let options = SocketOptions::default();
+    let options = traffic.options();
     let socket = bind_client_socket(loopback(), &options)?;
     let clients = bind_clients(traffic.peers, &options)?;
     let to = [socket.local_addr()];
@@ -271,7 +280,7 @@ pub fn measure_send_by<S: SendPath + Send>(
     placement: &Placement,
     budget: Duration,
 ) -> Result<f64, StepError> {
-    let options = SocketOptions::default();
+    let options = traffic.options();
     let socket = bind_client_socket(loopback(), &options)?;
     let clients = bind_clients(traffic.peers, &options)?;
     let addresses: Vec<SocketAddr> = clients.iter().map(ShardSocket::local_addr).collect();
@@ -439,6 +448,7 @@ mod tests {
             peers,
             train,
             per_send: usize::MAX,
+            gso: true,
         };
         assert_eq!(traffic(100, 1, 1400).batch().len(), 500);
         assert_eq!(traffic(1, 16, 1400).batch().len(), 512);

@@ -8,14 +8,14 @@ use super::Row;
 use crate::peers::arguments::Run;
 use crate::peers::case::Case;
 use crate::peers::error::BenchError;
-use crate::peers::measure::{drive, load_failed};
+use crate::peers::measure::{READY_BYTES_MAX, drive, load_failed};
 use crate::peers::result::{Bound, Measured};
 use crate::peers::server::{Kind, Server};
 
 const TUNNELS: usize = 100;
 
 /// Between these rates, in packets a second, the loss-free one is searched.
-const SEARCHED_PPS: RangeInclusive<f64> = 5e3..=2e6;
+const SEARCHED_PPS: RangeInclusive<f64> = 5e3..=1e6;
 
 /// How exactly, as a share of the rate.
 const PRECISION: f64 = 0.05;
@@ -123,7 +123,8 @@ fn compare(
 /// The highest rate at which nothing is lost.
 fn find_loss_free(run: &Run, case: &Case, kind: Kind) -> Result<FoundRate, BenchError> {
     let mut server = Server::start(run, kind, case.way)?;
-    let load = case.load(run, kind, &server)?;
+    let mut load = case.load(run, kind, &server)?;
+    load.pre_encrypt_bytes = Some(READY_BYTES_MAX);
     let search = SearchConfig {
         loss_targets: vec![0.0],
         min_pps: *SEARCHED_PPS.start(),
@@ -151,6 +152,7 @@ fn pps(found: FoundRate) -> f64 {
 fn latency(run: &Run, case: &Case, kind: Kind, pps: f64) -> Result<LatencySummary, BenchError> {
     let mut server = Server::start(run, kind, case.way)?;
     let mut load = case.load(run, kind, &server)?;
+    load.pre_encrypt_bytes = Some(READY_BYTES_MAX);
     load.rate = Rate::PerSecond(pps);
     load.duration = run.time(LATENCY_MS);
     load.warm_up = load.duration / 4;
