@@ -90,9 +90,9 @@ impl Run {
             Some(path) => path.clone(),
             None => build_snapgate()?,
         };
-        let private_key = NamedTempFile::new()?;
+        let private_key = NamedTempFile::new().map_err(BenchError::Temporary)?;
         let text = BASE64_STANDARD.encode(gateway_key().to_bytes());
-        std::fs::write(private_key.path(), text + "\n")?;
+        std::fs::write(private_key.path(), text + "\n").map_err(BenchError::Temporary)?;
         Ok(Self {
             programs,
             snapgate,

@@ -19,6 +19,8 @@ pub(crate) enum BenchError {
     Build(String),
     #[error("cannot start {program}: {source}")]
     Start { program: PathBuf, source: io::Error },
+    #[error("cannot make a temporary file: {0}")]
+    Temporary(io::Error),
     #[error("{server} ended with {status} before it was ready; it said:\n{said}")]
     NotReady {
         server: &'static str,

@@ -86,8 +86,10 @@ impl Server {
     pub(crate) fn start(run: &Run, kind: Kind, way: Way) -> Result<Self, BenchError> {
         let listen = free_udp_port()?;
         let router = free_udp_port()?;
-        let log = NamedTempFile::new()?;
-        let output = OpenOptions::new().append(true).open(log.path())?;
+        let log = NamedTempFile::new().map_err(BenchError::Temporary)?;
+        let open = || OpenOptions::new().append(true).open(log.path());
+        let output = open().map_err(BenchError::Temporary)?;
+        let errors = open().map_err(BenchError::Temporary)?;
         let mut command = Command::new(run.programs.launcher);
         let metrics = match kind {
             Kind::Peer => {
@@ -105,8 +107,8 @@ impl Server {
         };
         let child = command
             .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
+            .stdout(output)
+            .stderr(errors)
             .spawn()
             .map_err(|source| BenchError::Start {
                 program: PathBuf::from(command.get_program()),
@@ -135,7 +137,8 @@ impl Server {
     fn wait_until_ready(&mut self, metrics: Option<SocketAddr>) -> Result<(), BenchError> {
         let started = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            // An error would say that it is no child of this process.
+            if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(BenchError::NotReady {
                     server: self.kind.name(),
                     status: status.to_string(),
