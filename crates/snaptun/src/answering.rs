@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use ana_gotatun::noise::Tunn;
 use ana_gotatun::packet::{Packet, WgHandshakeInit};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use x25519_dalek::PublicKey;
 
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
@@ -15,7 +16,7 @@ use crate::initiation::{Claim, Timestamp};
 use crate::overload::{Purpose, Sender};
 use crate::server::{Removal, SnapTunServer};
 use crate::transmit::Transmit;
-use crate::tunnel::{Peer, Tunnel};
+use crate::tunnel::{Peer, Tunn, Tunnel};
 use crate::tunnel_table::Slot;
 
 /// An initiation that was admitted, and what it claims.
@@ -187,8 +188,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             .accept(now, identity, timestamp, ephemeral)
     }
 
-    fn new_tunn(&self, peer: &Peer<A::SessionData>, from: Endpoint) -> Tunn {
-        Tunn::new(
+    fn new_tunn(&mut self, peer: &Peer<A::SessionData>, from: Endpoint) -> Tunn {
+        Tunn::new_with_rng(
             self.static_private.clone(),
             PublicKey::from(peer.identity),
             None,
@@ -197,6 +198,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             self.session_indices.clone(),
             self.overload.limiter(),
             from.remote,
+            SmallRng::from_rng(&mut self.jitter),
         )
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use crate::authorization::SnapTunAuthorization;
 use crate::drop_reason::DropReason;
 use crate::server::{Removal, SnapTunServer};
@@ -19,7 +21,7 @@ const LOOKED_AT: usize = 64;
 /// The tunnels by what is limited.
 #[derive(Default)]
 pub(crate) struct Census {
-    by_identity: HashMap<[u8; 32], Vec<Slot>, ahash::RandomState>,
+    by_identity: HashMap<[u8; 32], SmallVec<[Slot; 2]>, ahash::RandomState>,
     /// The tunnels that no peer has used yet, oldest first, with their numbers. Those that were used since, or
     /// are gone, are taken out when they get in the way.
     half_open_order: VecDeque<(Slot, u64)>,
@@ -58,7 +60,9 @@ impl Census {
     }
 
     pub(crate) fn tunnels_of(&self, identity: &[u8; 32]) -> &[Slot] {
-        self.by_identity.get(identity).map_or(&[], Vec::as_slice)
+        self.by_identity
+            .get(identity)
+            .map_or(&[], SmallVec::as_slice)
     }
 }
 

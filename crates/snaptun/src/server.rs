@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ana_gotatun::noise::index_table::IndexTable;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::authorization::SnapTunAuthorization;
@@ -35,6 +37,8 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     /// Tunnels are found by address, so their session indices need not differ; one table for all spares
     /// each a random generator and a set of its own.
     pub(crate) session_indices: IndexTable,
+    /// Seeds the jitter of each tunnel's timers.
+    pub(crate) jitter: SmallRng,
     pub(crate) tunnels: TunnelTable<A::SessionData>,
     pub(crate) census: Census,
     /// What other shards have not been told.
@@ -74,6 +78,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             replay_guard,
             overload: Overload::new(now, &static_private, &static_public, &config),
             session_indices: IndexTable::from_os_rng(),
+            jitter: SmallRng::from_os_rng(),
             tunnels: TunnelTable::new(),
             census: Census::default(),
             moves: VecDeque::new(),

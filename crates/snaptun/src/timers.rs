@@ -15,8 +15,9 @@ use crate::server::{Removal, SnapTunServer};
 use crate::transmit::{Payload, Transmit};
 use crate::tunnel_table::Slot;
 
-/// At most so many slices make a round: with the default round one every 5 ms.
-const SLICES_PER_ROUND_MAX: usize = 50;
+/// At most so many slices make a round: with the default round one every millisecond, so that
+/// looking at tunnels keeps no packet waiting for long.
+const SLICES_PER_ROUND_MAX: usize = 250;
 
 /// A smaller slice is not worth waking up for.
 const SLICE_SLOTS_MIN: usize = 64;

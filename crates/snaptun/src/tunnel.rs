@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use ana_gotatun::noise::{Tunn, TunnResult};
+use ana_gotatun::noise::TunnResult;
 use ana_gotatun::packet::{
     Packet, WgCookieReply, WgData, WgHandshakeInit, WgHandshakeResp, WgKind,
 };
 
+use rand::rngs::SmallRng;
 use x25519_dalek::SharedSecret;
 
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
@@ -25,6 +26,10 @@ const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
 /// or a handshake after 15 s, has happened by then.
 const QUIET_AFTER: Duration = Duration::from_secs(20);
+
+/// `Tunn` draws the jitter of its timers from a generator of its own. That needs no cryptography, and the
+/// default one has 320 bytes.
+pub(crate) type Tunn = ana_gotatun::noise::Tunn<SmallRng>;
 
 pub(crate) struct Tunnel<S> {
     endpoint: Endpoint,

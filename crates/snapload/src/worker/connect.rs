@@ -27,6 +27,10 @@ const TIMERS_TURN_NS: Nanos = 500_000;
 /// The timers of some tunnels are served this often.
 const TIMERS_SLICE_NS: Nanos = 5_000_000;
 
+/// Tunnels whose timers are served in one turn: some 15 µs of cache misses, which a packet that arrives
+/// meanwhile seems to have taken longer.
+const TIMERS_PER_TURN: usize = 32;
+
 /// After so many messages without an answer a tunnel goes on from another port. A gateway does not
 /// answer at an address that still belongs to a tunnel of another identity, and after a run with
 /// many tunnels the kernel hands out their ports again before the gateway forgets them.
@@ -147,10 +151,10 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Serves the timers that are due, until that takes too long: the rest waits for the next turn.
+    /// Serves some of the timers that are due, until that takes too long: the rest waits for the next turn.
     fn update_timers_due(&mut self) -> Result<(), Halt> {
         let end = self.now + TIMERS_TURN_NS;
-        while self.timers_due > 0 {
+        for _ in 0..self.timers_due.min(TIMERS_PER_TURN) {
             self.timers_due -= 1;
             let lane = self.next_timer_lane;
             self.next_timer_lane = (lane + 1) % self.lanes.len();
