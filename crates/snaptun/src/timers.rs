@@ -54,6 +54,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         for slot in self.timer_round.next_slice(now, slots) {
             if all || self.tunnels.is_look_due(slot, now) {
                 self.look_at(slot, now, send_to_network);
+                self.look_again(slot, now, QUIET_LOOK_INTERVAL);
             }
         }
     }
@@ -77,8 +78,23 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         send_to_network: &mut VecDeque<Transmit>,
     ) -> bool {
         let there = self.look_at(slot, now, send_to_network);
-        self.tunnels.look_again(slot, now + LOOK_INTERVAL);
+        self.look_again(slot, now, LOOK_INTERVAL);
         there
+    }
+
+    /// Decides when a tunnel is looked at next: `quiet_interval` from now if it is quiet, and not after its
+    /// grant ends.
+    fn look_again(&mut self, slot: Slot, now: Instant, quiet_interval: Duration) {
+        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+            return;
+        };
+        let latest = if tunnel.is_quiet(now) {
+            now + quiet_interval
+        } else {
+            now + LOOK_INTERVAL
+        };
+        let look_at = tunnel.grant_end().map_or(latest, |end| end.min(latest));
+        self.tunnels.look_again(slot, look_at);
     }
 
     /// Looks at the timers of a tunnel. Returns false when the tunnel is gone.
@@ -99,13 +115,6 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return false;
         };
         let to = tunnel.endpoint();
-        let latest = if tunnel.is_quiet(now) {
-            now + QUIET_LOOK_INTERVAL
-        } else {
-            now + LOOK_INTERVAL
-        };
-        let next_look = tunnel.grant_end().map_or(latest, |end| end.min(latest));
-        self.tunnels.look_again(slot, next_look);
         if let Some(message) = due {
             match &message {
                 WgKind::HandshakeInit(_) => self.counters.handshakes_initiated += 1,

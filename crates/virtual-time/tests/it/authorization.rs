@@ -31,6 +31,26 @@ fn a_silent_tunnel_does_not_outlive_its_grant_by_more_than_a_round() {
     assert_eq!(world.exchange(&mut other), [b"packet"]);
 }
 
+/// It is looked at seldom, until a message passes.
+#[test]
+fn a_quiet_tunnel_that_a_message_passes_does_not_outlive_its_grant_by_more_than_a_round() {
+    let mut world = World::new();
+    let mut client = world.shard.client(1);
+    let lifetime = Duration::from_secs(60);
+    let expires = world.shard.now + lifetime;
+    world
+        .shard
+        .registry
+        .grant(client.identity(), 1, Some(expires));
+    world.shard.connect(&mut client);
+
+    world.run_shard(lifetime - TICK);
+    let keepalive = client.data(b"");
+    world.shard.incoming(&keepalive, client.endpoint);
+    world.run_shard(TICK);
+    assert!(!world.shard.server.has_tunnel(client.remote()));
+}
+
 #[test]
 fn a_silent_tunnel_whose_grant_is_renewed_stays() {
     let mut world = World::new();
