@@ -62,11 +62,7 @@ impl RawTunnels {
         number: usize,
         packet: &[u8],
     ) -> Result<Packet, StepError> {
-        let count = self.tunnels.len();
-        let (client, _) = self
-            .tunnels
-            .get_mut(number % count)
-            .ok_or(StepError::Tunnel("there is none"))?;
+        let (client, _) = self.pair(number)?;
         encapsulate(client, Packet::copy_from(packet))
     }
 
@@ -80,11 +76,7 @@ impl RawTunnels {
         number: usize,
         datagram: Packet,
     ) -> Result<Packet, StepError> {
-        let count = self.tunnels.len();
-        let (_, gateway) = self
-            .tunnels
-            .get_mut(number % count)
-            .ok_or(StepError::Tunnel("there is none"))?;
+        let (_, gateway) = self.pair(number)?;
         let message = datagram
             .try_into_wg()
             .map_err(|_| StepError::Tunnel("a datagram was no message"))?;
@@ -104,12 +96,16 @@ impl RawTunnels {
         number: usize,
         packet: Packet,
     ) -> Result<Packet, StepError> {
-        let count = self.tunnels.len();
-        let (_, gateway) = self
-            .tunnels
-            .get_mut(number % count)
-            .ok_or(StepError::Tunnel("there is none"))?;
+        let (_, gateway) = self.pair(number)?;
         encapsulate(gateway, packet)
+    }
+
+    /// Client and gateway of tunnel `number`, modulo the number of tunnels.
+    fn pair(&mut self, number: usize) -> Result<&mut (Tunn, Tunn), StepError> {
+        number
+            .checked_rem(self.tunnels.len())
+            .and_then(|number| self.tunnels.get_mut(number))
+            .ok_or(StepError::Tunnel("there is none"))
     }
 }
 

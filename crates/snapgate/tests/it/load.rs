@@ -22,6 +22,19 @@ fn own_address(number: u8) -> SocketAddr {
     SocketAddr::new(ip.into(), 31_000)
 }
 
+fn every_direction(gateway: &TestGateway, router: SocketAddr) -> [Direction; 3] {
+    let internal = gateway.gateway.internal_addr().unwrap();
+    let interface = INTERFACE;
+    [
+        Direction::Echo,
+        Direction::Up { router, interface },
+        Direction::Down {
+            internal,
+            router: None,
+        },
+    ]
+}
+
 /// A run of 200 ms with eight tunnels in two threads, and small trains.
 fn load(gateway: &TestGateway, direction: Direction) -> LoadConfig {
     let identities = Identities::from_seed(7, 8);
@@ -116,16 +129,7 @@ fn packets_to_their_own_tunnel_come_back_as_hairpins_and_as_echoes() {
 fn a_mix_of_sizes_passes_in_every_direction() {
     let router = own_address(4);
     let gateway = gateway_with_routers(router);
-    let internal = gateway.gateway.internal_addr().unwrap();
-    let interface = INTERFACE;
-    for direction in [
-        Direction::Echo,
-        Direction::Up { router, interface },
-        Direction::Down {
-            internal,
-            router: None,
-        },
-    ] {
+    for direction in every_direction(&gateway, router) {
         let mut load = load(&gateway, direction);
         load.sizes = PacketSizes::Imix;
         load.seed = Some(1);
@@ -158,16 +162,7 @@ fn jumbo_packets_pass() {
 fn tunnels_that_differ_by_address_share_sockets() {
     let router = own_address(6);
     let gateway = gateway_with_routers(router);
-    let internal = gateway.gateway.internal_addr().unwrap();
-    let interface = INTERFACE;
-    for direction in [
-        Direction::Echo,
-        Direction::Up { router, interface },
-        Direction::Down {
-            internal,
-            router: None,
-        },
-    ] {
+    for direction in every_direction(&gateway, router) {
         let mut load = load(&gateway, direction);
         // Two addresses: every thread has four tunnels on one or both of them.
         load.source_ips = Some("127.0.9.0/30".parse().unwrap());
