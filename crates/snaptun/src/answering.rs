@@ -188,7 +188,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             .accept(now, identity, timestamp, ephemeral)
     }
 
-    fn new_tunn(&mut self, peer: &Peer<A::SessionData>, from: Endpoint) -> Tunn {
+    pub(crate) fn new_tunn(&mut self, peer: &Peer<A::SessionData>, from: Endpoint) -> Tunn {
         Tunn::new_with_rng(
             self.static_private.clone(),
             PublicKey::from(peer.identity),

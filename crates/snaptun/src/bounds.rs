@@ -89,6 +89,13 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         Ok(())
     }
 
+    /// Whether there is room for one more tunnel of `identity` without ending another.
+    pub(crate) fn has_room(&self, identity: &[u8; 32]) -> bool {
+        self.census.tunnels_of(identity).len() < self.config.tunnels_per_identity
+            && self.census.half_open < self.config.half_open_tunnels
+            && self.tunnels.len() < self.config.tunnels_per_shard
+    }
+
     fn evict(&mut self, victim: Slot) {
         self.remove(victim, Removal::Evicted);
     }

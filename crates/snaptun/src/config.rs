@@ -17,6 +17,9 @@ pub struct ShardConfig {
     pub verified_handshakes_per_second_per_ip: u64,
     /// Initiations with a cookie that the shard takes in in a second. More are dropped.
     pub verified_handshakes_per_second: u64,
+    /// Handshakes that the shard begins in a second because tunnels of the process before are
+    /// [remembered](crate::SnapTunServer::remember). At least 1.
+    pub restart_handshakes_per_second: u64,
     /// Tunnels of the shard. A newcomer beyond that takes the place of a tunnel that nobody has used, or of
     /// one that is silent; where there is none it is refused.
     pub tunnels_per_shard: usize,
@@ -33,6 +36,9 @@ pub struct ShardConfig {
     /// Whether an identity that uses a new tunnel loses the older ones at once: clients that roam, and have
     /// one socket each. Otherwise they go when they expire, and one identity can have many sockets.
     pub one_tunnel_per_identity: bool,
+    /// [Changes of the directory](crate::SnapTunServer::next_directory_change) that wait to be taken; 0 keeps
+    /// none.
+    pub directory_changes: usize,
     /// Packets that may wait in one tunnel for a session.
     pub waiting_packets_per_tunnel: usize,
     /// Bytes that may wait in one tunnel.
@@ -67,6 +73,8 @@ impl Default for ShardConfig {
             verified_handshakes_per_second_per_ip: 1_000,
             // Together with the others as much as a worker can answer.
             verified_handshakes_per_second: 4_000,
+            // Begun and completed they take a quarter of a worker's time.
+            restart_handshakes_per_second: 1_000,
             // Some 1.5 GB of memory.
             tunnels_per_shard: 1 << 17,
             // A client with many sockets, and its old ones after a restart.
@@ -76,6 +84,7 @@ impl Default for ShardConfig {
             // Three keepalives of a client in a row are lost.
             silent_after: Duration::from_secs(35),
             one_tunnel_per_identity: false,
+            directory_changes: 0,
             // What `Tunn` itself would keep.
             waiting_packets_per_tunnel: 256,
             waiting_bytes_per_tunnel: 256 << 10,

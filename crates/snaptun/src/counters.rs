@@ -13,6 +13,12 @@ pub struct ShardCounters {
     pub handshakes_initiated: u64,
     /// Handshakes completed as their initiator.
     pub handshakes_completed: u64,
+    /// Handshakes begun because data came from the address of a tunnel of the process before.
+    pub restart_handshakes_started: u64,
+    /// Of those, completed.
+    pub restart_handshakes_completed: u64,
+    /// Those not begun yet, because too many would have been or the tunnels are as many as there may be.
+    pub restart_handshakes_deferred: u64,
     /// Cookie replies sent because an address sent more handshake messages than it may without a cookie.
     pub cookies_demanded_address_limit: u64,
     /// Cookie replies sent because more initiations without a cookie came than the shard takes in.
@@ -28,7 +34,7 @@ pub struct ShardCounters {
     /// Tunnels that came into being.
     pub tunnels_created: u64,
     /// Tunnels removed after a long silence: no new session for 540 s, or no answer to our
-    /// initiations for 90 s.
+    /// initiations for 90 s; 5 s for those of the process before.
     pub tunnels_expired: u64,
     /// Tunnels removed because their identity may no longer have one.
     pub tunnels_revoked: u64,

@@ -68,8 +68,15 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return Incoming::Dropped(DropReason::Malformed);
         };
         let slot = self.tunnels.find(from.remote);
-        if slot.is_none() && kind != MessageKind::Initiation {
-            return Incoming::Dropped(DropReason::NoTunnel);
+        if slot.is_none() {
+            match kind {
+                MessageKind::Initiation => {}
+                MessageKind::Data => {
+                    let reason = self.restart_tunnel(now, from, send_to_network);
+                    return Incoming::Dropped(reason);
+                }
+                _ => return Incoming::Dropped(DropReason::NoTunnel),
+            }
         }
         // What `MessageKind` knows is refused by nobody.
         let Ok(message) = packet.try_into_wg() else {
@@ -105,12 +112,14 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return Incoming::Dropped(DropReason::NoTunnel);
         };
         let was_confirmed = tunnel.is_confirmed();
+        let was_restarting = tunnel.is_restarting();
         let received = match tunnel.receive(now, message, from) {
             Ok(received) => received,
             Err(reason) => return Incoming::Dropped(reason),
         };
         if !was_confirmed && tunnel.is_confirmed() {
             self.census.confirm();
+            self.restart.forget(from.remote);
             if self.config.one_tunnel_per_identity {
                 self.moves.push_back(Move::to(tunnel));
             }
@@ -126,6 +135,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             }
             Received::Response(keepalive) => {
                 self.counters.handshakes_completed += 1;
+                self.counters.restart_handshakes_completed += u64::from(was_restarting);
                 send_to_network.push_back(protocol_message(from, keepalive));
                 Err(Consumed::HandshakeCompleted)
             }

@@ -19,7 +19,9 @@
 //!    [`next_timer`](SnapTunServer::next_timer) says so;
 //! 5. tells the other shards of each [`next_move`](SnapTunServer::next_move), where
 //!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) is set;
-//! 6. sends all that was appended to `send_to_network`, in order.
+//! 6. keeps each [`next_directory_change`](SnapTunServer::next_directory_change) for the process that comes after
+//!    it, which tells its shards by [`remember`](SnapTunServer::remember);
+//! 7. sends all that was appended to `send_to_network`, in order.
 //!
 //! Time is an argument, `now`: one reading of the clock serves a batch, and it never goes back. The
 //! WireGuard state machine below, `ana-gotatun`, reads the monotonic clock itself when it looks at its
@@ -31,7 +33,8 @@
 //!   that is [`Waiting`](Outgoing::Waiting) becomes exactly one [`Transmit`] or one count in
 //!   [`ShardCounters`].
 //! - A tunnel comes into being only by an initiation whose identity is authorized, which no shard accepted
-//!   before, and which was answered.
+//!   before, and which was answered; or where an identity that is still authorized had one in the process
+//!   before, until it answers or 5 s have passed.
 //! - The address of a tunnel that talks is its own: no other identity can take it or end it. One that has
 //!   been silent for [`silent_after`](ShardConfig::silent_after) goes to a client that proves to be there.
 //! - However many handshake messages come, those of addresses that have not shown a cookie cost a cookie
@@ -52,6 +55,7 @@ mod bounds;
 mod config;
 mod cookies;
 mod counters;
+mod directory;
 mod drop_reason;
 mod endpoint;
 mod incoming;
@@ -62,6 +66,7 @@ mod moves;
 mod outgoing;
 mod overload;
 mod replay_guard;
+mod restart;
 mod server;
 mod timers;
 mod transmit;
@@ -75,6 +80,7 @@ pub use x25519_dalek::{PublicKey, StaticSecret};
 pub use crate::authorization::{Grant, SnapTunAuthorization};
 pub use crate::config::ShardConfig;
 pub use crate::counters::ShardCounters;
+pub use crate::directory::DirectoryChange;
 pub use crate::drop_reason::DropReason;
 pub use crate::endpoint::{Endpoint, Via};
 pub use crate::incoming::{Consumed, Incoming};

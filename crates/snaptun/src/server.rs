@@ -15,10 +15,12 @@ use crate::authorization::SnapTunAuthorization;
 use crate::bounds::Census;
 use crate::config::ShardConfig;
 use crate::counters::ShardCounters;
+use crate::directory::{Directory, DirectoryChange};
 use crate::initiation::InitiationOpener;
 use crate::moves::Move;
 use crate::overload::Overload;
 use crate::replay_guard::ReplayGuard;
+use crate::restart::Restart;
 use crate::timers::TimerRound;
 use crate::tunnel_table::{Slot, TunnelTable};
 use crate::waiting_queue::WaitingTotals;
@@ -43,6 +45,8 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     pub(crate) census: Census,
     /// What other shards have not been told.
     pub(crate) moves: VecDeque<Move>,
+    pub(crate) directory: Directory,
+    pub(crate) restart: Restart,
     pub(crate) waiting: WaitingTotals,
     pub(crate) timer_round: TimerRound,
     pub(crate) counters: ShardCounters,
@@ -82,6 +86,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             tunnels: TunnelTable::new(),
             census: Census::default(),
             moves: VecDeque::new(),
+            directory: Directory::new(config.directory_changes),
+            restart: Restart::new(now, config.restart_handshakes_per_second),
             waiting: WaitingTotals::default(),
             timer_round: TimerRound::new(now, config.timer_round, generation),
             counters: ShardCounters::default(),
@@ -136,6 +142,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return;
         };
         self.census.remove(slot, &tunnel);
+        if tunnel.is_in_directory() {
+            let remote = tunnel.endpoint().remote;
+            self.directory.tell(DirectoryChange::Gone { remote });
+        }
         let discarded = tunnel.discard_waiting(&mut self.waiting);
         match removal {
             Removal::Expired => {

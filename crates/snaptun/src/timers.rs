@@ -49,6 +49,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if now < self.next_timer() {
             return;
         }
+        self.restart.forget_old(now);
         let slots = self.tunnels.slots();
         let all = self.timer_round.is_for_all(self.generation, slots);
         for slot in self.timer_round.next_slice(now, slots) {
@@ -110,10 +111,19 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return false;
         };
+        if tunnel.is_restart_over(now) {
+            self.remove(slot, Removal::Expired);
+            return false;
+        }
         let Ok(due) = tunnel.update_timers(now) else {
             self.remove(slot, Removal::Expired);
             return false;
         };
+        if self.directory.has_room()
+            && let Some(change) = tunnel.directory_change()
+        {
+            self.directory.tell(change);
+        }
         let to = tunnel.endpoint();
         if let Some(message) = due {
             match &message {

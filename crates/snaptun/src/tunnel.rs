@@ -13,6 +13,7 @@ use x25519_dalek::SharedSecret;
 
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
 use crate::config::ShardConfig;
+use crate::directory::{DIRECTORY_REFRESH, DirectoryChange};
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::key_confirmation::KeyConfirmation;
@@ -21,7 +22,7 @@ use crate::waiting_queue::{WaitingQueue, WaitingTotals};
 
 /// `Rekey-Timeout` (WireGuard whitepaper, section 6.1): how long an answered initiation is given to be
 /// followed by data before we start a handshake ourselves.
-const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
 /// or a handshake after 15 s, has happened by then.
@@ -44,6 +45,10 @@ pub(crate) struct Tunnel<S> {
     active_at: Instant,
     /// When the peer last sent something authenticated.
     heard_at: Instant,
+    /// What the directory has for `heard_at`, if it has the tunnel.
+    in_directory: Option<Instant>,
+    /// It was begun for a peer of the process before, who has not answered.
+    restarting: bool,
     waiting: WaitingQueue,
     tunn: Tunn,
 }
@@ -100,10 +105,38 @@ impl<S> Tunnel<S> {
             answered_at: now,
             active_at: now,
             heard_at: now,
+            in_directory: None,
+            restarting: false,
             waiting: WaitingQueue::default(),
             tunn,
         };
         Ok((tunnel, reply))
+    }
+
+    /// Begins the handshake with a peer that had a tunnel in the process before.
+    pub(crate) fn restart(
+        now: Instant,
+        mut tunn: Tunn,
+        from: Endpoint,
+        peer: Peer<S>,
+        number: u64,
+    ) -> Option<(Self, Packet<WgHandshakeInit>)> {
+        let initiation = tunn.format_handshake_initiation(false)?;
+        let tunnel = Tunnel {
+            endpoint: from,
+            peer,
+            number,
+            confirmation: KeyConfirmation::default(),
+            created_at: now,
+            answered_at: now,
+            active_at: now,
+            heard_at: now,
+            in_directory: None,
+            restarting: true,
+            waiting: WaitingQueue::default(),
+            tunn,
+        };
+        Some((tunnel, initiation))
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
@@ -142,6 +175,37 @@ impl<S> Tunnel<S> {
     /// Whether the peer has not been heard from for so long, or never but for initiations.
     pub(crate) fn is_silent(&self, now: Instant, silent_after: Duration) -> bool {
         !self.is_confirmed() || now.saturating_duration_since(self.heard_at) >= silent_after
+    }
+
+    /// Whether it was begun for a peer of the process before, who has not been heard from.
+    pub(crate) fn is_restarting(&self) -> bool {
+        self.restarting
+    }
+
+    /// Whether that peer did not answer in time.
+    pub(crate) fn is_restart_over(&self, now: Instant) -> bool {
+        self.restarting && now.saturating_duration_since(self.created_at) >= REKEY_TIMEOUT
+    }
+
+    /// Whether the directory was told of the tunnel.
+    pub(crate) fn is_in_directory(&self) -> bool {
+        self.in_directory.is_some()
+    }
+
+    /// What the directory is to be told, if it is time.
+    pub(crate) fn directory_change(&mut self) -> Option<DirectoryChange> {
+        let due = self
+            .in_directory
+            .is_none_or(|told| self.heard_at.duration_since(told) >= DIRECTORY_REFRESH);
+        if !due || !self.is_confirmed() {
+            return None;
+        }
+        self.in_directory = Some(self.heard_at);
+        Some(DirectoryChange::Seen {
+            remote: self.endpoint.remote,
+            identity: self.peer.identity,
+            heard_at: self.heard_at,
+        })
     }
 
     /// Whether the identity may have this tunnel. Asks only when the cached grant does not tell.
@@ -212,6 +276,7 @@ impl<S> Tunnel<S> {
     ) -> Result<Received, DropReason> {
         let reply = answer_initiation(&mut self.tunn, &mut self.confirmation, initiation)?;
         self.endpoint = from;
+        self.restarting = false;
         self.answered_at = now;
         self.active_at = now;
         self.heard_at = now;
@@ -228,6 +293,7 @@ impl<S> Tunnel<S> {
         match self.tunn.handle_incoming_packet(response.into()) {
             TunnResult::WriteToNetwork(keepalive) => {
                 self.endpoint = from;
+                self.restarting = false;
                 self.heard_at = now;
                 self.confirmation.completed(session);
                 self.active_at = now;

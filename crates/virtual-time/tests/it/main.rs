@@ -24,6 +24,7 @@ mod authorization;
 mod expiry;
 mod overload;
 mod rekey;
+mod restart;
 mod takeover;
 mod timers;
 mod waiting;

@@ -1,0 +1,148 @@
+//! What the shard tells of its tunnels for the process after it.
+
+use std::time::{Duration, Instant};
+
+use snaptun::{DirectoryChange, ShardConfig, SnapTunServer};
+
+use crate::client::Client;
+use crate::clock::{new_shard, now};
+use crate::shard::{Registry, Shard};
+
+/// As often as the timers of a tunnel are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+fn shard_that_tells(directory_changes: usize) -> Shard {
+    let config = ShardConfig {
+        directory_changes,
+        ..ShardConfig::default()
+    };
+    Shard::new(now(), config)
+}
+
+fn look(shard: &mut Shard) {
+    shard.now += LOOK;
+    shard.update_timers();
+}
+
+fn changes(shard: &mut Shard) -> Vec<DirectoryChange> {
+    std::iter::from_fn(|| shard.server.next_directory_change()).collect()
+}
+
+fn seen(client: &Client, heard_at: Instant) -> DirectoryChange {
+    DirectoryChange::Seen {
+        remote: client.remote(),
+        identity: client.identity(),
+        heard_at,
+    }
+}
+
+fn gone(client: &Client) -> DirectoryChange {
+    DirectoryChange::Gone {
+        remote: client.remote(),
+    }
+}
+
+fn keepalive(shard: &mut Shard, client: &mut Client) {
+    let keepalive = client.data(b"");
+    shard.incoming(&keepalive, client.endpoint);
+}
+
+#[test]
+fn a_tunnel_in_use_is_told_of_and_that_it_is_gone() {
+    let mut shard = shard_that_tells(16);
+    let client = shard.connected_client(1);
+    let heard_at = shard.now;
+    look(&mut shard);
+    assert_eq!(changes(&mut shard), [seen(&client, heard_at)]);
+    look(&mut shard);
+    assert_eq!(changes(&mut shard), []);
+
+    shard.registry.revoke(client.identity());
+    look(&mut shard);
+    assert_eq!(changes(&mut shard), [gone(&client)]);
+}
+
+#[test]
+fn a_tunnel_that_nobody_uses_is_not_told_of() {
+    let mut shard = shard_that_tells(16);
+    let mut client = shard.client(1);
+    shard.answer(&mut client);
+    look(&mut shard);
+    shard.registry.revoke(client.identity());
+    look(&mut shard);
+    assert_eq!(shard.server.tunnel_count(), 0);
+    assert_eq!(changes(&mut shard), []);
+}
+
+#[test]
+fn a_tunnel_is_told_of_again_when_it_was_heard_from_much_later() {
+    let refresh = SnapTunServer::<Registry>::DIRECTORY_REFRESH;
+    let mut shard = shard_that_tells(16);
+    let mut client = shard.connected_client(1);
+    let told = shard.now;
+    look(&mut shard);
+    changes(&mut shard);
+
+    // Time alone is no news.
+    shard.now = told + 2 * refresh;
+    look(&mut shard);
+    assert_eq!(changes(&mut shard), []);
+
+    shard.now = told + refresh - Duration::from_nanos(1);
+    keepalive(&mut shard, &mut client);
+    shard.now = told + 3 * refresh;
+    look(&mut shard);
+    assert_eq!(changes(&mut shard), []);
+
+    keepalive(&mut shard, &mut client);
+    let heard_at = shard.now;
+    look(&mut shard);
+    assert_eq!(changes(&mut shard), [seen(&client, heard_at)]);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_told_of_later() {
+    let mut shard = shard_that_tells(2);
+    let clients = [1, 2, 3, 4, 5].map(|identity| shard.connected_client(identity));
+    let heard_at = shard.now;
+    let mut told = Vec::new();
+    for round in [2, 2, 1, 0] {
+        look(&mut shard);
+        look(&mut shard);
+        let changes = changes(&mut shard);
+        assert_eq!(changes.len(), round);
+        told.extend(changes);
+    }
+    for client in &clients {
+        assert!(told.contains(&seen(client, heard_at)));
+    }
+}
+
+#[test]
+fn the_new_owner_of_an_address_is_told_of_after_the_old_one() {
+    let mut shard = shard_that_tells(16);
+    let holder = shard.connected_client(1);
+    look(&mut shard);
+    shard.now += ShardConfig::default().silent_after;
+    let mut newcomer = shard.client(2);
+    newcomer.endpoint = holder.endpoint;
+    shard.show_cookie(&mut newcomer);
+    shard.connect(&mut newcomer);
+    let heard_at = shard.now;
+    look(&mut shard);
+    let [first, rest @ ..] = &changes(&mut shard)[..] else {
+        panic!("nothing was told");
+    };
+    assert!(matches!(first, DirectoryChange::Seen { .. }));
+    assert_eq!(rest, [gone(&holder), seen(&newcomer, heard_at)]);
+}
+
+#[test]
+fn nothing_is_told_unless_asked_for() {
+    let mut shard = new_shard();
+    let client = shard.connected_client(1);
+    look(&mut shard);
+    shard.registry.revoke(client.identity());
+    look(&mut shard);
+    assert_eq!(changes(&mut shard), []);
+}
