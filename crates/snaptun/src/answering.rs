@@ -39,6 +39,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         from: Endpoint,
         send_to_network: &mut VecDeque<Transmit>,
     ) -> Incoming<'_, A::SessionData> {
+        if slot.is_none() && self.draining {
+            return Incoming::Dropped(DropReason::Draining);
+        }
         // An initiation is known by its ephemeral key: with another, nothing in it can be decrypted.
         if self
             .replay_guard
@@ -109,6 +112,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         opened: Opened,
         send_to_network: &mut VecDeque<Transmit>,
     ) -> Result<Consumed, DropReason> {
+        if self.draining {
+            return Err(DropReason::Draining);
+        }
         if holder.is_some_and(|holder| !self.is_silent(holder, now)) {
             return Err(DropReason::AddressHeld);
         }

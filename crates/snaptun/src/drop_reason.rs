@@ -26,6 +26,8 @@ pub enum DropReason {
     IdentityTunnelLimit,
     /// Incoming: an initiation that there is no room for: all tunnels of the shard are in use.
     ShardTunnelLimit,
+    /// Incoming: a message that would make a tunnel, while the shard [drains](crate::SnapTunServer::drain).
+    Draining,
     /// Incoming: an initiation that was accepted before, by this shard or another, or that is too old to
     /// tell ([`ReplayGuard`](crate::ReplayGuard)).
     ReplayedInitiation,
@@ -47,7 +49,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [DropReason; 17] = [
+    pub const ALL: [DropReason; 18] = [
         DropReason::Malformed,
         DropReason::NoTunnel,
         DropReason::InvalidMac,
@@ -57,6 +59,7 @@ impl DropReason {
         DropReason::AddressHeld,
         DropReason::IdentityTunnelLimit,
         DropReason::ShardTunnelLimit,
+        DropReason::Draining,
         DropReason::ReplayedInitiation,
         DropReason::StaleInitiation,
         DropReason::Unsolicited,
@@ -84,6 +87,7 @@ impl DropReason {
             DropReason::AddressHeld => "address_held",
             DropReason::IdentityTunnelLimit => "identity_tunnel_limit",
             DropReason::ShardTunnelLimit => "shard_tunnel_limit",
+            DropReason::Draining => "draining",
             DropReason::ReplayedInitiation => "replayed_initiation",
             DropReason::StaleInitiation => "stale_initiation",
             DropReason::Unsolicited => "unsolicited",

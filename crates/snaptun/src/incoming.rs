@@ -141,7 +141,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             }
             Received::CookieReply => Err(Consumed::CookieReceived),
         };
-        self.counters.waiting_sent += tunnel.send_waiting(&mut self.waiting, send_to_network);
+        self.counters.waiting_sent += tunnel.send_waiting(now, &mut self.waiting, send_to_network);
         match delivered {
             Ok(packet) => Incoming::Delivered {
                 packet,

@@ -39,6 +39,7 @@
 //!   been silent for [`silent_after`](ShardConfig::silent_after) goes to a client that proves to be there.
 //! - However many handshake messages come, those of addresses that have not shown a cookie cost a cookie
 //!   reply each beyond their budget, and those that have are admitted from a budget of their own.
+//! - A shard that [drains](SnapTunServer::drain) makes no tunnel, and serves those that it has as before.
 //! - There are no more tunnels than [`ShardConfig`] says, and what there is in memory for each is bounded.
 //! - An identity that is no longer authorized loses its tunnel at its next packet, in either direction,
 //!   and without one within a timer round.
@@ -56,6 +57,7 @@ mod config;
 mod cookies;
 mod counters;
 mod directory;
+mod drain;
 mod drop_reason;
 mod endpoint;
 mod incoming;

@@ -110,6 +110,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let Some(remembered) = self.restart.remembered.get_mut(&from.remote) else {
             return DropReason::NoTunnel;
         };
+        if self.draining {
+            return DropReason::Draining;
+        }
         if now < remembered.not_before {
             return DropReason::NoTunnel;
         }

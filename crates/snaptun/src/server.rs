@@ -35,6 +35,8 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     /// The authorization layer's generation at the start of the batch.
     pub(crate) generation: u64,
     pub(crate) config: ShardConfig,
+    /// Nobody gets a tunnel any more.
+    pub(crate) draining: bool,
     pub(crate) overload: Overload,
     /// Tunnels are found by address, so their session indices need not differ; one table for all spares
     /// each a random generator and a set of its own.
@@ -96,6 +98,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             static_public,
             authorization,
             config,
+            draining: false,
         }
     }
 

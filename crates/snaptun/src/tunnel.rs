@@ -41,8 +41,10 @@ pub(crate) struct Tunnel<S> {
     created_at: Instant,
     /// When we last answered an initiation.
     answered_at: Instant,
-    /// When data or a handshake message last passed, in either direction.
-    active_at: Instant,
+    /// When data last passed, in either direction; before it did, when the tunnel came into being.
+    data_at: Instant,
+    /// When a handshake message last passed, in either direction.
+    handshake_at: Instant,
     /// When the peer last sent something authenticated.
     heard_at: Instant,
     /// What the directory has for `heard_at`, if it has the tunnel.
@@ -103,7 +105,8 @@ impl<S> Tunnel<S> {
             confirmation,
             created_at: now,
             answered_at: now,
-            active_at: now,
+            data_at: now,
+            handshake_at: now,
             heard_at: now,
             in_directory: None,
             restarting: false,
@@ -129,7 +132,8 @@ impl<S> Tunnel<S> {
             confirmation: KeyConfirmation::default(),
             created_at: now,
             answered_at: now,
-            active_at: now,
+            data_at: now,
+            handshake_at: now,
             heard_at: now,
             in_directory: None,
             restarting: true,
@@ -261,7 +265,7 @@ impl<S> Tunnel<S> {
                 if packet.is_empty() {
                     return Ok(Received::Keepalive);
                 }
-                self.active_at = now;
+                self.data_at = now;
                 Ok(Received::Packet(packet))
             }
             refused => Err(DropReason::of_result(&refused)),
@@ -278,7 +282,7 @@ impl<S> Tunnel<S> {
         self.endpoint = from;
         self.restarting = false;
         self.answered_at = now;
-        self.active_at = now;
+        self.handshake_at = now;
         self.heard_at = now;
         Ok(Received::Initiation(reply))
     }
@@ -296,7 +300,7 @@ impl<S> Tunnel<S> {
                 self.restarting = false;
                 self.heard_at = now;
                 self.confirmation.completed(session);
-                self.active_at = now;
+                self.handshake_at = now;
                 Ok(Received::Response(keepalive))
             }
             refused => Err(DropReason::of_result(&refused)),
@@ -318,6 +322,7 @@ impl<S> Tunnel<S> {
     /// many packets that were.
     pub(crate) fn send_waiting(
         &mut self,
+        now: Instant,
         totals: &mut WaitingTotals,
         send_to_network: &mut VecDeque<Transmit>,
     ) -> u64 {
@@ -329,6 +334,7 @@ impl<S> Tunnel<S> {
             match self.tunn.encapsulate_with_session(packet) {
                 Ok(data) => {
                     sent += 1;
+                    self.data_at = now;
                     send_to_network.push_back(Transmit {
                         to: self.endpoint,
                         packet: data.into(),
@@ -369,13 +375,20 @@ impl<S> Tunnel<S> {
         if !self.waiting.is_empty() || !self.confirmation.may_send() {
             return Err(packet);
         }
-        self.active_at = now;
+        self.data_at = now;
         self.tunn.encapsulate_with_session(packet).map(Packet::from)
     }
 
     /// Whether neither data nor a handshake message passed for a while, and none waits to.
     pub(crate) fn is_quiet(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.active_at) >= QUIET_AFTER && self.waiting.is_empty()
+        !self.is_talking(now, QUIET_AFTER)
+            && now.saturating_duration_since(self.handshake_at) >= QUIET_AFTER
+            && self.waiting.is_empty()
+    }
+
+    /// Whether data passed less than `idle_after` ago, in either direction.
+    pub(crate) fn is_talking(&self, now: Instant, idle_after: Duration) -> bool {
+        now.saturating_duration_since(self.data_at) < idle_after
     }
 
     /// When the authorization layer has to be asked again at the latest, unless its generation changes.
@@ -399,7 +412,7 @@ impl<S> Tunnel<S> {
         let due = self.tunn.update_timers().map_err(|_| Expired)?;
         let due = due.or_else(|| self.initiation_for_waiting(now).map(WgKind::from));
         if let Some(WgKind::HandshakeInit(_)) = due {
-            self.active_at = now;
+            self.handshake_at = now;
         }
         Ok(due)
     }

@@ -57,6 +57,10 @@ impl<S> TunnelTable<S> {
         self.tunnels.get_mut(slot.0).map(|entry| &mut *entry.tunnel)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Tunnel<S>> {
+        self.tunnels.iter().map(|(_, entry)| &*entry.tunnel)
+    }
+
     /// Whether the timers of the tunnel are to be looked at.
     pub(crate) fn is_look_due(&self, slot: Slot, now: Instant) -> bool {
         self.tunnels

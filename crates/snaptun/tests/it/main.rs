@@ -15,6 +15,7 @@ mod client;
 mod clock;
 mod data;
 mod directory;
+mod drain;
 mod drop_reason;
 mod forging;
 mod garbage;

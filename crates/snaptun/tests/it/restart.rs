@@ -311,3 +311,16 @@ fn what_no_session_can_be_left_of_is_forgotten() {
     pass(&mut shard, Duration::from_secs(1));
     assert_eq!(shard.server.remembered_tunnels(), 0);
 }
+
+#[test]
+fn a_shard_that_drains_begins_no_handshake() {
+    let mut before = new_shard();
+    let mut client = before.connected_client(1);
+    let mut shard = process_after(&before, &[&client]);
+    shard.server.drain();
+    let datagram = client.data(b"lost");
+    let fate = shard.incoming(&datagram, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::Draining));
+    assert!(shard.sent.is_empty());
+    assert_eq!(started(&shard), 0);
+}

@@ -21,6 +21,7 @@ mod client;
 mod shard;
 
 mod authorization;
+mod drain;
 mod expiry;
 mod overload;
 mod rekey;
