@@ -93,6 +93,12 @@ pub enum LoadError {
          lower rate, a shorter duration or more threads"
     )]
     SessionsTooOld,
+    /// A thread had sent everything that was encrypted for it before packets were counted.
+    #[error(
+        "the packets encrypted beforehand were used up during the warm-up; use a shorter warm-up, a \
+         rate instead of the maximum, or encrypt more of them"
+    )]
+    UsedUpInWarmUp,
     /// It was told to stop before there was anything to report.
     #[error("interrupted before there was a result")]
     Interrupted,

@@ -342,7 +342,10 @@ impl Told {
         connect: ConnectReport,
     ) -> Result<Report, LoadError> {
         if self.sending_ns == 0 {
-            return Err(LoadError::Interrupted);
+            return Err(match self.used_up && !config.stop.is_set() {
+                true => LoadError::UsedUpInWarmUp,
+                false => LoadError::Interrupted,
+            });
         }
         // Threads that were told to stop may have done so in different intervals.
         for told in std::mem::take(&mut self.intervals).into_values() {

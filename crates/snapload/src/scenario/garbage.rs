@@ -95,7 +95,7 @@ impl<'a> GarbageSender<'a> {
         })
     }
 
-    /// Sends for as long as the phase takes, its warm-up included. `progress` hears about once per
+    /// Sends for as long as the phase takes, its warm-up included, or until it is told to stop. `progress` hears about once per
     /// interval how many were sent since the warm-up.
     pub(super) fn work(
         mut self,
@@ -117,14 +117,13 @@ impl<'a> GarbageSender<'a> {
                 progress(self.sent - *sent_before.get_or_insert(self.sent));
                 next_progress += config.interval;
             }
-            if now == end {
-                break;
+            if now == end || config.stop.is_set() {
+                thread::sleep(config.drain.min(LAST_ANSWERS));
+                self.read_answers(self.sockets.len());
+                return self.into_report(now - begin);
             }
             thread::sleep(TICK);
         }
-        thread::sleep(config.drain.min(LAST_ANSWERS));
-        self.read_answers(self.sockets.len());
-        self.into_report(config)
     }
 
     fn send_next(&mut self) {
@@ -154,7 +153,7 @@ impl<'a> GarbageSender<'a> {
         }
     }
 
-    fn into_report(self, config: &LoadConfig) -> GarbageReport {
+    fn into_report(self, sending: Duration) -> GarbageReport {
         let mut failed_checks = Vec::new();
         if let Some(limit) = self.garbage.max_answers
             && self.answers > limit
@@ -164,13 +163,13 @@ impl<'a> GarbageSender<'a> {
                 self.answers
             ));
         }
-        let seconds = (config.warm_up + config.duration).as_secs_f64();
         GarbageReport {
             name: self.garbage.name.clone(),
             kinds: self.garbage.kinds.clone(),
             due: self.due,
             sent: self.sent,
-            sent_pps: self.sent as f64 / seconds,
+            // One that was told to stop at once has sent nothing.
+            sent_pps: self.sent as f64 / sending.as_secs_f64().max(f64::MIN_POSITIVE),
             answers: self.answers,
             failed_checks,
         }

@@ -52,9 +52,11 @@ pub enum ScenarioProgress<'a> {
 pub struct ScenarioReport {
     /// The scenario.
     pub title: String,
-    /// Whether all checks held.
+    /// Whether it was carried out to its end and all checks held.
     pub passed: bool,
-    /// The phases.
+    /// Whether it was told to stop before its end: phases are missing, or shorter than they should be.
+    pub interrupted: bool,
+    /// The phases that have a result.
     pub phases: Vec<PhaseReport>,
 }
 
@@ -138,9 +140,17 @@ pub enum ScenarioError {
     },
 }
 
+impl ScenarioError {
+    /// Whether a population was told to stop before there was anything to report.
+    fn is_interruption(&self) -> bool {
+        matches!(self, Self::Population { source, .. } if matches!(**source, LoadError::Interrupted))
+    }
+}
+
 impl Scenario {
-    /// Runs the scenario. `base` says what it does not: gateway, identities, addresses, CPUs.
-    /// `progress` is called from this thread; it should return quickly.
+    /// Runs the scenario. `base` says what it does not: gateway, identities, addresses, CPUs. Its
+    /// `stop` ends the phase under way, and the scenario. `progress` is called from this thread; it
+    /// should return quickly.
     ///
     /// # Errors
     /// See [`ScenarioError`]. A check that fails is a result, not an error.
@@ -161,15 +171,24 @@ impl Scenario {
         let mut phases = Vec::new();
         for plan in &plans {
             progress(ScenarioProgress::Phase(plan.phase));
-            let report = plan.run(progress)?;
-            progress(ScenarioProgress::PhaseDone(&report));
-            phases.push(report);
+            match plan.run(progress) {
+                Ok(report) => {
+                    progress(ScenarioProgress::PhaseDone(&report));
+                    phases.push(report);
+                }
+                Err(error) if error.is_interruption() => {}
+                Err(error) => return Err(error),
+            }
+            if base.stop.is_set() {
+                break;
+            }
         }
+        let interrupted = base.stop.is_set();
+        let all_hold = |phase: &PhaseReport| phase.failed_checks().next().is_none();
         Ok(ScenarioReport {
             title: self.title.clone(),
-            passed: phases
-                .iter()
-                .all(|phase| phase.failed_checks().next().is_none()),
+            passed: !interrupted && phases.iter().all(all_hold),
+            interrupted,
             phases,
         })
     }

@@ -274,3 +274,13 @@ fn a_closed_loop_ends_when_the_packets_encrypted_beforehand_are_used_up() {
     // 244 bytes each, in trains of 16.
     assert_eq!((report.counts.sent, report.lost), (400, 0));
 }
+
+#[test]
+fn packets_encrypted_beforehand_that_last_no_longer_than_the_warm_up_are_an_error() {
+    let (_gateway, mut config) = config_for(2, no_fault());
+    config.rate = Rate::Max { window: 32 };
+    config.warm_up = Duration::from_secs(60);
+    config.pre_encrypt_bytes = Some(100_000);
+    let error = snapload::run(&config, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("warm-up"), "{error}");
+}

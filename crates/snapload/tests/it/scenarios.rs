@@ -305,3 +305,36 @@ fn the_library_of_scenarios_is_valid() {
     }
     assert!(count >= 7);
 }
+
+#[test]
+fn an_interrupted_scenario_has_no_verdict_but_what_was_measured_until_then() {
+    let identities = Identities::from_seed(31, 10);
+    let gateway = EchoGateway::start(identities.public_keys(), no_fault());
+    let garbage = "
+    [[phase.garbage]]
+    name = \"garbage\"
+    kinds = [\"random\"]
+    rate = 500
+    sockets = 1
+    ";
+    let long = HONEST.replace("400ms", "1h");
+    let scenario = scenario(&format!("{long}{garbage}{}", HONEST.replace("first", "second")));
+    let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
+    base.cpus = Cpus::Unpinned;
+    base.connect_timeout = Duration::from_secs(60);
+    base.interval = Duration::from_millis(50);
+    let stop = base.stop.clone();
+    let report = scenario
+        .run(&base, &mut |progress| {
+            if matches!(progress, ScenarioProgress::Interval { .. }) {
+                stop.set();
+            }
+        })
+        .unwrap();
+    assert!(report.interrupted && !report.passed);
+    let [phase] = report.phases.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert!(phase.loads[0].report.counts.sent > 0);
+    assert!(phase.garbage[0].sent_pps > 0.0);
+}

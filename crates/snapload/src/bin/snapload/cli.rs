@@ -37,7 +37,8 @@ Exit codes:
   0  PASS: every check of the scenario holds
   1  the scenario failed: no result
   2  bad usage, or the file is no scenario
-  3  FAIL: a check does not hold, or the generator was too slow for the scenario";
+  3  FAIL: a check does not hold, or the generator was too slow for the scenario
+  130  interrupted by Ctrl-C or SIGTERM: no verdict, and the tables are of the time until then";
 
 const REPORT_EXIT_CODES: &str = "\
 Exit codes:

@@ -12,6 +12,7 @@ use self::human::Human;
 use self::json::Json;
 use crate::Failure;
 use crate::cli::ScriptArguments;
+use crate::signals::set_on_interrupt;
 
 /// Shows what a scenario does and what came of it.
 trait Output {
@@ -24,6 +25,7 @@ pub(crate) fn run(arguments: &ScriptArguments) -> Result<(), Failure> {
     let scenario =
         Scenario::read_file(&arguments.file).map_err(|error| Failure::Usage(error.to_string()))?;
     let base = base(arguments, &scenario)?;
+    set_on_interrupt(&base.stop).map_err(Failure::Signals)?;
     let mut output: Box<dyn Output> = if arguments.json {
         Box::new(Json)
     } else {
@@ -38,7 +40,9 @@ pub(crate) fn run(arguments: &ScriptArguments) -> Result<(), Failure> {
     written
         .and_then(|()| output.verdict(&report))
         .map_err(Failure::Output)?;
-    if report.passed {
+    if report.interrupted {
+        Err(Failure::Interrupted)
+    } else if report.passed {
         Ok(())
     } else {
         Err(Failure::Verdict)

@@ -89,6 +89,10 @@ impl Output for Human {
 
     fn verdict(&mut self, report: &ScenarioReport) -> io::Result<()> {
         self.spinner.finish_and_clear();
+        if report.interrupted {
+            // Checks are about whole phases.
+            return Ok(());
+        }
         let mut text = String::new();
         for phase in &report.phases {
             for (population, check) in phase.failed_checks() {

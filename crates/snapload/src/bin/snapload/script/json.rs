@@ -21,6 +21,7 @@ enum Line<'a> {
     Verdict {
         title: &'a str,
         passed: bool,
+        interrupted: bool,
         failed_checks: Vec<FailedCheck<'a>>,
     },
 }
@@ -74,6 +75,7 @@ impl Output for Json {
         print(&Line::Verdict {
             title: &report.title,
             passed: report.passed,
+            interrupted: report.interrupted,
             failed_checks,
         })
     }
