@@ -80,7 +80,8 @@ impl Traffic {
 
 /// A way to send a batch of datagrams.
 pub trait SendPath {
-    /// Sends all of them, in trains where it can. `datagrams` are the number of the peer and the bytes.
+    /// Sends all of them, in trains where it can. `datagrams` are the number of the peer and the bytes,
+    /// and are its own, as what comes from cryptography is.
     ///
     /// # Errors
     ///
@@ -89,7 +90,7 @@ pub trait SendPath {
         &mut self,
         socket: &ShardSocket,
         peers: &[SocketAddr],
-        datagrams: &[(usize, Bytes)],
+        datagrams: Vec<(usize, Bytes)>,
     ) -> io::Result<()>;
 }
 
@@ -112,12 +113,12 @@ impl SendPath for OwnSend {
         &mut self,
         socket: &ShardSocket,
         peers: &[SocketAddr],
-        datagrams: &[(usize, Bytes)],
+        datagrams: Vec<(usize, Bytes)>,
     ) -> io::Result<()> {
         for (peer, datagram) in datagrams {
-            if let Some(&to) = peers.get(*peer) {
+            if let Some(&to) = peers.get(peer) {
                 // It has no limits.
-                let _full = self.queue.push(to, None, datagram.clone());
+                let _full = self.queue.push(to, None, datagram);
             }
         }
         let mut failed = None;
@@ -176,7 +177,7 @@ impl SendPath for QuinnSend {
         &mut self,
         socket: &ShardSocket,
         peers: &[SocketAddr],
-        datagrams: &[(usize, Bytes)],
+        datagrams: Vec<(usize, Bytes)>,
     ) -> io::Result<()> {
         let state = match self.state.take() {
             Some(state) => state,
@@ -184,7 +185,7 @@ impl SendPath for QuinnSend {
         };
         self.trains.resize_with(peers.len(), Default::default);
         for (peer, datagram) in datagrams {
-            let (Some(train), Some(&to)) = (self.trains.get_mut(*peer), peers.get(*peer)) else {
+            let (Some(train), Some(&to)) = (self.trains.get_mut(peer), peers.get(peer)) else {
                 continue;
             };
             let fits = train.0.len() % train.1.max(1) == 0
@@ -195,7 +196,7 @@ impl SendPath for QuinnSend {
                 Self::send_train(&state, socket, to, train)?;
                 train.1 = datagram.len();
             }
-            train.0.extend_from_slice(datagram);
+            train.0.extend_from_slice(&datagram);
         }
         for (train, &to) in self.trains.iter_mut().zip(peers) {
             Self::send_train(&state, socket, to, train)?;
@@ -233,7 +234,7 @@ pub fn measure_receive(
                     if let Some(client) = train.first().and_then(|(peer, _)| clients.get(*peer)) {
                         let to_one: Vec<(usize, Bytes)> =
                             train.iter().map(|(_, bytes)| (0, bytes.clone())).collect();
-                        path.send(client, &to, &to_one)
+                        path.send(client, &to, to_one)
                             .map_err(StepError::socket("send"))?;
                     }
                 }
@@ -306,8 +307,12 @@ pub fn measure_send_by<S: SendPath + Send>(
             cpu::pin(placement.gateway)?;
             let datagrams = datagrams_of(plan);
             super::median_of_batches(budget, || {
+                let sends: Vec<_> = datagrams
+                    .chunks(traffic.per_send)
+                    .map(<[_]>::to_vec)
+                    .collect();
                 let before = cpu::thread_ns()?;
-                for gathered in datagrams.chunks(traffic.per_send) {
+                for gathered in sends {
                     path.send(&socket, &addresses, gathered)
                         .map_err(StepError::socket("send"))?;
                 }
@@ -474,7 +479,7 @@ mod tests {
         let paths: [Box<dyn SendPath>; 2] =
             [Box::<OwnSend>::default(), Box::<QuinnSend>::default()];
         for mut path in paths {
-            path.send(&socket, &addresses, &datagrams).unwrap();
+            path.send(&socket, &addresses, datagrams.clone()).unwrap();
             receive_all(&clients[0], &mut batch, 4).unwrap();
             receive_all(&clients[1], &mut batch, 1).unwrap();
         }

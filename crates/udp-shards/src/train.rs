@@ -5,7 +5,8 @@
 //! trains leave in the order in which they began, so a destination's datagrams keep their order
 //! while those of different destinations may pass each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
@@ -104,33 +105,40 @@ impl<B: AsRef<[u8]>> Trains<B> {
         });
         self.bytes += size;
 
-        let number = self.newest_of(&destination);
-        if let Some(train) = number.and_then(|number| self.train_mut(number))
+        // Most datagrams follow one to the same destination.
+        if let Some(train) = self.train_mut(self.latest)
+            && train.destination == destination
             && train.takes(size)
         {
-            let last = std::mem::replace(&mut train.last, key);
-            train.datagrams += 1;
-            train.bytes += size;
-            train.closed = size < train.segment_size;
-            if let Some(queued) = self.datagrams.get_mut(last) {
-                queued.next = Some(key);
-            }
-            self.latest = number.unwrap_or_default();
-            return;
+            let last = train.append(key, size);
+            return self.link(last, key);
         }
-        self.latest = self.front_number + self.trains.len() as u64;
-        self.newest.insert(destination, self.latest);
-        self.trains.push_back(Train {
-            destination,
-            segment_size: size,
-            datagrams: 1,
-            bytes: size,
-            closed: size == 0,
-            sending: Sending::Whole,
-            retried: false,
-            first: key,
-            last: key,
-        });
+        let next = self.front_number + self.trains.len() as u64;
+        let newest = match self.newest.entry(destination) {
+            Entry::Occupied(newest) => newest.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(next),
+        };
+        let joined = train_at(&mut self.trains, self.front_number, *newest)
+            .filter(|train| train.takes(size))
+            .map(|train| train.append(key, size));
+        match joined {
+            Some(last) => {
+                self.latest = *newest;
+                self.link(last, key);
+            }
+            None => {
+                *newest = next;
+                self.latest = next;
+                self.trains.push_back(Train::new(destination, key, size));
+            }
+        }
+    }
+
+    /// Lets the datagram at `key` follow the one at `last`.
+    fn link(&mut self, last: usize, key: usize) {
+        if let Some(queued) = self.datagrams.get_mut(last) {
+            queued.next = Some(key);
+        }
     }
 
     /// The trains, front first.
@@ -162,9 +170,10 @@ impl<B: AsRef<[u8]>> Trains<B> {
                 train.bytes -= size;
             }
             None => {
-                let destination = train.destination;
-                if self.newest.get(&destination) == Some(&self.front_number) {
-                    self.newest.remove(&destination);
+                if let Entry::Occupied(newest) = self.newest.entry(train.destination)
+                    && *newest.get() == self.front_number
+                {
+                    newest.remove();
                 }
                 self.trains.pop_front();
                 self.front_number += 1;
@@ -179,21 +188,40 @@ impl<B: AsRef<[u8]>> Trains<B> {
         self.newest.is_empty() && self.trains.is_empty()
     }
 
-    fn newest_of(&mut self, destination: &Destination) -> Option<u64> {
-        let latest = self.latest;
-        match self.train_mut(latest) {
-            Some(train) if train.destination == *destination => Some(latest),
-            _ => self.newest.get(destination).copied(),
-        }
-    }
-
     fn train_mut(&mut self, number: u64) -> Option<&mut Train> {
-        let index = number.checked_sub(self.front_number)?;
-        self.trains.get_mut(usize::try_from(index).ok()?)
+        train_at(&mut self.trains, self.front_number, number)
     }
 }
 
+fn train_at(trains: &mut VecDeque<Train>, front_number: u64, number: u64) -> Option<&mut Train> {
+    let index = number.checked_sub(front_number)?;
+    trains.get_mut(usize::try_from(index).ok()?)
+}
+
 impl Train {
+    /// A train of one datagram, at `key`.
+    fn new(destination: Destination, key: usize, size: usize) -> Self {
+        Self {
+            destination,
+            segment_size: size,
+            datagrams: 1,
+            bytes: size,
+            closed: size == 0,
+            sending: Sending::Whole,
+            retried: false,
+            first: key,
+            last: key,
+        }
+    }
+
+    /// Takes a datagram, at `key`; returns where the last one before it is.
+    fn append(&mut self, key: usize, size: usize) -> usize {
+        self.datagrams += 1;
+        self.bytes += size;
+        self.closed = size < self.segment_size;
+        std::mem::replace(&mut self.last, key)
+    }
+
     fn takes(&self, size: usize) -> bool {
         let bytes_max = match self.destination.to {
             SocketAddr::V4(_) => TRAIN_BYTES_MAX_IPV4,

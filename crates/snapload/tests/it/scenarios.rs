@@ -318,7 +318,10 @@ fn an_interrupted_scenario_has_no_verdict_but_what_was_measured_until_then() {
     sockets = 1
     ";
     let long = HONEST.replace("400ms", "1h");
-    let scenario = scenario(&format!("{long}{garbage}{}", HONEST.replace("first", "second")));
+    let scenario = scenario(&format!(
+        "{long}{garbage}{}",
+        HONEST.replace("first", "second")
+    ));
     let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
     base.cpus = Cpus::Unpinned;
     base.connect_timeout = Duration::from_secs(60);
