@@ -29,7 +29,7 @@ play() {
     : >"$files/gateway.log"
     # shellcheck disable=SC2086
     "$bin/snapgate" run --listen 127.0.0.1:0 --private-key-file "$files/private.key" \
-        --identities "$files/identities.toml" --forward echo ${GATEWAY_FLAGS:-} \
+        --identities "$files/identities.toml" --forward echo --drain-timeout-seconds 0 ${GATEWAY_FLAGS:-} \
         >"$files/gateway.log" 2>&1 &
     gateway=$!
     for _ in {1..100}; do

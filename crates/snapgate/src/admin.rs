@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::counters::Published;
 use crate::metrics;
+use crate::status::Status;
 
 /// A worker that took no turn for this long hangs: its timers alone wake it more often.
 const HANG_TIME: Duration = Duration::from_secs(5);
@@ -29,7 +30,11 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// Binds `address` and serves from then on.
-    pub(crate) fn start(address: SocketAddr, workers: Arc<[Arc<Published>]>) -> io::Result<Self> {
+    pub(crate) fn start(
+        address: SocketAddr,
+        workers: Arc<[Arc<Published>]>,
+        status: Arc<Status>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -37,7 +42,7 @@ impl Admin {
             .enable_all()
             .build()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let app = router(workers);
+        let app = router(workers, status);
         let thread = thread::Builder::new().name("admin".into()).spawn(move || {
             runtime.block_on(async {
                 let serve = async {
@@ -73,13 +78,15 @@ impl Drop for Admin {
     }
 }
 
-struct Workers {
+/// What is asked about.
+struct Observed {
     published: Arc<[Arc<Published>]>,
+    status: Arc<Status>,
     /// For each worker the last turn seen, and when it was first seen.
     turns: Mutex<Vec<(u64, Instant)>>,
 }
 
-impl Workers {
+impl Observed {
     /// Indexes of the workers that took no turn for [`HANG_TIME`].
     ///
     /// A worker that hangs is noticed on the second query at the earliest.
@@ -100,25 +107,29 @@ impl Workers {
     }
 }
 
-fn router(published: Arc<[Arc<Published>]>) -> Router {
+fn router(published: Arc<[Arc<Published>]>, status: Arc<Status>) -> Router {
     let turns = Mutex::new(vec![(u64::MAX, Instant::now()); published.len()]);
     Router::new()
         .route("/metrics", get(metrics_page))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(Arc::new(Workers { published, turns }))
+        .with_state(Arc::new(Observed {
+            published,
+            status,
+            turns,
+        }))
 }
 
-async fn metrics_page(State(workers): State<Arc<Workers>>) -> Response {
+async fn metrics_page(State(observed): State<Arc<Observed>>) -> Response {
     const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match metrics::encode(&workers.published) {
+    match metrics::encode(&observed.published, &observed.status) {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-async fn livez(State(workers): State<Arc<Workers>>) -> Response {
-    match workers.hanging(Instant::now()).as_slice() {
+async fn livez(State(observed): State<Arc<Observed>>) -> Response {
+    match observed.hanging(Instant::now()).as_slice() {
         [] => (StatusCode::OK, "ok\n").into_response(),
         hanging => {
             let text = format!("workers without a turn for {HANG_TIME:?}: {hanging:?}\n");
@@ -127,8 +138,11 @@ async fn livez(State(workers): State<Arc<Workers>>) -> Response {
     }
 }
 
-async fn readyz(State(workers): State<Arc<Workers>>) -> Response {
-    let starting = workers
+async fn readyz(State(observed): State<Arc<Observed>>) -> Response {
+    if observed.status.is_draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    let starting = observed
         .published
         .iter()
         .filter(|worker| worker.snapshot().turns == 0)
@@ -147,14 +161,18 @@ async fn readyz(State(workers): State<Arc<Workers>>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authorization::ConfiguredIdentities;
+    use crate::config::Authorization;
     use crate::counters::Counters;
 
     #[test]
     fn a_worker_that_takes_no_turn_hangs_after_a_while() {
         let published: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
         let start = Instant::now();
-        let workers = Workers {
+        let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
+        let workers = Observed {
             published: Arc::clone(&published),
+            status: Arc::new(Status::new(Arc::new(authorization))),
             turns: Mutex::new(vec![(u64::MAX, start)]),
         };
 

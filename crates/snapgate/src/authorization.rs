@@ -1,33 +1,167 @@
 //! Who may have a tunnel, as configured.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use snaptun::{Grant, SnapTunAuthorization};
 
 use crate::config::Authorization;
+use crate::identities::Identity;
 
-/// The configured identities, shared by all workers and never written after the start.
+/// The configured identities, shared by all workers.
 pub(crate) enum ConfiguredIdentities {
     /// Whoever knows the gateway's public key.
     Any,
     /// The listed identities, until they expire.
-    Listed(HashMap<[u8; 32], Option<Timestamp>, ahash::RandomState>),
+    Listed(Arc<IdentityList>),
+}
+
+/// A list of identities that can be replaced while workers read it.
+pub(crate) struct IdentityList {
+    current: ArcSwap<ExpiryByKey>,
+    generation: AtomicU64,
+    last_reload_successful: AtomicBool,
+    /// Seconds since the epoch.
+    last_reload_success: AtomicI64,
+}
+
+/// When each listed identity expires.
+type ExpiryByKey = HashMap<[u8; 32], Option<Timestamp>, ahash::RandomState>;
+
+/// How a new list of identities differs from the one before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct IdentityChanges {
+    /// Listed now.
+    pub listed: usize,
+    /// Listed now, and not before.
+    pub added: usize,
+    /// Listed before, and not now: their tunnels end.
+    pub removed: usize,
+    /// Listed before and now, to expire at different times.
+    pub expiry_changed: usize,
+}
+
+/// What the metrics say about the list.
+pub(crate) struct IdentityListStatus {
+    pub(crate) listed: usize,
+    pub(crate) last_reload_successful: bool,
+    /// Seconds since the epoch.
+    pub(crate) last_reload_success: i64,
 }
 
 impl ConfiguredIdentities {
     pub(crate) fn new(authorization: &Authorization) -> Self {
         match authorization {
             Authorization::AnyIdentity => Self::Any,
-            Authorization::Identities(identities) => Self::Listed(
-                identities
-                    .iter()
-                    .map(|identity| (*identity.public_key.as_bytes(), identity.expires))
-                    .collect(),
-            ),
+            Authorization::Identities(identities) => {
+                Self::Listed(Arc::new(IdentityList::new(identities)))
+            }
         }
     }
+
+    /// The list, if there is one.
+    pub(crate) fn list(&self) -> Option<&Arc<IdentityList>> {
+        match self {
+            Self::Any => None,
+            Self::Listed(list) => Some(list),
+        }
+    }
+}
+
+impl IdentityList {
+    fn new(identities: &[Identity]) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(by_key(identities)),
+            generation: AtomicU64::new(0),
+            last_reload_successful: AtomicBool::new(true),
+            last_reload_success: AtomicI64::new(Timestamp::now().as_second()),
+        }
+    }
+
+    /// Puts `identities` into the place of those before. Every shard asks anew about each of its tunnels
+    /// within a round of its timers.
+    pub(crate) fn replace(&self, identities: &[Identity]) -> IdentityChanges {
+        let new = Arc::new(by_key(identities));
+        // The order that `SnapTunAuthorization::generation` demands: the list first.
+        let old = self.current.swap(Arc::clone(&new));
+        let changes = IdentityChanges::between(&old, &new);
+        if !changes.is_empty() {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+        self.last_reload_success
+            .store(Timestamp::now().as_second(), Ordering::Relaxed);
+        self.last_reload_successful.store(true, Ordering::Relaxed);
+        changes
+    }
+
+    /// Remembers that there was a new list, which could not be used.
+    pub(crate) fn note_failed_reload(&self) {
+        self.last_reload_successful.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn status(&self) -> IdentityListStatus {
+        IdentityListStatus {
+            listed: self.current.load().len(),
+            last_reload_successful: self.last_reload_successful.load(Ordering::Relaxed),
+            last_reload_success: self.last_reload_success.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl IdentityChanges {
+    fn between(old: &ExpiryByKey, new: &ExpiryByKey) -> Self {
+        let mut changes = Self {
+            listed: new.len(),
+            ..Self::default()
+        };
+        let mut kept = 0;
+        for (key, expires) in new {
+            match old.get(key) {
+                None => changes.added += 1,
+                Some(before) => {
+                    kept += 1;
+                    changes.expiry_changed += usize::from(before != expires);
+                }
+            }
+        }
+        changes.removed = old.len() - kept;
+        changes
+    }
+
+    /// Whether the list before was the same.
+    pub fn is_empty(&self) -> bool {
+        (self.added, self.removed, self.expiry_changed) == (0, 0, 0)
+    }
+}
+
+impl fmt::Display for IdentityChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            listed,
+            added,
+            removed,
+            expiry_changed,
+        } = self;
+        if self.is_empty() {
+            return write!(f, "{listed} identities, as before");
+        }
+        write!(
+            f,
+            "{listed} identities: {added} added, {removed} removed, {expiry_changed} with another expiry"
+        )
+    }
+}
+
+fn by_key(identities: &[Identity]) -> ExpiryByKey {
+    identities
+        .iter()
+        .map(|identity| (*identity.public_key.as_bytes(), identity.expires))
+        .collect()
 }
 
 impl SnapTunAuthorization for ConfiguredIdentities {
@@ -36,7 +170,7 @@ impl SnapTunAuthorization for ConfiguredIdentities {
     fn is_authorized(&self, now: Instant, identity: &[u8; 32]) -> Option<Grant<()>> {
         let expires = match self {
             Self::Any => None,
-            Self::Listed(identities) => *identities.get(identity)?,
+            Self::Listed(list) => *list.current.load().get(identity)?,
         };
         let Some(expires) = expires else {
             return Some(Grant {
@@ -54,6 +188,85 @@ impl SnapTunAuthorization for ConfiguredIdentities {
     }
 
     fn generation(&self) -> u64 {
-        0
+        self.list()
+            .map_or(0, |list| list.generation.load(Ordering::Acquire))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::PublicKey;
+
+    fn identity(key: u8, expires: Option<i64>) -> Identity {
+        Identity {
+            public_key: PublicKey::from_bytes([key; 32]),
+            name: None,
+            expires: expires.map(|second| Timestamp::from_second(second).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_new_list_holds_at_once_and_says_what_changed() {
+        let later = Timestamp::now().as_second() + 1000;
+        let list = |identities: &[Identity]| Authorization::Identities(identities.to_vec());
+        let authorization = ConfiguredIdentities::new(&list(&[
+            identity(1, None),
+            identity(2, None),
+            identity(3, Some(later)),
+        ]));
+        let now = Instant::now();
+        let before = authorization.generation();
+
+        let changes = authorization.list().unwrap().replace(&[
+            identity(2, None),
+            identity(3, Some(later + 1)),
+            identity(4, None),
+            identity(5, None),
+        ]);
+
+        let expected = IdentityChanges {
+            listed: 4,
+            added: 2,
+            removed: 1,
+            expiry_changed: 1,
+        };
+        assert_eq!(changes, expected);
+        assert_ne!(authorization.generation(), before);
+        let is_authorized = |key| authorization.is_authorized(now, &[key; 32]).is_some();
+        assert_eq!([1, 2, 3, 4].map(is_authorized), [false, true, true, true]);
+    }
+
+    #[test]
+    fn the_same_list_is_no_change() {
+        let identities = [identity(1, None), identity(2, None)];
+        let authorization = Authorization::Identities(identities.to_vec());
+        let authorization = ConfiguredIdentities::new(&authorization);
+        let changes = authorization.list().unwrap().replace(&identities);
+        assert!(changes.is_empty());
+        assert_eq!(changes.listed, 2);
+    }
+
+    #[test]
+    fn a_failed_reload_shows_until_the_next_good_one() {
+        let authorization = ConfiguredIdentities::new(&Authorization::Identities(Vec::new()));
+        let list = authorization.list().unwrap();
+        assert!(list.status().last_reload_successful);
+        list.note_failed_reload();
+        assert!(!list.status().last_reload_successful);
+        list.replace(&[identity(1, None)]);
+        assert!(list.status().last_reload_successful);
+        assert_eq!(list.status().listed, 1);
+    }
+
+    #[test]
+    fn where_anyone_is_let_in_there_is_no_list() {
+        let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
+        assert!(authorization.list().is_none());
+        assert!(
+            authorization
+                .is_authorized(Instant::now(), &[9; 32])
+                .is_some()
+        );
     }
 }

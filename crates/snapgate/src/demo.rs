@@ -18,7 +18,7 @@ use crate::config::{
 };
 use crate::counters::Counters;
 use crate::drop_reason::DropReason;
-use crate::gateway::{Gateway, StartError};
+use crate::gateway::{Gateway, StartError, WorkerFailure};
 use crate::identities::Identity;
 use crate::keys::{PrivateKey, PublicKey};
 use crate::summary::{Summary, kernel_drops, percent, write_drops, write_workers};
@@ -53,6 +53,9 @@ pub enum DemoError {
     /// The gateway did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A worker of the gateway failed.
+    #[error(transparent)]
+    Worker(#[from] WorkerFailure),
     /// The load generator gave no result.
     #[error("the load generator stopped: {0}")]
     Load(#[from] LoadError),
@@ -84,6 +87,10 @@ pub fn run(options: &DemoOptions) -> Result<(), DemoError> {
     let mut display = Display::new(options);
     let report = snapload::run(&load, &mut |progress| display.show(&progress));
     display.finish();
+    // It may be why there is no report.
+    if let Ok(failure) = gateway.failures().try_recv() {
+        return Err(failure.into());
+    }
     let result = Outcome {
         report: report?,
         summary: gateway.stop(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use core_affinity::CoreId;
@@ -17,11 +17,14 @@ use udp_shards::{
 };
 
 use crate::admin::Admin;
-use crate::authorization::ConfiguredIdentities;
+use crate::authorization::{ConfiguredIdentities, IdentityChanges, IdentityList};
 use crate::config::{Config, Forward};
 use crate::counters::{Counters, Published};
+use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
+use crate::identities::Identity;
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
+use crate::status::Status;
 use crate::summary::Summary;
 use crate::worker::{
     MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener, Upstream,
@@ -35,6 +38,7 @@ pub struct Gateway {
     workers: Vec<RunningWorker>,
     published: Arc<[Arc<Published>]>,
     failures: Receiver<WorkerFailure>,
+    status: Arc<Status>,
     admin: Option<Admin>,
     started: Instant,
 }
@@ -134,16 +138,17 @@ impl Gateway {
         let key = DispatchKey::random().map_err(StartError::Random)?;
         let bound = BoundSockets::bind(config, workers, &key)?;
         let published: Arc<[Arc<Published>]> = (0..workers.get()).map(|_| Arc::default()).collect();
+        let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
+        let status = Arc::new(Status::new(Arc::clone(&authorization)));
         let admin = config
             .metrics
             .map(|address| {
-                Admin::start(address, Arc::clone(&published))
+                Admin::start(address, Arc::clone(&published), Arc::clone(&status))
                     .map_err(|source| StartError::Metrics { address, source })
             })
             .transpose()?;
 
         let (polls, postboxes, mailboxes) = polls_and_mailboxes(workers)?;
-        let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
         let replay_guard = Arc::new(ReplayGuard::new(
             Instant::now(),
             SystemTime::now(),
@@ -156,6 +161,7 @@ impl Gateway {
             workers: Vec::with_capacity(workers.get()),
             published,
             failures,
+            status,
             admin,
             started: Instant::now(),
         };
@@ -218,6 +224,25 @@ impl Gateway {
     /// process: a gateway half dead is worse than one restarted.
     pub fn failures(&self) -> &Receiver<WorkerFailure> {
         &self.failures
+    }
+
+    /// Puts `identities` into the place of those that may have a tunnel. Within a second, tunnels of others
+    /// are gone, and nothing passes them any more. `None`: everyone may, and there is nothing to replace.
+    pub fn replace_identities(&self, identities: &[Identity]) -> Option<IdentityChanges> {
+        let list = self.identity_list()?;
+        Some(list.replace(identities))
+    }
+
+    /// The identities that may have a tunnel, unless everyone may.
+    pub(crate) fn identity_list(&self) -> Option<&Arc<IdentityList>> {
+        self.status.authorization().list()
+    }
+
+    /// Makes no new tunnels from now on. Existing ones are served until [`Gateway::stop`].
+    pub(crate) fn drain(&self, idle_after: Duration) -> Drain {
+        self.status.set_draining();
+        let workers = self.workers.iter().map(|worker| worker.postbox.clone());
+        Drain::begin(workers.collect(), idle_after)
     }
 
     /// Stops the workers and returns what they did.

@@ -14,7 +14,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::config::problem::Problem;
+use crate::config::problem::{Place, Problem, Warning};
 use crate::config::text_file;
 use crate::config::toml_file::{self, Complaints, in_file_order};
 use crate::keys::{KeyError, PublicKey};
@@ -68,11 +68,70 @@ pub(crate) enum IdentityFault {
     NotATimestamp,
 }
 
-/// Reads a file of identities: each with its line, or all that is wrong with the file.
-pub(crate) fn read(path: &Path) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
+/// What a good file of identities says.
+pub(crate) struct Listed {
+    pub(crate) identities: Vec<Identity>,
+    /// What the operator had better know.
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// Reads a file of identities, none of which may be the gateway's `own_key`.
+///
+/// # Errors
+///
+/// All that is wrong with the file.
+pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Vec<Problem>> {
     let text = text_file::read(path, MAX_FILE_BYTES)
         .map_err(|fault| vec![Problem::with_file(path, fault)])?;
-    parse(path, &text)
+    let listed = parse(path, &text)?;
+    let problems = own_keys(path, &listed, own_key);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Listed {
+        warnings: warnings(path, &listed),
+        identities: listed.into_iter().map(|(_, identity)| identity).collect(),
+    })
+}
+
+fn own_keys(path: &Path, listed: &[(usize, Identity)], own_key: Option<PublicKey>) -> Vec<Problem> {
+    listed
+        .iter()
+        .filter(|(_, identity)| Some(identity.public_key) == own_key)
+        .map(|(line, _)| Problem {
+            place: Some(place(path, *line)),
+            setting: None,
+            fault: IdentityFault::OwnKey.into(),
+        })
+        .collect()
+}
+
+fn warnings(path: &Path, listed: &[(usize, Identity)]) -> Vec<Warning> {
+    if listed.is_empty() {
+        return vec![Warning::NoIdentities(path.to_owned())];
+    }
+    let now = jiff::Timestamp::now();
+    listed
+        .iter()
+        .filter_map(|(line, identity)| {
+            let expires = identity.expires.filter(|expires| *expires <= now)?;
+            Some(Warning::IdentityExpired {
+                place: place(path, *line),
+                identity: match &identity.name {
+                    Some(name) => format!("{name:?}"),
+                    None => identity.public_key.to_string(),
+                },
+                expires,
+            })
+        })
+        .collect()
+}
+
+fn place(path: &Path, line: usize) -> Place {
+    Place::Line {
+        file: path.into(),
+        line,
+    }
 }
 
 /// Reads the text of a file of identities.

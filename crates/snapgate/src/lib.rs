@@ -1,18 +1,24 @@
 //! The data plane of a SCION Network Access Point.
 
 mod admin;
-mod authorization;
+pub mod authorization;
 pub mod cli;
 pub mod config;
 pub mod counters;
 mod cpus;
 pub mod demo;
+mod drain;
 pub mod drop_reason;
 pub mod gateway;
 pub mod identities;
 pub mod keys;
 mod mailbox;
 mod metrics;
+mod reload;
+mod service;
+mod service_manager;
+mod signals;
+mod status;
 pub mod summary;
 mod topology;
 mod worker;

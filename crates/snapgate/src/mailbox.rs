@@ -6,11 +6,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ana_gotatun::packet::Packet;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use snaptun::Move;
 use udp_shards::Received;
+
+use crate::drain::Talking;
 
 /// Messages a mailbox holds before senders are refused.
 const MAILBOX_MESSAGES: usize = 4096;
@@ -29,6 +32,11 @@ pub(crate) enum Message {
     Hairpin { to: SocketAddr, packet: Packet },
     /// An identity uses a new tunnel of another worker.
     Moved(Move),
+    /// Make no new tunnels any more, and say in how many data passed less than `idle_after` ago.
+    Drain {
+        idle_after: Duration,
+        answer: Sender<Talking>,
+    },
     /// Stop after this turn.
     Stop,
 }
@@ -39,7 +47,7 @@ impl Message {
         match self {
             Self::Incoming { train, .. } => train.datagram_count() as u64,
             Self::Outgoing { .. } | Self::Hairpin { .. } => 1,
-            Self::Moved(_) | Self::Stop => 0,
+            Self::Moved(_) | Self::Drain { .. } | Self::Stop => 0,
         }
     }
 }

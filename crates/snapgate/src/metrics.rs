@@ -1,7 +1,7 @@
 //! The metrics, encoded when somebody asks for them.
 //!
-//! Nothing is kept here: a scrape reads the workers' published counters. Names follow the
-//! Prometheus conventions; the label `worker` is the worker's index.
+//! Nothing is kept here: a scrape reads the workers' published counters and the gateway's status. Names
+//! follow the Prometheus conventions; the label `worker` is the worker's index.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,10 +14,17 @@ use prometheus_client::registry::Registry;
 
 use crate::counters::{Counters, Published};
 use crate::drop_reason::DropReason;
+use crate::status::Status;
 
-/// Encodes the counters of all workers in the OpenMetrics text format.
-pub(crate) fn encode(workers: &Arc<[Arc<Published>]>) -> Result<String, fmt::Error> {
+mod process;
+
+/// Encodes the counters of all workers, and how the gateway is, in the OpenMetrics text format.
+pub(crate) fn encode(
+    workers: &Arc<[Arc<Published>]>,
+    status: &Arc<Status>,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
+    registry.register_collector(Box::new(process::Process(Arc::clone(status))));
     registry.register_collector(Box::new(Workers(Arc::clone(workers))));
     let mut text = String::with_capacity(16 << 10);
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -305,6 +312,8 @@ impl EncodeLabelSet for Labels<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authorization::ConfiguredIdentities;
+    use crate::config::Authorization;
 
     #[test]
     fn every_counter_appears_for_every_worker() {
@@ -318,7 +327,8 @@ mod tests {
         counters.drop_packets(reason, 7);
         workers[1].publish(&counters);
 
-        let text = encode(&workers).unwrap();
+        let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
+        let text = encode(&workers, &Arc::new(Status::new(Arc::new(authorization)))).unwrap();
 
         for line in [
             r#"snapgate_handover_packets_total{worker="0"} 0"#,

@@ -5,10 +5,9 @@ use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
-use crossbeam_channel::{Receiver, select};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::setting_args::ConfigArgs;
@@ -18,6 +17,9 @@ use crate::config::resolve::Effective;
 use crate::config::{Config, CpuPinning, Forward};
 use crate::cpus;
 use crate::gateway::Gateway;
+use crate::reload::IdentitiesReloader;
+use crate::service::Service;
+use crate::signals;
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -51,6 +53,11 @@ A file of identities:
   public_key = \"hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\"
   name = \"laptop\"
   expires = 2027-01-01T00:00:00Z
+
+Signals:
+  SIGTERM  make no new tunnels, serve those that talk for a while (--drain-timeout-seconds), then stop
+  SIGINT   stop at once, as does a second SIGTERM
+  SIGHUP   read the identities again, which also happens by itself when their file changes
 
 Exit codes:
   0  stopped by SIGINT or SIGTERM
@@ -107,8 +114,8 @@ fn serve(effective: &Effective) -> ExitCode {
             _ => tracing::warn!("{warning}"),
         }
     }
-    // Before the gateway starts: no signal is to find it half built.
-    let signals = match listen_for_signals() {
+    // Before there is another thread, and so that no signal finds the gateway half built.
+    let signals = match signals::listen() {
         Ok(signals) => signals,
         Err(error) => return fail(FAILURE, &format!("cannot wait for signals: {error}")),
     };
@@ -116,20 +123,34 @@ fn serve(effective: &Effective) -> ExitCode {
         Ok(gateway) => gateway,
         Err(error) => return fail(FAILURE, &error),
     };
-    announce(&effective.config, &gateway);
-    let failure = select! {
-        recv(signals) -> signal => {
-            tracing::info!("stopping on {}", signal.unwrap_or("a lost signal handler"));
-            None
-        }
-        recv(gateway.failures()) -> failure => failure.ok(),
+    let reloader = match follow_identities(effective, &gateway) {
+        Ok(reloader) => reloader,
+        Err(error) => return fail(FAILURE, &format!("cannot follow the identities: {error}")),
     };
+    announce(&effective.config, &gateway);
+    let service = Service {
+        gateway: &gateway,
+        signals,
+        reloader,
+        drain: effective.drain,
+    };
+    let served = service.run();
     let summary = gateway.stop();
     let printed = print(&summary.to_string());
-    match failure {
-        Some(failure) => fail(FAILURE, &failure),
-        None => printed,
+    match served {
+        Ok(()) => printed,
+        Err(failure) => fail(FAILURE, &failure),
     }
+}
+
+fn follow_identities(
+    effective: &Effective,
+    gateway: &Gateway,
+) -> io::Result<Option<IdentitiesReloader>> {
+    let file = effective.identities_file.clone();
+    file.zip(gateway.identity_list())
+        .map(|(file, list)| IdentitiesReloader::start(file, Arc::clone(list)))
+        .transpose()
 }
 
 /// Says what runs, and why as it does.
@@ -170,43 +191,4 @@ fn announce(config: &Config, gateway: &Gateway) {
     if let Some(address) = gateway.metrics_addr() {
         tracing::info!("metrics are at http://{address}/metrics");
     }
-}
-
-/// A channel with the name of each signal that asks the gateway to stop. SIGHUP, which would end the
-/// process, is answered here.
-fn listen_for_signals() -> io::Result<Receiver<&'static str>> {
-    let (told, signals) = crossbeam_channel::bounded(1);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    let (mut interrupt, mut terminate, mut hangup) = {
-        let _inside = runtime.enter();
-        (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        )
-    };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            runtime.block_on(async {
-                loop {
-                    let name = tokio::select! {
-                        _ = interrupt.recv() => "SIGINT",
-                        _ = terminate.recv() => "SIGTERM",
-                        _ = hangup.recv() => {
-                            tracing::warn!(
-                                "reloading is not supported yet: restart to apply a new \
-                                 configuration"
-                            );
-                            continue;
-                        }
-                    };
-                    // Full: the gateway is stopping already.
-                    let _ = told.try_send(name);
-                }
-            });
-        })?;
-    Ok(signals)
 }

@@ -17,8 +17,10 @@ use crate::config::{
     Authorization, Config, CpuPinning, Dispatch, Forward, TunnelLimits, WorkerCount, values,
 };
 use crate::cpus::AvailableCpus;
-use crate::identities;
+use crate::drain::DrainTimes;
+use crate::identities::{self, Listed};
 use crate::keys::{self, KeyFileFault, PrivateKey};
+use crate::reload::{FileVersion, IdentitiesFile};
 
 mod scion;
 
@@ -36,6 +38,10 @@ const MAX_BUFFER_BYTES: usize = (i32::MAX / 2) as usize;
 pub(crate) struct Effective {
     /// What the gateway is started with.
     pub(crate) config: Config,
+    /// Where the identities in it come from; `None` where everyone is let in.
+    pub(crate) identities_file: Option<IdentitiesFile>,
+    /// How long the end may take.
+    pub(crate) drain: DrainTimes,
     /// What goes to standard error.
     pub(crate) log: String,
     /// Every setting in the order of the table.
@@ -82,6 +88,7 @@ pub(crate) fn load(
         problems,
         settings: Vec::new(),
         warnings: Vec::new(),
+        identities_file: None,
     }
     .resolve(available)
 }
@@ -93,6 +100,7 @@ struct Resolver {
     problems: Vec<Problem>,
     settings: Vec<EffectiveSetting>,
     warnings: Vec<Warning>,
+    identities_file: Option<IdentitiesFile>,
 }
 
 impl Resolver {
@@ -114,6 +122,7 @@ impl Resolver {
             &settings::REMEMBERED_IDENTITIES,
             ReplayGuard::IDENTITIES_DEFAULT,
         );
+        let drain = self.drain();
         let metrics = self.metrics();
         let log = self.log();
         match (private_key, authorization, forward, workers) {
@@ -143,6 +152,8 @@ impl Resolver {
                 });
                 Ok(Effective {
                     config,
+                    identities_file: self.identities_file,
+                    drain,
                     log,
                     settings: self.settings,
                     warnings: self.warnings,
@@ -259,61 +270,33 @@ impl Resolver {
                 None
             }
             (Some((file, place)), false) => {
-                let listed = match identities::read(&file) {
+                let own_key = private_key.map(PrivateKey::public_key);
+                // Before it is read: what changes from now on is noticed.
+                let version = FileVersion::of(&file);
+                let Listed {
+                    identities,
+                    warnings,
+                } = match identities::read(&file, own_key) {
                     Ok(listed) => listed,
                     Err(problems) => {
                         self.adopt(problems, &settings::IDENTITIES, &file, &place);
                         return None;
                     }
                 };
-                self.check_identities(&file, &listed, private_key);
-                let note = format!("{} listed", listed.len());
+                self.warnings.extend(warnings);
+                let note = format!("{} listed", identities.len());
                 self.record(
                     &settings::IDENTITIES,
                     file.display().to_string().into(),
                     Some(note),
                     place,
                 );
-                let identities = listed.into_iter().map(|(_, identity)| identity).collect();
+                self.identities_file = Some(IdentitiesFile {
+                    path: file,
+                    own_key,
+                    version,
+                });
                 Some(Authorization::Identities(identities))
-            }
-        }
-    }
-
-    fn check_identities(
-        &mut self,
-        file: &Path,
-        listed: &[(usize, identities::Identity)],
-        private_key: Option<&PrivateKey>,
-    ) {
-        if listed.is_empty() {
-            self.warnings.push(Warning::NoIdentities(file.to_owned()));
-        }
-        let own_key = private_key.map(PrivateKey::public_key);
-        let now = jiff::Timestamp::now();
-        for (line, identity) in listed {
-            let place = || Place::Line {
-                file: file.into(),
-                line: *line,
-            };
-            if Some(identity.public_key) == own_key {
-                let fault = identities::IdentityFault::OwnKey.into();
-                self.problems.push(Problem {
-                    place: Some(place()),
-                    setting: None,
-                    fault,
-                });
-            }
-            if let Some(expires) = identity.expires.filter(|expires| *expires <= now) {
-                let identity = match &identity.name {
-                    Some(name) => format!("{name:?}"),
-                    None => identity.public_key.to_string(),
-                };
-                self.warnings.push(Warning::IdentityExpired {
-                    place: place(),
-                    identity,
-                    expires,
-                });
             }
         }
     }
@@ -437,10 +420,7 @@ impl Resolver {
                 defaults.tunnels_per_identity,
             ),
             half_open_tunnels: self.count(&settings::HALF_OPEN_TUNNELS, defaults.half_open_tunnels),
-            silent_after: Duration::from_secs(self.number(
-                &settings::SILENT_AFTER_SECONDS,
-                defaults.silent_after.as_secs(),
-            )),
+            silent_after: self.seconds(&settings::SILENT_AFTER_SECONDS, 1, defaults.silent_after),
             one_tunnel_per_identity: self.switch(&settings::ONE_TUNNEL_PER_IDENTITY),
             waiting_packets_per_tunnel: self.count(
                 &settings::WAITING_PACKETS_PER_TUNNEL,
@@ -458,6 +438,14 @@ impl Resolver {
                 0,
                 usize::MAX,
             ),
+        }
+    }
+
+    fn drain(&mut self) -> DrainTimes {
+        let defaults = DrainTimes::default();
+        DrainTimes {
+            timeout: self.seconds(&settings::DRAIN_TIMEOUT_SECONDS, 0, defaults.timeout),
+            idle_after: self.seconds(&settings::DRAIN_IDLE_SECONDS, 1, defaults.idle_after),
         }
     }
 
@@ -527,8 +515,16 @@ impl Resolver {
     }
 
     fn number(&mut self, setting: &'static Setting, default: u64) -> u64 {
+        self.number_from(setting, 1, default)
+    }
+
+    fn seconds(&mut self, setting: &'static Setting, min: u64, default: Duration) -> Duration {
+        Duration::from_secs(self.number_from(setting, min, default.as_secs()))
+    }
+
+    fn number_from(&mut self, setting: &'static Setting, min: u64, default: u64) -> u64 {
         let number = self.one(setting, |text| {
-            values::number(&text.text, 1, u64::from(u32::MAX))
+            values::number(&text.text, min, u64::from(u32::MAX))
         });
         let (value, place) = number.unwrap_or((default, Place::Default));
         self.record(setting, value.into(), None, place);

@@ -55,6 +55,7 @@ const FORWARDING_GROUP: &str = "Forwarding";
 const WORKERS_GROUP: &str = "Workers";
 const SOCKETS_GROUP: &str = "Sockets";
 const LIMITS_GROUP: &str = "Limits";
+const STOPPING_GROUP: &str = "Stopping";
 const OBSERVING_GROUP: &str = "Observing";
 
 /// Where tunnels come in.
@@ -398,6 +399,29 @@ pub(crate) static WAITING_BYTES_PER_WORKER: Setting = Setting {
     example: r#"waiting_bytes_per_worker = "64MiB""#,
 };
 
+/// How long existing tunnels are served after SIGTERM.
+pub(crate) static DRAIN_TIMEOUT_SECONDS: Setting = Setting {
+    name: "drain_timeout_seconds",
+    shape: Shape::Number,
+    value_name: "N",
+    group: STOPPING_GROUP,
+    default: "20",
+    help: "After SIGTERM no new tunnels are made, and those that talk are served for so long; 0 stops \
+           at once",
+    example: "drain_timeout_seconds = 20",
+};
+
+/// When a tunnel no longer needs the gateway.
+pub(crate) static DRAIN_IDLE_SECONDS: Setting = Setting {
+    name: "drain_idle_seconds",
+    shape: Shape::Number,
+    value_name: "N",
+    group: STOPPING_GROUP,
+    default: "5",
+    help: "After SIGTERM the gateway stops when no data passed any tunnel for so long",
+    example: "drain_idle_seconds = 5",
+};
+
 /// Where metrics are served.
 pub(crate) static METRICS: Setting = Setting {
     name: "metrics",
@@ -422,7 +446,7 @@ pub(crate) static LOG: Setting = Setting {
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub(crate) static SETTINGS: [&Setting; 32] = [
+pub(crate) static SETTINGS: [&Setting; 34] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
@@ -453,6 +477,8 @@ pub(crate) static SETTINGS: [&Setting; 32] = [
     &WAITING_PACKETS_PER_TUNNEL,
     &WAITING_BYTES_PER_TUNNEL,
     &WAITING_BYTES_PER_WORKER,
+    &DRAIN_TIMEOUT_SECONDS,
+    &DRAIN_IDLE_SECONDS,
     &METRICS,
     &LOG,
 ];

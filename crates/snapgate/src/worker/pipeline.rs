@@ -16,6 +16,7 @@ use udp_shards::{Received, SendError, SendQueue};
 
 use crate::authorization::ConfiguredIdentities;
 use crate::counters::Counters;
+use crate::drain::Talking;
 use crate::drop_reason::{DropReason, QueueLoss};
 use crate::mailbox::{Message, Postbox};
 use crate::worker::dispatch::Owners;
@@ -118,7 +119,7 @@ impl Pipeline {
         train.into_datagrams().take(whole)
     }
 
-    /// Takes a packet that another worker handed over.
+    /// Takes a packet that another worker handed over, or a command.
     pub(super) fn take_over(&mut self, now: Instant, message: Message) {
         self.counters.taken_packets += message.packets();
         match message {
@@ -130,6 +131,15 @@ impl Pipeline {
             }
             Message::Hairpin { to, packet } => self.handle_hairpin(now, to, packet),
             Message::Moved(moved) => self.shard.end_older_tunnels(&moved),
+            Message::Drain { idle_after, answer } => {
+                self.shard.drain();
+                let talking = Talking {
+                    worker: self.owners.me,
+                    tunnels: self.shard.talking_tunnels(now, idle_after),
+                };
+                // There is room for one answer of each worker; nobody waits for it any more.
+                let _ = answer.try_send(talking);
+            }
             Message::Stop => {}
         }
     }

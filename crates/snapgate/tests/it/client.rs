@@ -34,16 +34,15 @@ impl Client {
         gateway: SocketAddr,
         key: &PublicKey,
     ) -> Self {
-        let mut client = Self::unconnected(identity, bind, gateway, key);
-        let initiation = client.tunn.format_handshake_initiation(false).unwrap();
-        client.send_datagram(initiation.into_bytes().as_ref());
+        let mut client = Self::initiate(identity, bind, gateway, key);
         while client.tunn.get_initiator_remote_sockaddr().is_none() {
             let _keepalive_or_nothing = client.receive_one();
         }
         client
     }
 
-    fn unconnected(
+    /// Begins a handshake from `bind` as `identity`, and waits for no answer.
+    pub(crate) fn initiate(
         identity: StaticSecret,
         bind: &str,
         gateway: SocketAddr,
@@ -55,7 +54,10 @@ impl Client {
         let limiter = Arc::new(RateLimiter::new(&PublicKey::from(&identity), 1000));
         let indices = IndexTable::from_os_rng();
         let tunn = Tunn::new(identity, *key, None, None, indices, limiter, gateway);
-        Self { socket, tunn }
+        let mut client = Self { socket, tunn };
+        let initiation = client.tunn.format_handshake_initiation(false).unwrap();
+        client.send_datagram(initiation.into_bytes().as_ref());
+        client
     }
 
     /// The address that the gateway sees: the SCION host and port of this client.
@@ -99,6 +101,14 @@ impl Client {
                 return packet;
             }
         }
+    }
+
+    /// How many datagrams have come that nobody received yet. They are lost.
+    pub(crate) fn discard_received(&self) -> usize {
+        self.socket.set_nonblocking(true).unwrap();
+        let received = std::iter::from_fn(|| self.socket.recv(&mut [0]).ok()).count();
+        self.socket.set_nonblocking(false).unwrap();
+        received
     }
 
     fn receive_one(&mut self) -> Option<Vec<u8>> {

@@ -1,61 +1,16 @@
 //! `--forward scion`: routers, hairpins, endhosts, and the packets that are refused.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
-use scion_packet::build::{PacketBuilder, Segment};
+use scion_packet::build::PacketBuilder;
 use scion_packet::scmp::UnreachableCode;
-use scion_packet::{
-    HopField, InfoField, IsdAs, PolicyViolation, ScionAddress, ScionPacket, ScmpError,
-};
+use scion_packet::{PolicyViolation, ScionPacket, ScmpError};
 use snapgate::config::{Dispatch, Forward};
 use snapgate::drop_reason::{DropReason, RouteError};
 
-use crate::client::{Client, PATIENCE};
+use crate::client::Client;
 use crate::gateway::{TestGateway, config, scion, workers};
-
-const LOCAL: &str = "1-ff00:0:110";
-const REMOTE: &str = "2-ff00:0:220";
-
-fn address(isd_as: &str, host: SocketAddr) -> ScionAddress {
-    let isd_as: IsdAs = isd_as.parse().unwrap();
-    ScionAddress {
-        isd_as,
-        ip: host.ip(),
-    }
-}
-
-/// A path of one segment, which leaves the first AS by `interface`.
-fn path_through(interface: u16) -> [Segment; 1] {
-    let info_field = InfoField {
-        construction_direction: true,
-        ..InfoField::default()
-    };
-    let first = HopField {
-        cons_egress: interface,
-        ..HopField::default()
-    };
-    let last = HopField {
-        cons_ingress: 1,
-        ..HopField::default()
-    };
-    [Segment {
-        info_field,
-        hop_fields: vec![first, last],
-    }]
-}
-
-/// A UDP packet from a client in our AS to a far host, by `interface`.
-fn to_remote(client: SocketAddr, interface: u16) -> Vec<u8> {
-    let far_host = "198.51.100.9:443".parse().unwrap();
-    let builder = PacketBuilder::new(address(LOCAL, client), address(REMOTE, far_host))
-        .with_path(&path_through(interface))
-        .unwrap();
-    let mut packet = Vec::new();
-    builder
-        .append_udp(client.port(), 443, b"to the other side", &mut packet)
-        .unwrap();
-    packet
-}
+use crate::packets::{LOCAL, REMOTE, Router, address, from_remote, path_through, to_remote};
 
 /// A UDP packet between two hosts of our AS.
 fn within_as(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
@@ -74,10 +29,7 @@ fn answers_to(client: SocketAddr) -> Vec<Vec<u8>> {
     let builder = PacketBuilder::new(far, here)
         .with_path(&path_through(3))
         .unwrap();
-    let mut answers = vec![Vec::new(), Vec::new(), Vec::new()];
-    builder
-        .append_udp(443, client.port(), b"answer", &mut answers[0])
-        .unwrap();
+    let mut answers = vec![from_remote(client), Vec::new(), Vec::new()];
     builder
         .append_echo_reply(client.port(), 1, b"ping", &mut answers[1])
         .unwrap();
@@ -86,32 +38,6 @@ fn answers_to(client: SocketAddr) -> Vec<Vec<u8>> {
     };
     unreachable.append(far, here, &to_remote(client, 7), &mut answers[2]);
     answers
-}
-
-struct Router {
-    socket: UdpSocket,
-}
-
-impl Router {
-    fn bind() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.socket.local_addr().unwrap()
-    }
-
-    fn receive(&self) -> Vec<u8> {
-        let mut buffer = vec![0; 65_535];
-        let length = self
-            .socket
-            .recv(&mut buffer)
-            .expect("a packet should have come");
-        buffer.truncate(length);
-        buffer
-    }
 }
 
 #[test]

@@ -154,6 +154,7 @@ fn every_setting_of_the_table_changes_the_configuration() {
          verified_handshakes_per_ip_per_second = 13\nverified_handshakes_per_second = 14\n\
          tunnels_per_worker = 15\ntunnels_per_identity = 16\nhalf_open_tunnels = 17\n\
          silent_after_seconds = 18\none_tunnel_per_identity = true\nremembered_identities = 19\n\
+         drain_timeout_seconds = 0\ndrain_idle_seconds = 20\n\
          metrics = '127.0.0.1:11'\nlog = 'debug'\n\
          next_hop = { '2-64512#3' = '10.0.0.2:4' }\n",
     );
@@ -200,6 +201,11 @@ fn every_setting_of_the_table_changes_the_configuration() {
             shard.waiting_bytes_per_shard
         ),
         (9 << 10, 10 << 10)
+    );
+    let drain = effective.drain;
+    assert_eq!(
+        (drain.timeout, drain.idle_after),
+        (Duration::ZERO, Duration::from_secs(20))
     );
     assert_eq!(
         (config.metrics, effective.log.as_str()),

@@ -1,0 +1,90 @@
+//! The end of a gateway that its clients do not notice: it makes no new tunnels, and serves the others until
+//! none of them talks.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::mailbox::{Message, Postbox};
+
+/// How long the end may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DrainTimes {
+    /// The longest that tunnels are served; zero stops at once.
+    pub(crate) timeout: Duration,
+    /// A tunnel that no data passed for so long is served no longer.
+    pub(crate) idle_after: Duration,
+}
+
+impl Default for DrainTimes {
+    fn default() -> Self {
+        Self {
+            // Well below the 30 s that Kubernetes grants, and the 90 s of systemd.
+            timeout: Duration::from_secs(20),
+            // Longer than the pauses of who is still talking.
+            idle_after: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The tunnels of one worker that talk.
+pub(crate) struct Talking {
+    pub(crate) worker: usize,
+    pub(crate) tunnels: usize,
+}
+
+/// A gateway that drains: how many tunnels still talk.
+pub(crate) struct Drain {
+    workers: Vec<Postbox>,
+    idle_after: Duration,
+    /// For the question asked last; kept here too, so that the channel stays open.
+    answer: Sender<Talking>,
+    answers: Receiver<Talking>,
+    /// By worker, those that have answered.
+    talking: Vec<Option<usize>>,
+}
+
+impl Drain {
+    /// Makes the workers drain, by the first question.
+    pub(crate) fn begin(workers: Vec<Postbox>, idle_after: Duration) -> Self {
+        let (answer, answers) = crossbeam_channel::bounded(workers.len());
+        let mut drain = Self {
+            talking: Vec::new(),
+            answer,
+            answers,
+            workers,
+            idle_after,
+        };
+        drain.ask();
+        drain
+    }
+
+    /// Asks every worker in how many tunnels data passed lately. Never waits: a worker whose mailbox is full
+    /// is not asked this time.
+    pub(crate) fn ask(&mut self) {
+        // Late answers to the question before go nowhere.
+        (self.answer, self.answers) = crossbeam_channel::bounded(self.workers.len());
+        self.talking = vec![None; self.workers.len()];
+        for worker in &mut self.workers {
+            let question = Message::Drain {
+                idle_after: self.idle_after,
+                answer: self.answer.clone(),
+            };
+            // A worker that cannot be woken fails, and says so itself.
+            let _asked = worker.put(question).is_ok() && worker.wake().is_ok();
+        }
+    }
+
+    /// Where the answers arrive.
+    pub(crate) fn answers(&self) -> &Receiver<Talking> {
+        &self.answers
+    }
+
+    /// Takes in an answer. Once every worker has answered, returns how many tunnels talk.
+    pub(crate) fn note(&mut self, answer: &Talking) -> Option<usize> {
+        if let Some(talking) = self.talking.get_mut(answer.worker) {
+            *talking = Some(answer.tunnels);
+        }
+        self.talking.iter().copied().sum()
+    }
+}

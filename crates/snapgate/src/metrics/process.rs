@@ -1,0 +1,67 @@
+//! The metrics of the gateway as a whole, which have no label `worker`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::status::Status;
+
+/// Reads the gateway's status for a scrape.
+pub(super) struct Process(pub(super) Arc<Status>);
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut build_info = encoder.encode_descriptor(
+            "snapgate_build_info",
+            "Always 1; its label says which version runs.",
+            None,
+            MetricType::Gauge,
+        )?;
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        ConstGauge::new(1_i64).encode(build_info.encode_family(&version)?)?;
+
+        let mut gauge = |name, help, value: i64| {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(value).encode(metric)
+        };
+        gauge(
+            "process_start_time_seconds",
+            "When the process started, in seconds since the epoch.",
+            self.0.started().as_second(),
+        )?;
+        gauge(
+            "snapgate_draining",
+            "1 after SIGTERM, while existing tunnels are served and no new ones made.",
+            self.0.is_draining().into(),
+        )?;
+        let Some(list) = self.0.authorization().list() else {
+            return Ok(());
+        };
+        let identities = list.status();
+        gauge(
+            "snapgate_identities",
+            "Identities that are listed, those included that have expired.",
+            i64::try_from(identities.listed).unwrap_or(i64::MAX),
+        )?;
+        gauge(
+            "snapgate_identities_last_reload_successful",
+            "1 if the file of identities was good when it was last read; if not, those from before stay.",
+            identities.last_reload_successful.into(),
+        )?;
+        gauge(
+            "snapgate_identities_last_reload_success_timestamp_seconds",
+            "When the identities in force were read, in seconds since the epoch.",
+            identities.last_reload_success,
+        )
+    }
+}
