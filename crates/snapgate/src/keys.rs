@@ -66,12 +66,41 @@ impl PublicKey {
 
     /// Whether every agreement with this point gives zero.
     fn has_low_order(&self) -> bool {
-        // Every clamped scalar is a multiple of 8, the cofactor, so any of them shows a low order.
-        let any_scalar = StaticSecret::from([0x55; KEY_LEN]);
-        !any_scalar
-            .diffie_hellman(&x25519_dalek::PublicKey::from(self.0))
-            .was_contributory()
+        let mut coordinate = self.0;
+        // X25519 ignores the last bit (RFC 7748, section 5).
+        coordinate[KEY_LEN - 1] &= 0x7f;
+        LOW_ORDER.contains(&coordinate)
     }
+}
+
+/// The u-coordinates of the points of order 1, 2, 4 and 8 on Curve25519 and its twist, as far as 255 bits
+/// can write them: 0, 1, the two of order 8, -1, and once more 0 and 1 plus the prime. Compared
+/// rather than multiplied: a file may hold hundreds of thousands of keys, and to agree with each takes
+/// 80 µs.
+const LOW_ORDER: [[u8; KEY_LEN]; 7] = [
+    little(0x00, 0x00, 0x00),
+    little(0x01, 0x00, 0x00),
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+        0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef,
+        0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f,
+        0x11, 0x57,
+    ],
+    little(0xec, 0xff, 0x7f),
+    little(0xed, 0xff, 0x7f),
+    little(0xee, 0xff, 0x7f),
+];
+
+/// A coordinate of these bytes: the first, all between, the last.
+const fn little(first: u8, between: u8, last: u8) -> [u8; KEY_LEN] {
+    let mut bytes = [between; KEY_LEN];
+    bytes[0] = first;
+    bytes[KEY_LEN - 1] = last;
+    bytes
 }
 
 impl fmt::Display for PublicKey {
@@ -246,24 +275,27 @@ mod tests {
         }
     }
 
+    /// Whether nothing secret can be agreed with a point, by trying: every clamped scalar is a multiple of
+    /// 8, the cofactor, so any of them shows it.
+    fn agrees_on_nothing(point: [u8; KEY_LEN]) -> bool {
+        let any_scalar = StaticSecret::from([0x55; KEY_LEN]);
+        let shared = any_scalar.diffie_hellman(&x25519_dalek::PublicKey::from(point));
+        !shared.was_contributory()
+    }
+
     #[test]
     fn points_of_low_order_are_no_public_keys() {
-        // The points of order 1, 2, 4 and 8, reduced or not (https://cr.yp.to/ecdh.html#validate).
-        let low_order = [
-            [0; KEY_LEN],
-            hex(b"0100000000000000000000000000000000000000000000000000000000000000"),
-            hex(b"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
-            hex(b"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
-            hex(b"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
-            hex(b"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
-            hex(b"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
-        ];
-        for point in low_order {
-            assert_eq!(
-                PublicKey::from_base64(&STANDARD.encode(point)),
-                Err(KeyError::LowOrder),
-                "{point:?}"
-            );
+        for point in LOW_ORDER {
+            for last_bit in [0x00, 0x80] {
+                let mut point = point;
+                point[KEY_LEN - 1] |= last_bit;
+                assert!(agrees_on_nothing(point), "{point:?}");
+                assert_eq!(
+                    PublicKey::from_base64(&STANDARD.encode(point)),
+                    Err(KeyError::LowOrder),
+                    "{point:?}"
+                );
+            }
         }
     }
 
@@ -319,6 +351,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn points_with_which_something_is_agreed_are_public_keys(
+            near in proptest::option::of(0..LOW_ORDER.len()),
+            distance in 0..3_u8,
+            random: [u8; KEY_LEN],
+        ) {
+            let mut point = near.map_or(random, |index| LOW_ORDER[index]);
+            point[0] = point[0].wrapping_add(distance);
+            let is_key = PublicKey::from_base64(&STANDARD.encode(point)).is_ok();
+            prop_assert_eq!(is_key, !agrees_on_nothing(point));
+        }
+
         #[test]
         fn a_written_private_key_reads_back(bytes: [u8; KEY_LEN]) {
             let key = PrivateKey::from_base64(&STANDARD.encode(bytes)).unwrap();
