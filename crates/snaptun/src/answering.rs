@@ -53,7 +53,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Ok(sender) => sender,
             Err(refusal) => return self.refuse(refusal, from, send_to_network),
         };
-        let claim = match self.opener.open(&self.static_private, &initiation) {
+        let claim = match self.opener.open(&self.agreement_key, &initiation) {
             Ok(claim) => claim,
             Err(reason) => return Incoming::Dropped(reason),
         };
@@ -170,9 +170,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let identity = opened.claim.identity;
         let grant = CachedGrant::ask(&*self.authorization, now, self.generation, &identity)
             .ok_or(DropReason::Unauthorized)?;
-        let static_shared = self
-            .static_private
-            .diffie_hellman(&PublicKey::from(identity));
+        let static_shared = self.agreement_key.agree(&identity)?;
         let timestamp = opened.claim.prove(&opened.initiation, &static_shared)?;
         let peer = Peer {
             identity,

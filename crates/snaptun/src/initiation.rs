@@ -12,9 +12,10 @@ use blake2::{Blake2s256, Digest};
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 use hmac::{Mac, SimpleHmac};
-use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
+use x25519_dalek::PublicKey;
 
 use crate::drop_reason::DropReason;
+use crate::key_agreement::{AgreementKey, SharedSecret};
 
 const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
@@ -67,13 +68,13 @@ impl InitiationOpener {
     /// Decrypts the identity that the sender claims, which costs one Diffie-Hellman.
     pub(crate) fn open(
         &self,
-        static_private: &StaticSecret,
+        static_key: &AgreementKey,
         initiation: &WgHandshakeInit,
     ) -> Result<Claim, DropReason> {
         let ephemeral = initiation.unencrypted_ephemeral;
         let transcript = hash(&[&self.hash, &ephemeral]);
         let [chaining_key] = kdf(&self.chaining_key, &ephemeral);
-        let shared = static_private.diffie_hellman(&PublicKey::from(ephemeral));
+        let shared = static_key.agree(&ephemeral)?;
         let [chaining_key, key] = kdf(&chaining_key, shared.as_bytes());
 
         let sealed = &initiation.encrypted_static;

@@ -62,6 +62,7 @@ mod drop_reason;
 mod endpoint;
 mod incoming;
 mod initiation;
+mod key_agreement;
 mod key_confirmation;
 mod message;
 mod moves;

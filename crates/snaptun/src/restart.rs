@@ -13,8 +13,6 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use x25519_dalek::PublicKey;
-
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
@@ -129,9 +127,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if let Some(remembered) = self.restart.remembered.get_mut(&from.remote) {
             remembered.not_before = now + REKEY_TIMEOUT;
         }
-        let static_shared = self
-            .static_private
-            .diffie_hellman(&PublicKey::from(identity));
+        let static_shared = match self.agreement_key.agree(&identity) {
+            Ok(shared) => shared,
+            Err(reason) => return reason,
+        };
         let peer = Peer {
             identity,
             static_shared,

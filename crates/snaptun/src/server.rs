@@ -17,6 +17,7 @@ use crate::config::ShardConfig;
 use crate::counters::ShardCounters;
 use crate::directory::{Directory, DirectoryChange};
 use crate::initiation::InitiationOpener;
+use crate::key_agreement::AgreementKey;
 use crate::moves::Move;
 use crate::overload::Overload;
 use crate::replay_guard::ReplayGuard;
@@ -28,6 +29,7 @@ use crate::waiting_queue::WaitingTotals;
 /// One shard: the tunnels of one worker. The [crate's page](crate) says how to drive it.
 pub struct SnapTunServer<A: SnapTunAuthorization> {
     pub(crate) static_private: StaticSecret,
+    pub(crate) agreement_key: AgreementKey,
     pub(crate) static_public: PublicKey,
     pub(crate) opener: InitiationOpener,
     pub(crate) replay_guard: Arc<ReplayGuard>,
@@ -94,6 +96,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             timer_round: TimerRound::new(now, config.timer_round, generation),
             counters: ShardCounters::default(),
             generation,
+            agreement_key: AgreementKey::new(&static_private),
             static_private,
             static_public,
             authorization,

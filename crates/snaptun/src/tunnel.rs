@@ -9,13 +9,13 @@ use ana_gotatun::packet::{
 };
 
 use rand::rngs::SmallRng;
-use x25519_dalek::SharedSecret;
 
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
 use crate::config::ShardConfig;
 use crate::directory::{DIRECTORY_REFRESH, DirectoryChange};
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
+use crate::key_agreement::SharedSecret;
 use crate::key_confirmation::KeyConfirmation;
 use crate::transmit::{Payload, Transmit};
 use crate::waiting_queue::{WaitingQueue, WaitingTotals};

@@ -1,0 +1,75 @@
+//! X25519 (RFC 7748) with the static key of the gateway.
+//!
+//! By aws-lc, in half the time of x25519-dalek: whoever knows the public key can ask for one agreement with
+//! every initiation, before the shard knows who it is.
+
+use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
+
+use crate::drop_reason::DropReason;
+
+/// The private key of the gateway, made ready. Wiped from memory when dropped.
+pub(crate) struct AgreementKey(PrivateKey);
+
+/// What two keys agree on. Wiped from memory when dropped.
+pub(crate) struct SharedSecret(Zeroizing<[u8; 32]>);
+
+impl AgreementKey {
+    #[expect(
+        clippy::expect_used,
+        reason = "before there are packets, and any 32 bytes are a key"
+    )]
+    pub(crate) fn new(private: &StaticSecret) -> Self {
+        let key = PrivateKey::from_private_key(&X25519, private.as_bytes());
+        AgreementKey(key.expect("32 bytes are an X25519 key"))
+    }
+
+    /// Agrees with the owner of a point. An error for points with which everyone agrees on zero (RFC 7748,
+    /// section 6.1).
+    pub(crate) fn agree(&self, point: &[u8; 32]) -> Result<SharedSecret, DropReason> {
+        let point = UnparsedPublicKey::new(&X25519, point);
+        agree(&self.0, point, DropReason::Forged, |shared| {
+            let bytes = shared.try_into().map_err(|_| DropReason::Forged)?;
+            Ok(SharedSecret(Zeroizing::new(bytes)))
+        })
+    }
+}
+
+impl SharedSecret {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use x25519_dalek::PublicKey;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_agreed_with_a_point_of_low_order() {
+        let key = AgreementKey::new(&StaticSecret::from([7; 32]));
+        let mut one = [0; 32];
+        one[0] = 1;
+        for point in [[0; 32], one] {
+            assert_eq!(key.agree(&point).err(), Some(DropReason::Forged));
+        }
+    }
+
+    proptest! {
+        /// `Tunn` computes the other half of handshakes with x25519-dalek.
+        #[test]
+        fn both_implementations_agree(private: [u8; 32], point: [u8; 32]) {
+            let private = StaticSecret::from(private);
+            let agreed = AgreementKey::new(&private).agree(&point).ok();
+            let expected = private.diffie_hellman(&PublicKey::from(point));
+            prop_assert_eq!(
+                agreed.as_ref().map(SharedSecret::as_bytes),
+                expected.was_contributory().then(|| expected.as_bytes())
+            );
+        }
+    }
+}
