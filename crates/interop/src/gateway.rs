@@ -122,6 +122,7 @@ impl TestGateway {
                 cpus: CpuPinning::Unpinned,
                 private_key: private_key(),
                 authorization: Authorization::AnyIdentity,
+                state_dir: None,
                 forward: Forward::Sink,
                 dispatch: scenario.dispatch,
                 gso: true,

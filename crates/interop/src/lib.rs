@@ -5,6 +5,7 @@
 //! | item | what |
 //! | --- | --- |
 //! | [`TestGateway`] | a gateway whose counters can be waited for, and must add up in the end |
+//! | [`SupervisedGateway`] | a gateway in a process of its own, to be killed |
 //! | [`SnapTunClient`] | the client that endhosts run: crate `snap-tun` |
 //! | [`GotatunClient`] | a client on top of the newest `ana-gotatun`: pads, and shows each datagram |
 //! | [`Router`] | a socket that stands in for a SCION router |
@@ -32,6 +33,7 @@ mod patience;
 mod router;
 mod scenario;
 mod snap_tun_client;
+mod supervised_gateway;
 
 pub use self::gateway::{GatewaySetup, TestGateway};
 pub use self::gotatun_client::GotatunClient;
@@ -39,6 +41,7 @@ pub use self::patience::{PATIENCE, in_time};
 pub use self::router::Router;
 pub use self::scenario::Scenario;
 pub use self::snap_tun_client::SnapTunClient;
+pub use self::supervised_gateway::SupervisedGateway;
 
 /// The longest datagram that any test sends or receives.
 const MAX_DATAGRAM_BYTES: usize = 1 << 16;

@@ -14,7 +14,7 @@ use scion_packet::ScionAddress;
 use snap_tun::client::{
     ConnectSnapTunSocketError, SnapTunControlPlaneClient, SnapTunEndpoint, SnapTunnel,
 };
-use snapgate::keys::PrivateKey;
+use snapgate::keys::{PrivateKey, PublicKey};
 use tokio::net::UdpSocket;
 
 use crate::{TestGateway, free_socket, in_time, packets, private_key};
@@ -64,19 +64,34 @@ impl SnapTunClient {
         identity: &PrivateKey,
         socket: Arc<UdpSocket>,
     ) -> Self {
+        Self::connect_by_key(gateway.public_key(), listen, identity, socket).await
+    }
+
+    /// Connects with this identity from this socket to the gateway with this key.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot connect.
+    pub async fn connect_by_key(
+        gateway: PublicKey,
+        listen: SocketAddr,
+        identity: &PrivateKey,
+        socket: Arc<UdpSocket>,
+    ) -> Self {
         let attempt = Self::try_connect(gateway, listen, identity, socket);
         in_time("the gateway's answer", attempt)
             .await
             .expect("the client connects")
     }
 
-    /// Connects with this identity from this socket. The client tries for 90 s before it gives up.
+    /// Connects with this identity from this socket to the gateway with this key. The client tries for 90 s
+    /// before it gives up.
     ///
     /// # Errors
     ///
     /// Those of `snap-tun`.
     pub async fn try_connect(
-        gateway: &TestGateway,
+        gateway: PublicKey,
         listen: SocketAddr,
         identity: &PrivateKey,
         socket: Arc<UdpSocket>,
@@ -86,7 +101,7 @@ impl SnapTunClient {
         let endpoint = SnapTunEndpoint::new(token, identity.secret().clone());
         let tunnel = endpoint
             .connect_tunnel(
-                x25519::PublicKey::from(*gateway.public_key().as_bytes()),
+                x25519::PublicKey::from(*gateway.as_bytes()),
                 listen,
                 url::Url::parse("http://control-plane.invalid").expect("a URL"),
                 Arc::new(WillingControlPlane),

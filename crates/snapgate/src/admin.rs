@@ -172,7 +172,7 @@ mod tests {
         let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
         let workers = Observed {
             published: Arc::clone(&published),
-            status: Arc::new(Status::new(Arc::new(authorization))),
+            status: Arc::new(Status::new(Arc::new(authorization), None)),
             turns: Mutex::new(vec![(u64::MAX, start)]),
         };
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -38,6 +39,8 @@ pub struct Config {
     pub private_key: PrivateKey,
     /// Who may open a tunnel.
     pub authorization: Authorization,
+    /// Where tunnels are kept for the process after this one; `None` keeps none.
+    pub state_dir: Option<PathBuf>,
     /// Where decrypted packets go.
     pub forward: Forward,
     /// Who brings a datagram to the worker of its tunnel.
@@ -78,6 +81,7 @@ impl Config {
             cpus: CpuPinning::Unpinned,
             private_key,
             authorization,
+            state_dir: None,
             forward,
             dispatch: Dispatch::Kernel,
             gso: sockets.gso,
@@ -204,6 +208,8 @@ pub struct TunnelLimits {
     pub verified_handshakes_per_ip_per_second: u64,
     /// Initiations with a cookie per second.
     pub verified_handshakes_per_second: u64,
+    /// Handshakes per second begun for tunnels of the process before.
+    pub restart_handshakes_per_second: u64,
     /// Tunnels of the worker.
     pub tunnels_per_worker: usize,
     /// Tunnels of one identity in the worker.
@@ -230,6 +236,7 @@ impl TunnelLimits {
             handshakes_per_second: self.handshakes_per_second,
             verified_handshakes_per_second_per_ip: self.verified_handshakes_per_ip_per_second,
             verified_handshakes_per_second: self.verified_handshakes_per_second,
+            restart_handshakes_per_second: self.restart_handshakes_per_second,
             tunnels_per_shard: self.tunnels_per_worker,
             tunnels_per_identity: self.tunnels_per_identity,
             half_open_tunnels: self.half_open_tunnels,
@@ -251,6 +258,7 @@ impl Default for TunnelLimits {
             handshakes_per_second: shard.handshakes_per_second,
             verified_handshakes_per_ip_per_second: shard.verified_handshakes_per_second_per_ip,
             verified_handshakes_per_second: shard.verified_handshakes_per_second,
+            restart_handshakes_per_second: shard.restart_handshakes_per_second,
             tunnels_per_worker: shard.tunnels_per_shard,
             tunnels_per_identity: shard.tunnels_per_identity,
             half_open_tunnels: shard.half_open_tunnels,

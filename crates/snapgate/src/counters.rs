@@ -112,6 +112,12 @@ counters! {
     handshakes_completed,
     /// Handshake messages admitted because they showed a cookie.
     handshakes_verified,
+    /// Handshakes begun because data came from the address of a tunnel of the process before.
+    restart_handshakes_started,
+    /// Of those, completed.
+    restart_handshakes_completed,
+    /// Those not begun yet, because they or the tunnels would have been too many.
+    restart_handshakes_deferred,
     /// Cookie replies sent because an address was over its limit of handshakes without a cookie.
     cookies_demanded_address_limit,
     /// Cookie replies sent because the worker was over its limit of handshakes without a cookie.
@@ -136,6 +142,8 @@ counters! {
     tunnels,
     /// Tunnels now that their clients have not used yet.
     half_open_tunnels,
+    /// Tunnels of the process before that are not there yet.
+    remembered_tunnels,
     /// Handshake messages that now wait for their share of the worker's time.
     waiting_handshakes,
     /// Packets that now wait for a tunnel's session.

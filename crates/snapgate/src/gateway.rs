@@ -10,7 +10,7 @@ use std::{io, thread};
 
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender};
-use snaptun::{ReplayGuard, SnapTunServer};
+use snaptun::{ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
     BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket, SocketOptions,
     bind_tunnel_group, bind_upstream_group,
@@ -24,12 +24,16 @@ use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
 use crate::identities::Identity;
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
+use crate::state::{DirectoryFeed, Keeper, StateError};
 use crate::status::Status;
 use crate::summary::Summary;
 use crate::worker::{
     MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener, Upstream,
     Worker,
 };
+
+/// Changes of a shard's tunnels that wait for the end of the turn.
+const DIRECTORY_CHANGES: usize = 1024;
 
 /// A running gateway. It stops when [`Gateway::stop`] is called or it is dropped.
 pub struct Gateway {
@@ -40,6 +44,8 @@ pub struct Gateway {
     failures: Receiver<WorkerFailure>,
     status: Arc<Status>,
     admin: Option<Admin>,
+    /// Writes for the last time when the workers have stopped and this is dropped.
+    _keeper: Option<Keeper>,
     started: Instant,
 }
 
@@ -89,6 +95,9 @@ pub enum StartError {
         /// The CPU.
         cpu: usize,
     },
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The kernel has no random numbers.
     #[error("cannot draw a dispatch key: {0}")]
     Random(io::Error),
@@ -138,8 +147,11 @@ impl Gateway {
         let key = DispatchKey::random().map_err(StartError::Random)?;
         let bound = BoundSockets::bind(config, workers, &key)?;
         let published: Arc<[Arc<Published>]> = (0..workers.get()).map(|_| Arc::default()).collect();
+        let (polls, postboxes, mailboxes) = polls_and_mailboxes(workers)?;
+        let (keeper, mut feeds) = start_keeper(config, key, &postboxes)?.unzip();
         let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
-        let status = Arc::new(Status::new(Arc::clone(&authorization)));
+        let state = keeper.as_ref().map(|keeper| Arc::clone(keeper.status()));
+        let status = Arc::new(Status::new(Arc::clone(&authorization), state));
         let admin = config
             .metrics
             .map(|address| {
@@ -148,7 +160,6 @@ impl Gateway {
             })
             .transpose()?;
 
-        let (polls, postboxes, mailboxes) = polls_and_mailboxes(workers)?;
         let replay_guard = Arc::new(ReplayGuard::new(
             Instant::now(),
             SystemTime::now(),
@@ -163,6 +174,7 @@ impl Gateway {
             failures,
             status,
             admin,
+            _keeper: keeper,
             started: Instant::now(),
         };
 
@@ -179,10 +191,11 @@ impl Gateway {
                     config.private_key.secret().clone(),
                     Arc::clone(&authorization),
                     Arc::clone(&replay_guard),
-                    config.limits.shard_config(),
+                    shard_config(config),
                 ),
                 upstream: upstream(config, gateway.internal),
                 peers: postboxes.clone(),
+                directory: feeds.as_mut().and_then(Iterator::next),
                 listeners,
             });
             let published = Arc::clone(&gateway.published[me]);
@@ -372,6 +385,35 @@ fn polls_and_mailboxes(workers: NonZeroUsize) -> Result<PollsAndMailboxes, Start
         made.2.push(mailbox);
     }
     Ok(made)
+}
+
+/// Starts to keep the tunnels for the process after this one, if so configured. Also returns the workers' ways
+/// to the keeper.
+fn start_keeper(
+    config: &Config,
+    key: DispatchKey,
+    postboxes: &[Postbox],
+) -> Result<Option<(Keeper, impl Iterator<Item = DirectoryFeed> + use<>)>, StateError> {
+    let Some(directory) = &config.state_dir else {
+        return Ok(None);
+    };
+    let public_key = config.private_key.public_key();
+    let tunnels_max = postboxes.len() * config.limits.tunnels_per_worker;
+    let (keeper, feeds) = Keeper::start(
+        directory,
+        public_key.as_bytes(),
+        tunnels_max,
+        key,
+        postboxes.to_vec(),
+    )?;
+    Ok(Some((keeper, feeds.into_iter())))
+}
+
+fn shard_config(config: &Config) -> ShardConfig {
+    ShardConfig {
+        directory_changes: config.state_dir.as_ref().map_or(0, |_| DIRECTORY_CHANGES),
+        ..config.limits.shard_config()
+    }
 }
 
 fn upstream(config: &Config, internal: Option<SocketAddr>) -> Upstream {

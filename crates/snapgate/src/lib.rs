@@ -18,6 +18,7 @@ mod reload;
 mod service;
 mod service_manager;
 mod signals;
+pub mod state;
 mod status;
 pub mod summary;
 mod topology;

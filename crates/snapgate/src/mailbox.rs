@@ -37,6 +37,8 @@ pub(crate) enum Message {
         idle_after: Duration,
         answer: Sender<Talking>,
     },
+    /// Addresses and identities of tunnels that the process before had and the receiving worker owns.
+    Remember(Vec<(SocketAddr, [u8; 32])>),
     /// Stop after this turn.
     Stop,
 }
@@ -47,7 +49,7 @@ impl Message {
         match self {
             Self::Incoming { train, .. } => train.datagram_count() as u64,
             Self::Outgoing { .. } | Self::Hairpin { .. } => 1,
-            Self::Moved(_) | Self::Drain { .. } | Self::Stop => 0,
+            Self::Moved(_) | Self::Remember(_) | Self::Drain { .. } | Self::Stop => 0,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::drop_reason::DropReason;
 use crate::status::Status;
 
 mod process;
+mod state;
 
 /// Encodes the counters of all workers, and how the gateway is, in the OpenMetrics text format.
 pub(crate) fn encode(
@@ -26,6 +27,9 @@ pub(crate) fn encode(
     let mut registry = Registry::default();
     registry.register_collector(Box::new(process::Process(Arc::clone(status))));
     registry.register_collector(Box::new(Workers(Arc::clone(workers))));
+    if let Some(state) = status.state() {
+        registry.register_collector(Box::new(state::State(Arc::clone(state))));
+    }
     let mut text = String::with_capacity(16 << 10);
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -157,6 +161,21 @@ const FAMILIES: &[Family] = &[
         ],
     ),
     counter(
+        "snapgate_restart_handshakes",
+        "Handshakes with clients of the process before: begun by the gateway, of those completed; put off because there would have been too many.",
+        &[
+            (Some(("result", "started")), |c| {
+                c.restart_handshakes_started
+            }),
+            (Some(("result", "completed")), |c| {
+                c.restart_handshakes_completed
+            }),
+            (Some(("result", "deferred")), |c| {
+                c.restart_handshakes_deferred
+            }),
+        ],
+    ),
+    counter(
         "snapgate_cookies_demanded",
         "Handshake messages answered with a cookie: over the limit of the address or the worker, or for the address of a silent tunnel.",
         &[
@@ -208,6 +227,11 @@ const FAMILIES: &[Family] = &[
         "snapgate_half_open_tunnels",
         "Tunnels now that their clients have not used yet.",
         &[(None, |c| c.half_open_tunnels)],
+    ),
+    gauge(
+        "snapgate_remembered_tunnels",
+        "Tunnels of the process before whose clients have not been heard from.",
+        &[(None, |c| c.remembered_tunnels)],
     ),
     gauge(
         "snapgate_in_flight_packets",
@@ -328,7 +352,11 @@ mod tests {
         workers[1].publish(&counters);
 
         let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
-        let text = encode(&workers, &Arc::new(Status::new(Arc::new(authorization)))).unwrap();
+        let text = encode(
+            &workers,
+            &Arc::new(Status::new(Arc::new(authorization), None)),
+        )
+        .unwrap();
 
         for line in [
             r#"snapgate_handover_packets_total{worker="0"} 0"#,

@@ -6,20 +6,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 
 use crate::authorization::ConfiguredIdentities;
+use crate::state::StateStatus;
 
 /// How the gateway as a whole is.
 pub(crate) struct Status {
     started: Timestamp,
     draining: AtomicBool,
     authorization: Arc<ConfiguredIdentities>,
+    state: Option<Arc<StateStatus>>,
 }
 
 impl Status {
-    pub(crate) fn new(authorization: Arc<ConfiguredIdentities>) -> Self {
+    pub(crate) fn new(
+        authorization: Arc<ConfiguredIdentities>,
+        state: Option<Arc<StateStatus>>,
+    ) -> Self {
         Self {
             started: Timestamp::now(),
             draining: AtomicBool::new(false),
             authorization,
+            state,
         }
     }
 
@@ -40,5 +46,10 @@ impl Status {
     /// Who may have a tunnel.
     pub(crate) fn authorization(&self) -> &ConfiguredIdentities {
         &self.authorization
+    }
+
+    /// How the state file does, if there is one.
+    pub(crate) fn state(&self) -> Option<&Arc<StateStatus>> {
+        self.state.as_ref()
     }
 }

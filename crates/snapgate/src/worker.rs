@@ -96,6 +96,8 @@ impl Worker {
     /// Takes turns until the gateway says stop. Returns the mailbox, into which the workers that still
     /// run may put more.
     pub(crate) fn run(mut self) -> Result<Mailbox, WorkerError> {
+        // What the process before knew is there before the first packet.
+        self.read_mailbox();
         while !self.stopping {
             self.turn()?;
             self.sleep()?;
@@ -132,6 +134,7 @@ impl Worker {
         self.pipeline.handle_handshakes(turn_start, now);
         self.pipeline.timers(now);
         self.pipeline.tell_moves();
+        self.pipeline.tell_directory();
         self.pipeline
             .flush(&mut self.sockets)
             .map_err(WorkerError::Register)?;

@@ -68,14 +68,15 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Remembers that `identity` had a tunnel at `remote` in the process before this one: if data comes from
     /// there in the next 180 s, the shard begins a handshake.
     ///
-    /// Returns false, and remembers nothing, if the identity may not have a tunnel or as many addresses are
-    /// remembered as there may be tunnels.
+    /// Returns false, and remembers nothing, if there is a tunnel already, the identity may not have one, or as
+    /// many addresses are remembered as there may be tunnels.
     ///
     /// The clock of the day must be later than any at which the process before began a handshake: clients
     /// refuse initiations with an earlier timestamp than the last, and `Tunn` takes it from that clock.
     pub fn remember(&mut self, now: Instant, remote: SocketAddr, identity: [u8; 32]) -> bool {
         let remembered = &mut self.restart.remembered;
-        if remembered.len() >= self.config.tunnels_per_shard
+        if self.tunnels.find(remote).is_some()
+            || remembered.len() >= self.config.tunnels_per_shard
             || CachedGrant::ask(&*self.authorization, now, self.generation, &identity).is_none()
         {
             return false;

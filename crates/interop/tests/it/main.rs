@@ -11,6 +11,7 @@ mod echo;
 mod from_scion;
 mod hairpins;
 mod keepalives;
+mod killed;
 mod padding;
 mod refused;
 mod restarts;

@@ -43,8 +43,12 @@ async fn the_client_of_a_stranger_does_not_connect() {
     let gateway = TestGateway::setup(scenario).only(&[]).start();
     let listen = gateway.listen_address();
     let stranger = private_key();
-    let attempt =
-        SnapTunClient::try_connect(&gateway, listen, &stranger, free_socket(listen).await);
+    let attempt = SnapTunClient::try_connect(
+        gateway.public_key(),
+        listen,
+        &stranger,
+        free_socket(listen).await,
+    );
 
     tokio::select! {
         outcome = attempt => match outcome {

@@ -275,6 +275,9 @@ pub(crate) enum Fault {
     /// The topology file.
     #[error(transparent)]
     Topology(#[from] TopologyFault),
+    /// A file where a directory belongs.
+    #[error("{} is not a directory; name the directory that it is in, or another", .0.display())]
+    NotADirectory(PathBuf),
     /// More workers than CPUs.
     #[error(
         "{workers} workers are too many for {cpus}: each has a CPU of its own; ask for at most \
@@ -403,6 +406,17 @@ pub(crate) enum Warning {
     KeyReadableByOthers {
         /// The key file.
         file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Others can write to the state directory.
+    #[error(
+        "{} can be written to by others (mode {mode:04o}); run `chmod o-w {}`",
+        directory.display(), directory.display()
+    )]
+    StateWritableByOthers {
+        /// The directory.
+        directory: PathBuf,
         /// Its permissions.
         mode: u32,
     },

@@ -1,8 +1,10 @@
 //! From what was given to the effective configuration, with every complaint there is.
 
 use std::cmp::Ordering;
+use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,6 +14,7 @@ use crate::config::file::{self, resolve_path};
 use crate::config::given::{Given, Text};
 use crate::config::problem::{Fault, Place, Problem, Warning};
 use crate::config::settings::{self, Setting};
+use crate::config::text_file::FileFault;
 use crate::config::workers::{self, CpusAsked, WorkersAsked};
 use crate::config::{
     Authorization, Config, CpuPinning, Dispatch, Forward, TunnelLimits, WorkerCount, values,
@@ -108,6 +111,7 @@ impl Resolver {
         let listen = self.listen();
         let private_key = self.private_key();
         let authorization = self.authorization(private_key.as_ref());
+        let state_dir = self.state_dir();
         let forward = self.forward(&listen);
         let workers = self.workers(available);
         let dispatch = self.dispatch();
@@ -135,6 +139,7 @@ impl Resolver {
                     cpus,
                     private_key,
                     authorization,
+                    state_dir,
                     forward,
                     dispatch,
                     gso: !no_gso,
@@ -301,6 +306,33 @@ impl Resolver {
         }
     }
 
+    fn state_dir(&mut self) -> Option<PathBuf> {
+        let setting = &settings::STATE_DIR;
+        let Some((directory, place)) = self.one(setting, |text| Ok(resolve_path(text))) else {
+            self.record(setting, Value::Null, None, Place::Default);
+            return None;
+        };
+        let fault = match fs::metadata(&directory) {
+            Ok(metadata) if metadata.is_dir() => {
+                let mode = metadata.mode() & 0o7777;
+                if mode & 0o002 != 0 {
+                    let directory = directory.clone();
+                    self.warnings
+                        .push(Warning::StateWritableByOthers { directory, mode });
+                }
+                self.record(setting, directory.display().to_string().into(), None, place);
+                return Some(directory);
+            }
+            Ok(_) => Fault::NotADirectory(directory),
+            Err(error) => Fault::NamedFile {
+                file: directory,
+                fault: FileFault::from_reading(&error),
+            },
+        };
+        self.complain(Some(place), setting, fault);
+        None
+    }
+
     fn forward(&mut self, listen: &[SocketAddr]) -> Option<Forward> {
         #[derive(Clone, Copy)]
         enum Kind {
@@ -412,6 +444,10 @@ impl Resolver {
             verified_handshakes_per_second: self.number(
                 &settings::VERIFIED_HANDSHAKES_PER_SECOND,
                 defaults.verified_handshakes_per_second,
+            ),
+            restart_handshakes_per_second: self.number(
+                &settings::RESTART_HANDSHAKES_PER_SECOND,
+                defaults.restart_handshakes_per_second,
             ),
             tunnels_per_worker: self
                 .count(&settings::TUNNELS_PER_WORKER, defaults.tunnels_per_worker),

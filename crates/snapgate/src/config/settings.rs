@@ -103,6 +103,18 @@ pub(crate) static ALLOW_ANY_IDENTITY: Setting = Setting {
     example: "allow_any_identity = false",
 };
 
+/// Where tunnels are kept for the next process.
+pub(crate) static STATE_DIR: Setting = Setting {
+    name: "state_dir",
+    shape: Shape::Text,
+    value_name: "DIR",
+    group: TUNNELS_GROUP,
+    default: "none: clients notice a restart after 15 s",
+    help: "Keep a directory of the tunnels here, by which a gateway that is started again serves its \
+           clients at once; for one gateway alone",
+    example: r#"state_dir = "/var/lib/snapgate""#,
+};
+
 /// Where decrypted packets go.
 pub(crate) static FORWARD: Setting = Setting {
     name: "forward",
@@ -295,6 +307,17 @@ pub(crate) static VERIFIED_HANDSHAKES_PER_SECOND: Setting = Setting {
     example: "verified_handshakes_per_second = 4000",
 };
 
+/// Handshakes after a restart.
+pub(crate) static RESTART_HANDSHAKES_PER_SECOND: Setting = Setting {
+    name: "restart_handshakes_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "1000",
+    help: "Handshakes begun in a second, in one worker, with the clients that --state-dir remembers",
+    example: "restart_handshakes_per_second = 1000",
+};
+
 /// Tunnels of a worker.
 pub(crate) static TUNNELS_PER_WORKER: Setting = Setting {
     name: "tunnels_per_worker",
@@ -446,11 +469,12 @@ pub(crate) static LOG: Setting = Setting {
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub(crate) static SETTINGS: [&Setting; 34] = [
+pub(crate) static SETTINGS: [&Setting; 36] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
     &ALLOW_ANY_IDENTITY,
+    &STATE_DIR,
     &FORWARD,
     &INTERNAL,
     &NEXT_HOP,
@@ -468,6 +492,7 @@ pub(crate) static SETTINGS: [&Setting; 34] = [
     &HANDSHAKES_PER_SECOND,
     &VERIFIED_HANDSHAKES_PER_IP_PER_SECOND,
     &VERIFIED_HANDSHAKES_PER_SECOND,
+    &RESTART_HANDSHAKES_PER_SECOND,
     &TUNNELS_PER_WORKER,
     &TUNNELS_PER_IDENTITY,
     &HALF_OPEN_TUNNELS,

@@ -19,6 +19,7 @@ use crate::counters::Counters;
 use crate::drain::Talking;
 use crate::drop_reason::{DropReason, QueueLoss};
 use crate::mailbox::{Message, Postbox};
+use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
 use crate::worker::handshakes::WaitingHandshake;
 use crate::worker::sockets::Sockets;
@@ -37,6 +38,8 @@ pub(crate) struct PipelineParts {
     pub(crate) upstream: Upstream,
     /// The workers' mailboxes, by index; this worker's own is never used.
     pub(crate) peers: Vec<Postbox>,
+    /// Who is told of tunnels, if anyone.
+    pub(crate) directory: Option<DirectoryFeed>,
     pub(crate) listeners: usize,
 }
 
@@ -46,6 +49,7 @@ pub(crate) struct Pipeline {
     pub(super) shard: SnapTunServer<ConfiguredIdentities>,
     pub(super) upstream: Upstream,
     peers: Vec<Postbox>,
+    directory: Option<DirectoryFeed>,
     /// Handshake messages that wait for their share of the worker's time.
     pub(super) handshakes: VecDeque<WaitingHandshake>,
     /// What the shard wants sent: filled and drained within one step.
@@ -85,6 +89,7 @@ impl Pipeline {
             shard: parts.shard,
             upstream: parts.upstream,
             peers: parts.peers,
+            directory: parts.directory,
             handshakes: VecDeque::new(),
             transmits: VecDeque::new(),
             to_tunnels: (0..parts.listeners).map(|_| queue()).collect(),
@@ -140,6 +145,12 @@ impl Pipeline {
                 // There is room for one answer of each worker; nobody waits for it any more.
                 let _ = answer.try_send(talking);
             }
+            Message::Remember(tunnels) => {
+                for (remote, identity) in tunnels {
+                    // One that has ended since is of no use.
+                    self.shard.remember(now, remote, identity);
+                }
+            }
             Message::Stop => {}
         }
     }
@@ -165,6 +176,18 @@ impl Pipeline {
                     self.hand_over(peer, Message::Moved(moved.clone()));
                 }
             }
+        }
+    }
+
+    /// Tells of tunnels that came and went, as far as it can be kept.
+    pub(super) fn tell_directory(&mut self) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        while directory.has_room()
+            && let Some(change) = self.shard.next_directory_change()
+        {
+            directory.tell(change);
         }
     }
 
@@ -252,6 +275,9 @@ impl Pipeline {
         counters.handshakes_initiated = shard.handshakes_initiated;
         counters.handshakes_completed = shard.handshakes_completed;
         counters.handshakes_verified = shard.handshakes_verified;
+        counters.restart_handshakes_started = shard.restart_handshakes_started;
+        counters.restart_handshakes_completed = shard.restart_handshakes_completed;
+        counters.restart_handshakes_deferred = shard.restart_handshakes_deferred;
         counters.cookies_demanded_address_limit = shard.cookies_demanded_address_limit;
         counters.cookies_demanded_worker_limit = shard.cookies_demanded_shard_limit;
         counters.cookies_demanded_takeover = shard.cookies_demanded_takeover;
@@ -263,6 +289,7 @@ impl Pipeline {
         counters.dropped[DropReason::Queue(QueueLoss::TunnelDisplaced).index()] =
             shard.waiting_discarded_displaced;
         counters.tunnels = self.shard.tunnel_count() as u64;
+        counters.remembered_tunnels = self.shard.remembered_tunnels() as u64;
         counters.half_open_tunnels = self.shard.half_open_tunnels() as u64;
         counters.waiting_packets = self.shard.waiting_packets() as u64;
         counters.waiting_handshakes = self.handshakes.len() as u64;

@@ -35,6 +35,15 @@ fn an_address_in_use_is_a_failure_while_running() {
 }
 
 #[test]
+fn a_state_directory_that_is_not_there_is_a_wrong_configuration() {
+    let mut arguments = RUN.to_vec();
+    arguments.push("--state-dir=missing");
+    Workspace::new()
+        .run(&arguments)
+        .refused_with(&["--state-dir: missing does not exist; check the path"]);
+}
+
+#[test]
 fn a_bad_configuration_does_not_start() {
     Workspace::new()
         .run(&[

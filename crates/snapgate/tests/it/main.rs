@@ -22,5 +22,6 @@ mod revocation;
 mod scion;
 mod service_manager;
 mod signals;
+mod state_dir;
 mod trains;
 mod workspace;

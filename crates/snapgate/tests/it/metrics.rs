@@ -38,6 +38,25 @@ fn a_scrape_balances_and_shows_no_handover() {
 }
 
 #[test]
+fn a_scrape_tells_of_the_state_file_if_there_is_one() {
+    let state_dir = tempfile::tempdir().unwrap();
+    let mut config = config(Forward::Echo);
+    config.metrics = Some("127.0.0.1:0".parse().unwrap());
+    let gateway = TestGateway::start(&config);
+    let (_, text) = get(gateway.gateway.metrics_addr().unwrap(), "/metrics");
+    assert!(!text.contains("snapgate_state_"), "{text}");
+
+    config.state_dir = Some(state_dir.path().to_owned());
+    let gateway = TestGateway::start(&config);
+    let (_, text) = get(gateway.gateway.metrics_addr().unwrap(), "/metrics");
+    assert_eq!(sum(&text, "snapgate_state_records"), 0);
+    assert_eq!(sum(&text, "snapgate_state_write_failures_total"), 0);
+    for name in ["state_writes_total ", "state_last_write_age_seconds "] {
+        assert!(text.contains(&format!("\nsnapgate_{name}")), "{text}");
+    }
+}
+
+#[test]
 fn a_running_gateway_is_live_and_ready() {
     let mut config = config(Forward::Echo);
     config.metrics = Some("127.0.0.1:0".parse().unwrap());

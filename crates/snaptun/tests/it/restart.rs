@@ -200,6 +200,14 @@ fn a_remembered_address_goes_to_whoever_has_it_now() {
 }
 
 #[test]
+fn a_client_that_came_by_itself_is_not_remembered() {
+    let mut shard = new_shard();
+    let client = shard.connected_client(1);
+    assert!(!remember(&mut shard, &client));
+    assert_eq!(shard.server.remembered_tunnels(), 0);
+}
+
+#[test]
 fn a_revoked_identity_is_not_remembered() {
     let before = new_shard();
     let client = before.client(1);

@@ -142,7 +142,8 @@ fn every_setting_of_the_table_changes_the_configuration() {
     let setup = Setup::new();
     let effective = setup.good(
         "listen = ['127.0.0.1:7', '127.0.0.1:8']\nprivate_key_file = 'key'\nidentities = 'ids'\n\
-         allow_any_identity = false\nforward = 'scion'\ninternal = '10.0.0.5:9'\ntopology = \
+         allow_any_identity = false\nstate_dir = '.'\nrestart_handshakes_per_second = 20\n\
+         forward = 'scion'\ninternal = '10.0.0.5:9'\ntopology = \
          'topo'\n\
          local_isd_as = ['1-ff00:0:110', '2-64512']\nlocal_prefix = ['10.0.0.0/24']\nworkers = \
          1\ncpus = '1'\n\
@@ -188,6 +189,8 @@ fn every_setting_of_the_table_changes_the_configuration() {
     assert_eq!(shard.handshakes_per_second, 12);
     assert_eq!(shard.verified_handshakes_per_second_per_ip, 13);
     assert_eq!(shard.verified_handshakes_per_second, 14);
+    assert_eq!(shard.restart_handshakes_per_second, 20);
+    assert_eq!(config.state_dir, Some(setup.directory.path().join(".")));
     assert_eq!(shard.tunnels_per_shard, 15);
     assert_eq!(shard.tunnels_per_identity, 16);
     assert_eq!(shard.half_open_tunnels, 17);
@@ -415,6 +418,41 @@ fn a_key_that_others_can_read_is_worth_a_warning() {
         ),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn a_state_directory_has_to_be_one() {
+    let setup = Setup::new();
+    for (directory, complaint) in [
+        ("missing", "missing does not exist; check the path"),
+        (
+            "key",
+            "key is not a directory; name the directory that it is in, or another",
+        ),
+    ] {
+        let complaints = setup.complaints_about(&format!("state_dir = '{directory}'\n"));
+        assert!(complaints[0].ends_with(complaint), "{complaints:?}");
+        assert!(complaints[0].contains(": state_dir: "), "{complaints:?}");
+    }
+}
+
+#[test]
+fn a_state_directory_that_others_can_write_to_is_worth_a_warning() {
+    let setup = Setup::new();
+    let directory = setup.directory.path().join("state");
+    fs::create_dir(&directory).unwrap();
+    for (mode, warned) in [(0o700, false), (0o775, false), (0o777, true)] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(&directory, mode).unwrap();
+        let warnings = setup
+            .good(&format!("{MINIMAL}state_dir = 'state'\n"))
+            .warnings;
+        let is_warned = matches!(
+            warnings.as_slice(),
+            [Warning::StateWritableByOthers { mode: 0o777, .. }]
+        );
+        assert_eq!(is_warned, warned, "{warnings:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! A gateway that is killed under load and started again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use snapgate_interop::{SnapTunClient, SupervisedGateway, free_socket, in_time, private_key};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+/// Clients that send all the time.
+const CLIENTS: usize = 10;
+
+/// Between two packets of a client.
+const SEND_INTERVAL: Duration = Duration::from_millis(50);
+
+/// With a state directory the gateway begins the handshakes, and clients are served at once. Without one
+/// they notice after 15 s.
+#[tokio::test]
+async fn clients_of_a_gateway_that_is_killed_are_served_at_once_with_a_state_directory() {
+    let state_dir = tempfile::tempdir().unwrap();
+    let (with, without) = tokio::join!(
+        times_to_service(Some(state_dir.path())),
+        times_to_service(None),
+    );
+    println!("served after the new process was ready, slowest and fastest of {CLIENTS} clients:");
+    for (what, times) in [("with --state-dir", &with), ("without", &without)] {
+        println!("{what:>16}  {:?}  {:?}", times[CLIENTS - 1], times[0]);
+    }
+    // However slow the machine is: nobody had to find out by itself.
+    assert!(with[CLIENTS - 1] * 3 < without[0], "{with:?} {without:?}");
+}
+
+/// Waits until a state file has all clients.
+async fn until_written(file: &Path) {
+    /// Of an IPv4 tunnel.
+    const RECORD_BYTES: u64 = 47;
+    /// Of the header and a frame without records.
+    const EMPTY_BYTES: u64 = 112;
+
+    let mut interval = tokio::time::interval(Duration::from_millis(10));
+    while std::fs::metadata(file).map_or(0, |metadata| metadata.len())
+        < EMPTY_BYTES + CLIENTS as u64 * RECORD_BYTES
+    {
+        interval.tick().await;
+    }
+}
+
+/// Kills a gateway while clients send. Returns how long after its successor was ready each got its first
+/// packet back, the fastest first.
+async fn times_to_service(state_dir: Option<&Path>) -> Vec<Duration> {
+    let program = env!("CARGO_BIN_EXE_snapgate-to-kill");
+    let argument = state_dir.map(|directory| format!("--state-dir={}", directory.display()));
+    let mut gateway = SupervisedGateway::start(program, argument.as_slice()).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let listen = gateway.listen_address();
+        let socket = free_socket(listen).await;
+        let key = gateway.public_key();
+        let client = SnapTunClient::connect_by_key(key, listen, &private_key(), socket).await;
+        clients.push(Talker::start(client));
+    }
+    for client in &mut clients {
+        client.is_served().await;
+    }
+    if let Some(state_dir) = state_dir {
+        in_time(
+            "the records of all clients",
+            until_written(&state_dir.join("tunnels")),
+        )
+        .await;
+    }
+
+    let ready = gateway.kill_and_restart().await;
+    let mut times = Vec::new();
+    for client in &mut clients {
+        times.push(client.is_served_after(ready).await.duration_since(ready));
+    }
+    times.sort_unstable();
+    times
+}
+
+/// A client that sends all the time, and notes when it last got something back.
+struct Talker {
+    served_at: watch::Receiver<Option<Instant>>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Talker {
+    fn start(client: SnapTunClient) -> Self {
+        let client = Arc::new(client);
+        let (served, served_at) = watch::channel(None);
+        let sender = Arc::clone(&client);
+        let send = async move {
+            let mut interval = tokio::time::interval(SEND_INTERVAL);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                interval.tick().await;
+                sender.send(&[0x5a; 200]).await;
+            }
+        };
+        let receive = async move {
+            loop {
+                client.receive().await;
+                served.send_replace(Some(Instant::now()));
+            }
+        };
+        Self {
+            served_at,
+            tasks: [tokio::spawn(send), tokio::spawn(receive)],
+        }
+    }
+
+    async fn is_served(&mut self) {
+        let served = self.served_at.wait_for(Option::is_some);
+        in_time("a packet back", served).await.unwrap();
+    }
+
+    /// When the first packet came back after `start`.
+    async fn is_served_after(&mut self, start: Instant) -> Instant {
+        let served = self
+            .served_at
+            .wait_for(|at| at.is_some_and(|at| at > start));
+        in_time("a packet back", served).await.unwrap().unwrap()
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,263 @@
+//! The thread that writes the state file, and what goes between it and the workers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use snaptun::DirectoryChange;
+use udp_shards::DispatchKey;
+
+use crate::mailbox::{Message, Postbox};
+use crate::state::clock::{self, BootId, Moment, Reading};
+use crate::state::format::{Change, Record};
+use crate::state::status::StateStatus;
+use crate::state::store::{StateError, Store};
+use crate::state::{COMMIT_INTERVAL, COMMIT_INTERVAL_MAX};
+
+/// Changes that one worker can have on the way. They are taken every [`COMMIT_INTERVAL`], so this bounds what
+/// is written: 0.5 MB a second for each worker.
+const CHANGES_PER_WORKER: usize = 8192;
+
+/// Tunnels in one message to a worker.
+const TUNNELS_PER_MESSAGE: usize = 1024;
+
+/// How often it is said that nothing can be written.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A worker's way to the keeper. Nothing waits: what there is no room for stays in the shard.
+pub(crate) struct DirectoryFeed(Sender<DirectoryChange>);
+
+impl DirectoryFeed {
+    pub(crate) fn has_room(&self) -> bool {
+        !self.0.is_full()
+    }
+
+    /// Tells the keeper. Nobody else puts anything in, so there is room if there was.
+    pub(crate) fn tell(&self, change: DirectoryChange) {
+        // Without a keeper the gateway is about to stop.
+        let _lost = self.0.try_send(change);
+    }
+}
+
+/// The running thread. It writes for the last time when this is dropped.
+pub(crate) struct Keeper {
+    status: Arc<StateStatus>,
+    stop: Option<Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Takes possession of the directory, puts what the process before left there into the mailboxes of its
+    /// new owners, or will when the clock allows it, and starts to write. Also returns each worker's way to tell
+    /// of its tunnels.
+    pub(crate) fn start(
+        directory: &Path,
+        public_key: &[u8; 32],
+        records_max: usize,
+        key: DispatchKey,
+        workers: Vec<Postbox>,
+    ) -> Result<(Self, Vec<DirectoryFeed>), StateError> {
+        let boot = clock::boot_id().map_err(StateError::Boot)?;
+        let reading = Reading::take(boot);
+        let store = Store::open(directory, public_key, records_max, &reading)?;
+        let (feeds, changes) = workers
+            .iter()
+            .map(|_| crossbeam_channel::bounded(CHANGES_PER_WORKER))
+            .map(|(sender, receiver)| (DirectoryFeed(sender), receiver))
+            .unzip();
+        let status = Arc::new(StateStatus::new());
+        let mut writer = Writer {
+            predecessor: Some(Predecessor {
+                end: *store.moment(),
+                owners: workers,
+                key,
+            }),
+            store,
+            boot,
+            changes,
+            status: Arc::clone(&status),
+            committed_at: None,
+            warned_at: None,
+        };
+        writer.warn_of_clock(&reading);
+        writer.hand_over(&reading);
+
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let thread = thread::Builder::new()
+            .name("state".to_owned())
+            .spawn(move || writer.run(&stopped))
+            .map_err(StateError::Thread)?;
+        let keeper = Self {
+            status,
+            stop: Some(stop),
+            thread: Some(thread),
+        };
+        Ok((keeper, feeds))
+    }
+
+    /// How it does.
+    pub(crate) fn status(&self) -> &Arc<StateStatus> {
+        &self.status
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // The channel closes, which the thread takes for the word.
+        drop(self.stop.take());
+        let _ended = self.thread.take().map(thread::JoinHandle::join);
+    }
+}
+
+/// What the thread works on.
+struct Writer {
+    /// Until its tunnels have been handed over.
+    predecessor: Option<Predecessor>,
+    store: Store,
+    boot: BootId,
+    changes: Vec<Receiver<DirectoryChange>>,
+    status: Arc<StateStatus>,
+    committed_at: Option<Instant>,
+    /// When it was said that nothing can be written, if that is still so.
+    warned_at: Option<Instant>,
+}
+
+/// The process before.
+struct Predecessor {
+    /// It had ended by then.
+    end: Moment,
+    owners: Vec<Postbox>,
+    key: DispatchKey,
+}
+
+impl Writer {
+    fn run(mut self, stopped: &Receiver<()>) {
+        let mut last = false;
+        loop {
+            let reading = Reading::take(self.boot);
+            self.hand_over(&reading);
+            self.take_changes(&reading);
+            self.commit(&reading);
+            if last {
+                return;
+            }
+            last = stopped.recv_timeout(COMMIT_INTERVAL) != Err(RecvTimeoutError::Timeout);
+        }
+    }
+
+    fn warn_of_clock(&self, reading: &Reading) {
+        let Some(predecessor) = &self.predecessor else {
+            return;
+        };
+        if self.store.len() > 0 && !predecessor.end.is_passed_by(reading) {
+            tracing::warn!(
+                "the clock of the day is {:.3} s behind what it was: until it has passed that, clients are \
+                 left to notice the restart by themselves, because they would refuse handshakes with an \
+                 earlier timestamp; if the clock was wrong before, stop snapgate and remove {}",
+                predecessor.end.ahead_of(reading).as_secs_f64(),
+                self.store.file().display()
+            );
+        }
+    }
+
+    /// Tells the workers of the tunnels of the process before, once and when handshakes can be begun.
+    fn hand_over(&mut self, reading: &Reading) {
+        let passed = |predecessor: &mut Predecessor| predecessor.end.is_passed_by(reading);
+        let Some(predecessor) = self.predecessor.take_if(passed) else {
+            return;
+        };
+        let recent = self.store.recent(reading);
+        if recent.is_empty() {
+            return;
+        }
+        tracing::info!("tunnels remembered from before the start: {}", recent.len());
+        predecessor.hand_over(recent);
+    }
+
+    fn take_changes(&mut self, reading: &Reading) {
+        let now = Instant::now();
+        for changes in &self.changes {
+            for change in changes.try_iter().take(CHANGES_PER_WORKER) {
+                self.store.note(match change {
+                    DirectoryChange::Gone { remote } => Change::Gone { remote },
+                    DirectoryChange::Seen {
+                        remote,
+                        identity,
+                        heard_at,
+                    } => {
+                        let ago = now.saturating_duration_since(heard_at);
+                        let heard_at = reading.boottime.saturating_sub(ago);
+                        let record = Record { identity, heard_at };
+                        Change::Seen { remote, record }
+                    }
+                });
+            }
+        }
+    }
+
+    fn commit(&mut self, reading: &Reading) {
+        let overdue = self
+            .committed_at
+            .is_none_or(|at| at.elapsed() >= COMMIT_INTERVAL_MAX);
+        if !overdue && !self.store.has_changes() {
+            return;
+        }
+        match self.store.commit(reading) {
+            Ok(()) => {
+                self.committed_at = Some(Instant::now());
+                self.status.wrote(self.store.len());
+                if self.warned_at.take().is_some() {
+                    tracing::info!("the state file is written again");
+                }
+            }
+            Err(error) => {
+                self.status.failed();
+                self.warn_of_failure(&error);
+            }
+        }
+    }
+
+    fn warn_of_failure(&mut self, error: &io::Error) {
+        if self
+            .warned_at
+            .is_some_and(|at| at.elapsed() < WARNING_INTERVAL)
+        {
+            return;
+        }
+        self.warned_at = Some(Instant::now());
+        tracing::warn!(
+            "cannot write the state file {}: {error}; packets pass as before, but after a restart clients \
+             would be served late",
+            self.store.file().display()
+        );
+    }
+}
+
+impl Predecessor {
+    /// Puts its tunnels into the mailboxes of those who own them now.
+    fn hand_over(self, tunnels: Vec<(SocketAddr, [u8; 32])>) {
+        let Some(workers) = NonZeroUsize::new(self.owners.len()) else {
+            return;
+        };
+        let mut owned = vec![Vec::new(); workers.get()];
+        for (remote, identity) in tunnels {
+            owned[self.key.worker_of(remote, workers)].push((remote, identity));
+        }
+        for (mut owner, tunnels) in self.owners.into_iter().zip(owned) {
+            for tunnels in tunnels.chunks(TUNNELS_PER_MESSAGE) {
+                // A mailbox that is full or closed leaves these clients to themselves.
+                let _left = owner.put(Message::Remember(tunnels.to_vec()));
+            }
+            // A worker that cannot be woken looks into its mailbox within a second.
+            let _later = owner.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! How the keeper of the state does, for the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Written by the keeper, read by whoever asks.
+#[derive(Debug)]
+pub(crate) struct StateStatus {
+    started: Instant,
+    records: AtomicU64,
+    writes: AtomicU64,
+    failures: AtomicU64,
+    /// Milliseconds from `started`.
+    last_write: AtomicU64,
+}
+
+impl StateStatus {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            records: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            last_write: AtomicU64::new(0),
+        }
+    }
+
+    /// Tunnels in the file.
+    pub(crate) fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Times that the file was written to.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// Times that it could not be.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// How long ago it was written to, or the process began.
+    pub(crate) fn last_write_age(&self) -> Duration {
+        let last = Duration::from_millis(self.last_write.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(last)
+    }
+
+    pub(super) fn wrote(&self, records: usize) {
+        self.records.store(records as u64, Ordering::Relaxed);
+        let uptime = self.started.elapsed().as_millis();
+        let uptime = u64::try_from(uptime).unwrap_or(u64::MAX);
+        self.last_write.store(uptime, Ordering::Relaxed);
+        self.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,328 @@
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const KEY: [u8; 32] = [7; 32];
+const RECORDS_MAX: usize = 100_000;
+
+/// Some hours after the boot, some days after 1970.
+fn reading(seconds: u64) -> Reading {
+    Reading {
+        boot: [1; 16],
+        boottime: Duration::from_secs(10_000 + seconds),
+        wall: Duration::from_secs(1_000_000 + seconds),
+    }
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(directory: &TempDir, seconds: u64) -> Store {
+    Store::open(directory.path(), &KEY, RECORDS_MAX, &reading(seconds)).unwrap()
+}
+
+fn remote(n: u32) -> SocketAddr {
+    SocketAddr::from((n.to_be_bytes(), 40_000))
+}
+
+fn see(store: &mut Store, n: u32, seconds: u64) {
+    let record = Record {
+        identity: [n as u8; 32],
+        heard_at: reading(seconds).boottime,
+    };
+    let remote = remote(n);
+    store.note(Change::Seen { remote, record });
+}
+
+/// The numbers of the tunnels.
+fn tunnels(store: &Store, seconds: u64) -> Vec<u32> {
+    let mut tunnels: Vec<_> = store
+        .recent(&reading(seconds))
+        .into_iter()
+        .map(|(remote, identity)| {
+            let SocketAddr::V4(remote) = remote else {
+                panic!("{remote}");
+            };
+            let n = u32::from(*remote.ip());
+            assert_eq!(identity, [n as u8; 32]);
+            n
+        })
+        .collect();
+    tunnels.sort_unstable();
+    tunnels
+}
+
+/// The files set aside, with what is in them.
+fn set_aside(directory: &TempDir) -> Vec<Vec<u8>> {
+    fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("tunnels.aside-")
+        })
+        .map(|entry| fs::read(entry.path()).unwrap())
+        .collect()
+}
+
+/// A directory with the state of a process that had the tunnels 1, 2 and 3, one commit each.
+fn left_behind() -> (TempDir, Vec<u8>) {
+    let directory = directory();
+    let mut store = open(&directory, 0);
+    for n in 1..=3 {
+        see(&mut store, n, 0);
+        store.commit(&reading(0)).unwrap();
+    }
+    let file = fs::read(store.file()).unwrap();
+    (directory, file)
+}
+
+#[test]
+fn what_one_process_committed_the_next_one_knows() {
+    let directory = directory();
+    let mut store = open(&directory, 0);
+    assert_eq!(store.len(), 0);
+    for n in 1..=3 {
+        see(&mut store, n, 0);
+    }
+    store.commit(&reading(0)).unwrap();
+    store.note(Change::Gone { remote: remote(2) });
+    see(&mut store, 4, 1);
+    assert!(store.has_changes());
+    store.commit(&reading(1)).unwrap();
+    assert!(!store.has_changes());
+    see(&mut store, 5, 1);
+    drop(store);
+
+    let store = open(&directory, 2);
+    assert_eq!(tunnels(&store, 2), [1, 3, 4]);
+    assert_eq!(set_aside(&directory), [] as [Vec<u8>; 0]);
+}
+
+#[test]
+fn a_third_process_knows_what_the_second_did_not_hear_from() {
+    let (directory, _) = left_behind();
+    let mut store = open(&directory, 1);
+    store.commit(&reading(1)).unwrap();
+    drop(store);
+    assert_eq!(tunnels(&open(&directory, 2), 2), [1, 2, 3]);
+}
+
+#[test]
+fn what_was_not_heard_from_for_long_is_left_out() {
+    let directory = directory();
+    let mut store = open(&directory, 0);
+    see(&mut store, 1, 0);
+    see(&mut store, 2, 50);
+    store.commit(&reading(60)).unwrap();
+    drop(store);
+    let lifetime = RECORD_LIFETIME.as_secs();
+    assert_eq!(tunnels(&open(&directory, lifetime), lifetime), [1, 2]);
+    let mut store = open(&directory, lifetime + 1);
+    assert_eq!(tunnels(&store, lifetime + 1), [2]);
+    // Nor while handshakes have to wait for the clock.
+    assert!(tunnels(&store, lifetime + 51).is_empty());
+    // Nor is it written again.
+    store.commit(&reading(lifetime + 51)).unwrap();
+    assert_eq!(store.len(), 0);
+}
+
+#[test]
+fn there_are_no_more_records_than_allowed() {
+    let directory = directory();
+    let mut store = Store::open(directory.path(), &KEY, 2, &reading(0)).unwrap();
+    for n in 1..=3 {
+        see(&mut store, n, 0);
+    }
+    store.commit(&reading(0)).unwrap();
+    assert_eq!(store.len(), 2);
+    drop(store);
+    let store = Store::open(directory.path(), &KEY, 1, &reading(0)).unwrap();
+    assert_eq!(store.len(), 1);
+}
+
+#[test]
+fn a_file_that_a_power_failure_cut_off_is_set_aside_and_what_is_left_of_it_used() {
+    let (_directory, whole) = left_behind();
+    for length in 0..whole.len() {
+        let directory = directory();
+        let file = directory.path().join(FILE);
+        fs::write(&file, &whole[..length]).unwrap();
+
+        let mut store = open(&directory, 1);
+        let read = tunnels(&store, 1);
+        assert!([1, 2, 3].starts_with(&read), "{length}: {read:?}");
+        if file.exists() {
+            // Cut off between two commits, it is what it was then.
+            assert_eq!(set_aside(&directory).len(), 0, "{length}");
+        } else {
+            assert_eq!(set_aside(&directory), [&whole[..length]]);
+        }
+        store.commit(&reading(1)).unwrap();
+        drop(store);
+        assert_eq!(tunnels(&open(&directory, 2), 2), read);
+    }
+}
+
+#[test]
+fn what_is_no_state_file_is_set_aside_untouched() {
+    let (_directory, whole) = left_behind();
+    let other_key = write_header(&[8; 32]).0;
+    for foreign in [&b""[..], b"garbage", &[0xff; 5000], &other_key, &whole[1..]] {
+        let directory = directory();
+        fs::write(directory.path().join(FILE), foreign).unwrap();
+        let mut store = open(&directory, 1);
+        assert_eq!(store.len(), 0);
+        store.commit(&reading(1)).unwrap();
+        assert_eq!(set_aside(&directory), [foreign]);
+    }
+}
+
+#[test]
+fn even_a_directory_in_its_place_is_set_aside() {
+    let directory = directory();
+    fs::create_dir(directory.path().join(FILE)).unwrap();
+    let mut store = open(&directory, 0);
+    store.commit(&reading(0)).unwrap();
+    assert!(directory.path().join(FILE).is_file());
+}
+
+/// A process that is killed leaves the file as any other can see it at that moment.
+#[test]
+fn a_copy_made_at_any_moment_is_a_state_that_was() {
+    let directory = directory();
+    let mut store = open(&directory, 0);
+    see(&mut store, 0, 0);
+    store.commit(&reading(0)).unwrap();
+    let file = store.file();
+    let writer = std::thread::spawn(move || {
+        for n in 1..200u32 {
+            see(&mut store, n, 0);
+            if n % 16 == 0 {
+                // Now and then it is written anew.
+                store.log = None;
+            }
+            store.commit(&reading(0)).unwrap();
+        }
+    });
+    let mut seen_up_to = 0;
+    while !writer.is_finished() {
+        let copy = self::directory();
+        fs::copy(&file, copy.path().join(FILE)).unwrap();
+        let tunnels = tunnels(&open(&copy, 1), 1);
+        let expected: Vec<u32> = (0..tunnels.len() as u32).collect();
+        assert_eq!(tunnels, expected);
+        assert!(tunnels.len() > seen_up_to as usize);
+        seen_up_to = tunnels.len() as u32 - 1;
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn the_file_does_not_grow_with_time() {
+    let directory = directory();
+    let mut store = open(&directory, 0);
+    let mut largest = 0;
+    for _ in 0..100 {
+        for n in 0..1000 {
+            see(&mut store, n % 100, 0);
+        }
+        store.commit(&reading(0)).unwrap();
+        largest = largest.max(fs::metadata(store.file()).unwrap().len());
+    }
+    let commit = 1000 * CHANGE_BYTES_MAX as u64;
+    assert!(largest > WASTE_BYTES_MAX, "{largest}");
+    assert!(largest < WASTE_BYTES_MAX + 2 * commit, "{largest}");
+    drop(store);
+    let expected: Vec<u32> = (0..100).collect();
+    assert_eq!(tunnels(&open(&directory, 1), 1), expected);
+}
+
+#[test]
+fn nobody_else_can_read_what_is_written() {
+    let (directory, _) = left_behind();
+    for name in [FILE, LOCK_FILE] {
+        let metadata = fs::metadata(directory.path().join(name)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn two_processes_cannot_have_one_directory() {
+    let directory = directory();
+    let store = open(&directory, 0);
+    let other = Store::open(directory.path(), &KEY, RECORDS_MAX, &reading(0));
+    assert!(matches!(other, Err(StateError::InUse(path)) if path == directory.path()));
+    drop(store);
+    open(&directory, 0);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_an_error() {
+    let directory = directory();
+    let missing = directory.path().join("missing");
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [missing, file] {
+        let error = Store::open(&path, &KEY, RECORDS_MAX, &reading(0))
+            .err()
+            .unwrap();
+        let text = error.to_string();
+        assert!(text.contains(&path.display().to_string()), "{text}");
+        assert!(
+            text.contains("cannot write to the state directory"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_can_be_written_later() {
+    let directory = directory();
+    let mut store = open(&directory, 0);
+    see(&mut store, 1, 0);
+    store.commit(&reading(0)).unwrap();
+
+    // Every write to this device fails as on a full disk.
+    let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let Log { check, bytes, .. } = store.log.take().unwrap();
+    store.log = Some(Log { file, check, bytes });
+    see(&mut store, 2, 0);
+    let error = store.commit(&reading(0)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(store.has_changes());
+
+    // Nor can it be written anew.
+    let obstacle = directory.path().join(NEW_FILE);
+    fs::create_dir(&obstacle).unwrap();
+    see(&mut store, 3, 0);
+    store.commit(&reading(0)).unwrap_err();
+    assert!(store.has_changes());
+
+    fs::remove_dir(obstacle).unwrap();
+    store.commit(&reading(0)).unwrap();
+    assert!(!store.has_changes());
+    drop(store);
+    assert_eq!(tunnels(&open(&directory, 1), 1), [1, 2, 3]);
+}
+
+#[test]
+fn the_next_process_knows_what_the_clock_has_said() {
+    let (directory, _) = left_behind();
+    let set_back = Reading {
+        wall: reading(0).wall - Duration::from_secs(5),
+        ..reading(1)
+    };
+    let store = Store::open(directory.path(), &KEY, RECORDS_MAX, &set_back).unwrap();
+    assert!(!store.moment().is_passed_by(&set_back));
+    assert_eq!(store.len(), 3);
+    drop(store);
+    let store = open(&directory, 1);
+    assert!(store.moment().is_passed_by(&reading(1)));
+}
