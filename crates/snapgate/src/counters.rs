@@ -116,7 +116,7 @@ counters! {
     restart_handshakes_started,
     /// Of those, completed.
     restart_handshakes_completed,
-    /// Those not begun yet, because they or the tunnels would have been too many.
+    /// Times that one was put off, because they or the tunnels would have been too many.
     restart_handshakes_deferred,
     /// Cookie replies sent because an address was over its limit of handshakes without a cookie.
     cookies_demanded_address_limit,

@@ -162,7 +162,7 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_restart_handshakes",
-        "Handshakes with clients of the process before: begun by the gateway, of those completed; put off because there would have been too many.",
+        "Handshakes with clients of the process before: begun by the gateway, of those completed; times that one was put off.",
         &[
             (Some(("result", "started")), |c| {
                 c.restart_handshakes_started

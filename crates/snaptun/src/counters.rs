@@ -17,7 +17,7 @@ pub struct ShardCounters {
     pub restart_handshakes_started: u64,
     /// Of those, completed.
     pub restart_handshakes_completed: u64,
-    /// Those not begun yet, because too many would have been or the tunnels are as many as there may be.
+    /// Times that one was put off, because too many would have been begun or there was no room for the tunnel.
     pub restart_handshakes_deferred: u64,
     /// Cookie replies sent because an address sent more handshake messages than it may without a cookie.
     pub cookies_demanded_address_limit: u64,

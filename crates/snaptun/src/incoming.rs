@@ -14,7 +14,7 @@ use crate::moves::Move;
 use crate::overload::{Limit, Purpose, Refusal, Sender};
 use crate::server::{Removal, SnapTunServer};
 use crate::transmit::{Payload, Transmit};
-use crate::tunnel::Received;
+use crate::tunnel::{Received, Tunnel};
 use crate::tunnel_table::Slot;
 
 /// The fate of an incoming datagram.
@@ -89,6 +89,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return Incoming::Dropped(DropReason::NoTunnel);
         };
         if let WgKind::HandshakeResp(response) = &message
+            && !self.is_first_response(slot)
             && let Err(refusal) = self.admit(now, from, Purpose::Response, &**response)
         {
             return self.refuse(refusal, from, send_to_network);
@@ -97,6 +98,12 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Ok(()) => self.receive_in_tunnel(slot, now, message, from, send_to_network),
             Err(reason) => Incoming::Dropped(reason),
         }
+    }
+
+    /// Whether a response needs no admission, because it is the first to a handshake of a restart.
+    fn is_first_response(&mut self, slot: Slot) -> bool {
+        let tunnel = self.tunnels.get_mut(slot);
+        tunnel.is_some_and(Tunnel::take_first_response)
     }
 
     /// Takes in a message for the tunnel in `slot`.

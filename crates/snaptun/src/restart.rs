@@ -8,6 +8,9 @@
 //! begun at an even pace, once in [`REKEY_TIMEOUT`] for each address, and only where there is room without
 //! ending a tunnel. One that is not answered within that time is given up, rather than retransmitted. The
 //! client's own initiation is taken in at any time, as in every tunnel of its identity.
+//!
+//! Clients behind one address answer all at once, so the first response to each of these handshakes is taken in
+//! whatever the limit of its address: they are no more than were begun.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -116,15 +119,15 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return DropReason::NoTunnel;
         }
         let identity = remembered.identity;
+        if !self.has_room(&identity) || !self.restart.pace.take(now) {
+            self.counters.restart_handshakes_deferred += 1;
+            return DropReason::NoTunnel;
+        }
         let generation = self.generation;
         let Some(grant) = CachedGrant::ask(&*self.authorization, now, generation, &identity) else {
             self.restart.forget(from.remote);
             return DropReason::Unauthorized;
         };
-        if !self.has_room(&identity) || !self.restart.pace.take(now) {
-            self.counters.restart_handshakes_deferred += 1;
-            return DropReason::NoTunnel;
-        }
         if let Some(remembered) = self.restart.remembered.get_mut(&from.remote) {
             remembered.not_before = now + REKEY_TIMEOUT;
         }

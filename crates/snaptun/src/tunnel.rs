@@ -51,6 +51,8 @@ pub(crate) struct Tunnel<S> {
     in_directory: Option<Instant>,
     /// It was begun for a peer of the process before, who has not answered.
     restarting: bool,
+    /// Nothing that claims to be that peer's answer has come.
+    awaits_first_response: bool,
     waiting: WaitingQueue,
     tunn: Tunn,
 }
@@ -110,6 +112,7 @@ impl<S> Tunnel<S> {
             heard_at: now,
             in_directory: None,
             restarting: false,
+            awaits_first_response: false,
             waiting: WaitingQueue::default(),
             tunn,
         };
@@ -137,6 +140,7 @@ impl<S> Tunnel<S> {
             heard_at: now,
             in_directory: None,
             restarting: true,
+            awaits_first_response: true,
             waiting: WaitingQueue::default(),
             tunn,
         };
@@ -184,6 +188,11 @@ impl<S> Tunnel<S> {
     /// Whether it was begun for a peer of the process before, who has not been heard from.
     pub(crate) fn is_restarting(&self) -> bool {
         self.restarting
+    }
+
+    /// Whether a response is the first to the handshake that it was begun by. Says so once.
+    pub(crate) fn take_first_response(&mut self) -> bool {
+        std::mem::take(&mut self.awaits_first_response)
     }
 
     /// Whether that peer did not answer in time.

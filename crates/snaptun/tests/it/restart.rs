@@ -255,6 +255,48 @@ fn handshakes_begin_at_an_even_pace() {
     assert!(shard.server.counters().restart_handshakes_deferred > 1000);
 }
 
+/// As behind the NAT of a carrier.
+#[test]
+fn clients_at_one_address_answer_all_at_once() {
+    let config = ShardConfig {
+        handshakes_per_second_per_ip: 3,
+        ..ShardConfig::default()
+    };
+    let mut before = Shard::new(now(), config);
+    let mut clients: Vec<_> = (1..=10)
+        .map(|port| {
+            let remote = SocketAddr::from(([10, 0, 0, 1], port));
+            let client = Client::at(remote, port, Shard::public_key());
+            before.registry.grant(client.identity(), 1, None);
+            client
+        })
+        .collect();
+    for client in &mut clients {
+        before.now += Duration::from_secs(1);
+        before.connect(client);
+    }
+    let all: Vec<_> = clients.iter().collect();
+    let mut shard = process_after(&before, &all);
+    for client in &mut clients {
+        spoof(&mut shard, client);
+        let initiation = shard.sent.pop_back().expect("an initiation");
+        let Received::Answer(response) = client.receive(&initiation.packet) else {
+            panic!("the client did not answer");
+        };
+        // A second one has to pass what all have to: the authentication code before the cookie's first.
+        let mut forged = response.clone();
+        let end_of_mac1 = forged.len() - 17;
+        forged[end_of_mac1] ^= 1;
+        let fate = shard.incoming(&response, client.endpoint);
+        assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
+        shard.sent.clear();
+        let fate = shard.incoming(&forged, client.endpoint);
+        assert_eq!(fate, In::Dropped(DropReason::InvalidMac));
+    }
+    let completed = shard.server.counters().restart_handshakes_completed;
+    assert_eq!(completed, 10);
+}
+
 #[test]
 fn nobody_loses_a_tunnel_to_a_restart() {
     let config = ShardConfig {
