@@ -21,9 +21,9 @@ const READING_TIME_MAX: Duration = Duration::from_micros(20);
 /// Readings before the last one is taken as it is.
 const READINGS_MAX: usize = 16;
 
-/// No process begins within so short a time after the end of the one before. It is more than the readings
-/// of both are off.
-const BETWEEN_PROCESSES_MIN: Duration = Duration::from_millis(1);
+/// Two clocks that nobody sets differ by no more than this between two readings. No process begins within so
+/// short a time after the end of the one before, so its stamps are later by as much.
+const READINGS_DIFFER_MAX: Duration = Duration::from_millis(1);
 
 /// What the clocks say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,7 +117,13 @@ impl Moment {
     /// Whether stamps taken from now on are later than those up to this moment, the last of a process that
     /// has ended.
     pub(crate) fn is_passed_by(&self, reading: &Reading) -> bool {
-        reading.wall + BETWEEN_PROCESSES_MIN > self.latest_stamp
+        reading.wall + READINGS_DIFFER_MAX > self.latest_stamp
+    }
+
+    /// Whether the clock of the day has been set forward since.
+    pub(crate) fn is_overtaken_by(&self, reading: &Reading) -> bool {
+        self.until(reading)
+            .is_some_and(|gone_by| reading.wall > self.latest_stamp + gone_by + READINGS_DIFFER_MAX)
     }
 
     /// How far the clock of the day is behind.
@@ -199,6 +205,14 @@ mod tests {
         let start = reading(1, 4 * HOUR + SECOND, 92 * HOUR + SECOND);
         let end_of_other = set_back.at(&start);
         assert_eq!(end_of_other.ahead_of(&start), 10 * HOUR);
+    }
+
+    #[test]
+    fn it_is_noticed_when_the_clock_is_set_forward() {
+        let after = |wall| last_moment().is_overtaken_by(&reading(1, 3 * HOUR + SECOND, wall));
+        assert!(!after(101 * HOUR + SECOND));
+        assert!(!after(101 * HOUR - SECOND));
+        assert!(after(101 * HOUR + SECOND + Duration::from_millis(2)));
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub(crate) enum Unreadable {
     Version(u32),
     #[error("it is that of a gateway with another private key")]
     AnotherGateway,
+    /// A write that was not finished leaves this.
+    #[error("it is cut off after {0} bytes")]
+    CutOff(u64),
     #[error("it is damaged after {0} bytes")]
     Damaged(u64),
     #[error("it cannot be read: {0}")]
@@ -196,27 +199,27 @@ impl<R: Read> FrameReader<R> {
 
     /// The next frame; `None` at the end of the file.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, Unreadable> {
-        let damaged = Unreadable::Damaged(self.bytes_read);
         let mut length = [0; 4];
         match read_up_to(&mut self.source, &mut length)? {
             0 => return Ok(None),
             4 => {}
-            _ => return Err(damaged),
+            _ => return Err(Unreadable::CutOff(self.bytes_read)),
         }
         let body_bytes = u32::from_le_bytes(length) as usize;
         if body_bytes > BODY_BYTES_MAX {
-            return Err(damaged);
+            return Err(Unreadable::Damaged(self.bytes_read));
         }
         let mut body = vec![0; body_bytes];
         let mut found = [0; 16];
         let read =
             read_up_to(&mut self.source, &mut body)? + read_up_to(&mut self.source, &mut found)?;
-        let check = Check::of(&self.check.0, [&length, &body]);
-        if read != body_bytes + found.len() || check.0 != found {
-            return Err(damaged);
+        if read < body_bytes + found.len() {
+            return Err(Unreadable::CutOff(self.bytes_read));
         }
-        let Some(frame) = read_body(&body) else {
-            return Err(damaged);
+        let check = Check::of(&self.check.0, [&length, &body]);
+        let frame = read_body(&body).filter(|_| check.0 == found);
+        let Some(frame) = frame else {
+            return Err(Unreadable::Damaged(self.bytes_read));
         };
         self.check = check;
         self.bytes_read += (length.len() + read) as u64;

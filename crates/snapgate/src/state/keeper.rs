@@ -204,7 +204,9 @@ impl Writer {
         let overdue = self
             .committed_at
             .is_none_or(|at| at.elapsed() >= COMMIT_INTERVAL_MAX);
-        if !overdue && !self.store.has_changes() {
+        // Else a process that ends before the next commit would leave stamps that nobody knows of.
+        let clock_was_set = self.store.moment().is_overtaken_by(reading);
+        if !overdue && !clock_was_set && !self.store.has_changes() {
             return;
         }
         match self.store.commit(reading) {

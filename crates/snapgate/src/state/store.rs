@@ -90,8 +90,7 @@ struct Log {
 
 impl Store {
     /// Takes possession of a directory and reads what the process before left there, but for what is too old
-    /// to be of use. A file that cannot be read to its end is set aside with a warning, and what could be read is
-    /// used. Nothing is written to the file before [`commit`](Self::commit).
+    /// to be of use. A file that was damaged is set aside with a warning, and what could be read is used. Nothing is written to the file before [`commit`](Self::commit).
     ///
     /// There are never more than `records_max` records.
     pub(crate) fn open(
@@ -132,6 +131,13 @@ impl Store {
                     frame.changes.iter().for_each(|change| self.apply(change));
                 }
                 Ok(None) => break Ok(()),
+                Err(cut_off @ Unreadable::CutOff(_)) => {
+                    tracing::info!(
+                        "the last write to the state file {} was not finished: {cut_off}",
+                        self.file().display()
+                    );
+                    break Ok(());
+                }
                 Err(unreadable) => break Err(unreadable),
             }
         };
@@ -151,21 +157,15 @@ impl Store {
         let file = self.file();
         let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let aside = self.directory.join(format!("{FILE}.aside-{time}"));
-        let what = format!(
-            "the state file {} is of no use: {unreadable}",
-            file.display()
+        let becomes = match fs::rename(&file, &aside) {
+            Ok(()) => format!("it is now {}", aside.display()),
+            Err(error) => format!("it cannot be renamed ({error}) and will be replaced"),
+        };
+        tracing::warn!(
+            "the state file {} cannot be used: {unreadable}; {becomes}; tunnels read from it: {}",
+            file.display(),
+            self.records.len()
         );
-        let tunnels = self.records.len();
-        match fs::rename(&file, &aside) {
-            Ok(()) => tracing::warn!(
-                "{what}; it is now {}, and the gateway starts with the {tunnels} tunnels read from it",
-                aside.display()
-            ),
-            Err(error) => tracing::warn!(
-                "{what}; it cannot be renamed either ({error}) and will be replaced; the gateway starts \
-                 with the {tunnels} tunnels read from it"
-            ),
-        }
     }
 
     /// The file with the records.

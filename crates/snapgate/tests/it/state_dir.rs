@@ -37,7 +37,7 @@ fn a_damaged_file_is_set_aside_with_a_warning_and_the_gateway_starts() {
     let workspace = workspace();
     fs::write(workspace.path("state/tunnels"), "garbage").unwrap();
     let process = workspace.start(&ARGUMENTS);
-    let warning = "the state file state/tunnels is of no use: it is no state file of snapgate; it is now \
+    let warning = "the state file state/tunnels cannot be used: it is no state file of snapgate; it is now \
                    state/tunnels.aside-";
     assert!(process.said.contains(warning), "{}", process.said);
     // The end of the process comes behind its last commit.

@@ -84,10 +84,13 @@ fn a_file_that_is_cut_off_is_what_it_was_before() {
     for length in 0..whole.len() {
         let (read, unreadable) = read(&whole[..length]);
         assert_eq!(read, commits()[..read.len()], "{length}");
-        if unreadable.is_none() {
-            assert_eq!(file(&read).len(), length);
-        } else {
-            assert!(length < header || file(&read).len() < length);
+        let whole_commits = file(&read).len();
+        match unreadable {
+            None => assert_eq!(whole_commits, length),
+            Some(Unreadable::CutOff(at)) => {
+                assert!(whole_commits < length && at == whole_commits as u64);
+            }
+            Some(_) => assert!(length < header, "{length}"),
         }
     }
 }
@@ -157,6 +160,10 @@ fn each_foreign_file_is_called_what_it_is() {
     );
     assert_eq!(
         unreadable(&[&file(&commits())[..], b"x"].concat()),
+        format!("it is cut off after {} bytes", file(&commits()).len())
+    );
+    assert_eq!(
+        unreadable(&[&file(&commits())[..], &[0; 100]].concat()),
         format!("it is damaged after {} bytes", file(&commits()).len())
     );
 }
