@@ -157,10 +157,11 @@ fn emit_quoted_port(builder: &mut Builder, found: &mut Label, unknown: &mut Labe
     builder.store_scratch(OFFSET);
     emit_skip_extensions(builder, unknown);
 
-    let mut udp = Label::default();
+    let mut ports = Label::default();
     let mut identifier = Label::default();
     builder.load_scratch(NEXT);
-    builder.jump_if(When::Equal(Operand::Value(UDP)), &mut udp);
+    builder.jump_if(When::Equal(Operand::Value(UDP)), &mut ports);
+    builder.jump_if(When::Equal(Operand::Value(TCP)), &mut ports);
     builder.jump_if(When::NotEqual(Operand::Value(SCMP)), unknown);
     emit_require(builder, SCMP_IDENTIFIER + 2, unknown);
     builder.load(Size::Byte, At::X(0));
@@ -176,7 +177,7 @@ fn emit_quoted_port(builder: &mut Builder, found: &mut Label, unknown: &mut Labe
     builder.load(Size::Half, At::X(SCMP_IDENTIFIER));
     builder.jump(found);
 
-    builder.place(udp);
+    builder.place(ports);
     emit_require(builder, 2, unknown);
     builder.load(Size::Half, At::X(0));
     builder.jump(found);

@@ -6,6 +6,7 @@
     reason = "a helper that fails, fails its test"
 )]
 
+mod destination;
 mod dispatch_balance;
 mod groups;
 mod receiving;

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use udp_shards::{Dispatch, ShardSocket, UpstreamGroup, bind_upstream_group};
 
-use crate::scion::{SCMP, TCP, UDP, destination_of, headers, headers_to_no_ip};
+use crate::destination::{SCMP, TCP, UDP, destination_of};
+use crate::scion::{headers, headers_to_no_ip};
 use crate::support::{KEY, client, options, receive_datagrams, send, workers};
 
 const WORKERS: usize = 5;
@@ -137,8 +138,9 @@ fn echo_and_traceroute_go_by_the_identifier() {
 }
 
 #[test]
-fn errors_go_by_the_source_port_of_the_quoted_udp_packet() {
+fn errors_go_by_the_source_port_of_the_quoted_udp_or_tcp_packet() {
     check(errors(packets(UDP, ports())), Some(true));
+    check(errors(packets(TCP, ports())), Some(true));
 }
 
 #[test]
@@ -152,7 +154,6 @@ fn errors_go_by_the_identifier_of_the_quoted_request() {
 #[test]
 fn errors_that_quote_anything_else_go_anywhere() {
     let other = prop_oneof![
-        packets(TCP, ports()),
         packets(99, ports()),
         packets(SCMP, scmp(prop_oneof![0..128_u8, Just(129), 131..=255_u8])),
     ];
