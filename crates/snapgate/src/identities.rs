@@ -135,7 +135,7 @@ fn place(path: &Path, line: usize) -> Place {
 }
 
 /// Reads the text of a file of identities.
-fn parse(path: &Path, text: &str) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
     let (document, complaints) = toml_file::parse(path, text);
     let mut reader = Reader {
         complaints,

@@ -9,6 +9,8 @@ mod cpus;
 pub mod demo;
 mod drain;
 pub mod drop_reason;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod gateway;
 pub mod identities;
 pub mod keys;

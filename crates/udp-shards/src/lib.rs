@@ -86,6 +86,8 @@ mod cbpf;
 mod dispatch;
 mod group;
 mod options;
+#[cfg(feature = "fuzzing")]
+pub mod programs;
 mod receive;
 mod received;
 mod send;

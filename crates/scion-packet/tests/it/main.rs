@@ -5,6 +5,7 @@
     reason = "clippy's leave for tests covers test functions only, not their helpers"
 )]
 
+mod agreement;
 mod any_bytes;
 mod build;
 mod delivery_port;
@@ -12,5 +13,6 @@ mod egress_interface;
 mod incoming_policy;
 mod oracle;
 mod packet;
+mod reading;
 mod scmp;
 mod support;

@@ -26,6 +26,7 @@ mod replay;
 mod restart;
 mod roaming;
 mod shard;
+mod steps;
 mod takeover;
 mod timers;
 mod waiting;

@@ -1,0 +1,5 @@
+//! A fuzz target: see `identities.rs` of the library.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| snapgate_fuzz::identities::run(data));

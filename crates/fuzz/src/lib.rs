@@ -1,0 +1,92 @@
+//! What the fuzz targets do with an input. Each asserts what must hold whatever the bytes are.
+//!
+//! | target | input | must hold |
+//! | --- | --- | --- |
+//! | [`datagrams`] | steps: datagrams of clients and strangers, real, damaged, forged, replayed; packets from SCION; revocations; time | every packet has one fate, nothing is delivered that its client did not send, limits hold |
+//! | [`scion_view`] | a SCION packet | the verdict and fields of sciparse, and of snap-dataplane's policy |
+//! | [`cbpf`] | a datagram and a group of sockets | the kernel's programs name the socket that userspace names |
+//! | [`configuration`] | a configuration file | complaints name a line of it; what is accepted is accepted again as `snapgate check` prints it |
+//! | [`identities`] | a file of identities | the same identities as a derived parser reads |
+//!
+//! `scripts/fuzz.sh` runs them. The inputs in `corpus/` are replayed without a fuzzer by `cargo test`.
+
+pub mod cbpf;
+mod cbpf_machine;
+pub mod configuration;
+pub mod datagrams;
+pub mod identities;
+pub mod scion_view;
+
+// What the tests of the crates assert of inputs that they make themselves.
+#[path = "../../scion-packet/tests/it/agreement.rs"]
+mod agreement;
+#[path = "../../snaptun/tests/it/client.rs"]
+#[expect(dead_code, reason = "shared with the tests of snaptun")]
+mod client;
+#[path = "../../udp-shards/tests/it/destination.rs"]
+mod destination;
+#[path = "../../snaptun/tests/it/forging.rs"]
+#[expect(dead_code, reason = "shared with the tests of snaptun")]
+mod forging;
+#[path = "../../scion-packet/tests/it/reading.rs"]
+mod reading;
+#[path = "../../snaptun/tests/it/shard.rs"]
+#[expect(dead_code, reason = "shared with the tests of snaptun")]
+mod shard;
+#[path = "../../snaptun/tests/it/steps.rs"]
+mod steps;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// As many files as a directory can have for people to look through.
+    const FILES_MAX: usize = 100;
+
+    fn replay(target: &str, run: fn(&[u8])) {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("corpus")
+            .join(target);
+        let mut files: Vec<_> = fs::read_dir(&directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        assert!(
+            (1..FILES_MAX).contains(&files.len()),
+            "{} files",
+            files.len()
+        );
+        for file in files {
+            // The name of the input that fails is the last one printed.
+            println!("{}", file.display());
+            run(&fs::read(&file).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_corpus_of_datagrams_holds() {
+        replay("datagrams", super::datagrams::run);
+    }
+
+    #[test]
+    fn the_corpus_of_the_scion_view_holds() {
+        replay("scion_view", super::scion_view::run);
+    }
+
+    #[test]
+    fn the_corpus_of_the_kernels_programs_holds() {
+        replay("cbpf", super::cbpf::run);
+    }
+
+    #[test]
+    fn the_corpus_of_configuration_files_holds() {
+        replay("configuration", super::configuration::run);
+    }
+
+    #[test]
+    fn the_corpus_of_identities_files_holds() {
+        replay("identities", super::identities::run);
+    }
+}

@@ -1,0 +1,30 @@
+//! SCION packets, read by us and by sciparse.
+
+use std::net::IpAddr;
+
+use scion_packet::{IsdAs, ScionAddress};
+
+use crate::agreement::{assert_same_policy, assert_same_port, assert_same_view, tunnels};
+use crate::reading::read_all;
+
+/// Behind the tunnel; in the corpus, the sender or receiver of packets.
+const CLIENT: ScionAddress = ScionAddress {
+    isd_as: IsdAs::from_u64(0x0001_ff00_0000_0110),
+    ip: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+};
+
+/// In another AS.
+const PEER: ScionAddress = ScionAddress {
+    isd_as: IsdAs::from_u64(0x0002_ff00_0000_0222),
+    ip: IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
+};
+
+/// Reads `data` as a packet with all that reads packets, and compares it with what sciparse reads.
+pub fn run(data: &[u8]) {
+    read_all(data, CLIENT, PEER);
+    assert_same_view(data);
+    assert_same_port(data);
+    for remote in tunnels(data) {
+        assert_same_policy(data, remote);
+    }
+}

@@ -1,0 +1,307 @@
+//! Agreement with sciparse, the parser of real clients, and with the policy check that
+//! snap-dataplane builds on it. Each difference is listed here with its reason.
+//!
+//! The fuzz targets include this file too.
+
+use std::net::{IpAddr, SocketAddr};
+
+use scion_packet::scmp::ProblemCode;
+use scion_packet::{
+    Host, IncomingPolicy, MalformedPacket, NoDeliveryPort, Path, PolicyViolation, ScionPacket,
+    ScmpError, delivery_port, upper_layer,
+};
+use sciparse::address::host_addr::WireHostAddr;
+use sciparse::core::view::View;
+use sciparse::dataplane_path::standard::types::InfoFieldFlags;
+use sciparse::dataplane_path::standard::view::StandardPathView;
+use sciparse::dataplane_path::types::PathType;
+use sciparse::dataplane_path::view::ScionDpPathViewRef;
+use sciparse::packet::view::ScionRawPacketView;
+
+pub(crate) fn sciparse_view(bytes: &[u8]) -> Option<&ScionRawPacketView> {
+    ScionRawPacketView::try_from_slice(bytes)
+        .ok()
+        .map(|(view, _)| view)
+}
+
+/// What sciparse accepts and we do not: paths that the SCION header specification rules out.
+///
+/// - "It is an error to have Seg_XLen > 0 and Seg_YLen == 0, 2 >= X > Y >= 0." sciparse counts
+///   the segments that are not empty, wherever they stand.
+/// - A path has "up to 64 hop fields", as many as CurrHF can point at. sciparse takes as many as
+///   fit into the header, 81.
+pub(crate) fn has_forbidden_path(view: &ScionRawPacketView) -> bool {
+    let ScionDpPathViewRef::Standard(path) = view.header().path() else {
+        return false;
+    };
+    let [first, second, third] = [path.seg0_len(), path.seg1_len(), path.seg2_len()];
+    (first == 0 && (second > 0 || third > 0))
+        || (second == 0 && third > 0)
+        || u32::from(first) + u32::from(second) + u32::from(third) > 64
+}
+
+fn assert_same_host(ours: Host, theirs: &WireHostAddr) {
+    match (ours, theirs) {
+        (Host::Ip(ip), theirs) => assert_eq!(Some(ip), theirs.ip()),
+        (Host::Service(service), WireHostAddr::Svc(theirs)) => assert_eq!(service, theirs.0),
+        (Host::Other { kind }, WireHostAddr::Unknown { id, bytes }) => {
+            assert_eq!(
+                (kind >> 2, 4 * (usize::from(kind & 3) + 1)),
+                (*id, bytes.len())
+            );
+        }
+        (ours, theirs) => panic!("{ours:?} is {theirs:?} to sciparse"),
+    }
+}
+
+fn assert_same_path(ours: Path<'_>, theirs: &StandardPathView) {
+    let Path::Standard(path) = ours else {
+        panic!("{ours:?} is a standard path to sciparse")
+    };
+    assert_eq!(
+        path.current_info_field(),
+        usize::from(theirs.curr_info_field_idx())
+    );
+    assert_eq!(
+        path.current_hop_field(),
+        usize::from(theirs.curr_hop_field_idx())
+    );
+    assert_eq!(
+        path.segment_lengths(),
+        [theirs.seg0_len(), theirs.seg1_len(), theirs.seg2_len()]
+    );
+    assert_eq!(path.info_field_count(), theirs.info_fields().len());
+    for (index, theirs) in theirs.info_fields().iter().enumerate() {
+        let ours = path.info_field(index).unwrap();
+        assert_eq!(
+            ours.construction_direction,
+            theirs.flags().contains(InfoFieldFlags::CONS_DIR)
+        );
+        assert_eq!(
+            ours.peering,
+            theirs.flags().contains(InfoFieldFlags::PEERING)
+        );
+        assert_eq!(
+            (ours.segment_id, ours.timestamp),
+            (theirs.segment_id(), theirs.timestamp())
+        );
+    }
+    assert_eq!(path.hop_field_count(), theirs.hop_fields().len());
+    for (index, theirs) in theirs.hop_fields().iter().enumerate() {
+        let ours = path.hop_field(index).unwrap();
+        assert_eq!(
+            (ours.flags, ours.expiry),
+            (theirs.flags().bits(), theirs.exp_time())
+        );
+        assert_eq!(
+            (ours.cons_ingress, ours.cons_egress),
+            (theirs.cons_ingress(), theirs.cons_egress())
+        );
+        assert_eq!(ours.mac, theirs.mac().0);
+    }
+}
+
+fn assert_same_fields(ours: &ScionPacket<'_>, theirs: &ScionRawPacketView) {
+    let header = theirs.header();
+    assert_eq!(ours.as_bytes(), theirs.as_slice());
+    assert_eq!(ours.payload(), theirs.payload());
+    assert_eq!(ours.next_header(), header.next_header().to_u8());
+    assert_eq!(ours.header_len(), usize::from(header.header_len()));
+    assert_eq!(ours.payload_len(), header.payload_len());
+    assert_eq!(ours.path_type(), u8::from(header.path_type()));
+    assert_eq!(ours.dst_isd_as().to_u64(), header.dst_ia().to_u64());
+    assert_eq!(ours.src_isd_as().to_u64(), header.src_ia().to_u64());
+    assert_eq!(ours.dst_isd_as().to_string(), header.dst_ia().to_string());
+    assert_same_host(ours.dst_host(), &header.dst_host_addr().unwrap());
+    assert_same_host(ours.src_host(), &header.src_host_addr().unwrap());
+    assert_eq!(
+        ours.src_host_offset(),
+        header.src_host_addr_range().containing_byte_range().start
+    );
+    assert_eq!(ours.path_offset(), header.path_offset());
+    match header.path() {
+        ScionDpPathViewRef::Standard(path) => assert_same_path(ours.path(), path),
+        ScionDpPathViewRef::Empty => assert!(matches!(ours.path(), Path::Empty)),
+        _ => assert!(matches!(ours.path(), Path::Other { .. })),
+    }
+}
+
+/// Same verdict, same fields. sciparse leaves a payload that is cut short to its users:
+/// [`ScionPacket::parse`] does not, because routers drop such a packet.
+pub(crate) fn assert_same_view(bytes: &[u8]) {
+    let theirs = sciparse_view(bytes);
+    match (ScionPacket::parse_quote(bytes), theirs) {
+        (Ok(ours), Some(theirs)) => {
+            assert!(!has_forbidden_path(theirs));
+            assert_same_fields(&ours, theirs);
+            let whole = theirs.payload().len() == usize::from(theirs.header().payload_len());
+            assert_eq!(ScionPacket::parse(bytes).is_ok(), whole);
+        }
+        (Ok(ours), None) => panic!("sciparse does not take {ours:?}"),
+        (Err(malformed), Some(theirs)) => {
+            assert_eq!(malformed, MalformedPacket::HeaderLength);
+            assert!(has_forbidden_path(theirs), "sciparse takes {theirs:?}");
+        }
+        (Err(_), None) => {}
+    }
+}
+
+/// Why we read a port where sciparse does not, or the other way round.
+#[derive(Debug, PartialEq)]
+pub(crate) enum PortDifference {
+    /// sciparse does not walk over extension headers. (It knows the hop-by-hop one as 43, the
+    /// number of the IPv6 routing header; SCION's is 200.)
+    Extension,
+    /// sciparse knows no TCP.
+    Tcp,
+    /// sciparse refuses a UDP header whose length field is below 8. That is wrong (RFC 768), but
+    /// it is for the endhost to say: routers deliver by the port alone.
+    UdpLength,
+    /// Of what an SCMP error quotes, sciparse reads complete UDP headers only: we also read those
+    /// that are cut off behind the port, extension headers, TCP, and SCMP requests. And it takes
+    /// the quotes with a forbidden path.
+    Quote,
+}
+
+pub(crate) fn port_difference(packet: &ScionPacket<'_>) -> Option<PortDifference> {
+    match (packet.next_header(), packet.payload()) {
+        (upper_layer::HOP_BY_HOP | upper_layer::END_TO_END, _) => Some(PortDifference::Extension),
+        (upper_layer::TCP, _) => Some(PortDifference::Tcp),
+        (upper_layer::UDP, &[_, _, _, _, high, low, ..]) if u16::from_be_bytes([high, low]) < 8 => {
+            Some(PortDifference::UdpLength)
+        }
+        (upper_layer::SCMP, message) => {
+            let quote = match message.first()? {
+                1 | 2 | 4 => message.get(8..)?,
+                5 => message.get(20..)?,
+                6 => message.get(28..)?,
+                _ => return None,
+            };
+            let quoted = match ScionPacket::parse_quote(quote) {
+                Ok(quoted) => quoted,
+                Err(_) => {
+                    let forbidden = sciparse_view(quote).is_some_and(has_forbidden_path);
+                    return forbidden.then_some(PortDifference::Quote);
+                }
+            };
+            let plain_udp = matches!(
+                (quoted.next_header(), quoted.payload()),
+                (upper_layer::UDP, &[_, _, _, _, high, low, _, _, ..])
+                    if u16::from_be_bytes([high, low]) >= 8
+            );
+            (!plain_udp).then_some(PortDifference::Quote)
+        }
+        _ => None,
+    }
+}
+
+pub(crate) fn assert_same_port(bytes: &[u8]) {
+    let Ok(packet) = ScionPacket::parse(bytes) else {
+        return;
+    };
+    let ours = delivery_port(&packet);
+    let classified = sciparse_view(bytes).unwrap().try_classify();
+    let theirs = classified
+        .as_ref()
+        .ok()
+        .and_then(|classified| classified.dst_port());
+    if ours.ok() != theirs {
+        let difference = port_difference(&packet);
+        assert!(
+            difference.is_some(),
+            "{ours:?} is {theirs:?} to sciparse: {packet:?}"
+        );
+        // Where the difference is not the path in a quote, it is we who read more.
+        assert!(theirs.is_none() || ours == Err(NoDeliveryPort::UnusableQuote));
+    }
+    if let (Host::Ip(ip), Ok(classified), Ok(port), Some(_)) =
+        (packet.dst_host(), classified, ours, theirs)
+    {
+        let theirs = classified.dst_socket_addr().unwrap().socket_addr();
+        assert_eq!(theirs, Some(SocketAddr::new(ip, port)));
+    }
+}
+
+/// The verdict of snap-dataplane 0.8.6 on a packet from the tunnel of `ip`, with the SCMP error
+/// that it answers: code and pointer. Its check, rebuilt on the same sciparse calls.
+fn snap_dataplane_verdict(bytes: &[u8], ip: IpAddr) -> Result<(), (ProblemCode, usize)> {
+    let view = sciparse_view(bytes).ok_or((ProblemCode::InvalidCommonHeader, 0))?;
+    let header = view.header();
+    let source_offset = header.src_host_addr_range().containing_byte_range().start;
+    if header.src_host_addr().ok().and_then(|host| host.ip()) != Some(ip) {
+        return Err((ProblemCode::InvalidSourceAddress, source_offset));
+    }
+    match header.path_type() {
+        PathType::Scion | PathType::Empty => Ok(()),
+        _ => {
+            let offset = header.path_type_range().containing_byte_range().start;
+            Err((ProblemCode::UnknownPathType, offset))
+        }
+    }
+}
+
+pub(crate) fn assert_same_policy(bytes: &[u8], remote: SocketAddr) {
+    let ours = IncomingPolicy::default().check(bytes, remote).map(|_| ());
+    let theirs = snap_dataplane_verdict(bytes, remote.ip());
+    let answer = ours.err().and_then(|violation| violation.scmp_error(bytes));
+    match (ours, theirs) {
+        (Ok(()), theirs) => assert_eq!(theirs, Ok(())),
+        // What we check in addition. It may come before or after what both check.
+        (
+            Err(
+                PolicyViolation::TruncatedPayload
+                | PolicyViolation::ForeignSourceIsdAs
+                | PolicyViolation::MalformedExtension
+                | PolicyViolation::TruncatedUpperLayer
+                | PolicyViolation::ForeignSourcePort,
+            ),
+            _,
+        ) => {}
+        // We say which part of the common header it is: 17 is a kind of 16.
+        (Err(PolicyViolation::UnsupportedVersion), theirs) => {
+            assert_eq!(theirs, Err((ProblemCode::InvalidCommonHeader, 0)));
+        }
+        (Err(PolicyViolation::MalformedHeader), theirs) => match theirs {
+            Err(theirs) if theirs == (ProblemCode::InvalidCommonHeader, 0) => {
+                assert_same_answer(answer, theirs);
+            }
+            _ => assert!(sciparse_view(bytes).is_some_and(has_forbidden_path)),
+        },
+        (
+            Err(PolicyViolation::ForeignSourceHost | PolicyViolation::UnsupportedPathType),
+            theirs,
+        ) => assert_same_answer(answer, theirs.unwrap_err()),
+    }
+}
+
+/// The same code and pointer, except that snap-dataplane also answers SCMP errors.
+fn assert_same_answer(ours: Option<ScmpError>, (code, pointer): (ProblemCode, usize)) {
+    if let Some(ours) = ours {
+        assert_eq!(
+            ours,
+            ScmpError::ParameterProblem {
+                code,
+                pointer: pointer as u16
+            }
+        );
+    }
+}
+
+/// The tunnel that the packet claims to come from, and one that it most likely does not.
+pub(crate) fn tunnels(bytes: &[u8]) -> [SocketAddr; 2] {
+    let other = SocketAddr::from(([192, 0, 2, 1], 40_000));
+    let Ok(packet) = ScionPacket::parse_quote(bytes) else {
+        return [other; 2];
+    };
+    let Host::Ip(ip) = packet.src_host() else {
+        return [other; 2];
+    };
+    let port = match packet.upper_layer() {
+        Ok(upper) if upper.bytes.len() > 6 && upper.protocol == upper_layer::SCMP => {
+            u16::from_be_bytes([upper.bytes[4], upper.bytes[5]])
+        }
+        Ok(upper) if upper.bytes.len() > 2 => u16::from_be_bytes([upper.bytes[0], upper.bytes[1]]),
+        _ => other.port(),
+    };
+    [SocketAddr::new(ip, port), other]
+}

@@ -1,0 +1,92 @@
+//! The parsers of files, for the fuzz targets: text in, values or complaints out.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::config::given::{Given, Text};
+use crate::config::problem::{Place, Problem};
+use crate::config::settings::{self, Setting};
+use crate::config::{file, resolve};
+use crate::cpus::AvailableCpus;
+use crate::identities::{self, Identity};
+
+/// What the files are called in complaints.
+pub const FILE_NAME: &str = "x.toml";
+
+/// What became of the text of a configuration file.
+#[derive(Debug)]
+pub struct Configuration {
+    /// The values of each setting that was given, as text.
+    pub given: Vec<(&'static str, Vec<String>)>,
+    /// What is wrong with the file.
+    pub complaints: Vec<String>,
+    /// The settings of the gateway that would start, or what is wrong with what was given.
+    pub effective: Result<Vec<(&'static str, Value)>, Vec<String>>,
+}
+
+/// Reads the text of a configuration file. Files that it names are left out, so that none is opened,
+/// and `private_key_file` is the private key.
+#[must_use]
+pub fn read_configuration(text: &str, private_key_file: &Path) -> Configuration {
+    let settings = file::parse(FILE_NAME.as_ref(), text);
+    let texts_of = |setting: &'static Setting| settings.given.texts(setting).unwrap_or_default();
+    let mut without_files = Given::default();
+    for setting in settings::SETTINGS {
+        if names_a_file(setting) {
+            continue;
+        }
+        for text in texts_of(setting) {
+            without_files.add(setting, text.clone());
+        }
+        if settings.given.is_broken(setting) {
+            without_files.add_broken(setting);
+        }
+    }
+    let private_key = Text {
+        text: private_key_file.display().to_string(),
+        place: Place::Default,
+    };
+    without_files.add(&settings::PRIVATE_KEY_FILE, private_key);
+    let cpus = AvailableCpus {
+        allowed: vec![0, 1],
+        quota_millicpus: None,
+    };
+    let effective = resolve::load(without_files, None, &cpus)
+        .map(|effective| {
+            let values = effective.settings.into_iter();
+            values
+                .map(|effective| (effective.setting.name, effective.value))
+                .collect()
+        })
+        .map_err(texts);
+    Configuration {
+        given: settings::SETTINGS
+            .iter()
+            .map(|setting| (setting.name, texts_of(setting)))
+            .filter(|(_, texts)| !texts.is_empty())
+            .map(|(name, texts)| (name, texts.iter().map(|text| text.text.clone()).collect()))
+            .collect(),
+        complaints: texts(settings.problems),
+        effective,
+    }
+}
+
+/// Whether the values of a setting are paths.
+fn names_a_file(setting: &Setting) -> bool {
+    matches!(setting.value_name, "FILE" | "DIR")
+}
+
+/// Reads the text of a file of identities.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, each as a sentence.
+pub fn read_identities(text: &str) -> Result<Vec<Identity>, Vec<String>> {
+    let listed = identities::parse(FILE_NAME.as_ref(), text).map_err(texts)?;
+    Ok(listed.into_iter().map(|(_, identity)| identity).collect())
+}
+
+fn texts(problems: Vec<Problem>) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}

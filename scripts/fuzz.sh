@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs the fuzz targets of crates/fuzz, one after the other, from the inputs in their corpus on.
+#
+#   scripts/fuzz.sh                      every target for ten minutes
+#   scripts/fuzz.sh cbpf                 one of them
+#   scripts/fuzz.sh cbpf 3600            for an hour
+#   scripts/fuzz.sh all 12               every target for 12 seconds
+#
+# Exit code 0: nothing was found. An input that was found is in crates/fuzz/artifacts/TARGET/; this shows it
+# again: cargo fuzz run --fuzz-dir crates/fuzz --sanitizer none TARGET FILE
+#
+# New inputs stay in the build directory, so that the next run goes on from them. Those that are worth
+# keeping are made few and small by: cargo fuzz cmin --fuzz-dir crates/fuzz --sanitizer none TARGET
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+targets=(datagrams scion_view cbpf configuration identities)
+if [[ "${1:-all}" != all ]]; then
+    targets=("$1")
+fi
+seconds=${2:-600}
+
+# cargo-fuzz is no dependency of anything else, so it is installed on the first run.
+tools="${XDG_CACHE_HOME:-$HOME/.cache}/snapgate/tools"
+export PATH="$PATH:$tools/bin"
+if ! command -v cargo-fuzz >/dev/null; then
+    cargo install --locked --quiet --root "$tools" cargo-fuzz@0.13.2
+fi
+
+# The code under test is safe Rust, in which an address sanitizer finds nothing; without it the stable
+# toolchain is enough, and the targets are twice as fast.
+flags=(--fuzz-dir crates/fuzz --sanitizer none)
+cargo fuzz build "${flags[@]}"
+
+inputs="${CARGO_TARGET_DIR:-crates/fuzz/target}/fuzz-inputs"
+for target in "${targets[@]}"; do
+    printf '\n== %s for %s s\n' "$target" "$seconds"
+    mkdir -p "$inputs/$target"
+    # The first directory takes new inputs, the second is only read.
+    cargo fuzz run "${flags[@]}" "$target" "$inputs/$target" "crates/fuzz/corpus/$target" -- \
+        -max_total_time="$seconds" -timeout=10 -print_final_stats=1 -verbosity=0
+done
