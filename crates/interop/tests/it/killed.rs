@@ -81,16 +81,16 @@ async fn times_to_service(state_dir: Option<&Path>) -> Vec<Duration> {
     times
 }
 
-/// A client that sends all the time, and notes when it last got something back.
+/// A client that sends all the time, and notes when it got something back.
 struct Talker {
-    served_at: watch::Receiver<Option<Instant>>,
+    served_at: watch::Receiver<Vec<Instant>>,
     tasks: [JoinHandle<()>; 2],
 }
 
 impl Talker {
     fn start(client: SnapTunClient) -> Self {
         let client = Arc::new(client);
-        let (served, served_at) = watch::channel(None);
+        let (served, served_at) = watch::channel(Vec::new());
         let sender = Arc::clone(&client);
         let send = async move {
             let mut interval = tokio::time::interval(SEND_INTERVAL);
@@ -103,7 +103,7 @@ impl Talker {
         let receive = async move {
             loop {
                 client.receive().await;
-                served.send_replace(Some(Instant::now()));
+                served.send_modify(|times| times.push(Instant::now()));
             }
         };
         Self {
@@ -113,16 +113,15 @@ impl Talker {
     }
 
     async fn is_served(&mut self) {
-        let served = self.served_at.wait_for(Option::is_some);
+        let served = self.served_at.wait_for(|times| !times.is_empty());
         in_time("a packet back", served).await.unwrap();
     }
 
     /// When the first packet came back after `start`.
     async fn is_served_after(&mut self, start: Instant) -> Instant {
-        let served = self
-            .served_at
-            .wait_for(|at| at.is_some_and(|at| at > start));
-        in_time("a packet back", served).await.unwrap().unwrap()
+        let after = |times: &Vec<Instant>| times.iter().copied().find(|at| *at > start);
+        let served = self.served_at.wait_for(|times| after(times).is_some());
+        after(&in_time("a packet back", served).await.unwrap()).unwrap()
     }
 }
 
