@@ -85,7 +85,13 @@ pub fn run(options: &DemoOptions) -> Result<(), DemoError> {
     }
 
     let mut display = Display::new(options);
-    let report = snapload::run(&load, &mut |progress| display.show(&progress));
+    let stop = load.stop.clone();
+    let report = snapload::run(&load, &mut |progress| {
+        display.show(&progress);
+        if !gateway.failures().is_empty() {
+            stop.set();
+        }
+    });
     display.finish();
     // It may be why there is no report.
     if let Ok(failure) = gateway.failures().try_recv() {

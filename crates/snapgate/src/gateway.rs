@@ -1,15 +1,12 @@
 //! A running gateway: its sockets, its workers and its HTTP side.
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
-use core_affinity::CoreId;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use snaptun::{ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
     BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket, SocketOptions,
@@ -31,6 +28,10 @@ use crate::worker::{
     MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener, Upstream,
     Worker,
 };
+
+mod worker_thread;
+
+pub use worker_thread::WorkerFailure;
 
 /// Changes of a shard's tunnels that wait for the end of the turn.
 const DIRECTORY_CHANGES: usize = 1024;
@@ -126,16 +127,6 @@ fn bind_remedy(error: &BindError) -> &'static str {
     }
 }
 
-/// A worker that ended although nobody asked it to: the gateway is of no use any more.
-#[derive(Debug, thiserror::Error)]
-#[error("worker {worker} failed: {reason}")]
-pub struct WorkerFailure {
-    /// Index of the worker.
-    pub worker: usize,
-    /// What happened.
-    pub reason: String,
-}
-
 impl Gateway {
     /// Binds all sockets, starts all workers and returns when they serve.
     ///
@@ -147,7 +138,10 @@ impl Gateway {
         let key = DispatchKey::random().map_err(StartError::Random)?;
         let bound = BoundSockets::bind(config, workers, &key)?;
         let published: Arc<[Arc<Published>]> = (0..workers.get()).map(|_| Arc::default()).collect();
-        let (polls, postboxes, mailboxes) = polls_and_mailboxes(workers)?;
+        let reaches = (0..workers.get())
+            .map(|worker| Reach::new().map_err(|source| StartError::Worker { worker, source }))
+            .collect::<Result<Vec<_>, _>>()?;
+        let postboxes: Vec<_> = reaches.iter().map(|reach| reach.postbox.clone()).collect();
         let (keeper, mut feeds) = start_keeper(config, key, &postboxes)?.unzip();
         let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
         let state = keeper.as_ref().map(|keeper| Arc::clone(keeper.status()));
@@ -178,9 +172,13 @@ impl Gateway {
             started: Instant::now(),
         };
 
-        let parts = polls.into_iter().zip(mailboxes).zip(bound.workers);
-        for (me, ((poll, mailbox), sockets)) in parts.enumerate() {
+        for (me, (reach, sockets)) in reaches.into_iter().zip(bound.workers).enumerate() {
             let source_error = |source| StartError::Worker { worker: me, source };
+            let Reach {
+                poll,
+                postbox,
+                mailbox,
+            } = reach;
             let listeners = sockets.listeners.len();
             let sockets = Sockets::new(poll, sockets.listeners, sockets.upstream, sockets.garbage)
                 .map_err(source_error)?;
@@ -200,8 +198,8 @@ impl Gateway {
             });
             let published = Arc::clone(&gateway.published[me]);
             let worker = Worker::new(sockets, mailbox, pipeline, published);
-            let thread = spawn(me, config.cpus.cpu_of(me), worker, failed.clone())?;
-            let postbox = postboxes[me].clone();
+            let run = move || worker.run();
+            let thread = worker_thread::spawn(me, config.cpus.cpu_of(me), run, failed.clone())?;
             gateway.workers.push(RunningWorker {
                 postbox,
                 thread: Some(thread),
@@ -370,21 +368,24 @@ fn warn_of_short_buffers(address: SocketAddr, buffers: &BufferReport) {
     }
 }
 
-/// Polls are made before the workers, so that every worker can be woken before it runs.
-type PollsAndMailboxes = (Vec<mio::Poll>, Vec<Postbox>, Vec<Mailbox>);
+/// What a worker is reached by, and reads with. All are made before the first worker runs, so that every
+/// worker can be woken before it does.
+struct Reach {
+    poll: mio::Poll,
+    postbox: Postbox,
+    mailbox: Mailbox,
+}
 
-fn polls_and_mailboxes(workers: NonZeroUsize) -> Result<PollsAndMailboxes, StartError> {
-    let mut made: PollsAndMailboxes = Default::default();
-    for worker in 0..workers.get() {
-        let with_index = |source| StartError::Worker { worker, source };
-        let poll = mio::Poll::new().map_err(with_index)?;
-        let waker = mio::Waker::new(poll.registry(), MAILBOX).map_err(with_index)?;
-        let (postbox, mailbox) = mailbox(waker);
-        made.0.push(poll);
-        made.1.push(postbox);
-        made.2.push(mailbox);
+impl Reach {
+    fn new() -> io::Result<Self> {
+        let poll = mio::Poll::new()?;
+        let (postbox, mailbox) = mailbox(mio::Waker::new(poll.registry(), MAILBOX)?);
+        Ok(Self {
+            poll,
+            postbox,
+            mailbox,
+        })
     }
-    Ok(made)
 }
 
 /// Starts to keep the tunnels for the process after this one, if so configured. Also returns the workers' ways
@@ -425,60 +426,4 @@ fn upstream(config: &Config, internal: Option<SocketAddr>) -> Upstream {
         Forward::Echo => Upstream::Echo,
         Forward::Sink => Upstream::Sink,
     }
-}
-
-/// Starts a worker's thread and waits until it is on its CPU.
-fn spawn(
-    index: usize,
-    cpu: Option<usize>,
-    worker: Worker,
-    failed: Sender<WorkerFailure>,
-) -> Result<thread::JoinHandle<Option<Mailbox>>, StartError> {
-    let (pinned, is_pinned) = crossbeam_channel::bounded(1);
-    let thread = thread::Builder::new()
-        .name(format!("worker-{index}"))
-        .spawn(move || {
-            let on_its_cpu = cpu.is_none_or(pin);
-            // The receiver waits for exactly this.
-            let _waits = pinned.send(on_its_cpu);
-            if !on_its_cpu {
-                return None;
-            }
-            let result = catch_unwind(AssertUnwindSafe(|| worker.run()));
-            let reason = match result {
-                Ok(Ok(mailbox)) => return Some(mailbox),
-                Ok(Err(error)) => error.to_string(),
-                Err(panic) => format!("it panicked: {}", panic_message(&*panic)),
-            };
-            // The channel has room for one failure of each worker.
-            let _fits = failed.send(WorkerFailure {
-                worker: index,
-                reason,
-            });
-            None
-        })
-        .map_err(|source| StartError::Worker {
-            worker: index,
-            source,
-        })?;
-    match (is_pinned.recv(), cpu) {
-        (Ok(false), Some(cpu)) => Err(StartError::Pin { worker: index, cpu }),
-        _ => Ok(thread),
-    }
-}
-
-/// Pins the calling thread to `cpu`; false when it may not run there.
-fn pin(cpu: usize) -> bool {
-    let cpu = CoreId { id: cpu };
-    // Asked first, because core_affinity aborts on a CPU beyond those that it can express.
-    let allowed = core_affinity::get_core_ids().unwrap_or_default();
-    allowed.contains(&cpu) && core_affinity::set_for_current(cpu)
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

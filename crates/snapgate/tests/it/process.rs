@@ -3,14 +3,21 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::client::PATIENCE;
+
 /// A running gateway. It is killed when this is dropped.
 pub(crate) struct Process {
     child: Child,
-    log: Option<BufReader<ChildStderr>>,
+    /// The lines that it logs, unless nobody reads them any more.
+    log: Option<Receiver<String>>,
     /// All that it logged so far.
     pub(crate) said: String,
 }
@@ -41,7 +48,7 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = child.stderr.take().map(BufReader::new);
+        let log = child.stderr.take().map(lines_of);
         Self {
             child,
             log,
@@ -53,18 +60,20 @@ impl Process {
     /// in that line.
     pub(crate) fn wait_for(&mut self, wanted: &str) -> String {
         loop {
-            let start = self.said.len();
-            let bytes = self
-                .log
-                .as_mut()
-                .unwrap()
-                .read_line(&mut self.said)
-                .unwrap();
-            assert_ne!(bytes, 0, "{wanted:?} is not in the log:\n{}", self.said);
-            if let Some((_, rest)) = self.said[start..].split_once(wanted) {
+            let Some(line) = self.next_line() else {
+                panic!("{wanted:?} is not in the log:\n{}", self.said);
+            };
+            if let Some((_, rest)) = line.split_once(wanted) {
                 return rest.trim().to_owned();
             }
         }
+    }
+
+    /// `None` when the log has ended, or nothing comes.
+    fn next_line(&mut self) -> Option<String> {
+        let line = self.log.as_ref()?.recv_timeout(PATIENCE).ok()?;
+        self.said.push_str(&line);
+        Some(line)
     }
 
     /// The address behind `what` in the log.
@@ -72,6 +81,22 @@ impl Process {
         let (_, rest) = self.said.split_once(what).unwrap();
         let address = rest.split_whitespace().next().unwrap();
         address.trim_end_matches(';').parse().unwrap()
+    }
+
+    /// The port of the first address on standard output, which has to be there. What is read is lost to
+    /// [`Ended::summary`].
+    pub(crate) fn printed_port(&mut self) -> u16 {
+        let mut buffer = [0; 4096];
+        let length = self
+            .child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read(&mut buffer)
+            .unwrap();
+        let printed = str::from_utf8(&buffer[..length]).unwrap();
+        let (_, port) = printed.split_once(':').unwrap();
+        port.split(',').next().unwrap().parse().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -89,19 +114,35 @@ impl Process {
 
     /// Waits until it ends.
     pub(crate) fn end(mut self) -> Ended {
+        while self.next_line().is_some() {}
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.said);
+            thread::yield_now();
+        };
         let mut summary = String::new();
         let mut stdout = self.child.stdout.take().unwrap();
-        // Short enough for the pipe, so the log can be read first.
-        if let Some(log) = &mut self.log {
-            log.read_to_string(&mut self.said).unwrap();
-        }
         stdout.read_to_string(&mut summary).unwrap();
         Ended {
-            code: self.child.wait().unwrap().code(),
+            code: status.code(),
             log: std::mem::take(&mut self.said),
             summary,
         }
     }
+}
+
+/// Reads the lines of a log, each with its end, until nobody takes them.
+fn lines_of(log: ChildStderr) -> Receiver<String> {
+    let (lines, receiver) = crossbeam_channel::bounded(1);
+    thread::spawn(move || {
+        let mut log = BufReader::new(log);
+        let mut line = String::new();
+        while log.read_line(&mut line).unwrap() > 0 && lines.send(line.split_off(0)).is_ok() {}
+    });
+    receiver
 }
 
 impl Drop for Process {

@@ -1,0 +1,118 @@
+//! The thread of a worker, and how its end becomes known.
+
+use std::any::Any;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+
+use core_affinity::CoreId;
+use crossbeam_channel::Sender;
+
+use super::StartError;
+
+/// A worker that ended although nobody asked it to: the gateway is of no use any more.
+#[derive(Debug, thiserror::Error)]
+#[error("worker {worker} failed: {reason}")]
+pub struct WorkerFailure {
+    /// Index of the worker.
+    pub worker: usize,
+    /// What happened.
+    pub reason: String,
+}
+
+/// Starts a worker's thread and waits until it is on its CPU. The thread ends with what `run` returns, or with
+/// a failure, if it returns an error or panics.
+pub(super) fn spawn<T: Send + 'static, E: Display>(
+    index: usize,
+    cpu: Option<usize>,
+    run: impl FnOnce() -> Result<T, E> + Send + 'static,
+    failed: Sender<WorkerFailure>,
+) -> Result<thread::JoinHandle<Option<T>>, StartError> {
+    let (pinned, is_pinned) = crossbeam_channel::bounded(1);
+    let thread = thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            let on_its_cpu = cpu.is_none_or(pin);
+            // The receiver waits for exactly this.
+            let _waits = pinned.send(on_its_cpu);
+            if !on_its_cpu {
+                return None;
+            }
+            let result = catch_unwind(AssertUnwindSafe(run));
+            let reason = match result {
+                Ok(Ok(result)) => return Some(result),
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => format!("it panicked: {}", panic_message(&*panic)),
+            };
+            // The channel has room for one failure of each worker.
+            let _fits = failed.send(WorkerFailure {
+                worker: index,
+                reason,
+            });
+            None
+        })
+        .map_err(|source| StartError::Worker {
+            worker: index,
+            source,
+        })?;
+    match (is_pinned.recv(), cpu) {
+        (Ok(false), Some(cpu)) => Err(StartError::Pin { worker: index, cpu }),
+        _ => Ok(thread),
+    }
+}
+
+/// Pins the calling thread to `cpu`; false when it may not run there.
+fn pin(cpu: usize) -> bool {
+    let cpu = CoreId { id: cpu };
+    // Asked first, because core_affinity aborts on a CPU beyond those that it can express.
+    let allowed = core_affinity::get_core_ids().unwrap_or_default();
+    allowed.contains(&cpu) && core_affinity::set_for_current(cpu)
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a worker's thread returns, and what it reports.
+    fn outcome(
+        run: impl FnOnce() -> Result<u8, &'static str> + Send + 'static,
+    ) -> (Option<u8>, Option<String>) {
+        let (failed, failures) = crossbeam_channel::bounded(1);
+        let thread = spawn(3, None, run, failed).unwrap();
+        let returned = thread.join().unwrap();
+        (
+            returned,
+            failures.recv().ok().map(|failure| failure.to_string()),
+        )
+    }
+
+    #[test]
+    fn a_worker_that_ends_as_asked_reports_nothing() {
+        assert_eq!(outcome(|| Ok(7)), (Some(7), None));
+    }
+
+    #[test]
+    fn a_worker_that_cannot_go_on_says_why() {
+        let (returned, failure) = outcome(|| Err("cannot wait for packets"));
+        assert_eq!(returned, None);
+        assert_eq!(failure.unwrap(), "worker 3 failed: cannot wait for packets");
+    }
+
+    #[test]
+    fn a_worker_that_panics_says_what_it_said() {
+        let (returned, failure) = outcome(|| panic!("more than {} tunnels", 5));
+        assert_eq!(returned, None);
+        assert_eq!(
+            failure.unwrap(),
+            "worker 3 failed: it panicked: more than 5 tunnels"
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Routers that refuse, vanish and return, and sockets that cannot send.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use snapgate::config::Forward;
+use snapgate::counters::Counters;
+use snapgate::drop_reason::{DropReason, QueueLoss};
+use udp_shards::SendError;
+
+use crate::client::{Client, PATIENCE};
+use crate::gateway::{TestGateway, config, scion, workers};
+use crate::namespace::{in_namespace, sh};
+use crate::packets::{LOCAL, Router, from_remote, to_remote};
+
+const UNREACHABLE: DropReason = DropReason::Send(SendError::Unreachable);
+const SEND_QUEUE_FULL: DropReason = DropReason::Queue(QueueLoss::SendQueueFull);
+
+/// Slows down what goes to this port of loopback, and lets so many packets wait there. What waits counts towards the
+/// send buffer of its socket.
+fn slow_down(port: u16, kbit_per_second: u32, packets: u32) {
+    sh(&format!(
+        "tc qdisc add dev lo root handle 1: htb
+         tc class add dev lo parent 1: classid 1:20 htb rate {kbit_per_second}kbit burst 2kb quantum 1514
+         tc qdisc add dev lo parent 1:20 handle 20: pfifo limit {packets}
+         tc filter add dev lo parent 1: protocol ip u32 match ip dport {port} 0xffff flowid 1:20"
+    ));
+}
+
+/// Ends the slowness; what waits leaves.
+fn speed_up() {
+    sh("tc class change dev lo parent 1: classid 1:20 htb rate 10gbit burst 1mb quantum 1514");
+}
+
+/// One worker, with a router behind interface 7 and one behind interface 8.
+fn gateway_with(internal: &str, near: SocketAddr, far: SocketAddr) -> TestGateway {
+    let mut forward = scion(near);
+    forward.internal = internal.parse().unwrap();
+    forward.next_hops.insert((LOCAL.parse().unwrap(), 8), far);
+    let mut config = config(Forward::Scion(forward));
+    config.workers = workers(1);
+    config.send_buffer_bytes = 64 << 10;
+    TestGateway::start(&config)
+}
+
+/// Sends so many packets to the router behind `interface`.
+fn send(client: &mut Client, interface: u16, packets: u64) {
+    let packet = to_remote(client.address(), interface);
+    for _ in 0..packets {
+        client.send(&packet);
+    }
+}
+
+fn handled(total: &Counters) -> u64 {
+    total.sent_incoming_packets + total.total_dropped()
+}
+
+/// The kernel sends to a router that answers with "port unreachable" (ICMP) as to any other. The gateway has not
+/// asked for these answers: they would be errors of the one socket for all routers, and anybody can make them up.
+#[test]
+fn a_router_that_refuses_disturbs_nobody_and_is_served_when_it_is_back() {
+    let (refusing, other) = (Router::bind(), Router::bind());
+    let gateway = gateway_with("127.0.0.1:0", refusing.address(), other.address());
+    let mut client = gateway.client();
+    let address = refusing.address();
+    send(&mut client, 7, 1);
+    assert_eq!(refusing.receive(), to_remote(client.address(), 7));
+
+    drop(refusing);
+    for _ in 0..50 {
+        send(&mut client, 7, 1);
+        send(&mut client, 8, 1);
+        assert_eq!(other.receive(), to_remote(client.address(), 8));
+    }
+
+    let back = UdpSocket::bind(address).unwrap();
+    back.set_read_timeout(Some(PATIENCE)).unwrap();
+    let back = Router { socket: back };
+    send(&mut client, 7, 1);
+    assert_eq!(back.receive(), to_remote(client.address(), 7));
+    let internal = gateway.gateway.internal_addr().unwrap();
+    back.socket
+        .send_to(&from_remote(client.address()), internal)
+        .unwrap();
+    assert_eq!(client.receive(), from_remote(client.address()));
+    let total = gateway.stop();
+    assert_eq!(
+        (total.sent_incoming_packets, total.total_dropped()),
+        (102, 0)
+    );
+}
+
+#[test]
+fn a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is_back() {
+    in_namespace(
+        "faults::a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is_back",
+        || {
+            sh("ip address add 10.8.0.1/32 dev lo && ip address add 10.9.0.1/32 dev lo");
+            let bind = |address: &str| {
+                let socket = UdpSocket::bind(address).unwrap();
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                Router { socket }
+            };
+            let (vanishing, other) = (bind("10.9.0.1:0"), bind("10.8.0.1:0"));
+            let gateway = gateway_with("10.8.0.1:0", vanishing.address(), other.address());
+            let mut client = gateway.client();
+            send(&mut client, 7, 1);
+            assert_eq!(vanishing.receive(), to_remote(client.address(), 7));
+
+            sh("ip address del 10.9.0.1/32 dev lo");
+            for _ in 0..50 {
+                send(&mut client, 7, 1);
+                send(&mut client, 8, 1);
+                assert_eq!(other.receive(), to_remote(client.address(), 8));
+            }
+            let total = gateway.wait_for("the count of everything", |total| handled(total) == 101);
+            assert_eq!(total.dropped[UNREACHABLE.index()], 50);
+
+            sh("ip address add 10.9.0.1/32 dev lo");
+            send(&mut client, 7, 1);
+            assert_eq!(vanishing.receive(), to_remote(client.address(), 7));
+            assert_eq!(gateway.stop().total_dropped(), 50);
+        },
+    );
+}
+
+#[test]
+fn packets_wait_while_the_send_buffer_is_full_and_all_arrive() {
+    in_namespace(
+        "faults::packets_wait_while_the_send_buffer_is_full_and_all_arrive",
+        || {
+            let (slow, other) = (Router::bind(), Router::bind());
+            slow_down(slow.address().port(), 10, 10_000);
+            let gateway = gateway_with("127.0.0.1:0", slow.address(), other.address());
+            let mut client = gateway.client();
+            // More than the 128 KiB that the kernel makes of the send buffer, and less than the router's default
+            // receive buffer of 208 KiB: each takes 768 bytes.
+            let packets = 230;
+            for sent in 1..=packets {
+                send(&mut client, 7, 1);
+                gateway.wait_for("the packet at the gateway", |total| {
+                    total.sent_incoming_packets + total.queued_packets == sent
+                });
+            }
+            let waiting = gateway.total().queued_packets;
+            assert!(waiting > 0, "the buffer never filled");
+            // Tunnels have sockets of their own.
+            let internal = gateway.gateway.internal_addr().unwrap();
+            let answer = from_remote(client.address());
+            slow.socket.send_to(&answer, internal).unwrap();
+            assert_eq!(client.receive(), answer);
+
+            speed_up();
+            for _ in 0..packets {
+                assert_eq!(slow.receive(), to_remote(client.address(), 7));
+            }
+            let total = gateway.stop();
+            assert_eq!(
+                (total.sent_incoming_packets, total.total_dropped()),
+                (packets, 0)
+            );
+        },
+    );
+}
+
+#[test]
+fn beyond_the_bound_of_the_queue_each_packet_is_a_counted_drop() {
+    in_namespace(
+        "faults::beyond_the_bound_of_the_queue_each_packet_is_a_counted_drop",
+        || {
+            let (slow, other) = (Router::bind(), Router::bind());
+            slow_down(slow.address().port(), 200, 100_000);
+            let gateway = gateway_with("127.0.0.1:0", slow.address(), other.address());
+            let mut client = gateway.client();
+            let mut sent = 0;
+            let total = loop {
+                send(&mut client, 7, 100);
+                sent += 100;
+                let total = gateway.wait_for("the packets at the gateway", |total| {
+                    handled(total) + total.queued_packets == sent
+                });
+                if total.total_dropped() >= 1_000 {
+                    break total;
+                }
+            };
+            assert_eq!(
+                total.dropped[SEND_QUEUE_FULL.index()],
+                total.total_dropped()
+            );
+            // The bound is 8,192; some left since.
+            assert!(total.queued_packets > 8_000, "{total:#?}");
+
+            speed_up();
+            let total = gateway.wait_for("an empty queue", |total| total.queued_packets == 0);
+            assert_eq!(handled(&total), sent);
+            send(&mut client, 8, 1);
+            assert_eq!(other.receive(), to_remote(client.address(), 8));
+            gateway.stop();
+        },
+    );
+}
+
+/// The kernel reports a full queue of the device (ENOBUFS) only to who asks for the errors of the network as well.
+#[test]
+fn a_full_queue_of_the_device_is_a_loss_of_the_network_and_stops_nothing() {
+    in_namespace(
+        "faults::a_full_queue_of_the_device_is_a_loss_of_the_network_and_stops_nothing",
+        || {
+            let (slow, other) = (Router::bind(), Router::bind());
+            slow_down(slow.address().port(), 10, 2);
+            let gateway = gateway_with("127.0.0.1:0", slow.address(), other.address());
+            let mut client = gateway.client();
+            for _ in 0..100 {
+                send(&mut client, 7, 1);
+                send(&mut client, 8, 1);
+                assert_eq!(other.receive(), to_remote(client.address(), 8));
+            }
+            speed_up();
+            let total = gateway.stop();
+            assert_eq!(
+                (total.sent_incoming_packets, total.total_dropped()),
+                (200, 0)
+            );
+        },
+    );
+}
