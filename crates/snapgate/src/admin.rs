@@ -14,9 +14,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::oneshot;
 
+use self::server::{Limits, serve};
 use crate::counters::Published;
 use crate::metrics;
 use crate::status::Status;
+
+mod server;
 
 /// A worker that took no turn for this long hangs: its timers alone wake it more often.
 const HANG_TIME: Duration = Duration::from_secs(5);
@@ -45,14 +48,15 @@ impl Admin {
         let app = router(workers, status);
         let thread = thread::Builder::new().name("admin".into()).spawn(move || {
             runtime.block_on(async {
-                let serve = async {
-                    let listener = tokio::net::TcpListener::from_std(listener)?;
-                    axum::serve(listener, app).await
+                let listener = match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => listener,
+                    Err(error) => {
+                        tracing::error!("cannot serve metrics: {error}");
+                        return;
+                    }
                 };
                 tokio::select! {
-                    result = serve => if let Err(error) = result {
-                        tracing::error!(%error, "the metrics server stopped");
-                    },
+                    never = serve(listener, app, Limits::default()) => match never {},
                     _ = stopped => {}
                 }
             });
