@@ -1,16 +1,16 @@
 //! The directory of live tunnels, kept in a file for the process that comes after this one.
 //!
-//! Workers tell of their tunnels and never wait; one thread, the [`keeper`], writes. A new process reads the
+//! Workers tell of their tunnels and never wait; one thread, the `keeper`, writes. A new process reads the
 //! file and tells each worker of the tunnels that it owns now, so that the first datagram of a client makes
 //! the gateway begin the handshake, and not the client, which takes 15 s to notice.
 //!
 //! | file of the module | what |
 //! | --- | --- |
-//! | [`clock`] | what the clocks say, and whether the clock of the day was set back |
-//! | [`format`] | the bytes of the file |
-//! | [`store`] | the file: opened, appended to, written anew, set aside |
-//! | [`keeper`] | the thread |
-//! | [`status`] | how it does, for the metrics |
+//! | `clock` | what the clocks say, and whether the clock of the day was set back |
+//! | `format` | the bytes of the file |
+//! | `store` | the file: opened, appended to, written anew, set aside |
+//! | `keeper` | the thread |
+//! | `status` | how it does, for the metrics |
 
 mod clock;
 mod format;
