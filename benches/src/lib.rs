@@ -5,10 +5,12 @@
 //! | `packet_path` | each step that makes no system call, with divan, in time |
 //! | `sockets` | receiving and sending, in CPU time of the thread, and our send path against quinn-udp's |
 //! | `peers` | the gateway as a process, against its floor and against the data plane of today |
+//! | `attacks` | the gateway as a process, under attack |
 //!
 //! The library has what they share: packets, tunnels without a network ([`ConnectedPair`],
 //! [`RawTunnels`]), clocks of CPU time ([`cpu`]), and the [`steps`] that a floor is added up from.
 
+pub mod attacks;
 mod connected_pair;
 pub mod cpu;
 mod packets;

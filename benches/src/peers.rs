@@ -5,14 +5,14 @@
 //! What is measured next to each other is compared with each other: a round measures every side of a
 //! comparison once, and a ratio is taken within a round. The results are medians over rounds.
 
-mod arguments;
+pub(crate) mod arguments;
 mod case;
-mod error;
-mod machine;
+pub(crate) mod error;
+pub(crate) mod machine;
 mod measure;
 mod result;
 mod rows;
-mod server;
+pub(crate) mod server;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -20,8 +20,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use arguments::Arguments;
 pub use arguments::Programs;
-use arguments::{Arguments, Run};
 use error::BenchError;
 use machine::Machine;
 use rows::Row;
@@ -58,7 +58,7 @@ fn measure_all(arguments: &Arguments, programs: Programs) -> Result<bool, BenchE
         })?)),
         None => None,
     };
-    let run = Run::new(arguments, programs)?;
+    let run = arguments.run(programs)?;
     let machine = Machine::of_this(arguments.rounds());
     write!(out, "{machine}\n\n")?;
     result::write_heading(&mut out)?;

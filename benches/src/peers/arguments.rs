@@ -1,6 +1,6 @@
 //! The command line, and what a run needs besides.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -60,6 +60,12 @@ impl Arguments {
     pub(crate) fn rounds(&self) -> u32 {
         if self.quick { 1 } else { self.rounds }
     }
+
+    /// Builds the gateway and looks at the machine.
+    pub(crate) fn run(&self, programs: Programs) -> Result<Run, BenchError> {
+        let snapgate = self.snapgate.as_deref();
+        Run::new(programs, snapgate, self.rounds(), self.quick)
+    }
 }
 
 /// Programs of this package, which cargo builds with the benchmark.
@@ -83,11 +89,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Builds the gateway and looks at the machine.
-    pub(crate) fn new(arguments: &Arguments, programs: Programs) -> Result<Self, BenchError> {
+    /// Looks at the machine, and builds the gateway unless it is given.
+    pub(crate) fn new(
+        programs: Programs,
+        snapgate: Option<&Path>,
+        rounds: u32,
+        quick: bool,
+    ) -> Result<Self, BenchError> {
         let placement = Placement::of_this_machine()?;
-        let snapgate = match &arguments.snapgate {
-            Some(path) => path.clone(),
+        let snapgate = match snapgate {
+            Some(path) => path.to_owned(),
             None => build_snapgate()?,
         };
         let private_key = NamedTempFile::new().map_err(BenchError::Temporary)?;
@@ -98,8 +109,8 @@ impl Run {
             snapgate,
             private_key,
             placement,
-            rounds: arguments.rounds(),
-            quick: arguments.quick,
+            rounds,
+            quick,
         })
     }
 

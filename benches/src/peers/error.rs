@@ -37,6 +37,20 @@ pub(crate) enum BenchError {
     },
     #[error("{server} delivered no packet at all")]
     NothingDelivered { server: &'static str },
+    #[error("the server has no metrics")]
+    NoMetrics,
+    #[error("cannot read the gateway's metrics: {0}")]
+    Metrics(io::Error),
+    #[error("the attack {attack} failed: cannot {step}: {source}")]
+    Attack {
+        attack: &'static str,
+        step: &'static str,
+        source: io::Error,
+    },
+    #[error("the gateway did not answer the attacker's one honest handshake")]
+    NoAnswer,
+    #[error("the newcomer failed: {0}")]
+    Newcomer(Box<LoadError>),
     #[error("cannot find a free port on loopback: {0}")]
     NoPort(io::Error),
     #[error("cannot read {path}: {source}")]

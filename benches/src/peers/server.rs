@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often it is looked at meanwhile.
 const START_POLL: Duration = Duration::from_millis(10);
+
+/// How long a server may take to answer an HTTP request.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the answer of a server begins that serves.
+const READY: &str = "HTTP/1.1 200";
 
 /// The interface of the gateway's AS by which packets reach the router.
 const INTERFACE: u16 = 1;
@@ -77,6 +83,8 @@ pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
     /// What the load has to do with its packets.
     pub(crate) direction: Direction,
+    /// Where it serves its metrics; the peer has none.
+    metrics: Option<SocketAddr>,
     /// What it writes.
     log: NamedTempFile,
 }
@@ -86,10 +94,6 @@ impl Server {
     pub(crate) fn start(run: &Run, kind: Kind, way: Way) -> Result<Self, BenchError> {
         let listen = free_udp_port()?;
         let router = free_udp_port()?;
-        let log = NamedTempFile::new().map_err(BenchError::Temporary)?;
-        let open = || OpenOptions::new().append(true).open(log.path());
-        let output = open().map_err(BenchError::Temporary)?;
-        let errors = open().map_err(BenchError::Temporary)?;
         let mut command = Command::new(run.programs.launcher);
         let metrics = match kind {
             Kind::Peer => {
@@ -105,6 +109,57 @@ impl Server {
                 Some(metrics)
             }
         };
+        let direction = match way {
+            Way::Echo => Direction::Echo,
+            Way::Forward => Direction::Up {
+                router,
+                interface: INTERFACE,
+            },
+        };
+        Self::spawn(command, kind, listen, direction, metrics)
+    }
+
+    /// Starts snapgate as everyone would have it: with all limits as they are by default, for those who are
+    /// listed in `identities`. It has one worker, and echoes packets.
+    pub(crate) fn start_with_default_limits(
+        run: &Run,
+        identities: &Path,
+    ) -> Result<Self, BenchError> {
+        let listen = free_udp_port()?;
+        let metrics = free_tcp_port()?;
+        let mut command = Command::new(run.programs.launcher);
+        command
+            .arg(&run.snapgate)
+            .arg("run")
+            .args(["--listen", &listen.to_string()])
+            .arg("--private-key-file")
+            .arg(run.private_key.path())
+            .arg("--identities")
+            .arg(identities)
+            .args(["--workers", "1", "--cpus"])
+            .arg(run.placement.gateway.to_string())
+            .args(["--forward", "echo", "--log", "warn"])
+            .args(["--metrics", &metrics.to_string()]);
+        Self::spawn(
+            command,
+            Kind::Snapgate,
+            listen,
+            Direction::Echo,
+            Some(metrics),
+        )
+    }
+
+    fn spawn(
+        mut command: Command,
+        kind: Kind,
+        listen: SocketAddr,
+        direction: Direction,
+        metrics: Option<SocketAddr>,
+    ) -> Result<Self, BenchError> {
+        let log = NamedTempFile::new().map_err(BenchError::Temporary)?;
+        let open = || OpenOptions::new().append(true).open(log.path());
+        let output = open().map_err(BenchError::Temporary)?;
+        let errors = open().map_err(BenchError::Temporary)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output)
@@ -115,26 +170,20 @@ impl Server {
                 source,
             })?;
         let clock = ProcessClock::new(child.id())?;
-        let direction = match way {
-            Way::Echo => Direction::Echo,
-            Way::Forward => Direction::Up {
-                router,
-                interface: INTERFACE,
-            },
-        };
         let mut server = Self {
             child,
             kind,
             clock,
             listen,
             direction,
+            metrics,
             log,
         };
-        server.wait_until_ready(metrics)?;
+        server.wait_until_ready()?;
         Ok(server)
     }
 
-    fn wait_until_ready(&mut self, metrics: Option<SocketAddr>) -> Result<(), BenchError> {
+    fn wait_until_ready(&mut self) -> Result<(), BenchError> {
         let started = Instant::now();
         loop {
             // An error would say that it is no child of this process.
@@ -145,8 +194,11 @@ impl Server {
                     said: self.said(),
                 });
             }
-            let ready = match metrics {
-                Some(address) => answers_ready(address),
+            let ready = match self.metrics {
+                // An error: it does not listen yet.
+                Some(metrics) => {
+                    get(metrics, "/readyz").is_ok_and(|answer| answer.starts_with(READY))
+                }
                 None => self.said().lines().any(|line| line == "ready"),
             };
             if ready {
@@ -160,6 +212,12 @@ impl Server {
             }
             thread::sleep(START_POLL);
         }
+    }
+
+    /// Its metrics in the text format of Prometheus, behind the header of the answer.
+    pub(crate) fn scrape(&self) -> Result<String, BenchError> {
+        let metrics = self.metrics.ok_or(BenchError::NoMetrics)?;
+        get(metrics, "/metrics").map_err(BenchError::Metrics)
     }
 
     /// Everything it wrote so far.
@@ -288,18 +346,15 @@ fn free_tcp_port() -> Result<SocketAddr, BenchError> {
         .map_err(BenchError::NoPort)
 }
 
-/// Whether `/readyz` answers 200.
-fn answers_ready(metrics: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&metrics, START_POLL)?;
-        stream.set_read_timeout(Some(START_TIMEOUT))?;
-        write!(
-            stream,
-            "GET /readyz HTTP/1.1\r\nHost: {metrics}\r\nConnection: close\r\n\r\n"
-        )?;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer)?;
-        Ok(answer.ends_with(b" 200"))
-    };
-    ask().unwrap_or(false)
+/// The answer to an HTTP request, from its status line on.
+fn get(metrics: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&metrics, HTTP_TIMEOUT)?;
+    stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {metrics}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

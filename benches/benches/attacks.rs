@@ -1,0 +1,13 @@
+//! The gateway as a process, under attack: `cargo bench -p benches --bench attacks`.
+
+use std::process::ExitCode;
+
+use benches::attacks;
+use benches::peers::Programs;
+
+fn main() -> ExitCode {
+    attacks::main(Programs {
+        peer: env!("CARGO_BIN_EXE_peer_gateway"),
+        launcher: env!("CARGO_BIN_EXE_until_parent_ends"),
+    })
+}

@@ -1,0 +1,180 @@
+//! The same datagrams again and again, from many addresses.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use ana_gotatun::noise::TunnResult;
+use ana_gotatun::packet::Packet;
+use bytes::{Bytes, BytesMut};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use snaptun::StaticSecret;
+use udp_shards::{Flush, ReceiveBatch, SendQueue, ShardSocket, SocketOptions, bind_client_socket};
+
+use super::attack::Attack;
+use super::attacker::{Attacker, Clients, Tally};
+use crate::StepError;
+use crate::peers::error::BenchError;
+
+/// How many addresses datagrams come from, all of them this host's own.
+pub(crate) const ADDRESSES: u32 = 10_000;
+
+/// The first of them: 127.128.0.1.
+const FIRST_ADDRESS: u32 = 0x7f80_0001;
+
+/// Datagrams per system call.
+const BATCH: usize = 64;
+
+/// Different pieces of garbage.
+const GARBAGE: usize = 4096;
+
+/// The largest datagram that fits into most networks, less IP and UDP header.
+const GARBAGE_BYTES_MAX: usize = 1400;
+
+/// Initiations of strangers. Each is due again after the gateway has forgotten that it refused it.
+const STRANGERS: usize = 4096;
+
+/// How long the gateway may take to answer the initiation that is captured.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) struct Flood {
+    gateway: SocketAddr,
+    socket: ShardSocket,
+    queue: SendQueue<Bytes>,
+    answers: ReceiveBatch,
+    datagrams: Vec<Bytes>,
+    next: usize,
+}
+
+impl Flood {
+    pub(crate) fn of_garbage(gateway: SocketAddr) -> Result<Self, BenchError> {
+        let mut random = SmallRng::seed_from_u64(1);
+        let garbage = (0..GARBAGE).map(|_| {
+            let mut bytes = vec![0; random.random_range(1..=GARBAGE_BYTES_MAX)];
+            random.fill(&mut bytes[..]);
+            bytes.into()
+        });
+        Self::of(gateway, garbage.collect())
+    }
+
+    pub(crate) fn of_strangers(gateway: SocketAddr) -> Result<Self, BenchError> {
+        let clients = Clients::new();
+        let mut random = SmallRng::seed_from_u64(2);
+        let initiations = (0..STRANGERS)
+            .map(|_| {
+                let stranger = StaticSecret::from(random.random::<[u8; 32]>());
+                let mut client = clients.make(stranger, gateway);
+                let initiation = client
+                    .format_handshake_initiation(false)
+                    .ok_or(StepError::Tunnel("it made no initiation"))?;
+                Ok(initiation.into_bytes().to_vec().into())
+            })
+            .collect::<Result<_, StepError>>()?;
+        Self::of(gateway, initiations)
+    }
+
+    /// `insider` connects once, and its initiation is sent again.
+    pub(crate) fn of_replays(
+        gateway: SocketAddr,
+        insider: &StaticSecret,
+    ) -> Result<Self, BenchError> {
+        let failed = |step| {
+            move |source| BenchError::Attack {
+                attack: Attack::Replay.name(),
+                step,
+                source,
+            }
+        };
+        let address = (Ipv4Addr::LOCALHOST, 0);
+        let socket = std::net::UdpSocket::bind(address).map_err(failed("bind a socket"))?;
+        let mut client = Clients::new().make(insider.clone(), gateway);
+        let initiation = client
+            .format_handshake_initiation(false)
+            .ok_or(StepError::Tunnel("it made no initiation"))?
+            .into_bytes()
+            .to_vec();
+        socket
+            .set_read_timeout(Some(ANSWER_TIMEOUT))
+            .and_then(|()| socket.send_to(&initiation, gateway))
+            .map_err(failed("send an initiation"))?;
+        let mut answer = [0; 2048];
+        let bytes = socket
+            .recv(&mut answer)
+            .map_err(failed("receive the answer to an initiation"))?;
+        let response = Packet::from_bytes(BytesMut::from(&answer[..bytes]));
+        let message = response.try_into_wg().map_err(|_| BenchError::NoAnswer)?;
+        let TunnResult::WriteToNetwork(keepalive) = client.handle_incoming_packet(message) else {
+            return Err(BenchError::NoAnswer);
+        };
+        socket
+            .send_to(&Packet::from(keepalive), gateway)
+            .map_err(failed("confirm a session"))?;
+        Self::of(gateway, vec![initiation.into()])
+    }
+
+    fn of(gateway: SocketAddr, datagrams: Vec<Bytes>) -> Result<Self, BenchError> {
+        let any = (Ipv4Addr::UNSPECIFIED, 0).into();
+        let socket = bind_client_socket(any, &SocketOptions::default()).map_err(StepError::from)?;
+        Ok(Self {
+            gateway,
+            socket,
+            queue: SendQueue::with_limits(BATCH, usize::MAX),
+            answers: ReceiveBatch::new(BATCH),
+            datagrams,
+            next: 0,
+        })
+    }
+}
+
+/// The address with a number, modulo how many there are.
+pub(crate) fn address(number: usize) -> IpAddr {
+    let number = (number % ADDRESSES as usize) as u32;
+    Ipv4Addr::from_bits(FIRST_ADDRESS + number).into()
+}
+
+impl Attacker for Flood {
+    fn send_batch(&mut self, tally: &mut Tally) -> io::Result<()> {
+        while self.queue.len() < BATCH {
+            let datagram = self.datagrams[self.next % self.datagrams.len()].clone();
+            let from = Some(address(self.next));
+            self.next += 1;
+            // There is room: the length was just looked at.
+            let _room = self.queue.push(self.gateway, from, datagram);
+        }
+        flush(&mut self.queue, &self.socket, tally);
+        receive(&self.socket, &mut self.answers, |_, _| tally.answers += 1)
+    }
+}
+
+/// Sends what waits, as far as there is room, and lets others go first where there is none.
+pub(crate) fn flush(queue: &mut SendQueue<Bytes>, socket: &ShardSocket, tally: &mut Tally) {
+    let flush = queue.flush(socket, &mut |_, outcome| {
+        tally.sent += u64::from(outcome.is_ok());
+    });
+    if flush == Flush::Blocked {
+        let deadline = Instant::now() + Duration::from_micros(50);
+        while Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Takes what came back: each datagram, and the address of ours that it came to.
+pub(crate) fn receive(
+    socket: &ShardSocket,
+    batch: &mut ReceiveBatch,
+    mut take: impl FnMut(Option<IpAddr>, BytesMut),
+) -> io::Result<()> {
+    match socket.receive(batch) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        result => result?,
+    };
+    for train in batch.drain() {
+        let to = train.local_ip;
+        for datagram in train.into_datagrams() {
+            take(to, datagram);
+        }
+    }
+    Ok(())
+}
