@@ -18,6 +18,15 @@ use crate::tunnel::Peer;
 /// How often datagrams are sent that are due.
 const TICK: Duration = Duration::from_millis(1);
 
+/// Datagrams sent before answers are looked at and the time is: some milliseconds.
+const DATAGRAMS_PER_TURN: u64 = 1024;
+
+/// At the end datagrams that are late are sent for at most this long.
+const CATCH_UP: Duration = Duration::from_millis(100);
+
+/// Garbage of which less than this share was sent is not what the scenario wants.
+const SENT_SHARE: f64 = 0.995;
+
 /// Sockets that are looked at for answers per tick.
 const SOCKETS_PER_TICK: usize = 16;
 
@@ -48,7 +57,8 @@ pub(super) struct GarbageSender<'a> {
     garbage: &'a Garbage,
     sockets: Vec<UdpSocket>,
     datagrams: Vec<Vec<u8>>,
-    due: u64,
+    /// Datagrams that were handed to the kernel, and those that it took.
+    tried: u64,
     sent: u64,
     answers: u64,
     next_answer_socket: usize,
@@ -88,15 +98,15 @@ impl<'a> GarbageSender<'a> {
             garbage,
             sockets,
             datagrams: mixed(&pools),
-            due: 0,
+            tried: 0,
             sent: 0,
             answers: 0,
             next_answer_socket: 0,
         })
     }
 
-    /// Sends for as long as the phase takes, its warm-up included, or until it is told to stop. `progress` hears about once per
-    /// interval how many were sent since the warm-up.
+    /// Sends for as long as the phase takes, its warm-up included, or until it is told to stop.
+    /// `progress` hears about once per interval how many were sent since the warm-up.
     pub(super) fn work(
         mut self,
         config: &LoadConfig,
@@ -107,35 +117,40 @@ impl<'a> GarbageSender<'a> {
         let mut next_progress = begin + config.warm_up;
         let mut sent_before = None;
         loop {
-            let now = Instant::now().min(end);
-            let due = (now - begin).as_secs_f64() * self.garbage.pps;
-            while (self.due as f64) < due {
+            let now = Instant::now();
+            let sending = now.min(end) - begin;
+            let due = (sending.as_secs_f64() * self.garbage.pps).ceil() as u64;
+            for _ in 0..due.saturating_sub(self.tried).min(DATAGRAMS_PER_TURN) {
                 self.send_next();
             }
+            let is_late = self.tried < due;
             self.read_answers(SOCKETS_PER_TICK);
             if next_progress <= now {
                 progress(self.sent - *sent_before.get_or_insert(self.sent));
                 next_progress += config.interval;
             }
-            if now == end || config.stop.is_set() {
+            let is_over = now >= end && (!is_late || now >= end + CATCH_UP);
+            if is_over || config.stop.is_set() {
                 thread::sleep(config.drain.min(LAST_ANSWERS));
                 self.read_answers(self.sockets.len());
-                return self.into_report(now - begin);
+                return self.into_report(due, sending);
             }
-            thread::sleep(TICK);
+            if !is_late {
+                thread::sleep(TICK);
+            }
         }
     }
 
     fn send_next(&mut self) {
-        let socket = &self.sockets[self.due as usize % self.sockets.len()];
+        let socket = &self.sockets[self.tried as usize % self.sockets.len()];
         // The pool's length and the number of sockets may have a common divisor: then each socket
         // would send some datagrams only.
-        let round = self.due as usize / self.sockets.len();
-        let index = (self.due as usize + round) % self.datagrams.len();
+        let round = self.tried as usize / self.sockets.len();
+        let index = (self.tried as usize + round) % self.datagrams.len();
         if socket.send(&self.datagrams[index]).is_ok() {
             self.sent += 1;
         }
-        self.due += 1;
+        self.tried += 1;
     }
 
     fn read_answers(&mut self, sockets: usize) {
@@ -153,8 +168,15 @@ impl<'a> GarbageSender<'a> {
         }
     }
 
-    fn into_report(self, sending: Duration) -> GarbageReport {
+    fn into_report(self, due: u64, sending: Duration) -> GarbageReport {
         let mut failed_checks = Vec::new();
+        if (self.sent as f64) < SENT_SHARE * due as f64 {
+            failed_checks.push(format!(
+                "the generator sent only {} of {due} datagrams that were due, so the gateway was \
+                 not tested as the scenario wants; use more CPUs or lower rates",
+                self.sent
+            ));
+        }
         if let Some(limit) = self.garbage.max_answers
             && self.answers > limit
         {
@@ -166,7 +188,7 @@ impl<'a> GarbageSender<'a> {
         GarbageReport {
             name: self.garbage.name.clone(),
             kinds: self.garbage.kinds.clone(),
-            due: self.due,
+            due,
             sent: self.sent,
             // One that was told to stop at once has sent nothing.
             sent_pps: self.sent as f64 / sending.as_secs_f64().max(f64::MIN_POSITIVE),
