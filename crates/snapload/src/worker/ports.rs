@@ -66,6 +66,8 @@ pub(super) struct Port {
 /// All sockets of a thread and the poll that watches them.
 pub(super) struct Ports {
     ports: Vec<Port>,
+    /// Datagrams that the kernel dropped at sockets that were replaced.
+    former_drops: u64,
     poll: Poll,
     events: Events,
     wake_timer: WakeTimer,
@@ -88,6 +90,7 @@ impl Ports {
             WakeTimer::new(poll.registry(), TIMER).map_err(LoadError::io("create a timer"))?;
         Ok(Self {
             ports: Vec::new(),
+            former_drops: 0,
             poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             wake_timer,
@@ -117,7 +120,8 @@ impl Ports {
     /// Replaces a socket. Closing the old one ends its registration.
     pub(super) fn replace(&mut self, index: usize, socket: ShardSocket) -> Result<(), LoadError> {
         self.register(&socket, index)?;
-        self.ports[index].socket = socket;
+        let former = std::mem::replace(&mut self.ports[index].socket, socket);
+        self.former_drops += former.kernel_drops();
         Ok(())
     }
 
@@ -140,12 +144,10 @@ impl Ports {
         &mut self.ports[port]
     }
 
-    /// Datagrams that the kernel dropped at all sockets, which were full.
+    /// Datagrams that the kernel dropped at all sockets, also at those of before, which were full.
     pub(super) fn kernel_drops(&self) -> u64 {
-        self.ports
-            .iter()
-            .map(|port| port.socket.kernel_drops())
-            .sum()
+        let present = self.ports.iter().map(|port| port.socket.kernel_drops());
+        self.former_drops + present.sum::<u64>()
     }
 
     /// The next port that may hold datagrams.
@@ -299,5 +301,35 @@ fn count_sent(counts: &mut Counts, outgoing: &Outgoing, result: Result<(), SendE
         _ if !outgoing.is_counted => {}
         Ok(()) => counts.sent += 1,
         Err(_) => counts.send_errors += 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use udp_shards::{SocketOptions, bind_client_socket};
+
+    use super::*;
+
+    fn socket() -> ShardSocket {
+        let address = "127.0.0.1:0".parse().unwrap();
+        bind_client_socket(address, &SocketOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn drops_of_a_socket_that_was_replaced_still_count() {
+        let mut ports = Ports::new().unwrap();
+        let port = ports.add(socket(), Role::Tunnel(0)).unwrap();
+        let full = &ports.get(port).socket;
+        SockRef::from(full).set_recv_buffer_size(4096).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..100 {
+            sender.send_to(&[0; 1000], full.local_addr()).unwrap();
+        }
+        let drops = ports.kernel_drops();
+        assert!(drops > 0);
+        ports.replace(port, socket()).unwrap();
+        assert_eq!(ports.kernel_drops(), drops);
     }
 }
