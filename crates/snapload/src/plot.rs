@@ -23,7 +23,10 @@ pub const MAX_PLOTTED: usize = layout::COLOURS.len();
 /// # Errors
 /// See [`PlotError`].
 pub fn plot(recordings: &[(String, &Recording)], path: &Path) -> Result<(), PlotError> {
-    let extension = path.extension().and_then(|extension| extension.to_str());
+    let extension = path
+        .extension()
+        .map(|extension| extension.to_ascii_lowercase());
+    let extension = extension.as_ref().and_then(|extension| extension.to_str());
     let write: fn(&drawing::Drawing) -> Result<Vec<u8>, PlotError> = match extension {
         Some("svg") => |drawing| Ok(svg::write(drawing).into_bytes()),
         Some("png") => |drawing| png::write(drawing).ok_or(PlotError::NotPaintable),

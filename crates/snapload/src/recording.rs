@@ -56,12 +56,18 @@ pub struct RecordedSummary {
 }
 
 impl RecordedSummary {
-    /// What was asked for, by name: what the summary says besides results, without structure.
+    /// What was asked for, by name: what the summary says besides results, without structure, and the
+    /// number of tunnels.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let tunnels = self
+            .rest
+            .get("connect")
+            .and_then(|connect| connect.get("tunnels"));
         self.rest
             .iter()
             .filter(|(_, value)| !value.is_object() && !value.is_array())
             .map(|(name, value)| (name.as_str(), value))
+            .chain(tunnels.map(|tunnels| ("tunnels", tunnels)))
     }
 
     /// The share of its time that the busiest thread of the generator was busy, 0 to 1.
@@ -78,6 +84,30 @@ impl RecordedSummary {
 enum Line {
     Interval(Box<Interval>),
     Summary(Box<RecordedSummary>),
+}
+
+/// A line of another command's `--json`.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Other {
+    Trial {},
+    Found {},
+    SearchSummary {},
+    Phase {},
+    Verdict {},
+}
+
+impl Other {
+    fn of(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+
+    fn command(&self) -> &'static str {
+        match self {
+            Self::Trial {} | Self::Found {} | Self::SearchSummary {} => "search",
+            Self::Phase {} | Self::Verdict {} => "script",
+        }
+    }
 }
 
 impl Recording {
@@ -109,10 +139,17 @@ impl Recording {
                 Ok(Line::Interval(interval)) => intervals.push(*interval),
                 Ok(Line::Summary(of_run)) => summary = Some(*of_run),
                 Err(source) => {
-                    return Err(RecordingError::NotALine {
-                        path: path.to_owned(),
-                        line: line_number,
-                        source,
+                    let path = path.to_owned();
+                    return Err(match Other::of(line) {
+                        Some(other) => RecordingError::OtherCommand {
+                            path,
+                            command: other.command(),
+                        },
+                        None => RecordingError::NotALine {
+                            path,
+                            line: line_number,
+                            source,
+                        },
                     });
                 }
             }
@@ -142,6 +179,17 @@ pub enum RecordingError {
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// Another command wrote it.
+    #[error(
+        "{}: this is what `snapload {command} --json` wrote; what can be compared is what `snapload \
+         run --json` writes", path.display()
+    )]
+    OtherCommand {
+        /// The file.
+        path: PathBuf,
+        /// Which one.
+        command: &'static str,
     },
     /// A line is neither an interval nor a summary.
     #[error(
@@ -214,6 +262,15 @@ mod tests {
     fn other_json_is_told_from_a_line_of_a_run() {
         let error = error("{\"type\":\"song\"}\n");
         assert!(error.contains("unknown variant `song`"), "{error}");
+    }
+
+    #[test]
+    fn what_another_command_wrote_is_told_by_its_name() {
+        let trial = error("{\"type\":\"trial\",\"number\":1}\n");
+        assert!(trial.contains("`snapload search --json` wrote"), "{trial}");
+        let interval = INTERVAL.replace('\n', "");
+        let phase = error(&format!("{interval}\n{{\"type\":\"phase\"}}\n"));
+        assert!(phase.contains("`snapload script --json` wrote"), "{phase}");
     }
 
     #[test]

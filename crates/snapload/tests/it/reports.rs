@@ -57,7 +57,7 @@ fn settings_are_what_was_asked_for_and_no_results() {
 }
 
 /// The settings in the summary of an echo run.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "direction",
     "gateway",
     "interrupted",
@@ -66,6 +66,7 @@ const SETTINGS: [&str; 8] = [
     "size_bytes",
     "train",
     "used_up",
+    "tunnels",
 ];
 
 #[test]
@@ -126,6 +127,9 @@ fn figures_are_svg_or_png_by_their_name() {
     let (code, png) = plot("figure.png");
     assert_eq!(code, Some(0));
     assert!(png.starts_with(b"\x89PNG\r\n"));
+    assert!(plot("FIGURE.SVG").1.starts_with(b"<svg "));
     assert_eq!(plot("figure.jpg"), (Some(2), Vec::new()));
     assert_eq!(plot("no/directory.svg").0, Some(1));
+    let output = report(&[&run], "--plot figure.jpg");
+    assert_eq!(text(&output.stdout), "", "no table above the error");
 }

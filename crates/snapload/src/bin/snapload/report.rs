@@ -11,7 +11,7 @@ use self::comparison::Comparison;
 use crate::Failure;
 use crate::cli::ReportArguments;
 
-/// Compares the runs, and plots them if asked to.
+/// Plots the runs if asked to, and compares them.
 pub(crate) fn report(arguments: &ReportArguments) -> Result<(), Failure> {
     let recordings = arguments
         .files
@@ -20,6 +20,15 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<(), Failure> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::Usage(error.to_string()))?;
     let names = names(&arguments.files);
+    // First, so that a figure that cannot be is no news below a long table.
+    #[cfg(feature = "plot")]
+    if let Some(path) = &arguments.plot {
+        let runs: Vec<_> = names.iter().cloned().zip(&recordings).collect();
+        snapload::plot(&runs, path).map_err(|error| match error {
+            snapload::PlotError::Unwritable { .. } => Failure::Plot(error),
+            error => Failure::Usage(error.to_string()),
+        })?;
+    }
     let comparison = Comparison::of(&names, &recordings);
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     let written = if arguments.json {
@@ -29,16 +38,7 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<(), Failure> {
     };
     written
         .and_then(|()| stdout.flush())
-        .map_err(Failure::Output)?;
-    #[cfg(feature = "plot")]
-    if let Some(path) = &arguments.plot {
-        let runs: Vec<_> = names.into_iter().zip(&recordings).collect();
-        snapload::plot(&runs, path).map_err(|error| match error {
-            snapload::PlotError::Unwritable { .. } => Failure::Plot(error),
-            error => Failure::Usage(error.to_string()),
-        })?;
-    }
-    Ok(())
+        .map_err(Failure::Output)
 }
 
 /// What to call the files: their names without directory and extension, unless that is ambiguous.
