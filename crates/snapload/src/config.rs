@@ -24,6 +24,12 @@ pub const MAX_PACKET_BYTES: usize = 65_507 - 32;
 /// include/linux/udp.h).
 pub const MAX_TRAIN: u32 = 64;
 
+/// The most tunnels: a gateway would need 200 GB for them.
+pub const MAX_TUNNELS: usize = 1 << 24;
+
+// Stamps number tunnels in 32 bits.
+const _: () = assert!(MAX_TUNNELS <= u32::MAX as usize);
+
 /// Packets in flight with [`Rate::Max`] unless told otherwise: enough for a gateway to work on
 /// while the generator works, and little enough for default socket buffers to hold.
 pub const DEFAULT_WINDOW: u32 = 512;

@@ -150,8 +150,8 @@ pub enum ConfigError {
     /// There is no identity, so no tunnel.
     #[error("there must be at least one tunnel")]
     NoTunnels,
-    /// More tunnels than stamps can number.
-    #[error("{0} tunnels are too many")]
+    /// More tunnels than [`MAX_TUNNELS`](crate::MAX_TUNNELS).
+    #[error("{0} tunnels are too many; use at most {max}", max = crate::MAX_TUNNELS)]
     TooManyTunnels(usize),
     /// No active tunnel, or more than there are.
     #[error("{active} of {tunnels} tunnels cannot be active; use 1 to {tunnels}")]

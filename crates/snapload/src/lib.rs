@@ -45,7 +45,8 @@ mod worker;
 
 pub use config::{
     Cpus, DEFAULT_ISD_AS, DEFAULT_REMOTE_ISD_AS, DEFAULT_WINDOW, Direction, DirectionKind,
-    LoadConfig, MAX_PACKET_BYTES, MAX_TRAIN, PacketSizes, Presence, Rate, Shares, StopSwitch,
+    LoadConfig, MAX_PACKET_BYTES, MAX_TRAIN, MAX_TUNNELS, PacketSizes, Presence, Rate, Shares,
+    StopSwitch,
 };
 pub use error::{ConfigError, ConnectFailure, LoadError};
 pub use generator::{Generator, run, with_tunnels};
@@ -60,4 +61,4 @@ pub use search::{
     FoundRate, SearchConfig, SearchProgress, SearchReport, TrialPlan, TrialResult, search,
 };
 pub use trial::Trial;
-pub use values::{parse_pps, parse_time};
+pub use values::{parse_pps, parse_time, percent_of_share, share_of_percent};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::DirectionKind;
 use crate::latency::{LatencyHistogram, LatencySummary};
 use crate::ramp::Step;
+use crate::values::percent_of_share;
 
 /// A run that sent this share of what was due has reached the offered rate. Less means that the
 /// generator could not keep up.
@@ -288,16 +289,18 @@ impl Report {
     #[must_use]
     pub fn failed_checks(&self, checks: &Checks) -> Vec<String> {
         let mut failed = Vec::new();
-        if let Some(limit) = checks.max_loss_share
-            && self.loss_share > limit
-        {
-            failed.push(format!(
-                "{} of {} packets were lost ({:.4} %), more than the {} % allowed",
-                self.lost,
-                self.counts.sent,
-                self.loss_share * 100.0,
-                limit * 100.0,
-            ));
+        if let Some(limit) = checks.max_loss_share {
+            if self.counts.sent == 0 {
+                failed.push("no packet was sent, so there is no loss to check".to_owned());
+            } else if self.loss_share > limit {
+                failed.push(format!(
+                    "{} of {} packets were lost ({:.4} %), more than the {} % allowed",
+                    self.lost,
+                    self.counts.sent,
+                    self.loss_share * 100.0,
+                    percent_of_share(limit),
+                ));
+            }
         }
         if let Some(limit) = checks.max_p99 {
             if self.latency.count == 0 {
@@ -327,6 +330,7 @@ pub struct Checks {
 mod tests {
     use super::*;
     use crate::latency::Latencies;
+    use crate::values::share_of_percent;
 
     fn measured(counts: Counts, offered_pps: Option<f64>, busy_share: f64) -> Report {
         Report::new(Measured {
@@ -418,6 +422,30 @@ mod tests {
             max_p99: Some(Duration::from_nanos(1999)),
         };
         assert_eq!(report.failed_checks(&below).len(), 2);
+    }
+
+    #[test]
+    fn a_loss_exactly_at_the_limit_is_allowed() {
+        for lost in 0..=1000 {
+            let report = measured(counts(10_000, 10_000, 10_000 - lost), None, 0.1);
+            let limit = f64::from(lost as u32) / 100.0;
+            let checks = Checks {
+                max_loss_share: Some(share_of_percent(limit)),
+                max_p99: None,
+            };
+            assert_eq!(report.failed_checks(&checks), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn nothing_sent_fails_a_loss_check() {
+        let checks = Checks {
+            max_loss_share: Some(1.0),
+            max_p99: None,
+        };
+        let failed = measured(counts(0, 0, 0), Some(1.0), 0.0).failed_checks(&checks);
+        assert_eq!(failed.len(), 1);
+        assert!(failed[0].starts_with("no packet was sent"), "{failed:?}");
     }
 
     #[test]

@@ -182,13 +182,14 @@ pub enum CountName {
 }
 
 impl Load {
-    /// Those of the tunnels at a time, and with turnover those of the tunnels that come.
-    fn identities_needed(&self, phase: &Phase) -> usize {
+    /// Those of the tunnels at a time, and with turnover those of the tunnels that come during a phase.
+    fn identities_needed(&self, duration: Duration) -> usize {
         match self.presence {
             Presence::Throughout | Presence::AtOnce { .. } => self.tunnels,
             Presence::Turnover { lifetime, .. } => {
-                let generations = phase.duration.as_secs_f64() / lifetime.as_secs_f64();
-                self.tunnels + (self.tunnels as f64 * generations).ceil() as usize
+                let generations = duration.as_secs_f64() / lifetime.as_secs_f64();
+                let newcomers = (self.tunnels as f64 * generations).ceil() as usize;
+                self.tunnels.saturating_add(newcomers)
             }
         }
     }
@@ -204,7 +205,10 @@ impl Scenario {
 
 impl Phase {
     fn identities_needed(&self) -> usize {
-        let loads = self.loads.iter().map(|load| load.identities_needed(self));
+        let loads = self
+            .loads
+            .iter()
+            .map(|load| load.identities_needed(self.duration));
         let garbage = self.garbage.iter().map(Garbage::identities_needed);
         loads.chain(garbage).sum()
     }

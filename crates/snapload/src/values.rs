@@ -31,9 +31,42 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a time is a number with a unit, like 500us, 20ms, 10s or 2m".to_owned())
 }
 
+/// A share, 0 to 1, from a percentage: the number nearest to the decimal fraction, which dividing by 100
+/// would miss by a little. So a result exactly at a limit keeps to it.
+#[must_use]
+pub fn share_of_percent(percent: f64) -> f64 {
+    shifted(percent, -2)
+}
+
+/// A percentage from a share, with no more digits than the share has.
+#[must_use]
+pub fn percent_of_share(share: f64) -> f64 {
+    shifted(share, 2)
+}
+
+/// A number with its decimal point moved.
+fn shifted(number: f64, places: i32) -> f64 {
+    format!("{number}e{places}")
+        .parse()
+        .unwrap_or(number * 10_f64.powi(places))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_percentage_is_the_share_that_is_counted() {
+        for hundredths in 0..=10_000_u32 {
+            let share = f64::from(hundredths) / 10_000.0;
+            let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+            let percent = text.parse().unwrap();
+            assert_eq!(share_of_percent(percent), share, "{text}");
+            assert_eq!(percent_of_share(share), percent, "{text}");
+        }
+        assert_eq!(share_of_percent(1e-30), 1e-32);
+        assert!(share_of_percent(f64::NAN).is_nan());
+    }
 
     #[test]
     fn rates_have_suffixes() {

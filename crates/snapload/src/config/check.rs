@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Direction, LoadConfig, MAX_PACKET_BYTES, MAX_TRAIN, PacketSizes};
+use super::{Direction, LoadConfig, MAX_PACKET_BYTES, MAX_TRAIN, MAX_TUNNELS, PacketSizes};
 use crate::error::ConfigError;
 
 impl LoadConfig {
@@ -43,7 +43,7 @@ impl LoadConfig {
         if tunnels == 0 {
             return Err(ConfigError::NoTunnels);
         }
-        if u32::try_from(tunnels).is_err() {
+        if tunnels > MAX_TUNNELS {
             return Err(ConfigError::TooManyTunnels(tunnels));
         }
         let active = self.active_tunnels();

@@ -14,9 +14,12 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::{Checks, Garbage, GarbageKind, Load, Phase, Scenario};
-use crate::config::{Presence, Rate, Shares};
+use crate::config::{MAX_TUNNELS, Presence, Rate, Shares};
 use crate::identity::key_from_base64;
-use crate::values::{parse_pps, parse_time};
+use crate::values::{parse_pps, parse_time, share_of_percent};
+
+/// The most steps of a ramp: a table of more says nothing.
+const MAX_STEPS: u32 = 1000;
 
 impl Scenario {
     /// Reads a file.
@@ -159,7 +162,7 @@ struct PhaseFile {
 struct LoadFile {
     name: Spanned<String>,
     tunnels: Spanned<usize>,
-    rate: RateFile,
+    rate: Spanned<RateFile>,
     #[serde(default = "default_size")]
     size: usize,
     #[serde(default = "one_u32")]
@@ -410,8 +413,15 @@ impl LoadFile {
                 "there must be at least one tunnel",
             ));
         }
-        let rate = match self.rate {
+        let rate_span = self.rate.span();
+        let rate = match self.rate.into_inner() {
             RateFile::Constant(pps) => Rate::PerSecond(pps),
+            RateFile::Ramp(ramp) if ramp.steps.get() > MAX_STEPS => {
+                return Err(Fault::at(
+                    rate_span,
+                    format!("a ramp has at most {MAX_STEPS} steps"),
+                ));
+            }
             RateFile::Ramp(ramp) => Rate::Ramp {
                 from: ramp.from.0,
                 to: ramp.to.0,
@@ -461,7 +471,7 @@ impl LoadFile {
                 ));
             }
         };
-        Ok(Load {
+        let load = Load {
             name,
             tunnels,
             rate,
@@ -472,7 +482,15 @@ impl LoadFile {
             presence,
             rekey_at,
             checks: self.check.into_checks(rate)?,
-        })
+        };
+        let needed = load.identities_needed(duration);
+        if needed > MAX_TUNNELS {
+            return Err(Fault::at(
+                self.tunnels.span(),
+                format!("this takes {needed} identities, and there can be {MAX_TUNNELS}"),
+            ));
+        }
+        Ok(load)
     }
 }
 
@@ -485,7 +503,7 @@ impl ChecksFile {
                     "a percentage is a number from 0 to 100",
                 ));
             }
-            percent => percent.map(|percent| percent.into_inner() / 100.0),
+            percent => percent.map(|percent| share_of_percent(percent.into_inner())),
         };
         if let Some(rate_checked) = &self.loss_free_rate
             && !matches!(rate, Rate::Ramp { .. })
@@ -623,6 +641,21 @@ mod tests {
         for (lines, line, part) in [
             ("tunnels = 0\nrate = 1", 7, "at least one tunnel"),
             ("tunnels = -1\nrate = 1", 7, "-1"),
+            (
+                "tunnels = 9223372036854775807\nrate = 1",
+                7,
+                "takes 9223372036854775807 ident",
+            ),
+            (
+                "tunnels = 10000000\nrate = 1\nlifetime = \"1s\"",
+                7,
+                "takes 60000000 identities",
+            ),
+            (
+                "tunnels = 1\nrate = { from = 1, to = 2, steps = 1001 }",
+                8,
+                "at most 1000 steps",
+            ),
             ("tunnels = 1\nrate = 0", 8, "a rate is a number"),
             ("tunnels = 1\nrate = \"fast\"", 8, "a rate is a number"),
             (

@@ -225,7 +225,7 @@ impl<'a> PhasePlan<'a> {
         };
         let mut loads = Vec::new();
         for load in &phase.loads {
-            let config = load.config(phase, base, take(load.identities_needed(phase)));
+            let config = load.config(phase, base, take(load.identities_needed(phase.duration)));
             config.check().map_err(|source| ScenarioError::Config {
                 phase: phase.name.clone(),
                 population: load.name.clone(),

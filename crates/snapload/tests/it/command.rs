@@ -130,6 +130,81 @@ fn an_interrupted_run_exits_with_130_and_the_summary_until_then() {
 }
 
 #[test]
+fn a_run_ends_when_nobody_reads_what_it_writes() {
+    let gateway = gateway(no_fault());
+    let public_key = key_to_base64(&gateway.public_key);
+    let target = format!(
+        "--gateway {} --public-key {public_key} --tunnels 2 --key-seed 11 --cpus none --warm-up 0s",
+        gateway.address
+    );
+    for command in [
+        "run --duration 1h --interval 50ms",
+        "run --duration 1h --interval 50ms --json",
+        "search --trial 1h --min-rate 500 --max-rate 1k",
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_snapload"))
+            .args(command.split_whitespace())
+            .args(target.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert_eq!(text(&output.stderr), "", "{command}");
+    }
+}
+
+#[test]
+fn an_interrupted_search_shows_the_rates_found_until_then() {
+    // Half of the packets are lost: no rate holds for the first target, and all do for the second.
+    let mut packets = 0;
+    let gateway = gateway(Box::new(move |packet| {
+        packets += 1;
+        if packets % 2 == 0 {
+            vec![packet.to_vec()]
+        } else {
+            Vec::new()
+        }
+    }));
+    let public_key = key_to_base64(&gateway.public_key);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_snapload"))
+        .args(["search", "--gateway", &gateway.address.to_string()])
+        .args([
+            "--public-key",
+            &public_key,
+            "--tunnels",
+            "2",
+            "--cpus",
+            "none",
+        ])
+        .args(["--key-seed", "11", "--size", "100", "--warm-up", "0s"])
+        .args([
+            "--trial", "100ms", "--drain", "10ms", "--loss", "1", "--loss", "90",
+        ])
+        .args(["--min-rate", "100", "--max-rate", "200"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let second_target = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .find(|line| line.contains("90 %"));
+    assert!(second_target.is_some());
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(
+        rest.last().unwrap(),
+        "loss of at most 1 %: not even the lowest rate holds"
+    );
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+}
+
+#[test]
 fn a_search_that_finds_no_rate_exits_with_3_and_lists_its_trials() {
     let gateway = gateway(Box::new(|_| Vec::new()));
     let public_key = key_to_base64(&gateway.public_key);
@@ -182,6 +257,14 @@ fn bad_usage_exits_with_2() {
         "--threads 3",
         "--rate fast",
         "--keys-file /none",
+        "--tunnels 18446744073709551615",
+        "--router 127.0.0.1:31000",
+        "--interface 2",
+        "--internal 127.0.0.1:30100",
+        "--direction up --router 127.0.0.1:31000 --internal 127.0.0.1:30100",
+        "--direction down --internal 127.0.0.1:30100 --interface 2",
+        "--window 64",
+        "--pre-encrypt-memory 1GiB",
     ] {
         let output = run(&gateway, bad);
         assert_eq!(output.status.code(), Some(2), "{bad}");

@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use scion_packet::IsdAs;
-use snapload::{Cpus, DEFAULT_ISD_AS, DEFAULT_WINDOW, parse_pps, parse_time};
+use snapload::{Cpus, DEFAULT_ISD_AS, parse_pps, parse_time};
 
 use crate::load_args::LoadArguments;
 use crate::values::{
     Key, RateArgument, parse_cpus, parse_key, parse_network, parse_percent, parse_rate,
+    parse_tunnels,
 };
 
 const EXIT_CODES: &str = "\
@@ -30,7 +31,7 @@ Exit codes:
   2  bad usage
   3  not even the lowest rate holds for a loss target
   4  a rate is a lower bound: the generator was too slow for more, or --max-rate holds
-  130  interrupted by Ctrl-C or SIGTERM";
+  130  interrupted by Ctrl-C or SIGTERM: the rates, if any, are those found until then";
 
 const SCRIPT_EXIT_CODES: &str = "\
 Exit codes:
@@ -108,11 +109,9 @@ pub(crate) struct RunArguments {
     )]
     pub(crate) rate: RateArgument,
 
-    /// With --rate max: packets in flight over all tunnels
-    #[arg(
-        help_heading = "Traffic", long, value_name = "PACKETS", default_value_t = DEFAULT_WINDOW
-    )]
-    pub(crate) window: u32,
+    /// With --rate max: packets in flight over all tunnels [default: 512]
+    #[arg(help_heading = "Traffic", long, value_name = "PACKETS")]
+    pub(crate) window: Option<u32>,
 
     /// How long packets are sent and counted
     #[arg(
@@ -284,7 +283,7 @@ pub(crate) struct ReportArguments {
 #[derive(Args)]
 pub(crate) struct KeysArguments {
     /// How many identities
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse_tunnels)]
     pub(crate) tunnels: usize,
 
     /// As many as this scenario needs

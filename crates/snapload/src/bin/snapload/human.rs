@@ -151,7 +151,7 @@ fn rates(interval: &Interval) -> String {
         return rates;
     }
     format!(
-        "{rates}  p50 {:>8}  p99 {:>8}  max {:>8}",
+        "{rates}  p50 {:>9}  p99 {:>9}  max {:>9}",
         time(latency.p50_ns),
         time(latency.p99_ns),
         time(latency.max_ns),
@@ -224,7 +224,15 @@ fn remarks(report: &Report) -> impl Iterator<Item = &'static str> {
     [
         (
             counts.scmp > 0,
-            "The gateway answered with SCMP errors: is --isd-as its own AS?",
+            match report.direction {
+                DirectionKind::Up => {
+                    "The gateway answered with SCMP errors: is --isd-as its own AS, and has it a \
+                     next hop for --interface?"
+                }
+                DirectionKind::Down | DirectionKind::Echo => {
+                    "The gateway answered with SCMP errors: is --isd-as its own AS?"
+                }
+            },
         ),
         (
             counts.sent > 0 && counts.received == 0 && counts.scmp == 0,

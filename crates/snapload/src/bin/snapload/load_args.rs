@@ -13,7 +13,7 @@ use snapload::{
 };
 
 use crate::Failure;
-use crate::values::{Key, parse_bytes, parse_cpus, parse_key, parse_network};
+use crate::values::{Key, parse_bytes, parse_cpus, parse_key, parse_network, parse_tunnels};
 
 #[derive(Args)]
 pub(crate) struct LoadArguments {
@@ -49,14 +49,9 @@ pub(crate) struct LoadArguments {
     )]
     router: Option<SocketAddr>,
 
-    /// up: the interface by which packets of the first thread leave the AS
-    #[arg(
-        help_heading = "Direction",
-        long,
-        value_name = "N",
-        default_value_t = 1
-    )]
-    interface: u16,
+    /// up: the interface by which packets of the first thread leave the AS [default: 1]
+    #[arg(help_heading = "Direction", long, value_name = "N")]
+    interface: Option<u16>,
 
     /// down: the gateway's internal address, where it listens for routers
     #[arg(
@@ -81,7 +76,7 @@ pub(crate) struct LoadArguments {
     remote_isd_as: IsdAs,
 
     /// How many tunnels [default: one, or one per key of --keys-file]
-    #[arg(help_heading = "Tunnels", long, value_name = "N")]
+    #[arg(help_heading = "Tunnels", long, value_name = "N", value_parser = parse_tunnels)]
     tunnels: Option<usize>,
 
     /// How many tunnels carry packets; the others are connected and idle [default: all]
@@ -168,7 +163,7 @@ pub(crate) struct LoadArguments {
     /// The memory that --pre-encrypt may take, like 500MiB or 4GiB
     #[arg(
         help_heading = "Generator", long, value_name = "SIZE", default_value = "4GiB",
-        value_parser = parse_bytes
+        value_parser = parse_bytes, requires = "pre_encrypt"
     )]
     pre_encrypt_memory: u64,
 
@@ -200,17 +195,7 @@ impl LoadArguments {
     /// The configuration, with defaults for what is not said here.
     pub(crate) fn config(&self) -> Result<LoadConfig, Failure> {
         let mut config = LoadConfig::new(self.gateway, self.public_key.0, self.identities()?);
-        config.direction = match (self.direction, self.router, self.internal) {
-            (DirectionArgument::Up, Some(router), _) => Direction::Up {
-                router,
-                interface: self.interface,
-            },
-            (DirectionArgument::Down, router, Some(internal)) => {
-                Direction::Down { internal, router }
-            }
-            // clap does not let up and down pass without their addresses.
-            _ => Direction::Echo,
-        };
+        config.direction = self.direction()?;
         config.active = self.active;
         config.threads = self.threads;
         config.cpus = self.cpus.clone().unwrap_or(Cpus::FromLast);
@@ -230,6 +215,37 @@ impl LoadArguments {
         config.remote_isd_as = self.remote_isd_as;
         config.allow_remote = self.allow_remote;
         Ok(config)
+    }
+
+    /// The direction with its addresses. Those of another direction are refused: whoever gives them wants
+    /// to measure something else.
+    fn direction(&self) -> Result<Direction, Failure> {
+        let stray = match self.direction {
+            DirectionArgument::Up => self.internal.map(|_| "--internal"),
+            DirectionArgument::Down => self.interface.map(|_| "--interface"),
+            DirectionArgument::Echo => {
+                let router = self.router.map(|_| "--router");
+                let interface = self.interface.map(|_| "--interface");
+                router.or(interface).or(self.internal.map(|_| "--internal"))
+            }
+        };
+        if let Some(flag) = stray {
+            return Err(Failure::Usage(format!(
+                "{flag} means nothing in this direction; leave it out, or give --direction {}",
+                if flag == "--internal" { "down" } else { "up" },
+            )));
+        }
+        Ok(match (self.direction, self.router, self.internal) {
+            (DirectionArgument::Up, Some(router), _) => Direction::Up {
+                router,
+                interface: self.interface.unwrap_or(1),
+            },
+            (DirectionArgument::Down, router, Some(internal)) => {
+                Direction::Down { internal, router }
+            }
+            // clap does not let up and down pass without their addresses.
+            _ => Direction::Echo,
+        })
     }
 
     fn identities(&self) -> Result<Identities, Failure> {

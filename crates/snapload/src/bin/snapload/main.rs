@@ -12,6 +12,7 @@ mod search;
 mod signals;
 mod table;
 mod values;
+mod written;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -70,7 +71,12 @@ enum Failure {
     /// The scenario failed, as its output says.
     Verdict,
     /// The generator could not send as fast as asked.
-    RateNotReached { sent_pps: f64, offered_pps: f64 },
+    RateNotReached {
+        sent_pps: f64,
+        offered_pps: f64,
+        /// Packets that the operating system refused.
+        send_errors: u64,
+    },
     /// Signals cannot be handled.
     Signals(io::Error),
     /// It was told to stop before its time.
@@ -111,10 +117,12 @@ impl Failure {
             Self::RateNotReached {
                 sent_pps,
                 offered_pps,
+                send_errors,
             } => writeln!(
                 stderr,
                 "offered rate not reached: {sent_pps:.0} of {offered_pps:.0} packets a second were \
-                 sent; use more threads or CPUs, longer trains (--train), or a lower rate",
+                 sent; {}",
+                what_to_do(*send_errors)
             ),
             Self::Signals(error) => writeln!(stderr, "error: cannot handle signals: {error}"),
             Self::Interrupted => {
@@ -134,6 +142,17 @@ impl Failure {
     }
 }
 
+/// What to do about an offered rate that was not reached.
+fn what_to_do(send_errors: u64) -> String {
+    match send_errors {
+        0 => "use more threads or CPUs, longer trains (--train), or a lower rate".to_owned(),
+        refused => format!(
+            "the operating system refused {refused} packets: does the way take datagrams of --size \
+             and 60 bytes more (over IPv6 80)?"
+        ),
+    }
+}
+
 impl From<snapload::LoadError> for Failure {
     fn from(error: snapload::LoadError) -> Self {
         match error {
@@ -149,7 +168,23 @@ impl From<ScenarioError> for Failure {
             ScenarioError::TooFewIdentities { .. } | ScenarioError::Config { .. } => {
                 Self::Usage(error.to_string())
             }
+            ScenarioError::Population { ref source, .. }
+                if matches!(**source, snapload::LoadError::Config(_)) =>
+            {
+                Self::Usage(error.to_string())
+            }
             error => Self::Scenario(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_that_the_system_refuses_are_not_blamed_on_the_generator() {
+        assert!(what_to_do(0).contains("lower rate"));
+        assert!(what_to_do(7).starts_with("the operating system refused 7 packets"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use snapload::{Checks, LoadConfig, Progress, Rate, Report};
+use snapload::{Checks, DEFAULT_WINDOW, LoadConfig, Progress, Rate, Report, share_of_percent};
 
 use crate::Failure;
 use crate::cli::RunArguments;
@@ -10,6 +10,7 @@ use crate::human::{Bar, Lines};
 use crate::json::Json;
 use crate::signals::set_on_interrupt;
 use crate::values::RateArgument;
+use crate::written::Written;
 
 /// Shows what a run does and what it found.
 pub(crate) trait Output {
@@ -21,7 +22,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let config = config(arguments)?;
     set_on_interrupt(&config.stop).map_err(Failure::Signals)?;
     let checks = Checks {
-        max_loss_share: arguments.max_loss.map(|percent| percent / 100.0),
+        max_loss_share: arguments.max_loss.map(share_of_percent),
         max_p99: arguments.max_p99,
     };
     let mut output: Box<dyn Output> = if arguments.json {
@@ -31,13 +32,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     } else {
         Box::new(Lines::new())
     };
-    let mut written = Ok(());
-    let report = snapload::run(&config, &mut |progress| {
-        if written.is_ok() {
-            written = output.progress(&progress);
-        }
-    })?;
-    written.map_err(Failure::Output)?;
+    let mut written = Written::new(&config.stop);
+    let result = snapload::run(&config, &mut |progress| {
+        written.note(|| output.progress(&progress));
+    });
+    written.finish()?;
+    let report = result?;
     let failed_checks = report.failed_checks(&checks);
     output
         .report(&report, &failed_checks)
@@ -50,6 +50,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
         Some(offered_pps) if !report.offered_rate_reached => Err(Failure::RateNotReached {
             sent_pps: report.sent_pps,
             offered_pps,
+            send_errors: report.counts.send_errors,
         }),
         _ => Ok(()),
     }
@@ -58,9 +59,15 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
 fn config(arguments: &RunArguments) -> Result<LoadConfig, Failure> {
     let mut config = arguments.load.config()?;
     config.rate = match arguments.rate {
+        RateArgument::PerSecond(_) if arguments.window.is_some() => {
+            return Err(Failure::Usage(
+                "--window means nothing with a rate of its own; leave it out, or give --rate max"
+                    .to_owned(),
+            ));
+        }
         RateArgument::PerSecond(pps) => Rate::PerSecond(pps),
         RateArgument::Max => Rate::Max {
-            window: arguments.window,
+            window: arguments.window.unwrap_or(DEFAULT_WINDOW),
         },
     };
     config.duration = arguments.duration;

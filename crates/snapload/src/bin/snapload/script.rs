@@ -13,6 +13,7 @@ use self::json::Json;
 use crate::Failure;
 use crate::cli::ScriptArguments;
 use crate::signals::set_on_interrupt;
+use crate::written::Written;
 
 /// Shows what a scenario does and what came of it.
 trait Output {
@@ -31,15 +32,14 @@ pub(crate) fn run(arguments: &ScriptArguments) -> Result<(), Failure> {
     } else {
         Box::new(Human::new())
     };
-    let mut written = output.begin(&scenario, &base);
-    let report = scenario.run(&base, &mut |progress| {
-        if written.is_ok() {
-            written = output.progress(progress);
-        }
-    })?;
-    written
-        .and_then(|()| output.verdict(&report))
-        .map_err(Failure::Output)?;
+    let mut written = Written::new(&base.stop);
+    written.note(|| output.begin(&scenario, &base));
+    let result = scenario.run(&base, &mut |progress| {
+        written.note(|| output.progress(progress));
+    });
+    written.finish()?;
+    let report = result?;
+    output.verdict(&report).map_err(Failure::Output)?;
     if report.interrupted {
         Err(Failure::Interrupted)
     } else if report.passed {

@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
-use snapload::{FoundRate, Progress, SearchConfig, SearchProgress, SearchReport, TrialResult};
+use snapload::{
+    FoundRate, LoadError, Progress, SearchConfig, SearchProgress, SearchReport, TrialResult,
+    percent_of_share, share_of_percent,
+};
 
 use crate::Failure;
 use crate::cli::SearchArguments;
 use crate::human::{CONNECTING_PERIOD, TICK, connected, plural, scaled, style, time};
 use crate::signals::set_on_interrupt;
+use crate::written::Written;
 
 /// A line of `--json`.
 #[derive(Serialize)]
@@ -28,24 +32,30 @@ pub(crate) fn search(arguments: &SearchArguments) -> Result<(), Failure> {
         loss_targets: arguments
             .loss
             .iter()
-            .map(|percent| percent / 100.0)
+            .copied()
+            .map(share_of_percent)
             .collect(),
         min_pps: arguments.min_rate,
         max_pps: arguments.max_rate,
         trial: arguments.trial,
         warm_up: arguments.warm_up,
-        precision: arguments.precision / 100.0,
+        precision: share_of_percent(arguments.precision),
     };
     let mut output = Output::new(arguments.json);
-    let mut written = Ok(());
-    let report = snapload::search(&config, &search, &mut |progress| {
-        if written.is_ok() {
-            written = output.progress(&progress);
+    let mut written = Written::new(&config.stop);
+    let result = snapload::search(&config, &search, &mut |progress| {
+        written.note(|| output.progress(&progress));
+    });
+    written.finish()?;
+    let report = match result {
+        // What was found before is a result, and took its time.
+        Err(LoadError::Interrupted) if !output.found.is_empty() => {
+            output.found().map_err(Failure::Output)?;
+            return Err(Failure::Interrupted);
         }
-    })?;
-    written
-        .and_then(|()| output.report(&report))
-        .map_err(Failure::Output)?;
+        result => result?,
+    };
+    output.report(&report).map_err(Failure::Output)?;
     if report.found.iter().any(|found| found.pps.is_none()) {
         Err(Failure::NoRateHolds {
             min_pps: search.min_pps,
@@ -62,6 +72,7 @@ struct Output {
     json: bool,
     bar: ProgressBar,
     header_is_written: bool,
+    found: Vec<FoundRate>,
     next_connecting: Instant,
 }
 
@@ -79,6 +90,7 @@ impl Output {
             json,
             bar,
             header_is_written: false,
+            found: Vec::new(),
             next_connecting: Instant::now() + CONNECTING_PERIOD,
         }
     }
@@ -107,7 +119,13 @@ impl Output {
                 Ok(())
             }
             SearchProgress::TrialEnded(trial) => self.trial(trial),
-            SearchProgress::Found(found) if self.json => self.json(&Line::Found(found)),
+            SearchProgress::Found(found) => {
+                self.found.push(*found);
+                if self.json {
+                    self.json(&Line::Found(found))?;
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -117,7 +135,9 @@ impl Output {
             return self.json(&Line::Trial(trial));
         }
         if !std::mem::replace(&mut self.header_is_written, true) {
-            self.write("trial     target    offered     time          lost        loss       p99")?;
+            self.write(
+                "trial     target     offered     time          lost        loss        p99",
+            )?;
         }
         let verdict = if trial.holds {
             "holds"
@@ -127,14 +147,18 @@ impl Output {
             "fails"
         };
         self.write(&format!(
-            "{:>5}  {:>7} %  {:>9}  {:>6.1}s  {:>12}  {:>8.4} %  {:>8}  {verdict}",
+            "{:>5}  {:>7} %  {:>10}  {:>6.1}s  {:>12}  {:>8.4} %  {:>9}  {verdict}",
             trial.plan.number,
-            trial.plan.loss_target * 100.0,
+            percent_of_share(trial.plan.loss_target),
             scaled(trial.plan.offered_pps, "pps"),
             trial.plan.seconds,
             trial.lost,
             trial.loss_share * 100.0,
-            time(trial.p99_ns),
+            if trial.lost < trial.sent {
+                time(trial.p99_ns)
+            } else {
+                "-".to_owned()
+            },
         ))
     }
 
@@ -142,16 +166,24 @@ impl Output {
         if self.json {
             return self.json(&Line::SearchSummary(report));
         }
-        self.bar.finish_and_clear();
-        for found in &report.found {
-            self.write(&result(found))?;
-        }
+        self.found()?;
         self.write(&format!(
             "{} of {} bytes in {:.0} s",
             plural(report.trials as usize, "trial"),
             report.size_bytes,
             report.seconds,
         ))
+    }
+
+    /// The rates, for people: programs were told when they were found.
+    fn found(&self) -> io::Result<()> {
+        self.bar.finish_and_clear();
+        if self.json {
+            return Ok(());
+        }
+        self.found
+            .iter()
+            .try_for_each(|found| self.write(&result(found)))
     }
 
     fn write(&self, line: &str) -> io::Result<()> {
@@ -174,7 +206,7 @@ impl Drop for Output {
 }
 
 fn result(found: &FoundRate) -> String {
-    let target = format!("loss of at most {} %", found.loss_target * 100.0);
+    let target = format!("loss of at most {} %", percent_of_share(found.loss_target));
     let Some(pps) = found.pps else {
         return format!("{target}: not even the lowest rate holds");
     };

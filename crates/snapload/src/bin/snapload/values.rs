@@ -1,7 +1,7 @@
 //! Values of arguments: how people write them.
 
 use ipnet::IpNet;
-use snapload::{Cpus, key_from_base64, parse_pps};
+use snapload::{Cpus, MAX_TUNNELS, key_from_base64, parse_pps};
 
 /// A public key. A type of its own, since clap takes arrays for lists.
 #[derive(Clone, Copy)]
@@ -27,6 +27,14 @@ pub(crate) fn parse_rate(text: &str) -> Result<RateArgument, String> {
     parse_pps(text)
         .map(RateArgument::PerSecond)
         .map_err(|problem| format!("{problem}, or max"))
+}
+
+/// A number of tunnels, which keys are made for before anything else is looked at.
+pub(crate) fn parse_tunnels(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(tunnels) if (1..=MAX_TUNNELS).contains(&tunnels) => Ok(tunnels),
+        _ => Err(format!("there can be 1 to {MAX_TUNNELS} tunnels")),
+    }
 }
 
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
@@ -83,6 +91,15 @@ mod tests {
         assert_eq!(parse_rate("max"), Ok(RateArgument::Max));
         assert_eq!(parse_rate("50k"), Ok(RateArgument::PerSecond(50_000.0)));
         assert!(parse_rate("max1").is_err());
+    }
+
+    #[test]
+    fn tunnels_are_at_least_one_and_no_more_than_memory_holds() {
+        assert_eq!(parse_tunnels("1"), Ok(1));
+        assert_eq!(parse_tunnels("16777216"), Ok(MAX_TUNNELS));
+        for bad in ["0", "-1", "16777217", "18446744073709551615", "many"] {
+            assert!(parse_tunnels(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

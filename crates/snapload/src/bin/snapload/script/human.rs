@@ -163,13 +163,13 @@ fn line(phase: &Phase, loads: &[Interval], garbage: &[u64], garbage_before: &[u6
     let mut parts = Vec::new();
     for (load, interval) in phase.loads.iter().zip(loads) {
         let mut part = format!(
-            "{}  sent {:>9}  back {:>9}",
+            "{}  sent {:>10}  back {:>10}",
             load.name,
             scaled(interval.sent_pps, "pps"),
             scaled(interval.received_pps, "pps")
         );
         if interval.latency.count > 0 {
-            part += &format!("  p99 {:>8}", time(interval.latency.p99_ns));
+            part += &format!("  p99 {:>9}", time(interval.latency.p99_ns));
         }
         for (count, what) in [
             (interval.counts.connected, "connected"),
@@ -183,7 +183,7 @@ fn line(phase: &Phase, loads: &[Interval], garbage: &[u64], garbage_before: &[u6
     }
     for ((garbage, sent), before) in phase.garbage.iter().zip(garbage).zip(garbage_before) {
         let rate = sent.saturating_sub(*before) as f64 / seconds;
-        parts.push(format!("{} {:>9}", garbage.name, scaled(rate, "pps")));
+        parts.push(format!("{} {:>10}", garbage.name, scaled(rate, "pps")));
     }
     format!("{end:7.1} s  {}\n", parts.join("  |  "))
 }
