@@ -24,6 +24,10 @@ use crate::waiting_queue::{WaitingQueue, WaitingTotals};
 /// followed by data before we start a handshake ourselves.
 pub(crate) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a response to our initiation is waited for: by then we have sent another initiation, or the peer
+/// has begun a handshake itself.
+const RESPONSE_AWAITED: Duration = REKEY_TIMEOUT.saturating_mul(2);
+
 /// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
 /// or a handshake after 15 s, has happened by then.
 const QUIET_AFTER: Duration = Duration::from_secs(20);
@@ -41,6 +45,8 @@ pub(crate) struct Tunnel<S> {
     created_at: Instant,
     /// When we last answered an initiation.
     answered_at: Instant,
+    /// When we last sent an initiation, while no response to it was accepted.
+    initiated_at: Option<Instant>,
     /// When data last passed, in either direction; before it did, when the tunnel came into being.
     data_at: Instant,
     /// When a handshake message last passed, in either direction.
@@ -107,6 +113,7 @@ impl<S> Tunnel<S> {
             confirmation,
             created_at: now,
             answered_at: now,
+            initiated_at: None,
             data_at: now,
             handshake_at: now,
             heard_at: now,
@@ -135,6 +142,7 @@ impl<S> Tunnel<S> {
             confirmation: KeyConfirmation::default(),
             created_at: now,
             answered_at: now,
+            initiated_at: Some(now),
             data_at: now,
             handshake_at: now,
             heard_at: now,
@@ -296,12 +304,20 @@ impl<S> Tunnel<S> {
         Ok(Received::Initiation(reply))
     }
 
+    /// `Tunn` keeps the initiation before its last for ever. A response to it that was held back would
+    /// begin a session, and we would send in it, which the peer has long had and soon forgets.
     fn receive_response(
         &mut self,
         now: Instant,
         response: Packet<WgHandshakeResp>,
         from: Endpoint,
     ) -> Result<Received, DropReason> {
+        let is_awaited = self
+            .initiated_at
+            .is_some_and(|at| now.saturating_duration_since(at) < RESPONSE_AWAITED);
+        if !is_awaited {
+            return Err(DropReason::Unsolicited);
+        }
         let session = response.receiver_idx.get();
         match self.tunn.handle_incoming_packet(response.into()) {
             TunnResult::WriteToNetwork(keepalive) => {
@@ -309,6 +325,7 @@ impl<S> Tunnel<S> {
                 self.restarting = false;
                 self.heard_at = now;
                 self.confirmation.completed(session);
+                self.initiated_at = None;
                 self.handshake_at = now;
                 Ok(Received::Response(keepalive))
             }
@@ -412,7 +429,9 @@ impl<S> Tunnel<S> {
         {
             return None;
         }
-        self.tunn.format_handshake_initiation(false)
+        let initiation = self.tunn.format_handshake_initiation(false)?;
+        self.initiated_at = Some(now);
+        Some(initiation)
     }
 
     /// Looks at the timers: returns a message that is due, or says that the tunnel has expired.
@@ -421,6 +440,7 @@ impl<S> Tunnel<S> {
         let due = self.tunn.update_timers().map_err(|_| Expired)?;
         let due = due.or_else(|| self.initiation_for_waiting(now).map(WgKind::from));
         if let Some(WgKind::HandshakeInit(_)) = due {
+            self.initiated_at = Some(now);
             self.handshake_at = now;
         }
         Ok(due)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snaptun::{Consumed, Payload};
+use snaptun::{Consumed, DropReason, Payload};
 
 use crate::client::Received;
 use crate::shard::{In, Out};
@@ -80,4 +80,34 @@ fn a_client_that_does_not_answer_is_asked_for_a_handshake_after_15_seconds() {
         Out::Encapsulated(1)
     );
     assert_eq!(world.exchange(&mut client), [b"arrives"]);
+}
+
+/// Of two responses one was held back until the other was accepted. It would begin a session that the client
+/// has had for long, and forgets before the gateway does.
+#[test]
+fn a_response_that_was_held_back_is_refused() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    world.shard.outgoing(b"lost", client.remote());
+    world.shard.sent.clear();
+    let mut response_to_next_initiation = |wait: Duration| {
+        let sent = world.run_shard(wait);
+        let [initiation] = &sent[..] else {
+            panic!("{} datagrams instead of an initiation", sent.len());
+        };
+        let Received::Answer(response) = client.receive(&initiation.packet) else {
+            panic!("the client did not answer");
+        };
+        response
+    };
+    let held_back = response_to_next_initiation(Duration::from_millis(15_333) + LOOK);
+    let response = response_to_next_initiation(Duration::from_millis(5_333) + LOOK);
+    let fate = world.shard.incoming(&response, client.endpoint);
+    assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
+    for _ in 0..3 {
+        let fate = world.shard.incoming(&held_back, client.endpoint);
+        assert_eq!(fate, In::Dropped(DropReason::Unsolicited));
+        world.run_shard(Duration::from_secs(30));
+    }
+    assert_eq!(world.shard.server.counters().handshakes_completed, 1);
 }
