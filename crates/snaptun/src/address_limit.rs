@@ -21,12 +21,12 @@ pub(crate) struct AddressLimit {
 }
 
 impl AddressLimit {
-    pub(crate) fn new(limit: u64) -> Self {
+    pub(crate) fn new(limit: u64, hasher: RandomState) -> Self {
         AddressLimit {
             limit,
             rows: [(); 2].map(|()| vec![0; COUNTERS].into()),
             clean: true,
-            hasher: RandomState::new(),
+            hasher,
         }
     }
 
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_limit_until_the_next_reset() {
-        let mut limit = AddressLimit::new(3);
+        let mut limit = AddressLimit::new(3, RandomState::new());
         for _ in 0..2 {
             for address in [v4(1), v4(2)] {
                 let taken = (0..10).filter(|_| limit.take(address)).count();
@@ -82,13 +82,13 @@ mod tests {
 
     #[test]
     fn a_limit_of_zero_lets_nothing_through() {
-        let mut limit = AddressLimit::new(0);
+        let mut limit = AddressLimit::new(0, RandomState::new());
         assert!(!limit.take(v4(1)));
     }
 
     #[test]
     fn the_addresses_of_one_ipv6_subnet_count_as_one() {
-        let mut limit = AddressLimit::new(1);
+        let mut limit = AddressLimit::new(1, RandomState::new());
         assert!(limit.take("2001:db8::1".parse().unwrap()));
         assert!(!limit.take("2001:db8::2".parse().unwrap()));
         assert!(limit.take("2001:db8:0:1::1".parse().unwrap()));
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_thousand_addresses_at_their_limit_hold_back_few_others() {
-        let mut limit = AddressLimit::new(1);
+        let mut limit = AddressLimit::new(1, RandomState::new());
         for n in 0..1000 {
             limit.take(v4(n));
             assert!(!limit.take(v4(n)));

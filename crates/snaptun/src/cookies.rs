@@ -40,8 +40,12 @@ struct Secrets {
 }
 
 impl Cookies {
-    pub(crate) fn new(now: Instant, private: &StaticSecret, public: &PublicKey) -> Self {
-        let random = RandomState::new();
+    pub(crate) fn new(
+        now: Instant,
+        private: &StaticSecret,
+        public: &PublicKey,
+        random: &RandomState,
+    ) -> Self {
         let nonce = [0, 1].map(|n| random.hash_one(n));
         Cookies {
             mac1_key: hash(b"mac1----", public),

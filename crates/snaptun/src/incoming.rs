@@ -34,7 +34,7 @@ pub enum Incoming<'a, S> {
 }
 
 /// A valid incoming message with nothing to deliver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Consumed {
     /// An initiation, which was answered.
     HandshakeAnswered {

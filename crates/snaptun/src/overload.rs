@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use ana_gotatun::noise::rate_limiter::RateLimiter;
 use ana_gotatun::packet::{WgCookieReply, WgHandshakeBase};
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -12,6 +13,7 @@ use crate::address_limit::AddressLimit;
 use crate::config::ShardConfig;
 use crate::cookies::Cookies;
 use crate::drop_reason::DropReason;
+use crate::randomness::Randomness;
 
 /// What limits count by.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -77,16 +79,19 @@ impl Overload {
         private: &StaticSecret,
         public: &PublicKey,
         config: &ShardConfig,
+        randomness: &mut Randomness,
     ) -> Self {
         Overload {
-            cookies: Cookies::new(now, private, public),
+            cookies: Cookies::new(now, private, public, &randomness.hasher()),
             unverified: Budget::new(
                 config.handshakes_per_second,
                 config.handshakes_per_second_per_ip,
+                randomness.hasher(),
             ),
             verified: Budget::new(
                 config.verified_handshakes_per_second,
                 config.verified_handshakes_per_second_per_ip,
+                randomness.hasher(),
             ),
             period_began: now,
             overloaded_periods: 0,
@@ -151,11 +156,11 @@ impl Overload {
 }
 
 impl Budget {
-    fn new(per_period: u64, per_address: u64) -> Self {
+    fn new(per_period: u64, per_address: u64, hasher: RandomState) -> Self {
         Budget {
             left: per_period,
             per_period,
-            per_address: AddressLimit::new(per_address),
+            per_address: AddressLimit::new(per_address, hasher),
         }
     }
 

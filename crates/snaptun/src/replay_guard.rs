@@ -16,6 +16,7 @@ use ahash::RandomState;
 
 use crate::drop_reason::DropReason;
 use crate::initiation::Timestamp;
+use crate::randomness::Randomness;
 use crate::replay_guard::initiation_times::InitiationTimes;
 use crate::replay_guard::seen_initiations::SeenInitiations;
 
@@ -61,11 +62,28 @@ impl ReplayGuard {
     /// `identities` is how many it remembers.
     #[must_use]
     pub fn new(now: Instant, wall: SystemTime, identities: usize) -> Self {
+        Self::with_randomness(now, wall, identities, Randomness::of_the_system())
+    }
+
+    /// The same with hashers that follow from `seed`, for simulations: whoever knows the seed can choose
+    /// what shares a place with what.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn seeded(now: Instant, wall: SystemTime, identities: usize, seed: u64) -> Self {
+        Self::with_randomness(now, wall, identities, Randomness::of_seed(seed))
+    }
+
+    fn with_randomness(
+        now: Instant,
+        wall: SystemTime,
+        identities: usize,
+        mut randomness: Randomness,
+    ) -> Self {
         let per_lock = identities.div_ceil(LOCKS).max(1);
         ReplayGuard {
             started: now,
             started_wall: wall,
-            hasher: RandomState::new(),
+            hasher: randomness.hasher(),
             seen: SeenInitiations::new(),
             times: (0..LOCKS)
                 .map(|_| Mutex::new(InitiationTimes::new(per_lock)))

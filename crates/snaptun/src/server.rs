@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ana_gotatun::noise::index_table::IndexTable;
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 
@@ -20,6 +19,7 @@ use crate::initiation::InitiationOpener;
 use crate::key_agreement::AgreementKey;
 use crate::moves::Move;
 use crate::overload::Overload;
+use crate::randomness::Randomness;
 use crate::replay_guard::ReplayGuard;
 use crate::restart::Restart;
 use crate::timers::TimerRound;
@@ -56,6 +56,19 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     pub(crate) counters: ShardCounters,
 }
 
+/// What there is to see of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelView<'a> {
+    /// The address that names it.
+    pub remote: SocketAddr,
+    /// The public key of its peer.
+    pub identity: &'a [u8; 32],
+    /// When it came into being.
+    pub created_at: Instant,
+    /// Whether the peer has ever used it: it is half-open if not.
+    pub in_use: bool,
+}
+
 /// Why a tunnel is removed.
 #[derive(Clone, Copy)]
 pub(crate) enum Removal {
@@ -79,14 +92,61 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         replay_guard: Arc<ReplayGuard>,
         config: ShardConfig,
     ) -> Self {
+        let randomness = Randomness::of_the_system();
+        Self::with_randomness(
+            now,
+            static_private,
+            authorization,
+            replay_guard,
+            config,
+            randomness,
+        )
+    }
+
+    /// The same with hashers and jitter that follow from `seed`, for simulations: whoever knows the seed
+    /// can choose addresses that share a limit.
+    #[cfg(feature = "simulation")]
+    pub fn seeded(
+        now: Instant,
+        static_private: StaticSecret,
+        authorization: Arc<A>,
+        replay_guard: Arc<ReplayGuard>,
+        config: ShardConfig,
+        seed: u64,
+    ) -> Self {
+        let randomness = Randomness::of_seed(seed);
+        Self::with_randomness(
+            now,
+            static_private,
+            authorization,
+            replay_guard,
+            config,
+            randomness,
+        )
+    }
+
+    fn with_randomness(
+        now: Instant,
+        static_private: StaticSecret,
+        authorization: Arc<A>,
+        replay_guard: Arc<ReplayGuard>,
+        config: ShardConfig,
+        mut randomness: Randomness,
+    ) -> Self {
         let static_public = PublicKey::from(&static_private);
         let generation = authorization.generation();
         SnapTunServer {
             opener: InitiationOpener::new(&static_public),
             replay_guard,
-            overload: Overload::new(now, &static_private, &static_public, &config),
-            session_indices: IndexTable::from_os_rng(),
-            jitter: SmallRng::from_os_rng(),
+            overload: Overload::new(
+                now,
+                &static_private,
+                &static_public,
+                &config,
+                &mut randomness,
+            ),
+            session_indices: IndexTable::from_rng(randomness.generator()),
+            jitter: randomness.generator(),
             tunnels: TunnelTable::new(),
             census: Census::default(),
             moves: VecDeque::new(),
@@ -116,6 +176,16 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.tunnels.find(remote).is_some()
     }
 
+    /// All tunnels, in no order: for whoever inspects the shard, since it reads every one of them.
+    pub fn tunnels(&self) -> impl Iterator<Item = TunnelView<'_>> {
+        self.tunnels.iter().map(|tunnel| TunnelView {
+            remote: tunnel.endpoint().remote,
+            identity: tunnel.identity(),
+            created_at: tunnel.created_at(),
+            in_use: tunnel.is_confirmed(),
+        })
+    }
+
     /// How many tunnels there are.
     #[must_use]
     pub fn tunnel_count(&self) -> usize {
@@ -132,6 +202,12 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     #[must_use]
     pub fn waiting_packets(&self) -> usize {
         self.waiting.packets
+    }
+
+    /// How many bytes these packets have.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting.bytes
     }
 
     /// What happened so far.

@@ -17,7 +17,7 @@ pub(crate) struct WaitingQueue {
 #[derive(Default)]
 pub(crate) struct WaitingTotals {
     pub(crate) packets: usize,
-    bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl WaitingQueue {
