@@ -12,6 +12,9 @@ cargo test --locked --quiet -- "$@"
 echo '== hours of tunnels under virtual time'
 cargo test --locked --quiet -p snaptun-virtual-time -- "$@"
 
+echo '== many clients, faults and attackers under virtual time'
+cargo test --locked --quiet -p snaptun-simulation -- "$@"
+
 echo '== inputs that fuzzing began with and found'
 cargo test --locked --quiet --manifest-path crates/fuzz/Cargo.toml --no-default-features --lib -- "$@"
 

@@ -1,0 +1,123 @@
+//! Times in which nothing goes wrong but for floods: everyone who may be served has to be, soon.
+
+use std::time::Duration;
+
+use crate::packets::Packets;
+use crate::scenario::DELAY_MAX;
+use crate::violation::Violation;
+
+/// How long a calm lasts: the longest that a client may take to be served again, and then some.
+pub(crate) const LENGTH: Duration = Duration::from_secs(180);
+
+/// In a calm every client says something as often.
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often clients look at their timers.
+pub(crate) const TICK: Duration = Duration::from_millis(500);
+
+/// The most that `ana-gotatun` adds to its timers.
+const JITTER_MAX: Duration = Duration::from_millis(333);
+
+/// A client that is not answered begins a handshake after `Keepalive-Timeout` and `Rekey-Timeout`, 10 s and
+/// 5 s (WireGuard whitepaper, section 6.5).
+const NOTICE: Duration = Duration::from_secs(15)
+    .saturating_add(JITTER_MAX)
+    .saturating_add(TICK);
+
+/// An initiation is sent again after `Rekey-Timeout` (section 6.4).
+const RETRY: Duration = Duration::from_secs(5)
+    .saturating_add(JITTER_MAX)
+    .saturating_add(TICK);
+
+/// What is on its way is there.
+pub(crate) const ROUND_TRIPS: Duration = Duration::from_secs(2);
+
+/// How long it may take until a client is served again: 43.5 s.
+///
+/// It says something, notices that nobody answers, begins a handshake, is asked for a cookie, tries again;
+/// once more for one attempt that ends in between, after `Rekey-Attempt-Time`, and begins anew with the
+/// next thing that it says. Before, the last that was on its way when the calm began has to arrive.
+pub(crate) const SERVED_WITHIN: Duration = DELAY_MAX
+    .saturating_add(PROBE_INTERVAL.saturating_mul(2))
+    .saturating_add(NOTICE)
+    .saturating_add(RETRY.saturating_mul(2))
+    .saturating_add(ROUND_TRIPS);
+
+/// As long again, and until what is in the way counts as silent, where there is something in the way: the
+/// tunnel of another identity at its address, or too many. Cookies prove that it is there, and it waits for
+/// its next attempt twice.
+pub(crate) fn served_past_others_within(silent_after: Duration) -> Duration {
+    SERVED_WITHIN + silent_after + 2 * RETRY
+}
+
+pub(crate) struct Calm {
+    pub(crate) began: Duration,
+    clients: Vec<Judged>,
+}
+
+/// A client in a calm.
+struct Judged {
+    /// How long it may take until it is served; `None` if nothing is promised to it.
+    allowed: Option<Duration>,
+    served_at: Option<Duration>,
+}
+
+impl Calm {
+    pub(crate) fn begin(now: Duration, allowed: impl Iterator<Item = Option<Duration>>) -> Self {
+        let judged = |allowed| Judged {
+            allowed,
+            served_at: None,
+        };
+        Calm {
+            began: now,
+            clients: allowed.map(judged).collect(),
+        }
+    }
+
+    pub(crate) fn end(&self) -> Duration {
+        self.began + LENGTH
+    }
+
+    /// A client was answered what it sent at `sent_at`.
+    pub(crate) fn answered(&mut self, client: usize, sent_at: Duration, now: Duration) {
+        if sent_at >= self.began {
+            self.clients[client].served_at.get_or_insert(now);
+        }
+    }
+
+    /// Whether everyone was served in time, and lost nothing from then on. Returns how many that were.
+    pub(crate) fn judge(
+        &self,
+        packets: &Packets,
+        address_of: impl Fn(usize) -> std::net::SocketAddr,
+    ) -> Result<usize, Violation> {
+        let mut served = 0;
+        for (client, judged) in self.clients.iter().enumerate() {
+            let Some(allowed) = judged.allowed else {
+                continue;
+            };
+            let first = judged.served_at.map(|at| at - self.began);
+            if first.is_none_or(|first| first > allowed) {
+                return Err(Violation::NotServed {
+                    client,
+                    remote: address_of(client),
+                    allowed,
+                    first,
+                });
+            }
+            let from = judged.served_at.unwrap_or_default();
+            let until = self.end().saturating_sub(ROUND_TRIPS);
+            if let Some(packet) = packets.unanswered(client, from..until) {
+                return Err(Violation::LostInCalm { client, packet });
+            }
+            served += 1;
+        }
+        Ok(served)
+    }
+}
+
+const _: () = {
+    // The longest `silent_after` of the scenarios is 60 s.
+    let most = SERVED_WITHIN.as_secs() + 60 + 2 * RETRY.as_secs() + 10;
+    assert!(most < LENGTH.as_secs());
+};

@@ -1,0 +1,217 @@
+//! What goes wrong, and what changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::{Rng as _, RngCore as _};
+use snaptun::Endpoint;
+
+use crate::attackers::Attackers;
+use crate::client::{Client, Origin};
+use crate::clock::Ahead;
+use crate::gateway::Gateway;
+use crate::scenario::{Disturbance, Flood};
+use crate::trace::Happening;
+use crate::world::{Event, World, some_via};
+
+/// On average, until an identity has back what it lost.
+const WITHOUT_GRANT: Duration = Duration::from_secs(60);
+
+/// On average, how long a gateway drains before it ends.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// A flood is at most so many datagrams: each costs the simulation up to 0.3 ms.
+const FLOOD_MAX: u32 = 200;
+
+impl World<'_> {
+    pub(crate) fn disturb(&mut self, disturbance: Disturbance) {
+        let now = self.clock.elapsed();
+        if self.calm.is_some() && !is_harmless(disturbance) {
+            return;
+        }
+        let client = self.rng.random_range(0..self.clients.len());
+        let identity = self.scenario.identity_of(client);
+        let whom = match disturbance {
+            Disturbance::GatewayRestart | Disturbance::QuietHour | Disturbance::Flood(_) => None,
+            Disturbance::Revoke | Disturbance::Expire | Disturbance::ChangeSession => {
+                Some(identity)
+            }
+            _ => Some(client),
+        };
+        self.trace
+            .note(now, Happening::Disturbed { disturbance, whom });
+        match disturbance {
+            Disturbance::Roam => self.roam(client),
+            Disturbance::Swap => self.swap(client),
+            Disturbance::ClientRestart => {
+                self.clients[client].away_until = now + self.some_seconds(30);
+                let via = some_via(&mut self.rng);
+                self.clients[client].restart(&self.clock, via);
+            }
+            Disturbance::CutOff => {
+                self.clients[client].cut_off_until = now + self.some_seconds(300);
+            }
+            Disturbance::Sleep => {
+                self.clients[client].away_until = now + self.some_seconds(1_800);
+            }
+            Disturbance::QuietHour => {
+                let until = now + self.some_seconds(2_400);
+                for client in &mut self.clients {
+                    client.away_until = until;
+                }
+            }
+            Disturbance::GatewayRestart => {
+                if self.gateway.is_draining() {
+                    return;
+                }
+                if self.rng.random() {
+                    self.gateway.drain();
+                    self.add_in(DRAIN, Event::DrainEnds);
+                } else {
+                    self.restart_gateway();
+                }
+            }
+            Disturbance::Revoke | Disturbance::Expire | Disturbance::ChangeSession => {
+                self.change_grant(disturbance, client, identity);
+            }
+            Disturbance::Flood(flood) => {
+                let gap = Duration::from_millis(self.rng.random_range(1..100));
+                let left = self.rng.random_range(0..FLOOD_MAX);
+                self.add_in(gap, Event::Attack { flood, gap, left });
+            }
+        }
+    }
+
+    /// Another process takes the gateway's place, and remembers the tunnels that there were, or does not.
+    pub(crate) fn restart_gateway(&mut self) {
+        self.count();
+        let new = Gateway::start(
+            &self.clock,
+            &self.scenario,
+            &self.gateway_secret,
+            Arc::clone(&self.registry),
+            self.rng.next_u64(),
+        );
+        let old = std::mem::replace(&mut self.gateway, new);
+        if self.rng.random() {
+            self.gateway.remember(self.clock.now(), &old);
+        }
+        self.trace
+            .note(self.clock.elapsed(), Happening::GatewayRestarted);
+    }
+
+    fn some_seconds(&mut self, most: u64) -> Duration {
+        Duration::from_secs(self.rng.random_range(1..=most))
+    }
+
+    /// A client's NAT gives it another address: a new one, or one that another client had.
+    fn roam(&mut self, client: usize) {
+        let reuse = self.rng.random_bool(self.scenario.address_reuse);
+        let address = if reuse {
+            self.addresses.reuse(&mut self.rng)
+        } else {
+            self.addresses.another(&mut self.rng)
+        };
+        self.addresses.leave(self.clients[client].address);
+        self.move_to(client, address);
+    }
+
+    fn swap(&mut self, client: usize) {
+        let other = self.rng.random_range(0..self.clients.len());
+        let (here, there) = (self.clients[client].address, self.clients[other].address);
+        self.move_to(client, there);
+        self.move_to(other, here);
+    }
+
+    fn move_to(&mut self, client: usize, to: std::net::SocketAddr) {
+        self.clients[client].address = to;
+        let moved = Happening::Moved { client, to };
+        self.trace.note(self.clock.elapsed(), moved);
+    }
+
+    /// What is said about an identity changes. What it loses it has back a while later.
+    fn change_grant(&mut self, disturbance: Disturbance, client: usize, identity: usize) {
+        let now = self.clock.now();
+        let key = self.clients[client].key();
+        match disturbance {
+            Disturbance::Revoke => {
+                self.registry.revoke(&key, now);
+                self.add_in(WITHOUT_GRANT, Event::Grant(client));
+            }
+            Disturbance::Expire => {
+                let time_left = self.some_seconds(300);
+                self.registry.grant(key, identity, Some(now + time_left));
+                self.add_in(time_left + WITHOUT_GRANT, Event::Grant(client));
+            }
+            _ if self.registry.session(&key, now).is_some() => {
+                self.registry.grant(key, identity, None);
+            }
+            _ => {}
+        }
+    }
+
+    /// An attacker sends one datagram.
+    pub(crate) fn attack(&mut self, flood: Flood) {
+        if self.calm.is_some() && !is_harmless(Disturbance::Flood(flood)) {
+            return;
+        }
+        let from = self.made_up_address();
+        let attack = match flood {
+            Flood::Garbage => Some(Attackers::garbage(&mut self.rng, from)),
+            Flood::Forgeries => self.attackers.forgery(&mut self.rng),
+            Flood::Strangers => self.attackers.stranger(from),
+            Flood::Replays => self.attackers.replay(&mut self.rng, from),
+            Flood::ManyTunnels => {
+                let socket = self.insider_socket();
+                self.attackers.insider(socket)
+            }
+        };
+        if let Some(attack) = attack {
+            let arrival = Event::AtGateway {
+                from: attack.from,
+                bytes: attack.bytes,
+            };
+            self.agenda.add(self.clock.elapsed(), arrival);
+        }
+    }
+
+    /// An address of an attacker's choice: that of a client, or any.
+    fn made_up_address(&mut self) -> Endpoint {
+        if self.rng.random_bool(0.3) {
+            let client = &self.clients[self.rng.random_range(0..self.clients.len())];
+            return Endpoint {
+                remote: client.address,
+                via: client.via,
+            };
+        }
+        Attackers::address(&mut self.rng)
+    }
+
+    /// A new socket of the one authorized identity that is no client's.
+    fn insider_socket(&mut self) -> Client {
+        let identity = self.scenario.identities();
+        let origin = Origin {
+            secret: [0x11; 32].into(),
+            gateway: (&self.gateway_secret).into(),
+            clock: Ahead::RIGHT,
+            keeps_alive: false,
+        };
+        let address = self.addresses.another(&mut self.rng);
+        let via = some_via(&mut self.rng);
+        let socket = Client::new(&self.clock, origin, address, via);
+        let now = self.clock.now();
+        if self.registry.session(&socket.key(), now).is_none() {
+            self.registry.grant(socket.key(), identity, None);
+        }
+        socket
+    }
+}
+
+/// Whether clients have to be served while it lasts.
+fn is_harmless(disturbance: Disturbance) -> bool {
+    match disturbance {
+        // It takes up what silent tunnels leave, until it is silent itself.
+        Disturbance::Flood(flood) => flood != Flood::ManyTunnels,
+        _ => false,
+    }
+}

@@ -1,0 +1,121 @@
+//! What went through a shard, counted from outside, against what it counted itself.
+
+use snaptun::{Consumed, Payload, SnapTunServer, Transmit};
+
+use crate::registry::Registry;
+use crate::violation::Violation;
+
+/// What went through a shard since it was made.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// Packets for tunnels that were not dropped at once.
+    accepted: u64,
+    /// Datagrams that carry one of these.
+    forwarded: u64,
+    /// The protocol's own datagrams.
+    protocol: u64,
+    answered_new: u64,
+    answered_known: u64,
+    cookie_replies: u64,
+    completed: u64,
+}
+
+impl Ledger {
+    pub(crate) fn consume(&mut self, consumed: Consumed) {
+        match consumed {
+            Consumed::HandshakeAnswered { new_tunnel: true } => self.answered_new += 1,
+            Consumed::HandshakeAnswered { new_tunnel: false } => self.answered_known += 1,
+            Consumed::CookieReplySent => self.cookie_replies += 1,
+            Consumed::HandshakeCompleted => self.completed += 1,
+            Consumed::CookieReceived | Consumed::Keepalive => {}
+        }
+    }
+
+    /// A packet for a tunnel was encapsulated, or waits.
+    pub(crate) fn accept(&mut self) {
+        self.accepted += 1;
+    }
+
+    pub(crate) fn send(&mut self, transmit: &Transmit) {
+        match transmit.payload {
+            Payload::Forwarded => self.forwarded += 1,
+            Payload::Protocol => self.protocol += 1,
+        }
+    }
+
+    /// Compares all that there is to compare.
+    pub(crate) fn check(
+        &self,
+        shard: usize,
+        server: &SnapTunServer<Registry>,
+    ) -> Result<(), Violation> {
+        let counters = server.counters();
+        let discarded = counters.waiting_discarded_expired
+            + counters.waiting_discarded_revoked
+            + counters.waiting_discarded_displaced;
+        let removed = counters.tunnels_expired
+            + counters.tunnels_revoked
+            + counters.tunnels_replaced
+            + counters.tunnels_evicted
+            + counters.tunnels_moved;
+        let comparisons = [
+            (
+                "packets for tunnels: sent, waiting or discarded",
+                self.accepted,
+                self.forwarded + server.waiting_packets() as u64 + discarded,
+            ),
+            (
+                "messages of the protocol's own, by their causes",
+                self.protocol,
+                // Each handshake that we completed is followed by the keepalive that confirms it.
+                counters.handshakes_answered_new
+                    + counters.handshakes_answered_known
+                    + counters.cookie_replies_sent()
+                    + counters.handshakes_completed
+                    + counters.handshakes_initiated
+                    + counters.keepalives_sent,
+            ),
+            (
+                "handshakes answered in new tunnels",
+                self.answered_new,
+                counters.handshakes_answered_new,
+            ),
+            (
+                "handshakes answered in known tunnels",
+                self.answered_known,
+                counters.handshakes_answered_known,
+            ),
+            (
+                "handshakes completed",
+                self.completed,
+                counters.handshakes_completed,
+            ),
+            (
+                "cookie replies",
+                self.cookie_replies,
+                counters.cookie_replies_sent(),
+            ),
+            (
+                "tunnels created",
+                self.answered_new + counters.restart_handshakes_started,
+                counters.tunnels_created,
+            ),
+            (
+                "tunnels",
+                server.tunnel_count() as u64 + removed,
+                counters.tunnels_created,
+            ),
+        ];
+        for (what, seen, counted) in comparisons {
+            if seen != counted {
+                return Err(Violation::Unbalanced {
+                    shard,
+                    what,
+                    seen,
+                    counted,
+                });
+            }
+        }
+        Ok(())
+    }
+}

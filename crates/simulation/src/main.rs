@@ -1,0 +1,175 @@
+//! The command `simulate`: see `simulate --help`.
+
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use snaptun_simulation::{Failure, Line, Reached, simulate};
+
+/// Simulates hours of a gateway's shards and their clients, with seeded faults, and checks the invariants
+/// after every event.
+///
+/// Exit codes: 0 every invariant held; 1 one did not, and the seed is printed; 2 wrong usage; 3 every
+/// invariant held, and something that was to be reached was not (--complete).
+#[derive(Parser)]
+#[command(name = "simulate")]
+struct Arguments {
+    /// The first seed.
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    seed: u64,
+    /// How many seeds, from the first on.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    seeds: u64,
+    /// How many minutes of virtual time each.
+    #[arg(long, default_value_t = 60, value_name = "MINUTES")]
+    minutes: u64,
+    /// Threads; by default one per CPU.
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<NonZeroUsize>,
+    /// Print everything that happens. One seed after the other.
+    #[arg(long)]
+    trace: bool,
+    /// Fail if the seeds together did not come upon every drop reason and every way in which a tunnel ends.
+    #[arg(long)]
+    complete: bool,
+}
+
+/// What all seeds together gave.
+#[derive(Default)]
+struct Total {
+    seeds: u64,
+    steps: u64,
+    /// Of all seeds, in whatever order they came.
+    digest: u64,
+    reached: Reached,
+    failure: Option<Box<Failure>>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let started = Instant::now();
+    let total = if arguments.trace {
+        simulate_and_print(&arguments)
+    } else {
+        simulate_all(&arguments)
+    };
+    match report(&arguments, &total, started.elapsed()) {
+        Ok(code) => code,
+        // Nobody reads it: the exit code tells.
+        Err(_) if total.failure.is_some() => ExitCode::from(1),
+        Err(_) => ExitCode::SUCCESS,
+    }
+}
+
+impl Arguments {
+    fn length(&self) -> Duration {
+        Duration::from_secs(60 * self.minutes)
+    }
+
+    fn seeds(&self) -> std::ops::Range<u64> {
+        self.seed..self.seed.saturating_add(self.seeds)
+    }
+}
+
+impl Total {
+    /// Returns whether to go on.
+    fn simulate(&mut self, seed: u64, length: Duration, watch: &mut dyn FnMut(&Line)) -> bool {
+        self.add(simulate(seed, length, Some(watch)))
+    }
+
+    fn add(&mut self, outcome: Result<snaptun_simulation::Outcome, Box<Failure>>) -> bool {
+        match outcome {
+            Ok(outcome) => {
+                self.seeds += 1;
+                self.steps += outcome.steps;
+                self.digest = self.digest.wrapping_add(outcome.digest);
+                self.reached.add(&outcome.reached);
+            }
+            Err(failure) => {
+                // The lowest, so that the same command names the same.
+                let earlier = self.failure.as_ref().map(|earlier| earlier.seed);
+                if earlier.is_none_or(|earlier| failure.seed < earlier) {
+                    self.failure = Some(failure);
+                }
+            }
+        }
+        self.failure.is_none()
+    }
+}
+
+fn simulate_and_print(arguments: &Arguments) -> Total {
+    let mut total = Total::default();
+    let mut out = io::BufWriter::new(io::stdout());
+    for seed in arguments.seeds() {
+        let mut print = |line: &Line| {
+            // A reader that went away has seen what it wanted.
+            let _ = writeln!(out, "{line}");
+        };
+        if !total.simulate(seed, arguments.length(), &mut print) {
+            break;
+        }
+    }
+    total
+}
+
+fn simulate_all(arguments: &Arguments) -> Total {
+    let total = Mutex::new(Total::default());
+    let next = AtomicU64::new(arguments.seed);
+    let threads = arguments
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !arguments.seeds().contains(&seed) {
+                        return;
+                    }
+                    let outcome = simulate(seed, arguments.length(), None);
+                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !total.add(outcome) {
+                        // What others have begun is finished: one of them may be lower.
+                        next.store(u64::MAX / 2, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    total.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn report(arguments: &Arguments, total: &Total, time: Duration) -> io::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    if let Some(failure) = &total.failure {
+        writeln!(out, "{failure}")?;
+        writeln!(
+            out,
+            "again: cargo run -p snaptun-simulation -- --seed {} --minutes {} --trace",
+            failure.seed, arguments.minutes
+        )?;
+        return Ok(ExitCode::from(1));
+    }
+    write!(out, "{}", total.reached)?;
+    writeln!(
+        out,
+        "{} seeds of {} minutes held in {:.1} s: {} events, digest {:016x}",
+        total.seeds,
+        arguments.minutes,
+        time.as_secs_f64(),
+        total.steps,
+        total.digest
+    )?;
+    let missing = total.reached.missing();
+    if arguments.complete && !missing.is_empty() {
+        writeln!(out, "never reached: {}", missing.join(", "))?;
+        return Ok(ExitCode::from(3));
+    }
+    Ok(ExitCode::SUCCESS)
+}

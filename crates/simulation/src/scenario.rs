@@ -1,0 +1,234 @@
+//! What a seed makes of the world: who is there, what is wrong, and how often.
+//!
+//! Every seed leaves some of the faults out and turns others up, so that rare combinations come up:
+//! with everything on at once, one fault hides another.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, RngCore};
+use snaptun::ShardConfig;
+
+use crate::clock::Ahead;
+
+/// The longest that the network keeps a datagram. Shorter than the time between two initiations of one side,
+/// so that none overtakes the next.
+pub(crate) const DELAY_MAX: Duration = Duration::from_secs(4);
+
+/// The world of a seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) shards: usize,
+    pub(crate) limits: ShardConfig,
+    /// How many identities the replay guard remembers at least.
+    pub(crate) guarded_identities: usize,
+    pub(crate) clients: usize,
+    pub(crate) sockets_per_identity: usize,
+    /// How wrong the clocks of some identities are.
+    pub(crate) clock_error: Option<Duration>,
+    pub(crate) network: Conditions,
+    /// On average, between two packets of a client.
+    pub(crate) pause: Duration,
+    /// How often an address that a client left is given to another.
+    pub(crate) address_reuse: f64,
+    /// How often a new client is behind the address of others.
+    pub(crate) shared_ips: f64,
+    /// What goes wrong, and on average how often.
+    pub(crate) disturbances: Vec<(Disturbance, Duration)>,
+    /// Limits are so low that not everyone can be served.
+    pub(crate) is_crowded: bool,
+}
+
+/// What the network does to datagrams.
+#[derive(Clone, Debug)]
+pub(crate) struct Conditions {
+    pub(crate) loss: f64,
+    pub(crate) duplication: f64,
+    pub(crate) damage: f64,
+    pub(crate) delay_millis: RangeInclusive<u64>,
+}
+
+impl Conditions {
+    /// A network as it should be.
+    pub(crate) const CALM: Conditions = Conditions {
+        loss: 0.0,
+        duplication: 0.0,
+        damage: 0.0,
+        delay_millis: 5..=40,
+    };
+}
+
+/// Something that goes wrong, or changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Disturbance {
+    /// The NAT of a client gives it another address.
+    Roam,
+    /// Two clients behind NATs get each other's address.
+    Swap,
+    /// The process of a client ends, and starts again with the same key.
+    ClientRestart,
+    /// Nothing reaches a client, or comes from it, for a while.
+    CutOff,
+    /// A client's host sleeps.
+    Sleep,
+    /// Everyone is quiet for a long time.
+    QuietHour,
+    /// The gateway's process ends, at once or after a drain, and a new one begins, which remembers the tunnels
+    /// that there were or does not.
+    GatewayRestart,
+    /// An identity loses its authorization, and has it back a while later.
+    Revoke,
+    /// An identity is given a grant that ends by itself.
+    Expire,
+    /// The session data of an identity change.
+    ChangeSession,
+    /// Someone sends a lot.
+    Flood(Flood),
+}
+
+/// What an attacker sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Flood {
+    /// Any bytes.
+    Garbage,
+    /// Messages of the sessions that clients have, with made-up counters and contents.
+    Forgeries,
+    /// Initiations of unauthorized identities, from anywhere.
+    Strangers,
+    /// What was seen on the network, from anywhere.
+    Replays,
+    /// Initiations of one authorized identity, from ever new addresses.
+    ManyTunnels,
+}
+
+impl Scenario {
+    pub(crate) fn of(rng: &mut StdRng) -> Self {
+        let is_crowded = rng.random_bool(0.3);
+        let clients = rng.random_range(4..=if is_crowded { 8 } else { 16 });
+        // An identity that roams may have one socket only.
+        let one_tunnel_per_identity = rng.random_bool(0.3);
+        let sockets_per_identity = if one_tunnel_per_identity {
+            1
+        } else {
+            *[1, 1, 2, 4].choose(rng).unwrap_or(&1)
+        };
+        let mut limits = ShardConfig {
+            one_tunnel_per_identity,
+            handshakes_per_second_per_ip: pick(rng, [1, 4, 100]),
+            handshakes_per_second: pick(rng, [1, 8, 2_000]),
+            silent_after: Duration::from_secs(pick(rng, [21, 35, 35, 60])),
+            waiting_packets_per_tunnel: pick(rng, [1, 4, 256]),
+            waiting_bytes_per_tunnel: pick(rng, [1_400, 1 << 18]),
+            waiting_bytes_per_shard: pick(rng, [3_000, 1 << 26]),
+            timer_round: Duration::from_millis(pick(rng, [100, 250, 250])),
+            ..ShardConfig::default()
+        };
+        if is_crowded {
+            limits.tunnels_per_shard = pick(rng, [1, 3, 8]);
+            limits.tunnels_per_identity = pick(rng, [1, 2]);
+            limits.half_open_tunnels = pick(rng, [1, 2]);
+            limits.verified_handshakes_per_second = pick(rng, [1, 8]);
+            limits.verified_handshakes_per_second_per_ip = pick(rng, [1, 8]);
+        } else {
+            // The insider has its limit full, and every client its own tunnel. All others are silent.
+            limits.tunnels_per_identity = pick(rng, [4, 8, 64]);
+            limits.tunnels_per_shard = pick(rng, [clients + limits.tunnels_per_identity, 1 << 17]);
+            limits.half_open_tunnels = pick(rng, [20, 2_048]);
+            limits.verified_handshakes_per_second = pick(rng, [20, 4_000]);
+            limits.verified_handshakes_per_second_per_ip = pick(rng, [20, 1_000]);
+        }
+        let slowest = pick(rng, [20, 100, 500, DELAY_MAX.as_millis() as u64]);
+        Scenario {
+            shards: rng.random_range(1..=4),
+            limits,
+            guarded_identities: pick(rng, [1, 64, 1 << 18]),
+            clients,
+            sockets_per_identity,
+            clock_error: sometimes(rng, 0.3, |rng| {
+                Duration::from_secs(rng.random_range(1..600))
+            }),
+            network: Conditions {
+                loss: sometimes(rng, 0.6, |rng| rng.random_range(0.0..0.3)).unwrap_or(0.0),
+                duplication: sometimes(rng, 0.5, |rng| rng.random_range(0.0..0.2)).unwrap_or(0.0),
+                damage: sometimes(rng, 0.3, |rng| rng.random_range(0.0..0.05)).unwrap_or(0.0),
+                delay_millis: pick(rng, [2, 2, 50]).min(slowest)..=slowest,
+            },
+            pause: Duration::from_secs(pick(rng, [3, 10, 30, 200])),
+            address_reuse: pick(rng, [0.0, 0.3, 0.9]),
+            shared_ips: pick(rng, [0.0, 0.5, 1.0]),
+            disturbances: disturbances(rng),
+            is_crowded,
+        }
+    }
+
+    pub(crate) fn identities(&self) -> usize {
+        self.clients.div_ceil(self.sockets_per_identity)
+    }
+
+    pub(crate) fn identity_of(&self, client: usize) -> usize {
+        client / self.sockets_per_identity
+    }
+
+    /// The clock of an identity: every third is fast, and every third slow, where clocks are wrong.
+    pub(crate) fn clock_of(&self, identity: usize) -> Ahead {
+        match (self.clock_error, identity % 3) {
+            (Some(error), 1) => Ahead::By(error),
+            (Some(error), 2) => Ahead::ButBehindBy(error),
+            _ => Ahead::RIGHT,
+        }
+    }
+}
+
+fn disturbances(rng: &mut StdRng) -> Vec<(Disturbance, Duration)> {
+    use Disturbance as D;
+    // With the most seconds between two of a kind: handshake floods are expensive, not for the gateway but
+    // for the simulation, which plays both sides.
+    let kinds = [
+        (D::Roam, 600),
+        (D::Swap, 900),
+        (D::ClientRestart, 600),
+        (D::CutOff, 600),
+        (D::Sleep, 900),
+        (D::QuietHour, 3_000),
+        (D::GatewayRestart, 1_800),
+        (D::Revoke, 600),
+        (D::Expire, 600),
+        (D::ChangeSession, 600),
+        (D::Flood(Flood::Garbage), 600),
+        (D::Flood(Flood::Forgeries), 600),
+        (D::Flood(Flood::Strangers), 1_200),
+        (D::Flood(Flood::Replays), 600),
+        (D::Flood(Flood::ManyTunnels), 1_800),
+    ];
+    let mut chosen = Vec::new();
+    for (kind, most) in kinds {
+        if rng.random_bool(0.5) {
+            let mean = rng.random_range(most / 10..=most);
+            chosen.push((kind, Duration::from_secs(mean)));
+        }
+    }
+    chosen
+}
+
+fn pick<T: Copy, const N: usize>(rng: &mut StdRng, from: [T; N]) -> T {
+    const { assert!(N > 0) };
+    from[rng.random_range(0..N)]
+}
+
+fn sometimes<T>(
+    rng: &mut StdRng,
+    probability: f64,
+    make: impl FnOnce(&mut StdRng) -> T,
+) -> Option<T> {
+    // Draws in any case, so that the rest of the scenario does not depend on the answer.
+    let value = make(rng);
+    rng.random_bool(probability).then_some(value)
+}
+
+/// Some time, on average `mean`, in whole milliseconds and at least two.
+pub(crate) fn some_time(rng: &mut impl RngCore, mean: Duration) -> Duration {
+    let mean = mean.as_millis() as u64;
+    Duration::from_millis(2 + rng.random_range(0..=2 * mean))
+}

@@ -1,0 +1,594 @@
+//! The loop: one event after the other, and after each the invariants.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngCore as _, SeedableRng as _};
+use snaptun::{Endpoint, Move, PublicKey, StaticSecret, Transmit, Via};
+
+use crate::addresses::Addresses;
+use crate::agenda::Agenda;
+use crate::attackers::Attackers;
+use crate::calm::{self, Calm, PROBE_INTERVAL, TICK};
+use crate::client::{Client, Heard, Origin, Sending};
+use crate::clock::{Ahead, Clock};
+use crate::gateway::Gateway;
+use crate::packets::{Answered, Packets};
+use crate::reached::Reached;
+use crate::registry::Registry;
+use crate::scenario::{Conditions, Disturbance, Flood, Scenario, some_time};
+use crate::trace::{Happening, Message, Trace};
+use crate::violation::Violation;
+
+/// How often everything is inspected, whether or not something changed.
+const INSPECTION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a client that is away does not look whether it still is.
+const AWAY_TICK: Duration = Duration::from_secs(2);
+
+/// More than there are clients. Their intervals are multiples of so many milliseconds.
+const SLOTS: u64 = 20;
+
+/// On average, between two calms.
+const BETWEEN_CALMS: Duration = Duration::from_secs(420);
+
+/// Something that will happen.
+pub(crate) enum Event {
+    /// A datagram arrives at the gateway.
+    AtGateway {
+        from: Endpoint,
+        bytes: Vec<u8>,
+    },
+    /// A datagram of the gateway arrives where it was sent to.
+    AtClient {
+        to: Endpoint,
+        bytes: Vec<u8>,
+        sent: Sending,
+    },
+    /// A client looks at its timers.
+    Tick(usize),
+    /// A client has something to say.
+    Speak(usize),
+    /// The same, in a calm.
+    Probe(usize),
+    /// A packet comes from SCION.
+    FromScion,
+    /// A shard hears that an identity uses a newer tunnel elsewhere.
+    Move {
+        shard: usize,
+        moved: Move,
+    },
+    Disturb(Disturbance, Duration),
+    /// The gateway has drained for long enough.
+    DrainEnds,
+    /// The identity of a client may have a tunnel.
+    Grant(usize),
+    /// An attacker sends something, and so many more after it.
+    Attack {
+        flood: Flood,
+        gap: Duration,
+        left: u32,
+    },
+    CalmBegins,
+    CalmEnds,
+    Inspect,
+}
+
+pub(crate) struct World<'w> {
+    pub(crate) clock: Clock,
+    pub(crate) rng: StdRng,
+    pub(crate) scenario: Scenario,
+    pub(crate) gateway_secret: StaticSecret,
+    pub(crate) gateway: Gateway,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) attackers: Attackers,
+    pub(crate) addresses: Addresses,
+    pub(crate) agenda: Agenda<Event>,
+    pub(crate) calm: Option<Calm>,
+    packets: Packets,
+    pub(crate) trace: Trace<'w>,
+    pub(crate) reached: Reached,
+}
+
+impl<'w> World<'w> {
+    pub(crate) fn new(seed: u64, trace: Trace<'w>) -> Self {
+        let clock = Clock::start();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let scenario = Scenario::of(&mut rng);
+        let gateway_secret = secret(&mut rng);
+        let registry = Arc::new(Registry::default());
+        let gateway = Gateway::start(
+            &clock,
+            &scenario,
+            &gateway_secret,
+            Arc::clone(&registry),
+            rng.next_u64(),
+        );
+        let public_key = PublicKey::from(&gateway_secret);
+        let mut addresses = Addresses::new(scenario.shared_ips);
+        let origins: Vec<_> = (0..scenario.identities())
+            .map(|identity| Origin {
+                secret: secret(&mut rng),
+                gateway: public_key,
+                clock: scenario.clock_of(identity),
+                keeps_alive: rng.random_bool(0.8),
+            })
+            .collect();
+        let clients: Vec<_> = (0..scenario.clients)
+            .map(|client| {
+                let origin = origins[scenario.identity_of(client)].clone();
+                let address = addresses.another(&mut rng);
+                Client::new(&clock, origin, address, some_via(&mut rng))
+            })
+            .collect();
+        for (number, client) in clients.iter().enumerate() {
+            registry.grant(client.key(), scenario.identity_of(number), None);
+        }
+        let stranger = Origin {
+            secret: secret(&mut rng),
+            gateway: public_key,
+            clock: Ahead::RIGHT,
+            keeps_alive: false,
+        };
+        let nowhere = Attackers::address(&mut rng);
+        let stranger = Client::new(&clock, stranger, nowhere.remote, nowhere.via);
+        let mut world = World {
+            packets: Packets::of_clients(clients.len()),
+            clock,
+            rng,
+            scenario,
+            gateway_secret,
+            gateway,
+            registry,
+            clients,
+            attackers: Attackers::new(stranger),
+            addresses,
+            agenda: Agenda::new(),
+            calm: None,
+            trace,
+            reached: Reached::default(),
+        };
+        world.plan();
+        world
+    }
+
+    /// Puts what happens by itself on the agenda.
+    fn plan(&mut self) {
+        for client in 0..self.clients.len() {
+            self.add_for_client(client, TICK, Event::Tick(client));
+            self.add_for_client(client, self.scenario.pause, Event::Speak(client));
+        }
+        self.add_in(self.scenario.pause, Event::FromScion);
+        for (disturbance, mean) in self.scenario.disturbances.clone() {
+            self.add_in(mean, Event::Disturb(disturbance, mean));
+        }
+        self.add_in(BETWEEN_CALMS, Event::CalmBegins);
+        self.agenda.add(INSPECTION_INTERVAL, Event::Inspect);
+    }
+
+    /// Lets something happen in some time, on average `mean`.
+    pub(crate) fn add_in(&mut self, mean: Duration, event: Event) {
+        let at = self.clock.elapsed() + some_time(&mut self.rng, mean);
+        self.agenda.add(at, event);
+    }
+
+    /// The same for what a client does, which may begin a handshake: every client has milliseconds of its own,
+    /// so that the order of their timestamps does not depend on the real clock (`Clock::with_right_stamps`).
+    pub(crate) fn add_for_client(&mut self, client: usize, mean: Duration, event: Event) {
+        let at = self.clock.elapsed() + some_time(&mut self.rng, mean);
+        let millis = (at.as_millis() as u64).next_multiple_of(SLOTS) + client as u64 % SLOTS;
+        self.agenda.add(Duration::from_millis(millis), event);
+    }
+
+    /// The whole simulation.
+    pub(crate) fn run(&mut self, length: Duration) -> Result<(), Violation> {
+        loop {
+            let (timer_at, shard) = self.gateway.next_timer(&self.clock);
+            let event_at = self.agenda.next_at().unwrap_or(Duration::MAX);
+            let at = timer_at.min(event_at).max(self.clock.elapsed());
+            if at > length {
+                self.count();
+                return self.gateway.inspect_all(self.clock.now());
+            }
+            self.clock.advance_to(at);
+            self.trace.step();
+            if timer_at <= event_at {
+                let sent = self.gateway.update_timers(self.clock.now(), shard)?;
+                self.send_to_clients(sent);
+            } else if let Some(event) = self.agenda.take_next() {
+                self.happen(event)?;
+            }
+            self.tell_of_moves();
+            self.gateway.check(self.clock.now())?;
+        }
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        let now = self.clock.elapsed();
+        match event {
+            Event::AtGateway { from, bytes } => self.arrive_at_gateway(from, &bytes)?,
+            Event::AtClient { to, bytes, sent } => self.arrive_at_client(to, &bytes, sent)?,
+            Event::Tick(client) => {
+                let is_away = self.clients[client].is_away(now);
+                let next = if is_away { AWAY_TICK } else { TICK };
+                self.agenda.add(now + next, Event::Tick(client));
+                if !is_away && let Some(datagram) = self.clients[client].tick() {
+                    self.send_to_gateway(client, datagram);
+                }
+            }
+            Event::Speak(client) => {
+                self.speak(client);
+                self.add_for_client(client, self.scenario.pause, Event::Speak(client));
+            }
+            Event::Probe(client) => {
+                if self.calm.is_some() {
+                    self.speak(client);
+                    self.agenda.add(now + PROBE_INTERVAL, Event::Probe(client));
+                }
+            }
+            Event::FromScion => {
+                self.come_from_scion()?;
+                self.add_in(self.scenario.pause, Event::FromScion);
+            }
+            Event::Move { shard, moved } => {
+                self.gateway.end_older_tunnels(shard, &moved);
+                self.trace.note(now, Happening::ToldOfMove { shard });
+            }
+            Event::Disturb(disturbance, mean) => {
+                self.disturb(disturbance);
+                self.add_in(mean, Event::Disturb(disturbance, mean));
+            }
+            Event::DrainEnds => {
+                // Where a calm began meanwhile, it has.
+                if self.gateway.is_draining() {
+                    self.restart_gateway();
+                }
+            }
+            Event::Grant(client) => {
+                let key = self.clients[client].key();
+                let identity = self.scenario.identity_of(client);
+                self.registry.grant(key, identity, None);
+                self.trace.note(now, Happening::Granted { identity });
+            }
+            Event::Attack { flood, gap, left } => {
+                self.attack(flood);
+                if let Some(left) = left.checked_sub(1) {
+                    let next = Event::Attack { flood, gap, left };
+                    self.add_for_client(self.clients.len(), gap, next);
+                }
+            }
+            Event::CalmBegins => self.begin_calm(),
+            Event::CalmEnds => self.end_calm()?,
+            Event::Inspect => {
+                self.gateway.inspect_all(self.clock.now())?;
+                for counters in self.gateway.counters() {
+                    let counters = format!("{counters:?}");
+                    self.trace.note(now, Happening::Counted { counters });
+                }
+                self.agenda.add(now + INSPECTION_INTERVAL, Event::Inspect);
+            }
+        }
+        Ok(())
+    }
+
+    /// A client sends a packet, or begins a handshake if it has no session.
+    fn speak(&mut self, number: usize) {
+        let now = self.clock.elapsed();
+        if self.clients[number].is_away(now) {
+            return;
+        }
+        let packet = self.packets.send(number, now);
+        let datagram = self.clients[number].encapsulate(&packet);
+        if datagram.is_none() {
+            self.packets.unsend(number);
+        }
+        if let Some(datagram) = datagram.or_else(|| self.clients[number].initiation()) {
+            self.send_to_gateway(number, datagram);
+        }
+    }
+
+    fn send_to_gateway(&mut self, number: usize, datagram: Vec<u8>) {
+        let now = self.clock.elapsed();
+        let client = &self.clients[number];
+        let message = Message::of(&datagram);
+        let sent = Happening::ClientSent {
+            client: number,
+            message,
+        };
+        self.trace.note(now, sent);
+        if client.is_cut_off(now) {
+            self.trace.note(now, Happening::Lost { message });
+            return;
+        }
+        let from = Endpoint {
+            remote: client.address,
+            via: client.via,
+        };
+        self.attackers.see(&mut self.rng, from, &datagram);
+        for (delay, bytes) in self.pass_network(datagram) {
+            self.agenda
+                .add(now + delay, Event::AtGateway { from, bytes });
+        }
+    }
+
+    pub(crate) fn send_to_clients(&mut self, sent: Vec<Transmit>) {
+        let now = self.clock.elapsed();
+        for transmit in sent {
+            let to = transmit.to;
+            let bytes = transmit.packet.to_vec();
+            let message = Message::of(&bytes);
+            let sent = Happening::Sent {
+                to: to.remote,
+                message,
+            };
+            self.trace.note(now, sent);
+            let sent = Sending {
+                at: now,
+                tunnel_age: self.gateway.age_of(to.remote, self.clock.now()),
+            };
+            for (delay, bytes) in self.pass_network(bytes) {
+                let arrival = Event::AtClient { to, bytes, sent };
+                self.agenda.add(now + delay, arrival);
+            }
+        }
+    }
+
+    /// What the network makes of a datagram: the copies that arrive, and after what time.
+    fn pass_network(&mut self, datagram: Vec<u8>) -> Vec<(Duration, Vec<u8>)> {
+        let conditions = if self.calm.is_some() {
+            &Conditions::CALM
+        } else {
+            &self.scenario.network
+        };
+        let rng = &mut self.rng;
+        if rng.random_bool(conditions.loss) {
+            let message = Message::of(&datagram);
+            self.trace
+                .note(self.clock.elapsed(), Happening::Lost { message });
+            return Vec::new();
+        }
+        let copies = if rng.random_bool(conditions.duplication) {
+            2
+        } else {
+            1
+        };
+        let mut arriving = vec![datagram; copies];
+        for datagram in &mut arriving {
+            if !datagram.is_empty() && rng.random_bool(conditions.damage) {
+                let damaged = rng.random_range(0..datagram.len());
+                datagram[damaged] ^= 1 << rng.random_range(0..8);
+            }
+        }
+        let delays = conditions.delay_millis.clone();
+        arriving
+            .into_iter()
+            .map(|datagram| {
+                let delay = Duration::from_millis(rng.random_range(delays.clone()));
+                (delay, datagram)
+            })
+            .collect()
+    }
+
+    pub(crate) fn arrive_at_gateway(
+        &mut self,
+        from: Endpoint,
+        datagram: &[u8],
+    ) -> Result<(), Violation> {
+        let now = self.clock.now();
+        let (fate, delivered, sent) = self.gateway.receive(now, datagram, from)?;
+        self.reached.meet(&fate);
+        let incoming = Happening::Incoming {
+            from: from.remote,
+            message: Message::of(datagram),
+            fate,
+        };
+        self.trace.note(self.clock.elapsed(), incoming);
+        self.send_to_clients(sent);
+        let Some(delivered) = delivered else {
+            return Ok(());
+        };
+        let scenario = &self.scenario;
+        let answered = self
+            .packets
+            .deliver(&delivered.packet, delivered.session, |client| {
+                scenario.identity_of(client)
+            })?;
+        if self.calm.is_some() || self.rng.random() {
+            self.send_from_scion(from.remote, Some(answered))?;
+        }
+        Ok(())
+    }
+
+    fn arrive_at_client(
+        &mut self,
+        to: Endpoint,
+        datagram: &[u8],
+        sent: Sending,
+    ) -> Result<(), Violation> {
+        const RESPONSE: u8 = 2;
+        let now = self.clock.elapsed();
+        let message = Message::of(datagram);
+        if let Some(insider) = self.attackers.insider_at(to.remote) {
+            // Half of its tunnels stay half-open.
+            if let Heard::Answer(bytes) = insider.receive(&self.clock, datagram, sent)
+                && self.rng.random()
+            {
+                self.agenda
+                    .add(now + TICK, Event::AtGateway { from: to, bytes });
+            }
+            return Ok(());
+        }
+        let here = self.clients.iter().position(|client| {
+            client.address == to.remote
+                && client.via == to.via
+                && !client.is_away(now)
+                && !client.is_cut_off(now)
+        });
+        let Some(number) = here else {
+            self.trace.note(now, Happening::Lost { message });
+            return Ok(());
+        };
+        let client = &mut self.clients[number];
+        let heard = client.receive(&self.clock, datagram, sent);
+        let meant = match &heard {
+            Heard::Packet(_) => "a packet",
+            Heard::Answer(_) => "to be answered",
+            Heard::Nothing => "nothing to do",
+            Heard::Refused => "refused",
+        };
+        let told = client.reported_address();
+        if matches!(heard, Heard::Answer(_))
+            && datagram.first() == Some(&RESPONSE)
+            && told != Some(client.address)
+        {
+            return Err(Violation::WrongAddressReported {
+                client: number,
+                is: client.address,
+                told,
+            });
+        }
+        let received = Happening::ClientReceived {
+            client: number,
+            message,
+            meant,
+        };
+        self.trace.note(now, received);
+        match heard {
+            Heard::Packet(packet) => self.take_packet(number, &packet)?,
+            Heard::Answer(datagram) => self.send_to_gateway(number, datagram),
+            Heard::Nothing | Heard::Refused => {}
+        }
+        Ok(())
+    }
+
+    fn take_packet(&mut self, client: usize, packet: &[u8]) -> Result<(), Violation> {
+        let identity = self.scenario.identity_of(client);
+        let answered = self.packets.receive(client, identity, packet)?;
+        if let (Some(calm), Some(answered)) = (&mut self.calm, answered) {
+            let sent_at = self.packets.sent_at(client, answered);
+            calm.answered(client, sent_at, self.clock.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Packets come from SCION for a client, for where one was, or for nobody.
+    fn come_from_scion(&mut self) -> Result<(), Violation> {
+        let to = if self.rng.random_bool(0.9) {
+            self.clients[self.rng.random_range(0..self.clients.len())].address
+        } else {
+            self.addresses.left_or_unknown(&mut self.rng)
+        };
+        // Sometimes more at once than may wait.
+        let packets = if self.rng.random_bool(0.1) { 6 } else { 1 };
+        for _ in 0..packets {
+            self.send_from_scion(to, None)?;
+        }
+        Ok(())
+    }
+
+    fn send_from_scion(
+        &mut self,
+        to: SocketAddr,
+        answers: Option<Answered>,
+    ) -> Result<(), Violation> {
+        let (packet, bytes) = self.packets.come(answers);
+        let (fate, identity, sent) = self.gateway.send(self.clock.now(), &bytes, to)?;
+        if let Some(identity) = identity {
+            self.packets.accept(packet, identity);
+        }
+        self.reached.meet(&fate);
+        let outgoing = Happening::Outgoing { to, packet, fate };
+        self.trace.note(self.clock.elapsed(), outgoing);
+        self.send_to_clients(sent);
+        Ok(())
+    }
+
+    /// The other shards hear of moves a little later, as through a mailbox.
+    fn tell_of_moves(&mut self) {
+        while let Some((moved, others)) = self.gateway.next_move() {
+            for shard in others {
+                let delay = Duration::from_millis(self.rng.random_range(0..5));
+                let at = self.clock.elapsed() + delay;
+                let moved = moved.clone();
+                self.agenda.add(at, Event::Move { shard, moved });
+            }
+        }
+    }
+
+    fn begin_calm(&mut self) {
+        let now = self.clock.elapsed();
+        self.trace.note(now, Happening::CalmBegan);
+        if self.gateway.is_draining() {
+            self.restart_gateway();
+        }
+        for client in &mut self.clients {
+            client.away_until = now;
+            client.cut_off_until = now;
+        }
+        let calm = Calm::begin(now, (0..self.clients.len()).map(|n| self.promised(n)));
+        self.agenda.add(calm.end(), Event::CalmEnds);
+        self.calm = Some(calm);
+        for client in 0..self.clients.len() {
+            self.add_for_client(client, PROBE_INTERVAL / 2, Event::Probe(client));
+        }
+    }
+
+    /// How long a client may take to be served again.
+    fn promised(&self, client: usize) -> Option<Duration> {
+        /// Nobody is forgotten, so nobody has to be later than those who were.
+        const ENOUGH: usize = 1 << 18;
+        let Client { address, .. } = self.clients[client];
+        let key = self.clients[client].key();
+        let end = self.clock.now() + calm::LENGTH;
+        let is_late = matches!(
+            self.scenario.clock_of(self.scenario.identity_of(client)),
+            Ahead::ButBehindBy(_)
+        );
+        if self.scenario.is_crowded
+            || !self.registry.lasts_until(&key, end)
+            || is_late && self.scenario.guarded_identities < ENOUGH
+        {
+            return None;
+        }
+        Some(if self.gateway.is_in_the_way(address, &key) {
+            calm::served_past_others_within(self.scenario.limits.silent_after)
+        } else {
+            calm::SERVED_WITHIN
+        })
+    }
+
+    fn end_calm(&mut self) -> Result<(), Violation> {
+        if let Some(calm) = self.calm.take() {
+            let served = calm.judge(&self.packets, |client| self.clients[client].address)?;
+            self.reached.serve(served);
+            let ended = Happening::CalmEnded { served };
+            self.trace.note(self.clock.elapsed(), ended);
+        }
+        self.add_in(BETWEEN_CALMS, Event::CalmBegins);
+        Ok(())
+    }
+
+    /// Adds up what the gateway counted, before it ends.
+    pub(crate) fn count(&mut self) {
+        for counters in self.gateway.counters() {
+            self.reached.count(&counters);
+        }
+    }
+}
+
+pub(crate) fn secret(rng: &mut StdRng) -> StaticSecret {
+    let mut key = [0; 32];
+    rng.fill_bytes(&mut key);
+    StaticSecret::from(key)
+}
+
+/// One of the gateway's addresses.
+pub(crate) fn some_via(rng: &mut StdRng) -> Via {
+    Via {
+        listener: rng.random_range(0..2),
+        local_ip: None,
+    }
+}
