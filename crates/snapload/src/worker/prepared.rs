@@ -74,6 +74,9 @@ impl Worker<'_> {
             let packets = self.encrypt_train(lane, number, &mut sequences[lane])?;
             trains.push_back(PreparedTrain { lane, packets });
             if number % TRAINS_PER_TURN == 0 {
+                if self.plan.config.stop.is_set() {
+                    return Err(LoadError::Interrupted.into());
+                }
                 self.turn(self.now)?;
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use snapload::{Identities, LoadConfig, Progress, Rate, Report};
+use snapload::{Identities, LoadConfig, LoadError, Progress, Rate, Report};
 
 use crate::echo_gateway::{EchoGateway, Fault, no_fault};
 
@@ -273,6 +273,24 @@ fn a_closed_loop_ends_when_the_packets_encrypted_beforehand_are_used_up() {
     assert!(report.used_up && report.seconds < 60.0);
     // 244 bytes each, in trains of 16.
     assert_eq!((report.counts.sent, report.lost), (400, 0));
+}
+
+#[test]
+fn a_run_that_is_stopped_encrypts_no_more() {
+    let (_gateway, mut config) = config_for(2, no_fault());
+    config.rate = Rate::PerSecond(1_000_000.0);
+    config.warm_up = Duration::from_millis(100);
+    config.duration = Duration::from_secs(2);
+    config.pre_encrypt_bytes = Some(1 << 30);
+    let stop = config.stop.clone();
+    let mut is_encrypted = false;
+    let error = snapload::run(&config, &mut |progress| match progress {
+        Progress::Encrypting => stop.set(),
+        Progress::WarmUp => is_encrypted = true,
+        _ => {}
+    });
+    assert!(!is_encrypted);
+    assert!(matches!(error, Err(LoadError::Interrupted)));
 }
 
 #[test]
