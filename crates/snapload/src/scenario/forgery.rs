@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use x25519_dalek::StaticSecret;
 
 use super::GarbageKind;
+use crate::config::StopSwitch;
 use crate::identity::split_mix;
 use crate::tunnel::{Handled, Peer, Tunnel};
 
@@ -30,11 +31,13 @@ const TAG_BYTES: usize = 16;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 const CONNECT_ATTEMPTS: usize = 10;
 
-/// Makes datagrams of one kind. `honest` is the identity and socket of a real tunnel, for replays.
+/// Makes datagrams of one kind. `honest` is the identity and socket of a real tunnel, for replays, which
+/// is not waited for once `stop` is set.
 pub(super) fn datagrams(
     kind: GarbageKind,
     peer: &Peer,
     honest: Option<(StaticSecret, &UdpSocket)>,
+    stop: &StopSwitch,
     random: &mut Random,
 ) -> io::Result<Vec<Vec<u8>>> {
     Ok(match kind {
@@ -61,7 +64,7 @@ pub(super) fn datagrams(
             })
             .collect(),
         GarbageKind::Replay => match honest {
-            Some((secret, socket)) => record_tunnel(peer, secret, socket)?,
+            Some((secret, socket)) => record_tunnel(peer, secret, socket, stop)?,
             None => Vec::new(),
         },
     })
@@ -91,6 +94,7 @@ fn record_tunnel(
     peer: &Peer,
     secret: StaticSecret,
     socket: &UdpSocket,
+    stop: &StopSwitch,
 ) -> io::Result<Vec<Vec<u8>>> {
     const DATA_MESSAGES: usize = 64;
     let mut tunnel = Tunnel::new(secret, peer);
@@ -108,6 +112,9 @@ fn record_tunnel(
         }
         let patience = Instant::now() + CONNECT_PATIENCE;
         while Instant::now() < patience {
+            if stop.is_set() {
+                break 'attempts;
+            }
             let Ok(size) = socket.recv(&mut buffer) else {
                 continue;
             };
@@ -187,7 +194,14 @@ mod tests {
     }
 
     fn made(kind: GarbageKind) -> Vec<Vec<u8>> {
-        datagrams(kind, &peer(), None, &mut Random::new(1)).unwrap()
+        datagrams(
+            kind,
+            &peer(),
+            None,
+            &StopSwitch::default(),
+            &mut Random::new(1),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -90,8 +90,12 @@ impl<'a> GarbageSender<'a> {
         let mut pools = Vec::new();
         for &kind in &garbage.kinds {
             let honest = identity.map(|identity| (identity.clone(), &honest_socket));
-            let pool = forgery::datagrams(kind, &peer, honest, &mut random)
-                .map_err(LoadError::io("record a tunnel to replay"))?;
+            let pool = forgery::datagrams(kind, &peer, honest, &config.stop, &mut random).map_err(
+                |error| match config.stop.is_set() {
+                    true => LoadError::Interrupted,
+                    false => LoadError::io("record a tunnel to replay")(error),
+                },
+            )?;
             pools.push(pool);
         }
         Ok(Self {
@@ -250,6 +254,24 @@ fn connected_socket(ip: IpAddr, gateway: SocketAddr) -> Result<UdpSocket, LoadEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Identities;
+
+    #[test]
+    fn a_tunnel_to_replay_is_not_waited_for_once_told_to_stop() {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let gateway = silent.local_addr().unwrap();
+        let config = LoadConfig::new(gateway, [9; 32], Identities::from_seed(1, 1));
+        config.stop.set();
+        let garbage = Garbage {
+            name: "replays".to_owned(),
+            kinds: vec![GarbageKind::Replay],
+            pps: 1.0,
+            sockets: 1,
+            max_answers: None,
+        };
+        let sender = GarbageSender::new(&garbage, &config, config.identities.secrets().first());
+        assert!(matches!(sender, Err(LoadError::Interrupted)));
+    }
 
     #[test]
     fn kinds_take_turns_however_many_datagrams_they_have() {
