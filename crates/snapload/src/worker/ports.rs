@@ -184,8 +184,9 @@ impl Ports {
         self.batch
     }
 
-    /// Queues a datagram. What waits for another port leaves now, so datagrams for one port should
-    /// come one after the other.
+    /// Queues a datagram, which is left out when the port is blocked: in the middle of a train it can
+    /// become so. What waits for another port leaves now, so datagrams for one port should come one
+    /// after the other.
     pub(super) fn push(
         &mut self,
         port: usize,
@@ -194,6 +195,9 @@ impl Ports {
         mut outgoing: Outgoing,
         counts: &mut Counts,
     ) {
+        if self.is_blocked(port) {
+            return;
+        }
         if port != self.queued_for {
             self.flush(counts);
             self.queued_for = port;
@@ -308,6 +312,7 @@ fn count_sent(counts: &mut Counts, outgoing: &Outgoing, result: Result<(), SendE
 mod tests {
     use std::net::UdpSocket;
 
+    use bytes::BytesMut;
     use udp_shards::{SocketOptions, bind_client_socket};
 
     use super::*;
@@ -315,6 +320,35 @@ mod tests {
     fn socket() -> ShardSocket {
         let address = "127.0.0.1:0".parse().unwrap();
         bind_client_socket(address, &SocketOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn a_datagram_does_not_overtake_what_its_socket_had_no_room_for() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = receiver.local_addr().unwrap();
+        let outgoing = |byte| Outgoing {
+            packet: Packet::from_bytes(BytesMut::from(&[byte][..])),
+            is_counted: true,
+        };
+        let mut counts = Counts::default();
+        let mut ports = Ports::new().unwrap();
+        let port = ports.add(socket(), Role::Router).unwrap();
+        let mut queue = new_queue();
+        assert!(queue.push(to, None, outgoing(1)).is_ok());
+        ports.get_mut(port).blocked = Some(queue);
+        ports.blocked.push(port);
+
+        ports.push(port, to, None, outgoing(2), &mut counts);
+        ports.flush(&mut counts);
+        ports.flush_blocked(&mut counts);
+        ports.push(port, to, None, outgoing(3), &mut counts);
+        ports.flush(&mut counts);
+        assert_eq!(counts.sent, 2);
+        let mut arrived = [0; 2];
+        for byte in &mut arrived {
+            receiver.recv(std::slice::from_mut(byte)).unwrap();
+        }
+        assert_eq!(arrived, [1, 3]);
     }
 
     #[test]
