@@ -256,21 +256,50 @@ mod tests {
     use super::*;
     use crate::identity::Identities;
 
-    #[test]
-    fn a_tunnel_to_replay_is_not_waited_for_once_told_to_stop() {
+    /// A socket that nobody reads, and what says that it is the gateway.
+    fn silent_gateway() -> (UdpSocket, LoadConfig) {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let gateway = silent.local_addr().unwrap();
-        let config = LoadConfig::new(gateway, [9; 32], Identities::from_seed(1, 1));
-        config.stop.set();
-        let garbage = Garbage {
-            name: "replays".to_owned(),
-            kinds: vec![GarbageKind::Replay],
-            pps: 1.0,
+        let address = silent.local_addr().unwrap();
+        let config = LoadConfig::new(address, [9; 32], Identities::from_seed(1, 1));
+        (silent, config)
+    }
+
+    fn garbage(kind: GarbageKind, pps: f64) -> Garbage {
+        Garbage {
+            name: "garbage".to_owned(),
+            kinds: vec![kind],
+            pps,
             sockets: 1,
             max_answers: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_tunnel_to_replay_is_not_waited_for_once_told_to_stop() {
+        let (_silent, config) = silent_gateway();
+        config.stop.set();
+        let garbage = garbage(GarbageKind::Replay, 1.0);
         let sender = GarbageSender::new(&garbage, &config, config.identities.secrets().first());
         assert!(matches!(sender, Err(LoadError::Interrupted)));
+    }
+
+    #[test]
+    fn garbage_that_is_more_than_can_be_sent_ends_with_its_phase_and_fails() {
+        let (_silent, mut config) = silent_gateway();
+        config.warm_up = Duration::ZERO;
+        config.duration = Duration::from_millis(20);
+        config.drain = Duration::ZERO;
+        let garbage = garbage(GarbageKind::Random, 1e9);
+        let sender = GarbageSender::new(&garbage, &config, None).unwrap();
+        let report = sender.work(&config, |_| {});
+        assert_eq!(report.due, 20_000_000);
+        assert!(report.sent > 0 && report.sent < report.due);
+        assert_eq!(report.sent_pps, report.sent as f64 / 0.02);
+        let failed = &report.failed_checks;
+        assert!(
+            failed[0].starts_with("the generator sent only"),
+            "{failed:?}"
+        );
     }
 
     #[test]
