@@ -174,6 +174,16 @@ impl TestGateway {
             .expect("a gateway that forwards to SCION")
     }
 
+    /// Lets in these and nobody else from now on.
+    ///
+    /// # Panics
+    ///
+    /// When the gateway was started to let everyone in.
+    pub fn replace_identities(&self, identities: &[Identity]) {
+        let changes = self.gateway.replace_identities(identities);
+        changes.expect("a gateway with a list of identities");
+    }
+
     /// What each worker counted.
     #[must_use]
     pub fn workers(&self) -> Vec<Counters> {

@@ -91,12 +91,17 @@ impl IdentityList {
         let old = self.current.swap(Arc::clone(&new));
         let changes = IdentityChanges::between(&old, &new);
         if !changes.is_empty() {
-            self.generation.fetch_add(1, Ordering::Release);
+            self.ask_again();
         }
         self.last_reload_success
             .store(Timestamp::now().as_second(), Ordering::Relaxed);
         self.last_reload_successful.store(true, Ordering::Relaxed);
         changes
+    }
+
+    /// Has every shard ask anew about each of its tunnels.
+    pub(crate) fn ask_again(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     /// Remembers that there was a new list, which could not be used.

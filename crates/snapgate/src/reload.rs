@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -17,8 +17,10 @@ use crate::identities::{self, Listed};
 use crate::keys::PublicKey;
 use crate::service_manager;
 
+mod day_clock;
 mod file_version;
 
+use day_clock::DayClock;
 pub(crate) use file_version::FileVersion;
 use file_version::Looks;
 
@@ -62,12 +64,19 @@ impl IdentitiesReloader {
 
 fn follow(file: &IdentitiesFile, list: &IdentityList, requests: &Receiver<()>) {
     let mut looks = Looks::new(file.version);
+    let mut clock = DayClock::new(Instant::now(), SystemTime::now());
     let mut asked = false;
     loop {
         match requests.recv_timeout(LOOK_INTERVAL) {
             Ok(()) => asked = true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if clock.was_set(Instant::now(), SystemTime::now()) {
+            tracing::warn!(
+                "the clock of the day was set: looking again at which identities expired"
+            );
+            list.ask_again();
         }
         let seen = FileVersion::of(&file.path);
         if !looks.is_due(seen, asked) {

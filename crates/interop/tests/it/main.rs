@@ -15,6 +15,7 @@ mod killed;
 mod padding;
 mod refused;
 mod restarts;
+mod revoked;
 mod towards_scion;
 mod violations;
 mod wildcard;

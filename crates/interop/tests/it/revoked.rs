@@ -1,0 +1,83 @@
+//! An identity is taken off the list while its client talks.
+
+use scion_packet::build::PacketBuilder;
+use snapgate::drop_reason::DropReason;
+use snapgate::identities::Identity;
+use snapgate::keys::PrivateKey;
+use snapgate_interop::packets::{FAR_HOST, FAR_PORT, leaving_by, packet};
+use snapgate_interop::{
+    Router, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario, private_key,
+};
+
+const NO_TUNNEL: DropReason = DropReason::Tunnel(snaptun::DropReason::NoTunnel);
+
+in_every_scenario!(a_revoked_client_is_cut_off_and_its_port_is_free_for_another);
+
+async fn a_revoked_client_is_cut_off_and_its_port_is_free_for_another(scenario: Scenario) {
+    let router = Router::start(scenario).await;
+    let [revoked, other, newcomer] = [private_key(), private_key(), private_key()];
+    let gateway = TestGateway::setup(scenario)
+        .only(&identities(&[&revoked, &other]))
+        .next_hop(1, &router)
+        .start();
+    let (revoked_client, other_client) = (
+        connect(&gateway, &revoked).await,
+        connect(&gateway, &other).await,
+    );
+    for client in [&revoked_client, &other_client] {
+        exchange(&gateway, &router, client).await;
+    }
+
+    gateway.replace_identities(&identities(&[&other, &newcomer]));
+    gateway
+        .until("the revocation", |total| total.tunnels_revoked == 1)
+        .await;
+    revoked_client.send(&question(&revoked_client)).await;
+    router.send_to(&gateway, &answer(&revoked_client)).await;
+    gateway.until_dropped(NO_TUNNEL, 2).await;
+    assert!(revoked_client.has_received_everything());
+    exchange(&gateway, &router, &other_client).await;
+
+    let socket = revoked_client.stop().await;
+    let listen = gateway.listen_address();
+    let newcomer = SnapTunClient::connect_as(&gateway, listen, &newcomer, socket).await;
+    exchange(&gateway, &router, &newcomer).await;
+    gateway.finish();
+}
+
+fn identities(keys: &[&PrivateKey]) -> Vec<Identity> {
+    keys.iter()
+        .map(|key| Identity {
+            public_key: key.public_key(),
+            name: None,
+            expires: None,
+        })
+        .collect()
+}
+
+async fn connect(gateway: &TestGateway, identity: &PrivateKey) -> SnapTunClient {
+    let listen = gateway.listen_address();
+    let socket = free_socket(listen).await;
+    SnapTunClient::connect_as(gateway, listen, identity, socket).await
+}
+
+/// One packet from the client to the router, and one back.
+async fn exchange(gateway: &TestGateway, router: &Router, client: &SnapTunClient) {
+    let (question, answer) = (question(client), answer(client));
+    client.send(&question).await;
+    assert_eq!(router.receive_from(gateway).await, question);
+    router.send_to(gateway, &answer).await;
+    assert_eq!(client.receive().await, answer);
+}
+
+fn question(client: &SnapTunClient) -> Vec<u8> {
+    let port = client.address().port();
+    let path = leaving_by(1, client.scion_address());
+    packet(|out| path.append_udp(port, FAR_PORT, b"question", out))
+}
+
+fn answer(client: &SnapTunClient) -> Vec<u8> {
+    let to_client = PacketBuilder::new(FAR_HOST, client.scion_address());
+    let port = client.address().port();
+    packet(|out| to_client.append_udp(FAR_PORT, port, b"answer", out))
+}
