@@ -18,6 +18,9 @@ pub enum DropReason {
     AddressHandshakeLimit,
     /// Incoming: an initiation with a valid cookie, beyond what the shard takes in in a second.
     ShardHandshakeLimit,
+    /// Incoming: an initiation without a cookie, while the shard takes in no more of these, from an address
+    /// that was given cookies in this second.
+    CookieReplyLimit,
     /// The identity may not have a tunnel, or no longer: what it had is gone.
     Unauthorized,
     /// Incoming: an initiation of another identity than the one that holds the address, and is heard from.
@@ -49,12 +52,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [DropReason; 18] = [
+    pub const ALL: [DropReason; 19] = [
         DropReason::Malformed,
         DropReason::NoTunnel,
         DropReason::InvalidMac,
         DropReason::AddressHandshakeLimit,
         DropReason::ShardHandshakeLimit,
+        DropReason::CookieReplyLimit,
         DropReason::Unauthorized,
         DropReason::AddressHeld,
         DropReason::IdentityTunnelLimit,
@@ -83,6 +87,7 @@ impl DropReason {
             DropReason::InvalidMac => "invalid_mac",
             DropReason::AddressHandshakeLimit => "address_handshake_limit",
             DropReason::ShardHandshakeLimit => "shard_handshake_limit",
+            DropReason::CookieReplyLimit => "cookie_reply_limit",
             DropReason::Unauthorized => "unauthorized",
             DropReason::AddressHeld => "address_held",
             DropReason::IdentityTunnelLimit => "identity_tunnel_limit",

@@ -37,8 +37,8 @@
 //!   before, until it answers or 5 s have passed.
 //! - The address of a tunnel that talks is its own: no other identity can take it or end it. One that has
 //!   been silent for [`silent_after`](ShardConfig::silent_after) goes to a client that proves to be there.
-//! - However many handshake messages come, those of addresses that have not shown a cookie cost a cookie
-//!   reply each beyond their budget, and those that have are admitted from a budget of their own.
+//! - However many handshake messages come, those of addresses that have not shown a cookie cost at most
+//!   a cookie reply each beyond their budget, and those that have are admitted from a budget of their own.
 //! - A shard that [drains](SnapTunServer::drain) makes no tunnel, and serves those that it has as before.
 //! - There are no more tunnels than [`ShardConfig`] says, and what there is in memory for each is bounded.
 //! - An identity that is no longer authorized loses its tunnel at its next packet, in either direction,

@@ -18,13 +18,24 @@ use crate::randomness::Randomness;
 /// What limits count by.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// Cookies that one address is given in a second while the shard is over its budget.
+const COOKIES_PER_ADDRESS: u64 = 4;
+
+/// Of the messages beyond, one of so many gets another: a client behind the address of an attacker, or at
+/// one that an attacker writes into its messages, is not kept out.
+const ANSWERED_BEYOND: u64 = 8;
+
 /// The shard's defence against too many handshakes.
 ///
 /// Anyone can write any source address into a message without a cookie, so those have a budget of their
 /// own: however many come, messages with a cookie are admitted from another, and all that the rest
-/// costs is a cookie reply each.
+/// costs is a cookie reply each. A reply costs ten times what it takes to drop a message, and who takes too
+/// long loses messages of everyone in the kernel: so addresses that use none of their cookies get few.
 pub(crate) struct Overload {
     cookies: Cookies,
+    cookies_given: AddressLimit,
+    /// Messages beyond [`COOKIES_PER_ADDRESS`] since the shard was made.
+    beyond: u64,
     unverified: Budget,
     verified: Budget,
     period_began: Instant,
@@ -83,6 +94,8 @@ impl Overload {
     ) -> Self {
         Overload {
             cookies: Cookies::new(now, private, public, &randomness.hasher()),
+            cookies_given: AddressLimit::new(COOKIES_PER_ADDRESS, randomness.hasher()),
+            beyond: 0,
             unverified: Budget::new(
                 config.handshakes_per_second,
                 config.handshakes_per_second_per_ip,
@@ -113,6 +126,7 @@ impl Overload {
         if now.saturating_duration_since(self.period_began) >= PERIOD {
             self.period_began = now;
             self.overloaded_periods += u64::from(self.unverified.left == 0);
+            self.cookies_given.reset();
             self.unverified.renew();
             self.verified.renew();
         }
@@ -127,11 +141,23 @@ impl Overload {
         }
         match self.unverified.take(from.ip(), purpose) {
             Ok(()) => Ok(Sender::Unverified),
+            Err(Limit::Shard) if !self.is_given_cookie(from.ip()) => {
+                Err(Refusal::Dropped(DropReason::CookieReplyLimit))
+            }
             Err(limit) => {
                 let reply = self.cookies.reply_to(now, from, message);
                 Err(Refusal::CookieDemanded(limit, reply))
             }
         }
+    }
+
+    /// Whether an address is given one more cookie although the shard is over its budget.
+    fn is_given_cookie(&mut self, address: IpAddr) -> bool {
+        if self.cookies_given.take(address) {
+            return true;
+        }
+        self.beyond += 1;
+        self.beyond.is_multiple_of(ANSWERED_BEYOND)
     }
 
     /// A cookie for the sender of a message that was admitted without one.

@@ -130,6 +130,38 @@ fn under_load_an_established_tunnel_goes_on() {
     shard.connect(&mut neighbour);
 }
 
+/// Whoever is flooded answers late, and a full socket loses honest messages as well.
+#[test]
+fn addresses_that_flood_are_given_few_cookies_and_others_one_at_once() {
+    let mut shard = small_shard();
+    let mut client = shard.client(1);
+    flood_from_anywhere(&mut shard, 6);
+
+    let mut stranger = Client::new(99, Shard::public_key());
+    let mut fates = [0, 0];
+    for _ in 0..84 {
+        let initiation = stranger.initiation();
+        match shard.incoming(&initiation, stranger.endpoint) {
+            In::Consumed(Consumed::CookieReplySent) => fates[0] += 1,
+            In::Dropped(DropReason::CookieReplyLimit) => fates[1] += 1,
+            other => panic!("{other:?}"),
+        }
+        shard.sent.clear();
+    }
+    // Four, and of the 80 that follow one of eight, so that nobody else there is kept out.
+    assert_eq!(fates, [14, 70]);
+    shard.show_cookie(&mut client);
+    shard.connect(&mut client);
+
+    // In the next second there are as many again.
+    shard.now += Duration::from_secs(1);
+    flood_from_anywhere(&mut shard, 6);
+    for _ in 0..4 {
+        shard.show_cookie(&mut stranger);
+        stranger.restart();
+    }
+}
+
 #[test]
 fn messages_with_a_wrong_code_do_not_count() {
     let mut shard = limited_shard();
