@@ -1,5 +1,7 @@
 //! SIGTERM, with a real process and clients that have tunnels.
 
+use std::time::Instant;
+
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE};
@@ -32,7 +34,7 @@ fn a_tunnel_is_served_and_a_newcomer_refused_until_the_tunnel_is_idle() {
     assert_eq!(reason, "draining\n");
     assert_eq!(get(metrics, "/livez").1, "ok\n");
     let newcomer = Client::initiate(new, "127.0.0.1:0", listen(&process), &workspace.key);
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let refused = |text: &str| {
         text.lines()
             .any(|line| line.contains("reason=\"draining\"") && line.ends_with(" 1"))
@@ -44,7 +46,7 @@ fn a_tunnel_is_served_and_a_newcomer_refused_until_the_tunnel_is_idle() {
         if refused(&text) {
             break text;
         }
-        assert!(std::time::Instant::now() < deadline, "{text}");
+        assert!(Instant::now() < deadline, "{text}");
     };
     assert_eq!(newcomer.discard_received(), 0);
     assert_eq!(sum(&text, "snapgate_draining"), 1);
