@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
+use crate::client::Client;
+use crate::clock::Ahead;
 use crate::packets::Packets;
 use crate::scenario::DELAY_MAX;
+use crate::trace::Happening;
 use crate::violation::Violation;
+use crate::world::{Event, World};
+
+/// On average, between two calms.
+pub(crate) const BETWEEN_CALMS: Duration = Duration::from_secs(420);
 
 /// How long a calm lasts: the longest that a client may take to be served again, and then some.
 pub(crate) const LENGTH: Duration = Duration::from_secs(180);
@@ -85,7 +92,7 @@ impl Calm {
         }
     }
 
-    /// Whether everyone was served in time, and lost nothing from then on. Returns how many that were.
+    /// Whether everyone was served in time, and lost nothing once that time was over. Returns how many that were.
     pub(crate) fn judge(
         &self,
         packets: &Packets,
@@ -105,7 +112,8 @@ impl Calm {
                     first,
                 });
             }
-            let from = judged.served_at.unwrap_or_default();
+            // Not from the first answer on: a session that is nearly as old as it may be still gives that.
+            let from = self.began + allowed;
             let until = self.end().saturating_sub(ROUND_TRIPS);
             if let Some(packet) = packets.unanswered(client, from..until) {
                 return Err(Violation::LostInCalm { client, packet });
@@ -113,6 +121,61 @@ impl Calm {
             served += 1;
         }
         Ok(served)
+    }
+}
+
+impl World<'_> {
+    pub(crate) fn begin_calm(&mut self) {
+        let now = self.clock.elapsed();
+        self.trace.note(now, Happening::CalmBegan);
+        if self.gateway.is_draining() {
+            self.restart_gateway();
+        }
+        for client in &mut self.clients {
+            client.away_until = now;
+            client.cut_off_until = now;
+        }
+        let calm = Calm::begin(now, (0..self.clients.len()).map(|n| self.promised(n)));
+        self.agenda.add(calm.end(), Event::CalmEnds);
+        self.calm = Some(calm);
+        for client in 0..self.clients.len() {
+            self.add_for_client(client, PROBE_INTERVAL / 2, Event::Probe(client));
+        }
+    }
+
+    /// How long a client may take to be served again.
+    fn promised(&self, client: usize) -> Option<Duration> {
+        /// Nobody is forgotten, so nobody has to be later than those who were.
+        const ENOUGH: usize = 1 << 18;
+        let Client { address, .. } = self.clients[client];
+        let key = self.clients[client].key();
+        let end = self.clock.now() + LENGTH;
+        let is_late = matches!(
+            self.scenario.clock_of(self.scenario.identity_of(client)),
+            Ahead::ButBehindBy(_)
+        );
+        if self.scenario.is_crowded
+            || !self.registry.lasts_until(&key, end)
+            || is_late && self.scenario.guarded_identities < ENOUGH
+        {
+            return None;
+        }
+        Some(if self.gateway.is_in_the_way(address, &key) {
+            served_past_others_within(self.scenario.limits.silent_after)
+        } else {
+            SERVED_WITHIN
+        })
+    }
+
+    pub(crate) fn end_calm(&mut self) -> Result<(), Violation> {
+        if let Some(calm) = self.calm.take() {
+            let served = calm.judge(&self.packets, |client| self.clients[client].address)?;
+            self.reached.serve(served);
+            let ended = Happening::CalmEnded { served };
+            self.trace.note(self.clock.elapsed(), ended);
+        }
+        self.add_in(BETWEEN_CALMS, Event::CalmBegins);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The gateway under test: some shards that share a replay guard, and the ledger of each.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,23 +12,18 @@ use snaptun::{
 };
 
 use crate::clock::Clock;
+use crate::inspection::Inspected;
 use crate::ledger::Ledger;
 use crate::registry::{Registry, Session};
 use crate::scenario::Scenario;
 use crate::violation::Violation;
 
-/// Within so long a tunnel is gone whose identity lost its authorization.
-const REVOKED_WITHIN: Duration = Duration::from_secs(1);
-
-/// So many locks has the replay guard, each of which remembers at least one identity.
-const GUARD_LOCKS: usize = 64;
-
 /// One process of the gateway.
 pub(crate) struct Gateway {
-    scenario: Scenario,
-    registry: Arc<Registry>,
-    guard: Arc<ReplayGuard>,
-    shards: Vec<Shard>,
+    pub(crate) scenario: Scenario,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) guard: Arc<ReplayGuard>,
+    pub(crate) shards: Vec<Shard>,
     /// Which shard owns which address follows from this.
     dispatch_key: u64,
     /// The ephemeral keys of the initiations that were answered.
@@ -36,31 +31,31 @@ pub(crate) struct Gateway {
     is_draining: bool,
 }
 
-struct Shard {
-    server: SnapTunServer<Registry>,
-    ledger: Ledger,
+pub(crate) struct Shard {
+    pub(crate) server: SnapTunServer<Registry>,
+    pub(crate) ledger: Ledger,
     /// What is to be sent.
     sent: VecDeque<Transmit>,
     /// When the peers of the tunnels that are used were last heard from.
-    talking: BTreeMap<SocketAddr, Talking>,
+    pub(crate) talking: BTreeMap<SocketAddr, Talking>,
     /// How it was when the tunnels were last inspected.
-    inspected: Inspected,
+    pub(crate) inspected: Inspected,
 }
 
 /// A tunnel that its peer has used.
-struct Talking {
-    identity: [u8; 32],
-    heard_at: Instant,
+pub(crate) struct Talking {
+    pub(crate) identity: [u8; 32],
+    pub(crate) heard_at: Instant,
     /// The address of ours that it talked to.
     via: Via,
 }
 
-/// What changes whenever tunnels come or go.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Inspected {
-    created: u64,
-    expired: u64,
-    tunnels: usize,
+/// How it was before a datagram came.
+struct Before {
+    /// There was no tunnel where it came from.
+    was_stranger: bool,
+    waited: usize,
+    restarts: u64,
 }
 
 /// What became of a datagram.
@@ -132,9 +127,11 @@ impl Gateway {
     ) -> Result<(Fate, Option<Delivered>, Vec<Transmit>), Violation> {
         let owner = self.owner_of(from.remote);
         let shard = &mut self.shards[owner];
-        let was_stranger = !shard.server.has_tunnel(from.remote);
-        let waited = shard.server.waiting_packets();
-        let restarts = shard.server.counters().restart_handshakes_started;
+        let before = Before {
+            was_stranger: !shard.server.has_tunnel(from.remote),
+            waited: shard.server.waiting_packets(),
+            restarts: shard.server.counters().restart_handshakes_started,
+        };
         shard.server.start_batch();
         let packet = Packet::copy_from(datagram);
         let incoming = shard
@@ -154,25 +151,7 @@ impl Gateway {
             Incoming::Consumed(consumed) => (Fate::Consumed(consumed), None),
             Incoming::Dropped(reason) => (Fate::Dropped(reason), None),
         };
-        let is_authentic = match fate {
-            Fate::Delivered => true,
-            Fate::Consumed(consumed) => match consumed {
-                Consumed::HandshakeAnswered { new_tunnel } => !new_tunnel,
-                Consumed::HandshakeCompleted | Consumed::Keepalive => true,
-                Consumed::CookieReplySent | Consumed::CookieReceived => false,
-            },
-            _ => false,
-        };
-        if is_authentic && let Some(tunnel) = shard.tunnel_at(from.remote) {
-            let talking = Talking {
-                identity: *tunnel.identity,
-                heard_at: now,
-                via: from.via,
-            };
-            if tunnel.in_use {
-                shard.talking.insert(from.remote, talking);
-            }
-        }
+        shard.hear(now, from, &fate);
         if let Fate::Consumed(consumed) = fate {
             shard.ledger.consume(consumed);
             if let Consumed::HandshakeAnswered { .. } = consumed {
@@ -183,24 +162,7 @@ impl Gateway {
                 }
             }
         }
-        // What timers had due, and an answer; what waited follows an answer.
-        let most = if was_stranger { 1 } else { 2 + waited };
-        let bytes: usize = shard
-            .sent
-            .iter()
-            .map(|transmit| transmit.packet.len())
-            .sum();
-        // A peer of the process before is asked for a handshake, which is longer than its keepalive.
-        let is_restart = shard.server.counters().restart_handshakes_started > restarts;
-        let amplified = was_stranger && !is_restart && bytes > datagram.len();
-        let elsewhere = shard.sent.iter().any(|t| t.to.remote != from.remote);
-        if shard.sent.len() > most || amplified || elsewhere {
-            return Err(Violation::SentTooMuch {
-                from: from.remote,
-                datagrams: shard.sent.len(),
-                bytes,
-            });
-        }
+        shard.check_sent(datagram, from.remote, &before)?;
         if let Some(delivered) = &delivered {
             self.check_session(now, from.remote, delivered.session)?;
         }
@@ -391,157 +353,6 @@ impl Gateway {
             || server.tunnel_count() >= limits.tunnels_per_shard
     }
 
-    /// Checks the books of all shards, and the tunnels of those in which some came or went.
-    pub(crate) fn check(&mut self, now: Instant) -> Result<(), Violation> {
-        for number in 0..self.shards.len() {
-            let shard = &self.shards[number];
-            shard.ledger.check(number, &shard.server)?;
-            self.check_limits(number)?;
-            let counters = shard.server.counters();
-            let inspected = Inspected {
-                created: counters.tunnels_created,
-                expired: counters.tunnels_expired,
-                tunnels: shard.server.tunnel_count(),
-            };
-            let before = std::mem::replace(&mut self.shards[number].inspected, inspected);
-            if before != inspected {
-                self.inspect(now, number)?;
-                let none_expired = before.expired == inspected.expired;
-                self.find_displaced(now, number, none_expired)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks everything that there is to check.
-    pub(crate) fn inspect_all(&mut self, now: Instant) -> Result<(), Violation> {
-        let remembered = 2 * GUARD_LOCKS * self.scenario.guarded_identities.div_ceil(GUARD_LOCKS);
-        within(0, "guarded identities", self.guard.identities(), remembered)?;
-        for number in 0..self.shards.len() {
-            self.inspect(now, number)?;
-        }
-        Ok(())
-    }
-
-    fn check_limits(&self, number: usize) -> Result<(), Violation> {
-        let server = &self.shards[number].server;
-        let limits = &self.scenario.limits;
-        let most_waiting = server.tunnel_count() * limits.waiting_packets_per_tunnel;
-        let checks = [
-            ("tunnels", server.tunnel_count(), limits.tunnels_per_shard),
-            (
-                "half-open tunnels",
-                server.half_open_tunnels(),
-                limits.half_open_tunnels,
-            ),
-            ("waiting packets", server.waiting_packets(), most_waiting),
-            (
-                "remembered tunnels",
-                server.remembered_tunnels(),
-                limits.tunnels_per_shard,
-            ),
-            (
-                "waiting bytes",
-                server.waiting_bytes(),
-                limits.waiting_bytes_per_shard,
-            ),
-        ];
-        for (what, is, limit) in checks {
-            within(number, what, is, limit)?;
-        }
-        Ok(())
-    }
-
-    /// Looks at every tunnel of a shard.
-    fn inspect(&self, now: Instant, number: usize) -> Result<(), Violation> {
-        let server = &self.shards[number].server;
-        let limits = &self.scenario.limits;
-        let mut addresses = BTreeSet::new();
-        let mut by_identity: BTreeMap<[u8; 32], usize> = BTreeMap::new();
-        let mut half_open = 0;
-        for tunnel in server.tunnels() {
-            let remote = tunnel.remote;
-            if !addresses.insert(remote) {
-                return Err(Violation::TwoTunnels {
-                    shard: number,
-                    remote,
-                });
-            }
-            if !server.has_tunnel(remote) || self.owner_of(remote) != number {
-                return Err(Violation::LostTunnel {
-                    shard: number,
-                    remote,
-                });
-            }
-            let without = self.registry.time_without(tunnel.identity, now);
-            if without > REVOKED_WITHIN {
-                return Err(Violation::OutlivedItsGrant {
-                    identity: self.registry.number_of(tunnel.identity),
-                    remote,
-                    time: without,
-                });
-            }
-            *by_identity.entry(*tunnel.identity).or_default() += 1;
-            half_open += usize::from(!tunnel.in_use);
-        }
-        let most = by_identity.values().copied().max().unwrap_or_default();
-        within(
-            number,
-            "tunnels of one identity",
-            most,
-            limits.tunnels_per_identity,
-        )?;
-        for (what, seen, counted) in [
-            ("tunnels", addresses.len(), server.tunnel_count()),
-            ("half-open tunnels", half_open, server.half_open_tunnels()),
-        ] {
-            if seen != counted {
-                return Err(Violation::Unbalanced {
-                    shard: number,
-                    what,
-                    seen: seen as u64,
-                    counted: counted as u64,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks for tunnels that are gone though their peers talked, and nothing but another tunnel was against it.
-    fn find_displaced(
-        &mut self,
-        now: Instant,
-        number: usize,
-        none_expired: bool,
-    ) -> Result<(), Violation> {
-        let limits = &self.scenario.limits;
-        let shard = &mut self.shards[number];
-        let there: BTreeMap<_, _> = shard
-            .server
-            .tunnels()
-            .map(|tunnel| (tunnel.remote, *tunnel.identity))
-            .collect();
-        let mut displaced = None;
-        shard.talking.retain(|remote, talking| {
-            let stays = there.get(remote) == Some(&talking.identity);
-            let was_talking = now.saturating_duration_since(talking.heard_at) < limits.silent_after;
-            let is_authorized = self.registry.session(&talking.identity, now).is_some();
-            if !stays && was_talking && is_authorized {
-                displaced = Some(*remote);
-            }
-            stays
-        });
-        match displaced {
-            Some(remote) if none_expired && !limits.one_tunnel_per_identity => {
-                Err(Violation::Displaced {
-                    shard: number,
-                    remote,
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// What the shards counted, one after the other.
     pub(crate) fn counters(&self) -> impl Iterator<Item = ShardCounters> {
         self.shards.iter().map(|shard| shard.server.counters())
@@ -549,19 +360,58 @@ impl Gateway {
 }
 
 impl Shard {
+    /// Remembers that the peer of a tunnel was heard from, if it was.
+    fn hear(&mut self, now: Instant, from: Endpoint, fate: &Fate) {
+        let is_authentic = match fate {
+            Fate::Delivered => true,
+            Fate::Consumed(consumed) => match consumed {
+                Consumed::HandshakeAnswered { new_tunnel } => !new_tunnel,
+                Consumed::HandshakeCompleted | Consumed::Keepalive => true,
+                Consumed::CookieReplySent | Consumed::CookieReceived => false,
+            },
+            Fate::Dropped(_) | Fate::Encapsulated | Fate::Waiting => false,
+        };
+        let used = self.tunnel_at(from.remote).filter(|tunnel| tunnel.in_use);
+        if let Some(tunnel) = used.filter(|_| is_authentic) {
+            let talking = Talking {
+                identity: *tunnel.identity,
+                heard_at: now,
+                via: from.via,
+            };
+            self.talking.insert(from.remote, talking);
+        }
+    }
+
+    /// Checks how much is to be sent because of one datagram, and where to.
+    fn check_sent(
+        &self,
+        datagram: &[u8],
+        from: SocketAddr,
+        before: &Before,
+    ) -> Result<(), Violation> {
+        // What timers had due, and an answer; what waited follows an answer.
+        let most = if before.was_stranger {
+            1
+        } else {
+            2 + before.waited
+        };
+        let lengths = self.sent.iter().map(|transmit| transmit.packet.len());
+        let bytes: usize = lengths.sum();
+        // A peer of the process before is asked for a handshake, which is longer than its keepalive.
+        let is_restart = self.server.counters().restart_handshakes_started > before.restarts;
+        let is_amplified = before.was_stranger && !is_restart && bytes > datagram.len();
+        let goes_elsewhere = self.sent.iter().any(|t| t.to.remote != from);
+        if self.sent.len() > most || is_amplified || goes_elsewhere {
+            return Err(Violation::SentTooMuch {
+                from,
+                datagrams: self.sent.len(),
+                bytes,
+            });
+        }
+        Ok(())
+    }
+
     fn tunnel_at(&self, remote: SocketAddr) -> Option<TunnelView<'_>> {
         self.server.tunnels().find(|tunnel| tunnel.remote == remote)
     }
-}
-
-fn within(shard: usize, what: &'static str, is: usize, limit: usize) -> Result<(), Violation> {
-    if is <= limit {
-        return Ok(());
-    }
-    Err(Violation::Limit {
-        shard,
-        what,
-        is,
-        limit,
-    })
 }

@@ -45,12 +45,14 @@ mod client;
 mod clock;
 mod disturbances;
 mod gateway;
+mod inspection;
 mod ledger;
 mod packets;
 mod reached;
 mod registry;
 mod scenario;
 mod trace;
+mod traffic;
 mod violation;
 mod world;
 

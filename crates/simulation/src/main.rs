@@ -3,13 +3,12 @@
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use snaptun_simulation::{Failure, Line, Reached, simulate};
+use snaptun_simulation::{Failure, Line, Outcome, Reached, simulate};
 
 /// Simulates hours of a gateway's shards and their clients, with seeded faults, and checks the invariants
 /// after every event.
@@ -77,12 +76,8 @@ impl Arguments {
 }
 
 impl Total {
-    /// Returns whether to go on.
-    fn simulate(&mut self, seed: u64, length: Duration, watch: &mut dyn FnMut(&Line)) -> bool {
-        self.add(simulate(seed, length, Some(watch)))
-    }
-
-    fn add(&mut self, outcome: Result<snaptun_simulation::Outcome, Box<Failure>>) -> bool {
+    /// Adds what a seed gave. Returns whether to go on.
+    fn add(&mut self, outcome: Result<Outcome, Box<Failure>>) -> bool {
         match outcome {
             Ok(outcome) => {
                 self.seeds += 1;
@@ -110,7 +105,7 @@ fn simulate_and_print(arguments: &Arguments) -> Total {
             // A reader that went away has seen what it wanted.
             let _ = writeln!(out, "{line}");
         };
-        if !total.simulate(seed, arguments.length(), &mut print) {
+        if !total.add(simulate(seed, arguments.length(), Some(&mut print))) {
             break;
         }
     }

@@ -1,25 +1,24 @@
 //! The loop: one event after the other, and after each the invariants.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
-use snaptun::{Endpoint, Move, PublicKey, StaticSecret, Transmit, Via};
+use snaptun::{Endpoint, Move, PublicKey, StaticSecret, Via};
 
 use crate::addresses::Addresses;
 use crate::agenda::Agenda;
 use crate::attackers::Attackers;
-use crate::calm::{self, Calm, PROBE_INTERVAL, TICK};
-use crate::client::{Client, Heard, Origin, Sending};
+use crate::calm::{BETWEEN_CALMS, Calm, PROBE_INTERVAL, TICK};
+use crate::client::{Client, Origin, Sending};
 use crate::clock::{Ahead, Clock};
 use crate::gateway::Gateway;
-use crate::packets::{Answered, Packets};
+use crate::packets::Packets;
 use crate::reached::Reached;
 use crate::registry::Registry;
-use crate::scenario::{Conditions, Disturbance, Flood, Scenario, some_time};
-use crate::trace::{Happening, Message, Trace};
+use crate::scenario::{Disturbance, Flood, Scenario, some_time};
+use crate::trace::{Happening, Trace};
 use crate::violation::Violation;
 
 /// How often everything is inspected, whether or not something changed.
@@ -30,9 +29,6 @@ const AWAY_TICK: Duration = Duration::from_secs(2);
 
 /// More than there are clients. Their intervals are multiples of so many milliseconds.
 const SLOTS: u64 = 20;
-
-/// On average, between two calms.
-const BETWEEN_CALMS: Duration = Duration::from_secs(420);
 
 /// Something that will happen.
 pub(crate) enum Event {
@@ -88,7 +84,7 @@ pub(crate) struct World<'w> {
     pub(crate) addresses: Addresses,
     pub(crate) agenda: Agenda<Event>,
     pub(crate) calm: Option<Calm>,
-    packets: Packets,
+    pub(crate) packets: Packets,
     pub(crate) trace: Trace<'w>,
     pub(crate) reached: Reached,
 }
@@ -274,238 +270,6 @@ impl<'w> World<'w> {
         Ok(())
     }
 
-    /// A client sends a packet, or begins a handshake if it has no session.
-    fn speak(&mut self, number: usize) {
-        let now = self.clock.elapsed();
-        if self.clients[number].is_away(now) {
-            return;
-        }
-        let packet = self.packets.send(number, now);
-        let datagram = self.clients[number].encapsulate(&packet);
-        if datagram.is_none() {
-            self.packets.unsend(number);
-        }
-        if let Some(datagram) = datagram.or_else(|| self.clients[number].initiation()) {
-            self.send_to_gateway(number, datagram);
-        }
-    }
-
-    fn send_to_gateway(&mut self, number: usize, datagram: Vec<u8>) {
-        let now = self.clock.elapsed();
-        let client = &self.clients[number];
-        let message = Message::of(&datagram);
-        let sent = Happening::ClientSent {
-            client: number,
-            message,
-        };
-        self.trace.note(now, sent);
-        if client.is_cut_off(now) {
-            self.trace.note(now, Happening::Lost { message });
-            return;
-        }
-        let from = Endpoint {
-            remote: client.address,
-            via: client.via,
-        };
-        self.attackers.see(&mut self.rng, from, &datagram);
-        for (delay, bytes) in self.pass_network(datagram) {
-            self.agenda
-                .add(now + delay, Event::AtGateway { from, bytes });
-        }
-    }
-
-    pub(crate) fn send_to_clients(&mut self, sent: Vec<Transmit>) {
-        let now = self.clock.elapsed();
-        for transmit in sent {
-            let to = transmit.to;
-            let bytes = transmit.packet.to_vec();
-            let message = Message::of(&bytes);
-            let sent = Happening::Sent {
-                to: to.remote,
-                message,
-            };
-            self.trace.note(now, sent);
-            let sent = Sending {
-                at: now,
-                tunnel_age: self.gateway.age_of(to.remote, self.clock.now()),
-            };
-            for (delay, bytes) in self.pass_network(bytes) {
-                let arrival = Event::AtClient { to, bytes, sent };
-                self.agenda.add(now + delay, arrival);
-            }
-        }
-    }
-
-    /// What the network makes of a datagram: the copies that arrive, and after what time.
-    fn pass_network(&mut self, datagram: Vec<u8>) -> Vec<(Duration, Vec<u8>)> {
-        let conditions = if self.calm.is_some() {
-            &Conditions::CALM
-        } else {
-            &self.scenario.network
-        };
-        let rng = &mut self.rng;
-        if rng.random_bool(conditions.loss) {
-            let message = Message::of(&datagram);
-            self.trace
-                .note(self.clock.elapsed(), Happening::Lost { message });
-            return Vec::new();
-        }
-        let copies = if rng.random_bool(conditions.duplication) {
-            2
-        } else {
-            1
-        };
-        let mut arriving = vec![datagram; copies];
-        for datagram in &mut arriving {
-            if !datagram.is_empty() && rng.random_bool(conditions.damage) {
-                let damaged = rng.random_range(0..datagram.len());
-                datagram[damaged] ^= 1 << rng.random_range(0..8);
-            }
-        }
-        let delays = conditions.delay_millis.clone();
-        arriving
-            .into_iter()
-            .map(|datagram| {
-                let delay = Duration::from_millis(rng.random_range(delays.clone()));
-                (delay, datagram)
-            })
-            .collect()
-    }
-
-    pub(crate) fn arrive_at_gateway(
-        &mut self,
-        from: Endpoint,
-        datagram: &[u8],
-    ) -> Result<(), Violation> {
-        let now = self.clock.now();
-        let (fate, delivered, sent) = self.gateway.receive(now, datagram, from)?;
-        self.reached.meet(&fate);
-        let incoming = Happening::Incoming {
-            from: from.remote,
-            message: Message::of(datagram),
-            fate,
-        };
-        self.trace.note(self.clock.elapsed(), incoming);
-        self.send_to_clients(sent);
-        let Some(delivered) = delivered else {
-            return Ok(());
-        };
-        let scenario = &self.scenario;
-        let answered = self
-            .packets
-            .deliver(&delivered.packet, delivered.session, |client| {
-                scenario.identity_of(client)
-            })?;
-        if self.calm.is_some() || self.rng.random() {
-            self.send_from_scion(from.remote, Some(answered))?;
-        }
-        Ok(())
-    }
-
-    fn arrive_at_client(
-        &mut self,
-        to: Endpoint,
-        datagram: &[u8],
-        sent: Sending,
-    ) -> Result<(), Violation> {
-        const RESPONSE: u8 = 2;
-        let now = self.clock.elapsed();
-        let message = Message::of(datagram);
-        if let Some(insider) = self.attackers.insider_at(to.remote) {
-            // Half of its tunnels stay half-open.
-            if let Heard::Answer(bytes) = insider.receive(&self.clock, datagram, sent)
-                && self.rng.random()
-            {
-                self.agenda
-                    .add(now + TICK, Event::AtGateway { from: to, bytes });
-            }
-            return Ok(());
-        }
-        let here = self.clients.iter().position(|client| {
-            client.address == to.remote
-                && client.via == to.via
-                && !client.is_away(now)
-                && !client.is_cut_off(now)
-        });
-        let Some(number) = here else {
-            self.trace.note(now, Happening::Lost { message });
-            return Ok(());
-        };
-        let client = &mut self.clients[number];
-        let heard = client.receive(&self.clock, datagram, sent);
-        let meant = match &heard {
-            Heard::Packet(_) => "a packet",
-            Heard::Answer(_) => "to be answered",
-            Heard::Nothing => "nothing to do",
-            Heard::Refused => "refused",
-        };
-        let told = client.reported_address();
-        if matches!(heard, Heard::Answer(_))
-            && datagram.first() == Some(&RESPONSE)
-            && told != Some(client.address)
-        {
-            return Err(Violation::WrongAddressReported {
-                client: number,
-                is: client.address,
-                told,
-            });
-        }
-        let received = Happening::ClientReceived {
-            client: number,
-            message,
-            meant,
-        };
-        self.trace.note(now, received);
-        match heard {
-            Heard::Packet(packet) => self.take_packet(number, &packet)?,
-            Heard::Answer(datagram) => self.send_to_gateway(number, datagram),
-            Heard::Nothing | Heard::Refused => {}
-        }
-        Ok(())
-    }
-
-    fn take_packet(&mut self, client: usize, packet: &[u8]) -> Result<(), Violation> {
-        let identity = self.scenario.identity_of(client);
-        let answered = self.packets.receive(client, identity, packet)?;
-        if let (Some(calm), Some(answered)) = (&mut self.calm, answered) {
-            let sent_at = self.packets.sent_at(client, answered);
-            calm.answered(client, sent_at, self.clock.elapsed());
-        }
-        Ok(())
-    }
-
-    /// Packets come from SCION for a client, for where one was, or for nobody.
-    fn come_from_scion(&mut self) -> Result<(), Violation> {
-        let to = if self.rng.random_bool(0.9) {
-            self.clients[self.rng.random_range(0..self.clients.len())].address
-        } else {
-            self.addresses.left_or_unknown(&mut self.rng)
-        };
-        // Sometimes more at once than may wait.
-        let packets = if self.rng.random_bool(0.1) { 6 } else { 1 };
-        for _ in 0..packets {
-            self.send_from_scion(to, None)?;
-        }
-        Ok(())
-    }
-
-    fn send_from_scion(
-        &mut self,
-        to: SocketAddr,
-        answers: Option<Answered>,
-    ) -> Result<(), Violation> {
-        let (packet, bytes) = self.packets.come(answers);
-        let (fate, identity, sent) = self.gateway.send(self.clock.now(), &bytes, to)?;
-        if let Some(identity) = identity {
-            self.packets.accept(packet, identity);
-        }
-        self.reached.meet(&fate);
-        let outgoing = Happening::Outgoing { to, packet, fate };
-        self.trace.note(self.clock.elapsed(), outgoing);
-        self.send_to_clients(sent);
-        Ok(())
-    }
-
     /// The other shards hear of moves a little later, as through a mailbox.
     fn tell_of_moves(&mut self) {
         while let Some((moved, others)) = self.gateway.next_move() {
@@ -516,59 +280,6 @@ impl<'w> World<'w> {
                 self.agenda.add(at, Event::Move { shard, moved });
             }
         }
-    }
-
-    fn begin_calm(&mut self) {
-        let now = self.clock.elapsed();
-        self.trace.note(now, Happening::CalmBegan);
-        if self.gateway.is_draining() {
-            self.restart_gateway();
-        }
-        for client in &mut self.clients {
-            client.away_until = now;
-            client.cut_off_until = now;
-        }
-        let calm = Calm::begin(now, (0..self.clients.len()).map(|n| self.promised(n)));
-        self.agenda.add(calm.end(), Event::CalmEnds);
-        self.calm = Some(calm);
-        for client in 0..self.clients.len() {
-            self.add_for_client(client, PROBE_INTERVAL / 2, Event::Probe(client));
-        }
-    }
-
-    /// How long a client may take to be served again.
-    fn promised(&self, client: usize) -> Option<Duration> {
-        /// Nobody is forgotten, so nobody has to be later than those who were.
-        const ENOUGH: usize = 1 << 18;
-        let Client { address, .. } = self.clients[client];
-        let key = self.clients[client].key();
-        let end = self.clock.now() + calm::LENGTH;
-        let is_late = matches!(
-            self.scenario.clock_of(self.scenario.identity_of(client)),
-            Ahead::ButBehindBy(_)
-        );
-        if self.scenario.is_crowded
-            || !self.registry.lasts_until(&key, end)
-            || is_late && self.scenario.guarded_identities < ENOUGH
-        {
-            return None;
-        }
-        Some(if self.gateway.is_in_the_way(address, &key) {
-            calm::served_past_others_within(self.scenario.limits.silent_after)
-        } else {
-            calm::SERVED_WITHIN
-        })
-    }
-
-    fn end_calm(&mut self) -> Result<(), Violation> {
-        if let Some(calm) = self.calm.take() {
-            let served = calm.judge(&self.packets, |client| self.clients[client].address)?;
-            self.reached.serve(served);
-            let ended = Happening::CalmEnded { served };
-            self.trace.note(self.clock.elapsed(), ended);
-        }
-        self.add_in(BETWEEN_CALMS, Event::CalmBegins);
-        Ok(())
     }
 
     /// Adds up what the gateway counted, before it ends.
