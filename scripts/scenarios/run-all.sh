@@ -21,7 +21,7 @@ trap 'stop_gateway; rm -rf "$files"' EXIT
 
 "$bin/snapgate" genkey --output "$files/private.key" >"$files/public.key"
 
-# Plays one scenario; its output is in $files/output.
+# Plays one scenario. When that is interrupted, so are all.
 play() {
     local scenario=$1 address seed=$RANDOM
     "$bin/snapload" keys --script "$scenario" --key-seed "$seed" >"$files/identities.toml"
@@ -40,8 +40,9 @@ play() {
     [[ -n $address ]] || { cat "$files/gateway.log" >&2; exit 1; }
     local code=0
     "$bin/snapload" script "$scenario" --gateway "$address" \
-        --public-key "$(<"$files/public.key")" --key-seed "$seed" | tee "$files/output" || code=$?
+        --public-key "$(<"$files/public.key")" --key-seed "$seed" || code=$?
     stop_gateway
+    ((code != 130)) || exit 130
     return "$code"
 }
 
