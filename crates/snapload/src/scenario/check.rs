@@ -64,11 +64,13 @@ impl Checks {
     }
 }
 
-/// The highest rate of a ramp below which, and at which, (nearly) nothing was lost.
+/// The highest rate of a ramp below which, and at which, (nearly) nothing was lost. A step without packets
+/// says nothing: an interrupted ramp did not come to it.
 pub(super) fn loss_free_pps(steps: &[Step]) -> Option<f64> {
     steps
         .iter()
         .take_while(|step| step.loss_share <= LOSSY_SHARE)
+        .filter(|step| step.sent > 0)
         .last()
         .map(|step| step.offered_pps)
 }
@@ -133,5 +135,16 @@ mod tests {
         ];
         assert_eq!(loss_free_pps(&steps), Some(2.0));
         assert_eq!(loss_free_pps(&steps[2..]), None);
+    }
+
+    #[test]
+    fn a_rate_that_was_not_reached_is_not_free_of_loss() {
+        let not_reached = Step {
+            sent: 0,
+            received: 0,
+            ..step(2.0, 0.0)
+        };
+        assert_eq!(loss_free_pps(&[step(1.0, 0.0), not_reached]), Some(1.0));
+        assert_eq!(loss_free_pps(&[not_reached]), None);
     }
 }

@@ -263,6 +263,7 @@ fn write_steps(text: &mut Vec<u8>, load: &LoadReport) -> io::Result<()> {
     write_aligned(text, &lines)?;
     match load.loss_free_pps {
         Some(pps) => writeln!(text, "Free of loss up to {}.", scaled(pps, "pps")),
+        None if load.report.counts.sent == 0 => Ok(()),
         None => writeln!(text, "Packets were lost at every rate."),
     }
 }
