@@ -19,9 +19,9 @@ use crate::cpu::{self, Placement};
 use crate::gateway_key;
 use crate::peers::error::BenchError;
 
-/// Below the load, which has the same CPU where there are only two: it shall be the gateway that is
-/// measured. The attacker has what the load leaves of the CPU.
-const NICENESS: i32 = 19;
+/// A little below the load, which has the same CPU where there are only two: the attacker has what the load
+/// leaves of it, and a quarter in any case.
+const NICENESS: i32 = 5;
 
 /// Sends what an attack consists of.
 pub(crate) trait Attacker {

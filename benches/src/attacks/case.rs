@@ -1,7 +1,7 @@
 //! One case: tunnels, a newcomer, and an attack.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +25,10 @@ pub(crate) const TUNNELS: usize = 100;
 
 /// Round trips a second of all together.
 const ROUND_TRIPS_PER_SECOND: f64 = 20_000.0;
+
+/// How many packets of a tunnel are sent back to back. The load waits for the next in a loop when it is due
+/// within 60 µs, so with single packets it would leave nothing of its CPU to the attacker.
+const TRAIN: u32 = 4;
 
 /// Where the tunnels and the newcomer come from; all of it is this host's own.
 const TUNNEL_IPS: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 64, 0, 0), 16));
@@ -51,6 +55,7 @@ const INSIDER_KEY: [u8; 32] = [43; 32];
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) attack: Option<Attack>,
+    pub(crate) target: Target,
     pub(crate) tally: Tally,
     pub(crate) report: Report,
     pub(crate) newcomer: Newcomer,
@@ -73,12 +78,35 @@ pub(crate) struct Newcomer {
     pub(crate) cookies: u64,
 }
 
+impl Newcomer {
+    /// How many tunnels it can have made: one for each message that it sent.
+    pub(crate) fn tunnels_max(&self) -> u64 {
+        match self.seconds {
+            Some(_) => 1 + self.retries,
+            None => 1 + NEWCOMER_PATIENCE.as_secs(),
+        }
+    }
+}
+
+/// Who is attacked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    Gateway,
+    /// A socket that nobody reads: what remains is what the attacker takes from the load, which has the
+    /// same CPU where there are only two.
+    Decoy,
+}
+
 /// Measures what clients notice of `attack`, or of none.
 pub(crate) fn measure(
     run: &Run,
     duration: Duration,
     attack: Option<Attack>,
+    target: Target,
 ) -> Result<Outcome, BenchError> {
+    let decoy = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|socket| Ok((socket.local_addr()?, socket)))
+        .map_err(BenchError::NoPort)?;
     let insider = StaticSecret::from(INSIDER_KEY);
     let identities = write_identities(&insider)?;
     let mut server = Server::start_with_default_limits(run, identities.path())?;
@@ -95,10 +123,14 @@ pub(crate) fn measure(
     };
     let measured = snapload::with_tunnels(&load, &mut |_| {}, |generator| {
         let gateway = server.listen;
+        let attacked = match target {
+            Target::Gateway => gateway,
+            Target::Decoy => decoy.0,
+        };
         let prepared = thread::scope(|scope| {
             let prepared = scope.spawn(|| {
                 attack
-                    .map(|attack| Ok((attack, attacker::prepare(attack, gateway, &insider)?)))
+                    .map(|attack| Ok((attack, attacker::prepare(attack, attacked, &insider)?)))
                     .transpose()
             });
             generator.measure(&settling)?;
@@ -136,6 +168,7 @@ pub(crate) fn measure(
         let outcome = || {
             Ok(Outcome {
                 attack,
+                target,
                 tally: tally?,
                 report,
                 newcomer: newcomer?,
@@ -182,6 +215,7 @@ fn load_on(run: &Run, gateway: SocketAddr) -> LoadConfig {
     let identities = Identities::from_seed(TUNNEL_SEED, TUNNELS);
     let mut load = LoadConfig::new(gateway, public_key, identities);
     load.rate = Rate::PerSecond(ROUND_TRIPS_PER_SECOND);
+    load.train = Some(TRAIN);
     load.cpus = Cpus::List(vec![run.placement.load]);
     load.source_ips = Some(TUNNEL_IPS);
     load

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::attack::Attack;
 use super::attacker::Tally;
-use super::case::{Newcomer, Outcome, TUNNELS};
+use super::case::{Newcomer, Outcome, TUNNELS, Target};
 use crate::peers::error::BenchError;
 
 /// The most of the round trips that may be lost, in percent.
@@ -22,7 +22,7 @@ const COUNTED_PERCENT_MIN: f64 = 99.0;
 /// How long an authorized newcomer may take.
 const NEWCOMER_SECONDS_MAX: f64 = 5.0;
 
-/// How much longer the 99th percentile may be than in peace.
+/// How much longer the 99th percentile may be than without an attack on the gateway.
 const P99_RATIO_MAX: f64 = 3.0;
 
 /// Tunnels of one identity (`--tunnels-per-identity`).
@@ -33,14 +33,15 @@ const BYTES_PER_MIB: f64 = (1 << 20) as f64;
 /// A case with its verdict.
 #[derive(Debug, Serialize)]
 pub(crate) struct Judged {
-    /// `None` in peace.
-    attack: Option<&'static str>,
+    name: &'static str,
     /// What was sent.
     about: &'static str,
     attacker: Tally,
     round_trips: u64,
     lost: u64,
     lost_percent: f64,
+    /// The load could not keep up, or lost packets at its own sockets: what is lost is a bound then.
+    limited_by_generator: bool,
     p50_us: f64,
     p99_us: f64,
     newcomer: Newcomer,
@@ -99,17 +100,26 @@ impl Bound {
     }
 }
 
-/// Judges what came out of a case by what came out in peace.
-pub(crate) fn judge(outcome: &Outcome, peace: &Outcome) -> Judged {
+/// Judges what came out of a case; `baseline` is the case without an attack on the gateway.
+pub(crate) fn judge(outcome: &Outcome, baseline: &Outcome) -> Judged {
     let p99_us = |outcome: &Outcome| outcome.report.latency.p99_ns as f64 / 1e3;
-    let bounds = bounds(outcome, p99_us(outcome) / p99_us(peace));
+    let bounds = bounds(outcome, p99_us(outcome) / p99_us(baseline));
     Judged {
-        attack: outcome.attack.map(Attack::name),
-        about: outcome.attack.map_or("no attack", Attack::about),
+        name: match (outcome.attack, outcome.target) {
+            (None, _) => "peace",
+            (Some(_), Target::Decoy) => "decoy",
+            (Some(attack), Target::Gateway) => attack.name(),
+        },
+        about: match (outcome.attack, outcome.target) {
+            (None, _) => "no attack",
+            (Some(_), Target::Decoy) => "the attack that follows, on a socket that nobody reads",
+            (Some(attack), Target::Gateway) => attack.about(),
+        },
         attacker: outcome.tally,
         round_trips: outcome.report.counts.sent,
         lost: outcome.report.lost,
         lost_percent: outcome.report.loss_share * 100.0,
+        limited_by_generator: outcome.report.limited_by_generator,
         p50_us: outcome.report.latency.p50_ns as f64 / 1e3,
         p99_us: p99_us(outcome),
         newcomer: outcome.newcomer,
@@ -128,6 +138,7 @@ pub(crate) fn judge(outcome: &Outcome, peace: &Outcome) -> Judged {
 fn bounds(outcome: &Outcome, p99_ratio: f64) -> Vec<Bound> {
     let Outcome {
         attack,
+        target,
         tally,
         report,
         newcomer,
@@ -148,7 +159,7 @@ fn bounds(outcome: &Outcome, p99_ratio: f64) -> Vec<Bound> {
             Limit::AtMost(GROWTH_MIB_MAX),
         ),
     ];
-    bounds.extend(match attack {
+    bounds.extend(match attack.filter(|_| *target == Target::Gateway) {
         None => vec![],
         Some(Attack::Garbage) => {
             let counted = count("kernel_dropped_packets_total") + count("dropped_packets_total");
@@ -162,7 +173,7 @@ fn bounds(outcome: &Outcome, p99_ratio: f64) -> Vec<Bound> {
             vec![
                 Bound::new("a newcomer connects within", seconds, " s", limit),
                 Bound::new(
-                    "p99 against peace",
+                    "p99 against that of the decoy",
                     p99_ratio,
                     " x",
                     Limit::AtMost(P99_RATIO_MAX),
@@ -177,7 +188,8 @@ fn bounds(outcome: &Outcome, p99_ratio: f64) -> Vec<Bound> {
             ]
         }
         Some(Attack::ManyTunnels) => {
-            let own = count("tunnels") - TUNNELS as f64 - newcomers;
+            // A newcomer that was kept waiting may have begun from several ports.
+            let own = count("tunnels") - TUNNELS as f64 - newcomer.tunnels_max() as f64;
             let limit = Limit::AtMost(TUNNELS_PER_IDENTITY);
             vec![Bound::new("tunnels of the identity", own, "", limit)]
         }
@@ -201,9 +213,12 @@ impl Judged {
 
     /// A paragraph for a terminal.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "{}: {}", self.attack.unwrap_or("peace"), self.about)?;
+        writeln!(out, "{}: {}", self.name, self.about)?;
         for (name, value) in HEADING.iter().zip(self.cells()).skip(1) {
             writeln!(out, "  {name:<22}{value}")?;
+        }
+        if self.limited_by_generator {
+            writeln!(out, "  {LIMITED}")?;
         }
         for bound in &self.bounds {
             writeln!(out, "  {}", bound.text())?;
@@ -250,6 +265,8 @@ impl Judged {
     }
 }
 
+const LIMITED: &str = "the load was the limit: what it lost and how long it took is partly its own";
+
 const HEADING: [&str; 9] = [
     "attack",
     "datagrams/s",
@@ -273,11 +290,14 @@ pub(crate) fn write_markdown(out: &mut impl Write, results: &[Judged]) -> io::Re
     for result in results {
         let bounds: Vec<String> = result.bounds.iter().map(Bound::text).collect();
         let mut counted = String::new();
+        if result.limited_by_generator {
+            counted = format!(" ({LIMITED})");
+        }
         for (name, value) in &result.counters {
             // It cannot fail.
             let _written = write!(counted, " `{name}` {value}");
         }
-        let name = result.attack.unwrap_or("peace");
+        let name = result.name;
         writeln!(out, "- **{name}**: {}.{counted}", bounds.join("; "))?;
     }
     Ok(())
