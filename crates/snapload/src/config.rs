@@ -86,6 +86,10 @@ pub struct LoadConfig {
     pub duration: Duration,
     /// How long packets are sent before that without being counted.
     pub warm_up: Duration,
+    /// How long after its end a period goes on sending what was due before and is late. `None`: a
+    /// twentieth of it and at most 100 ms, so that a disturbance just before the end does not count, and
+    /// a generator that is too slow does.
+    pub catch_up: Option<Duration>,
     /// How long packets are waited for after the last was sent; what is then missing is lost.
     pub drain: Duration,
     /// How often [`Progress::Interval`](crate::Progress::Interval) is reported.
@@ -114,6 +118,10 @@ pub struct LoadConfig {
     /// wrong address does harm there, so this takes a decision.
     pub allow_remote: bool,
 }
+
+/// What [`LoadConfig::catch_up`] is when nothing is said: this part of a period, and at most this long.
+const CATCH_UP_DIVISOR: u32 = 20;
+const CATCH_UP_MAX: Duration = Duration::from_millis(100);
 
 /// Ends a run before its time: packets are no longer sent, and the result is that of the time until
 /// then. Clones are the same switch.
@@ -233,6 +241,12 @@ pub enum Cpus {
 }
 
 impl LoadConfig {
+    /// How long a period of this length goes on sending what is late.
+    pub(crate) fn catch_up_after(&self, period: Duration) -> Duration {
+        let unsaid = (period / CATCH_UP_DIVISOR).min(CATCH_UP_MAX);
+        self.catch_up.unwrap_or(unsaid)
+    }
+
     /// A run of one random tunnel that sends 1000 packets of 1200 bytes a second for 10 seconds,
     /// which come back.
     #[must_use]
@@ -254,6 +268,7 @@ impl LoadConfig {
             pre_encrypt_bytes: None,
             duration: Duration::from_secs(10),
             warm_up: Duration::from_secs(1),
+            catch_up: None,
             drain: Duration::from_secs(1),
             interval: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(10),

@@ -21,9 +21,6 @@ const TICK: Duration = Duration::from_millis(1);
 /// Datagrams sent before answers are looked at and the time is: some milliseconds.
 const DATAGRAMS_PER_TURN: u64 = 1024;
 
-/// At the end datagrams that are late are sent for at most this long.
-const CATCH_UP: Duration = Duration::from_millis(100);
-
 /// Garbage of which less than this share was sent is not what the scenario wants.
 const SENT_SHARE: f64 = 0.995;
 
@@ -117,7 +114,9 @@ impl<'a> GarbageSender<'a> {
         mut progress: impl FnMut(u64),
     ) -> GarbageReport {
         let begin = Instant::now();
-        let end = begin + config.warm_up + config.duration;
+        let period = config.warm_up + config.duration;
+        let end = begin + period;
+        let catch_up_end = end + config.catch_up_after(period);
         let mut next_progress = begin + config.warm_up;
         let mut sent_before = None;
         loop {
@@ -133,7 +132,7 @@ impl<'a> GarbageSender<'a> {
                 progress(self.sent - *sent_before.get_or_insert(self.sent));
                 next_progress += config.interval;
             }
-            let is_over = now >= end && (!is_late || now >= end + CATCH_UP);
+            let is_over = now >= end && (!is_late || now >= catch_up_end);
             if is_over || config.stop.is_set() {
                 thread::sleep(config.drain.min(LAST_ANSWERS));
                 self.read_answers(self.sockets.len());

@@ -1,5 +1,7 @@
 //! Carrying out a trial: warm-up, measurement, and the wait for what is still on its way.
 
+use std::time::Duration;
+
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Halt, Message, Summary, Worker, wait};
@@ -8,10 +10,6 @@ use crate::latency::Latencies;
 use crate::pacing::{ClosedLoop, Nanos, OpenLoop, Pacing, nanos};
 use crate::report::{Counts, ThreadReport};
 use crate::trial::{Trial, TrialOrder};
-
-/// At the end of a period late packets are sent for at most this part of it, and at most this long.
-const CATCH_UP_DIVISOR: u64 = 20;
-const CATCH_UP_MAX_NS: Nanos = 100_000_000;
 
 impl Worker<'_> {
     /// Sends, counts, and waits for the last packets.
@@ -136,11 +134,11 @@ impl Worker<'_> {
         Ok(end)
     }
 
-    /// Sends what was due before `end` and is late because the generator was disturbed just before:
-    /// a little later the schedule would have been met again. What is more is the backlog of a
-    /// generator that is too slow.
+    /// Sends what was due before `end` and is late, for a while: a little later the schedule would have
+    /// been met again.
     fn catch_up(&mut self, start: Nanos, end: Nanos) -> Result<(), Halt> {
-        let limit = end + ((end - start) / CATCH_UP_DIVISOR).min(CATCH_UP_MAX_NS);
+        let period = Duration::from_nanos(end - start);
+        let limit = end.saturating_add(nanos(self.plan.config.catch_up_after(period)));
         while let Pacing::Open(open) = &self.pacing
             && open.next_due() < end
             && self.now < limit

@@ -16,7 +16,8 @@ fn config_for(identities: usize) -> (EchoGateway, LoadConfig) {
     config.rate = Rate::PerSecond(800.0);
     config.warm_up = Duration::ZERO;
     config.duration = Duration::from_millis(500);
-    config.drain = Duration::from_secs(5);
+    config.catch_up = Some(Duration::from_secs(60));
+    config.drain = Duration::from_secs(60);
     (gateway, config)
 }
 
@@ -35,6 +36,8 @@ fn tunnels_connect_all_at_once_while_packets_are_counted() {
     config.presence = Presence::AtOnce {
         after: Duration::from_millis(100),
     };
+    // Long enough for them to connect on a machine that does a lot else.
+    config.duration = Duration::from_secs(3);
     let report = run(&config);
     assert_eq!((report.connect.tunnels, report.counts.connected), (0, 20));
     assert_eq!(
@@ -43,7 +46,7 @@ fn tunnels_connect_all_at_once_while_packets_are_counted() {
     );
     // Nothing is due before a tunnel is there.
     assert!(
-        report.counts.due <= 320 && report.counts.received > 0,
+        report.counts.due <= 2320 && report.counts.received > 0,
         "{report:?}"
     );
     assert_eq!((report.lost, report.offered_rate_reached), (0, true));

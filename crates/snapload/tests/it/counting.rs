@@ -20,7 +20,8 @@ fn config_for(tunnels: usize, fault: Fault) -> (EchoGateway, LoadConfig) {
     config.sizes = 100.into();
     config.warm_up = Duration::ZERO;
     config.duration = Duration::from_millis(200);
-    config.drain = Duration::from_secs(5);
+    config.catch_up = Some(Duration::from_secs(60));
+    config.drain = Duration::from_secs(60);
     (gateway, config)
 }
 

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::command::{gateway, run, snapload, text};
+use crate::command::{PATIENT, gateway, run, snapload, text};
 use crate::echo_gateway::no_fault;
 
 /// Records a run with `more` arguments.
 fn record(directory: &Path, name: &str, more: &str) -> PathBuf {
-    let output = run(&gateway(no_fault()), &format!("--json {more}"));
+    let output = run(&gateway(no_fault()), &format!("--json {PATIENT} {more}"));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let path = directory.join(name);
     std::fs::write(&path, output.stdout).unwrap();

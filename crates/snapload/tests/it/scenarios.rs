@@ -25,6 +25,7 @@ fn play_against(scenario: &Scenario, fault: Fault) -> ScenarioReport {
     let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
     base.cpus = Cpus::Unpinned;
     base.connect_timeout = Duration::from_secs(60);
+    base.catch_up = Some(Duration::from_secs(60));
     scenario.run(&base, &mut |_| {}).unwrap()
 }
 
@@ -41,7 +42,7 @@ const HONEST: &str = "
     name = \"first\"
     duration = \"400ms\"
     warm_up = \"0s\"
-    drain = \"3s\"
+    drain = \"1m\"
     [[phase.load]]
     name = \"honest\"
     tunnels = 5
@@ -51,7 +52,7 @@ const HONEST: &str = "
 
 /// The same where packets are lost, which need not be waited for.
 fn lossy() -> String {
-    HONEST.replace("drain = \"3s\"", "drain = \"200ms\"")
+    HONEST.replace("drain = \"1m\"", "drain = \"200ms\"")
 }
 
 #[test]
@@ -73,6 +74,7 @@ fn populations_of_a_phase_act_together_and_phases_one_after_the_other() {
     let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
     base.cpus = Cpus::Unpinned;
     base.connect_timeout = Duration::from_secs(60);
+    base.catch_up = Some(Duration::from_secs(60));
     base.interval = Duration::from_millis(200);
     let mut told = Vec::new();
     let report = scenario
@@ -179,6 +181,7 @@ fn answers_to_garbage_are_counted_and_checked() {
         let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
         base.cpus = Cpus::Unpinned;
         base.connect_timeout = Duration::from_secs(60);
+        base.catch_up = Some(Duration::from_secs(60));
         let report = scenario.run(&base, &mut |_| {}).unwrap();
         (report.phases[0].garbage[0].answers > 0, report.passed)
     };
@@ -225,7 +228,8 @@ fn script(phases: &str, fault: Fault, more: &str) -> std::process::Output {
     let (path, address) = (file.path().display(), gateway.address);
     let public_key = key_to_base64(&gateway.public_key);
     snapload(&format!(
-        "script {path} --gateway {address} --public-key {public_key} --key-seed 31 {more}"
+        "script {path} --gateway {address} --public-key {public_key} --key-seed 31 \
+         --catch-up 1m {more}"
     ))
 }
 
@@ -331,6 +335,7 @@ fn an_interrupted_scenario_has_no_verdict_but_what_was_measured_until_then() {
     let mut base = LoadConfig::new(gateway.address, gateway.public_key, identities);
     base.cpus = Cpus::Unpinned;
     base.connect_timeout = Duration::from_secs(60);
+    base.catch_up = Some(Duration::from_secs(60));
     base.interval = Duration::from_millis(50);
     let stop = base.stop.clone();
     let report = scenario

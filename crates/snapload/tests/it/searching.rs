@@ -13,6 +13,7 @@ fn search_between(min_pps: f64, max_pps: f64, fault: Fault) -> (SearchReport, u3
     let mut config = LoadConfig::new(gateway.address, gateway.public_key, identities);
     config.cpus = Cpus::Unpinned;
     config.sizes = 100.into();
+    config.catch_up = Some(Duration::from_secs(60));
     config.drain = Duration::from_millis(10);
     let how = SearchConfig {
         min_pps,

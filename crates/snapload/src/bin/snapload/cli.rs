@@ -255,6 +255,13 @@ pub(crate) struct ScriptArguments {
     )]
     pub(crate) connect_timeout: Duration,
 
+    /// How long to go on, after the end, sending what was due before and is late [default: a
+    /// twentieth of the duration, at most 100ms]
+    ///
+    /// A disturbance just before the end then does not count; a generator that is too slow does.
+    #[arg(help_heading = "Generator", long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) catch_up: Option<Duration>,
+
     /// The CPUs the threads run on, in turn, like 2,4-7 [default: wherever the system puts them]
     #[arg(help_heading = "Generator", long, value_name = "LIST", value_parser = parse_cpus)]
     pub(crate) cpus: Option<Cpus>,

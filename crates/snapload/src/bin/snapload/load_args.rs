@@ -141,6 +141,13 @@ pub(crate) struct LoadArguments {
     #[arg(help_heading = "Traffic", long, value_name = "PACKETS")]
     train: Option<u32>,
 
+    /// How long to go on, after the end, sending what was due before and is late [default: a
+    /// twentieth of the duration, at most 100ms]
+    ///
+    /// A disturbance just before the end then does not count; a generator that is too slow does.
+    #[arg(help_heading = "Traffic", long, value_name = "TIME", value_parser = parse_time)]
+    catch_up: Option<Duration>,
+
     /// How long the last packets are waited for; what is missing then is lost
     #[arg(
         help_heading = "Traffic", long, value_name = "TIME", default_value = "1s",
@@ -206,6 +213,7 @@ impl LoadArguments {
         };
         config.train = self.train;
         config.pre_encrypt_bytes = self.pre_encrypt.then_some(self.pre_encrypt_memory);
+        config.catch_up = self.catch_up;
         config.drain = self.drain;
         config.connect_timeout = self.connect_timeout;
         config.seed = self.seed;

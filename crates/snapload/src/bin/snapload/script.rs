@@ -77,6 +77,7 @@ fn base(arguments: &ScriptArguments, scenario: &Scenario) -> Result<LoadConfig, 
     };
     let mut base = LoadConfig::new(gateway, public_key, identities);
     base.cpus = arguments.cpus.clone().unwrap_or(Cpus::Unpinned);
+    base.catch_up = arguments.catch_up;
     base.connect_timeout = arguments.connect_timeout;
     base.source_ips = arguments.source_ip.or(scenario.source_ips);
     base.isd_as = arguments.isd_as;
