@@ -25,8 +25,12 @@ pub(crate) struct Attack {
 pub(crate) struct Attackers {
     /// What was seen on its way to the gateway.
     captured: Vec<(Endpoint, Vec<u8>)>,
+    /// Responses among it: they are rare.
+    captured_responses: Vec<(Endpoint, Vec<u8>)>,
     /// Data among it.
     captured_data: Vec<(Endpoint, Vec<u8>)>,
+    /// Initiations to an earlier process of the gateway may be among it.
+    reach_back: bool,
     /// Its identity may have no tunnel.
     stranger: Client,
     /// The sockets of one whose identity may.
@@ -37,7 +41,9 @@ impl Attackers {
     pub(crate) fn new(stranger: Client) -> Self {
         Attackers {
             captured: Vec::new(),
+            captured_responses: Vec::new(),
             captured_data: Vec::new(),
+            reach_back: false,
             stranger,
             insiders: VecDeque::new(),
         }
@@ -45,14 +51,14 @@ impl Attackers {
 
     /// Sees a datagram on its way to the gateway, and sometimes remembers it.
     pub(crate) fn see(&mut self, rng: &mut StdRng, from: Endpoint, datagram: &[u8]) {
+        const RESPONSE: u8 = 2;
         const DATA: u8 = 4;
-        let is_data = datagram.first() == Some(&DATA);
-        let memory = if is_data {
-            &mut self.captured_data
-        } else {
-            &mut self.captured
+        let (memory, one_in) = match datagram.first() {
+            Some(&RESPONSE) => (&mut self.captured_responses, 1),
+            Some(&DATA) => (&mut self.captured_data, 16),
+            _ => (&mut self.captured, 2),
         };
-        if !rng.random_ratio(1, if is_data { 16 } else { 2 }) {
+        if !rng.random_ratio(1, one_in) {
             return;
         }
         let captured = (from, datagram.to_vec());
@@ -61,6 +67,20 @@ impl Attackers {
         } else {
             memory[rng.random_range(0..CAPTURED_MAX)] = captured;
         }
+    }
+
+    /// Another process is the gateway: it knows none of the initiations that the one before took in. Half of the
+    /// time attackers forget them too.
+    pub(crate) fn outlive_gateway(&mut self, rng: &mut StdRng) {
+        self.reach_back = rng.random();
+        if !self.reach_back {
+            self.captured.clear();
+        }
+    }
+
+    /// Whether they may have initiations that the gateway would take in.
+    pub(crate) fn reach_back(&self) -> bool {
+        self.reach_back
     }
 
     /// Any bytes; half of them begin like a message.
@@ -105,10 +125,10 @@ impl Attackers {
 
     /// What was seen, once more: from where it came, or from elsewhere.
     pub(crate) fn replay(&self, rng: &mut StdRng, elsewhere: Endpoint) -> Option<Attack> {
-        let captured = if rng.random_ratio(1, 4) {
-            &self.captured_data
-        } else {
-            &self.captured
+        let captured = match rng.random_range(0..4) {
+            0 => &self.captured_data,
+            1 => &self.captured_responses,
+            _ => &self.captured,
         };
         let (from, bytes) = captured.choose(rng)?.clone();
         let from = if rng.random() { from } else { elsewhere };

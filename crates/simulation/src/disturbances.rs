@@ -21,7 +21,7 @@ const WITHOUT_GRANT: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// A flood is at most so many datagrams: each costs the simulation up to 0.3 ms.
-const FLOOD_MAX: u32 = 200;
+const FLOOD_MAX: u32 = 100;
 
 impl World<'_> {
     pub(crate) fn disturb(&mut self, disturbance: Disturbance) {
@@ -43,6 +43,9 @@ impl World<'_> {
         match disturbance {
             Disturbance::Roam => self.roam(client),
             Disturbance::Swap => self.swap(client),
+            Disturbance::OtherWay => {
+                self.clients[client].via = some_via(&mut self.rng);
+            }
             Disturbance::ClientRestart => {
                 self.clients[client].away_until = now + self.some_seconds(30);
                 let via = some_via(&mut self.rng);
@@ -96,6 +99,7 @@ impl World<'_> {
         if self.rng.random() {
             self.gateway.remember(self.clock.now(), &old);
         }
+        self.attackers.outlive_gateway(&mut self.rng);
         self.trace
             .note(self.clock.elapsed(), Happening::GatewayRestarted);
     }

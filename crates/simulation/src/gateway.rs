@@ -199,6 +199,10 @@ impl Gateway {
                 (Fate::Dropped(reason), None)
             }
         };
+        let is_unconfirmed = shard.tunnel_at(to).is_some_and(|tunnel| !tunnel.in_use);
+        if fate == Fate::Encapsulated && is_unconfirmed {
+            return Err(Violation::SentUnconfirmed { to });
+        }
         if let Some(session) = session {
             shard.ledger.accept();
             self.check_session(now, to, session)?;

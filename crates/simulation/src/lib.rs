@@ -16,22 +16,22 @@
 //!
 //! | bug | first seed | noticed as |
 //! | --- | --- | --- |
+//! | an identity may have one tunnel too many | 7 | the limit |
+//! | a newcomer gets the address of a tunnel that talks | 0 | a tunnel in use that is gone |
+//! | a response that was held back is accepted | 12 | the age of a response |
+//! | sessions are used before their peer has | 0 | a packet in such a session |
+//! | answers do not follow the client to another address of ours | 3 | a packet that left by another way |
 //! | the replay guard accepts everything | 0 | an initiation answered twice |
 //! | a grant is kept after its revocation | 0 | a packet with session data of old |
-//! | a grant is kept after its end | 0 | a packet without authorization |
+//! | a grant is kept after its end | 0 | a tunnel that outlives its grant |
 //! | a handshake is not counted | 0 | unbalanced messages |
-//! | an identity may have one tunnel too many | 7 | the limit |
-//! | a newcomer gets the address of a tunnel that talks | 43 | a tunnel in use that is gone |
 //! | no newcomer gets the address of a silent tunnel | 0 | a client that is not served |
 //! | no cookie is good | 0 | a client that is not served |
-//! | timers do not look at grants | 0 | a tunnel that outlives its grant |
+//! | timers do not look at grants | 0 | a message to an address without a grant |
 //! | half-open tunnels that go stay counted | 0 | unbalanced half-open tunnels |
-//! | a response that was held back is accepted | 44 | a packet lost in a calm |
-//! | sessions are used before their peer has | 37 | a packet lost in a calm |
-//! | packets that wait stay when their tunnel goes | 5 | the limit |
+//! | packets that wait stay when their tunnel goes | 10 | the limit |
 //! | the budgets of handshakes are not renewed | 1 | a client that is not served |
 //! | a shard may have one tunnel too many | 2 | the limit |
-//! | answers do not follow the client to another address of ours | 96 | a packet that left by another way |
 //! | a move ends the newer tunnel | 1 | a client that is not served |
 //!
 //! What it found without being asked: a response that was held back, to an initiation before the last, began

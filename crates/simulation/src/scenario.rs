@@ -67,6 +67,8 @@ pub(crate) enum Disturbance {
     Roam,
     /// Two clients behind NATs get each other's address.
     Swap,
+    /// A client talks to another address of the gateway, in the same session.
+    OtherWay,
     /// The process of a client ends, and starts again with the same key.
     ClientRestart,
     /// Nothing reaches a client, or comes from it, for a while.
@@ -188,6 +190,7 @@ fn disturbances(rng: &mut StdRng) -> Vec<(Disturbance, Duration)> {
     let kinds = [
         (D::Roam, 600),
         (D::Swap, 900),
+        (D::OtherWay, 600),
         (D::ClientRestart, 600),
         (D::CutOff, 600),
         (D::Sleep, 900),

@@ -4,15 +4,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::Rng as _;
-use snaptun::{Endpoint, Transmit};
+use snaptun::{Consumed, Endpoint, Transmit};
 
 use crate::calm::TICK;
 use crate::client::{Heard, Sending};
+use crate::gateway::Fate;
 use crate::packets::Answered;
 use crate::scenario::Conditions;
 use crate::trace::{Happening, Message};
 use crate::violation::Violation;
 use crate::world::{Event, World};
+
+/// A response to one initiation is taken in for 10 s after the next, which follows in less than 10 s.
+const RESPONSE_AGE_MAX: Duration = Duration::from_secs(20);
 
 impl World<'_> {
     /// A client sends a packet, or begins a handshake if it has no session.
@@ -40,6 +44,9 @@ impl World<'_> {
             message,
         };
         self.trace.note(now, sent);
+        if let Some(ephemeral) = ephemeral_of_response(&datagram) {
+            self.responses.insert(ephemeral, now);
+        }
         if client.is_cut_off(now) {
             self.trace.note(now, Happening::Lost { message });
             return;
@@ -121,6 +128,9 @@ impl World<'_> {
         let now = self.clock.now();
         let (fate, delivered, sent) = self.gateway.receive(now, datagram, from)?;
         self.reached.meet(&fate);
+        if fate == Fate::Consumed(Consumed::HandshakeCompleted) {
+            self.check_age_of_response(from.remote, datagram)?;
+        }
         let incoming = Happening::Incoming {
             from: from.remote,
             message: Message::of(datagram),
@@ -141,6 +151,15 @@ impl World<'_> {
             self.send_from_scion(from.remote, Some(answered))?;
         }
         Ok(())
+    }
+
+    fn check_age_of_response(&self, from: SocketAddr, response: &[u8]) -> Result<(), Violation> {
+        let sent_at = ephemeral_of_response(response).and_then(|key| self.responses.get(&key));
+        let age = sent_at.map(|sent_at| self.clock.elapsed() - *sent_at);
+        match age {
+            Some(age) if age > RESPONSE_AGE_MAX => Err(Violation::LateResponse { from, age }),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn arrive_at_client(
@@ -246,4 +265,13 @@ impl World<'_> {
         self.send_to_clients(sent);
         Ok(())
     }
+}
+
+/// The key that no two responses have in common: it is behind the type and both indices.
+fn ephemeral_of_response(datagram: &[u8]) -> Option<[u8; 32]> {
+    const RESPONSE: u8 = 2;
+    if datagram.first() != Some(&RESPONSE) {
+        return None;
+    }
+    datagram.get(12..44)?.try_into().ok()
 }

@@ -131,6 +131,20 @@ pub enum Violation {
         /// What it was told.
         told: Option<SocketAddr>,
     },
+    /// A response was taken in long after it was sent.
+    #[error("a response from {from} was taken in {age:?} after it was sent")]
+    LateResponse {
+        /// Where it came from.
+        from: SocketAddr,
+        /// When it was sent.
+        age: Duration,
+    },
+    /// A packet left in a session that the peer may never have had.
+    #[error("a packet for {to} left in a session that its peer has not used")]
+    SentUnconfirmed {
+        /// Where to.
+        to: SocketAddr,
+    },
     /// One initiation was answered twice in the life of a process.
     #[error("an initiation was answered again, from {from}")]
     AnsweredTwice {

@@ -1,5 +1,6 @@
 //! The loop: one event after the other, and after each the invariants.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ pub(crate) struct World<'w> {
     pub(crate) agenda: Agenda<Event>,
     pub(crate) calm: Option<Calm>,
     pub(crate) packets: Packets,
+    /// When the responses of clients were sent, by their ephemeral keys.
+    pub(crate) responses: HashMap<[u8; 32], Duration>,
     pub(crate) trace: Trace<'w>,
     pub(crate) reached: Reached,
 }
@@ -133,6 +136,7 @@ impl<'w> World<'w> {
         let stranger = Client::new(&clock, stranger, nowhere.remote, nowhere.via);
         let mut world = World {
             packets: Packets::of_clients(clients.len()),
+            responses: HashMap::new(),
             clock,
             rng,
             scenario,
