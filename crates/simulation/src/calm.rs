@@ -133,9 +133,15 @@ impl World<'_> {
         if self.gateway.is_draining() {
             self.restart_gateway();
         }
-        for client in &mut self.clients {
-            client.away_until = now;
-            client.cut_off_until = now;
+        for client in 0..self.clients.len() {
+            let woken = &mut self.clients[client];
+            woken.away_until = now;
+            woken.cut_off_until = now;
+            // `Tunn` knows no other time than that of the last look, and dates its sessions by it: before
+            // anything arrives it has to know how late it is.
+            if let Some(datagram) = woken.tick() {
+                self.send_to_gateway(client, datagram);
+            }
         }
         let calm = Calm::begin(now, (0..self.clients.len()).map(|n| self.promised(n)));
         self.agenda.add(calm.end(), Event::CalmEnds);
