@@ -13,7 +13,7 @@ use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::incoming::{Consumed, Incoming, cookie_message, protocol_message};
 use crate::initiation::{Claim, Timestamp};
-use crate::overload::{Purpose, Sender};
+use crate::overload::{Purpose, Refusal, Sender};
 use crate::server::{Removal, SnapTunServer};
 use crate::transmit::Transmit;
 use crate::tunnel::{Peer, Tunn, Tunnel};
@@ -51,6 +51,12 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
         let sender = match self.admit(now, from, Purpose::Initiation, &*initiation) {
             Ok(sender) => sender,
+            // It would get nothing, and who has a tunnel is to keep it, whoever uses up the budgets.
+            Err(Refusal::Dropped(reason))
+                if reason.is_handshake_limit() && self.may_exceed_limits(slot, now) =>
+            {
+                Sender::Unverified
+            }
             Err(refusal) => return self.refuse(refusal, from, send_to_network),
         };
         let claim = match self.opener.open(&self.agreement_key, &initiation) {
@@ -73,6 +79,12 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 Err(reason) => Incoming::Dropped(reason),
             },
         }
+    }
+
+    /// Whether one more initiation from the address of this tunnel is taken in beyond all limits.
+    fn may_exceed_limits(&mut self, slot: Option<Slot>, now: Instant) -> bool {
+        slot.and_then(|slot| self.tunnels.get_mut(slot))
+            .is_some_and(|tunnel| tunnel.take_beyond_limits(now))
     }
 
     fn belongs_to(&mut self, slot: Slot, identity: &[u8; 32]) -> bool {

@@ -15,7 +15,8 @@ pub struct ShardConfig {
     pub handshakes_per_second: u64,
     /// Handshake messages that one source address may send in a second with a cookie. More are dropped.
     pub verified_handshakes_per_second_per_ip: u64,
-    /// Initiations with a cookie that the shard takes in in a second. More are dropped.
+    /// Initiations with a cookie that the shard takes in in a second. More are dropped, but for one in 5 s from
+    /// the address of each tunnel that its peer has used.
     pub verified_handshakes_per_second: u64,
     /// Handshakes that the shard begins in a second because tunnels of the process before are
     /// [remembered](crate::SnapTunServer::remember). At least 1.

@@ -79,6 +79,16 @@ impl DropReason {
         self as usize
     }
 
+    /// Whether it says that there were too many handshake messages.
+    pub(crate) const fn is_handshake_limit(self) -> bool {
+        matches!(
+            self,
+            DropReason::AddressHandshakeLimit
+                | DropReason::ShardHandshakeLimit
+                | DropReason::CookieReplyLimit
+        )
+    }
+
     /// A name in snake case, for a metric's label.
     pub const fn name(self) -> &'static str {
         match self {

@@ -49,6 +49,8 @@ pub(crate) struct Tunnel<S> {
     initiated_at: Option<Instant>,
     /// When data last passed, in either direction; before it did, when the tunnel came into being.
     data_at: Instant,
+    /// When an initiation was last taken in beyond the limits.
+    beyond_limits_at: Option<Instant>,
     /// When a handshake message last passed, in either direction.
     handshake_at: Instant,
     /// When the peer last sent something authenticated.
@@ -115,6 +117,7 @@ impl<S> Tunnel<S> {
             answered_at: now,
             initiated_at: None,
             data_at: now,
+            beyond_limits_at: None,
             handshake_at: now,
             heard_at: now,
             in_directory: None,
@@ -144,6 +147,7 @@ impl<S> Tunnel<S> {
             answered_at: now,
             initiated_at: Some(now),
             data_at: now,
+            beyond_limits_at: None,
             handshake_at: now,
             heard_at: now,
             in_directory: None,
@@ -186,6 +190,19 @@ impl<S> Tunnel<S> {
     /// Whether the peer has ever used the tunnel. If not, our answers may never have reached it.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.confirmation.any_session()
+    }
+
+    /// Whether an initiation from the tunnel's address may be taken in although its limits are used up. Says so
+    /// once in the time after which a client repeats one, and never in a tunnel that nobody has used.
+    pub(crate) fn take_beyond_limits(&mut self, now: Instant) -> bool {
+        let may = self.is_confirmed()
+            && self
+                .beyond_limits_at
+                .is_none_or(|at| now.saturating_duration_since(at) >= REKEY_TIMEOUT);
+        if may {
+            self.beyond_limits_at = Some(now);
+        }
+        may
     }
 
     /// Whether the peer has not been heard from for so long, or never but for initiations.

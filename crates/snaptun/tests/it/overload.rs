@@ -287,3 +287,40 @@ fn a_response_to_the_gateway_needs_no_cookie_in_a_flood() {
     let fate = shard.incoming(&response, client.endpoint);
     assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
 }
+
+/// An attacker with some addresses of its own gets cookies, and uses up that budget as well.
+#[test]
+fn who_has_a_tunnel_can_rekey_though_all_budgets_are_used_up() {
+    let mut shard = small_shard();
+    let mut client = shard.connected_client(1);
+    let mut newcomer = shard.client(2);
+    let mut attackers = [91, 92, 93].map(|identity| Client::new(identity, Shard::public_key()));
+    flood_from_anywhere(&mut shard, 6);
+    for cookie_wanted in attackers.iter_mut().chain([&mut client, &mut newcomer]) {
+        shard.show_cookie(cookie_wanted);
+    }
+    let use_up = |shard: &mut Shard, attackers: &mut [Client]| {
+        for attacker in attackers {
+            for _ in 0..3 {
+                let initiation = attacker.initiation();
+                shard.incoming(&initiation, attacker.endpoint);
+            }
+        }
+        flood_from_anywhere(shard, 6);
+    };
+    use_up(&mut shard, &mut attackers);
+
+    let unused = newcomer.initiation();
+    let fate = shard.incoming(&unused, newcomer.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::ShardHandshakeLimit));
+    shard.connect(&mut client);
+    // Once in the time after which clients try again, whoever writes this address into its messages.
+    let again = client.initiation();
+    let fate = shard.incoming(&again, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::ShardHandshakeLimit));
+    shard.now += Duration::from_secs(5);
+    flood_from_anywhere(&mut shard, 6);
+    use_up(&mut shard, &mut attackers);
+    shard.connect(&mut client);
+    assert_eq!(shard.server.tunnel_count(), 1);
+}
