@@ -2,7 +2,8 @@
 //!
 //! A thread looks at the file ten times a second, which is one system call. That sees whatever replaces it:
 //! a rename, an editor, a link that is swapped in a directory above, and changes on file systems that report
-//! none (a network's, or another container's). It is read when it has been the same at two looks.
+//! none (a network's, or another container's). It is read when it has been the same at two looks,
+//! or was replaced at several in a row.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -22,10 +23,10 @@ mod file_version;
 
 use day_clock::DayClock;
 pub(crate) use file_version::FileVersion;
-use file_version::Looks;
+use file_version::{Looks, SETTLE_TIME};
 
 /// Two of them, the reading, and a round of the timers are what a revoked identity has left.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const LOOK_INTERVAL: Duration = SETTLE_TIME;
 
 /// Of one file. The first ones help; who has a thousand needs `snapgate check`.
 const MESSAGES_LOGGED: usize = 10;
@@ -63,7 +64,7 @@ impl IdentitiesReloader {
 }
 
 fn follow(file: &IdentitiesFile, list: &IdentityList, requests: &Receiver<()>) {
-    let mut looks = Looks::new(file.version);
+    let mut looks = Looks::new(file.version, Instant::now());
     let mut clock = DayClock::new(Instant::now(), SystemTime::now());
     let mut asked = false;
     loop {
@@ -79,11 +80,11 @@ fn follow(file: &IdentitiesFile, list: &IdentityList, requests: &Receiver<()>) {
             list.ask_again();
         }
         let seen = FileVersion::of(&file.path);
-        if !looks.is_due(seen, asked) {
+        if !looks.is_due(seen, Instant::now(), asked) {
             continue;
         }
         let listed = identities::read(&file.path, file.own_key);
-        if FileVersion::of(&file.path) != seen {
+        if !looks.is_good(FileVersion::of(&file.path)) {
             // Written meanwhile, so perhaps read in halves. It is due again.
             continue;
         }

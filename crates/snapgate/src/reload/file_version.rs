@@ -4,6 +4,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a file has to stay the same before it is taken for one that nobody is writing.
+pub(super) const SETTLE_TIME: Duration = Duration::from_millis(100);
+
+/// A file that is another at so many looks in a row is replaced all the time, as a whole.
+const REPLACEMENTS: u32 = 3;
 
 /// What the file system says about a file, or about why it is not there. Another version has other
 /// content, or other permissions.
@@ -14,6 +21,8 @@ pub(crate) struct FileVersion(Result<Stamp, io::ErrorKind>);
 struct Stamp {
     device: u64,
     inode: u64,
+    /// Tells files apart that have had the same inode one after the other; not every file system knows.
+    created: Option<SystemTime>,
     bytes: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),
@@ -28,11 +37,21 @@ impl FileVersion {
         let stamp = metadata.map(|metadata| Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
+            created: metadata.created().ok(),
             bytes: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         });
         Self(stamp.map_err(|error| error.kind()))
+    }
+
+    /// Whether the name now belongs to another file, rather than to the same one with other content.
+    fn is_another_file_than(&self, other: &Self) -> bool {
+        let file = |stamp: &Stamp| (stamp.device, stamp.inode, stamp.created);
+        match (&self.0, &other.0) {
+            (Ok(this), Ok(other)) => file(this) != file(other),
+            _ => false,
+        }
     }
 }
 
@@ -40,25 +59,55 @@ impl FileVersion {
 pub(super) struct Looks {
     read: FileVersion,
     last: FileVersion,
+    /// When `last` was first seen.
+    since: Instant,
+    /// Looks in a row at which the file was another than at the one before.
+    replacements: u32,
 }
 
 impl Looks {
     /// `read` is what has been read already.
-    pub(super) fn new(read: FileVersion) -> Self {
-        Self { read, last: read }
+    pub(super) fn new(read: FileVersion, now: Instant) -> Self {
+        Self {
+            read,
+            last: read,
+            since: now,
+            replacements: 0,
+        }
     }
 
     /// Takes in what was seen; true when the file is to be read: it is not what was read last, or reading it
-    /// was `asked` for. A file that somebody may be writing, because it is another than at the look before,
-    /// has to wait.
-    pub(super) fn is_due(&mut self, seen: FileVersion, asked: bool) -> bool {
-        let settled = seen == self.last;
-        self.last = seen;
-        let due = settled && (asked || seen != self.read);
+    /// was `asked` for. A file that somebody may be writing, because it changed lately, has to wait. One that is
+    /// replaced all the time does not: nobody writes to those that have the name already.
+    pub(super) fn is_due(&mut self, seen: FileVersion, now: Instant, asked: bool) -> bool {
+        if seen != self.last {
+            self.replacements = if seen.is_another_file_than(&self.last) {
+                self.replacements + 1
+            } else {
+                0
+            };
+            self.last = seen;
+            self.since = now;
+        }
+        let settled = now.saturating_duration_since(self.since) >= SETTLE_TIME;
+        if settled {
+            self.replacements = 0;
+        }
+        let due = (settled || self.is_replaced_all_the_time()) && (asked || seen != self.read);
         if due {
             self.read = seen;
         }
         due
+    }
+
+    /// Whether what was read is good, although the file is `after` by now.
+    pub(super) fn is_good(&self, after: FileVersion) -> bool {
+        after == self.read
+            || (self.is_replaced_all_the_time() && after.is_another_file_than(&self.read))
+    }
+
+    fn is_replaced_all_the_time(&self) -> bool {
+        self.replacements >= REPLACEMENTS
     }
 }
 
@@ -106,45 +155,94 @@ mod tests {
         assert_eq!(FileVersion::of(&file), FileVersion::of(&file));
     }
 
-    fn version(inode: u64) -> FileVersion {
+    fn version(inode: u64, bytes: u64) -> FileVersion {
         FileVersion(Ok(Stamp {
             device: 1,
             inode,
-            bytes: 0,
+            created: None,
+            bytes,
             modified: (0, 0),
             changed: (0, 0),
         }))
     }
 
-    #[test]
-    fn a_file_is_read_once_for_each_version_that_settles() {
-        let missing = FileVersion(Err(io::ErrorKind::NotFound));
-        let mut looks = Looks::new(version(1));
-        for (seen, due) in [
-            (version(1), false),
-            // Being written: a new version at each look.
-            (version(2), false),
-            (version(3), false),
-            (version(3), true),
-            (version(3), false),
-            // Away for a moment, as when it is removed and written anew.
-            (missing, false),
-            (version(4), false),
-            (version(4), true),
-            // Away for longer.
-            (missing, false),
-            (missing, true),
-            (missing, false),
-        ] {
-            assert_eq!(looks.is_due(seen, false), due, "{seen:?}");
+    const MISSING: FileVersion = FileVersion(Err(io::ErrorKind::NotFound));
+
+    /// Looks as long after each other as a file has to stay the same.
+    fn look_at_each(looks: &mut Looks, start: Instant, seen: &[(FileVersion, bool)]) {
+        for ((seen, due), look) in seen.iter().zip(1..) {
+            let now = start + look * SETTLE_TIME;
+            assert_eq!(looks.is_due(*seen, now, false), *due, "{look}: {seen:?}");
         }
     }
 
     #[test]
+    fn a_file_is_read_once_for_each_version_that_settles() {
+        let start = Instant::now();
+        let mut looks = Looks::new(version(1, 0), start);
+        let seen = [
+            (version(1, 0), false),
+            // Being written: a new version at each look.
+            (version(2, 0), false),
+            (version(2, 1), false),
+            (version(2, 2), false),
+            (version(2, 3), false),
+            (version(2, 3), true),
+            (version(2, 3), false),
+            // Away for a moment, as when it is removed and written anew.
+            (MISSING, false),
+            (version(4, 0), false),
+            (version(4, 0), true),
+            // Away for longer.
+            (MISSING, false),
+            (MISSING, true),
+            (MISSING, false),
+        ];
+        look_at_each(&mut looks, start, &seen);
+    }
+
+    #[test]
+    fn a_file_that_never_settles_because_it_is_replaced_is_read() {
+        let start = Instant::now();
+        let mut looks = Looks::new(version(1, 0), start);
+        let seen = [
+            (version(2, 0), false),
+            (version(3, 0), false),
+            (version(4, 0), true),
+            (version(5, 0), true),
+        ];
+        look_at_each(&mut looks, start, &seen);
+        assert!(looks.is_good(version(5, 0)));
+        assert!(looks.is_good(version(6, 0)));
+        // Somebody writes to it after all.
+        assert!(!looks.is_good(version(5, 1)));
+        assert!(!looks.is_good(MISSING));
+    }
+
+    #[test]
+    fn what_changed_while_it_was_read_is_no_good() {
+        let start = Instant::now();
+        let mut looks = Looks::new(version(1, 0), start);
+        look_at_each(
+            &mut looks,
+            start,
+            &[(version(2, 0), false), (version(2, 0), true)],
+        );
+        assert!(looks.is_good(version(2, 0)));
+        assert!(!looks.is_good(version(2, 1)));
+        assert!(!looks.is_good(version(3, 0)));
+    }
+
+    #[test]
     fn who_asks_gets_the_file_read_as_soon_as_it_has_settled() {
-        let mut looks = Looks::new(version(1));
-        assert!(looks.is_due(version(1), true));
-        assert!(!looks.is_due(version(2), true));
-        assert!(looks.is_due(version(2), true));
+        let start = Instant::now();
+        let mut looks = Looks::new(version(1, 0), start);
+        let settled = start + SETTLE_TIME;
+        assert!(looks.is_due(version(1, 0), settled, true));
+        assert!(!looks.is_due(version(2, 0), settled, true));
+        // However often.
+        let early = settled + SETTLE_TIME - Duration::from_nanos(1);
+        assert!(!looks.is_due(version(2, 0), early, true));
+        assert!(looks.is_due(version(2, 0), settled + SETTLE_TIME, true));
     }
 }

@@ -117,11 +117,13 @@ impl Store {
     }
 
     fn read(&mut self, reading: &Reading) -> Result<(), Unreadable> {
-        let file = match File::open(self.file()) {
-            Ok(file) => BufReader::new(file),
+        match fs::metadata(self.file()) {
+            // To open a pipe would wait for who writes to it.
+            Ok(metadata) if !metadata.is_file() => return Err(Unreadable::NotAStateFile),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+            _ => {}
+        }
+        let file = BufReader::new(File::open(self.file())?);
         let mut reader = FrameReader::new(file, &self.public_key)?;
         let mut last = None;
         let end = loop {
@@ -287,12 +289,16 @@ impl Log {
     }
 }
 
-/// Makes a file that its owner alone can read, in place of any of that name.
+/// Makes a file that its owner alone can read, in place of any of that name. What a link of that name leads to
+/// stays as it is.
 fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(path)
 }
@@ -303,7 +309,14 @@ fn lock(directory: &Path) -> Result<File, StateError> {
         directory: directory.to_owned(),
         source,
     };
-    let lock = create(&directory.join(LOCK_FILE)).map_err(unwritable)?;
+    // Nothing is written to it, and another process may have it open.
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(directory.join(LOCK_FILE))
+        .map_err(unwritable)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StateError::InUse(directory.to_owned())),

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::thread;
 
+use crossbeam_channel::TryRecvError;
 use nix::sys::signal::Signal;
 
 use crate::http::{get, sum};
@@ -40,6 +42,28 @@ fn a_file_that_is_replaced_is_read_without_being_told() {
         "2 identities: 0 added, 0 removed, 1 with another expiry"
     );
     assert_eq!(sum(&scrape(&process), "snapgate_identities"), 2);
+}
+
+#[test]
+fn a_file_that_is_replaced_all_the_time_is_read() {
+    let (first, second) = (identity(), identity());
+    let workspace = Workspace::new(&[&first]);
+    let mut process = workspace.start(&["--forward=echo"]);
+    let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+    thread::scope(|scope| {
+        let workspace = &workspace;
+        scope.spawn(move || {
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
+                workspace.list(&[&second]);
+            }
+        });
+        let changes = process.wait_for("identities.toml: ");
+        drop(stop);
+        assert_eq!(
+            changes,
+            "1 identities: 1 added, 1 removed, 0 with another expiry"
+        );
+    });
 }
 
 #[test]

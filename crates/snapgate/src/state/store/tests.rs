@@ -1,4 +1,5 @@
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -339,4 +340,39 @@ fn the_next_process_knows_what_the_clock_has_said() {
     drop(store);
     let store = open(&directory, 1);
     assert!(store.moment().is_passed_by(&reading(1)));
+}
+
+#[test]
+fn what_links_in_the_directory_lead_to_stays_as_it_is() {
+    let directory = directory();
+    let precious = directory.path().join("precious");
+    fs::write(&precious, "of somebody else").unwrap();
+    for name in [NEW_FILE, LOCK_FILE] {
+        symlink(&precious, directory.path().join(name)).unwrap();
+    }
+    let mut store = open(&directory, 0);
+    see(&mut store, 1, 0);
+    store.commit(&reading(0)).unwrap();
+    assert_eq!(fs::read(&precious).unwrap(), b"of somebody else");
+    assert!(fs::symlink_metadata(store.file()).unwrap().is_file());
+    drop(store);
+    assert_eq!(tunnels(&open(&directory, 1), 1), [1]);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_file_is_set_aside() {
+    let directory = directory();
+    let file = directory.path().join(FILE);
+    assert!(
+        Command::new("mkfifo")
+            .arg(&file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut store = open(&directory, 0);
+    see(&mut store, 1, 0);
+    store.commit(&reading(0)).unwrap();
+    drop(store);
+    assert_eq!(tunnels(&open(&directory, 1), 1), [1]);
 }
