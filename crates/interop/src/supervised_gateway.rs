@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use snapgate::keys::{PrivateKey, PublicKey};
@@ -42,7 +43,7 @@ impl SupervisedGateway {
         fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).expect("permissions");
 
         let program = program.into();
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let any_port = SocketAddr::from((own_ip(), 0));
         let (process, listen, _) = spawn(&program, directory.path(), arguments, any_port).await;
         Self {
             program,
@@ -91,6 +92,15 @@ impl Drop for SupervisedGateway {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// An address of loopback that no other gateway or client has, so that its port stays free between two
+/// processes.
+fn own_ip() -> Ipv4Addr {
+    static NUMBER: AtomicU8 = AtomicU8::new(1);
+    let [_, high, low, _] = (std::process::id() << 8).to_be_bytes();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, 128 | high, low, number)
 }
 
 /// Starts the process and waits until it is ready.

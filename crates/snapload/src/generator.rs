@@ -77,9 +77,11 @@ pub fn with_tunnels<T>(
             has_ended: &|| workers.iter().any(|worker| worker.is_finished()),
             connect: ConnectReport::default(),
         };
+        // Whoever still works when this is over does so in vain. It may be over by a panic of the caller's
+        // code, and then the threads are waited for, too.
+        let stop_at_end = StopAtEnd(plan);
         let result = generator.connect().and_then(|()| work(&mut generator));
-        // Whoever still works at this point does so in vain.
-        plan.stop();
+        drop(stop_at_end);
         drop(generator);
         for worker in workers {
             match worker.join() {
@@ -90,6 +92,14 @@ pub fn with_tunnels<T>(
         }
         result
     })
+}
+
+struct StopAtEnd<'plan>(&'plan Plan<'plan>);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// Threads whose tunnels are connected, see [`with_tunnels`].

@@ -8,7 +8,7 @@ use snapgate::drop_reason::{DropReason, QueueLoss};
 use udp_shards::SendError;
 
 use crate::client::{Client, PATIENCE};
-use crate::gateway::{TestGateway, config, scion, workers};
+use crate::gateway::{TestGateway, config, own_ip, scion, workers};
 use crate::namespace::{in_namespace, sh};
 use crate::packets::{LOCAL, Router, from_remote, to_remote};
 
@@ -58,7 +58,7 @@ fn handled(total: &Counters) -> u64 {
 /// asked for these answers: they would be errors of the one socket for all routers, and anybody can make them up.
 #[test]
 fn a_router_that_refuses_disturbs_nobody_and_is_served_when_it_is_back() {
-    let (refusing, other) = (Router::bind(), Router::bind());
+    let (refusing, other) = (Router::bind_to(own_ip(9)), Router::bind());
     let gateway = gateway_with("127.0.0.1:0", refusing.address(), other.address());
     let mut client = gateway.client();
     let address = refusing.address();
@@ -95,12 +95,8 @@ fn a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is
         "faults::a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is_back",
         || {
             sh("ip address add 10.8.0.1/32 dev lo && ip address add 10.9.0.1/32 dev lo");
-            let bind = |address: &str| {
-                let socket = UdpSocket::bind(address).unwrap();
-                socket.set_read_timeout(Some(PATIENCE)).unwrap();
-                Router { socket }
-            };
-            let (vanishing, other) = (bind("10.9.0.1:0"), bind("10.8.0.1:0"));
+            let bind = |ip: &str| Router::bind_to(ip.parse().unwrap());
+            let (vanishing, other) = (bind("10.9.0.1"), bind("10.8.0.1"));
             let gateway = gateway_with("10.8.0.1:0", vanishing.address(), other.address());
             let mut client = gateway.client();
             send(&mut client, 7, 1);

@@ -1,6 +1,6 @@
 //! A gateway for a test.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
@@ -53,6 +53,13 @@ pub(crate) fn scion(router: SocketAddr) -> ScionForward {
     }
 }
 
+/// An address of loopback that is this process's own, so that a port of it stays free when a socket
+/// leaves it. `number` is different for every test.
+pub(crate) fn own_ip(number: u8) -> IpAddr {
+    let [_, high, low, _] = (std::process::id() << 8).to_be_bytes();
+    Ipv4Addr::new(127, 128 | high, low, number).into()
+}
+
 impl TestGateway {
     pub(crate) fn start(config: &Config) -> Self {
         let key = PublicKey::from(config.private_key.secret());
@@ -67,7 +74,11 @@ impl TestGateway {
     }
 
     pub(crate) fn client(&self) -> Client {
-        let any = SocketAddr::new(self.listen().ip(), 0);
+        self.client_from(self.listen().ip())
+    }
+
+    pub(crate) fn client_from(&self, ip: IpAddr) -> Client {
+        let any = SocketAddr::new(ip, 0);
         Client::connect(&any.to_string(), self.listen(), &self.key)
     }
 

@@ -3,23 +3,20 @@
 //! Loads are closed loops, whose small windows fit into the smallest socket buffers, so that
 //! nothing is lost however slow the machine is.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use snapgate::config::{Config, Forward, ScionForward};
 use snapload::{Cpus, Direction, Identities, LoadConfig, PacketSizes, Rate, Report};
 
-use crate::gateway::{TestGateway, config, scion};
+use crate::gateway::{TestGateway, config, own_ip, scion};
 
 /// The interface to which `scion` in `gateway.rs` gives a router.
 const INTERFACE: u16 = 7;
 
-/// An address of loopback that is this process's own, so that a fixed port of it is free. `number`
-/// is different for every test.
+/// A fixed port of an address that nobody else uses.
 fn own_address(number: u8) -> SocketAddr {
-    let [_, high, low, _] = (std::process::id() << 8).to_be_bytes();
-    let ip = Ipv4Addr::new(127, 128 | high, low, number);
-    SocketAddr::new(ip.into(), 31_000)
+    SocketAddr::new(own_ip(number), 31_000)
 }
 
 fn every_direction(gateway: &TestGateway, router: SocketAddr) -> [Direction; 3] {

@@ -303,3 +303,18 @@ fn packets_encrypted_beforehand_that_last_no_longer_than_the_warm_up_are_an_erro
     let error = snapload::run(&config, &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("warm-up"), "{error}");
 }
+
+#[test]
+fn a_panic_of_the_callers_code_ends_the_run() {
+    let (_gateway, mut config) = config_for(2, no_fault());
+    config.duration = Duration::from_secs(3600);
+    let run = std::panic::AssertUnwindSafe(|| {
+        snapload::run(&config, &mut |progress| {
+            assert!(
+                matches!(progress, Progress::Connecting { .. }),
+                "on purpose"
+            );
+        })
+    });
+    assert!(std::panic::catch_unwind(run).is_err());
+}
