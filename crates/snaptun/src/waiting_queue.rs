@@ -6,9 +6,14 @@ use ana_gotatun::packet::Packet;
 
 use crate::config::ShardConfig;
 
-/// The packets that wait in one tunnel, oldest first.
+/// The packets that wait in one tunnel. A tunnel waits once in a long while, so a tunnel that does not has 8
+/// bytes for it.
 #[derive(Default)]
-pub(crate) struct WaitingQueue {
+pub(crate) struct WaitingQueue(Option<Box<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    /// Oldest first, and never none.
     packets: VecDeque<Packet>,
     bytes: usize,
 }
@@ -22,7 +27,7 @@ pub(crate) struct WaitingTotals {
 
 impl WaitingQueue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.packets.is_empty()
+        self.0.is_none()
     }
 
     /// Takes the packet in, or gives it back when a limit is reached.
@@ -36,37 +41,43 @@ impl WaitingQueue {
         totals: &mut WaitingTotals,
     ) -> Result<(), Packet> {
         let bytes = packet.len();
-        if self.packets.len() >= limits.waiting_packets_per_tunnel
-            || self.bytes + bytes > limits.waiting_bytes_per_tunnel
+        let (waiting_packets, waiting_bytes) = match &self.0 {
+            Some(waiting) => (waiting.packets.len(), waiting.bytes),
+            None => (0, 0),
+        };
+        if waiting_packets >= limits.waiting_packets_per_tunnel
+            || waiting_bytes + bytes > limits.waiting_bytes_per_tunnel
             || totals.bytes + bytes > limits.waiting_bytes_per_shard
         {
             return Err(packet);
         }
-        self.packets.push_back(Packet::copy_from(&packet));
-        self.bytes += bytes;
+        let waiting = self.0.get_or_insert_default();
+        waiting.packets.push_back(Packet::copy_from(&packet));
+        waiting.bytes += bytes;
         totals.packets += 1;
         totals.bytes += bytes;
         Ok(())
     }
 
     pub(crate) fn pop(&mut self, totals: &mut WaitingTotals) -> Option<Packet> {
-        let packet = self.packets.pop_front()?;
-        self.bytes -= packet.len();
+        let waiting = self.0.as_mut()?;
+        let packet = waiting.packets.pop_front()?;
+        waiting.bytes -= packet.len();
+        if waiting.packets.is_empty() {
+            self.0 = None;
+        }
         totals.packets -= 1;
         totals.bytes -= packet.len();
-        if self.packets.is_empty() {
-            // A tunnel waits once in a long while; its memory is better used elsewhere.
-            self.packets = VecDeque::new();
-        }
         Some(packet)
     }
 
     /// Puts back what [`pop`](Self::pop) returned.
     pub(crate) fn unpop(&mut self, packet: Packet, totals: &mut WaitingTotals) {
-        self.bytes += packet.len();
         totals.packets += 1;
         totals.bytes += packet.len();
-        self.packets.push_front(packet);
+        let waiting = self.0.get_or_insert_default();
+        waiting.bytes += packet.len();
+        waiting.packets.push_front(packet);
     }
 
     /// Drops all that waits and returns how many packets that were.
