@@ -66,6 +66,13 @@ impl GatewaySetup {
         self
     }
 
+    /// Lets another identity have the address of a tunnel from which nothing came for so long.
+    #[must_use]
+    pub const fn silent_after(mut self, silence: Duration) -> Self {
+        self.config.limits.silent_after = silence;
+        self
+    }
+
     /// Sends what comes out of tunnels elsewhere than to SCION.
     #[must_use]
     pub fn forward(mut self, forward: Forward) -> Self {

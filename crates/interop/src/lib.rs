@@ -22,6 +22,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use snapgate::keys::PrivateKey;
 use tokio::net::UdpSocket;
@@ -54,6 +55,16 @@ const MAX_DATAGRAM_BYTES: usize = 1 << 16;
 #[must_use]
 pub fn private_key() -> PrivateKey {
     PrivateKey::generate().expect("random numbers")
+}
+
+/// An address of loopback that nobody else has, so that a port of it stays free when a gateway leaves it for
+/// the next one.
+#[must_use]
+pub fn own_ip() -> Ipv4Addr {
+    static NUMBER: AtomicU8 = AtomicU8::new(1);
+    let [_, high, low, _] = (std::process::id() << 8).to_be_bytes();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, 128 | high, low, number)
 }
 
 /// A socket on a free port of loopback, of the IP version of `peer`.

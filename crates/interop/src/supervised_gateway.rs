@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use snapgate::keys::{PrivateKey, PublicKey};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::{in_time, private_key};
+use crate::{in_time, own_ip, private_key};
 
 /// What the gateway says when it is ready, before the address.
 const READY: &str = "tunnels come in at ";
@@ -92,15 +91,6 @@ impl Drop for SupervisedGateway {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// An address of loopback that no other gateway or client has, so that its port stays free between two
-/// processes.
-fn own_ip() -> Ipv4Addr {
-    static NUMBER: AtomicU8 = AtomicU8::new(1);
-    let [_, high, low, _] = (std::process::id() << 8).to_be_bytes();
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    Ipv4Addr::new(127, 128 | high, low, number)
 }
 
 /// Starts the process and waits until it is ready.

@@ -1,11 +1,14 @@
 //! Clients and gateways come back.
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use scion_packet::build::PacketBuilder;
 use snapgate::drop_reason::DropReason;
 use snapgate_interop::packets::{FAR_HOST, FAR_PORT, at_home, leaving_by, packet};
 use snapgate_interop::{
     GotatunClient, Router, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario,
-    private_key,
+    own_ip, private_key,
 };
 
 const ADDRESS_HELD: DropReason = DropReason::Tunnel(snaptun::DropReason::AddressHeld);
@@ -75,6 +78,36 @@ async fn a_client_does_not_notice_another_identity_on_its_port(scenario: Scenari
     assert_eq!((total.tunnels_created, total.handshakes_answered), (1, 1));
 }
 
+/// NAT gives the port of a client that has gone to another. That one is asked for a cookie, which it shows
+/// with its next initiation, 5 s later.
+#[tokio::test]
+async fn another_identity_gets_the_port_of_a_client_that_has_gone() {
+    const SILENCE: Duration = Duration::from_secs(1);
+    let scenario = Scenario::IPV4_KERNEL;
+    let router = Router::start(scenario).await;
+    let gateway = TestGateway::setup(scenario)
+        .silent_after(SILENCE)
+        .next_hop(1, &router)
+        .start();
+    let client = SnapTunClient::connect(&gateway).await;
+    exchange(&gateway, &router, &client).await;
+    let socket = client.stop().await;
+    tokio::time::sleep(SILENCE).await;
+
+    let listen = gateway.listen_address();
+    let began = Instant::now();
+    let client = SnapTunClient::connect_as(&gateway, listen, &private_key(), socket).await;
+    exchange(&gateway, &router, &client).await;
+    println!(
+        "the next client of a port was served after {:?}",
+        began.elapsed()
+    );
+
+    let total = gateway.finish();
+    assert_eq!((total.tunnels_created, total.tunnels_replaced), (2, 1));
+    assert_ne!(total.cookies_demanded_takeover, 0);
+}
+
 /// A gateway forgets its tunnels when it restarts. A client that has sent something and heard
 /// nothing for 15 s (WireGuard whitepaper, section 6.5: Keepalive-Timeout + Rekey-Timeout) begins a
 /// handshake, and keeps its address.
@@ -83,18 +116,19 @@ async fn a_client_finds_its_restarted_gateway_by_itself() {
     let scenario = Scenario::IPV4_KERNEL;
     let router = Router::start(scenario).await;
     let key = private_key();
-    let setup = || {
+    let setup = |listen| {
         TestGateway::setup(scenario)
             .private_key(key.clone())
+            .listen(&[listen])
             .next_hop(1, &router)
     };
-    let gateway = setup().start();
+    let gateway = setup(SocketAddr::from((own_ip(), 0))).start();
     let listen = gateway.listen_address();
     let client = SnapTunClient::connect(&gateway).await;
     exchange(&gateway, &router, &client).await;
 
     gateway.finish();
-    let gateway = setup().listen(&[listen]).start();
+    let gateway = setup(listen).start();
     client.send(&question(&client)).await;
 
     // The keepalive confirms the new session.
