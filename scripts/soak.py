@@ -7,7 +7,8 @@ line goes into the CSV file: memory, descriptors, threads, tunnels, and every co
 
 Judged is, from the end of the first round on, when every client has been there once:
  - memory: its median in the last third of the samples against that of the first third;
- - descriptors and threads: never more than at the end of the first round;
+ - descriptors and threads: the least of the last third against the least of the first third, since a
+   connection that is being served has a descriptor;
  - the balance of the counters of every worker, in every sample;
  - drops: none but those that the scenarios are about;
  - what the lasting tunnels lost, and the verdict of every scenario;
@@ -237,15 +238,15 @@ class Soak:
             raise Failed("the time was too short for one round of all scenarios: give it six minutes or more")
         settled = self.samples[self.settled_at :]
         third = max(1, len(settled) // 3)
-        first, last = (
-            statistics.median(row["memory_kib"] for row in part) for part in (settled[:third], settled[-third:])
-        )
+        parts = (settled[:third], settled[-third:])
+        first, last = (statistics.median(row["memory_kib"] for row in part) for part in parts)
         print(f"memory: {first / 1024:.1f} MiB after the first of {self.rounds} rounds, {last / 1024:.1f} MiB at the end")
         if last - first > max(MEMORY_GROWTH_MAX_KIB, first * MEMORY_GROWTH_MAX_SHARE):
             self.problems.append(f"memory grew from {first:.0f} to {last:.0f} KiB")
         for resource in ("descriptors", "threads"):
-            if max(row[resource] for row in settled) > settled[0][resource]:
-                self.problems.append(f"{resource} grew beyond {settled[0][resource]}")
+            first, last = (min(row[resource] for row in part) for part in parts)
+            if last > first:
+                self.problems.append(f"{resource} grew from {first} to {last}")
         for column, count in self.samples[-1].items():
             name, *labels = column.split("/")
             # Labels stand in the order in which the gateway writes them: stage and reason, or socket.
