@@ -8,7 +8,7 @@ use snapgate::drop_reason::{DropReason, QueueLoss};
 use udp_shards::SendError;
 
 use crate::client::{Client, PATIENCE};
-use crate::gateway::{TestGateway, config, own_ip, scion, workers};
+use crate::gateway::{TestGateway, bind_when_free, config, own_ip, scion, workers};
 use crate::namespace::{in_namespace, sh};
 use crate::packets::{LOCAL, Router, from_remote, to_remote};
 
@@ -72,7 +72,7 @@ fn a_router_that_refuses_disturbs_nobody_and_is_served_when_it_is_back() {
         assert_eq!(other.receive(), to_remote(client.address(), 8));
     }
 
-    let back = UdpSocket::bind(address).unwrap();
+    let back = bind_when_free(|| UdpSocket::bind(address));
     back.set_read_timeout(Some(PATIENCE)).unwrap();
     let back = Router { socket: back };
     send(&mut client, 7, 1);

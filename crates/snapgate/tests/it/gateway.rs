@@ -60,6 +60,19 @@ pub(crate) fn own_ip(number: u8) -> IpAddr {
     Ipv4Addr::new(127, 128 | high, low, number).into()
 }
 
+/// Binds a socket to an address that another has just left. A process that another test starts has copies of
+/// all sockets until it executes its program, so the address can be in use a little longer.
+pub(crate) fn bind_when_free<S, E: std::fmt::Debug>(bind: impl Fn() -> Result<S, E>) -> S {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match bind() {
+            Ok(socket) => return socket,
+            Err(error) => assert!(Instant::now() < give_up, "{error:?}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
 impl TestGateway {
     pub(crate) fn start(config: &Config) -> Self {
         let key = PublicKey::from(config.private_key.secret());
