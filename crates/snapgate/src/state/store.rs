@@ -69,8 +69,8 @@ pub enum StateError {
 /// The records, in memory and in their file.
 pub(crate) struct Store {
     directory: PathBuf,
-    /// Held for as long as this lives, by whichever process.
-    _lock: File,
+    /// Held for the lifetime of the store.
+    _lock: DirectoryLock,
     public_key: [u8; 32],
     records: HashMap<SocketAddr, Record>,
     records_max: usize,
@@ -99,7 +99,7 @@ impl Store {
         records_max: usize,
         reading: &Reading,
     ) -> Result<Self, StateError> {
-        let lock = lock(directory)?;
+        let lock = DirectoryLock::acquire(directory)?;
         let mut store = Self {
             directory: directory.to_owned(),
             _lock: lock,
@@ -303,24 +303,37 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Keeps other processes out of the directory for as long as the file is open.
-fn lock(directory: &Path) -> Result<File, StateError> {
-    let unwritable = |source| StateError::Unwritable {
-        directory: directory.to_owned(),
-        source,
-    };
-    // Nothing is written to it, and another process may have it open.
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(directory.join(LOCK_FILE))
-        .map_err(unwritable)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StateError::InUse(directory.to_owned())),
-        Err(TryLockError::Error(source)) => Err(unwritable(source)),
+/// Exclusive lock on a state directory, against other processes and other stores of this process.
+struct DirectoryLock(File);
+
+impl DirectoryLock {
+    fn acquire(directory: &Path) -> Result<Self, StateError> {
+        let unwritable = |source| StateError::Unwritable {
+            directory: directory.to_owned(),
+            source,
+        };
+        // Nothing is written to it, and another process may have it open.
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(directory.join(LOCK_FILE))
+            .map_err(unwritable)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(StateError::InUse(directory.to_owned())),
+            Err(TryLockError::Error(source)) => Err(unwritable(source)),
+        }
+    }
+}
+
+impl Drop for DirectoryLock {
+    /// Releases the lock explicitly. Closing the file would release it only when the last copy of the descriptor
+    /// is closed (flock(2)), and a forked process has one until it executes a program.
+    fn drop(&mut self) {
+        // If this fails, closing the file still releases the lock.
+        let _ = self.0.unlock();
     }
 }
 

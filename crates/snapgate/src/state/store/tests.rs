@@ -1,7 +1,8 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
 use super::*;
@@ -279,6 +280,17 @@ fn two_processes_cannot_have_one_directory() {
 }
 
 #[test]
+fn a_copy_of_the_descriptor_does_not_keep_the_directory_locked() {
+    let directory = directory();
+    let store = open(&directory, 0);
+    // What a process has that was forked and has not yet executed its program.
+    let copy = store._lock.0.try_clone().unwrap();
+    drop(store);
+    open(&directory, 0);
+    drop(copy);
+}
+
+#[test]
 fn a_directory_that_is_not_there_is_an_error() {
     let directory = directory();
     let missing = directory.path().join("missing");
@@ -363,13 +375,7 @@ fn what_links_in_the_directory_lead_to_stays_as_it_is() {
 fn a_pipe_in_the_place_of_the_file_is_set_aside() {
     let directory = directory();
     let file = directory.path().join(FILE);
-    assert!(
-        Command::new("mkfifo")
-            .arg(&file)
-            .status()
-            .unwrap()
-            .success()
-    );
+    mkfifo(&file, Mode::S_IRWXU).unwrap();
     let mut store = open(&directory, 0);
     see(&mut store, 1, 0);
     store.commit(&reading(0)).unwrap();
