@@ -127,7 +127,8 @@ impl Worker<'_> {
             }
             let next_due = self.send_due(end);
             self.turn(next_due.min(end).min(self.interval_end_ns))?;
-            if self.now >= self.interval_end_ns {
+            // All that have passed, though the thread did not run for longer than one. The caller ends the last.
+            while self.interval_end_ns <= self.now && self.interval_end_ns < end {
                 self.finish_interval(self.interval_end_ns)?;
             }
         }

@@ -13,6 +13,7 @@ fn short_run(gateway: &EchoGateway, identities: Identities) -> LoadConfig {
     config.cpus = Cpus::Unpinned;
     config.warm_up = Duration::ZERO;
     config.duration = Duration::from_millis(50);
+    config.drain = Duration::from_secs(60);
     config
 }
 
@@ -117,7 +118,8 @@ fn an_unauthorized_identity_gets_no_answer() {
     let authorized = Identities::from_seed(6, 1).public_keys();
     let gateway = EchoGateway::start(authorized, no_fault());
     let mut config = short_run(&gateway, Identities::from_seed(6, 2));
-    config.connect_timeout = Duration::from_millis(1500);
+    // Long enough for the other one to connect.
+    config.connect_timeout = Duration::from_secs(5);
     assert_eq!(connect_failure(&config), (1, ConnectFailure::NoAnswer));
 }
 
@@ -136,12 +138,12 @@ fn a_closed_port_is_told_from_silence() {
     let identities = Identities::from_seed(6, 1);
     let gateway = EchoGateway::start(identities.public_keys(), no_fault());
     let mut config = short_run(&gateway, identities);
-    // No test binds to this address, so nobody gets the port meanwhile.
-    config.gateway = UdpSocket::bind("127.0.0.77:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    config.connect_timeout = Duration::from_millis(300);
+    // The port stays taken, so that no other socket gets it, and the kernel refuses what does not come from
+    // the socket itself.
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
+    config.gateway = closed.local_addr().unwrap();
+    closed.connect(config.gateway).unwrap();
+    config.connect_timeout = Duration::from_secs(1);
     assert_eq!(
         connect_failure(&config),
         (0, ConnectFailure::NothingListens)

@@ -25,11 +25,36 @@ fn config_for(tunnels: usize, fault: Fault) -> (EchoGateway, LoadConfig) {
     (gateway, config)
 }
 
+/// A closed loop that ends when it has sent enough, and has got everything back.
 fn closed_loop(tunnels: usize, fault: Fault) -> Report {
+    let (_gateway, config) = config_for(tunnels, fault);
+    closed_loop_until(config, |sent| sent >= 320)
+}
+
+/// A closed loop whose packets are lost now and then, so that the end of its wait for them has to be given. The
+/// others are back within much less.
+fn lossy_closed_loop(tunnels: usize, fault: Fault) -> Report {
     let (_gateway, mut config) = config_for(tunnels, fault);
+    config.drain = Duration::from_secs(5);
+    closed_loop_until(config, |sent| sent >= 320)
+}
+
+/// A closed loop that ends when `is_enough` says so of the number of packets sent.
+fn closed_loop_until(mut config: LoadConfig, is_enough: impl Fn(u64) -> bool) -> Report {
     config.rate = Rate::Max { window: 32 };
-    config.drain = Duration::from_millis(500);
-    snapload::run(&config, &mut |_| {}).unwrap()
+    config.duration = Duration::from_secs(3600);
+    config.interval = Duration::from_millis(20);
+    let stop = config.stop.clone();
+    let mut sent = 0;
+    snapload::run(&config, &mut |progress| {
+        if let Progress::Interval(interval) = progress {
+            sent += interval.counts.sent;
+            if is_enough(sent) {
+                stop.set();
+            }
+        }
+    })
+    .unwrap()
 }
 
 /// A fault that strikes every `period`-th packet, and how often it has struck.
@@ -102,14 +127,16 @@ fn trains_add_up_to_the_rate() {
 #[test]
 fn lost_packets_are_counted() {
     let (fault, struck) = every(10, |_| Vec::new());
-    let report = closed_loop(2, fault);
+    let report = lossy_closed_loop(2, fault);
     assert_eq!(report.lost, strikes(&struck));
     assert_eq!(report.counts.reordered, 0);
 }
 
 #[test]
 fn everything_lost_is_a_result() {
-    let report = closed_loop(1, Box::new(|_| Vec::new()));
+    let (_gateway, mut config) = config_for(1, Box::new(|_| Vec::new()));
+    config.drain = Duration::from_millis(10);
+    let report = closed_loop_until(config, |sent| sent >= 32);
     assert!(report.counts.sent >= 32);
     assert_eq!((report.lost, report.loss_share), (report.counts.sent, 1.0));
     assert_eq!(report.latency.count, 0);
@@ -117,11 +144,26 @@ fn everything_lost_is_a_result() {
 
 #[test]
 fn duplicates_are_counted_and_are_no_replies() {
-    let (fault, struck) = every(10, |packet| vec![packet.to_vec(), packet.to_vec()]);
-    let report = closed_loop(2, fault);
+    // Every tenth packet is returned behind a second copy of the one before it. A copy that comes last may come
+    // when the run has ended, and is not counted then.
+    let (mut before, mut packets) = (Vec::new(), 0);
+    let copies = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&copies);
+    let report = closed_loop(
+        1,
+        Box::new(move |packet| {
+            packets += 1;
+            let before = std::mem::replace(&mut before, packet.to_vec());
+            if packets % 10 == 0 {
+                counter.fetch_add(1, Ordering::Relaxed);
+                return vec![before, packet.to_vec()];
+            }
+            vec![packet.to_vec()]
+        }),
+    );
     assert_eq!(
         (report.counts.duplicated, report.lost),
-        (strikes(&struck), 0)
+        (strikes(&copies), 0)
     );
     assert_eq!(report.latency.count, report.counts.received);
 }
@@ -132,7 +174,7 @@ fn overtaken_packets_are_counted_as_reordered() {
     let (mut held, mut packets) = (None::<Vec<u8>>, 0);
     let overtakings = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&overtakings);
-    let report = closed_loop(
+    let report = lossy_closed_loop(
         1,
         Box::new(move |packet| {
             packets += 1;
@@ -160,7 +202,7 @@ fn damaged_packets_are_counted_and_are_lost() {
         *damaged.last_mut().unwrap() ^= 1;
         vec![damaged]
     });
-    let report = closed_loop(2, fault);
+    let report = lossy_closed_loop(2, fault);
     let strikes = strikes(&struck);
     assert_eq!((report.counts.corrupted, report.lost), (strikes, strikes));
 }
@@ -169,10 +211,11 @@ fn damaged_packets_are_counted_and_are_lost() {
 fn packets_of_another_tunnel_are_noticed() {
     let mut first = None::<Vec<u8>>;
     let (fault, struck) = every(1, move |packet| {
-        // Both tunnels get the very first packet back each time.
+        // Both tunnels get the very first packet each time, ahead of their own: what comes behind the last of
+        // their own may come when the run has ended.
         vec![
-            packet.to_vec(),
             first.get_or_insert_with(|| packet.to_vec()).clone(),
+            packet.to_vec(),
         ]
     });
     let report = closed_loop(2, fault);
@@ -192,7 +235,7 @@ fn scmp_messages_are_told_apart() {
         scmp.truncate(60);
         vec![scmp]
     });
-    let report = closed_loop(1, fault);
+    let report = lossy_closed_loop(1, fault);
     let strikes = strikes(&struck);
     assert_eq!((report.counts.scmp, report.counts.corrupted), (strikes, 0));
     assert_eq!(report.lost, strikes);
@@ -203,7 +246,8 @@ fn intervals_add_up_to_the_report() {
     let (_gateway, mut config) = config_for(3, no_fault());
     config.threads = 2;
     config.rate = Rate::Max { window: 32 };
-    config.interval = Duration::from_millis(30);
+    // Shorter than the pauses of a thread on a busy machine.
+    config.interval = Duration::from_millis(1);
     let mut intervals = Vec::new();
     let report = snapload::run(&config, &mut |progress| {
         if let Progress::Interval(interval) = progress {
@@ -215,7 +259,10 @@ fn intervals_add_up_to_the_report() {
         .iter()
         .map(|interval| interval.end_seconds)
         .collect();
-    assert_eq!(ends, [0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.2]);
+    let wanted: Vec<f64> = (1..=200)
+        .map(|ms| f64::from(ms * 1_000_000) / 1e9)
+        .collect();
+    assert_eq!(ends, wanted);
     let sent: u64 = intervals.iter().map(|interval| interval.counts.sent).sum();
     assert_eq!(sent, report.counts.sent);
     // The last replies come after the last interval.
@@ -242,8 +289,9 @@ fn only_active_tunnels_carry_packets_and_the_others_stay_connected() {
     let (_gateway, mut config) = config_for(20, fault);
     config.threads = 2;
     config.active = Some(6);
-    config.rate = Rate::Max { window: 32 };
-    let report = snapload::run(&config, &mut |_| {}).unwrap();
+    let report = closed_loop_until(config, |sent| {
+        sent >= 320 && count.load(Ordering::Relaxed) >= 6
+    });
     assert_eq!((report.connect.tunnels, report.lost), (20, 0));
     assert_eq!(count.load(Ordering::Relaxed), 6);
 }

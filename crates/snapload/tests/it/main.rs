@@ -1,4 +1,5 @@
-//! Runs against a gateway that echoes, on real sockets.
+//! Runs of the library against a gateway that echoes, on real sockets. No test here starts a process; see
+//! `tests/program`.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,10 +8,9 @@
 )]
 
 mod attendance;
-mod command;
 mod connecting;
 mod counting;
 mod echo_gateway;
-mod reports;
+mod scenario_file;
 mod scenarios;
 mod searching;

@@ -3,20 +3,13 @@
 use std::time::Duration;
 
 use snapload::scenario::{PhaseReport, Scenario, ScenarioError, ScenarioProgress, ScenarioReport};
-use snapload::{Cpus, Identities, LoadConfig, key_to_base64};
+use snapload::{Cpus, Identities, LoadConfig};
 
-use crate::command::{snapload, text};
 use crate::echo_gateway::{EchoGateway, Fault, no_fault};
-
-/// Writes a scenario of phases without warm-up.
-fn file(phases: &str) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), format!("title = \"a test\"\n{phases}")).unwrap();
-    file
-}
+use crate::scenario_file::{HONEST, lossy, scenario_file};
 
 fn scenario(phases: &str) -> Scenario {
-    Scenario::read_file(file(phases).path()).unwrap()
+    Scenario::read_file(scenario_file(phases).path()).unwrap()
 }
 
 fn play_against(scenario: &Scenario, fault: Fault) -> ScenarioReport {
@@ -35,24 +28,6 @@ fn play(phases: &str) -> ScenarioReport {
 
 fn failures(phase: &PhaseReport) -> Vec<(&str, &str)> {
     phase.failed_checks().collect()
-}
-
-const HONEST: &str = "
-    [[phase]]
-    name = \"first\"
-    duration = \"400ms\"
-    warm_up = \"0s\"
-    drain = \"1m\"
-    [[phase.load]]
-    name = \"honest\"
-    tunnels = 5
-    rate = 500
-    size = 100
-";
-
-/// The same where packets are lost, which need not be waited for.
-fn lossy() -> String {
-    HONEST.replace("drain = \"1m\"", "drain = \"200ms\"")
 }
 
 #[test]
@@ -218,85 +193,6 @@ fn every_tunnel_has_an_identity_of_its_own() {
         error.to_string(),
         "the scenario needs 5 identities and there are 4"
     );
-}
-
-/// Plays a scenario with the program.
-fn script(phases: &str, fault: Fault, more: &str) -> std::process::Output {
-    let identities = Identities::from_seed(31, scenario(phases).identities_needed());
-    let gateway = EchoGateway::start(identities.public_keys(), fault);
-    let file = file(phases);
-    let (path, address) = (file.path().display(), gateway.address);
-    let public_key = key_to_base64(&gateway.public_key);
-    snapload(&format!(
-        "script {path} --gateway {address} --public-key {public_key} --key-seed 31 \
-         --catch-up 1m {more}"
-    ))
-}
-
-#[test]
-fn the_verdict_is_in_the_output_and_in_the_exit_code() {
-    let phases = format!("{HONEST}check = {{ max_loss_percent = 0 }}");
-    let passed = script(&phases, no_fault(), "");
-    assert_eq!(passed.status.code(), Some(0), "{}", text(&passed.stdout));
-    assert!(text(&passed.stdout).starts_with("Scenario    a test\n"));
-    assert!(text(&passed.stdout).ends_with("\nPASS  a test\n"));
-    let phases = format!("{}check = {{ max_loss_percent = 0 }}", lossy());
-    let failed = script(&phases, Box::new(|_| Vec::new()), "");
-    assert_eq!(failed.status.code(), Some(3));
-    let stdout = text(&failed.stdout);
-    assert!(
-        stdout.contains("\nFAIL  first, honest: 200 of 200 packets were lost"),
-        "{stdout}"
-    );
-}
-
-#[test]
-fn json_ends_with_the_verdict() {
-    let phases = format!("{HONEST}check = {{ max_loss_percent = 0 }}");
-    let output = script(&phases, no_fault(), "--json");
-    let lines: Vec<serde_json::Value> = text(&output.stdout)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let types: Vec<_> = lines
-        .iter()
-        .map(|line| line["type"].as_str().unwrap())
-        .collect();
-    assert_eq!(types, ["interval", "phase", "verdict"]);
-    assert_eq!(lines[1]["loads"][0]["sent"], 200);
-    assert_eq!(lines[2]["passed"], true);
-}
-
-#[test]
-fn a_file_that_is_no_scenario_exits_with_2_and_says_where() {
-    let file = file("[[fase]]\n");
-    let output = snapload(&format!("script {}", file.path().display()));
-    assert_eq!(output.status.code(), Some(2));
-    let wanted = format!(
-        "error: {}:2:3: unknown name `fase`; did you mean",
-        file.path().display()
-    );
-    assert!(
-        text(&output.stderr).starts_with(&wanted),
-        "{}",
-        text(&output.stderr)
-    );
-}
-
-#[test]
-fn a_cpu_that_is_not_there_exits_with_2() {
-    let output = script(HONEST, no_fault(), "--cpus 9999");
-    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
-}
-
-#[test]
-fn keys_can_be_as_many_as_a_scenario_needs() {
-    let file = file(HONEST);
-    let output = snapload(&format!(
-        "keys --script {} --key-seed 1",
-        file.path().display()
-    ));
-    assert_eq!(text(&output.stdout).matches("[[identity]]").count(), 5);
 }
 
 #[test]

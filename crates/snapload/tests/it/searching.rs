@@ -7,14 +7,20 @@ use snapload::{Cpus, Identities, LoadConfig, SearchConfig, SearchProgress, Searc
 
 use crate::echo_gateway::{EchoGateway, Fault, no_fault};
 
-fn search_between(min_pps: f64, max_pps: f64, fault: Fault) -> (SearchReport, u32) {
+/// `drain` is how long each trial waits for packets that do not come back.
+fn search_between(
+    min_pps: f64,
+    max_pps: f64,
+    drain: Duration,
+    fault: Fault,
+) -> (SearchReport, u32) {
     let identities = Identities::from_seed(21, 3);
     let gateway = EchoGateway::start(identities.public_keys(), fault);
     let mut config = LoadConfig::new(gateway.address, gateway.public_key, identities);
     config.cpus = Cpus::Unpinned;
     config.sizes = 100.into();
     config.catch_up = Some(Duration::from_secs(60));
-    config.drain = Duration::from_millis(10);
+    config.drain = drain;
     let how = SearchConfig {
         min_pps,
         max_pps,
@@ -36,7 +42,7 @@ fn search_between(min_pps: f64, max_pps: f64, fault: Fault) -> (SearchReport, u3
 
 #[test]
 fn a_gateway_that_is_never_the_limit_has_a_lower_bound_for_every_target() {
-    let (report, trials) = search_between(50.0, 100.0, no_fault());
+    let (report, trials) = search_between(50.0, 100.0, Duration::from_secs(60), no_fault());
     assert_eq!((report.found.len(), report.trials), (2, trials));
     assert_eq!(report.connect.tunnels, 3);
     assert!(report.found.iter().all(|found| found.is_lower_bound));
@@ -44,7 +50,8 @@ fn a_gateway_that_is_never_the_limit_has_a_lower_bound_for_every_target() {
 
 #[test]
 fn a_gateway_that_loses_always_has_no_rate() {
-    let (report, _) = search_between(500.0, 2000.0, Box::new(|_| Vec::new()));
+    let drain = Duration::from_millis(10);
+    let (report, _) = search_between(500.0, 2000.0, drain, Box::new(|_| Vec::new()));
     for found in report.found {
         assert_eq!((found.pps, found.above_pps), (None, Some(500.0)));
         assert!(!found.is_lower_bound);

@@ -45,7 +45,7 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
 fn a_good_run_exits_with_0_and_a_summary() {
     let output = run(
         &gateway(no_fault()),
-        "--rate 500 --max-loss 0 --interval 100ms",
+        &format!("--rate 500 --max-loss 0 --interval 100ms {PATIENT}"),
     );
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let stdout = text(&output.stdout);
