@@ -30,6 +30,19 @@ if git grep -nE '^\s*(pub(\([a-z]+\))? )?unsafe |unsafe \{' -- \
     complain 'unsafe outside of crates/udp-shards/src/sys'
 fi
 
+# A process that is being started has copies of all descriptors of its parent until it executes its program, so a
+# lock, an address or a port of another test can be held for longer than the test holds it. Only the test programs
+# whose tests do not mind start processes.
+if git grep -nE '\bprocess::(\{.*\b)?Command\b' -- \
+    'crates/*.rs' ':!crates/snapgate/tests/cli' ':!crates/snapgate/tests/process' \
+    ':!crates/snapload/tests/program' ':!crates/interop/src/supervised_gateway.rs'; then
+    complain 'a process is started in a program whose tests share locks, addresses or ports'
+fi
+# And those that do are a program of their own where they use what starts processes.
+if git grep -nl 'SupervisedGateway' -- crates/interop/tests ':!crates/interop/tests/killed.rs'; then
+    complain 'a process is started in a program whose tests share locks, addresses or ports'
+fi
+
 # Shell scripts are at least well-formed.
 while read -r script; do
     bash -n "$script" || complain "$script is no valid shell script"

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use snapgate::config::{
     Authorization, Config, CpuPinning, Dispatch, Forward, ScionForward, TunnelLimits, WorkerCount,
@@ -11,13 +11,12 @@ use snapgate::config::{
 };
 use snapgate::counters::Counters;
 use snapgate::drop_reason::DropReason;
-use snapgate::gateway::{Gateway, StartError};
+use snapgate::gateway::Gateway;
 use snapgate::identities::Identity;
 use snapgate::keys::{PrivateKey, PublicKey};
-use udp_shards::BindError;
 
 use crate::packets::HOME;
-use crate::{PATIENCE, Router, Scenario, in_time, private_key};
+use crate::{Router, Scenario, in_time, private_key};
 
 /// Between two looks at the counters, which nobody announces.
 const COUNTERS_INTERVAL: Duration = Duration::from_millis(1);
@@ -99,25 +98,11 @@ impl GatewaySetup {
             })
         });
         let public_key = self.config.private_key.public_key();
-        let gateway = start_when_free(&self.config);
+        let gateway = Gateway::start(&self.config).expect("the gateway starts");
         TestGateway {
             gateway,
             public_key,
             dispatch: self.config.dispatch,
-        }
-    }
-}
-
-/// Starts a gateway, perhaps at the address of one that has just ended: a process that another test starts has
-/// copies of all sockets until it executes its program.
-fn start_when_free(config: &Config) -> Gateway {
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        match Gateway::start(config) {
-            Err(StartError::Bind(BindError::AddressInUse { .. })) if Instant::now() < give_up => {
-                std::thread::yield_now();
-            }
-            started => return started.expect("the gateway starts"),
         }
     }
 }

@@ -57,14 +57,18 @@ pub fn private_key() -> PrivateKey {
     PrivateKey::generate().expect("random numbers")
 }
 
-/// An address of loopback that nobody else has, so that a port of it stays free when a gateway leaves it for
-/// the next one.
+/// An address that stays free when a gateway leaves it for the next one, in a test program that starts no other
+/// processes meanwhile.
+///
+/// The IP address is this call's own. The port is below those that the kernel gives to sockets bound to port 0
+/// (`ip_local_port_range`), which are those of all other tests, on wildcard addresses too.
 #[must_use]
-pub fn own_ip() -> Ipv4Addr {
+pub fn own_address() -> SocketAddr {
     static NUMBER: AtomicU8 = AtomicU8::new(1);
     let [_, high, low, _] = (std::process::id() << 8).to_be_bytes();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    Ipv4Addr::new(127, 128 | high, low, number)
+    let ip = Ipv4Addr::new(127, 128 | high, low, number);
+    SocketAddr::from((ip, 31_000))
 }
 
 /// A socket on a free port of loopback, of the IP version of `peer`.

@@ -12,7 +12,7 @@ use snapgate::keys::{PrivateKey, PublicKey};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::{in_time, own_ip, private_key};
+use crate::{in_time, own_address, private_key};
 
 /// What the gateway says when it is ready, before the address.
 const READY: &str = "tunnels come in at ";
@@ -42,8 +42,8 @@ impl SupervisedGateway {
         fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).expect("permissions");
 
         let program = program.into();
-        let any_port = SocketAddr::from((own_ip(), 0));
-        let (process, listen, _) = spawn(&program, directory.path(), arguments, any_port).await;
+        let listen = own_address();
+        let (process, listen, _) = spawn(&program, directory.path(), arguments, listen).await;
         Self {
             program,
             arguments: arguments.to_vec(),

@@ -1,4 +1,5 @@
-//! What the clients of today get from a gateway, over real sockets.
+//! What the clients of today get from a gateway, over real sockets. No test here starts a process; see
+//! `tests/killed.rs`.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -11,7 +12,6 @@ mod echo;
 mod from_scion;
 mod hairpins;
 mod keepalives;
-mod killed;
 mod padding;
 mod refused;
 mod restarts;

@@ -1,6 +1,5 @@
 //! Clients and gateways come back.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use scion_packet::build::PacketBuilder;
@@ -8,7 +7,7 @@ use snapgate::drop_reason::DropReason;
 use snapgate_interop::packets::{FAR_HOST, FAR_PORT, at_home, leaving_by, packet};
 use snapgate_interop::{
     GotatunClient, Router, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario,
-    own_ip, private_key,
+    own_address, private_key,
 };
 
 const ADDRESS_HELD: DropReason = DropReason::Tunnel(snaptun::DropReason::AddressHeld);
@@ -122,7 +121,7 @@ async fn a_client_finds_its_restarted_gateway_by_itself() {
             .listen(&[listen])
             .next_hop(1, &router)
     };
-    let gateway = setup(SocketAddr::from((own_ip(), 0))).start();
+    let gateway = setup(own_address()).start();
     let listen = gateway.listen_address();
     let client = SnapTunClient::connect(&gateway).await;
     exchange(&gateway, &router, &client).await;

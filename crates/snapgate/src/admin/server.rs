@@ -75,7 +75,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let limits = Limits {
             connections: 2,
-            time: Duration::from_millis(50),
+            // The request below has to come within this time of its connection.
+            time: Duration::from_secs(1),
         };
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -94,7 +95,11 @@ mod tests {
             .collect();
         slow[0].write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
-        write!(stream, "GET / HTTP/1.1\r\nHost: gateway\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
 

@@ -3,7 +3,7 @@
 use snapgate::config::{CpuPinning, Dispatch, Forward};
 use snapgate::gateway::{Gateway, StartError};
 
-use crate::gateway::{TestGateway, config};
+use crate::gateway::{TestGateway, config, own_address};
 
 #[test]
 fn counters_balance_in_every_snapshot_under_load() {
@@ -47,8 +47,8 @@ fn a_gateway_that_stops_in_the_middle_of_handovers_loses_count_of_nothing() {
 #[test]
 fn a_gateway_that_is_dropped_frees_its_address() {
     let mut config = config(Forward::Echo);
+    config.listen = vec![own_address(10)];
     let gateway = TestGateway::start(&config);
-    config.listen = gateway.gateway.listen_addrs().to_vec();
     assert!(matches!(Gateway::start(&config), Err(StartError::Bind(_))));
     drop(gateway);
     TestGateway::start(&config);

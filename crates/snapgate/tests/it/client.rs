@@ -11,7 +11,7 @@ use ana_gotatun::packet::{Packet, WgKind};
 use ana_gotatun::x25519::{PublicKey, StaticSecret};
 
 /// How long a test waits for a datagram that must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connected client.
 pub(crate) struct Client {
@@ -34,21 +34,30 @@ impl Client {
         gateway: SocketAddr,
         key: &PublicKey,
     ) -> Self {
-        let mut client = Self::initiate(identity, bind, gateway, key);
+        Self::connect_on(UdpSocket::bind(bind).unwrap(), identity, gateway, key)
+    }
+
+    /// Connects through `socket` as `identity`.
+    pub(crate) fn connect_on(
+        socket: UdpSocket,
+        identity: StaticSecret,
+        gateway: SocketAddr,
+        key: &PublicKey,
+    ) -> Self {
+        let mut client = Self::initiate(identity, socket, gateway, key);
         while client.tunn.get_initiator_remote_sockaddr().is_none() {
             let _keepalive_or_nothing = client.receive_one();
         }
         client
     }
 
-    /// Begins a handshake from `bind` as `identity`, and waits for no answer.
+    /// Begins a handshake through `socket` as `identity`, and waits for no answer.
     pub(crate) fn initiate(
         identity: StaticSecret,
-        bind: &str,
+        socket: UdpSocket,
         gateway: SocketAddr,
         key: &PublicKey,
     ) -> Self {
-        let socket = UdpSocket::bind(bind).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.connect(gateway).unwrap();
         let limiter = Arc::new(RateLimiter::new(&PublicKey::from(&identity), 1000));
@@ -63,6 +72,11 @@ impl Client {
     /// The address that the gateway sees: the SCION host and port of this client.
     pub(crate) fn address(&self) -> SocketAddr {
         self.tunn.get_initiator_remote_sockaddr().unwrap()
+    }
+
+    /// The socket, for the next client at this address.
+    pub(crate) fn into_socket(self) -> UdpSocket {
+        self.socket
     }
 
     /// Puts another socket, bound to the same address, into the place of this client's.

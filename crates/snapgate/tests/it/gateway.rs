@@ -1,6 +1,6 @@
 //! A gateway for a test.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
@@ -53,24 +53,15 @@ pub(crate) fn scion(router: SocketAddr) -> ScionForward {
     }
 }
 
-/// An address of loopback that is this process's own, so that a port of it stays free when a socket
-/// leaves it. `number` is different for every test.
-pub(crate) fn own_ip(number: u8) -> IpAddr {
+/// An address that stays free when a socket leaves it. `number` is different for every test.
+///
+/// The IP address is this process's own. The port and its successors are below those that the kernel gives to
+/// sockets bound to port 0 (`ip_local_port_range`), which are those of all other tests, on wildcard addresses too.
+/// And no test of this program starts a process, which would have a copy of the socket for a moment.
+pub(crate) fn own_address(number: u8) -> SocketAddr {
     let [_, high, low, _] = (std::process::id() << 8).to_be_bytes();
-    Ipv4Addr::new(127, 128 | high, low, number).into()
-}
-
-/// Binds a socket to an address that another has just left. A process that another test starts has copies of
-/// all sockets until it executes its program, so the address can be in use a little longer.
-pub(crate) fn bind_when_free<S, E: std::fmt::Debug>(bind: impl Fn() -> Result<S, E>) -> S {
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        match bind() {
-            Ok(socket) => return socket,
-            Err(error) => assert!(Instant::now() < give_up, "{error:?}"),
-        }
-        std::thread::yield_now();
-    }
+    let ip = Ipv4Addr::new(127, 128 | high, low, number);
+    SocketAddr::from((ip, 31_000))
 }
 
 impl TestGateway {
@@ -87,12 +78,11 @@ impl TestGateway {
     }
 
     pub(crate) fn client(&self) -> Client {
-        self.client_from(self.listen().ip())
+        self.client_at(SocketAddr::new(self.listen().ip(), 0))
     }
 
-    pub(crate) fn client_from(&self, ip: IpAddr) -> Client {
-        let any = SocketAddr::new(ip, 0);
-        Client::connect(&any.to_string(), self.listen(), &self.key)
+    pub(crate) fn client_at(&self, address: SocketAddr) -> Client {
+        Client::connect(&address.to_string(), self.listen(), &self.key)
     }
 
     /// The sum of all workers' counters.

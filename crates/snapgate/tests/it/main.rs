@@ -1,4 +1,4 @@
-//! The whole gateway, with real sockets on loopback.
+//! The whole gateway, with real sockets on loopback. No test here starts a process; see `tests/process`.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,23 +8,13 @@
 
 mod accounting;
 mod bad_datagrams;
+#[expect(dead_code, reason = "`tests/process` uses the rest")]
 mod client;
-mod drain;
 mod echo;
-mod failures;
-mod faults;
 mod gateway;
 mod http;
 mod load;
 mod metrics;
-mod namespace;
 mod packets;
-mod process;
-mod reload;
-mod revocation;
 mod scion;
-mod service_manager;
-mod signals;
-mod state_dir;
 mod trains;
-mod workspace;

@@ -1,6 +1,6 @@
 //! SCION packets between a client and a far host, and the router on their way.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use scion_packet::build::{PacketBuilder, Segment};
 use scion_packet::{HopField, InfoField, IsdAs, ScionAddress};
@@ -71,11 +71,11 @@ pub(crate) struct Router {
 
 impl Router {
     pub(crate) fn bind() -> Self {
-        Self::bind_to(Ipv4Addr::LOCALHOST.into())
+        Self::bind_to((Ipv4Addr::LOCALHOST, 0).into())
     }
 
-    pub(crate) fn bind_to(ip: IpAddr) -> Self {
-        let socket = UdpSocket::bind((ip, 0)).unwrap();
+    pub(crate) fn bind_to(address: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { socket }
     }

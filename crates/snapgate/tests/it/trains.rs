@@ -3,7 +3,7 @@
 use snapgate::config::Forward;
 use udp_shards::{Flush, SendQueue, SocketOptions, bind_client_socket};
 
-use crate::gateway::{TestGateway, bind_when_free, config, own_ip};
+use crate::gateway::{TestGateway, config, own_address};
 
 /// The longest train of 1400-byte packets (1432 bytes with SNAPtun) that fits a UDP datagram.
 const TRAIN: usize = 44;
@@ -14,11 +14,10 @@ const WINDOW: u64 = 8;
 #[test]
 fn trains_of_44_packets_arrive_complete_one_after_another() {
     let gateway = TestGateway::start(&config(Forward::Sink));
-    let mut client = gateway.client_from(own_ip(8));
-    // The tunnel belongs to the client's address, so the trains leave through its socket.
-    let socket = client.replace_socket(|local| {
-        bind_when_free(|| bind_client_socket(local, &SocketOptions::default()))
-    });
+    let mut client = gateway.client_at(own_address(8));
+    // The tunnel belongs to the client's address, so the trains leave from there.
+    let socket = client
+        .replace_socket(|local| bind_client_socket(local, &SocketOptions::default()).unwrap());
     let mut queue = SendQueue::with_limits(TRAIN, TRAIN * 1500);
     let packet = [0x5a; 1400];
 

@@ -76,8 +76,9 @@ fn an_address_that_is_shared_already_is_refused() {
 
 #[test]
 fn an_address_is_free_again_when_its_group_is_gone() {
-    let group = bind("127.0.0.1:0".parse().unwrap(), Dispatch::Kernel).unwrap();
-    let address = group.local_addr;
+    // No other test binds to this IP address, and no port 0 gets this port (ip_local_port_range).
+    let address = "127.0.0.88:31000".parse().unwrap();
+    let group = bind(address, Dispatch::Kernel).unwrap();
     drop(group);
     assert_eq!(bind(address, Dispatch::User).unwrap().local_addr, address);
 }
@@ -120,9 +121,17 @@ fn too_many_workers_are_refused() {
 
 #[test]
 fn ipv4_and_ipv6_sockets_share_a_port() {
-    let v6 = bind("[::]:0".parse().unwrap(), Dispatch::Kernel).unwrap();
-    let v4 = SocketAddr::new([0, 0, 0, 0].into(), v6.local_addr.port());
-    let v4 = bind(v4, Dispatch::Kernel).unwrap();
+    // A port that is free for IPv6 may be taken for IPv4: by other tests, each by another socket.
+    let mut tried = Vec::new();
+    let (v6, v4) = loop {
+        let v6 = bind("[::]:0".parse().unwrap(), Dispatch::Kernel).unwrap();
+        let v4 = SocketAddr::new([0, 0, 0, 0].into(), v6.local_addr.port());
+        match bind(v4, Dispatch::Kernel) {
+            Ok(v4) => break (v6, v4),
+            Err(error) => assert!(tried.len() < 100, "{error}"),
+        }
+        tried.push(v6);
+    };
 
     for (group, local) in [(&v4, "127.0.0.1:0"), (&v6, "[::1]:0")] {
         let flow = client(local);

@@ -115,7 +115,11 @@ fn refused_destinations_do_not_stop_the_others() {
 
 #[test]
 fn a_connected_socket_survives_a_peer_that_is_gone() {
-    let gone = client("127.0.0.1:0").local_addr();
+    // The port stays taken, so that no other socket gets it, and the kernel refuses what does not come from the
+    // socket itself.
+    let closed = client("127.0.0.1:0");
+    let gone = closed.local_addr();
+    closed.connect(gone).unwrap();
     let sender = client("127.0.0.1:0");
     sender.connect(gone).unwrap();
     // Loopback answers each datagram at once, and the answer meets the next system call.

@@ -1,5 +1,6 @@
 //! SIGTERM, with a real process and clients that have tunnels.
 
+use std::net::UdpSocket;
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
@@ -8,15 +9,15 @@ use crate::client::{Client, PATIENCE};
 use crate::http::{get, sum};
 use crate::workspace::{Workspace, identity, listen, metrics};
 
-/// A tunnel is idle after a second, and there is no hurry.
+/// A drain that does not end by itself while the test lasts.
 const ECHO: [&str; 3] = [
     "--forward=echo",
-    "--drain-idle-seconds=1",
+    "--drain-idle-seconds=3600",
     "--drain-timeout-seconds=3600",
 ];
 
 #[test]
-fn a_tunnel_is_served_and_a_newcomer_refused_until_the_tunnel_is_idle() {
+fn a_tunnel_is_served_and_a_newcomer_refused_while_the_gateway_drains() {
     let (old, new) = (identity(), identity());
     let workspace = Workspace::new(&[&old, &new]);
     let mut process = workspace.start(&ECHO);
@@ -27,13 +28,14 @@ fn a_tunnel_is_served_and_a_newcomer_refused_until_the_tunnel_is_idle() {
     assert_eq!(get(metrics, "/readyz").1, "ok\n");
 
     process.signal(Signal::SIGTERM);
-    process.wait_for("draining: tunnels that talk: 1; seconds left: 3599");
+    process.wait_for("draining: tunnels that talk: 1; seconds left: 35");
 
     let (status, reason) = get(metrics, "/readyz");
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert_eq!(reason, "draining\n");
     assert_eq!(get(metrics, "/livez").1, "ok\n");
-    let newcomer = Client::initiate(new, "127.0.0.1:0", listen(&process), &workspace.key);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let newcomer = Client::initiate(new, socket, listen(&process), &workspace.key);
     let deadline = Instant::now() + PATIENCE;
     let refused = |text: &str| {
         text.lines()
@@ -52,7 +54,23 @@ fn a_tunnel_is_served_and_a_newcomer_refused_until_the_tunnel_is_idle() {
     assert_eq!(sum(&text, "snapgate_draining"), 1);
     assert_eq!(sum(&text, "snapgate_tunnels"), 1);
 
-    // Nobody sends any more.
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end().code, Some(0));
+}
+
+#[test]
+fn the_drain_ends_when_the_tunnel_is_idle() {
+    let old = identity();
+    let workspace = Workspace::new(&[&old]);
+    let process = workspace.start(&[
+        "--forward=echo",
+        "--drain-idle-seconds=1",
+        "--drain-timeout-seconds=3600",
+    ]);
+    let mut client = workspace.connect(&process, &old);
+    client.send(b"the last packet");
+    assert_eq!(client.receive(), b"the last packet");
+    process.signal(Signal::SIGTERM);
     let ended = process.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.log.contains("drained: no tunnel talks"), "{ended:?}");
@@ -113,11 +131,7 @@ fn without_a_drain_timeout_and_on_sigint_tunnels_are_not_waited_for() {
 fn a_revoked_identity_loses_its_tunnel_while_the_gateway_drains() {
     let old = identity();
     let workspace = Workspace::new(&[&old]);
-    let mut process = workspace.start(&[
-        "--forward=echo",
-        "--drain-idle-seconds=3600",
-        "--drain-timeout-seconds=3600",
-    ]);
+    let mut process = workspace.start(&ECHO);
     let _client = workspace.connect(&process, &old);
     process.signal(Signal::SIGTERM);
     process.wait_for("draining: tunnels that talk: 1");

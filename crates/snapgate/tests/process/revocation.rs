@@ -110,9 +110,12 @@ fn nothing_passes_after_an_identity_is_taken_out_of_the_file() {
         ..
     } = traffic;
     let address = client.address();
-    drop(client);
-    let bind = address.to_string();
-    let mut next = Client::connect_as(other, &bind, listen(&process), &workspace.key);
+    let mut next = Client::connect_on(
+        client.into_socket(),
+        other,
+        listen(&process),
+        &workspace.key,
+    );
     next.send(&to_remote(address, 7));
     assert_eq!(router.receive(), to_remote(address, 7));
     let answer = from_remote(address);

@@ -53,13 +53,18 @@ impl Workspace {
         self.directory.path().join(name)
     }
 
-    /// Replaces the file of identities, as `mv` does.
+    /// Lists these and nobody else in the file of identities.
     pub(crate) fn list(&self, identities: &[&StaticSecret]) {
         let mut text = String::new();
         for identity in identities {
             let key = BASE64_STANDARD.encode(PublicKey::from(*identity));
             writeln!(text, "[[identity]]\npublic_key = \"{key}\"").unwrap();
         }
+        self.replace_identities(&text);
+    }
+
+    /// Replaces the file of identities at once: there is no moment at which it is empty.
+    pub(crate) fn replace_identities(&self, text: &str) {
         fs::write(self.path("new"), text).unwrap();
         fs::rename(self.path("new"), self.path("identities.toml")).unwrap();
     }

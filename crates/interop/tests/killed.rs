@@ -1,4 +1,10 @@
 //! A gateway that is killed under load and started again.
+//!
+//! A test program of its own: a process that it starts has copies of all its sockets until it executes its program.
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy's leave for tests covers test functions only, not their helpers"
+)]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,14 +1,14 @@
-//! Routers that refuse, vanish and return, and sockets that cannot send.
+//! Routers that vanish and return, and sockets that cannot send.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
 use snapgate::config::Forward;
 use snapgate::counters::Counters;
 use snapgate::drop_reason::{DropReason, QueueLoss};
 use udp_shards::SendError;
 
-use crate::client::{Client, PATIENCE};
-use crate::gateway::{TestGateway, bind_when_free, config, own_ip, scion, workers};
+use crate::client::Client;
+use crate::gateway::{TestGateway, config, scion, workers};
 use crate::namespace::{in_namespace, sh};
 use crate::packets::{LOCAL, Router, from_remote, to_remote};
 
@@ -54,49 +54,14 @@ fn handled(total: &Counters) -> u64 {
     total.sent_incoming_packets + total.total_dropped()
 }
 
-/// The kernel sends to a router that answers with "port unreachable" (ICMP) as to any other. The gateway has not
-/// asked for these answers: they would be errors of the one socket for all routers, and anybody can make them up.
-#[test]
-fn a_router_that_refuses_disturbs_nobody_and_is_served_when_it_is_back() {
-    let (refusing, other) = (Router::bind_to(own_ip(9)), Router::bind());
-    let gateway = gateway_with("127.0.0.1:0", refusing.address(), other.address());
-    let mut client = gateway.client();
-    let address = refusing.address();
-    send(&mut client, 7, 1);
-    assert_eq!(refusing.receive(), to_remote(client.address(), 7));
-
-    drop(refusing);
-    for _ in 0..50 {
-        send(&mut client, 7, 1);
-        send(&mut client, 8, 1);
-        assert_eq!(other.receive(), to_remote(client.address(), 8));
-    }
-
-    let back = bind_when_free(|| UdpSocket::bind(address));
-    back.set_read_timeout(Some(PATIENCE)).unwrap();
-    let back = Router { socket: back };
-    send(&mut client, 7, 1);
-    assert_eq!(back.receive(), to_remote(client.address(), 7));
-    let internal = gateway.gateway.internal_addr().unwrap();
-    back.socket
-        .send_to(&from_remote(client.address()), internal)
-        .unwrap();
-    assert_eq!(client.receive(), from_remote(client.address()));
-    let total = gateway.stop();
-    assert_eq!(
-        (total.sent_incoming_packets, total.total_dropped()),
-        (102, 0)
-    );
-}
-
 #[test]
 fn a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is_back() {
     in_namespace(
         "faults::a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is_back",
         || {
             sh("ip address add 10.8.0.1/32 dev lo && ip address add 10.9.0.1/32 dev lo");
-            let bind = |ip: &str| Router::bind_to(ip.parse().unwrap());
-            let (vanishing, other) = (bind("10.9.0.1"), bind("10.8.0.1"));
+            let bind = |address: &str| Router::bind_to(address.parse().unwrap());
+            let (vanishing, other) = (bind("10.9.0.1:0"), bind("10.8.0.1:0"));
             let gateway = gateway_with("10.8.0.1:0", vanishing.address(), other.address());
             let mut client = gateway.client();
             send(&mut client, 7, 1);

@@ -35,7 +35,7 @@ fn a_file_that_is_replaced_is_read_without_being_told() {
 
     let text = fs::read_to_string(workspace.path("identities.toml")).unwrap();
     let expires = "expires = 2999-01-01T00:00:00Z\n";
-    fs::write(workspace.path("identities.toml"), text + expires).unwrap();
+    workspace.replace_identities(&(text + expires));
     let changes = process.wait_for("identities.toml: ");
     assert_eq!(
         changes,
@@ -104,11 +104,7 @@ fn a_file_with_faults_changes_nothing_and_says_all_that_is_wrong() {
     };
     assert_eq!(successful(&process), 1);
 
-    fs::write(
-        workspace.path("identities.toml"),
-        "[[identity]]\n".repeat(133),
-    )
-    .unwrap();
+    workspace.replace_identities(&"[[identity]]\n".repeat(133));
     process.wait_for("identities.toml:1: this identity has no public_key; add public_key");
     process.wait_for("identities.toml:10: ");
     process.wait_for("and 123 more like that");
