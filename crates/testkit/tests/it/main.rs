@@ -1,0 +1,4 @@
+//! The kit's own tests: what tests rely on really happens.
+#![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
+
+mod merging;
