@@ -17,10 +17,11 @@
 //!
 //! # Root
 //!
-//! [`Namespace`] needs CAP_SYS_ADMIN and CAP_NET_ADMIN, raw sockets CAP_NET_RAW: root, or
-//! `unshare -Urnm`. A test that uses them begins with [`may_make_namespaces`] and returns when the
-//! answer is no. With [`REQUIRE_ROOT`] in the environment, as in `.ci/run`, it panics instead, so
-//! that a test that was skipped cannot pass for one that succeeded.
+//! [`Namespace`] needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN), raw sockets CAP_NET_RAW. A user
+//! namespace is not enough: the kernel sets `gro_flush_timeout` only for the host's administrator.
+//! A test that uses them begins with [`may_make_namespaces`] and returns when the answer is no.
+//! With [`REQUIRE_ROOT`] in the environment, as in `.ci/run`, it panics instead, so that a test
+//! that was skipped cannot pass for one that succeeded.
 //!
 //! # Example
 //!

@@ -25,10 +25,7 @@ pub fn may_make_namespaces(test: &str) -> bool {
     match on_thread(|| unshare(CloneFlags::CLONE_NEWNET)) {
         Ok(()) => true,
         Err(error) => {
-            skip(
-                test,
-                &format!("network namespaces need root or `unshare -Urnm` ({error})"),
-            );
+            skip(test, &format!("network namespaces need root ({error})"));
             false
         }
     }
