@@ -88,6 +88,7 @@ pub use crate::directory::DirectoryChange;
 pub use crate::drop_reason::DropReason;
 pub use crate::endpoint::{Endpoint, Via};
 pub use crate::incoming::{Consumed, Incoming};
+pub use crate::message::MessageKind;
 pub use crate::moves::Move;
 pub use crate::outgoing::Outgoing;
 pub use crate::replay_guard::ReplayGuard;
