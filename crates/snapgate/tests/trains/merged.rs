@@ -45,7 +45,6 @@ fn every_initiation_is_answered(test: &str, forgery: Forgery) {
 }
 
 #[test]
-#[ignore = "fails while a train is judged by its first message"]
 fn garbage_costs_no_packet() {
     no_packet_is_lost("garbage_costs_no_packet", Forgery::Garbage);
 }
@@ -62,21 +61,18 @@ fn forged_data_messages_cost_no_packet() {
 }
 
 #[test]
-#[ignore = "fails while a train is judged by its first message"]
 fn a_mix_of_forged_messages_costs_no_packet() {
     let test = "a_mix_of_forged_messages_costs_no_packet";
     no_packet_is_lost(test, Forgery::Mixed);
 }
 
 #[test]
-#[ignore = "fails while a train is judged by its first message"]
 fn initiations_are_answered_amid_garbage() {
     let test = "initiations_are_answered_amid_garbage";
     every_initiation_is_answered(test, Forgery::Garbage);
 }
 
 #[test]
-#[ignore = "fails while a train is judged by its first message"]
 fn initiations_are_answered_amid_those_with_a_wrong_mac1() {
     let test = "initiations_are_answered_amid_those_with_a_wrong_mac1";
     every_initiation_is_answered(test, Forgery::WrongMac1);
@@ -89,7 +85,6 @@ fn initiations_are_answered_amid_forged_data_messages() {
 }
 
 #[test]
-#[ignore = "fails while a train is judged by its first message"]
 fn initiations_are_answered_amid_a_mix_of_forged_messages() {
     let test = "initiations_are_answered_amid_a_mix_of_forged_messages";
     every_initiation_is_answered(test, Forgery::Mixed);
