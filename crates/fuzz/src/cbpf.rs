@@ -46,8 +46,8 @@ fn send(input: &mut Unstructured<'_>) -> Result<()> {
     header.packet.resize(udp_header + UDP_HEADER_BYTES, 0);
     let payload = input.take_rest_of();
     header.packet.extend_from_slice(payload);
-    let from = SocketAddr::new(header.source, if header.hides_port { 0 } else { port });
-    group.check_tunnel(&header.packet, udp_header, from);
+    let from = SocketAddr::new(header.source, port);
+    group.check_tunnel(&header.packet, udp_header, from, header.is_readable);
     check_filter(&header.packet, udp_header);
     Ok(())
 }
@@ -66,8 +66,8 @@ impl<'a> TakeRest<'a> for Unstructured<'a> {
 struct IpHeader {
     packet: Vec<u8>,
     source: IpAddr,
-    /// The port is behind extension headers, which the program does not walk over.
-    hides_port: bool,
+    /// The program finds the UDP header.
+    is_readable: bool,
 }
 
 /// With up to ten words of options.
@@ -80,23 +80,48 @@ fn ipv4_header(input: &mut Unstructured<'_>) -> Result<IpHeader> {
     Ok(IpHeader {
         packet,
         source: Ipv4Addr::from(source).into(),
-        hides_port: false,
+        is_readable: true,
     })
 }
 
-/// With up to three words of two words each as extensions.
+/// With up to seven extension headers, of which the program walks over five.
 fn ipv6_header(input: &mut Unstructured<'_>) -> Result<IpHeader> {
-    let extensions = usize::from(input.arbitrary::<u8>()? % 4);
+    /// Hop-by-hop options, routing, fragment, destination options (RFC 8200, section 4), and one that
+    /// the program does not know: authentication (RFC 4302).
+    const EXTENSIONS: [u8; 5] = [0, 43, FRAGMENT, 60, AUTHENTICATION];
+    const FRAGMENT: u8 = 44;
+    const AUTHENTICATION: u8 = 51;
+    const WALKED_OVER: u8 = 5;
+
+    let extensions = input.arbitrary::<u8>()? % 8;
     let source: [u8; 16] = input.arbitrary()?;
-    let mut packet = vec![0xee; 40 + 8 * extensions];
+    let mut packet = vec![0xee; 40];
     packet[0] = 0x60;
-    // 60: destination options (RFC 8200, section 4.6).
-    packet[6] = if extensions == 0 { UDP } else { 60 };
     packet[8..24].copy_from_slice(&source);
+    let mut is_readable = extensions <= WALKED_OVER;
+    let mut next_header = 6;
+    for _ in 0..extensions {
+        let choice: u8 = input.arbitrary()?;
+        let extension = EXTENSIONS[usize::from(choice) % EXTENSIONS.len()];
+        is_readable &= extension != AUTHENTICATION;
+        packet[next_header] = extension;
+        next_header = packet.len();
+        // The second byte is the length in units of 8 bytes behind the first 8; of fragments it is
+        // reserved.
+        let more = choice >> 5;
+        let bytes = if extension == FRAGMENT {
+            8
+        } else {
+            8 * (1 + usize::from(more))
+        };
+        packet.resize(next_header + bytes, 0xee);
+        packet[next_header + 1] = more;
+    }
+    packet[next_header] = UDP;
     Ok(IpHeader {
         packet,
         source: Ipv6Addr::from(source).into(),
-        hides_port: extensions > 0,
+        is_readable,
     })
 }
 
@@ -111,22 +136,25 @@ impl Group {
         self.key.worker_of(address, workers) as u32
     }
 
-    /// Data goes to the worker that owns its sender, handshakes to the worker's other socket, and what is
-    /// no message to the last socket.
-    fn check_tunnel(&self, packet: &[u8], udp_header: usize, from: SocketAddr) {
+    /// What begins with data, what is a handshake message, and what may hold messages goes to sockets of the
+    /// worker that owns its sender, and what can hold no message to the last socket.
+    fn check_tunnel(&self, packet: &[u8], udp_header: usize, from: SocketAddr, is_readable: bool) {
         let program = programs::tunnel_dispatch(&self.key, self.workers, from.is_ipv6());
         let start = udp_header + UDP_HEADER_BYTES;
         let socket = run_program(&program, packet, start);
         let owner = self.worker_of(from);
         let workers = u32::from(self.workers);
-        let expected = match message_kind(&packet[start..]) {
-            Some(Kind::Data) => owner,
-            Some(Kind::Handshake) => workers + owner,
-            None => 2 * workers,
+        let payload = &packet[start..];
+        let expected = match Train::of(payload) {
+            Train::Garbage => 3 * workers,
+            _ if !is_readable => 3 * workers,
+            Train::Data => owner,
+            Train::Handshake => workers + owner,
+            Train::Mixed => 2 * workers + owner,
         };
         assert_eq!(socket, expected, "a datagram from {from}");
-        if expected == 2 * workers {
-            assert_is_malformed(&packet[start..], from);
+        if Train::of(payload) == Train::Garbage {
+            assert_holds_no_message(payload, from);
         }
     }
 
@@ -146,7 +174,15 @@ impl Group {
     }
 }
 
-/// What the kernel drops is no message to a shard either.
+/// What the kernel drops holds no message for a shard either, however it is split into datagrams.
+fn assert_holds_no_message(train: &[u8], from: SocketAddr) {
+    for segment_size in 1..=train.len().max(1) {
+        for datagram in train.chunks(segment_size) {
+            assert_is_malformed(datagram, from);
+        }
+    }
+}
+
 fn assert_is_malformed(payload: &[u8], from: SocketAddr) {
     thread_local! {
         static SHARD: RefCell<Shard> =
@@ -164,30 +200,38 @@ fn assert_is_malformed(payload: &[u8], from: SocketAddr) {
 fn check_filter(packet: &[u8], udp_header: usize) {
     let kept = run_program(&programs::garbage_filter(), packet, udp_header);
     let payload = &packet[udp_header + UDP_HEADER_BYTES..];
-    let expected = if message_kind(payload).is_some() {
-        u32::MAX
-    } else {
-        0
+    let expected = match Train::of(payload) {
+        Train::Garbage => 0,
+        Train::Data | Train::Handshake | Train::Mixed => u32::MAX,
     };
     assert_eq!(kept, expected);
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
+/// What a train, or a single datagram, is to a program that sees its length and its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Train {
+    /// It begins with a data message.
     Data,
+    /// It is one handshake message.
     Handshake,
+    /// It may hold messages.
+    Mixed,
+    /// It holds none.
+    Garbage,
 }
 
-/// The kind of the message that `train` begins with: its length can be that of many.
-fn message_kind(train: &[u8]) -> Option<Kind> {
-    let (kind, bytes_min) = match train.first_chunk()? {
-        [1, 0, 0, 0] => (Kind::Handshake, 148),
-        [2, 0, 0, 0] => (Kind::Handshake, 112),
-        [3, 0, 0, 0] => (Kind::Handshake, 64),
-        [4, 0, 0, 0] => (Kind::Data, 32),
-        _ => return None,
-    };
-    (train.len() >= bytes_min).then_some(kind)
+impl Train {
+    fn of(train: &[u8]) -> Self {
+        match (train.first_chunk(), train.len()) {
+            (_, ..32) => Self::Garbage,
+            (Some([4, 0, 0, 0]), _) => Self::Data,
+            (Some([1, 0, 0, 0]), 148) | (Some([2, 0, 0, 0]), 112) | (Some([3, 0, 0, 0]), 64) => {
+                Self::Handshake
+            }
+            (_, ..64) => Self::Garbage,
+            _ => Self::Mixed,
+        }
+    }
 }
 
 fn run_program(program: &[sock_filter], packet: &[u8], start: usize) -> u32 {

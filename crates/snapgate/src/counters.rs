@@ -127,13 +127,15 @@ counters! {
     /// Seconds in which the worker was over its limit of handshakes without a cookie.
     overloaded_seconds,
     /// Datagrams the kernel dropped because a data socket's buffer was full, and with user dispatch
-    /// also those that are no SNAPtun message.
+    /// also those that can hold no SNAPtun message.
     kernel_drops_data,
     /// Datagrams the kernel dropped because a handshake socket's buffer was full.
     kernel_drops_handshake,
+    /// Datagrams the kernel dropped because a mixed socket's buffer was full.
+    kernel_drops_mixed,
     /// Datagrams the kernel dropped because the upstream socket's buffer was full.
     kernel_drops_upstream,
-    /// Datagrams, or whole trains, that the kernel dropped because they are no SNAPtun message;
+    /// Datagrams, or whole trains, that the kernel dropped because they can hold no SNAPtun message;
     /// counted by worker 0, and only with kernel dispatch.
     kernel_drops_garbage,
     /// Turns of the worker's loop; stands still only while the worker sleeps or hangs.

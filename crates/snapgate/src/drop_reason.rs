@@ -47,8 +47,6 @@ pub enum QueueLoss {
     MailboxFull,
     /// Too many handshakes waited for their share of the worker's time.
     HandshakesFull,
-    /// More handshake messages came in one train than a client ever sends at once.
-    HandshakeTrain,
     /// Too many datagrams waited for the socket to become writable.
     SendQueueFull,
     /// It waited for the session of a tunnel that expired.
@@ -74,10 +72,9 @@ impl RouteError {
 }
 
 impl QueueLoss {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 7] = [
         Self::MailboxFull,
         Self::HandshakesFull,
-        Self::HandshakeTrain,
         Self::SendQueueFull,
         Self::TunnelExpired,
         Self::TunnelRevoked,
@@ -89,7 +86,6 @@ impl QueueLoss {
         match self {
             Self::MailboxFull => "mailbox_full",
             Self::HandshakesFull => "handshakes_full",
-            Self::HandshakeTrain => "handshake_train",
             Self::SendQueueFull => "send_queue_full",
             Self::TunnelExpired => "tunnel_expired",
             Self::TunnelRevoked => "tunnel_revoked",

@@ -329,10 +329,12 @@ impl BoundSockets {
             warn_of_short_buffers(group.local_addr, &group.buffers);
             bound.listen.push(group.local_addr);
             let mut handshakes = group.handshake.into_iter();
+            let mut mixed = group.mixed.into_iter();
             for (worker, data) in bound.workers.iter_mut().zip(group.data) {
                 worker.listeners.push(UnpolledListener {
                     data,
                     handshake: handshakes.next(),
+                    mixed: mixed.next(),
                 });
             }
             bound.workers[0].garbage.extend(group.garbage);

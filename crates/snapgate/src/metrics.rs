@@ -209,11 +209,12 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_kernel_dropped_packets",
-        "Datagrams that the kernel dropped at a full socket; at garbage, and with user dispatch at data, those that are no SNAPtun message. A train counts once.",
+        "Datagrams dropped by the kernel, by socket: full receive buffers; at garbage, and with user dispatch at data, what can hold no SNAPtun message. A train counts once.",
         &[
             (Some(("socket", "garbage")), |c| c.kernel_drops_garbage),
             (Some(("socket", "data")), |c| c.kernel_drops_data),
             (Some(("socket", "handshake")), |c| c.kernel_drops_handshake),
+            (Some(("socket", "mixed")), |c| c.kernel_drops_mixed),
             (Some(("socket", "upstream")), |c| c.kernel_drops_upstream),
         ],
     ),

@@ -107,10 +107,11 @@ pub(crate) fn write_drops(f: &mut impl fmt::Write, total: &Counters) -> fmt::Res
 }
 
 /// What the kernel dropped before a worker could receive it, by the kind of socket.
-pub(crate) fn kernel_drops(counters: &Counters) -> [(&'static str, u64); 4] {
+pub(crate) fn kernel_drops(counters: &Counters) -> [(&'static str, u64); 5] {
     [
         ("data", counters.kernel_drops_data),
         ("handshake", counters.kernel_drops_handshake),
+        ("mixed", counters.kernel_drops_mixed),
         ("upstream", counters.kernel_drops_upstream),
         ("garbage", counters.kernel_drops_garbage),
     ]

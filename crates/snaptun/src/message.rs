@@ -5,19 +5,26 @@ use ana_gotatun::packet::{WgCookieReply, WgData, WgHandshakeInit, WgHandshakeRes
 /// The kinds of SNAPtun messages (WireGuard whitepaper, section 5.4). The first byte is the type, the
 /// next three are reserved and zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MessageKind {
+pub enum MessageKind {
+    /// Type 1: begins a handshake.
     Initiation,
+    /// Type 2: answers an initiation.
     Response,
+    /// Type 3: gives the sender of a handshake message a cookie.
     CookieReply,
+    /// Type 4: carries a packet, or nothing (a keepalive).
     Data,
 }
 
 impl MessageKind {
+    /// Length in bytes of the shortest message, a keepalive. A datagram of fewer bytes is no message.
+    pub const BYTES_MIN: usize = WgData::OVERHEAD;
+
+    // `Packet::try_into_wg` allocates an error report, with a backtrace, for every packet that it
+    // refuses. It refuses nothing that passes here.
     /// Tells the kind by type, reserved bytes and length; `None` for what is no message at all.
-    ///
-    /// `Packet::try_into_wg` allocates an error report, with a backtrace, for every packet that it
-    /// refuses. It refuses nothing that passes here.
-    pub(crate) fn of(datagram: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn of(datagram: &[u8]) -> Option<Self> {
         let kind = match datagram.first_chunk()? {
             [1, 0, 0, 0] => MessageKind::Initiation,
             [2, 0, 0, 0] => MessageKind::Response,
@@ -30,7 +37,7 @@ impl MessageKind {
             MessageKind::Initiation => len == WgHandshakeInit::LEN,
             MessageKind::Response => len == WgHandshakeResp::LEN,
             MessageKind::CookieReply => len == WgCookieReply::LEN,
-            MessageKind::Data => len >= WgData::OVERHEAD,
+            MessageKind::Data => len >= Self::BYTES_MIN,
         };
         fits.then_some(kind)
     }

@@ -12,7 +12,8 @@
 //!
 //! Both see a whole train as one packet: on loopback it never was cut, and GRO joins datagrams
 //! before the socket is looked up. The headers are those of the train's first datagram and the
-//! length is that of all of them, so lengths can be checked from below only.
+//! length is that of all of them. GRO joins whatever looks like one sender's, so what follows the
+//! first datagram can be somebody else's: no program drops a train that may hold a message.
 
 mod builder;
 mod hash;

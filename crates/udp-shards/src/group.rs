@@ -19,41 +19,47 @@ use crate::sys::sockopt;
 use crate::{Dispatch, DispatchKey, ShardSocket, SocketOptions};
 
 /// The most workers a group can have. The kernel counts a group's sockets, which are
-/// 2 * workers + 1, in 16 bits.
+/// 3 * workers + 1, in 16 bits.
 pub const MAX_WORKERS: usize = 1024;
 
-const _: () = assert!(2 * MAX_WORKERS < u16::MAX as usize);
+const _: () = assert!(3 * MAX_WORKERS < u16::MAX as usize);
 
 /// The sockets of one listen address for tunnels.
 #[derive(Debug)]
 pub struct TunnelGroup {
     /// The address all sockets are bound to, with the real port.
     pub local_addr: SocketAddr,
-    /// One socket per worker. With [`Dispatch::Kernel`] it receives the data messages (type 4) of
-    /// the addresses that this worker owns; with [`Dispatch::User`] any message of any address.
-    pub data: Vec<ShardSocket>,
-    /// One socket per worker for handshake messages (types 1 to 3) of the addresses that this
-    /// worker owns, so that a flood of them leaves the data sockets' buffers alone. Empty with
-    /// [`Dispatch::User`], where nothing could steer messages to them.
+    /// One socket per worker. With [`Dispatch::Kernel`] it receives the trains of the addresses that
+    /// this worker owns which begin with a data message (type 4); with [`Dispatch::User`] any train
+    /// of any address.
     ///
-    /// A train holds messages of one remote address, but not always of one type: it arrives where
-    /// its first message belongs. Treat every message by its own type.
+    /// A train holds datagrams of one remote address, or of an attacker who forges that address: the
+    /// kernel joins what has the same addresses, ports, TTL and size. Its program sees only the first
+    /// datagram, so judge every datagram of a train by itself.
+    pub data: Vec<ShardSocket>,
+    /// One socket per worker for single handshake messages (types 1 to 3) of the addresses that this
+    /// worker owns, so that a flood of them leaves the buffers of the other sockets alone. Empty with
+    /// [`Dispatch::User`], where nothing could steer messages to them.
     pub handshake: Vec<ShardSocket>,
-    /// Where [`Dispatch::Kernel`] drops what is no SNAPtun message. Keep it: it is a member of the
-    /// group. `None` with [`Dispatch::User`], where each data socket drops its own.
+    /// One socket per worker for everything else from the addresses that this worker owns: trains that
+    /// begin with a handshake message or with garbage, and may hold messages behind it. Empty with
+    /// [`Dispatch::User`].
+    pub mixed: Vec<ShardSocket>,
+    /// Where [`Dispatch::Kernel`] drops what can hold no SNAPtun message. Keep it: it is a member of
+    /// the group. `None` with [`Dispatch::User`], where each data socket drops its own.
     pub garbage: Option<GarbageSocket>,
-    /// The buffers of each data and each handshake socket.
+    /// The buffers of each socket.
     pub buffers: BufferReport,
 }
 
-/// The socket that swallows what is no SNAPtun message, without queueing it.
+/// The socket that drops what can hold no SNAPtun message, without queueing it.
 #[derive(Debug)]
 pub struct GarbageSocket {
     socket: ShardSocket,
 }
 
 impl GarbageSocket {
-    /// Datagrams (a train counts once) that were no SNAPtun message, since the socket was bound.
+    /// Datagrams (a train counts once) that were dropped here since the socket was bound.
     #[must_use]
     pub fn drops(&self) -> u64 {
         self.socket.kernel_drops()
@@ -69,7 +75,10 @@ pub struct UpstreamGroup {
     /// destination address (host, port) this worker owns, and some of those in which the program
     /// finds none; with [`Dispatch::User`] any packet.
     ///
-    /// A train of packets to several destinations arrives where its first packet belongs.
+    /// With [`Dispatch::Kernel`] and several workers these sockets have no UDP_GRO, whatever
+    /// [`SocketOptions::gro`] says: all packets of a router have the same addresses and ports, so the
+    /// kernel would join packets to the tunnels of several workers into one train, which arrives
+    /// where its first packet belongs. Only a sender on the same host still makes such trains (GSO).
     pub sockets: Vec<ShardSocket>,
     /// The buffers of each socket.
     pub buffers: BufferReport,
@@ -117,7 +126,7 @@ pub fn bind_tunnel_group(
 ) -> Result<TunnelGroup, BindError> {
     let worker_count = check_workers(workers)?;
     let members = match dispatch {
-        Dispatch::Kernel => 2 * workers.get() + 1,
+        Dispatch::Kernel => 3 * workers.get() + 1,
         Dispatch::User => workers.get(),
     };
     let Bound {
@@ -134,6 +143,7 @@ pub fn bind_tunnel_group(
     };
 
     let mut handshake = Vec::new();
+    let mut mixed = Vec::new();
     let mut garbage = None;
     match dispatch {
         Dispatch::Kernel => {
@@ -150,6 +160,7 @@ pub fn bind_tunnel_group(
                     .map_err(refused("attach the dispatch program"))?;
                 garbage = Some(GarbageSocket { socket });
             }
+            mixed = sockets.split_off(2 * workers.get());
             handshake = sockets.split_off(workers.get());
         }
         Dispatch::User => {
@@ -164,6 +175,7 @@ pub fn bind_tunnel_group(
         local_addr,
         data: sockets,
         handshake,
+        mixed,
         garbage,
         buffers,
     })
@@ -183,13 +195,18 @@ pub fn bind_upstream_group(
     options: &SocketOptions,
 ) -> Result<UpstreamGroup, BindError> {
     let worker_count = check_workers(workers)?;
+    // The kernel takes a program for several sockets only; one needs none.
+    let has_program = dispatch == Dispatch::Kernel && workers.get() > 1;
+    let options = SocketOptions {
+        gro: options.gro && !has_program,
+        ..*options
+    };
     let Bound {
         local_addr,
         sockets,
         buffers,
-    } = bind_group(internal, workers.get(), options)?;
-    // The kernel takes a program for several sockets only; one needs none.
-    if let (Dispatch::Kernel, [socket, _, ..]) = (dispatch, sockets.as_slice()) {
+    } = bind_group(internal, workers.get(), &options)?;
+    if let Some(socket) = sockets.first().filter(|_| has_program) {
         let program = upstream::dispatch_program(key, worker_count);
         sockopt::attach_reuseport_program(socket, &program).map_err(|source| {
             BindError::Refused {

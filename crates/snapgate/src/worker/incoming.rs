@@ -3,22 +3,46 @@
 use std::time::Instant;
 
 use ana_gotatun::packet::Packet;
-use snaptun::{Consumed, Endpoint, Incoming, Via};
-use udp_shards::Received;
+use snaptun::{Consumed, Endpoint, Incoming, MessageKind, Via};
+use udp_shards::{ReceiveBatch, Received};
 
-use crate::drop_reason::{DropReason, QueueLoss};
+use crate::drop_reason::DropReason;
 use crate::mailbox::Message;
-use crate::worker::handshakes::{HANDSHAKES_PER_TRAIN, is_handshake};
+use crate::worker::handshakes::Arrival;
 use crate::worker::pipeline::Pipeline;
 use crate::worker::upstream::{Route, Upstream};
 
+/// Why a datagram is dropped that is no SNAPtun message.
+const MALFORMED: DropReason = DropReason::Tunnel(snaptun::DropReason::Malformed);
+
+/// Whether a datagram of the train is a SNAPtun message, as far as its first bytes and its length
+/// tell. One look tells for trains of honest senders, and for trains of datagrams that are too short.
+fn may_hold_message(train: &Received) -> bool {
+    train.segment_size >= MessageKind::BYTES_MIN
+        && train
+            .buffer
+            .chunks(train.segment_size)
+            .any(|datagram| MessageKind::of(datagram).is_some())
+}
+
 impl Pipeline {
-    /// Takes a train from the socket of `listener`.
-    pub(crate) fn receive_incoming(&mut self, now: Instant, listener: u16, train: Received) {
+    /// Takes all trains of a batch from a socket of `listener`.
+    pub(crate) fn receive_trains(&mut self, listener: u16, batch: &mut ReceiveBatch) {
+        let now = Instant::now();
+        for train in batch.drain() {
+            self.receive_incoming(now, listener, train);
+        }
+    }
+
+    /// Takes a train from a socket of `listener`.
+    fn receive_incoming(&mut self, now: Instant, listener: u16, train: Received) {
         let packets = train.datagram_count() as u64;
         self.counters.received_incoming_packets += packets;
         self.counters.received_incoming_bytes += train.buffer.len() as u64;
-
+        self.work += 1;
+        if !may_hold_message(&train) {
+            return self.drop_packets(MALFORMED, packets);
+        }
         let owner = self.owners.owner_of(train.from);
         if owner == self.owners.me {
             self.handle_incoming_train(now, listener, train);
@@ -28,7 +52,9 @@ impl Pipeline {
         self.hand_over(owner, Message::Incoming { listener, train });
     }
 
-    /// Takes a train of a tunnel that this worker owns apart.
+    /// Takes a train from an address that this worker owns apart.
+    ///
+    /// The kernel joins whatever looks like one sender's, so each datagram is judged by itself.
     pub(crate) fn handle_incoming_train(&mut self, now: Instant, listener: u16, train: Received) {
         let from = Endpoint {
             remote: train.from,
@@ -37,17 +63,20 @@ impl Pipeline {
                 local_ip: train.local_ip,
             },
         };
-        let mut handshakes = 0;
+        let datagrams = train.datagram_count();
+        let arrival = if datagrams == 1 {
+            Arrival::Single
+        } else {
+            Arrival::InTrain
+        };
+        self.work += datagrams as u64;
         for datagram in self.take_apart(train) {
-            if !is_handshake(&datagram) {
-                self.handle_incoming(now, from, Packet::from_bytes(datagram));
-                continue;
-            }
-            handshakes += 1;
-            if handshakes <= HANDSHAKES_PER_TRAIN {
-                self.wait_for_handshake(from, &datagram);
-            } else {
-                self.drop_packet(DropReason::Queue(QueueLoss::HandshakeTrain));
+            match MessageKind::of(&datagram) {
+                None => self.drop_packet(MALFORMED),
+                Some(MessageKind::Data) => {
+                    self.handle_incoming(now, from, Packet::from_bytes(datagram));
+                }
+                Some(_) => self.receive_handshake(from, &datagram, arrival),
             }
         }
     }

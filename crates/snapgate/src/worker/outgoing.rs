@@ -17,7 +17,9 @@ use crate::worker::upstream::{Upstream, tunnel_address};
 impl Pipeline {
     /// Takes a train from the upstream socket apart.
     pub(crate) fn receive_outgoing(&mut self, now: Instant, train: Received) {
-        self.counters.received_outgoing_packets += train.datagram_count() as u64;
+        let packets = train.datagram_count() as u64;
+        self.counters.received_outgoing_packets += packets;
+        self.work += 1 + packets;
         self.counters.received_outgoing_bytes += train.buffer.len() as u64;
         for datagram in self.take_apart(train) {
             self.route_outgoing(now, datagram);

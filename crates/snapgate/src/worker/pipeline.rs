@@ -21,7 +21,7 @@ use crate::drop_reason::{DropReason, QueueLoss};
 use crate::mailbox::{Message, Postbox};
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
-use crate::worker::handshakes::WaitingHandshake;
+use crate::worker::handshakes::WaitingHandshakes;
 use crate::worker::sockets::Sockets;
 use crate::worker::upstream::Upstream;
 
@@ -50,8 +50,9 @@ pub(crate) struct Pipeline {
     pub(super) upstream: Upstream,
     peers: Vec<Postbox>,
     directory: Option<DirectoryFeed>,
-    /// Handshake messages that wait for their share of the worker's time.
-    pub(super) handshakes: VecDeque<WaitingHandshake>,
+    pub(super) handshakes: WaitingHandshakes,
+    /// Trains and single datagrams received so far, plus datagrams handled: what steps are bounded by.
+    pub(super) work: u64,
     /// What the shard wants sent: filled and drained within one step.
     pub(super) transmits: VecDeque<Transmit>,
     /// One queue for each listener.
@@ -90,7 +91,8 @@ impl Pipeline {
             upstream: parts.upstream,
             peers: parts.peers,
             directory: parts.directory,
-            handshakes: VecDeque::new(),
+            handshakes: WaitingHandshakes::default(),
+            work: 0,
             transmits: VecDeque::new(),
             to_tunnels: (0..parts.listeners).map(|_| queue()).collect(),
             to_upstream: queue(),
@@ -105,16 +107,6 @@ impl Pipeline {
         self.counters.turns += 1;
     }
 
-    /// Datagrams received from tunnels so far.
-    pub(super) fn received_incoming(&self) -> u64 {
-        self.counters.received_incoming_packets
-    }
-
-    /// Datagrams received from SCION so far.
-    pub(super) fn received_outgoing(&self) -> u64 {
-        self.counters.received_outgoing_packets
-    }
-
     /// The datagrams of a train, but for one whose end is lost.
     pub(super) fn take_apart(&mut self, train: Received) -> impl Iterator<Item = BytesMut> + use<> {
         let whole = train.datagram_count() - usize::from(train.truncated);
@@ -127,6 +119,7 @@ impl Pipeline {
     /// Takes a packet that another worker handed over, or a command.
     pub(super) fn take_over(&mut self, now: Instant, message: Message) {
         self.counters.taken_packets += message.packets();
+        self.work += 1;
         match message {
             Message::Incoming { listener, train } => {
                 self.handle_incoming_train(now, listener, train);

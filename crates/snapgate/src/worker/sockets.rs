@@ -17,6 +17,9 @@ pub(crate) const MAILBOX: Token = Token(0);
 const UPSTREAM: Token = Token(1);
 const FIRST_LISTENER: usize = 2;
 
+/// Tokens of one listener: its data, its handshake and its mixed socket.
+const TOKENS_PER_LISTENER: usize = 3;
+
 /// Events taken from one poll: more sockets than that are reported by the next one.
 const EVENTS: usize = 64;
 
@@ -27,7 +30,7 @@ pub(crate) struct Sockets {
     /// By the index of the listener.
     pub(super) listeners: Vec<ListenerSockets>,
     pub(super) upstream: Option<PolledSocket>,
-    /// What swallows garbage; held by one of the workers for all.
+    /// What drops garbage; held by one of the workers for all.
     garbage: Vec<GarbageSocket>,
 }
 
@@ -36,12 +39,47 @@ pub(super) struct ListenerSockets {
     pub(super) data: PolledSocket,
     /// Only with kernel dispatch.
     pub(super) handshake: Option<PolledSocket>,
+    /// Only with kernel dispatch.
+    pub(super) mixed: Option<PolledSocket>,
 }
 
 /// The same, before they are registered.
 pub(crate) struct UnpolledListener {
     pub(crate) data: ShardSocket,
     pub(crate) handshake: Option<ShardSocket>,
+    pub(crate) mixed: Option<ShardSocket>,
+}
+
+impl UnpolledListener {
+    /// Registers the sockets with tokens from `first` on.
+    fn register(self, poll: &Poll, first: usize) -> io::Result<ListenerSockets> {
+        let register = |socket, kind, name| {
+            PolledSocket::register(poll, socket, Token(first + kind), name)
+        };
+        Ok(ListenerSockets {
+            data: register(self.data, 0, "a data socket")?,
+            handshake: self
+                .handshake
+                .map(|socket| register(socket, 1, "a handshake socket"))
+                .transpose()?,
+            mixed: self
+                .mixed
+                .map(|socket| register(socket, 2, "a mixed socket"))
+                .transpose()?,
+        })
+    }
+}
+
+impl ListenerSockets {
+    /// The socket that was registered with this token, counted from the listener's first.
+    fn by_token(&mut self, token: usize) -> Option<&mut PolledSocket> {
+        match token {
+            0 => Some(&mut self.data),
+            1 => self.handshake.as_mut(),
+            2 => self.mixed.as_mut(),
+            _ => None,
+        }
+    }
 }
 
 impl Sockets {
@@ -57,21 +95,8 @@ impl Sockets {
         let listeners = listeners
             .into_iter()
             .enumerate()
-            .map(|(index, UnpolledListener { data, handshake })| {
-                let token = FIRST_LISTENER + 2 * index;
-                Ok(ListenerSockets {
-                    data: PolledSocket::register(&poll, data, Token(token), "a data socket")?,
-                    handshake: handshake
-                        .map(|socket| {
-                            PolledSocket::register(
-                                &poll,
-                                socket,
-                                Token(token + 1),
-                                "a handshake socket",
-                            )
-                        })
-                        .transpose()?,
-                })
+            .map(|(index, listener)| {
+                listener.register(&poll, FIRST_LISTENER + TOKENS_PER_LISTENER * index)
             })
             .collect::<io::Result<_>>()?;
         Ok(Self {
@@ -95,13 +120,9 @@ impl Sockets {
                 UPSTREAM => self.upstream.as_mut(),
                 Token(token) => {
                     let token = token - FIRST_LISTENER;
-                    self.listeners.get_mut(token / 2).and_then(|listener| {
-                        if token.is_multiple_of(2) {
-                            Some(&mut listener.data)
-                        } else {
-                            listener.handshake.as_mut()
-                        }
-                    })
+                    self.listeners
+                        .get_mut(token / TOKENS_PER_LISTENER)
+                        .and_then(|listener| listener.by_token(token % TOKENS_PER_LISTENER))
                 }
             };
             if let Some(socket) = socket {
@@ -111,20 +132,17 @@ impl Sockets {
         Ok(())
     }
 
-    /// Whether a socket is known to have data packets.
-    pub(super) fn has_data(&self) -> bool {
-        self.listeners.iter().any(|listener| listener.data.readable)
-            || self
-                .upstream
-                .as_ref()
-                .is_some_and(|upstream| upstream.readable)
-    }
-
-    /// Whether a handshake socket is known to have messages.
-    pub(super) fn has_handshakes(&self) -> bool {
-        self.listeners
-            .iter()
-            .any(|l| l.handshake.as_ref().is_some_and(|socket| socket.readable))
+    /// Whether there may be something to receive on any socket.
+    pub(super) fn is_readable(&self) -> bool {
+        let is_readable = |socket: &Option<PolledSocket>| {
+            socket.as_ref().is_some_and(PolledSocket::is_readable)
+        };
+        is_readable(&self.upstream)
+            || self.listeners.iter().any(|listener| {
+                listener.data.is_readable()
+                    || is_readable(&listener.handshake)
+                    || is_readable(&listener.mixed)
+            })
     }
 
     /// Sends what is queued for the tunnels of `listener`.
@@ -151,12 +169,16 @@ impl Sockets {
 
     /// Reads what the kernel dropped: one system call for each socket.
     pub(super) fn count_kernel_drops(&self, counters: &mut Counters) {
-        let listeners = || self.listeners.iter();
-        counters.kernel_drops_data = listeners().map(|l| l.data.socket.kernel_drops()).sum();
-        counters.kernel_drops_handshake = listeners()
-            .filter_map(|l| l.handshake.as_ref())
-            .map(|handshake| handshake.socket.kernel_drops())
-            .sum();
+        let drops = |kind: fn(&ListenerSockets) -> Option<&PolledSocket>| {
+            self.listeners
+                .iter()
+                .filter_map(kind)
+                .map(|polled| polled.socket.kernel_drops())
+                .sum()
+        };
+        counters.kernel_drops_data = drops(|listener| Some(&listener.data));
+        counters.kernel_drops_handshake = drops(|listener| listener.handshake.as_ref());
+        counters.kernel_drops_mixed = drops(|listener| listener.mixed.as_ref());
         counters.kernel_drops_upstream = self
             .upstream
             .as_ref()

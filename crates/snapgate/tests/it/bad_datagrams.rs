@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 
 use snapgate::config::Forward;
-use snapgate::drop_reason::{DropReason, QueueLoss};
+use snapgate::drop_reason::DropReason;
 use udp_shards::{Flush, SendQueue, SocketOptions, bind_client_socket};
 
 use crate::gateway::{TestGateway, config, scion};
@@ -86,24 +86,47 @@ fn garbage_on_the_upstream_socket_is_counted_and_disturbs_nobody() {
     assert_eq!(total.sent(), 0);
 }
 
-#[test]
-fn a_train_of_handshake_messages_is_cut_short() {
-    const TRAIN: usize = 10;
-    const TAKEN: u64 = 2;
-    let gateway = TestGateway::start(&config(Forward::Echo));
+/// Sends datagrams as one train from a socket of its own.
+fn send_train(gateway: &TestGateway, datagrams: impl IntoIterator<Item = Vec<u8>>) -> u64 {
     let local = "127.0.0.1:0".parse().unwrap();
     let socket = bind_client_socket(local, &SocketOptions::default()).unwrap();
-    let mut queue = SendQueue::with_limits(TRAIN, TRAIN * 148);
-    for _ in 0..TRAIN {
-        assert!(queue.push(gateway.listen(), None, noise(1, 148)).is_ok());
+    let mut queue = SendQueue::with_limits(64, 65_536);
+    let mut count = 0;
+    for datagram in datagrams {
+        queue.push(gateway.listen(), None, datagram).unwrap();
+        count += 1;
     }
     let flush = queue.flush(&socket, &mut |_, result| assert_eq!(result, Ok(())));
     assert_eq!(flush, Flush::Empty);
+    count
+}
 
-    gateway.wait_for("ten drops", |total| total.total_dropped() == TRAIN as u64);
+#[test]
+fn every_handshake_message_of_a_train_is_checked_and_forged_ones_take_no_place_in_a_queue() {
+    let gateway = TestGateway::start(&config(Forward::Echo));
+    let mut sent = 0;
+    for _ in 0..100 {
+        sent += send_train(&gateway, (0..40).map(|_| noise(1, 148)));
+    }
+    gateway.wait_for("all drops", |total| total.total_dropped() == sent);
     let total = gateway.stop();
-    let cut = DropReason::Queue(QueueLoss::HandshakeTrain);
-    let looked_at = DropReason::Tunnel(snaptun::DropReason::InvalidMac);
-    assert_eq!(total.dropped[cut.index()], TRAIN as u64 - TAKEN);
-    assert_eq!(total.dropped[looked_at.index()], TAKEN);
+    let forged = DropReason::Tunnel(snaptun::DropReason::InvalidMac);
+    assert_eq!(total.dropped[forged.index()], sent);
+}
+
+#[test]
+fn every_datagram_of_a_train_of_garbage_is_counted() {
+    let gateway = TestGateway::start(&config(Forward::Echo));
+    let mut sent = 0;
+    // One byte each, which read as one data message; more than a message; data and garbage by turns.
+    sent += send_train(&gateway, [4, 0, 0, 0].into_iter().cycle().take(64).map(|byte| vec![byte]));
+    sent += send_train(&gateway, (0..40).map(|_| noise(9, 148)));
+    sent += send_train(&gateway, (0..40).map(|n| noise(4 + n % 2, 148)));
+    gateway.wait_for("all drops", |total| total.total_dropped() == sent);
+    let total = gateway.stop();
+    let malformed = DropReason::Tunnel(snaptun::DropReason::Malformed);
+    let no_tunnel = DropReason::Tunnel(snaptun::DropReason::NoTunnel);
+    assert_eq!(total.received_incoming_packets, sent);
+    assert_eq!(total.dropped[malformed.index()], 64 + 40 + 20);
+    assert_eq!(total.dropped[no_tunnel.index()], 20);
 }

@@ -7,8 +7,12 @@ use crate::DispatchKey;
 
 /// The source port of the datagram.
 const PORT: Scratch = Scratch::new(FREE_SCRATCH);
-/// The index of worker 0's socket among the data or the handshake sockets.
+/// The index of worker 0's socket among those of one kind.
 const FIRST_INDEX: Scratch = Scratch::new(FREE_SCRATCH + 1);
+/// The number of the next IPv6 header.
+const NEXT: Scratch = Scratch::new(FREE_SCRATCH + 2);
+/// Where that header begins, from the start of the IPv6 header.
+const OFFSET: Scratch = Scratch::new(FREE_SCRATCH + 3);
 
 /// SNAPtun messages begin with the type in the first byte and three zero bytes (WireGuard
 /// whitepaper, section 5.4).
@@ -19,17 +23,35 @@ const DATA_BYTES_MIN: u32 = 16 + 16;
 /// carries the address that the responder saw.
 const HANDSHAKE_TYPES: [(u32, u32); 3] = [(1, 148), (2, 92 + 20), (3, 64)];
 
-const _: () = assert!(
-    DATA_BYTES_MIN >= 4,
-    "the length check covers the type's word"
-);
+/// A train of fewer bytes holds no message behind its first datagram: all datagrams but the last
+/// have the size of the first, so the second would be shorter than [`DATA_BYTES_MIN`].
+const TWO_MESSAGES_MIN: u32 = 2 * DATA_BYTES_MIN;
+
+const _: () = {
+    assert!(DATA_BYTES_MIN >= 4, "the length check covers the type's word");
+    let mut index = 0;
+    while index < HANDSHAKE_TYPES.len() {
+        assert!(HANDSHAKE_TYPES[index].1 >= TWO_MESSAGES_MIN);
+        index += 1;
+    }
+};
 
 const UDP_HEADER_BYTES: u32 = 8;
 const IPV4_SOURCE: u32 = 12;
 const IPV6_NEXT_HEADER: u32 = 6;
 const IPV6_SOURCE: u32 = 8;
 const IPV6_HEADER_BYTES: u32 = 40;
+
+/// Protocol numbers of headers (RFC 8200, section 4).
 const NEXT_HEADER_UDP: u32 = 17;
+const HOP_BY_HOP_OPTIONS: u32 = 0;
+const ROUTING: u32 = 43;
+const FRAGMENT: u32 = 44;
+const DESTINATION_OPTIONS: u32 = 60;
+
+/// Extension headers that the program walks over. RFC 8200, section 4.1, expects no more than these
+/// in front of UDP: hop-by-hop options, destination options, routing, fragment, destination options.
+const IPV6_EXTENSIONS_MAX: usize = 5;
 
 /// The kind of IP address that a group is bound to; IPv6 sockets accept no IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +60,37 @@ pub(crate) enum Family {
     V6,
 }
 
-/// For a group of 2 * `workers` + 1 sockets: a data message goes to the worker that owns its
-/// source address, any other SNAPtun message to `workers` + that worker, and anything else to
-/// the last socket.
+/// For a group of 3 * `workers` + 1 sockets.
+///
+/// `owner` is the worker that owns the source address. The program sees a train as one packet, so
+/// it judges by the train's length and its first datagram, and drops only what can hold no message:
+///
+/// | what arrives | socket |
+/// | --- | --- |
+/// | begins with a data message | `owner` |
+/// | one handshake message | `workers` + `owner` |
+/// | no message, and too short for a second datagram that is one | 3 * `workers` |
+/// | anything else | 2 * `workers` + `owner` |
+///
+/// IPv6 packets in which the UDP header lies behind more than [`IPV6_EXTENSIONS_MAX`] extension
+/// headers, or behind one of another kind than those of RFC 8200, go to the last socket as well.
 pub(crate) fn dispatch_program(key: &DispatchKey, workers: u32, family: Family) -> Program {
     let mut builder = Builder::default();
-    let mut data = Label::default();
-    let mut handshake = Label::default();
-    let mut garbage = Label::default();
+    let mut kinds = Kinds::default();
     let mut dispatch = Label::default();
 
-    emit_classify(&mut builder, 0, &mut data, &mut handshake, &mut garbage);
+    emit_classify(&mut builder, 0, &mut kinds);
+    let Kinds {
+        data,
+        handshake,
+        mixed,
+        mut garbage,
+    } = kinds;
+
+    builder.place(mixed);
+    builder.load_value(2 * workers);
+    builder.store_scratch(FIRST_INDEX);
+    builder.jump(&mut dispatch);
 
     builder.place(handshake);
     builder.load_value(workers);
@@ -62,7 +104,7 @@ pub(crate) fn dispatch_program(key: &DispatchKey, workers: u32, family: Family) 
     builder.place(dispatch);
     let source = match family {
         Family::V4 => emit_ipv4_source(&mut builder),
-        Family::V6 => emit_ipv6_source(&mut builder),
+        Family::V6 => emit_ipv6_source(&mut builder, &mut garbage),
     };
     emit_worker(&mut builder, key, source, PORT, workers);
     builder.load_x_scratch(FIRST_INDEX);
@@ -70,30 +112,24 @@ pub(crate) fn dispatch_program(key: &DispatchKey, workers: u32, family: Family) 
     builder.return_a();
 
     builder.place(garbage);
-    builder.return_value(2 * workers);
+    builder.return_value(3 * workers);
     builder.finish()
 }
 
-/// For one socket: drops what is no SNAPtun message.
+/// For one socket: drops what can hold no SNAPtun message, and keeps whole trains in which there may
+/// be one.
 pub(crate) fn garbage_filter() -> Program {
     let mut builder = Builder::default();
-    let mut data = Label::default();
-    let mut handshake = Label::default();
-    let mut garbage = Label::default();
+    let mut kinds = Kinds::default();
 
-    emit_classify(
-        &mut builder,
-        UDP_HEADER_BYTES,
-        &mut data,
-        &mut handshake,
-        &mut garbage,
-    );
+    emit_classify(&mut builder, UDP_HEADER_BYTES, &mut kinds);
 
-    builder.place(data);
-    builder.place(handshake);
+    builder.place(kinds.data);
+    builder.place(kinds.handshake);
+    builder.place(kinds.mixed);
     builder.return_value(u32::MAX);
 
-    builder.place(garbage);
+    builder.place(kinds.garbage);
     builder.return_value(0);
     builder.finish()
 }
@@ -105,24 +141,33 @@ pub(crate) fn drop_all_filter() -> Program {
     builder.finish()
 }
 
-/// Emits jumps by the kind of message that begins at `payload`.
-///
-/// Lengths are checked from below: a train's length is that of all its messages.
-fn emit_classify(
-    builder: &mut Builder,
-    payload: u32,
-    data: &mut Label,
-    handshake: &mut Label,
-    garbage: &mut Label,
-) {
+/// Where jumps lead, by what a train or a single datagram is.
+#[derive(Default)]
+struct Kinds {
+    /// Begins with a data message.
+    data: Label,
+    /// Is one handshake message.
+    handshake: Label,
+    /// Begins with something else, and may hold messages.
+    mixed: Label,
+    /// Holds no message.
+    garbage: Label,
+}
+
+/// Emits jumps by what begins at `payload`.
+fn emit_classify(builder: &mut Builder, payload: u32, kinds: &mut Kinds) {
     builder.load_length();
     builder.jump_if(
         When::Less(Operand::Value(payload + DATA_BYTES_MIN)),
-        garbage,
+        &mut kinds.garbage,
     );
     builder.move_to_x();
     builder.load(Size::Word, At::Start(payload));
-    builder.jump_if(When::Equal(Operand::Value(DATA_TYPE << 24)), data);
+    builder.jump_if(
+        When::Equal(Operand::Value(DATA_TYPE << 24)),
+        &mut kinds.data,
+    );
+    let mut not_one = Label::default();
     for (message_type, bytes) in HANDSHAKE_TYPES {
         let mut other = Label::default();
         builder.jump_if(
@@ -130,11 +175,20 @@ fn emit_classify(
             &mut other,
         );
         builder.move_from_x();
-        builder.jump_if(When::AtLeast(Operand::Value(payload + bytes)), handshake);
-        builder.jump(garbage);
+        builder.jump_if(
+            When::Equal(Operand::Value(payload + bytes)),
+            &mut kinds.handshake,
+        );
+        builder.jump(&mut not_one);
         builder.place(other);
     }
-    builder.jump(garbage);
+    builder.place(not_one);
+    builder.move_from_x();
+    builder.jump_if(
+        When::Less(Operand::Value(payload + TWO_MESSAGES_MIN)),
+        &mut kinds.garbage,
+    );
+    builder.jump(&mut kinds.mixed);
 }
 
 /// Emits `PORT` := the source port, behind an IPv4 header of any length.
@@ -148,21 +202,54 @@ fn emit_ipv4_source(builder: &mut Builder) -> Address {
     Address::V4(At::Ip(IPV4_SOURCE))
 }
 
-/// Emits `PORT` := the source port, or 0 when extension headers precede it: then the datagram
-/// reaches some worker, which hands it over.
-fn emit_ipv6_source(builder: &mut Builder) -> Address {
-    let mut extended = Label::default();
-    let mut done = Label::default();
+/// Emits `PORT` := the source port, behind the extension headers; jumps to `unreadable` where it
+/// finds no UDP header.
+fn emit_ipv6_source(builder: &mut Builder, unreadable: &mut Label) -> Address {
+    let mut udp = Label::default();
+    builder.load_value(IPV6_HEADER_BYTES);
+    builder.store_scratch(OFFSET);
     builder.load(Size::Byte, At::Ip(IPV6_NEXT_HEADER));
-    builder.jump_if(
-        When::NotEqual(Operand::Value(NEXT_HEADER_UDP)),
-        &mut extended,
-    );
-    builder.load(Size::Half, At::Ip(IPV6_HEADER_BYTES));
-    builder.jump(&mut done);
-    builder.place(extended);
-    builder.load_value(0);
-    builder.place(done);
+    builder.store_scratch(NEXT);
+    builder.jump_if(When::Equal(Operand::Value(NEXT_HEADER_UDP)), &mut udp);
+    for _ in 0..IPV6_EXTENSIONS_MAX {
+        emit_skip_extension(builder, unreadable);
+        builder.load_scratch(NEXT);
+        builder.jump_if(When::Equal(Operand::Value(NEXT_HEADER_UDP)), &mut udp);
+    }
+    builder.jump(unreadable);
+
+    builder.place(udp);
+    builder.load_x_scratch(OFFSET);
+    builder.load(Size::Half, At::IpX(0));
     builder.store_scratch(PORT);
     Address::V6(At::Ip(IPV6_SOURCE))
+}
+
+/// Emits the way past the extension header `NEXT`, given in A as well.
+fn emit_skip_extension(builder: &mut Builder, unreadable: &mut Label) {
+    let mut variable = Label::default();
+    let mut skipped = Label::default();
+    for header in [HOP_BY_HOP_OPTIONS, ROUTING, DESTINATION_OPTIONS] {
+        builder.jump_if(When::Equal(Operand::Value(header)), &mut variable);
+    }
+    // Only a packet that is its own only fragment still has this header (RFC 6946).
+    builder.jump_if(When::NotEqual(Operand::Value(FRAGMENT)), unreadable);
+    builder.load_x_scratch(OFFSET);
+    builder.load(Size::Byte, At::IpX(0));
+    builder.store_scratch(NEXT);
+    builder.load_value(8);
+    builder.jump(&mut skipped);
+
+    // The second byte is the length in units of 8 bytes, the first 8 not counted.
+    builder.place(variable);
+    builder.load_x_scratch(OFFSET);
+    builder.load(Size::Byte, At::IpX(0));
+    builder.store_scratch(NEXT);
+    builder.load(Size::Byte, At::IpX(1));
+    builder.alu(Alu::Add, Operand::Value(1));
+    builder.alu(Alu::ShiftLeft, Operand::Value(3));
+
+    builder.place(skipped);
+    builder.alu(Alu::Add, Operand::X);
+    builder.store_scratch(OFFSET);
 }

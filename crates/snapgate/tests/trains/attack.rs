@@ -1,0 +1,180 @@
+//! A client, its gateway, and an attacker who sends with the client's address.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use testkit::forge::Datagram;
+use testkit::messages::{self, DATA_OVERHEAD_BYTES, INITIATION_BYTES, Mac1};
+use testkit::{
+    Client, Flood, GatewayProcess, GatewaySetup, Host, IpVersion, Metrics, Network, Pace, identity,
+};
+use udp_shards::Dispatch;
+
+/// Forged datagrams a second.
+const FORGED_PER_SECOND: u64 = 20_000;
+/// Forged datagrams of which each is another.
+const FORGED: usize = 1_000;
+/// Packets of the client a second.
+const PACKETS_PER_SECOND: u64 = 5_000;
+/// Packets of the client.
+pub(crate) const PACKETS: u64 = 10_000;
+/// Handshakes of the client a second: half of what one address may begin without a cookie.
+const INITIATIONS_PER_SECOND: u64 = 50;
+/// Time without progress after which what is missing counts as lost.
+const LOST_AFTER: Duration = Duration::from_secs(3);
+
+/// What the attacker sends. All messages are as long as an initiation, and so are those of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forgery {
+    /// No WireGuard message.
+    Garbage,
+    /// Handshake initiations with a wrong mac1, by somebody without the gateway's public key.
+    WrongMac1,
+    /// Data messages for the client's session with a wrong tag.
+    Data,
+    /// All of them in turn.
+    Mixed,
+}
+
+/// Holds off the other tests of this program, whose load would disturb this one.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client with a tunnel that is under attack.
+pub(crate) struct Attacked {
+    gateway: GatewayProcess,
+    client: Client,
+    flood: Flood,
+    gateway_host: Host,
+    _network: Network,
+}
+
+impl Attacked {
+    /// Connects the client, and begins the attack.
+    pub(crate) fn start(forgery: Forgery, version: IpVersion, dispatch: Dispatch) -> Self {
+        let mut network = Network::new();
+        let [gateway_host, client_host, attacker] = [(); 3].map(|()| network.add_host());
+        gateway_host.link.emulate_network_cards();
+        let identity = identity();
+        let gateway = GatewaySetup::new(env!("CARGO_BIN_EXE_snapgate"))
+            .namespace(&gateway_host.namespace)
+            .listen(SocketAddr::new(gateway_host.ip(version), 0))
+            .identities(&[&identity])
+            .workers(2)
+            .dispatch(dispatch)
+            .forward("sink")
+            .start();
+        let listen = gateway.listen_address();
+        let bind = SocketAddr::new(client_host.ip(version), 0);
+        let mut client = client_host
+            .namespace
+            .run(|| Client::connect(&identity, bind, listen, gateway.public_key()));
+
+        let receiver = client.tunnel().session().to_gateway;
+        let from = client.local_address();
+        let packets = (0..FORGED)
+            .map(|number| {
+                let message = forge(forgery, number, receiver);
+                Datagram::new(from, listen, &message).to_ip_packet()
+            })
+            .collect();
+        Self {
+            flood: Flood::start(&attacker.namespace, FORGED_PER_SECOND, packets),
+            gateway,
+            client,
+            gateway_host,
+            _network: network,
+        }
+    }
+
+    /// Sends packets through the tunnel at a steady rate, and returns how many the gateway did not get out of it.
+    pub(crate) fn lost_packets(&mut self) -> u64 {
+        let packet = [7; INITIATION_BYTES - DATA_OVERHEAD_BYTES];
+        let mut pace = Pace::new(PACKETS_PER_SECOND);
+        let mut sent = 0;
+        while sent < PACKETS {
+            for _ in 0..pace.next_burst() {
+                self.client.send(&packet);
+                sent += 1;
+            }
+        }
+        let mut received = 0;
+        let mut progress = Instant::now();
+        while received < sent && progress.elapsed() < LOST_AFTER {
+            let now = delivered(&self.gateway.metrics());
+            if now > received {
+                (received, progress) = (now, Instant::now());
+            }
+        }
+        sent - received
+    }
+
+    /// Begins that many handshakes at a steady rate, each once, and returns how many the gateway answered.
+    pub(crate) fn answered_initiations(&mut self, initiations: usize) -> usize {
+        let mut pace = Pace::new(INITIATIONS_PER_SECOND);
+        let (mut sent, mut answered) = (HashSet::new(), HashSet::new());
+        while sent.len() < initiations {
+            pace.next_burst();
+            let initiation = self.client.tunnel().initiate();
+            sent.insert(sender_of(&initiation));
+            self.client.send_datagram(&initiation);
+        }
+        let mut progress = Instant::now();
+        while answered.len() < sent.len() && progress.elapsed() < LOST_AFTER {
+            match self.client.try_receive_datagram() {
+                Some(message)
+                    if message[0] == 2 && sent.contains(&receiver_of_response(&message)) =>
+                {
+                    answered.insert(receiver_of_response(&message));
+                    progress = Instant::now();
+                }
+                Some(_) => {}
+                None => std::thread::yield_now(),
+            }
+        }
+        answered.len()
+    }
+
+    /// Ends the attack, and checks that it took place and that the network lost nothing. Returns what the gateway
+    /// counted.
+    pub(crate) fn end(self) -> Metrics {
+        let metrics = self.gateway.metrics();
+        let forged = self.flood.stop();
+        let counters = self.gateway_host.link.left.counters();
+        assert_eq!(counters.receive_drops, 0, "the network lost packets");
+        assert!(forged > 0, "there was no attack");
+        self.gateway.kill();
+        metrics
+    }
+}
+
+fn forge(forgery: Forgery, number: usize, receiver: u32) -> Vec<u8> {
+    match forgery {
+        Forgery::Garbage => messages::garbage(INITIATION_BYTES),
+        Forgery::WrongMac1 => messages::initiation(number as u32, Mac1::Wrong),
+        // Behind, within and beyond the window of the client's counters.
+        Forgery::Data => messages::data(receiver, number as u64 * 20, INITIATION_BYTES),
+        Forgery::Mixed => {
+            let turn = [Forgery::Garbage, Forgery::WrongMac1, Forgery::Data];
+            forge(turn[number % turn.len()], number, receiver)
+        }
+    }
+}
+
+fn delivered(metrics: &Metrics) -> u64 {
+    metrics.sum_where("snapgate_delivered_packets_total", &[("kind", "sink")])
+}
+
+/// The sender index of a handshake message.
+fn sender_of(message: &[u8]) -> [u8; 4] {
+    message[4..8].try_into().unwrap()
+}
+
+/// The receiver index of a response.
+fn receiver_of_response(message: &[u8]) -> [u8; 4] {
+    message[8..12].try_into().unwrap()
+}

@@ -1,0 +1,110 @@
+//! Test kit: what integration tests of this workspace share.
+//!
+//! | item | what |
+//! | --- | --- |
+//! | [`Namespace`], [`Veth`] | network namespaces of the test's own, joined by virtual Ethernet links |
+//! | [`Network`] | hosts around a router |
+//! | [`GatewaySetup`], [`GatewayProcess`] | a `snapgate run` process, its metrics and its log |
+//! | [`Tunnel`] | the client side of a SNAPtun tunnel, sans-I/O |
+//! | [`Client`] | a tunnel on a UDP socket |
+//! | [`messages`] | datagrams that look like WireGuard messages and are not |
+//! | [`forge`] | IP packets with chosen source addresses, and a raw socket that sends them |
+//! | [`Pace`], [`Flood`] | load at a steady rate |
+//! | [`send_train`] | one GSO train with chosen datagrams |
+//!
+//! Helpers panic when something fails, so that the test fails. Nothing sleeps to let something
+//! happen: [`wait_until`] polls a condition and panics after [`PATIENCE`].
+//!
+//! # Root
+//!
+//! [`Namespace`] needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN), raw sockets CAP_NET_RAW. A user
+//! namespace is not enough: the kernel sets `gro_flush_timeout` only for the host's administrator.
+//! A test that uses them begins with [`may_make_namespaces`] and returns when the answer is no.
+//! With [`REQUIRE_ROOT`] in the environment, as in `.ci/run`, it panics instead, so that a test
+//! that was skipped cannot pass for one that succeeded.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::net::SocketAddr;
+//! use testkit::{Client, GatewaySetup, IpVersion, Network, identity, may_make_namespaces};
+//!
+//! if !may_make_namespaces("an_example") {
+//!     return;
+//! }
+//! let mut network = Network::new();
+//! let (client_host, gateway_host) = (network.add_host(), network.add_host());
+//! gateway_host.link.emulate_network_cards();
+//!
+//! let identity = identity();
+//! let gateway = GatewaySetup::new("target/debug/snapgate")
+//!     .namespace(&gateway_host.namespace)
+//!     .listen(SocketAddr::new(gateway_host.ip(IpVersion::V4), 51820))
+//!     .identities(&[&identity])
+//!     .forward("echo")
+//!     .start();
+//! let bind = SocketAddr::new(client_host.ip(IpVersion::V4), 0);
+//! let mut client = client_host.namespace.run(|| {
+//!     Client::connect(&identity, bind, gateway.listen_address(), gateway.public_key())
+//! });
+//! client.send(b"hello");
+//! assert_eq!(client.receive(), b"hello");
+//! assert_eq!(gateway.metrics().sum("snapgate_dropped_packets_total"), 0);
+//! assert!(gateway.terminate().success());
+//! ```
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "a helper that fails, fails its test"
+)]
+
+use std::time::{Duration, Instant};
+
+mod client;
+mod flood;
+pub mod forge;
+mod gateway;
+mod http;
+mod link;
+pub mod messages;
+mod metrics;
+mod namespace;
+mod network;
+mod socket;
+mod train;
+mod tunnel;
+
+pub use client::Client;
+pub use flood::{Flood, Pace};
+pub use gateway::{GatewayProcess, GatewaySetup};
+pub use link::{LinkCounters, Port, Veth};
+pub use metrics::Metrics;
+pub use namespace::{Namespace, REQUIRE_ROOT, may_make_namespaces, skip};
+pub use network::{Host, IpVersion, Network};
+pub use socket::client_socket;
+pub use train::{receive_train, send_train};
+pub use tunnel::{SessionIndexes, Tunnel, TunnelEvent, identity};
+
+/// Time after which an event that must happen counts as missing. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Interval at which conditions are polled that nobody announces.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Polls until `check` returns a value, and returns it.
+///
+/// # Panics
+///
+/// After [`PATIENCE`], naming `what`.
+pub fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = check() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}

@@ -1,0 +1,115 @@
+//! Datagrams that look like WireGuard messages (whitepaper, section 5.4). Random bytes stand where
+//! only a peer could write the right ones.
+
+use blake2::digest::{FixedOutput as _, KeyInit as _, Update as _};
+use blake2::{Blake2s256, Blake2sMac, Digest as _};
+use x25519_dalek::PublicKey;
+
+/// Bytes of a handshake initiation.
+pub const INITIATION_BYTES: usize = 148;
+/// Bytes of a handshake response: WireGuard's 92, and the observed address of SNAPtun.
+pub const RESPONSE_BYTES: usize = 112;
+/// Bytes of a cookie reply.
+pub const COOKIE_REPLY_BYTES: usize = 64;
+/// Bytes of a data message around its packet: header and tag.
+pub const DATA_OVERHEAD_BYTES: usize = 32;
+
+/// Bytes of each of the two fields at the end of a handshake message, mac1 and mac2.
+const MAC_BYTES: usize = 16;
+
+/// Whether a message's mac1 is right. Only that needs the gateway's public key.
+#[derive(Clone, Copy, Debug)]
+pub enum Mac1<'a> {
+    /// Computed with the gateway's public key.
+    Right(&'a PublicKey),
+    /// Random.
+    Wrong,
+}
+
+/// A handshake initiation by nobody: its identity cannot be decrypted.
+#[must_use]
+pub fn initiation(sender: u32, mac1: Mac1<'_>) -> Vec<u8> {
+    let mut message = random_message(1, INITIATION_BYTES);
+    message[4..8].copy_from_slice(&sender.to_le_bytes());
+    finish_handshake(&mut message, mac1);
+    message
+}
+
+/// A handshake response to nobody.
+#[must_use]
+pub fn response(sender: u32, receiver: u32, mac1: Mac1<'_>) -> Vec<u8> {
+    let mut message = random_message(2, RESPONSE_BYTES);
+    message[4..8].copy_from_slice(&sender.to_le_bytes());
+    message[8..12].copy_from_slice(&receiver.to_le_bytes());
+    finish_handshake(&mut message, mac1);
+    message
+}
+
+/// A cookie reply that nobody can decrypt.
+#[must_use]
+pub fn cookie_reply(receiver: u32) -> Vec<u8> {
+    let mut message = random_message(3, COOKIE_REPLY_BYTES);
+    message[4..8].copy_from_slice(&receiver.to_le_bytes());
+    message
+}
+
+/// A data message of `bytes` in all, at least 32, with a random tag.
+///
+/// # Panics
+///
+/// When it is shorter.
+#[must_use]
+pub fn data(receiver: u32, counter: u64, bytes: usize) -> Vec<u8> {
+    assert!(bytes >= DATA_OVERHEAD_BYTES, "{bytes} bytes");
+    let mut message = random_message(4, bytes);
+    message[4..8].copy_from_slice(&receiver.to_le_bytes());
+    message[8..16].copy_from_slice(&counter.to_le_bytes());
+    message
+}
+
+/// Random bytes that are no WireGuard message: the first is none of its types.
+#[must_use]
+pub fn garbage(bytes: usize) -> Vec<u8> {
+    let mut message = random(bytes);
+    if let Some(first) = message.first_mut() {
+        *first |= 0x80;
+    }
+    message
+}
+
+/// mac1 of a handshake message (whitepaper, section 5.4.4): over all before it.
+#[must_use]
+pub fn mac1(gateway: &PublicKey, message_until_mac1: &[u8]) -> [u8; MAC_BYTES] {
+    let key = Blake2s256::new()
+        .chain(b"mac1----")
+        .chain(gateway.as_bytes())
+        .finalize();
+    Blake2sMac::<blake2::digest::consts::U16>::new_from_slice(&key)
+        .expect("a key of 32 bytes")
+        .chain(message_until_mac1)
+        .finalize_fixed()
+        .into()
+}
+
+fn finish_handshake(message: &mut [u8], right: Mac1<'_>) {
+    let mac2_at = message.len() - MAC_BYTES;
+    let mac1_at = mac2_at - MAC_BYTES;
+    if let Mac1::Right(gateway) = right {
+        let mac = mac1(gateway, &message[..mac1_at]);
+        message[mac1_at..mac2_at].copy_from_slice(&mac);
+    }
+    // No cookie.
+    message[mac2_at..].fill(0);
+}
+
+fn random_message(message_type: u8, bytes: usize) -> Vec<u8> {
+    let mut message = random(bytes);
+    message[..4].copy_from_slice(&[message_type, 0, 0, 0]);
+    message
+}
+
+fn random(bytes: usize) -> Vec<u8> {
+    let mut message = vec![0; bytes];
+    getrandom::fill(&mut message).expect("random numbers");
+    message
+}

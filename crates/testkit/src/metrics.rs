@@ -1,0 +1,93 @@
+//! A scrape, parsed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The samples of one scrape: `name{labels}` as the gateway writes it, and its value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    samples: BTreeMap<String, f64>,
+}
+
+impl Metrics {
+    /// Parses the Prometheus or OpenMetrics text format.
+    ///
+    /// # Panics
+    ///
+    /// When a line is neither a comment nor a sample.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let samples = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').expect("a sample");
+                (name.to_owned(), value.parse().expect("a number"))
+            })
+            .collect();
+        Self { samples }
+    }
+
+    /// The value of one sample, such as `snapgate_tunnels{worker="0"}`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such sample.
+    #[must_use]
+    pub fn get(&self, sample: &str) -> f64 {
+        match self.samples.get(sample) {
+            Some(value) => *value,
+            None => panic!("no {sample} in\n{self}"),
+        }
+    }
+
+    /// The sum over all samples of `metric`, whatever their labels.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[must_use]
+    pub fn sum(&self, metric: &str) -> u64 {
+        self.sum_where(metric, &[])
+    }
+
+    /// The sum over the samples of `metric` that have all of these labels.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[must_use]
+    pub fn sum_where(&self, metric: &str, labels: &[(&str, &str)]) -> u64 {
+        let mut values = self.samples.iter().filter_map(|(sample, value)| {
+            let (name, rest) = sample.split_once('{').unwrap_or((sample, ""));
+            let has = |(label, value): &(&str, &str)| {
+                rest.trim_end_matches('}')
+                    .split(',')
+                    .any(|one| one == format!("{label}=\"{value}\""))
+            };
+            (name == metric && labels.iter().all(has)).then_some(*value)
+        });
+        let Some(first) = values.next() else {
+            panic!("no {metric} with {labels:?} in\n{self}");
+        };
+        (first + values.sum::<f64>()) as u64
+    }
+
+    /// All samples that are not 0, in the order of their names.
+    pub fn non_zero(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.samples
+            .iter()
+            .filter(|(_, value)| **value != 0.0)
+            .map(|(sample, value)| (sample.as_str(), *value))
+    }
+}
+
+/// One sample a line, without those that are 0.
+impl fmt::Display for Metrics {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (sample, value) in self.non_zero() {
+            writeln!(formatter, "{sample} {value}")?;
+        }
+        Ok(())
+    }
+}

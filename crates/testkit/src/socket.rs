@@ -1,0 +1,28 @@
+//! UDP sockets like those of clients.
+
+use std::net::SocketAddr;
+
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
+use udp_shards::{ShardSocket, SocketOptions, bind_client_socket};
+
+/// A socket at `bind` in the calling thread's namespace. It is not connected and does not let the
+/// kernel fragment, like those of quinn-udp, so all of its IPv4 packets have DF and the ID 0: a
+/// network card can merge them with others that do.
+///
+/// # Panics
+///
+/// When it cannot have that address.
+#[must_use]
+pub fn client_socket(bind: SocketAddr) -> ShardSocket {
+    let options = SocketOptions {
+        receive_buffer_bytes: 4 << 20,
+        send_buffer_bytes: 1 << 20,
+        ..SocketOptions::default()
+    };
+    let socket = bind_client_socket(bind, &options)
+        .unwrap_or_else(|error| panic!("a socket at {bind}: {error}"));
+    if bind.is_ipv4() {
+        set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE).expect("a socket option");
+    }
+    socket
+}

@@ -1,0 +1,84 @@
+//! Trains by hand.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd as _;
+
+use udp_shards::{Flush, ReceiveBatch, SendQueue, ShardSocket};
+
+/// The most datagrams in a train (`UDP_MAX_SEGMENTS` before Linux 6.9).
+const TRAIN_DATAGRAMS_MAX: usize = 64;
+
+/// Sends `datagrams` as one GSO train (UDP_SEGMENT), in this order.
+///
+/// # Panics
+///
+/// When they cannot be one train: all but the last need the same length, which the last must not
+/// exceed, and at most 64 datagrams and 64 KiB go into one. Or when the kernel refuses.
+pub fn send_train(socket: &ShardSocket, to: SocketAddr, datagrams: &[impl AsRef<[u8]>]) {
+    let (last, others) = datagrams.split_last().expect("a datagram");
+    let length = datagrams[0].as_ref().len();
+    assert!(
+        others
+            .iter()
+            .all(|datagram| datagram.as_ref().len() == length)
+            && last.as_ref().len() <= length
+            && length > 0
+            && datagrams.len() <= TRAIN_DATAGRAMS_MAX
+            && socket.is_gso_enabled(),
+        "no train: {:?}",
+        datagrams
+            .iter()
+            .map(|datagram| datagram.as_ref().len())
+            .collect::<Vec<_>>()
+    );
+    let bytes = datagrams.len() * length;
+    let mut queue = SendQueue::with_limits(datagrams.len(), bytes);
+    for datagram in datagrams {
+        queue.push(to, None, datagram.as_ref()).expect("room");
+    }
+    loop {
+        let flush = queue.flush(socket, &mut |_, outcome| {
+            assert_eq!(outcome, Ok(()), "the kernel refused the train");
+        });
+        match flush {
+            Flush::Empty => break,
+            Flush::Blocked => wait_for(socket, PollFlags::POLLOUT, None),
+        }
+    }
+    assert!(socket.is_gso_enabled(), "the kernel refused GSO");
+}
+
+/// Receives the next train, or the next datagram that is none: its datagrams. `None` after
+/// `deadline`, or at once when there is none and nothing has come.
+#[must_use]
+pub fn receive_train(socket: &ShardSocket, deadline: Option<Instant>) -> Option<Vec<Vec<u8>>> {
+    let mut batch = ReceiveBatch::new(1);
+    loop {
+        match socket.receive(&mut batch) {
+            Ok(_) => {
+                let train = batch.next_train()?;
+                return Some(train.into_datagrams().map(|one| one.to_vec()).collect());
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let deadline = deadline.filter(|deadline| Instant::now() < *deadline)?;
+                wait_for(socket, PollFlags::POLLIN, Some(deadline));
+            }
+            Err(error) => panic!("receive: {error}"),
+        }
+    }
+}
+
+/// Waits until the socket is ready or the time has come.
+fn wait_for(socket: &ShardSocket, events: PollFlags, deadline: Option<Instant>) {
+    let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up, so that the caller does not spin through the last millisecond.
+        PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+    });
+    // An interruption is a turn of the caller's loop.
+    let _ = poll(&mut [PollFd::new(socket.as_fd(), events)], timeout);
+}
