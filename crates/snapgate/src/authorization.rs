@@ -115,7 +115,7 @@ impl IdentityList {
         self.last_reload_successful.store(false, Ordering::Relaxed);
     }
 
-    /// Remembers that the file was looked at, and read if it had changed.
+    /// Remembers that the file was checked: it is the one that was read last.
     pub(crate) fn note_check(&self) {
         self.last_check
             .store(Timestamp::now().as_second(), Ordering::Relaxed);

@@ -77,7 +77,7 @@ fn write_line(stderr: &mut File, mut line: &[u8]) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Another process that shares the pipe has made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                thread::sleep(RETRY_INTERVAL)
+                thread::sleep(RETRY_INTERVAL);
             }
             Err(error) => return Err(error),
         }

@@ -147,9 +147,9 @@ mod tests {
 
     /// An outbox whose thread writes a message for each permit, what it wrote, and what it reported as dropped.
     fn start() -> (Outbox, Sender<()>, Receiver<Vec<u8>>, Receiver<u64>) {
-        let (permits, permitted) = crossbeam_channel::unbounded();
-        let (sender, written) = crossbeam_channel::unbounded();
-        let (reporter, reports) = crossbeam_channel::unbounded();
+        let (permits, permitted) = crossbeam_channel::bounded(2 * MESSAGES_MAX);
+        let (sender, written) = crossbeam_channel::bounded(2 * MESSAGES_MAX);
+        let (reporter, reports) = crossbeam_channel::bounded(2 * MESSAGES_MAX);
         let write = move |message: &[u8]| {
             // Once the test has dropped its end, writing fails.
             permitted.recv().map_err(io::Error::other)?;

@@ -96,8 +96,10 @@ fn follow(
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let seen = FileVersion::of(&file.path);
-        if !looks.is_due(seen, Instant::now(), asked) {
-            list.note_check();
+        if !looks.is_due(&seen, Instant::now(), asked) {
+            if looks.is_read(&seen) {
+                list.note_check();
+            }
             continue;
         }
         let listed = identities::read(&file.path, file.own_key);

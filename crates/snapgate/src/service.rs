@@ -23,6 +23,12 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often clocks and workers are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// An identities file that was not checked for so long is worth a warning.
+const CHECK_OVERDUE_TIME: Duration = Duration::from_secs(5);
+
+/// How often that warning is repeated.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A gateway in service.
 pub(crate) struct Service<'a> {
     pub(crate) gateway: &'a Gateway,
@@ -159,12 +165,15 @@ impl Service<'_> {
     }
 }
 
-/// What is looked at regularly: the system clock, for grants that expire by it, and the workers, for the service
-/// manager's watchdog.
+/// What is looked at regularly: the system clock, for grants that expire by it; whether the identities file is
+/// checked; and the workers, for the service manager's watchdog.
 struct Care<'a> {
     gateway: &'a Gateway,
     manager: ServiceManager,
     clock: DayClock,
+    /// The last check of the identities file, and when it was first seen.
+    check: (i64, Instant),
+    check_warned_at: Option<Instant>,
     turns: TurnWatch,
     /// Half of what the manager asks for, as sd_watchdog_enabled(3) recommends.
     watchdog_interval: Option<Duration>,
@@ -178,6 +187,8 @@ impl<'a> Care<'a> {
             gateway: service.gateway,
             manager: service.manager.clone(),
             clock: DayClock::new(now, SystemTime::now()),
+            check: (0, now),
+            check_warned_at: None,
             turns: service.gateway.turn_watch(now),
             watchdog_interval: service_manager::watchdog_interval().map(|interval| interval / 2),
             watchdog_due: now,
@@ -186,13 +197,15 @@ impl<'a> Care<'a> {
 
     fn look(&mut self) {
         let now = Instant::now();
-        if self.clock.was_set(now, SystemTime::now())
-            && let Some(list) = self.gateway.identity_list()
-        {
-            list.ask_again();
-            tracing::warn!(
-                "the clock of the day was set: looking again at which identities expired"
-            );
+        let clock_was_set = self.clock.was_set(now, SystemTime::now());
+        if let Some(list) = self.gateway.identity_list() {
+            if clock_was_set {
+                list.ask_again();
+                tracing::warn!(
+                    "the clock of the day was set: looking again at which identities expired"
+                );
+            }
+            self.look_at_checks(list.status().last_check, now);
         }
         let Some(interval) = self.watchdog_interval else {
             return;
@@ -201,6 +214,23 @@ impl<'a> Care<'a> {
         if self.turns.hanging(now).is_empty() && now >= self.watchdog_due {
             self.watchdog_due = now + interval;
             self.manager.alive();
+        }
+    }
+
+    /// The thread that checks the identities file waits for the file system, and says nothing meanwhile.
+    fn look_at_checks(&mut self, last_check: i64, now: Instant) {
+        if last_check != self.check.0 {
+            self.check = (last_check, now);
+            return;
+        }
+        let overdue = now.saturating_duration_since(self.check.1);
+        let is_due = |at| now.saturating_duration_since(at) >= WARNING_INTERVAL;
+        if overdue >= CHECK_OVERDUE_TIME && self.check_warned_at.is_none_or(is_due) {
+            self.check_warned_at = Some(now);
+            tracing::warn!(
+                "the identities file was not checked for {} s: its file system does not answer, or the file                  changes all the time; the identities that were read last stay in force",
+                overdue.as_secs()
+            );
         }
     }
 }

@@ -59,7 +59,7 @@ A file of identities:
 
 Signals:
   SIGTERM  make no new tunnels, serve those that talk for a while (--drain-timeout-seconds), then stop
-  SIGINT   stop at once, as does a second SIGTERM
+  SIGINT   stop at once, as does a second SIGTERM 0.5 s after the first or later
   SIGHUP   read the identities again, which also happens by itself when their file changes
 
 Exit codes:

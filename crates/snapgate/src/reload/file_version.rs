@@ -96,8 +96,8 @@ impl Looks {
     /// Takes in what was seen; true when the file is to be read: it is not what was read last, or reading it
     /// was `asked` for. A file that somebody may be writing, because it changed lately, has to wait. One that is
     /// replaced all the time does not: nobody writes to those that have the name already.
-    pub(super) fn is_due(&mut self, seen: FileVersion, now: Instant, asked: bool) -> bool {
-        if seen != self.last {
+    pub(super) fn is_due(&mut self, seen: &FileVersion, now: Instant, asked: bool) -> bool {
+        if *seen != self.last {
             self.replacements = if seen.is_another_file_than(&self.last) {
                 self.replacements + 1
             } else {
@@ -110,11 +110,16 @@ impl Looks {
         if settled {
             self.replacements = 0;
         }
-        let due = (settled || self.is_replaced_all_the_time()) && (asked || seen != self.read);
+        let due = (settled || self.is_replaced_all_the_time()) && (asked || !self.is_read(seen));
         if due {
-            self.read = seen;
+            self.read = seen.clone();
         }
         due
+    }
+
+    /// Whether `seen` is the version that was read last.
+    pub(super) fn is_read(&self, seen: &FileVersion) -> bool {
+        *seen == self.read
     }
 
     /// Whether what was read is good, although the file is `after` by now.
@@ -190,11 +195,7 @@ mod tests {
     fn look_at_each(looks: &mut Looks, start: Instant, seen: &[(FileVersion, bool)]) {
         for ((seen, due), look) in seen.iter().zip(1..) {
             let now = start + look * SETTLE_TIME;
-            assert_eq!(
-                looks.is_due(seen.clone(), now, false),
-                *due,
-                "{look}: {seen:?}"
-            );
+            assert_eq!(looks.is_due(seen, now, false), *due, "{look}: {seen:?}");
         }
     }
 
@@ -260,11 +261,11 @@ mod tests {
         let start = Instant::now();
         let mut looks = Looks::new(version(1, 0), start);
         let settled = start + SETTLE_TIME;
-        assert!(looks.is_due(version(1, 0), settled, true));
-        assert!(!looks.is_due(version(2, 0), settled, true));
+        assert!(looks.is_due(&version(1, 0), settled, true));
+        assert!(!looks.is_due(&version(2, 0), settled, true));
         // However often.
         let early = settled + SETTLE_TIME - Duration::from_nanos(1);
-        assert!(!looks.is_due(version(2, 0), early, true));
-        assert!(looks.is_due(version(2, 0), settled + SETTLE_TIME, true));
+        assert!(!looks.is_due(&version(2, 0), early, true));
+        assert!(looks.is_due(&version(2, 0), settled + SETTLE_TIME, true));
     }
 }
