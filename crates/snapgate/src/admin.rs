@@ -4,7 +4,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{io, thread};
 
 use axum::Router;
@@ -18,11 +18,12 @@ use self::server::{Limits, serve};
 use crate::counters::Published;
 use crate::metrics;
 use crate::status::Status;
+use crate::turn_watch::{HANG_TIME, TurnWatch};
 
 mod server;
 
-/// A worker that took no turn for this long hangs: its timers alone wake it more often.
-const HANG_TIME: Duration = Duration::from_secs(5);
+/// Connections that wait for the thread to accept them; `net.core.somaxconn` bounds it as well.
+const BACKLOG: i32 = 1024;
 
 /// The running HTTP server; it stops when this is dropped.
 pub(crate) struct Admin {
@@ -39,6 +40,9 @@ impl Admin {
         status: Arc<Status>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
+        // The standard library's 128 can be too few for connections that arrive at once, and the kernel loses the
+        // others, whose clients try again after a second.
+        rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -86,33 +90,12 @@ impl Drop for Admin {
 struct Observed {
     published: Arc<[Arc<Published>]>,
     status: Arc<Status>,
-    /// For each worker the last turn seen, and when it was first seen.
-    turns: Mutex<Vec<(u64, Instant)>>,
-}
-
-impl Observed {
-    /// Indexes of the workers that took no turn for [`HANG_TIME`].
-    ///
-    /// A worker that hangs is noticed on the second query at the earliest.
-    fn hanging(&self, now: Instant) -> Vec<usize> {
-        let mut seen = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hanging = Vec::new();
-        for (worker, (published, (turns, since))) in
-            self.published.iter().zip(seen.iter_mut()).enumerate()
-        {
-            let current = published.snapshot().turns;
-            if current != *turns {
-                (*turns, *since) = (current, now);
-            } else if now.duration_since(*since) > HANG_TIME {
-                hanging.push(worker);
-            }
-        }
-        hanging
-    }
+    /// Of this thread alone, which never waits while it is locked.
+    turns: Mutex<TurnWatch>,
 }
 
 fn router(published: Arc<[Arc<Published>]>, status: Arc<Status>) -> Router {
-    let turns = Mutex::new(vec![(u64::MAX, Instant::now()); published.len()]);
+    let turns = TurnWatch::new(Arc::clone(&published), Instant::now());
     Router::new()
         .route("/metrics", get(metrics_page))
         .route("/livez", get(livez))
@@ -120,7 +103,7 @@ fn router(published: Arc<[Arc<Published>]>, status: Arc<Status>) -> Router {
         .with_state(Arc::new(Observed {
             published,
             status,
-            turns,
+            turns: Mutex::new(turns),
         }))
 }
 
@@ -133,7 +116,11 @@ async fn metrics_page(State(observed): State<Arc<Observed>>) -> Response {
 }
 
 async fn livez(State(observed): State<Arc<Observed>>) -> Response {
-    match observed.hanging(Instant::now()).as_slice() {
+    let mut turns = observed
+        .turns
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    match turns.hanging(Instant::now()).as_slice() {
         [] => (StatusCode::OK, "ok\n").into_response(),
         hanging => {
             let text = format!("workers without a turn for {HANG_TIME:?}: {hanging:?}\n");
@@ -159,35 +146,5 @@ async fn readyz(State(observed): State<Arc<Observed>>) -> Response {
             format!("workers starting: {starting}\n"),
         )
             .into_response()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::authorization::ConfiguredIdentities;
-    use crate::config::Authorization;
-    use crate::counters::Counters;
-
-    #[test]
-    fn a_worker_that_takes_no_turn_hangs_after_a_while() {
-        let published: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
-        let start = Instant::now();
-        let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
-        let workers = Observed {
-            published: Arc::clone(&published),
-            status: Arc::new(Status::new(Arc::new(authorization), None)),
-            turns: Mutex::new(vec![(u64::MAX, start)]),
-        };
-
-        assert!(workers.hanging(start).is_empty());
-        assert!(workers.hanging(start + HANG_TIME).is_empty());
-        assert_eq!(workers.hanging(start + 2 * HANG_TIME), [0]);
-
-        published[0].publish(&Counters {
-            turns: 1,
-            ..Counters::default()
-        });
-        assert!(workers.hanging(start + 3 * HANG_TIME).is_empty());
     }
 }

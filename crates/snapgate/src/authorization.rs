@@ -28,6 +28,8 @@ pub(crate) struct IdentityList {
     last_reload_successful: AtomicBool,
     /// Seconds since the epoch.
     last_reload_success: AtomicI64,
+    /// Seconds since the epoch.
+    last_check: AtomicI64,
 }
 
 /// When each listed identity expires.
@@ -52,6 +54,8 @@ pub(crate) struct IdentityListStatus {
     pub(crate) last_reload_successful: bool,
     /// Seconds since the epoch.
     pub(crate) last_reload_success: i64,
+    /// Seconds since the epoch.
+    pub(crate) last_check: i64,
 }
 
 impl ConfiguredIdentities {
@@ -75,11 +79,13 @@ impl ConfiguredIdentities {
 
 impl IdentityList {
     fn new(identities: &[Identity]) -> Self {
+        let now = Timestamp::now().as_second();
         Self {
             current: ArcSwap::from_pointee(by_key(identities)),
             generation: AtomicU64::new(0),
             last_reload_successful: AtomicBool::new(true),
-            last_reload_success: AtomicI64::new(Timestamp::now().as_second()),
+            last_reload_success: AtomicI64::new(now),
+            last_check: AtomicI64::new(now),
         }
     }
 
@@ -109,11 +115,18 @@ impl IdentityList {
         self.last_reload_successful.store(false, Ordering::Relaxed);
     }
 
+    /// Remembers that the file was checked: it is the one that was read last.
+    pub(crate) fn note_check(&self) {
+        self.last_check
+            .store(Timestamp::now().as_second(), Ordering::Relaxed);
+    }
+
     pub(crate) fn status(&self) -> IdentityListStatus {
         IdentityListStatus {
             listed: self.current.load().len(),
             last_reload_successful: self.last_reload_successful.load(Ordering::Relaxed),
             last_reload_success: self.last_reload_success.load(Ordering::Relaxed),
+            last_check: self.last_check.load(Ordering::Relaxed),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::logging;
+
 mod check;
 mod demo;
 mod genkey;
@@ -109,12 +111,18 @@ fn fail(code: u8, error: &dyn Display) -> ExitCode {
 
 /// Prints one error to standard error.
 fn print_error(error: &dyn Display) {
-    // There is nobody left to tell if this fails.
-    let _ = writeln!(io::stderr().lock(), "error: {error}");
+    print_line(&format_args!("error: {error}"));
 }
 
 /// Prints one warning to standard error.
 fn print_warning(warning: &dyn Display) {
-    // There is nobody left to tell if this fails.
-    let _ = writeln!(io::stderr().lock(), "warning: {warning}");
+    print_line(&format_args!("warning: {warning}"));
+}
+
+/// Prints a line to standard error: behind those of the log, if there is one.
+fn print_line(line: &dyn Display) {
+    if !logging::print(line) {
+        // There is nobody left to tell if this fails.
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
 }

@@ -24,6 +24,7 @@ use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
 use crate::state::{DirectoryFeed, Keeper, StateError};
 use crate::status::Status;
 use crate::summary::Summary;
+use crate::turn_watch::TurnWatch;
 use crate::worker::{
     MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener, Upstream,
     Worker,
@@ -247,6 +248,11 @@ impl Gateway {
     /// The identities that may have a tunnel, unless everyone may.
     pub(crate) fn identity_list(&self) -> Option<&Arc<IdentityList>> {
         self.status.authorization().list()
+    }
+
+    /// Watches whether the workers take turns.
+    pub(crate) fn turn_watch(&self, now: Instant) -> TurnWatch {
+        TurnWatch::new(Arc::clone(&self.published), now)
     }
 
     /// Makes no new tunnels from now on. Existing ones are served until [`Gateway::stop`].

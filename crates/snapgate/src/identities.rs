@@ -13,9 +13,10 @@ use std::path::Path;
 
 use toml::Spanned;
 use toml::de::DeValue;
+use zeroize::Zeroizing;
 
 use crate::config::problem::{Place, Problem, Warning};
-use crate::config::text_file;
+use crate::config::text_file::{self, FileFault};
 use crate::config::toml_file::{self, Complaints, in_file_order};
 use crate::keys::{KeyError, PublicKey};
 
@@ -75,14 +76,13 @@ pub(crate) struct Listed {
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// Reads a file of identities, none of which may be the gateway's `own_key`.
+/// Reads a file of identities, none of which may be the gateway's `own_key`. Waits for no other process.
 ///
 /// # Errors
 ///
 /// All that is wrong with the file.
 pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Vec<Problem>> {
-    let text = text_file::read(path, MAX_FILE_BYTES)
-        .map_err(|fault| vec![Problem::with_file(path, fault)])?;
+    let text = read_text(path).map_err(|fault| vec![Problem::with_file(path, fault)])?;
     let listed = parse(path, &text)?;
     let problems = own_keys(path, &listed, own_key);
     if !problems.is_empty() {
@@ -92,6 +92,15 @@ pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Ve
         warnings: warnings(path, &listed),
         identities: listed.into_iter().map(|(_, identity)| identity).collect(),
     })
+}
+
+fn read_text(path: &Path) -> Result<Zeroizing<String>, FileFault> {
+    let file = text_file::open_regular(path)?;
+    // A pipe has been refused already, with a reason that says more.
+    if text_file::is_descriptor(path) {
+        return Err(FileFault::Descriptor);
+    }
+    text_file::read_from(file, MAX_FILE_BYTES)
 }
 
 fn own_keys(path: &Path, listed: &[(usize, Identity)], own_key: Option<PublicKey>) -> Vec<Problem> {
@@ -268,7 +277,7 @@ mod tests {
     const BOB: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
     /// The identities, or each complaint.
-    fn read_text(text: &str) -> Result<Vec<(usize, Identity)>, Vec<String>> {
+    fn parse_text(text: &str) -> Result<Vec<(usize, Identity)>, Vec<String>> {
         parse("ids.toml".as_ref(), text)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
@@ -279,7 +288,7 @@ mod tests {
             "# ours\n[[identity]]\npublic_key = \"{ALICE}\"\nname = \
              \"laptop\"\n\n[[identity]]\nexpires = 2027-01-01T00:00:00Z\npublic_key = \"{BOB}\"\n"
         );
-        let listed = read_text(&text).unwrap();
+        let listed = parse_text(&text).unwrap();
         let [(first_line, alice), (second_line, bob)] = listed.as_slice() else {
             panic!("{listed:?}")
         };
@@ -306,7 +315,7 @@ mod tests {
             "\"2027-01-01T00:00:00Z\"",
         ] {
             let text = format!("[[identity]]\npublic_key = \"{ALICE}\"\nexpires = {expires}");
-            let listed = read_text(&text).unwrap();
+            let listed = parse_text(&text).unwrap();
             assert_eq!(
                 listed[0].1.expires,
                 Some("2027-01-01T00:00:00Z".parse().unwrap()),
@@ -326,7 +335,7 @@ mod tests {
             "\"\"",
         ] {
             let text = format!("[[identity]]\npublic_key = \"{ALICE}\"\nexpires = {expires}");
-            let complaints = read_text(&text).unwrap_err();
+            let complaints = parse_text(&text).unwrap_err();
             assert_eq!(complaints.len(), 1, "{expires}: {complaints:?}");
             assert!(
                 complaints[0].starts_with("ids.toml:3: expires is not a date"),
@@ -354,7 +363,7 @@ mod tests {
             "ids.toml:14: public_key is a low-order point",
             "ids.toml:15: unknown key \"extra\"; the file holds [[identity]] tables",
         ];
-        let complaints = read_text(&text).unwrap_err();
+        let complaints = parse_text(&text).unwrap_err();
         assert_eq!(complaints.len(), starts.len(), "{complaints:#?}");
         for (complaint, start) in complaints.iter().zip(starts) {
             assert!(complaint.starts_with(start), "{complaint}");
@@ -363,7 +372,7 @@ mod tests {
 
     #[test]
     fn one_identity_in_single_brackets_is_explained() {
-        let complaints = read_text(&format!("[identity]\npublic_key = \"{ALICE}\"")).unwrap_err();
+        let complaints = parse_text(&format!("[identity]\npublic_key = \"{ALICE}\"")).unwrap_err();
         assert_eq!(
             complaints,
             ["ids.toml:1: an identity has to be a table; start it with a line [[identity]]"]
@@ -372,6 +381,6 @@ mod tests {
 
     #[test]
     fn an_empty_file_names_nobody() {
-        assert_eq!(read_text(""), Ok(Vec::new()));
+        assert_eq!(parse_text(""), Ok(Vec::new()));
     }
 }

@@ -1,14 +1,18 @@
 //! Following the file of identities while the gateway runs.
 //!
-//! A thread looks at the file ten times a second, which is one system call. That sees whatever replaces it:
+//! A thread looks at the file ten times a second, which takes a few system calls. That sees whatever replaces it:
 //! a rename, an editor, a link that is swapped in a directory above, and changes on file systems that report
 //! none (a network's, or another container's). It is read when it has been the same at two looks,
 //! or was replaced at several in a row.
+//!
+//! The thread waits for no other process, but for the file system: while that does not answer, the identities
+//! in force stay, and [`IdentityListStatus::last_check`](crate::authorization::IdentityListStatus) stands still.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -16,12 +20,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::authorization::IdentityList;
 use crate::identities::{self, Listed};
 use crate::keys::PublicKey;
-use crate::service_manager;
+use crate::service_manager::ServiceManager;
 
 mod day_clock;
 mod file_version;
 
-use day_clock::DayClock;
+pub(crate) use day_clock::DayClock;
 pub(crate) use file_version::FileVersion;
 use file_version::{Looks, SETTLE_TIME};
 
@@ -44,16 +48,25 @@ pub(crate) struct IdentitiesFile {
 /// The thread that follows a file of identities. It ends after this is dropped.
 pub(crate) struct IdentitiesReloader {
     asked: Sender<()>,
+    ended: Receiver<Infallible>,
 }
 
 impl IdentitiesReloader {
     /// Keeps `list` to what is in `file`.
-    pub(crate) fn start(file: IdentitiesFile, list: Arc<IdentityList>) -> io::Result<Self> {
+    pub(crate) fn start(
+        file: IdentitiesFile,
+        list: Arc<IdentityList>,
+        manager: ServiceManager,
+    ) -> io::Result<Self> {
         let (asked, requests) = crossbeam_channel::bounded(1);
+        let (end, ended) = crossbeam_channel::bounded(0);
         thread::Builder::new()
             .name("identities".to_owned())
-            .spawn(move || follow(&file, &list, &requests))?;
-        Ok(Self { asked })
+            .spawn(move || {
+                let _dropped_by_a_panic: Sender<Infallible> = end;
+                follow(&file, &list, &manager, &requests);
+            })?;
+        Ok(Self { asked, ended })
     }
 
     /// Has the file read again, whether or not it changed, and tells the service manager when that is done.
@@ -61,11 +74,20 @@ impl IdentitiesReloader {
         // Full: it is about to be read anyway.
         let _ = self.asked.try_send(());
     }
+
+    /// Is closed when the thread has ended, which it does only by a panic.
+    pub(crate) fn ended(&self) -> &Receiver<Infallible> {
+        &self.ended
+    }
 }
 
-fn follow(file: &IdentitiesFile, list: &IdentityList, requests: &Receiver<()>) {
-    let mut looks = Looks::new(file.version, Instant::now());
-    let mut clock = DayClock::new(Instant::now(), SystemTime::now());
+fn follow(
+    file: &IdentitiesFile,
+    list: &IdentityList,
+    manager: &ServiceManager,
+    requests: &Receiver<()>,
+) {
+    let mut looks = Looks::new(file.version.clone(), Instant::now());
     let mut asked = false;
     loop {
         match requests.recv_timeout(LOOK_INTERVAL) {
@@ -73,26 +95,23 @@ fn follow(file: &IdentitiesFile, list: &IdentityList, requests: &Receiver<()>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if clock.was_set(Instant::now(), SystemTime::now()) {
-            tracing::warn!(
-                "the clock of the day was set: looking again at which identities expired"
-            );
-            list.ask_again();
-        }
         let seen = FileVersion::of(&file.path);
-        if !looks.is_due(seen, Instant::now(), asked) {
+        if !looks.is_due(&seen, Instant::now(), asked) {
+            if looks.is_read(&seen) {
+                list.note_check();
+            }
             continue;
         }
         let listed = identities::read(&file.path, file.own_key);
-        if !looks.is_good(FileVersion::of(&file.path)) {
+        if !looks.is_good(&FileVersion::of(&file.path)) {
             // Written meanwhile, so perhaps read in halves. It is due again.
             continue;
         }
         let status = match listed {
             Ok(listed) => replace(file, list, &listed),
             Err(problems) => {
-                log_some(&problems, |problem| tracing::error!("{problem}"));
                 list.note_failed_reload();
+                log_some(&problems, |problem| tracing::error!("{problem}"));
                 let stay = format!(
                     "the {} identities from before stay in force until {} is put right",
                     list.status().listed,
@@ -102,17 +121,19 @@ fn follow(file: &IdentitiesFile, list: &IdentityList, requests: &Receiver<()>) {
                 stay
             }
         };
+        list.note_check();
         if std::mem::take(&mut asked) {
-            service_manager::reloaded(&status);
+            manager.reloaded(&status);
         } else {
-            service_manager::status(&status);
+            manager.status(&status);
         }
     }
 }
 
 fn replace(file: &IdentitiesFile, list: &IdentityList, new: &Listed) -> String {
-    log_some(&new.warnings, |warning| tracing::warn!("{warning}"));
+    // In force first, logged later.
     let changes = list.replace(&new.identities);
+    log_some(&new.warnings, |warning| tracing::warn!("{warning}"));
     let status = format!("{}: {changes}", file.path.display());
     tracing::info!("{status}");
     status

@@ -1,42 +1,110 @@
-//! What the service manager is told (sd_notify(3)). Where no manager asks for it, by the environment
-//! variable `NOTIFY_SOCKET`, nothing happens.
+//! Notifications to the service manager (sd_notify(3)), if the environment variable `NOTIFY_SOCKET` names one.
+//!
+//! A thread sends them, because a send blocks while the manager's socket is full. The crate `sd-notify` sends from
+//! the calling thread, and knows no abstract sockets.
 
-use sd_notify::NotifyState;
+use std::ffi::OsString;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+use std::{env, io, process};
 
-/// The gateway serves.
-pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
-}
+use rustix::time::{ClockId, clock_gettime};
 
-/// The gateway reads its identities again. To be followed by [`reloaded`].
-pub(crate) fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => warn(&error),
+use crate::outbox::Outbox;
+
+/// The service manager, or none.
+#[derive(Clone)]
+pub(crate) struct ServiceManager(Option<Outbox>);
+
+impl ServiceManager {
+    /// The manager that started this process.
+    pub(crate) fn of_this_process() -> Self {
+        let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
+            return Self(None);
+        };
+        let outbox = address_of(&socket).and_then(|address| {
+            let socket = UnixDatagram::unbound()?;
+            let send = move |message: &[u8]| socket.send_to_addr(message, &address).map(drop);
+            Outbox::start("notify", send, |messages| {
+                tracing::warn!("notifications that the service manager did not get: {messages}");
+            })
+        });
+        Self(match outbox {
+            Ok(outbox) => Some(outbox),
+            Err(error) => {
+                tracing::warn!("cannot notify the service manager at {socket:?}: {error}");
+                None
+            }
+        })
+    }
+
+    /// The gateway serves.
+    pub(crate) fn ready(&self) {
+        self.tell("READY=1\n");
+    }
+
+    /// The gateway reads its identities again. To be followed by [`reloaded`](Self::reloaded).
+    pub(crate) fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\n"));
+    }
+
+    /// What came of reading the identities again.
+    pub(crate) fn reloaded(&self, status: &str) {
+        self.tell(&format!("READY=1\nSTATUS={status}\n"));
+    }
+
+    /// What the gateway does, for people to read.
+    pub(crate) fn status(&self, status: &str) {
+        self.tell(&format!("STATUS={status}\n"));
+    }
+
+    /// The gateway is about to end.
+    pub(crate) fn stopping(&self) {
+        self.tell("STOPPING=1\n");
+    }
+
+    /// All workers take turns.
+    pub(crate) fn alive(&self) {
+        self.tell("WATCHDOG=1\n");
+    }
+
+    /// Waits until all notifications have been sent, at most until `deadline`.
+    pub(crate) fn flush(&self, deadline: Instant) {
+        if let Some(outbox) = &self.0 {
+            outbox.flush(deadline);
+        }
+    }
+
+    fn tell(&self, message: &str) {
+        if let Some(outbox) = &self.0 {
+            outbox.put(message.as_bytes());
+        }
     }
 }
 
-/// What came of reading the identities again.
-pub(crate) fn reloaded(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
-}
-
-/// What the gateway does, for people to read.
-pub(crate) fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
-}
-
-/// The gateway is about to end.
-pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
-}
-
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn(&error);
+/// A name in the file system, or an abstract one behind `@` (unix(7)).
+fn address_of(socket: &OsString) -> io::Result<SocketAddr> {
+    match socket.as_bytes() {
+        [b'/', ..] => SocketAddr::from_pathname(socket),
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "neither a path nor the name of an abstract socket",
+        )),
     }
 }
 
-fn warn(error: &std::io::Error) {
-    tracing::warn!("cannot tell the service manager how the gateway is: {error}");
+/// How often the manager expects [`ServiceManager::alive`] (`WatchdogSec=` of the service).
+pub(crate) fn watchdog_interval() -> Option<Duration> {
+    let number = |name| env::var(name).ok()?.parse::<u64>().ok();
+    // The variables are inherited by processes that they are not meant for (sd_watchdog_enabled(3)).
+    if number("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(process::id())) {
+        return None;
+    }
+    let interval = number("WATCHDOG_USEC").filter(|microseconds| *microseconds > 0)?;
+    Some(Duration::from_micros(interval))
 }

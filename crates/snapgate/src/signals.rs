@@ -1,60 +1,227 @@
-//! The signals that the gateway answers.
+//! The signals that the gateway handles.
 //!
 //! They are blocked before there is a second thread, which inherits that, and taken in one by one by a
 //! thread that waits for them. A handler would miss those that arrive while it is being put in place.
+//!
+//! The thread enforces the end of the process itself, by a deadline, so that it does not matter what the thread
+//! that serves waits for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use nix::sys::signal::{SigSet, Signal as SystemSignal};
 
-/// A signal that arrived.
+use crate::ending::{END_TIME, END_TIME_AFTER_SECOND_SIGNAL, Ending};
+
+/// A SIGTERM so soon after the first is its duplicate: service managers and process groups send it twice.
+const DUPLICATE_TIME: Duration = Duration::from_millis(500);
+
+/// A signal that ends the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Signal {
-    /// SIGHUP: read the identities again.
-    Hangup,
-    /// SIGINT: end.
+pub(crate) enum EndSignal {
+    /// SIGINT: end at once.
     Interrupt,
     /// SIGTERM: drain and end.
     Terminate,
 }
 
-impl Signal {
-    const ALL: [Self; 3] = [Self::Hangup, Self::Interrupt, Self::Terminate];
-
+impl EndSignal {
     const fn system(self) -> SystemSignal {
         match self {
-            Self::Hangup => SystemSignal::SIGHUP,
             Self::Interrupt => SystemSignal::SIGINT,
             Self::Terminate => SystemSignal::SIGTERM,
         }
     }
 }
 
-impl fmt::Display for Signal {
+impl fmt::Display for EndSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.system().as_str())
     }
 }
 
+/// Signals that the thread takes in. SIGUSR1 and SIGUSR2 mean nothing, and would end the process by default.
+const WAITED_FOR: [SystemSignal; 5] = [
+    SystemSignal::SIGHUP,
+    SystemSignal::SIGINT,
+    SystemSignal::SIGTERM,
+    SystemSignal::SIGUSR1,
+    SystemSignal::SIGUSR2,
+];
+
+/// Signals that the kernel sends to the thread that wrote something, beside the error of that write. SIGTTOU
+/// would stop a background process that logs to a terminal.
+const BLOCKED: [SystemSignal; 3] = [
+    SystemSignal::SIGPIPE,
+    SystemSignal::SIGTTOU,
+    SystemSignal::SIGXFSZ,
+];
+
+/// The receiving end of the signals.
+pub(crate) struct Signals {
+    /// SIGHUP, one for any number that arrived since the last.
+    pub(crate) hangups: Receiver<()>,
+    /// SIGINT and SIGTERM, without duplicates.
+    pub(crate) ends: Receiver<EndSignal>,
+    pub(crate) ending: Ending,
+    is_serving: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// From now on the gateway reacts to SIGINT and SIGTERM. Before, they end the process.
+    pub(crate) fn serving(&self) {
+        self.is_serving.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Keeps the signals from the calling thread and those that it starts from now on, and sends them to the
-/// channel that is returned. To be called while there is no other thread.
-pub(crate) fn listen() -> io::Result<Receiver<Signal>> {
-    let signals: SigSet = Signal::ALL.into_iter().map(Signal::system).collect();
-    signals.thread_block()?;
-    let (sender, receiver) = crossbeam_channel::bounded(1);
+/// channels that are returned. To be called while there is no other thread.
+///
+/// `exit` ends the process at once with an exit code.
+pub(crate) fn listen(exit: fn(u8)) -> io::Result<Signals> {
+    let waited_for: SigSet = WAITED_FOR.into_iter().collect();
+    WAITED_FOR
+        .into_iter()
+        .chain(BLOCKED)
+        .collect::<SigSet>()
+        .thread_block()?;
+    let (hangup, hangups) = crossbeam_channel::bounded(1);
+    // The first signal and another. More would change nothing.
+    let (end, ends) = crossbeam_channel::bounded(2);
+    let ending = Ending::start(exit)?;
+    let is_serving = Arc::new(AtomicBool::new(false));
+    let signals = Signals {
+        hangups,
+        ends,
+        ending: ending.clone(),
+        is_serving: Arc::clone(&is_serving),
+    };
+    let mut thread = SignalThread {
+        first: None,
+        hangup,
+        end,
+        ending,
+        exit,
+    };
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            while let Ok(system) = signals.wait() {
-                let signal = Signal::ALL
-                    .into_iter()
-                    .find(|signal| signal.system() == system);
-                // While the channel is full, signals wait in the kernel. Nobody listens: the process ends.
-                if signal.is_some_and(|signal| sender.send(signal).is_err()) {
-                    return;
-                }
+            while let Ok(signal) = waited_for.wait() {
+                thread.take(signal, Instant::now(), is_serving.load(Ordering::Relaxed));
             }
         })?;
-    Ok(receiver)
+    Ok(signals)
+}
+
+/// The state of the thread. It waits for nothing but signals.
+struct SignalThread {
+    /// The first signal that ends the process.
+    first: Option<(EndSignal, Instant)>,
+    hangup: Sender<()>,
+    end: Sender<EndSignal>,
+    ending: Ending,
+    exit: fn(u8),
+}
+
+impl SignalThread {
+    fn take(&mut self, signal: SystemSignal, now: Instant, is_serving: bool) {
+        match signal {
+            SystemSignal::SIGHUP => {
+                // Full: one is about to be handled.
+                let _coalesced = self.hangup.try_send(());
+            }
+            SystemSignal::SIGINT => self.end(EndSignal::Interrupt, now, is_serving),
+            SystemSignal::SIGTERM => self.end(EndSignal::Terminate, now, is_serving),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, signal: EndSignal, now: Instant, is_serving: bool) {
+        if !is_serving {
+            return (self.exit)(0);
+        }
+        match self.first {
+            None => {
+                self.first = Some((signal, now));
+                self.ending.expect_reaction(now + END_TIME);
+            }
+            Some((EndSignal::Terminate, at))
+                if signal == EndSignal::Terminate
+                    && now.saturating_duration_since(at) < DUPLICATE_TIME =>
+            {
+                return;
+            }
+            Some(_) => self.ending.end_by(now + END_TIME_AFTER_SECOND_SIGNAL, 0),
+        }
+        // Full: the process ends by the deadline.
+        let _not_needed = self.end.try_send(signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use EndSignal::{Interrupt, Terminate};
+
+    fn thread() -> (SignalThread, Receiver<()>, Receiver<EndSignal>) {
+        let (hangup, hangups) = crossbeam_channel::bounded(1);
+        let (end, ends) = crossbeam_channel::bounded(2);
+        let thread = SignalThread {
+            first: None,
+            hangup,
+            end,
+            ending: Ending::start(|_| {}).unwrap(),
+            exit: |_| panic!("the process ended"),
+        };
+        (thread, hangups, ends)
+    }
+
+    #[test]
+    fn a_sigterm_within_half_a_second_of_the_first_is_a_duplicate() {
+        let (mut thread, _, ends) = thread();
+        let start = Instant::now();
+        let mut take = |signal, milliseconds| {
+            thread.take(signal, start + Duration::from_millis(milliseconds), true);
+            ends.try_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(take(SystemSignal::SIGTERM, 0), [Terminate]);
+        assert_eq!(take(SystemSignal::SIGTERM, 0), []);
+        assert_eq!(take(SystemSignal::SIGTERM, 499), []);
+        assert_eq!(take(SystemSignal::SIGTERM, 500), [Terminate]);
+    }
+
+    #[test]
+    fn sigint_is_no_duplicate_of_sigterm() {
+        let (mut thread, _, ends) = thread();
+        let now = Instant::now();
+        thread.take(SystemSignal::SIGTERM, now, true);
+        thread.take(SystemSignal::SIGINT, now, true);
+        assert_eq!(ends.try_iter().collect::<Vec<_>>(), [Terminate, Interrupt]);
+    }
+
+    #[test]
+    fn signals_that_nobody_takes_are_no_reason_to_wait() {
+        let (mut thread, hangups, ends) = thread();
+        let now = Instant::now();
+        for seconds in 0..10 {
+            let now = now + Duration::from_secs(seconds);
+            thread.take(SystemSignal::SIGHUP, now, true);
+            thread.take(SystemSignal::SIGUSR1, now, true);
+            thread.take(SystemSignal::SIGTERM, now, true);
+        }
+        assert_eq!(hangups.try_iter().count(), 1);
+        assert_eq!(ends.try_iter().count(), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "the process ended")]
+    fn a_gateway_that_does_not_serve_yet_ends_at_once() {
+        thread()
+            .0
+            .take(SystemSignal::SIGTERM, Instant::now(), false);
+    }
 }

@@ -1,25 +1,28 @@
 //! `snapgate run`.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
 use super::setting_args::ConfigArgs;
-use super::{FAILURE, USAGE, fail, print, print_error, print_warning};
+use super::{FAILURE, USAGE, fail, print_error, print_warning};
 use crate::config::problem::Warning;
 use crate::config::resolve::Effective;
 use crate::config::{Config, CpuPinning, Forward};
 use crate::cpus;
+use crate::ending::END_TIME;
 use crate::gateway::Gateway;
+use crate::logging;
+use crate::outbox::Outbox;
 use crate::reload::IdentitiesReloader;
 use crate::service::Service;
-use crate::signals;
+use crate::service_manager::ServiceManager;
+use crate::signals::{self, Signals};
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -56,7 +59,7 @@ A file of identities:
 
 Signals:
   SIGTERM  make no new tunnels, serve those that talk for a while (--drain-timeout-seconds), then stop
-  SIGINT   stop at once, as does a second SIGTERM
+  SIGINT   stop at once, as does a second SIGTERM 0.5 s after the first or later
   SIGHUP   read the identities again, which also happens by itself when their file changes
 
 Exit codes:
@@ -64,8 +67,19 @@ Exit codes:
   1  failed to start or while running
   2  wrong usage or configuration";
 
+/// Number of warnings logged before the log is flushed.
+const WARNINGS_AT_ONCE: usize = 256;
+
+/// Time that the last lines on standard error and standard output get at the end, when they are read slowly.
+const PRINT_TIME: Duration = Duration::from_millis(500);
+
 /// Runs the gateway until a signal or a failure.
 pub(super) fn run(arguments: RunArgs) -> ExitCode {
+    // Before there is another thread, and so that no signal finds the gateway half built.
+    let signals = match signals::listen(exit_now) {
+        Ok(signals) => signals,
+        Err(error) => return fail(FAILURE, &format!("cannot wait for signals: {error}")),
+    };
     let effective = match arguments.config.load() {
         Ok(effective) => effective,
         Err(problems) => {
@@ -73,57 +87,28 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    start_logging(&effective.log);
-    serve(&effective)
-}
-
-/// Logs to standard error: with colours on a terminal, without the time under systemd, which adds
-/// it.
-fn start_logging(filter: &str) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        // Else a log that cannot be written (a full disk, a reader that is gone) is a panic.
-        .log_internal_errors(false)
-        .with_env_filter(EnvFilter::new(filter));
-    if is_journal_behind_stderr() {
-        subscriber.without_time().init();
-    } else {
-        subscriber.init();
+    if let Err(error) = logging::start(&effective.log) {
+        return fail(FAILURE, &format!("cannot start the log: {error}"));
     }
+    let code = serve(&effective, &signals);
+    logging::flush(Instant::now() + PRINT_TIME);
+    code
 }
 
-/// Whether systemd's journal reads standard error: the variable names the device and inode of its
-/// socket (systemd.exec(5)), and is inherited by processes that write elsewhere.
-fn is_journal_behind_stderr() -> bool {
-    let Ok(journal) = std::env::var("JOURNAL_STREAM") else {
-        return false;
-    };
-    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-    stderr
-        .and_then(|file| file.metadata())
-        .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
+/// Ends the process, whatever other threads do. `std::process::exit` would wait for a thread that exits already.
+fn exit_now(code: u8) {
+    logging::flush(Instant::now() + PRINT_TIME / 5);
+    signal_hook::low_level::exit(code.into());
 }
 
-fn serve(effective: &Effective) -> ExitCode {
-    for warning in &effective.warnings {
-        match warning {
-            // Not for a log filter to hide.
-            Warning::AnyIdentity => print_warning(warning),
-            _ => tracing::warn!("{warning}"),
-        }
-    }
-    // Before there is another thread, and so that no signal finds the gateway half built.
-    let signals = match signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return fail(FAILURE, &format!("cannot wait for signals: {error}")),
-    };
+fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
+    warn(&effective.warnings);
     let gateway = match Gateway::start(&effective.config) {
         Ok(gateway) => gateway,
         Err(error) => return fail(FAILURE, &error),
     };
-    let reloader = match follow_identities(effective, &gateway) {
+    let manager = ServiceManager::of_this_process();
+    let reloader = match follow_identities(effective, &gateway, &manager) {
         Ok(reloader) => reloader,
         Err(error) => return fail(FAILURE, &format!("cannot follow the identities: {error}")),
     };
@@ -132,24 +117,67 @@ fn serve(effective: &Effective) -> ExitCode {
         gateway: &gateway,
         signals,
         reloader,
+        manager: manager.clone(),
         drain: effective.drain,
     };
     let served = service.run();
+    let code = if served.is_ok() { 0 } else { FAILURE };
+    signals.ending.end_by(Instant::now() + END_TIME, code);
     let summary = gateway.stop();
-    let printed = print(&summary.to_string());
+    let deadline = Instant::now() + PRINT_TIME;
+    print_by(&summary.to_string(), deadline);
+    manager.flush(deadline);
     match served {
-        Ok(()) => printed,
-        Err(failure) => fail(FAILURE, &failure),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(code, &failure),
+    }
+}
+
+/// Prints to standard output, which nobody may be reading any more.
+fn print_by(text: &str, deadline: Instant) {
+    let write = || {
+        // Not `io::stdout()`: a write that blocks would hold its lock.
+        let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let write = move |text: &[u8]| {
+            stdout.write_all(text).inspect_err(|error| {
+                tracing::warn!("cannot write the summary to standard output: {error}");
+            })
+        };
+        let outbox = Outbox::start("summary", write, |_| {})?;
+        outbox.put(text.as_bytes());
+        Ok(outbox.flush(deadline))
+    };
+    match write() {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("no summary: standard output is not read"),
+        Err::<_, io::Error>(error) => tracing::warn!("no summary: {error}"),
+    }
+}
+
+/// Logs what is wrong with a configuration that can be used.
+fn warn(warnings: &[Warning]) {
+    let mut is_read = true;
+    for (index, warning) in (1..).zip(warnings) {
+        match warning {
+            // Not for a log filter to hide.
+            Warning::AnyIdentity => print_warning(warning),
+            _ => tracing::warn!("{warning}"),
+        }
+        // There can be more than the log holds at once.
+        if index % WARNINGS_AT_ONCE == 0 && is_read {
+            is_read = logging::flush(Instant::now() + PRINT_TIME);
+        }
     }
 }
 
 fn follow_identities(
     effective: &Effective,
     gateway: &Gateway,
+    manager: &ServiceManager,
 ) -> io::Result<Option<IdentitiesReloader>> {
     let file = effective.identities_file.clone();
     file.zip(gateway.identity_list())
-        .map(|(file, list)| IdentitiesReloader::start(file, Arc::clone(list)))
+        .map(|(file, list)| IdentitiesReloader::start(file, Arc::clone(list), manager.clone()))
         .transpose()
 }
 

@@ -1,9 +1,11 @@
 //! Reading a text file that an operator named, with faults that people understand.
 
-use std::fs::File;
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 /// Why a file cannot be used. Reads on from the file's name.
@@ -15,6 +17,14 @@ pub(crate) enum FileFault {
     /// It is a directory.
     #[error("is a directory; name a file in it")]
     IsADirectory,
+    /// It has no content of its own: a pipe, a socket or a device.
+    #[error("is a {0} and not a regular file, which it has to be to be read again when it changes")]
+    NotRegular(&'static str),
+    /// It is an open descriptor of this process.
+    #[error(
+        "is an open descriptor of this process and shows no new version of the file; give the path of the file"
+    )]
+    Descriptor,
     /// This user may not read it.
     #[error("may not be read by this user; check the permissions of the file and its directories")]
     NotPermitted,
@@ -59,6 +69,60 @@ impl FileFault {
             _ => Self::Unwritable(error.to_string()),
         }
     }
+}
+
+/// Flags for open(2) that make it wait for no other process: neither for the other end of a pipe nor for one that
+/// has a lease on the file (fcntl(2), F_SETLEASE).
+pub(crate) const OPEN_AT_ONCE: i32 = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
+
+/// Opens a regular file to read it, and waits for no other process.
+pub(crate) fn open_regular(path: &Path) -> Result<File, FileFault> {
+    // To open a device can have effects.
+    check_regular(fs::metadata(path))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OPEN_AT_ONCE)
+        .open(path)
+        .map_err(|error| FileFault::from_reading(&error))?;
+    // Something else may have taken its name.
+    check_regular(file.metadata())?;
+    Ok(file)
+}
+
+fn check_regular(metadata: io::Result<fs::Metadata>) -> Result<(), FileFault> {
+    let metadata = metadata.map_err(|error| FileFault::from_reading(&error))?;
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        Ok(())
+    } else if kind.is_dir() {
+        Err(FileFault::IsADirectory)
+    } else {
+        Err(FileFault::NotRegular(name_of(kind)))
+    }
+}
+
+fn name_of(kind: FileType) -> &'static str {
+    if kind.is_fifo() {
+        "pipe"
+    } else if kind.is_socket() {
+        "socket"
+    } else {
+        "device"
+    }
+}
+
+/// Whether a path leads to an open file of a process (proc_pid_fd(5)), which stays the same file when another one
+/// takes its name.
+pub(crate) fn is_descriptor(path: &Path) -> bool {
+    [
+        "/dev/fd",
+        "/dev/stdin",
+        "/dev/stdout",
+        "/dev/stderr",
+        "/proc",
+    ]
+    .iter()
+    .any(|prefix| path.starts_with(prefix))
 }
 
 /// Reads a whole file of at most `max_bytes`, from memory that is wiped afterwards.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::logging;
 use crate::status::Status;
 
 /// Reads the gateway's status for a scrape.
@@ -29,6 +31,14 @@ impl Collector for Process {
         )?;
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         ConstGauge::new(1_i64).encode(build_info.encode_family(&version)?)?;
+
+        let dropped = encoder.encode_descriptor(
+            "snapgate_log_lines_dropped",
+            "Log lines that were not written, because standard error was not read or failed.",
+            None,
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(logging::dropped_lines()).encode(dropped)?;
 
         let mut gauge = |name, help, value: i64| {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -62,6 +72,11 @@ impl Collector for Process {
             "snapgate_identities_last_reload_success_timestamp_seconds",
             "When the identities in force were read, in seconds since the epoch.",
             identities.last_reload_success,
+        )?;
+        gauge(
+            "snapgate_identities_last_check_timestamp_seconds",
+            "When the identities file was last checked for changes, in seconds since the epoch.",
+            identities.last_check,
         )
     }
 }

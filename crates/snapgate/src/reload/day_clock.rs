@@ -6,19 +6,19 @@ use std::time::{Duration, Instant, SystemTime};
 const STEP_MIN: Duration = Duration::from_millis(500);
 
 /// Compares the clock of the day with the one that nobody sets, and that stands still while the machine sleeps.
-pub(super) struct DayClock {
+pub(crate) struct DayClock {
     now: Instant,
     day: SystemTime,
 }
 
 impl DayClock {
-    pub(super) fn new(now: Instant, day: SystemTime) -> Self {
+    pub(crate) fn new(now: Instant, day: SystemTime) -> Self {
         Self { now, day }
     }
 
     /// Takes in what both clocks say; true if the clock of the day went forwards or back by itself since the last
     /// time.
-    pub(super) fn was_set(&mut self, now: Instant, day: SystemTime) -> bool {
+    pub(crate) fn was_set(&mut self, now: Instant, day: SystemTime) -> bool {
         let expected = self.day + now.saturating_duration_since(self.now);
         *self = Self { now, day };
         let step = match day.duration_since(expected) {

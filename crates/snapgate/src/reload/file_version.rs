@@ -1,10 +1,14 @@
 //! Telling whether a file is still the one that was read, without reading it.
 
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{AtFlags, StatxFlags, statx};
+
+use crate::config::text_file::{self, FileFault};
 
 /// How long a file has to stay the same before it is taken for one that nobody is writing.
 pub(super) const SETTLE_TIME: Duration = Duration::from_millis(100);
@@ -14,8 +18,8 @@ const REPLACEMENTS: u32 = 3;
 
 /// What the file system says about a file, or about why it is not there. Another version has other
 /// content, or other permissions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FileVersion(Result<Stamp, io::ErrorKind>);
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct FileVersion(Result<Stamp, FileFault>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stamp {
@@ -31,18 +35,14 @@ struct Stamp {
 }
 
 impl FileVersion {
-    /// Follows symbolic links. One system call.
+    /// Looks at a file. Follows symbolic links, and waits for no other process.
+    ///
+    /// The file is opened, and the file system asked for what it knows now: one on a network may otherwise answer with
+    /// what it knew seconds ago.
     pub(crate) fn of(path: &Path) -> Self {
-        let metadata = fs::metadata(path);
-        let stamp = metadata.map(|metadata| Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            created: metadata.created().ok(),
-            bytes: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        });
-        Self(stamp.map_err(|error| error.kind()))
+        let stamp = text_file::open_regular(path)
+            .and_then(|file| Stamp::of(&file).map_err(|error| FileFault::from_reading(&error)));
+        Self(stamp)
     }
 
     /// Whether the name now belongs to another file, rather than to the same one with other content.
@@ -52,6 +52,23 @@ impl FileVersion {
             (Ok(this), Ok(other)) => file(this) != file(other),
             _ => false,
         }
+    }
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+        // Brings what `metadata` returns up to date, on kernels that have statx(2).
+        let _synchronized = statx(file, "", flags, StatxFlags::BASIC_STATS);
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            created: metadata.created().ok(),
+            bytes: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
     }
 }
 
@@ -69,8 +86,8 @@ impl Looks {
     /// `read` is what has been read already.
     pub(super) fn new(read: FileVersion, now: Instant) -> Self {
         Self {
+            last: read.clone(),
             read,
-            last: read,
             since: now,
             replacements: 0,
         }
@@ -79,30 +96,35 @@ impl Looks {
     /// Takes in what was seen; true when the file is to be read: it is not what was read last, or reading it
     /// was `asked` for. A file that somebody may be writing, because it changed lately, has to wait. One that is
     /// replaced all the time does not: nobody writes to those that have the name already.
-    pub(super) fn is_due(&mut self, seen: FileVersion, now: Instant, asked: bool) -> bool {
-        if seen != self.last {
+    pub(super) fn is_due(&mut self, seen: &FileVersion, now: Instant, asked: bool) -> bool {
+        if *seen != self.last {
             self.replacements = if seen.is_another_file_than(&self.last) {
                 self.replacements + 1
             } else {
                 0
             };
-            self.last = seen;
+            self.last = seen.clone();
             self.since = now;
         }
         let settled = now.saturating_duration_since(self.since) >= SETTLE_TIME;
         if settled {
             self.replacements = 0;
         }
-        let due = (settled || self.is_replaced_all_the_time()) && (asked || seen != self.read);
+        let due = (settled || self.is_replaced_all_the_time()) && (asked || !self.is_read(seen));
         if due {
-            self.read = seen;
+            self.read = seen.clone();
         }
         due
     }
 
+    /// Whether `seen` is the version that was read last.
+    pub(super) fn is_read(&self, seen: &FileVersion) -> bool {
+        *seen == self.read
+    }
+
     /// Whether what was read is good, although the file is `after` by now.
-    pub(super) fn is_good(&self, after: FileVersion) -> bool {
-        after == self.read
+    pub(super) fn is_good(&self, after: &FileVersion) -> bool {
+        *after == self.read
             || (self.is_replaced_all_the_time() && after.is_another_file_than(&self.read))
     }
 
@@ -113,6 +135,7 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -166,13 +189,13 @@ mod tests {
         }))
     }
 
-    const MISSING: FileVersion = FileVersion(Err(io::ErrorKind::NotFound));
+    const MISSING: FileVersion = FileVersion(Err(FileFault::NotFound));
 
     /// Looks as long after each other as a file has to stay the same.
     fn look_at_each(looks: &mut Looks, start: Instant, seen: &[(FileVersion, bool)]) {
         for ((seen, due), look) in seen.iter().zip(1..) {
             let now = start + look * SETTLE_TIME;
-            assert_eq!(looks.is_due(*seen, now, false), *due, "{look}: {seen:?}");
+            assert_eq!(looks.is_due(seen, now, false), *due, "{look}: {seen:?}");
         }
     }
 
@@ -212,11 +235,11 @@ mod tests {
             (version(5, 0), true),
         ];
         look_at_each(&mut looks, start, &seen);
-        assert!(looks.is_good(version(5, 0)));
-        assert!(looks.is_good(version(6, 0)));
+        assert!(looks.is_good(&version(5, 0)));
+        assert!(looks.is_good(&version(6, 0)));
         // Somebody writes to it after all.
-        assert!(!looks.is_good(version(5, 1)));
-        assert!(!looks.is_good(MISSING));
+        assert!(!looks.is_good(&version(5, 1)));
+        assert!(!looks.is_good(&MISSING));
     }
 
     #[test]
@@ -228,9 +251,9 @@ mod tests {
             start,
             &[(version(2, 0), false), (version(2, 0), true)],
         );
-        assert!(looks.is_good(version(2, 0)));
-        assert!(!looks.is_good(version(2, 1)));
-        assert!(!looks.is_good(version(3, 0)));
+        assert!(looks.is_good(&version(2, 0)));
+        assert!(!looks.is_good(&version(2, 1)));
+        assert!(!looks.is_good(&version(3, 0)));
     }
 
     #[test]
@@ -238,11 +261,11 @@ mod tests {
         let start = Instant::now();
         let mut looks = Looks::new(version(1, 0), start);
         let settled = start + SETTLE_TIME;
-        assert!(looks.is_due(version(1, 0), settled, true));
-        assert!(!looks.is_due(version(2, 0), settled, true));
+        assert!(looks.is_due(&version(1, 0), settled, true));
+        assert!(!looks.is_due(&version(2, 0), settled, true));
         // However often.
         let early = settled + SETTLE_TIME - Duration::from_nanos(1);
-        assert!(!looks.is_due(version(2, 0), early, true));
-        assert!(looks.is_due(version(2, 0), settled + SETTLE_TIME, true));
+        assert!(!looks.is_due(&version(2, 0), early, true));
+        assert!(looks.is_due(&version(2, 0), settled + SETTLE_TIME, true));
     }
 }

@@ -1,5 +1,6 @@
 //! The thread that writes the state file, and what goes between it and the workers.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -44,11 +45,16 @@ impl DirectoryFeed {
     }
 }
 
+/// Time that storage gets for the last write. An end of the process that takes longer loses the changes of the
+/// last seconds, and costs their clients 15 s.
+const LAST_WRITE_TIME: Duration = Duration::from_secs(2);
+
 /// The running thread. It writes for the last time when this is dropped.
 pub(crate) struct Keeper {
     status: Arc<StateStatus>,
     stop: Option<Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    /// Is closed when the thread has written for the last time.
+    ended: Receiver<Infallible>,
 }
 
 impl Keeper {
@@ -88,14 +94,18 @@ impl Keeper {
         writer.hand_over(&reading);
 
         let (stop, stopped) = crossbeam_channel::bounded(0);
-        let thread = thread::Builder::new()
+        let (end, ended) = crossbeam_channel::bounded(0);
+        thread::Builder::new()
             .name("state".to_owned())
-            .spawn(move || writer.run(&stopped))
+            .spawn(move || {
+                let _dropped_at_the_end: Sender<Infallible> = end;
+                writer.run(&stopped);
+            })
             .map_err(StateError::Thread)?;
         let keeper = Self {
             status,
             stop: Some(stop),
-            thread: Some(thread),
+            ended,
         };
         Ok((keeper, feeds))
     }
@@ -110,7 +120,9 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // The channel closes, which the thread takes for the word.
         drop(self.stop.take());
-        let _ended = self.thread.take().map(thread::JoinHandle::join);
+        if self.ended.recv_timeout(LAST_WRITE_TIME) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the state directory does not answer: its last changes are not written");
+        }
     }
 }
 
@@ -136,6 +148,7 @@ struct Predecessor {
 }
 
 impl Writer {
+    /// Gives the directory back at the end.
     fn run(mut self, stopped: &Receiver<()>) {
         let mut last = false;
         loop {

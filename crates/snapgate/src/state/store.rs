@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::config::text_file::OPEN_AT_ONCE;
 use crate::state::RECORD_LIFETIME;
 use crate::state::clock::{Moment, Reading};
 use crate::state::format::{
@@ -118,12 +119,15 @@ impl Store {
 
     fn read(&mut self, reading: &Reading) -> Result<(), Unreadable> {
         match fs::metadata(self.file()) {
-            // To open a pipe would wait for who writes to it.
             Ok(metadata) if !metadata.is_file() => return Err(Unreadable::NotAStateFile),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             _ => {}
         }
-        let file = BufReader::new(File::open(self.file())?);
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OPEN_AT_ONCE)
+            .open(self.file())?;
+        let file = BufReader::new(file);
         let mut reader = FrameReader::new(file, &self.public_key)?;
         let mut last = None;
         let end = loop {
@@ -318,6 +322,7 @@ impl DirectoryLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(OPEN_AT_ONCE)
             .open(directory.join(LOCK_FILE))
             .map_err(unwritable)?;
         match file.try_lock() {

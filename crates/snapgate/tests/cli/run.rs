@@ -1,8 +1,10 @@
 //! `snapgate run` that does not start. What it does when it runs is in the tests of the gateway.
 
+use std::fs::File;
 use std::net::UdpSocket;
+use std::process::Stdio;
 
-use crate::Workspace;
+use crate::{Outcome, Workspace};
 
 const RUN: [&str; 9] = [
     "run",
@@ -41,6 +43,31 @@ fn a_state_directory_that_is_not_there_is_a_wrong_configuration() {
     Workspace::new()
         .run(&arguments)
         .refused_with(&["--state-dir: missing does not exist; check the path"]);
+}
+
+#[test]
+fn an_identities_file_that_shows_no_changes_is_refused() {
+    let workspace = Workspace::new();
+    let (pipe, writer) = std::io::pipe().unwrap();
+    drop(writer);
+    let file = File::open(workspace.path("identities.toml")).unwrap();
+    let cases = [
+        (
+            Stdio::from(pipe),
+            "is a pipe and not a regular file, which it has to be to be read again when it changes",
+        ),
+        (
+            Stdio::from(file),
+            "is an open descriptor of this process and shows no new version of the file; give the path",
+        ),
+    ];
+    for (stdin, reason) in cases {
+        let mut arguments = RUN.to_vec();
+        arguments[2] = "--identities=/dev/stdin";
+        let output = workspace.snapgate(&arguments).stdin(stdin).output();
+        let error = format!("--identities: /dev/stdin {reason}");
+        Outcome::from(output.unwrap()).refused_with(&[&error]);
+    }
 }
 
 #[test]

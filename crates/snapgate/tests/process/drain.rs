@@ -1,13 +1,17 @@
 //! SIGTERM, with a real process and clients that have tunnels.
 
 use std::net::UdpSocket;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE};
 use crate::http::{get, sum};
 use crate::workspace::{Workspace, identity, listen, metrics};
+
+/// A SIGTERM so soon after the first does not end a drain.
+const DUPLICATE_TIME: Duration = Duration::from_millis(500);
 
 /// A drain that does not end by itself while the test lasts.
 const ECHO: [&str; 3] = [
@@ -101,12 +105,34 @@ fn a_second_signal_ends_the_drain_at_once() {
         let _client = workspace.connect(&process, &old);
         process.signal(Signal::SIGTERM);
         process.wait_for("draining: tunnels that talk: 1");
+        // Earlier, a second SIGTERM is a duplicate of the first.
+        thread::sleep(DUPLICATE_TIME);
         process.signal(second);
         process.wait_for(&format!(
             "stopping on {second}: tunnels that still talked: 1"
         ));
         assert_eq!(process.end().code, Some(0));
     }
+}
+
+#[test]
+fn a_sigterm_that_is_sent_twice_does_not_end_the_drain() {
+    let old = identity();
+    let workspace = Workspace::new(&[&old]);
+    let mut process = workspace.start(&ECHO);
+    let mut client = workspace.connect(&process, &old);
+    let start = Instant::now();
+    while start.elapsed() < DUPLICATE_TIME / 10 {
+        process.signal(Signal::SIGTERM);
+        // Two that are pending at once are one.
+        thread::yield_now();
+    }
+    process.wait_for("draining: tunnels that talk: 1");
+    client.send(b"still");
+    assert_eq!(client.receive(), b"still");
+    let ended = process.end();
+    assert!(ended.log.contains("drained: no tunnel talks"), "{ended:?}");
+    assert!(!ended.log.contains("stopping on"), "{ended:?}");
 }
 
 #[test]

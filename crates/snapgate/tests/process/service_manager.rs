@@ -49,7 +49,7 @@ fn a_service_manager_hears_of_the_start_a_reload_and_the_end() {
         draining.starts_with("STATUS=draining: tunnels that talk: 1; seconds left: "),
         "{draining}"
     );
-    process.signal(Signal::SIGTERM);
-    process.wait_for("stopping on SIGTERM");
+    process.signal(Signal::SIGINT);
+    process.wait_for("stopping on SIGINT");
     assert_eq!(process.end().code, Some(0));
 }

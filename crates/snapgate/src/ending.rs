@@ -1,0 +1,174 @@
+//! The deadline of a process that was told to end.
+//!
+//! An orderly end waits for others: for workers, for the last write to the state file, for standard output. A
+//! thread of its own ends the process when that takes too long, whatever the other threads wait for.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Time between the first signal, or a failure, and the end of the process, if the gateway does not drain.
+pub(crate) const END_TIME: Duration = Duration::from_secs(3);
+
+/// Time between the second signal and the end of the process.
+pub(crate) const END_TIME_AFTER_SECOND_SIGNAL: Duration = Duration::from_secs(1);
+
+/// Sets the deadline. None of its methods waits.
+#[derive(Clone)]
+pub(crate) struct Ending(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    deadline: Mutex<Option<Deadline>>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Deadline {
+    at: Instant,
+    /// Exit code of the process.
+    code: u8,
+    /// Can be moved forward, but not back.
+    is_final: bool,
+}
+
+impl Ending {
+    /// Starts the thread, which calls `exit` with the exit code when the deadline has passed.
+    pub(crate) fn start(exit: impl FnOnce(u8) + Send + 'static) -> io::Result<Self> {
+        let ending = Self(Arc::default());
+        let shared = Arc::clone(&ending.0);
+        thread::Builder::new()
+            .name("ending".to_owned())
+            .spawn(move || {
+                let code = shared.wait();
+                tracing::error!(
+                    "ending now: a worker, the state directory or standard output did not answer in time"
+                );
+                exit(code);
+            })?;
+        Ok(ending)
+    }
+
+    /// Expects the gateway to react to its first signal by `at`: by [`drain_until`](Self::drain_until) or by
+    /// ending the process.
+    pub(crate) fn expect_reaction(&self, at: Instant) {
+        self.update(|deadline| match deadline {
+            Some(deadline) => deadline,
+            None => Deadline {
+                at,
+                code: 0,
+                is_final: false,
+            },
+        });
+    }
+
+    /// The gateway drains until `at`, and ends within [`END_TIME`] after that.
+    pub(crate) fn drain_until(&self, at: Instant) {
+        self.update(|deadline| match deadline {
+            Some(deadline) if deadline.is_final => deadline,
+            _ => Deadline {
+                at: at + END_TIME,
+                code: 0,
+                is_final: false,
+            },
+        });
+    }
+
+    /// Ends the process by `at`, with exit code `code` unless a failure has set one before.
+    pub(crate) fn end_by(&self, at: Instant, code: u8) {
+        self.update(|deadline| Deadline {
+            at: deadline.map_or(at, |deadline| deadline.at.min(at)),
+            code: deadline.map_or(code, |deadline| deadline.code.max(code)),
+            is_final: true,
+        });
+    }
+
+    fn update(&self, new: impl FnOnce(Option<Deadline>) -> Deadline) {
+        let mut deadline = self.0.lock();
+        *deadline = Some(new(*deadline));
+        drop(deadline);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Option<Deadline>> {
+        self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the exit code when the deadline has passed.
+    fn wait(&self) -> u8 {
+        let mut current = self.lock();
+        loop {
+            current = match *current {
+                None => self
+                    .changed
+                    .wait(current)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.at.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return deadline.code;
+                    }
+                    let woken = self.changed.wait_timeout(current, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// An ending whose thread does not run.
+    fn ending() -> (Ending, Instant) {
+        (Ending(Arc::default()), Instant::now())
+    }
+
+    fn at(ending: &Ending) -> Instant {
+        ending.0.lock().unwrap().at
+    }
+
+    #[test]
+    fn a_drain_takes_the_place_of_the_time_to_react() {
+        let (ending, now) = ending();
+        ending.expect_reaction(now + SECOND);
+        ending.drain_until(now + 20 * SECOND);
+        assert_eq!(at(&ending), now + 20 * SECOND + END_TIME);
+        // Another signal asks for no reaction.
+        ending.expect_reaction(now + SECOND);
+        assert_eq!(at(&ending), now + 20 * SECOND + END_TIME);
+    }
+
+    #[test]
+    fn nothing_delays_an_end_that_was_demanded() {
+        let (ending, now) = ending();
+        ending.expect_reaction(now + 3 * SECOND);
+        ending.end_by(now + SECOND, 0);
+        ending.drain_until(now + 20 * SECOND);
+        ending.end_by(now + 2 * SECOND, 0);
+        assert_eq!(at(&ending), now + SECOND);
+    }
+
+    #[test]
+    fn the_exit_code_of_a_failure_stays() {
+        let (ending, now) = ending();
+        ending.end_by(now + SECOND, 1);
+        ending.end_by(now + SECOND, 0);
+        assert_eq!(ending.0.lock().unwrap().code, 1);
+    }
+
+    #[test]
+    fn the_process_ends_when_the_deadline_has_passed() {
+        let (exited, exits) = crossbeam_channel::bounded(1);
+        let ending = Ending::start(move |code| exited.send(code).unwrap()).unwrap();
+        ending.expect_reaction(Instant::now() + 3600 * SECOND);
+        ending.end_by(Instant::now(), 1);
+        assert_eq!(exits.recv_timeout(20 * SECOND), Ok(1));
+    }
+}

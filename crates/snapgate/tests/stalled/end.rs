@@ -1,0 +1,125 @@
+//! The end of a process in which a thread hangs.
+
+use std::fs;
+use std::io::Write as _;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::process::Process;
+use crate::stall::wait_until;
+use crate::workspace::Workspace;
+
+/// A thread that was stopped, as if it waited for something that does not come. It runs on when this is dropped.
+struct Frozen(Pid);
+
+impl Frozen {
+    /// `None` where ptrace(2) is not allowed.
+    fn freeze(thread: Pid) -> Option<Self> {
+        match ptrace::seize(thread, ptrace::Options::empty()) {
+            Err(Errno::EPERM) => {
+                // Not by `eprintln!`, which is captured.
+                let _ = writeln!(std::io::stderr(), "skipped a test: it needs ptrace(2)");
+                return None;
+            }
+            seized => seized.unwrap(),
+        }
+        ptrace::interrupt(thread).unwrap();
+        let status = waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+        assert!(
+            matches!(
+                status,
+                WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)
+            ),
+            "{status:?}"
+        );
+        Some(Self(thread))
+    }
+
+    /// Waits until the thread ends, which its process cannot do before that is noticed here.
+    fn wait_for_end(&self) {
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::WNOHANG;
+        wait_until("the thread ends", || {
+            waitpid(self.0, Some(flags)) != Ok(WaitStatus::StillAlive)
+        });
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = ptrace::detach(self.0, None);
+    }
+}
+
+/// The thread of a process with this name.
+fn thread_named(process: &Process, name: &str) -> Pid {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap();
+    let thread = tasks
+        .map(|task| task.unwrap())
+        .find(|task| fs::read_to_string(task.path().join("comm")).unwrap().trim() == name)
+        .unwrap();
+    Pid::from_raw(thread.file_name().to_str().unwrap().parse().unwrap())
+}
+
+#[test]
+fn a_second_signal_ends_a_process_whose_main_thread_hangs() {
+    for second in [Signal::SIGTERM, Signal::SIGINT] {
+        let process = Workspace::open().start(&["--forward=echo"]);
+        let Some(frozen) = Frozen::freeze(process.pid()) else {
+            return;
+        };
+        process.signal(Signal::SIGTERM);
+        if second == Signal::SIGTERM {
+            // Earlier, it would be a duplicate.
+            thread::sleep(Duration::from_secs(1));
+        }
+        process.signal(second);
+        let ended = process.end();
+        drop(frozen);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(
+            ended.log.contains("ending now: a worker, the state"),
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn a_signal_ends_a_process_whose_worker_hangs() {
+    let process = Workspace::open().start(&["--forward=echo"]);
+    ends_though_frozen(process, "worker-0");
+}
+
+#[test]
+fn a_signal_ends_a_process_whose_state_directory_does_not_answer() {
+    let workspace = Workspace::open();
+    fs::create_dir(workspace.path("state")).unwrap();
+    let process = workspace.start(&["--forward=echo", "--state-dir=state"]);
+    ends_though_frozen(process, "state");
+}
+
+#[test]
+fn an_identities_file_that_is_not_checked_is_a_warning() {
+    let mut process = Workspace::new(&[]).start(&["--forward=echo"]);
+    let Some(frozen) = Frozen::freeze(thread_named(&process, "identities")) else {
+        return;
+    };
+    process.wait_for("the identities file was not checked for ");
+    drop(frozen);
+}
+
+fn ends_though_frozen(process: Process, thread: &str) {
+    let Some(frozen) = Frozen::freeze(thread_named(&process, thread)) else {
+        return;
+    };
+    process.signal(Signal::SIGINT);
+    frozen.wait_for_end();
+    let ended = process.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
