@@ -176,7 +176,7 @@ mod tests {
         let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
         let workers = Observed {
             published: Arc::clone(&published),
-            status: Arc::new(Status::new(Arc::new(authorization), None)),
+            status: Arc::new(Status::new(Arc::new(authorization), Arc::default(), None)),
             turns: Mutex::new(vec![(u64::MAX, start)]),
         };
 

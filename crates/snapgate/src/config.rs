@@ -58,6 +58,8 @@ pub struct Config {
     /// Identities whose handshakes are remembered so that none is accepted twice: at least so many, in
     /// all workers together.
     pub remembered_identities: usize,
+    /// How far ahead of the system clock the timestamp of a handshake may be.
+    pub handshake_timestamp_tolerance: Duration,
     /// Where the metrics are served over HTTP; `None` serves none.
     pub metrics: Option<SocketAddr>,
 }
@@ -90,6 +92,7 @@ impl Config {
             send_buffer_bytes: sockets.send_buffer_bytes,
             limits: TunnelLimits::default(),
             remembered_identities: ReplayGuard::IDENTITIES_DEFAULT,
+            handshake_timestamp_tolerance: ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
             metrics: None,
         }
     }

@@ -23,5 +23,6 @@ mod signals;
 pub mod state;
 mod status;
 pub mod summary;
+mod system_clock;
 mod topology;
 mod worker;

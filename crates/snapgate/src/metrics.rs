@@ -354,7 +354,7 @@ mod tests {
         let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
         let text = encode(
             &workers,
-            &Arc::new(Status::new(Arc::new(authorization), None)),
+            &Arc::new(Status::new(Arc::new(authorization), Arc::default(), None)),
         )
         .unwrap();
 

@@ -126,6 +126,11 @@ impl Resolver {
             &settings::REMEMBERED_IDENTITIES,
             ReplayGuard::IDENTITIES_DEFAULT,
         );
+        let handshake_timestamp_tolerance = self.seconds(
+            &settings::HANDSHAKE_TIMESTAMP_TOLERANCE_SECONDS,
+            1,
+            ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
+        );
         let drain = self.drain();
         let metrics = self.metrics();
         let log = self.log();
@@ -148,6 +153,7 @@ impl Resolver {
                     send_buffer_bytes,
                     limits,
                     remembered_identities,
+                    handshake_timestamp_tolerance,
                     metrics,
                 };
                 self.settings.sort_by_key(|effective| {

@@ -389,6 +389,18 @@ pub(crate) static REMEMBERED_IDENTITIES: Setting = Setting {
     example: "remembered_identities = 262144",
 };
 
+/// Clients whose clock is ahead.
+pub(crate) static HANDSHAKE_TIMESTAMP_TOLERANCE_SECONDS: Setting = Setting {
+    name: "handshake_timestamp_tolerance_seconds",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "7200",
+    help: "A handshake is refused if its timestamp is further ahead of the system clock; it is also how long a \
+           client is refused at most after its clock was set back",
+    example: "handshake_timestamp_tolerance_seconds = 7200",
+};
+
 /// Packets that wait for one tunnel's handshake.
 pub(crate) static WAITING_PACKETS_PER_TUNNEL: Setting = Setting {
     name: "waiting_packets_per_tunnel",
@@ -469,7 +481,7 @@ pub(crate) static LOG: Setting = Setting {
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub(crate) static SETTINGS: [&Setting; 36] = [
+pub(crate) static SETTINGS: [&Setting; 37] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
@@ -499,6 +511,7 @@ pub(crate) static SETTINGS: [&Setting; 36] = [
     &SILENT_AFTER_SECONDS,
     &ONE_TUNNEL_PER_IDENTITY,
     &REMEMBERED_IDENTITIES,
+    &HANDSHAKE_TIMESTAMP_TOLERANCE_SECONDS,
     &WAITING_PACKETS_PER_TUNNEL,
     &WAITING_BYTES_PER_TUNNEL,
     &WAITING_BYTES_PER_WORKER,

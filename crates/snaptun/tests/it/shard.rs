@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use snaptun::{
     Consumed, DropReason, Endpoint, Grant, Incoming, Outgoing, Packet, Payload, PublicKey,
@@ -17,9 +17,6 @@ use crate::client::{Client, Received, secret};
 
 /// The identity number of the gateway.
 const GATEWAY: u16 = u16::MAX;
-
-/// What the gateway's clock of the day says at the start. The clients' are ahead of it.
-const WALL: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// An authorization layer that tests write to.
 #[derive(Default)]
@@ -99,8 +96,19 @@ pub(crate) struct Shard {
 
 impl Shard {
     pub(crate) fn new(now: Instant, config: ShardConfig) -> Self {
-        let guard = ReplayGuard::new(now, WALL, ReplayGuard::IDENTITIES_DEFAULT);
+        let guard = ReplayGuard::new(
+            now,
+            ReplayGuard::IDENTITIES_DEFAULT,
+            ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
+        );
+        guard.set_clock(now, Some(SystemTime::now()));
         Shard::guarded_by(Arc::new(guard), Arc::default(), now, config)
+    }
+
+    /// Lets the system clock of the gateway be so much behind that of the clients; `None`: it is not trusted.
+    pub(crate) fn set_clock_behind(&self, behind: Option<Duration>) {
+        let wall = behind.map(|behind| SystemTime::now() - behind);
+        self.guard.set_clock(self.now, wall);
     }
 
     /// Another shard of the same gateway.
