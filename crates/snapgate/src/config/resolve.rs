@@ -474,6 +474,18 @@ impl Resolver {
                 0,
                 usize::MAX,
             ),
+            waiting_bytes_per_identity: self.size(
+                &settings::WAITING_BYTES_PER_IDENTITY,
+                defaults.waiting_bytes_per_identity,
+                0,
+                usize::MAX,
+            ),
+            waiting_bytes_half_open: self.size(
+                &settings::WAITING_BYTES_HALF_OPEN,
+                defaults.waiting_bytes_half_open,
+                0,
+                usize::MAX,
+            ),
             waiting_bytes_per_worker: self.size(
                 &settings::WAITING_BYTES_PER_WORKER,
                 defaults.waiting_bytes_per_worker,

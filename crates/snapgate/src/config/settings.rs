@@ -423,6 +423,28 @@ pub(crate) static WAITING_BYTES_PER_TUNNEL: Setting = Setting {
     example: r#"waiting_bytes_per_tunnel = "256KiB""#,
 };
 
+/// Bytes that wait for the handshakes of one identity.
+pub(crate) static WAITING_BYTES_PER_IDENTITY: Setting = Setting {
+    name: "waiting_bytes_per_identity",
+    shape: Shape::NumberOrText,
+    value_name: "SIZE",
+    group: LIMITS_GROUP,
+    default: "1MiB",
+    help: "Bytes that may wait for the handshakes of one identity in one worker",
+    example: r#"waiting_bytes_per_identity = "1MiB""#,
+};
+
+/// Bytes that wait in half-open tunnels.
+pub(crate) static WAITING_BYTES_HALF_OPEN: Setting = Setting {
+    name: "waiting_bytes_half_open",
+    shape: Shape::NumberOrText,
+    value_name: "SIZE",
+    group: LIMITS_GROUP,
+    default: "8MiB",
+    help: "Bytes that may wait in all tunnels of one worker that their clients have not used yet",
+    example: r#"waiting_bytes_half_open = "8MiB""#,
+};
+
 /// Bytes that wait for handshakes in one worker.
 pub(crate) static WAITING_BYTES_PER_WORKER: Setting = Setting {
     name: "waiting_bytes_per_worker",
@@ -481,7 +503,7 @@ pub(crate) static LOG: Setting = Setting {
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub(crate) static SETTINGS: [&Setting; 37] = [
+pub(crate) static SETTINGS: [&Setting; 39] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
@@ -514,6 +536,8 @@ pub(crate) static SETTINGS: [&Setting; 37] = [
     &HANDSHAKE_TIMESTAMP_TOLERANCE_SECONDS,
     &WAITING_PACKETS_PER_TUNNEL,
     &WAITING_BYTES_PER_TUNNEL,
+    &WAITING_BYTES_PER_IDENTITY,
+    &WAITING_BYTES_HALF_OPEN,
     &WAITING_BYTES_PER_WORKER,
     &DRAIN_TIMEOUT_SECONDS,
     &DRAIN_IDLE_SECONDS,
