@@ -246,7 +246,12 @@ mod tests {
         assert!((64..=128).contains(&guard.identities()));
     }
 
-    fn accept(guard: &ReplayGuard, now: Instant, identity: u8, hour: u32) -> Result<(), DropReason> {
+    fn accept(
+        guard: &ReplayGuard,
+        now: Instant,
+        identity: u8,
+        hour: u32,
+    ) -> Result<(), DropReason> {
         let timestamp = Timestamp::of(hour * HOUR);
         guard.accept(now, &[identity; 32], timestamp, &[9; 32])
     }

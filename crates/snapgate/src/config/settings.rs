@@ -314,7 +314,8 @@ pub(crate) static RESTART_HANDSHAKES_PER_SECOND: Setting = Setting {
     value_name: "N",
     group: LIMITS_GROUP,
     default: "1000",
-    help: "Handshakes begun in a second, in one worker, with the clients that --state-dir remembers",
+    help: "Handshakes begun in a second, in one worker, with clients that --state-dir remembers or whose \
+           grant returned",
     example: "restart_handshakes_per_second = 1000",
 };
 

@@ -210,7 +210,10 @@ fn all_tunnels_together_let_only_so_many_bytes_wait() {
 
 /// A packet of `bytes` for a client of the shard waits, or is refused.
 fn waits(shard: &mut Shard, client: &Client, bytes: usize) -> bool {
-    matches!(shard.outgoing(&vec![1; bytes], client.remote()), Out::Waiting(_))
+    matches!(
+        shard.outgoing(&vec![1; bytes], client.remote()),
+        Out::Waiting(_)
+    )
 }
 
 /// A client of the identity at another address, whose initiation was answered.
