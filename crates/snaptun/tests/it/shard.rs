@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use snaptun::{
     Consumed, DropReason, Endpoint, Grant, Incoming, Outgoing, Packet, Payload, PublicKey,
@@ -101,13 +101,11 @@ impl Shard {
             ReplayGuard::IDENTITIES_DEFAULT,
             ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
         );
-        guard.set_clock(now, Some(SystemTime::now()));
         Shard::guarded_by(Arc::new(guard), Arc::default(), now, config)
     }
 
-    /// Lets the system clock of the gateway be so much behind that of the clients; `None`: it is not trusted.
-    pub(crate) fn set_clock_behind(&self, behind: Option<Duration>) {
-        let wall = behind.map(|behind| SystemTime::now() - behind);
+    /// Tells the gateway what its system clock says. Before, and with `None`, that is not trusted.
+    pub(crate) fn set_clock(&self, wall: Option<SystemTime>) {
         self.guard.set_clock(self.now, wall);
     }
 

@@ -248,12 +248,12 @@ fn a_few_identities_with_many_half_open_tunnels_leave_room_for_others() {
     for identity in 1..=4 {
         for port in 1..=64 {
             let client = half_open(&mut shard, identity, 100 * identity + port);
-            while waits(&mut shard, &client, 1400) {}
+            while waits(&mut shard, &client, 1024) {}
         }
     }
-    assert!(waits(&mut shard, &other, 1400));
+    assert!(waits(&mut shard, &other, 1024));
     shard.answer(&mut newcomer);
-    assert!(waits(&mut shard, &newcomer, 1400));
+    assert!(waits(&mut shard, &newcomer, 1024));
     let limits = ShardConfig::default();
     assert!(shard.server.waiting_bytes() < limits.waiting_bytes_per_shard / 8);
 }
