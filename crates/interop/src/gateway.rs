@@ -138,6 +138,7 @@ impl TestGateway {
                 send_buffer_bytes: 1 << 20,
                 limits: TunnelLimits::default(),
                 remembered_identities: 1024,
+                handshake_timestamp_tolerance: Duration::from_secs(7200),
                 metrics: None,
             },
             internal: scenario.any_port(),

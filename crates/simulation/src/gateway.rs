@@ -84,7 +84,9 @@ impl Gateway {
     ) -> Self {
         let now = clock.now();
         let identities = scenario.guarded_identities;
-        let guard = Arc::new(ReplayGuard::seeded(now, clock.wall(), identities, seed));
+        let tolerance = ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT;
+        let guard = Arc::new(ReplayGuard::seeded(now, identities, tolerance, seed));
+        guard.set_clock(now, Some(clock.wall()));
         let shards = (0..scenario.shards)
             .map(|shard| Shard {
                 server: SnapTunServer::seeded(

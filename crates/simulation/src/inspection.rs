@@ -66,8 +66,8 @@ impl Gateway {
             ),
             ("waiting packets", server.waiting_packets(), most_waiting),
             (
-                "remembered tunnels",
-                server.remembered_tunnels(),
+                "remembered and lapsed tunnels",
+                server.remembered_tunnels() + server.lapsed_tunnels(),
                 limits.tunnels_per_shard,
             ),
             (

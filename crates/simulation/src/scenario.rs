@@ -123,6 +123,8 @@ impl Scenario {
             silent_after: Duration::from_secs(pick(rng, [21, 35, 35, 60])),
             waiting_packets_per_tunnel: pick(rng, [1, 4, 256]),
             waiting_bytes_per_tunnel: pick(rng, [1_400, 1 << 18]),
+            waiting_bytes_per_identity: pick(rng, [2_000, 1 << 20]),
+            waiting_bytes_half_open: pick(rng, [2_000, 1 << 23]),
             waiting_bytes_per_shard: pick(rng, [3_000, 1 << 26]),
             timer_round: Duration::from_millis(pick(rng, [100, 250, 250])),
             ..ShardConfig::default()

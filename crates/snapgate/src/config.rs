@@ -58,6 +58,8 @@ pub struct Config {
     /// Identities whose handshakes are remembered so that none is accepted twice: at least so many, in
     /// all workers together.
     pub remembered_identities: usize,
+    /// How far ahead of the system clock the timestamp of a handshake may be.
+    pub handshake_timestamp_tolerance: Duration,
     /// Where the metrics are served over HTTP; `None` serves none.
     pub metrics: Option<SocketAddr>,
 }
@@ -90,6 +92,7 @@ impl Config {
             send_buffer_bytes: sockets.send_buffer_bytes,
             limits: TunnelLimits::default(),
             remembered_identities: ReplayGuard::IDENTITIES_DEFAULT,
+            handshake_timestamp_tolerance: ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
             metrics: None,
         }
     }
@@ -224,6 +227,10 @@ pub struct TunnelLimits {
     pub waiting_packets_per_tunnel: usize,
     /// Bytes that wait for one tunnel's handshake.
     pub waiting_bytes_per_tunnel: usize,
+    /// Bytes that wait for handshakes of one identity in one worker.
+    pub waiting_bytes_per_identity: usize,
+    /// Bytes that wait in tunnels of one worker that their clients have not used yet.
+    pub waiting_bytes_half_open: usize,
     /// Bytes that wait for handshakes in one worker.
     pub waiting_bytes_per_worker: usize,
 }
@@ -244,6 +251,8 @@ impl TunnelLimits {
             one_tunnel_per_identity: self.one_tunnel_per_identity,
             waiting_packets_per_tunnel: self.waiting_packets_per_tunnel,
             waiting_bytes_per_tunnel: self.waiting_bytes_per_tunnel,
+            waiting_bytes_per_identity: self.waiting_bytes_per_identity,
+            waiting_bytes_half_open: self.waiting_bytes_half_open,
             waiting_bytes_per_shard: self.waiting_bytes_per_worker,
             ..ShardConfig::default()
         }
@@ -266,6 +275,8 @@ impl Default for TunnelLimits {
             one_tunnel_per_identity: shard.one_tunnel_per_identity,
             waiting_packets_per_tunnel: shard.waiting_packets_per_tunnel,
             waiting_bytes_per_tunnel: shard.waiting_bytes_per_tunnel,
+            waiting_bytes_per_identity: shard.waiting_bytes_per_identity,
+            waiting_bytes_half_open: shard.waiting_bytes_half_open,
             waiting_bytes_per_worker: shard.waiting_bytes_per_shard,
         }
     }

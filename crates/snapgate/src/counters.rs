@@ -112,7 +112,7 @@ counters! {
     handshakes_completed,
     /// Handshake messages admitted because they showed a cookie.
     handshakes_verified,
-    /// Handshakes begun because data came from the address of a tunnel of the process before.
+    /// Handshakes begun with clients of the process before, or whose grant ended and returned.
     restart_handshakes_started,
     /// Of those, completed.
     restart_handshakes_completed,
@@ -146,6 +146,8 @@ counters! {
     half_open_tunnels,
     /// Tunnels of the process before that are not there yet.
     remembered_tunnels,
+    /// Tunnels that were removed because a grant ended, and whose clients are served again if it returns.
+    lapsed_tunnels,
     /// Handshake messages that now wait for their share of the worker's time.
     waiting_handshakes,
     /// Packets that now wait for a tunnel's session.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crossbeam_channel::Receiver;
@@ -25,6 +25,7 @@ use crate::state::{DirectoryFeed, Keeper, StateError};
 use crate::status::Status;
 use crate::summary::Summary;
 use crate::turn_watch::TurnWatch;
+use crate::system_clock::SystemClock;
 use crate::worker::{
     MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener, Upstream,
     Worker,
@@ -48,6 +49,7 @@ pub struct Gateway {
     admin: Option<Admin>,
     /// Writes for the last time when the workers have stopped and this is dropped.
     _keeper: Option<Keeper>,
+    _clock: SystemClock,
     started: Instant,
 }
 
@@ -97,6 +99,9 @@ pub enum StartError {
         /// The CPU.
         cpu: usize,
     },
+    /// The thread that reads the system clock cannot be started.
+    #[error("cannot start a thread: {0}; raise its limit (TasksMax= of the service, ulimit -u)")]
+    Clock(io::Error),
     /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -146,7 +151,17 @@ impl Gateway {
         let (keeper, mut feeds) = start_keeper(config, key, &postboxes)?.unzip();
         let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
         let state = keeper.as_ref().map(|keeper| Arc::clone(keeper.status()));
-        let status = Arc::new(Status::new(Arc::clone(&authorization), state));
+        let replay_guard = Arc::new(ReplayGuard::new(
+            Instant::now(),
+            config.remembered_identities,
+            config.handshake_timestamp_tolerance,
+        ));
+        let clock = SystemClock::start(Arc::clone(&replay_guard)).map_err(StartError::Clock)?;
+        let status = Arc::new(Status::new(
+            Arc::clone(&authorization),
+            clock.is_trusted(),
+            state,
+        ));
         let admin = config
             .metrics
             .map(|address| {
@@ -155,11 +170,6 @@ impl Gateway {
             })
             .transpose()?;
 
-        let replay_guard = Arc::new(ReplayGuard::new(
-            Instant::now(),
-            SystemTime::now(),
-            config.remembered_identities,
-        ));
         let (failed, failures) = crossbeam_channel::bounded(workers.get());
         let mut gateway = Self {
             listen: bound.listen,
@@ -170,6 +180,7 @@ impl Gateway {
             status,
             admin,
             _keeper: keeper,
+            _clock: clock,
             started: Instant::now(),
         };
 

@@ -26,6 +26,7 @@ mod signals;
 pub mod state;
 mod status;
 pub mod summary;
+mod system_clock;
 mod topology;
 mod turn_watch;
 mod worker;

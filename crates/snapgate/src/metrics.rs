@@ -162,7 +162,7 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_restart_handshakes",
-        "Handshakes with clients of the process before: begun by the gateway, of those completed; times that one was put off.",
+        "Handshakes with clients of the previous process, or whose grant returned: begun by the gateway, of those completed; times that one was put off.",
         &[
             (Some(("result", "started")), |c| {
                 c.restart_handshakes_started
@@ -233,6 +233,11 @@ const FAMILIES: &[Family] = &[
         "snapgate_remembered_tunnels",
         "Tunnels of the process before whose clients have not been heard from.",
         &[(None, |c| c.remembered_tunnels)],
+    ),
+    gauge(
+        "snapgate_lapsed_tunnels",
+        "Tunnels removed because a grant ended, in the last 540 s, whose clients are served again if it returns.",
+        &[(None, |c| c.lapsed_tunnels)],
     ),
     gauge(
         "snapgate_in_flight_packets",
@@ -355,7 +360,7 @@ mod tests {
         let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
         let text = encode(
             &workers,
-            &Arc::new(Status::new(Arc::new(authorization), None)),
+            &Arc::new(Status::new(Arc::new(authorization), Arc::default(), None)),
         )
         .unwrap();
 

@@ -13,18 +13,21 @@ pub(crate) struct Status {
     started: Timestamp,
     draining: AtomicBool,
     authorization: Arc<ConfiguredIdentities>,
+    clock_is_trusted: Arc<AtomicBool>,
     state: Option<Arc<StateStatus>>,
 }
 
 impl Status {
     pub(crate) fn new(
         authorization: Arc<ConfiguredIdentities>,
+        clock_is_trusted: Arc<AtomicBool>,
         state: Option<Arc<StateStatus>>,
     ) -> Self {
         Self {
             started: Timestamp::now(),
             draining: AtomicBool::new(false),
             authorization,
+            clock_is_trusted,
             state,
         }
     }
@@ -46,6 +49,11 @@ impl Status {
     /// Who may have a tunnel.
     pub(crate) fn authorization(&self) -> &ConfiguredIdentities {
         &self.authorization
+    }
+
+    /// Whether the system clock can be trusted, as of the last reading.
+    pub(crate) fn is_clock_trusted(&self) -> bool {
+        self.clock_is_trusted.load(Ordering::Relaxed)
     }
 
     /// How the state file does, if there is one.

@@ -16,7 +16,8 @@ pub trait SnapTunAuthorization {
     fn is_authorized(&self, now: Instant, identity: &[u8; 32]) -> Option<Grant<Self::SessionData>>;
 
     /// A number that changes whenever an earlier answer may no longer hold: an identity was revoked,
-    /// or its session data changed.
+    /// its session data changed, or it may have a tunnel again. An identity that is authorized again without a
+    /// new number is served when it next sends something.
     ///
     /// Make the change visible to [`is_authorized`](Self::is_authorized) first and the new number
     /// second (a release store, read here with acquire). In the other order a shard could ask in

@@ -44,6 +44,10 @@ pub struct ShardConfig {
     pub waiting_packets_per_tunnel: usize,
     /// Bytes that may wait in one tunnel.
     pub waiting_bytes_per_tunnel: usize,
+    /// Bytes that may wait in all tunnels of one identity together.
+    pub waiting_bytes_per_identity: usize,
+    /// Bytes that may wait in all tunnels together that no peer has used yet.
+    pub waiting_bytes_half_open: usize,
     /// Bytes that may wait in all tunnels together.
     pub waiting_bytes_per_shard: usize,
     /// The time in which every tunnel has its turn once: the longest that a silent tunnel outlives its
@@ -89,6 +93,10 @@ impl Default for ShardConfig {
             // What `Tunn` itself would keep.
             waiting_packets_per_tunnel: 256,
             waiting_bytes_per_tunnel: 256 << 10,
+            // Four tunnels full. Of identities that fill theirs it takes 64 to fill the memory of all.
+            waiting_bytes_per_identity: 1 << 20,
+            // An eighth of the memory: 1 Gbit/s to clients with a round trip of 60 ms.
+            waiting_bytes_half_open: 8 << 20,
             waiting_bytes_per_shard: 64 << 20,
             timer_round: Duration::from_millis(250),
         }

@@ -13,7 +13,8 @@ pub struct ShardCounters {
     pub handshakes_initiated: u64,
     /// Handshakes completed as their initiator.
     pub handshakes_completed: u64,
-    /// Handshakes begun because data came from the address of a tunnel of the process before.
+    /// Handshakes begun with clients that had a tunnel: in the process before, or until the grant of their identity
+    /// ended.
     pub restart_handshakes_started: u64,
     /// Of those, completed.
     pub restart_handshakes_completed: u64,
@@ -34,7 +35,7 @@ pub struct ShardCounters {
     /// Tunnels that came into being.
     pub tunnels_created: u64,
     /// Tunnels removed after a long silence: no new session for 540 s, or no answer to our
-    /// initiations for 90 s; 5 s for those of the process before.
+    /// initiations for 90 s; 5 s for those that the gateway began.
     pub tunnels_expired: u64,
     /// Tunnels removed because their identity may no longer have one.
     pub tunnels_revoked: u64,

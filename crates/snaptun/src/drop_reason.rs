@@ -34,6 +34,9 @@ pub enum DropReason {
     /// Incoming: an initiation that was accepted before, by this shard or another, or that is too old to
     /// tell ([`ReplayGuard`](crate::ReplayGuard)).
     ReplayedInitiation,
+    /// Incoming: an initiation whose timestamp is too far ahead of the system clock
+    /// ([`ReplayGuard`](crate::ReplayGuard)).
+    FutureTimestamp,
     /// Incoming: an initiation that is not newer than the last one of its tunnel.
     StaleInitiation,
     /// Incoming: a handshake response or cookie reply that answers nothing we asked.
@@ -52,7 +55,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [DropReason; 19] = [
+    pub const ALL: [DropReason; 20] = [
         DropReason::Malformed,
         DropReason::NoTunnel,
         DropReason::InvalidMac,
@@ -65,6 +68,7 @@ impl DropReason {
         DropReason::ShardTunnelLimit,
         DropReason::Draining,
         DropReason::ReplayedInitiation,
+        DropReason::FutureTimestamp,
         DropReason::StaleInitiation,
         DropReason::Unsolicited,
         DropReason::NoSession,
@@ -104,6 +108,7 @@ impl DropReason {
             DropReason::ShardTunnelLimit => "shard_tunnel_limit",
             DropReason::Draining => "draining",
             DropReason::ReplayedInitiation => "replayed_initiation",
+            DropReason::FutureTimestamp => "future_timestamp",
             DropReason::StaleInitiation => "stale_initiation",
             DropReason::Unsolicited => "unsolicited",
             DropReason::NoSession => "no_session",

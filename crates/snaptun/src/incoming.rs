@@ -220,8 +220,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return false;
         };
         let authorized = tunnel.is_authorized(&*self.authorization, now, self.generation);
-        if !authorized {
-            self.remove(slot, Removal::Revoked);
+        if !authorized && let Some(tunnel) = self.remove(slot, Removal::Revoked) {
+            self.remember_lapsed(now, &tunnel);
         }
         authorized
     }

@@ -5,7 +5,7 @@
 //! the message, so the first half of the handshake (WireGuard whitepaper, section 5.4.2) is here once more,
 //! as the responder computes it.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
 use ana_gotatun::packet::WgHandshakeInit;
 use blake2::{Blake2s256, Digest};
@@ -26,18 +26,22 @@ const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
 pub(crate) struct Timestamp(pub(crate) [u8; 12]);
 
 impl Timestamp {
-    /// What a client writes whose clock says `time`. Before 1970 it is all zero.
-    pub(crate) fn of(time: SystemTime) -> Self {
+    /// What a client writes whose system clock says that so much time has passed since 1970.
+    pub(crate) fn of(since_1970: Duration) -> Self {
         /// The second that 1970 began, as the clients count: ten of the leap seconds were before that,
         /// and they add all 37 of today.
         const EPOCH: u64 = (1 << 62) + 37;
-        let since = time
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let seconds = EPOCH.saturating_add(since_1970.as_secs());
         let mut timestamp = [0; 12];
-        timestamp[..8].copy_from_slice(&(EPOCH + since.as_secs()).to_be_bytes());
-        timestamp[8..].copy_from_slice(&since.subsec_nanos().to_be_bytes());
+        timestamp[..8].copy_from_slice(&seconds.to_be_bytes());
+        timestamp[8..].copy_from_slice(&since_1970.subsec_nanos().to_be_bytes());
         Timestamp(timestamp)
+    }
+
+    /// The seconds of the TAI64 label.
+    pub(crate) fn seconds(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 }
 

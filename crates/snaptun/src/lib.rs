@@ -33,8 +33,8 @@
 //!   that is [`Waiting`](Outgoing::Waiting) becomes exactly one [`Transmit`] or one count in
 //!   [`ShardCounters`].
 //! - A tunnel comes into being only by an initiation whose identity is authorized, which no shard accepted
-//!   before, and which was answered; or where an identity that is still authorized had one in the process
-//!   before, until it answers or 5 s have passed.
+//!   before, and which was answered; or where an identity that is authorized had one in the process
+//!   before, or before its grant ended, until it answers or 5 s have passed.
 //! - The address of a tunnel that talks is its own: no other identity can take it or end it. One that has
 //!   been silent for [`silent_after`](ShardConfig::silent_after) goes to a client that proves to be there.
 //! - However many handshake messages come, those of addresses that have not shown a cookie cost at most
@@ -70,6 +70,7 @@ mod outgoing;
 mod outstanding;
 mod overload;
 mod randomness;
+mod remembered;
 mod replay_guard;
 mod restart;
 mod screening;

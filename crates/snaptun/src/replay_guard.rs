@@ -9,6 +9,7 @@ mod initiation_times;
 mod seen_initiations;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,7 +18,7 @@ use ahash::RandomState;
 use crate::drop_reason::DropReason;
 use crate::initiation::Timestamp;
 use crate::randomness::Randomness;
-use crate::replay_guard::initiation_times::InitiationTimes;
+use crate::replay_guard::initiation_times::{InitiationTimes, Present};
 use crate::replay_guard::seen_initiations::SeenInitiations;
 
 /// Identities are spread over so many locks, so that workers rarely meet.
@@ -39,13 +40,29 @@ const LOCKS: usize = 64;
 ///   if that is longer ago than `REORDERING_MAX` (WireGuard whitepaper, section 5.1: at any time).
 /// - At least as many identities as [`new`](Self::new) is told to are remembered, those of the latest
 ///   handshakes, and at most twice as many: about 200 bytes each, and 2 KB for one that shakes hands all the time.
-/// - What is forgotten past that leaves its latest timestamp behind, or our own clock's time if that is
-///   earlier: an identity that is not remembered has to be later. So a forgotten identity's initiations are
-///   no more accepted than before, and a client whose clock is right is always let in.
+/// - The latest timestamp of each forgotten identity stays behind in a table with a place for each identity that
+///   is remembered. An identity that is not remembered has to be later than what is in its place, so that
+///   a forgotten identity's initiations are no more accepted than before, whatever its clock said. A client whose
+///   clock is behind is let in unless it shares its place with a forgotten identity of a later handshake.
 /// - A new process has forgotten everything.
+///
+/// # Timestamps in the future
+///
+/// A timestamp that is accepted locks its identity out until the client's clock is later. So one that is more than
+/// a tolerance ahead of the system clock is refused ([`FutureTimestamp`](DropReason::FutureTimestamp)),
+/// and one handshake with a wrong clock locks an identity out for no longer than the tolerance. Clocks that are
+/// behind are not judged: only the order of an identity's own timestamps matters.
+///
+/// The caller says what the system clock says, and whether it can be trusted
+/// ([`set_clock`](Self::set_clock)). While it cannot, nothing is refused as being in the future. When it can again,
+/// identities that were accepted in the future meanwhile are no longer held to these timestamps, which
+/// are still accepted only once.
 pub struct ReplayGuard {
     started: Instant,
-    started_wall: SystemTime,
+    /// What the system clock says that it was at `started`, in nanoseconds since 1970, which lasts until 2554; 0
+    /// while it is not trusted.
+    started_wall: AtomicU64,
+    timestamp_tolerance: Duration,
     hasher: RandomState,
     seen: SeenInitiations,
     times: Box<[Mutex<InitiationTimes>]>,
@@ -58,36 +75,77 @@ impl ReplayGuard {
     /// Enough for a gateway of 100,000 tunnels, most of whose clients have an identity of their own.
     pub const IDENTITIES_DEFAULT: usize = 1 << 18;
 
-    /// Makes a guard that has seen nothing. `wall` is what the clock of the day says at `now`;
-    /// `identities` is how many it remembers.
+    /// How far ahead of the system clock a timestamp may be by default: an hour of daylight saving time that
+    /// is counted wrong, on either side, and whatever else is wrong by less. It is how long a client is locked
+    /// out at most when its clock is set right.
+    pub const TIMESTAMP_TOLERANCE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+
+    /// Makes a guard that has seen nothing, and does not trust the system clock before it is
+    /// [told](Self::set_clock) what that says. `identities` is how many it remembers, `timestamp_tolerance` how far
+    /// ahead of the system clock a timestamp may be.
     #[must_use]
-    pub fn new(now: Instant, wall: SystemTime, identities: usize) -> Self {
-        Self::with_randomness(now, wall, identities, Randomness::of_the_system())
+    pub fn new(now: Instant, identities: usize, timestamp_tolerance: Duration) -> Self {
+        let randomness = Randomness::of_the_system();
+        Self::with_randomness(now, identities, timestamp_tolerance, randomness)
     }
 
     /// The same with hashers that follow from `seed`, for simulations: whoever knows the seed can choose
     /// what shares a place with what.
     #[cfg(feature = "simulation")]
     #[must_use]
-    pub fn seeded(now: Instant, wall: SystemTime, identities: usize, seed: u64) -> Self {
-        Self::with_randomness(now, wall, identities, Randomness::of_seed(seed))
+    pub fn seeded(
+        now: Instant,
+        identities: usize,
+        timestamp_tolerance: Duration,
+        seed: u64,
+    ) -> Self {
+        let randomness = Randomness::of_seed(seed);
+        Self::with_randomness(now, identities, timestamp_tolerance, randomness)
     }
 
     fn with_randomness(
         now: Instant,
-        wall: SystemTime,
         identities: usize,
+        timestamp_tolerance: Duration,
         mut randomness: Randomness,
     ) -> Self {
         let per_lock = identities.div_ceil(LOCKS).max(1);
         ReplayGuard {
             started: now,
-            started_wall: wall,
+            started_wall: AtomicU64::new(0),
+            timestamp_tolerance,
             hasher: randomness.hasher(),
             seen: SeenInitiations::new(),
             times: (0..LOCKS)
-                .map(|_| Mutex::new(InitiationTimes::new(per_lock)))
+                .map(|_| Mutex::new(InitiationTimes::new(per_lock, randomness.hasher())))
                 .collect(),
+        }
+    }
+
+    /// Takes in what the system clock says at `now`; `None` if it is known, or likely, to be wrong.
+    ///
+    /// Call it every few seconds: a clock that is set is taken for what it was until then. Any thread may; no shard
+    /// waits for it.
+    pub fn set_clock(&self, now: Instant, wall: Option<SystemTime>) {
+        let uptime = now.saturating_duration_since(self.started);
+        let started_wall = wall
+            .and_then(|wall| wall.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .and_then(|wall| wall.checked_sub(uptime))
+            .and_then(|wall| u64::try_from(wall.as_nanos()).ok());
+        self.started_wall
+            .store(started_wall.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn present(&self, now: Instant) -> Present {
+        let uptime = now.saturating_duration_since(self.started);
+        let started_wall = self.started_wall.load(Ordering::Relaxed);
+        let latest_plausible = (started_wall != 0).then(|| {
+            let wall = Duration::from_nanos(started_wall).saturating_add(uptime);
+            Timestamp::of(wall.saturating_add(self.timestamp_tolerance))
+        });
+        Present {
+            uptime,
+            latest_plausible,
         }
     }
 
@@ -104,18 +162,13 @@ impl ReplayGuard {
         timestamp: Timestamp,
         ephemeral: &[u8; 32],
     ) -> Result<(), DropReason> {
-        let uptime = now.saturating_duration_since(self.started);
-        let our_clock = Timestamp::of(self.started_wall + uptime);
         // The map inside a lock hashes with a key of its own.
         let lock = self.hasher.hash_one(identity) as usize % LOCKS;
-        let accepted = self.times[lock]
+        self.times[lock]
             .lock()
             // Nothing panics while it holds the lock, and every state in between is sound.
             .unwrap_or_else(PoisonError::into_inner)
-            .accept(uptime, our_clock, identity, timestamp);
-        if !accepted {
-            return Err(DropReason::ReplayedInitiation);
-        }
+            .accept(self.present(now), identity, timestamp)?;
         self.seen.insert(self.hasher.hash_one(ephemeral));
         Ok(())
     }
@@ -145,10 +198,12 @@ impl fmt::Debug for ReplayGuard {
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     #[expect(clippy::disallowed_methods, reason = "any point in time to count from")]
     fn guard() -> (ReplayGuard, Instant) {
         let now = Instant::now();
-        (ReplayGuard::new(now, SystemTime::UNIX_EPOCH, 64), now)
+        (ReplayGuard::new(now, 64, HOUR), now)
     }
 
     #[test]
@@ -184,10 +239,65 @@ mod tests {
         for n in 0..10_000u64 {
             let mut identity = [0; 32];
             identity[..8].copy_from_slice(&n.to_be_bytes());
-            let mut timestamp = Timestamp::of(SystemTime::UNIX_EPOCH + Duration::from_secs(n));
+            let mut timestamp = Timestamp::of(Duration::from_secs(n));
             timestamp.0[11] = 1;
             assert_eq!(guard.accept(now, &identity, timestamp, &identity), Ok(()));
         }
         assert!((64..=128).contains(&guard.identities()));
+    }
+
+    fn accept(
+        guard: &ReplayGuard,
+        now: Instant,
+        identity: u8,
+        hour: u32,
+    ) -> Result<(), DropReason> {
+        let timestamp = Timestamp::of(hour * HOUR);
+        guard.accept(now, &[identity; 32], timestamp, &[9; 32])
+    }
+
+    #[test]
+    fn a_timestamp_is_accepted_up_to_the_tolerance_ahead_of_the_clock() {
+        let (guard, now) = guard();
+        let wall = SystemTime::UNIX_EPOCH + 1000 * HOUR;
+        guard.set_clock(now, Some(wall));
+        assert_eq!(
+            accept(&guard, now, 1, 1002),
+            Err(DropReason::FutureTimestamp)
+        );
+        assert_eq!(accept(&guard, now, 1, 1001), Ok(()));
+        // The clock goes on by itself.
+        assert_eq!(accept(&guard, now + HOUR, 1, 1002), Ok(()));
+        // A clock that is behind is not judged.
+        assert_eq!(accept(&guard, now, 2, 1), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_counts_from_then_on() {
+        let (guard, now) = guard();
+        let wall = SystemTime::UNIX_EPOCH + 1000 * HOUR;
+        guard.set_clock(now + HOUR, Some(wall));
+        assert_eq!(accept(&guard, now + HOUR, 1, 1001), Ok(()));
+        guard.set_clock(now + HOUR, Some(wall + 500 * HOUR));
+        assert_eq!(accept(&guard, now + 2 * HOUR, 1, 1502), Ok(()));
+        guard.set_clock(now + 2 * HOUR, Some(wall));
+        assert_eq!(
+            accept(&guard, now + 2 * HOUR, 2, 1500),
+            Err(DropReason::FutureTimestamp)
+        );
+    }
+
+    #[test]
+    fn without_a_trusted_clock_no_timestamp_is_in_the_future() {
+        let (guard, now) = guard();
+        assert_eq!(accept(&guard, now, 1, 700_000), Ok(()));
+        let now = now + 2 * HOUR;
+        // Untrusted by the caller, or from before 1970, or earlier than the uptime.
+        let before_1970 = SystemTime::UNIX_EPOCH - HOUR;
+        let walls = [None, Some(before_1970), Some(SystemTime::UNIX_EPOCH + HOUR)];
+        for (identity, wall) in (2..).zip(walls) {
+            guard.set_clock(now, wall);
+            assert_eq!(accept(&guard, now, identity, 700_000), Ok(()), "{wall:?}");
+        }
     }
 }

@@ -1,8 +1,12 @@
-//! Tunnels of the process before this one.
+//! Handshakes that the gateway begins with clients that do not know that their tunnel is gone.
 //!
 //! A client notices only after 15 s that its gateway has forgotten it (WireGuard whitepaper, section 6.5),
-//! but answers an initiation at once. So the first data message from an address that is remembered makes
-//! the shard begin the handshake.
+//! but answers an initiation at once. The shard remembers two kinds of clients without a tunnel:
+//!
+//! - Tunnels of the previous process. The first data message from such an address begins the handshake.
+//! - Tunnels whose identity's grant ended. Whenever authorizations change, the shard looks at all of these, a
+//!   slice at a time, and begins a handshake with those that are authorized again: their clients may be silent
+//!   for 10 s. If that is lost, data begins the next one. Until the grant returns the client is sent nothing.
 //!
 //! Anyone can send data messages from made-up addresses. What that costs is bounded: such a handshake is
 //! begun at an even pace, once in [`REKEY_TIMEOUT`] for each address, and only where there is room without
@@ -12,58 +16,58 @@
 //! Clients behind one address answer all at once, so the first response to each of these handshakes is taken in
 //! whatever the limit of its address: they are no more than were begun.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
+use crate::config::ShardConfig;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::incoming::protocol_message;
+use crate::remembered::{Client, Phase, Remembered};
 use crate::server::SnapTunServer;
+use crate::timers::TimerRound;
 use crate::transmit::Transmit;
 use crate::tunnel::{Peer, REKEY_TIMEOUT, Tunnel};
 
 /// `Reject-After-Time` (WireGuard whitepaper, section 6.1): no session of the process before is used longer.
 const SESSIONS_END_AFTER: Duration = Duration::from_secs(180);
 
+/// Three times `Reject-After-Time`: a client has wiped all of its keys by then (section 6.3), and begins with a
+/// handshake of its own.
+const CLIENTS_FORGET_AFTER: Duration = Duration::from_secs(540);
+
 /// Handshakes that fall due while the worker does something else may be begun at once, up to those of this
 /// time: at the default pace 20, which take 3 ms.
 const BURST: Duration = Duration::from_millis(20);
 
-/// The tunnels that the process before had, and this one does not have yet.
+/// The clients that the shard begins a handshake with.
 pub(crate) struct Restart {
-    remembered: HashMap<SocketAddr, Remembered, ahash::RandomState>,
-    /// Then all of them are of no use.
-    forget_at: Instant,
+    remembered: Remembered,
+    /// In which all of them are looked at once.
+    round: TimerRound,
     pace: Pace,
 }
 
-struct Remembered {
-    identity: [u8; 32],
-    /// When a handshake may be begun.
-    not_before: Instant,
-}
-
 impl Restart {
-    pub(crate) fn new(now: Instant, handshakes_per_second: u64) -> Self {
+    pub(crate) fn new(now: Instant, config: &ShardConfig, generation: u64) -> Self {
         Restart {
-            remembered: HashMap::default(),
-            forget_at: now,
-            pace: Pace::new(now, handshakes_per_second),
+            remembered: Remembered::default(),
+            round: TimerRound::new(now, config.timer_round, generation),
+            pace: Pace::new(now, config.restart_handshakes_per_second),
         }
     }
 
     /// The peer at this address uses a tunnel of this process.
     pub(crate) fn forget(&mut self, remote: SocketAddr) {
-        self.remembered.remove(&remote);
+        self.remembered.remove(remote);
     }
 
-    /// Forgets everyone when no session of the process before can be left.
-    pub(crate) fn forget_old(&mut self, now: Instant) {
-        if now >= self.forget_at && !self.remembered.is_empty() {
-            self.remembered = HashMap::default();
-        }
+    /// When the next clients are to be looked at, if there are any.
+    pub(crate) fn next_slice_at(&self) -> Option<Instant> {
+        let slots = self.remembered.slots();
+        (slots > 0).then(|| self.round.next_slice_at(slots))
     }
 }
 
@@ -84,24 +88,115 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         {
             return false;
         }
-        self.restart.forget_at = now + SESSIONS_END_AFTER;
-        remembered.insert(
+        remembered.insert(Client {
             remote,
-            Remembered {
-                identity,
-                not_before: now,
-            },
-        );
+            via: None,
+            identity,
+            phase: Phase::AwaitsData,
+            not_before: now,
+            forget_at: now + SESSIONS_END_AFTER,
+        });
         true
     }
 
     /// How many tunnels of the process before are remembered, and not there yet.
     #[must_use]
     pub fn remembered_tunnels(&self) -> usize {
-        self.restart.remembered.len()
+        self.restart.remembered.len() - self.restart.remembered.lapsed()
     }
 
-    /// Takes in data from an address without a tunnel: begins a handshake if the process before had one there.
+    /// How many tunnels are remembered that were removed because the grant of their identity ended.
+    #[must_use]
+    pub fn lapsed_tunnels(&self) -> usize {
+        self.restart.remembered.lapsed()
+    }
+
+    /// Remembers a tunnel whose identity's grant ended, if its peer used it.
+    pub(crate) fn remember_lapsed(&mut self, now: Instant, tunnel: &Tunnel<A::SessionData>) {
+        let remembered = &mut self.restart.remembered;
+        let Endpoint { remote, via } = tunnel.endpoint();
+        if tunnel.is_confirmed() {
+            if remembered.len() < self.config.tunnels_per_shard {
+                remembered.insert(Client {
+                    remote,
+                    via: Some(via),
+                    identity: *tunnel.identity(),
+                    phase: Phase::Lapsed,
+                    not_before: now,
+                    forget_at: tunnel.heard_at() + CLIENTS_FORGET_AFTER,
+                });
+            }
+        } else if let Some(client) = remembered.find(remote)
+            && client.via.is_some()
+            && client.identity == *tunnel.identity()
+        {
+            client.phase = Phase::Lapsed;
+        }
+    }
+
+    /// Looks at those remembered clients whose turn has come: forgets them, or begins a handshake with those that
+    /// are authorized again.
+    pub(crate) fn look_at_remembered(
+        &mut self,
+        now: Instant,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) {
+        let slots = self.restart.remembered.slots();
+        let all = self.restart.round.is_for_all(self.generation, slots);
+        for slot in self.restart.round.next_slice(now, slots) {
+            let Some(client) = self.restart.remembered.get(slot.0) else {
+                continue;
+            };
+            if now >= client.forget_at {
+                let remote = client.remote;
+                self.restart.forget(remote);
+                continue;
+            }
+            let is_due = match client.phase {
+                Phase::AwaitsData => false,
+                Phase::Lapsed => all,
+                Phase::Returned => true,
+            };
+            if is_due && !self.draining {
+                self.resume(now, client.remote, send_to_network);
+            }
+        }
+    }
+
+    /// Begins a handshake with the client of a tunnel whose identity's grant ended, if that has returned.
+    fn resume(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) {
+        let Some(client) = self.restart.remembered.find(remote) else {
+            return;
+        };
+        let (Some(via), identity) = (client.via, client.identity) else {
+            return;
+        };
+        let asked = CachedGrant::ask(&*self.authorization, now, self.generation, &identity);
+        let Some(grant) = asked else {
+            client.phase = Phase::Lapsed;
+            return;
+        };
+        client.phase = Phase::Returned;
+        if now < client.not_before || self.tunnels.find(remote).is_some() {
+            return;
+        }
+        let has_moved =
+            self.config.one_tunnel_per_identity && !self.census.tunnels_of(&identity).is_empty();
+        if has_moved {
+            self.restart.forget(remote);
+        } else if self.has_room(&identity) && self.restart.pace.take(now) {
+            let to = Endpoint { remote, via };
+            // It was begun, or cannot be: data from the address begins the next.
+            let _reason = self.begin_handshake(now, to, identity, grant, send_to_network);
+        }
+    }
+
+    /// Takes in data from an address without a tunnel: begins a handshake if there was one there.
     /// Returns why the data itself goes no further.
     pub(crate) fn restart_tunnel(
         &mut self,
@@ -109,27 +204,43 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         from: Endpoint,
         send_to_network: &mut VecDeque<Transmit>,
     ) -> DropReason {
-        let Some(remembered) = self.restart.remembered.get_mut(&from.remote) else {
+        let Some(client) = self.restart.remembered.find(from.remote) else {
             return DropReason::NoTunnel;
         };
         if self.draining {
             return DropReason::Draining;
         }
-        if now < remembered.not_before {
+        if now >= client.forget_at {
+            self.restart.forget(from.remote);
             return DropReason::NoTunnel;
         }
-        let identity = remembered.identity;
+        let (identity, not_before) = (client.identity, client.not_before);
+        let generation = self.generation;
+        let Some(grant) = CachedGrant::ask(&*self.authorization, now, generation, &identity) else {
+            return DropReason::Unauthorized;
+        };
+        if now < not_before {
+            return DropReason::NoTunnel;
+        }
         if !self.has_room(&identity) || !self.restart.pace.take(now) {
             self.counters.restart_handshakes_deferred += 1;
             return DropReason::NoTunnel;
         }
-        let generation = self.generation;
-        let Some(grant) = CachedGrant::ask(&*self.authorization, now, generation, &identity) else {
-            self.restart.forget(from.remote);
-            return DropReason::Unauthorized;
-        };
-        if let Some(remembered) = self.restart.remembered.get_mut(&from.remote) {
-            remembered.not_before = now + REKEY_TIMEOUT;
+        self.begin_handshake(now, from, identity, grant, send_to_network)
+    }
+
+    /// Begins a handshake with a remembered client. Returns why data from it goes no further.
+    fn begin_handshake(
+        &mut self,
+        now: Instant,
+        to: Endpoint,
+        identity: [u8; 32],
+        grant: CachedGrant<A::SessionData>,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> DropReason {
+        if let Some(client) = self.restart.remembered.find(to.remote) {
+            client.phase = Phase::AwaitsData;
+            client.not_before = now + REKEY_TIMEOUT;
         }
         let static_shared = match self.agreement_key.agree(&identity) {
             Ok(shared) => shared,
@@ -140,16 +251,16 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             static_shared,
             grant,
         };
-        let tunn = self.new_tunn(&peer, from);
+        let tunn = self.new_tunn(&peer, to);
         let number = self.counters.tunnels_created;
-        let Some((tunnel, initiation)) = Tunnel::restart(now, tunn, from, peer, number) else {
+        let Some((tunnel, initiation)) = Tunnel::restart(now, tunn, to, peer, number) else {
             return DropReason::NoTunnel;
         };
         self.insert(now, tunnel);
         self.counters.tunnels_created += 1;
         self.counters.handshakes_initiated += 1;
         self.counters.restart_handshakes_started += 1;
-        send_to_network.push_back(protocol_message(from, initiation.into()));
+        send_to_network.push_back(protocol_message(to, initiation.into()));
         DropReason::NoSession
     }
 }

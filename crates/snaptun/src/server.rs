@@ -23,6 +23,7 @@ use crate::randomness::Randomness;
 use crate::replay_guard::ReplayGuard;
 use crate::restart::Restart;
 use crate::timers::TimerRound;
+use crate::tunnel::Tunnel;
 use crate::tunnel_table::{Slot, TunnelTable};
 use crate::waiting_queue::WaitingTotals;
 
@@ -151,7 +152,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             census: Census::default(),
             moves: VecDeque::new(),
             directory: Directory::new(config.directory_changes),
-            restart: Restart::new(now, config.restart_handshakes_per_second),
+            restart: Restart::new(now, &config, generation),
             waiting: WaitingTotals::default(),
             timer_round: TimerRound::new(now, config.timer_round, generation),
             counters: ShardCounters::default(),
@@ -219,10 +220,13 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    pub(crate) fn remove(&mut self, slot: Slot, removal: Removal) {
-        let Some(mut tunnel) = self.tunnels.remove(slot) else {
-            return;
-        };
+    /// Removes a tunnel, and returns what is left of it.
+    pub(crate) fn remove(
+        &mut self,
+        slot: Slot,
+        removal: Removal,
+    ) -> Option<Box<Tunnel<A::SessionData>>> {
+        let mut tunnel = self.tunnels.remove(slot)?;
         self.census.remove(slot, &tunnel);
         if tunnel.is_in_directory() {
             let remote = tunnel.endpoint().remote;
@@ -251,6 +255,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 self.counters.waiting_discarded_displaced += discarded;
             }
         }
+        Some(tunnel)
     }
 }
 

@@ -40,7 +40,8 @@ const QUIET_LOOK_INTERVAL: Duration = Duration::from_secs(4);
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Looks at the timers of a slice of the tunnels: sends keepalives and initiations that are due, and
-    /// removes tunnels that expired or whose identity is no longer authorized.
+    /// removes tunnels that expired or whose identity is no longer authorized. Begins handshakes with clients whose
+    /// identity is authorized again.
     ///
     /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel has its turn once in
     /// [`timer_round`](crate::ShardConfig::timer_round) if the calls are never more than an eighth of that
@@ -49,7 +50,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if now < self.next_timer() {
             return;
         }
-        self.restart.forget_old(now);
+        self.look_at_remembered(now, send_to_network);
         let slots = self.tunnels.slots();
         let all = self.timer_round.is_for_all(self.generation, slots);
         for slot in self.timer_round.next_slice(now, slots) {
@@ -63,11 +64,13 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// When [`update_timers`](Self::update_timers) has something to do. It may have passed.
     #[must_use]
     pub fn next_timer(&self) -> Instant {
-        if self.tunnels.len() == 0 {
+        let of_tunnels = if self.tunnels.len() == 0 {
             self.timer_round.last_slice + IDLE_INTERVAL
         } else {
             self.timer_round.next_slice_at(self.tunnels.slots())
-        }
+        };
+        let of_remembered = self.restart.next_slice_at();
+        of_remembered.map_or(of_tunnels, |at| at.min(of_tunnels))
     }
 
     /// Brings the timers of a quiet tunnel up to date, because a message is about to pass. Returns false
@@ -165,7 +168,7 @@ impl TimerRound {
 
     /// Whether the next slice is part of the round in which every tunnel is looked at, because
     /// authorizations changed.
-    fn is_for_all(&mut self, generation: u64, slots: usize) -> bool {
+    pub(crate) fn is_for_all(&mut self, generation: u64, slots: usize) -> bool {
         if self.generation != generation {
             self.generation = generation;
             self.slots_to_look_at = slots;
@@ -173,7 +176,7 @@ impl TimerRound {
         self.slots_to_look_at > 0
     }
 
-    fn next_slice_at(&self, slots: usize) -> Instant {
+    pub(crate) fn next_slice_at(&self, slots: usize) -> Instant {
         let slices = slots
             .div_ceil(SLICE_SLOTS_MIN)
             .clamp(1, SLICES_PER_ROUND_MAX);
@@ -181,7 +184,11 @@ impl TimerRound {
     }
 
     /// Returns the slots whose turn has come since the last slice.
-    fn next_slice(&mut self, now: Instant, slots: usize) -> impl Iterator<Item = Slot> + use<> {
+    pub(crate) fn next_slice(
+        &mut self,
+        now: Instant,
+        slots: usize,
+    ) -> impl Iterator<Item = Slot> + use<> {
         let elapsed = now.saturating_duration_since(self.last_slice);
         self.last_slice = now;
 

@@ -19,7 +19,7 @@ use crate::key_agreement::SharedSecret;
 use crate::key_confirmation::KeyConfirmation;
 use crate::outstanding::Outstanding;
 use crate::transmit::{Payload, Transmit};
-use crate::waiting_queue::{WaitingQueue, WaitingTotals};
+use crate::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
 
 /// `Rekey-Timeout` (WireGuard whitepaper, section 6.1): how long an answered initiation is given to be
 /// followed by data before we start a handshake ourselves.
@@ -387,7 +387,7 @@ impl<S> Tunnel<S> {
                     });
                 }
                 Err(packet) => {
-                    self.waiting.unpop(packet, totals);
+                    self.waiting.unpop(packet, self.owner(), totals);
                     break;
                 }
             }
@@ -407,9 +407,16 @@ impl<S> Tunnel<S> {
             Ok(data) => return Sent::Encapsulated(data),
             Err(packet) => packet,
         };
-        match self.waiting.push(packet, limits, totals) {
+        match self.waiting.push(packet, self.owner(), limits, totals) {
             Ok(()) => Sent::Waiting(self.initiation_for_waiting(now)),
             Err(packet) => Sent::Refused(packet),
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        Owner {
+            identity: self.peer.identity,
+            half_open: !self.is_confirmed(),
         }
     }
 

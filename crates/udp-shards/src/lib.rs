@@ -105,3 +105,4 @@ pub use receive::ReceiveBatch;
 pub use received::{Datagrams, Received};
 pub use send::{Flush, SendError, SendQueue};
 pub use socket::ShardSocket;
+pub use sys::clock::is_clock_synchronized;

@@ -126,6 +126,11 @@ impl Resolver {
             &settings::REMEMBERED_IDENTITIES,
             ReplayGuard::IDENTITIES_DEFAULT,
         );
+        let handshake_timestamp_tolerance = self.seconds(
+            &settings::HANDSHAKE_TIMESTAMP_TOLERANCE_SECONDS,
+            1,
+            ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
+        );
         let drain = self.drain();
         let metrics = self.metrics();
         let log = self.log();
@@ -148,6 +153,7 @@ impl Resolver {
                     send_buffer_bytes,
                     limits,
                     remembered_identities,
+                    handshake_timestamp_tolerance,
                     metrics,
                 };
                 self.settings.sort_by_key(|effective| {
@@ -465,6 +471,18 @@ impl Resolver {
             waiting_bytes_per_tunnel: self.size(
                 &settings::WAITING_BYTES_PER_TUNNEL,
                 defaults.waiting_bytes_per_tunnel,
+                0,
+                usize::MAX,
+            ),
+            waiting_bytes_per_identity: self.size(
+                &settings::WAITING_BYTES_PER_IDENTITY,
+                defaults.waiting_bytes_per_identity,
+                0,
+                usize::MAX,
+            ),
+            waiting_bytes_half_open: self.size(
+                &settings::WAITING_BYTES_HALF_OPEN,
+                defaults.waiting_bytes_half_open,
                 0,
                 usize::MAX,
             ),

@@ -314,7 +314,8 @@ pub(crate) static RESTART_HANDSHAKES_PER_SECOND: Setting = Setting {
     value_name: "N",
     group: LIMITS_GROUP,
     default: "1000",
-    help: "Handshakes begun in a second, in one worker, with the clients that --state-dir remembers",
+    help: "Handshakes begun in a second, in one worker, with clients that --state-dir remembers or whose \
+           grant returned",
     example: "restart_handshakes_per_second = 1000",
 };
 
@@ -389,6 +390,18 @@ pub(crate) static REMEMBERED_IDENTITIES: Setting = Setting {
     example: "remembered_identities = 262144",
 };
 
+/// Clients whose clock is ahead.
+pub(crate) static HANDSHAKE_TIMESTAMP_TOLERANCE_SECONDS: Setting = Setting {
+    name: "handshake_timestamp_tolerance_seconds",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "7200",
+    help: "A handshake is refused if its timestamp is further ahead of the system clock; it is also how long a \
+           client is refused at most after its clock was set back",
+    example: "handshake_timestamp_tolerance_seconds = 7200",
+};
+
 /// Packets that wait for one tunnel's handshake.
 pub(crate) static WAITING_PACKETS_PER_TUNNEL: Setting = Setting {
     name: "waiting_packets_per_tunnel",
@@ -409,6 +422,28 @@ pub(crate) static WAITING_BYTES_PER_TUNNEL: Setting = Setting {
     default: "256KiB",
     help: "Bytes that may wait for the handshake of one tunnel",
     example: r#"waiting_bytes_per_tunnel = "256KiB""#,
+};
+
+/// Bytes that wait for the handshakes of one identity.
+pub(crate) static WAITING_BYTES_PER_IDENTITY: Setting = Setting {
+    name: "waiting_bytes_per_identity",
+    shape: Shape::NumberOrText,
+    value_name: "SIZE",
+    group: LIMITS_GROUP,
+    default: "1MiB",
+    help: "Bytes that may wait for the handshakes of one identity in one worker",
+    example: r#"waiting_bytes_per_identity = "1MiB""#,
+};
+
+/// Bytes that wait in half-open tunnels.
+pub(crate) static WAITING_BYTES_HALF_OPEN: Setting = Setting {
+    name: "waiting_bytes_half_open",
+    shape: Shape::NumberOrText,
+    value_name: "SIZE",
+    group: LIMITS_GROUP,
+    default: "8MiB",
+    help: "Bytes that may wait in all tunnels of one worker that their clients have not used yet",
+    example: r#"waiting_bytes_half_open = "8MiB""#,
 };
 
 /// Bytes that wait for handshakes in one worker.
@@ -469,7 +504,7 @@ pub(crate) static LOG: Setting = Setting {
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub(crate) static SETTINGS: [&Setting; 36] = [
+pub(crate) static SETTINGS: [&Setting; 39] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
@@ -499,8 +534,11 @@ pub(crate) static SETTINGS: [&Setting; 36] = [
     &SILENT_AFTER_SECONDS,
     &ONE_TUNNEL_PER_IDENTITY,
     &REMEMBERED_IDENTITIES,
+    &HANDSHAKE_TIMESTAMP_TOLERANCE_SECONDS,
     &WAITING_PACKETS_PER_TUNNEL,
     &WAITING_BYTES_PER_TUNNEL,
+    &WAITING_BYTES_PER_IDENTITY,
+    &WAITING_BYTES_HALF_OPEN,
     &WAITING_BYTES_PER_WORKER,
     &DRAIN_TIMEOUT_SECONDS,
     &DRAIN_IDLE_SECONDS,

@@ -54,6 +54,11 @@ impl Collector for Process {
             "1 after SIGTERM, while existing tunnels are served and no new ones made.",
             self.0.is_draining().into(),
         )?;
+        gauge(
+            "snapgate_system_clock_trusted",
+            "1 if the system clock is later than the build and not reported as unsynchronized; 0 accepts handshakes from the future.",
+            self.0.is_clock_trusted().into(),
+        )?;
         let Some(list) = self.0.authorization().list() else {
             return Ok(());
         };

@@ -283,6 +283,7 @@ impl Pipeline {
             shard.waiting_discarded_displaced;
         counters.tunnels = self.shard.tunnel_count() as u64;
         counters.remembered_tunnels = self.shard.remembered_tunnels() as u64;
+        counters.lapsed_tunnels = self.shard.lapsed_tunnels() as u64;
         counters.half_open_tunnels = self.shard.half_open_tunnels() as u64;
         counters.waiting_packets = self.shard.waiting_packets() as u64;
         counters.waiting_handshakes = self.handshakes.len() as u64;

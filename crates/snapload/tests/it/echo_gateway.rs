@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use snaptun::{
@@ -61,7 +61,7 @@ impl EchoGateway {
         let address = socket.local_addr().unwrap();
         let authorized = Arc::new(Authorized(identities.into_iter().collect()));
         let now = Instant::now();
-        let guard = Arc::new(ReplayGuard::new(now, SystemTime::now(), 100));
+        let guard = Arc::new(ReplayGuard::new(now, 100, Duration::from_secs(60)));
         let server = SnapTunServer::new(now, secret, authorized, guard, config);
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({

@@ -3,31 +3,52 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ahash::RandomState;
+
+use crate::drop_reason::DropReason;
 use crate::initiation::Timestamp;
 use crate::replay_guard::ReplayGuard;
 
 /// Timestamps kept apart for one identity: enough for a client with 32 sockets that starts.
 const RECENT_MAX: usize = 32;
 
-/// The identities that made a handshake lately, and when.
+/// Gaps kept for one identity while the system clock is not trusted.
+const GAPS_MAX: usize = 4;
+
+/// The identities with the latest handshakes, and the timestamps of these.
 ///
 /// They are in two maps, and the older is dropped when the younger is full: a list in the order of use
 /// would be longer and no more exact.
 pub(super) struct InitiationTimes {
-    younger: HashMap<[u8; 32], Times, ahash::RandomState>,
-    older: HashMap<[u8; 32], Times, ahash::RandomState>,
-    /// How many identities fill a map.
+    younger: HashMap<[u8; 32], Times, RandomState>,
+    older: HashMap<[u8; 32], Times, RandomState>,
+    /// Number of identities that fill a map.
     full: usize,
-    /// The latest that an initiation of an identity that is in neither can have been accepted before.
-    forgotten: Timestamp,
+    /// The latest timestamp accepted of the forgotten identities, by hash of the identity. An identity that
+    /// is in neither map has to be later than its place here. Identities with clocks that are ahead so affect
+    /// only those few that share a place with them. Plain arrays, because the allocator gives zeroed
+    /// memory for these without touching it.
+    forgotten: Box<[[u8; 12]]>,
+    hasher: RandomState,
+}
+
+/// What is known about the present time when an initiation arrives.
+#[derive(Clone, Copy)]
+pub(super) struct Present {
+    /// Time since the guard was made.
+    pub(super) uptime: Duration,
+    /// The latest timestamp that is plausible; `None` while the system clock is not trusted.
+    pub(super) latest_plausible: Option<Timestamp>,
 }
 
 /// The initiations accepted of one identity.
 struct Times {
-    /// None that is not later is accepted any more.
+    /// No initiation that is not later is accepted any more.
     floor: Timestamp,
     /// Those above it.
     recent: Vec<Recent>,
+    /// Only for identities that made a handshake while the system clock was not trusted.
+    unjudged: Option<Box<Unjudged>>,
 }
 
 struct Recent {
@@ -36,13 +57,29 @@ struct Recent {
     at: Duration,
 }
 
+/// What is needed to lower the floor again when the clock becomes trusted and shows that it is in the future.
+#[derive(Default)]
+struct Unjudged {
+    /// Nothing was accepted within these. Ascending.
+    gaps: Vec<Gap>,
+    /// Accepted timestamps lie within, and the floor is below. Both ends are included.
+    ahead: Option<(Timestamp, Timestamp)>,
+}
+
+/// Timestamps between two accepted ones. The ends are not included.
+struct Gap {
+    from: Timestamp,
+    to: Timestamp,
+}
+
 impl InitiationTimes {
-    pub(super) fn new(full: usize) -> Self {
+    pub(super) fn new(full: usize, hasher: RandomState) -> Self {
         InitiationTimes {
-            younger: HashMap::default(),
-            older: HashMap::default(),
+            younger: HashMap::with_hasher(hasher.clone()),
+            older: HashMap::with_hasher(hasher.clone()),
             full,
-            forgotten: Timestamp::default(),
+            forgotten: vec![[0; 12]; full].into_boxed_slice(),
+            hasher,
         }
     }
 
@@ -50,69 +87,102 @@ impl InitiationTimes {
         self.younger.len() + self.older.len()
     }
 
-    /// Remembers the timestamp, or says that it may have been accepted before. `uptime` is the time now,
-    /// and `our_clock` the same as a client with a right clock would put it.
+    /// Remembers the timestamp.
+    ///
+    /// # Errors
+    /// It may have been accepted before, or is too far in the future.
     pub(super) fn accept(
         &mut self,
-        uptime: Duration,
-        our_clock: Timestamp,
+        present: Present,
         identity: &[u8; 32],
         timestamp: Timestamp,
-    ) -> bool {
+    ) -> Result<(), DropReason> {
+        if present.is_implausible(timestamp) {
+            return Err(DropReason::FutureTimestamp);
+        }
         if let Some(times) = self.younger.get_mut(identity) {
-            return times.accept(uptime, timestamp);
+            return times.accept(present, timestamp);
         }
         let remembered = self.older.remove(identity);
         let was_remembered = remembered.is_some();
-        let mut times = remembered.unwrap_or(Times {
-            floor: self.forgotten,
-            recent: Vec::new(),
-        });
-        if !times.accept(uptime, timestamp) {
-            // Whoever sends old initiations again does not decide who is remembered.
+        let mut times =
+            remembered.unwrap_or_else(|| Times::above(self.forgotten[self.place_of(identity)]));
+        if let Err(reason) = times.accept(present, timestamp) {
+            // Replayed initiations do not decide which identities are remembered.
             if was_remembered {
                 self.older.insert(*identity, times);
             }
-            return false;
+            return Err(reason);
         }
         if self.younger.len() >= self.full {
-            self.forget_older(our_clock);
+            self.forget_older();
         }
         self.younger.insert(*identity, times);
-        true
+        Ok(())
     }
 
     /// Drops the older map, whose place the younger one takes.
-    fn forget_older(&mut self, our_clock: Timestamp) {
-        let forgotten = std::mem::replace(&mut self.older, std::mem::take(&mut self.younger));
-        for times in forgotten.into_values() {
-            // A client whose clock is ahead must not keep others out.
-            self.forgotten = self.forgotten.max(times.latest().min(our_clock));
+    fn forget_older(&mut self) {
+        let empty = HashMap::with_hasher(self.hasher.clone());
+        let younger = std::mem::replace(&mut self.younger, empty);
+        let forgotten = std::mem::replace(&mut self.older, younger);
+        for (identity, times) in forgotten {
+            let place = self.place_of(&identity);
+            self.forgotten[place] = self.forgotten[place].max(times.latest().0);
         }
+    }
+
+    fn place_of(&self, identity: &[u8; 32]) -> usize {
+        (self.hasher.hash_one(identity) >> 32) as usize % self.forgotten.len()
+    }
+}
+
+impl Present {
+    fn is_implausible(&self, timestamp: Timestamp) -> bool {
+        self.latest_plausible
+            .is_some_and(|latest| timestamp > latest)
+    }
+}
+
+impl Gap {
+    fn seconds(&self) -> u64 {
+        self.to.seconds() - self.from.seconds()
     }
 }
 
 impl Times {
-    fn accept(&mut self, uptime: Duration, timestamp: Timestamp) -> bool {
+    fn above(floor: [u8; 12]) -> Self {
+        Times {
+            floor: Timestamp(floor),
+            recent: Vec::new(),
+            unjudged: None,
+        }
+    }
+
+    fn accept(&mut self, present: Present, timestamp: Timestamp) -> Result<(), DropReason> {
+        match present.latest_plausible {
+            None => self.note_gap(timestamp),
+            Some(latest_plausible) => self.judge(latest_plausible),
+        }
         self.recent.retain(|recent| {
-            let stays = uptime.saturating_sub(recent.at) <= ReplayGuard::REORDERING_MAX;
+            let stays = present.uptime.saturating_sub(recent.at) <= ReplayGuard::REORDERING_MAX;
             if !stays {
                 self.floor = self.floor.max(recent.timestamp);
             }
             stays
         });
         let known = |recent: &Recent| recent.timestamp == timestamp;
-        if timestamp <= self.floor || self.recent.iter().any(known) {
-            return false;
+        if timestamp <= self.floor || self.recent.iter().any(known) || self.is_ahead(timestamp) {
+            return Err(DropReason::ReplayedInitiation);
         }
         self.recent.push(Recent {
             timestamp,
-            at: uptime,
+            at: present.uptime,
         });
         if self.recent.len() > RECENT_MAX {
             self.raise_floor();
         }
-        true
+        Ok(())
     }
 
     /// Makes room: the earliest timestamp becomes the floor.
@@ -123,9 +193,66 @@ impl Times {
         }
     }
 
-    fn latest(&self) -> Timestamp {
+    /// Keeps the gap below a timestamp that cannot be judged yet; of too many the narrowest is dropped.
+    fn note_gap(&mut self, timestamp: Timestamp) {
+        let latest = self.latest();
+        let gaps = &mut self.unjudged.get_or_insert_default().gaps;
+        for gap in gaps.iter_mut() {
+            if gap.from < timestamp && timestamp < gap.to {
+                gap.from = timestamp;
+            }
+        }
+        if timestamp <= latest {
+            return;
+        }
+        let (from, to) = (latest, timestamp);
+        gaps.push(Gap { from, to });
+        if gaps.len() > GAPS_MAX {
+            let narrowest = (0..gaps.len()).min_by_key(|n| gaps[*n].seconds());
+            narrowest.map(|narrowest| gaps.remove(narrowest));
+        }
+    }
+
+    /// Judges what was accepted while the system clock was not trusted: timestamps in the future hold the identity
+    /// to nothing but themselves.
+    fn judge(&mut self, latest_plausible: Timestamp) {
+        let latest = self.recent_latest();
+        let Some(unjudged) = &mut self.unjudged else {
+            return;
+        };
+        let gaps = std::mem::take(&mut unjudged.gaps);
+        if latest > latest_plausible
+            && let Some(gap) = gaps.iter().find(|gap| gap.to > latest_plausible)
+        {
+            let (from, to) = unjudged.ahead.unwrap_or((gap.to, latest));
+            unjudged.ahead = Some((from.min(gap.to), to.max(latest)));
+            self.floor = self.floor.min(gap.from);
+            self.recent.retain(|recent| recent.timestamp < gap.to);
+        }
+        if unjudged.ahead.is_none() {
+            self.unjudged = None;
+        }
+    }
+
+    fn is_ahead(&self, timestamp: Timestamp) -> bool {
+        self.ahead()
+            .is_some_and(|(from, to)| from <= timestamp && timestamp <= to)
+    }
+
+    fn ahead(&self) -> Option<(Timestamp, Timestamp)> {
+        self.unjudged.as_ref().and_then(|unjudged| unjudged.ahead)
+    }
+
+    /// The latest timestamp accepted, apart from what is known to be ahead.
+    fn recent_latest(&self) -> Timestamp {
         let recent = self.recent.iter().map(|recent| recent.timestamp);
         recent.fold(self.floor, Timestamp::max)
+    }
+
+    /// The latest timestamp accepted.
+    fn latest(&self) -> Timestamp {
+        let latest = self.recent_latest();
+        self.ahead().map_or(latest, |(_, to)| latest.max(to))
     }
 }
 
@@ -147,13 +274,41 @@ mod tests {
         identity
     }
 
+    fn times(full: usize) -> InitiationTimes {
+        InitiationTimes::new(full, RandomState::with_seeds(1, 2, 3, 4))
+    }
+
+    /// A trusted clock that takes everything up to `latest_plausible`.
+    fn trusted(latest_plausible: u32) -> Present {
+        Present {
+            uptime: NOW,
+            latest_plausible: Some(at(latest_plausible)),
+        }
+    }
+
+    const UNTRUSTED: Present = Present {
+        uptime: NOW,
+        latest_plausible: None,
+    };
+
+    const REPLAYED: Result<(), DropReason> = Err(DropReason::ReplayedInitiation);
+    const FUTURE: Result<(), DropReason> = Err(DropReason::FutureTimestamp);
+
     fn accept(times: &mut InitiationTimes, n: u32, second: u32) -> bool {
-        times.accept(NOW, at(5000), &identity(n), at(second))
+        accept_at(times, NOW, n, second)
+    }
+
+    fn accept_at(times: &mut InitiationTimes, uptime: Duration, n: u32, second: u32) -> bool {
+        let present = Present {
+            uptime,
+            ..trusted(u32::MAX)
+        };
+        times.accept(present, &identity(n), at(second)).is_ok()
     }
 
     #[test]
     fn the_same_timestamp_is_accepted_once_of_each_identity() {
-        let mut times = InitiationTimes::new(8);
+        let mut times = times(8);
         for n in 0..3 {
             assert!(accept(&mut times, n, 7));
             assert!(!accept(&mut times, n, 7));
@@ -162,7 +317,7 @@ mod tests {
 
     #[test]
     fn as_many_as_are_kept_come_in_any_order_and_each_once() {
-        let mut times = InitiationTimes::new(8);
+        let mut times = times(8);
         // Backwards: the worst order.
         for second in (1..=RECENT_MAX as u32).rev() {
             assert!(accept(&mut times, 1, second));
@@ -174,7 +329,7 @@ mod tests {
 
     #[test]
     fn of_more_the_earliest_are_refused_and_none_is_accepted_twice() {
-        let mut times = InitiationTimes::new(8);
+        let mut times = times(8);
         let last = 2 * RECENT_MAX as u32;
         for second in 2..=last {
             assert!(accept(&mut times, 1, second));
@@ -188,21 +343,20 @@ mod tests {
 
     #[test]
     fn an_initiation_that_is_too_late_for_reordering_is_refused() {
-        let mut times = InitiationTimes::new(8);
-        let identity = identity(1);
+        let mut times = times(8);
         assert!(accept(&mut times, 1, 100));
         let later = NOW + ReplayGuard::REORDERING_MAX;
-        assert!(times.accept(later, at(5000), &identity, at(98)));
+        assert!(accept_at(&mut times, later, 1, 98));
         let too_late = later + Duration::from_nanos(1);
-        assert!(!times.accept(too_late, at(5000), &identity, at(99)));
-        assert!(!times.accept(too_late, at(5000), &identity, at(98)));
-        assert!(times.accept(too_late, at(5000), &identity, at(101)));
-        assert_eq!(times.younger[&identity].recent.len(), 2);
+        assert!(!accept_at(&mut times, too_late, 1, 99));
+        assert!(!accept_at(&mut times, too_late, 1, 98));
+        assert!(accept_at(&mut times, too_late, 1, 101));
+        assert_eq!(times.younger[&identity(1)].recent.len(), 2);
     }
 
     #[test]
     fn the_identities_of_the_latest_handshakes_are_remembered_and_no_more_than_twice_as_many() {
-        let mut times = InitiationTimes::new(8);
+        let mut times = times(8);
         for n in 0..1000 {
             assert!(accept(&mut times, n, 10 + n));
             assert!(times.identities() <= 16);
@@ -216,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_not_accepted_again() {
-        let mut times = InitiationTimes::new(8);
+        let mut times = times(8);
         for n in 0..1000 {
             assert!(accept(&mut times, n, 10 + n));
             for old in 0..=n {
@@ -227,7 +381,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_changes_nothing_of_who_is_remembered() {
-        let mut times = InitiationTimes::new(2);
+        let mut times = times(2);
         for n in 0..10 {
             assert!(accept(&mut times, n, 10 + n));
         }
@@ -242,17 +396,129 @@ mod tests {
         assert_eq!(times.identities(), 4);
     }
 
+    /// Whatever our own clock says: the identity may have a clock that is ahead of it.
     #[test]
-    fn a_clock_that_is_ahead_keeps_nobody_else_out() {
-        let mut times = InitiationTimes::new(1);
-        for n in 0..10 {
-            assert!(accept(&mut times, n, 1_000_000));
+    fn what_was_accepted_of_a_clock_that_is_ahead_is_not_accepted_again_when_it_is_forgotten() {
+        for present in [trusted(6000), UNTRUSTED] {
+            let mut times = times(8);
+            let ahead = 0..4;
+            for n in ahead.clone() {
+                assert_eq!(times.accept(present, &identity(n), at(6000 - n)), Ok(()));
+            }
+            for n in 100..1000 {
+                // Those that share a place with one that is ahead are refused until they are later.
+                let _accepted = times.accept(present, &identity(n), at(5000));
+            }
+            for n in ahead {
+                assert!(!times.younger.contains_key(&identity(n)));
+                assert!(!times.older.contains_key(&identity(n)));
+                assert_eq!(times.accept(present, &identity(n), at(6000 - n)), REPLAYED);
+                assert_eq!(times.accept(present, &identity(n), at(5999 - n)), REPLAYED);
+            }
         }
-        // Our clock says 5000: right clocks are later than what was forgotten at that time.
-        assert!(!accept(&mut times, 99, 5000));
-        assert!(accept(&mut times, 99, 5001));
-        // Those that went ahead are held to what they said while they are remembered.
-        let later = NOW + 2 * ReplayGuard::REORDERING_MAX;
-        assert!(!times.accept(later, at(5000), &identity(9), at(5001)));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_keeps_out_only_those_that_share_its_place() {
+        let mut times = times(1000);
+        let present = trusted(6000);
+        assert_eq!(times.accept(present, &identity(0), at(6000)), Ok(()));
+        // Two maps full of others with clocks that are behind.
+        let accepted = |n: &u32| times.accept(present, &identity(*n), at(4000)).is_ok();
+        let accepted = (1..=4000).filter(accepted).count();
+        // A place is forgotten 2 times or 3, so all of the same second are refused that share one.
+        assert!(accepted > 2000, "{accepted}");
+        assert!(!times.older.contains_key(&identity(0)));
+        let accepted = |n: &u32| times.accept(present, &identity(*n), at(5000)).is_ok();
+        let accepted = (10_000..11_000).filter(accepted).count();
+        assert!((950..1000).contains(&accepted), "{accepted}");
+    }
+
+    #[test]
+    fn an_implausible_timestamp_is_refused_by_name_and_leaves_nothing_behind() {
+        let mut times = times(8);
+        assert_eq!(times.accept(trusted(100), &identity(1), at(101)), FUTURE);
+        assert_eq!(times.identities(), 0);
+        assert_eq!(times.accept(trusted(100), &identity(1), at(100)), Ok(()));
+        // Each has to be later than the last, and no more.
+        assert_eq!(times.accept(trusted(101), &identity(1), at(101)), Ok(()));
+    }
+
+    #[test]
+    fn while_the_clock_is_not_trusted_nothing_is_implausible_and_each_is_accepted_once() {
+        let mut times = times(8);
+        for second in [1, 2_000_000_000, 4_000_000_000] {
+            assert_eq!(times.accept(UNTRUSTED, &identity(1), at(second)), Ok(()));
+            assert_eq!(times.accept(UNTRUSTED, &identity(1), at(second)), REPLAYED);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_becomes_trusted_frees_identities_that_were_ahead_and_accepts_nothing_twice() {
+        for late in [Duration::ZERO, ReplayGuard::REORDERING_MAX * 2] {
+            let mut times = times(8);
+            let mut accepted = vec![500, 505, 1000, 4000, 4001, 4100, 9000];
+            for second in &accepted {
+                assert_eq!(times.accept(UNTRUSTED, &identity(1), at(*second)), Ok(()));
+            }
+            let present = |latest_plausible| Present {
+                uptime: NOW + late,
+                ..trusted(latest_plausible)
+            };
+            // The clock says 1500 and goes on.
+            for second in [1500, 1600, 3999] {
+                let present = present(second + 10);
+                assert_eq!(times.accept(present, &identity(1), at(second)), Ok(()));
+                accepted.push(second);
+            }
+            for second in &accepted {
+                let again = times.accept(present(u32::MAX), &identity(1), at(*second));
+                assert_eq!(again, REPLAYED, "{second}");
+            }
+            assert_eq!(times.accept(present(9001), &identity(1), at(9001)), Ok(()));
+        }
+    }
+
+    /// A client that makes a handshake every two minutes for a day, and then has its clock set wrong.
+    #[test]
+    fn the_widest_gaps_are_kept() {
+        let mut times = times(8);
+        for n in 0..720 {
+            let present = Present {
+                uptime: Duration::from_secs(120) * n,
+                ..UNTRUSTED
+            };
+            let second = at(1_000_000 + 120 * n);
+            assert_eq!(times.accept(present, &identity(1), second), Ok(()));
+        }
+        let far = at(3_000_000_000);
+        assert_eq!(times.accept(UNTRUSTED, &identity(1), far), Ok(()));
+        let second = at(1_000_000 + 120 * 720);
+        let present = trusted(1_000_000 + 120 * 720 + 60);
+        assert_eq!(times.accept(present, &identity(1), second), Ok(()));
+        assert_eq!(times.accept(UNTRUSTED, &identity(1), far), REPLAYED);
+    }
+
+    proptest::proptest! {
+        /// Clocks of the gateway and of the clients do what they like.
+        #[test]
+        fn nothing_is_accepted_twice(
+            steps in proptest::collection::vec(
+                (0_u32..6, 0_u32..40, proptest::option::of(0_u32..40), 0_u64..60),
+                1..300,
+            )
+        ) {
+            let mut times = times(2);
+            let mut accepted = std::collections::HashSet::new();
+            let mut uptime = Duration::ZERO;
+            for (n, second, latest_plausible, passed) in steps {
+                uptime += Duration::from_secs(passed);
+                let latest_plausible = latest_plausible.map(at);
+                let present = Present { uptime, latest_plausible };
+                if times.accept(present, &identity(n), at(second)).is_ok() {
+                    proptest::prop_assert!(accepted.insert((n, second)));
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! The one place that reads the clock.
+//! The one place that reads the clocks.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use snaptun::ShardConfig;
 
@@ -12,6 +12,15 @@ use crate::shard::Shard;
 )]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// What the system clock says, which the clients take their timestamps from.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests are the caller that owns the clock"
+)]
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
 }
 
 /// A shard with the default configuration.

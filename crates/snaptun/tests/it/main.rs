@@ -21,6 +21,7 @@ mod forging;
 mod garbage;
 mod handshake;
 mod interop;
+mod lapsed;
 mod overload;
 mod replay;
 mod restart;

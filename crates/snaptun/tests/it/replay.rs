@@ -1,9 +1,11 @@
 //! Captured messages, sent again.
 
-use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
+use std::time::Duration;
+
+use snaptun::{Consumed, DropReason, Endpoint, ReplayGuard, ShardConfig};
 
 use crate::client::{Client, Received};
-use crate::clock::{new_shard, now};
+use crate::clock::{new_shard, now, wall};
 use crate::forging::{TIMESTAMP, disguised, write_mac1};
 use crate::shard::{In, Out, Shard};
 
@@ -242,4 +244,45 @@ fn an_initiation_that_was_overtaken_is_stale() {
     let fate = shard.incoming(&first, client.endpoint);
     assert_eq!(fate, In::Dropped(DropReason::StaleInitiation));
     assert!(shard.sent.is_empty());
+}
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+#[test]
+fn one_handshake_with_a_clock_far_ahead_is_refused_and_locks_nobody_out() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    // As the gateway sees it.
+    shard.set_clock(Some(wall() - 40 * YEAR));
+    for _ in 0..2 {
+        let initiation = client.initiation();
+        let fate = shard.incoming(&initiation, client.endpoint);
+        assert_eq!(fate, In::Dropped(DropReason::FutureTimestamp));
+    }
+    assert!(shard.sent.is_empty());
+    assert_eq!(shard.server.tunnel_count(), 0);
+    shard.set_clock(Some(wall()));
+    shard.connect(&mut client);
+    // In a tunnel as well.
+    shard.set_clock(Some(wall() - 40 * YEAR));
+    let initiation = client.initiation();
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::FutureTimestamp));
+}
+
+#[test]
+fn a_gateway_whose_clock_is_not_trusted_refuses_no_clock() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    shard.set_clock(None);
+    shard.connect(&mut client);
+    // From now on it is the gateway's clock that is behind.
+    shard.set_clock(Some(wall() - YEAR));
+    let initiation = client.initiation();
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::FutureTimestamp));
+    shard.set_clock(Some(wall() - ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT / 2));
+    let initiation = client.initiation();
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, KNOWN_TUNNEL);
 }

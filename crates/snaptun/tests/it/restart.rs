@@ -228,7 +228,10 @@ fn an_identity_revoked_since_gets_no_initiation() {
         In::Dropped(DropReason::Unauthorized)
     );
     assert!(shard.sent.is_empty());
-    assert_eq!(shard.server.remembered_tunnels(), 0);
+    // Once it is authorized again, it does.
+    shard.registry.grant(client.identity(), 1, None);
+    spoof(&mut shard, &client);
+    assert_eq!(started(&shard), 1);
 }
 
 #[test]

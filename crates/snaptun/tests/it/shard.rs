@@ -18,9 +18,6 @@ use crate::client::{Client, Received, secret};
 /// The identity number of the gateway.
 const GATEWAY: u16 = u16::MAX;
 
-/// What the gateway's clock of the day says at the start. The clients' are ahead of it.
-const WALL: SystemTime = SystemTime::UNIX_EPOCH;
-
 /// An authorization layer that tests write to.
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -99,8 +96,17 @@ pub(crate) struct Shard {
 
 impl Shard {
     pub(crate) fn new(now: Instant, config: ShardConfig) -> Self {
-        let guard = ReplayGuard::new(now, WALL, ReplayGuard::IDENTITIES_DEFAULT);
+        let guard = ReplayGuard::new(
+            now,
+            ReplayGuard::IDENTITIES_DEFAULT,
+            ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
+        );
         Shard::guarded_by(Arc::new(guard), Arc::default(), now, config)
+    }
+
+    /// Tells the gateway what its system clock says. Before, and with `None`, that is not trusted.
+    pub(crate) fn set_clock(&self, wall: Option<SystemTime>) {
+        self.guard.set_clock(self.now, wall);
     }
 
     /// Another shard of the same gateway.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use snaptun::{Consumed, Payload, ShardConfig, Transmit};
+use snaptun::{Consumed, DropReason, Payload, ShardConfig, Transmit};
 
 use crate::client::{Client, Received};
 use crate::forging::write_mac1;
@@ -115,6 +115,8 @@ pub(crate) struct Run {
     delivered: HashSet<u64>,
     /// The number of the last packet that each client received.
     last_received: HashMap<SocketAddr, u64>,
+    /// Tunnels that the gateway began itself.
+    restarts: u64,
 }
 
 impl Run {
@@ -139,6 +141,7 @@ impl Run {
             made_by: Vec::new(),
             delivered: HashSet::new(),
             last_received: HashMap::new(),
+            restarts: 0,
         }
     }
 
@@ -226,6 +229,7 @@ impl Run {
             Step::Timers { millis } => {
                 self.shard.now += Duration::from_millis(millis);
                 self.shard.update_timers();
+                self.note_restarts();
                 for (number, client) in self.clients.iter_mut().enumerate() {
                     if let Ok(Some(datagram)) = client.update_timers() {
                         self.to_gateway.push_back((number as u16, datagram));
@@ -258,8 +262,32 @@ impl Run {
                 Consumed::HandshakeCompleted => self.ledger.completed += 1,
                 Consumed::CookieReceived | Consumed::Keepalive => {}
             },
-            // Only an answer can follow an incoming datagram.
-            In::Dropped(_) => assert!(self.shard.sent.is_empty()),
+            // The client of a grant that returned is asked for a handshake, and nothing else is answered.
+            In::Dropped(reason) => {
+                assert!(reason == DropReason::NoSession || self.shard.sent.is_empty());
+                self.note_restarts();
+            }
+        }
+    }
+
+    /// The gateway may have begun tunnels itself.
+    fn note_restarts(&mut self) {
+        let started = self.shard.server.counters().restart_handshakes_started;
+        if self.restarts == started {
+            return;
+        }
+        self.restarts = started;
+        for tunnel in self.shard.server.tunnels() {
+            let at = self
+                .clients
+                .iter()
+                .position(|c| c.remote() == tunnel.remote);
+            let owner = self
+                .clients
+                .iter()
+                .position(|c| c.identity() == *tunnel.identity);
+            let (at, owner) = (at.expect("a client"), owner.expect("a client"));
+            self.owners.insert(at as u16, owner as u16);
         }
     }
 
@@ -330,7 +358,10 @@ impl Run {
         assert_eq!(ledger.answered, answered);
         assert_eq!(ledger.completed, counters.handshakes_completed);
         assert_eq!(ledger.cookie_replies, counters.cookie_replies_sent());
-        assert_eq!(counters.tunnels_created, counters.handshakes_answered_new);
+        assert_eq!(
+            counters.tunnels_created,
+            counters.handshakes_answered_new + counters.restart_handshakes_started
+        );
         assert_eq!(
             server.tunnel_count() as u64,
             counters.tunnels_created

@@ -1,8 +1,10 @@
 //! Packets that wait for a session.
 
+use std::net::SocketAddr;
+
 use snaptun::{Consumed, DropReason, Payload, ShardConfig};
 
-use crate::client::Received;
+use crate::client::{Client, Received};
 use crate::clock::{new_shard, now};
 use crate::shard::{In, Out, Shard};
 
@@ -204,4 +206,95 @@ fn all_tunnels_together_let_only_so_many_bytes_wait() {
     assert_eq!(shard.server.counters().waiting_discarded_revoked, 1);
     assert_eq!(shard.outgoing(&[2; 600], second.remote()), Out::Waiting(2));
     assert_eq!(shard.server.waiting_packets(), 1);
+}
+
+/// A packet of `bytes` for a client of the shard waits, or is refused.
+fn waits(shard: &mut Shard, client: &Client, bytes: usize) -> bool {
+    matches!(
+        shard.outgoing(&vec![1; bytes], client.remote()),
+        Out::Waiting(_)
+    )
+}
+
+/// A client of the identity at another address, whose initiation was answered.
+fn half_open(shard: &mut Shard, identity: u16, port: u16) -> Client {
+    let remote = SocketAddr::from(([10, 1, 0, 1], port));
+    let mut client = Client::at(remote, identity, Shard::public_key());
+    shard.registry.grant(client.identity(), 1, None);
+    shard.answer(&mut client);
+    shard.sent.clear();
+    client
+}
+
+/// The client has a tunnel that it has used, in which the gateway has no session that it may use.
+fn used_without_session(shard: &mut Shard, identity: u16) -> Client {
+    let mut client = shard.connected_client(identity);
+    for _ in 0..SESSIONS {
+        shard.answer(&mut client);
+    }
+    shard.sent.clear();
+    client
+}
+
+#[test]
+fn a_few_identities_with_many_half_open_tunnels_leave_room_for_others() {
+    let config = ShardConfig {
+        handshakes_per_second_per_ip: u64::MAX,
+        ..ShardConfig::default()
+    };
+    let mut shard = Shard::new(now(), config);
+    let other = used_without_session(&mut shard, 100);
+    let mut newcomer = shard.client(101);
+    for identity in 1..=4 {
+        for port in 1..=64 {
+            let client = half_open(&mut shard, identity, 100 * identity + port);
+            while waits(&mut shard, &client, 1024) {}
+        }
+    }
+    assert!(waits(&mut shard, &other, 1024));
+    shard.answer(&mut newcomer);
+    assert!(waits(&mut shard, &newcomer, 1024));
+    let limits = ShardConfig::default();
+    assert!(shard.server.waiting_bytes() < limits.waiting_bytes_per_shard / 8);
+}
+
+#[test]
+fn an_identity_has_its_share_in_tunnels_that_it_uses_too() {
+    let config = ShardConfig {
+        waiting_bytes_per_identity: 1000,
+        ..ShardConfig::default()
+    };
+    let mut shard = Shard::new(now(), config);
+    let client = used_without_session(&mut shard, 1);
+    let second = half_open(&mut shard, 1, 7);
+    let other = half_open(&mut shard, 2, 8);
+    assert!(waits(&mut shard, &client, 600));
+    assert!(!waits(&mut shard, &second, 401));
+    assert!(waits(&mut shard, &second, 400));
+    assert!(!waits(&mut shard, &client, 1));
+    assert!(waits(&mut shard, &other, 600));
+}
+
+#[test]
+fn half_open_tunnels_have_a_share_and_the_first_word_of_a_client_frees_it() {
+    let config = ShardConfig {
+        waiting_bytes_half_open: 1000,
+        ..ShardConfig::default()
+    };
+    let mut shard = Shard::new(now(), config);
+    let used = used_without_session(&mut shard, 1);
+    let mut client = shard.client(2);
+    let response = shard.answer(&mut client);
+    let other = half_open(&mut shard, 3, 8);
+    assert!(waits(&mut shard, &client, 1000));
+    assert!(!waits(&mut shard, &other, 1));
+    assert!(waits(&mut shard, &used, 1000));
+
+    shard.sent.clear();
+    let Received::Answer(keepalive) = client.receive(&response) else {
+        panic!("the client did not take the response");
+    };
+    shard.incoming(&keepalive, client.endpoint);
+    assert_eq!(shard.deliver_to(&mut client), [vec![1; 1000]]);
+    assert!(waits(&mut shard, &other, 1000));
 }

@@ -99,3 +99,35 @@ fn a_tunnel_in_use_carries_nothing_a_second_after_its_grant_is_gone() {
         }
     }
 }
+
+/// A token is renewed late, or an identity is taken off the list by mistake.
+#[test]
+fn a_client_that_only_keeps_its_tunnel_alive_is_served_within_a_second_of_its_new_grant() {
+    const SECOND: Duration = Duration::from_secs(1);
+    for without in [5, 60, 170, 400].map(|seconds| seconds * SECOND) {
+        let mut world = World::new();
+        let mut client = world.shard.connected_client(1);
+        let identity = client.identity();
+        world.shard.registry.revoke(identity);
+        let back_at = world.shard.now + SECOND + without;
+        world.run_shard(SECOND);
+        while world.shard.now < back_at {
+            assert!(world.tick(&mut client).is_empty());
+            assert!(world.shard.sent.is_empty(), "something was sent");
+            let fate = world.shard.outgoing(b"packet", client.remote());
+            assert!(matches!(fate, Out::Dropped(..)), "{fate:?}");
+        }
+
+        world.shard.registry.grant(identity, 1, None);
+        let served_by = world.shard.now + SECOND;
+        while world.shard.now < served_by {
+            world.tick(&mut client);
+        }
+        assert_eq!(
+            world.shard.outgoing(b"packet", client.remote()),
+            Out::Encapsulated(1),
+            "after {without:?}"
+        );
+        assert_eq!(world.exchange(&mut client), [b"packet"]);
+    }
+}

@@ -151,10 +151,12 @@ fn every_setting_of_the_table_changes_the_configuration() {
          131072\n\
          handshakes_per_ip_per_second = 7\nwaiting_packets_per_tunnel = \
          8\nwaiting_bytes_per_tunnel = '9KiB'\n\
-         waiting_bytes_per_worker = '10KiB'\nhandshakes_per_second = 12\n\
+         waiting_bytes_per_worker = '10KiB'\nwaiting_bytes_per_identity = '22KiB'\n\
+         waiting_bytes_half_open = '23KiB'\nhandshakes_per_second = 12\n\
          verified_handshakes_per_ip_per_second = 13\nverified_handshakes_per_second = 14\n\
          tunnels_per_worker = 15\ntunnels_per_identity = 16\nhalf_open_tunnels = 17\n\
          silent_after_seconds = 18\none_tunnel_per_identity = true\nremembered_identities = 19\n\
+         handshake_timestamp_tolerance_seconds = 21\n\
          drain_timeout_seconds = 0\ndrain_idle_seconds = 20\n\
          metrics = '127.0.0.1:11'\nlog = 'debug'\n\
          next_hop = { '2-64512#3' = '10.0.0.2:4' }\n",
@@ -197,6 +199,8 @@ fn every_setting_of_the_table_changes_the_configuration() {
     assert_eq!(shard.silent_after, Duration::from_secs(18));
     assert!(shard.one_tunnel_per_identity);
     assert_eq!(config.remembered_identities, 19);
+    let tolerance = config.handshake_timestamp_tolerance;
+    assert_eq!(tolerance, Duration::from_secs(21));
     assert_eq!(shard.waiting_packets_per_tunnel, 8);
     assert_eq!(
         (
@@ -204,6 +208,13 @@ fn every_setting_of_the_table_changes_the_configuration() {
             shard.waiting_bytes_per_shard
         ),
         (9 << 10, 10 << 10)
+    );
+    assert_eq!(
+        (
+            shard.waiting_bytes_per_identity,
+            shard.waiting_bytes_half_open
+        ),
+        (22 << 10, 23 << 10)
     );
     let drain = effective.drain;
     assert_eq!(

@@ -1,0 +1,299 @@
+//! Grants that end and return.
+
+use std::time::Duration;
+
+use snaptun::{Consumed, DropReason, ShardConfig};
+
+use crate::client::{Client, Received};
+use crate::clock::{new_shard, now};
+use crate::shard::{In, Out, Shard};
+
+/// How long a handshake that is not answered is given, and the next one is put off.
+const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+
+const ROUND: Duration = Duration::from_millis(250);
+
+/// What has the form of data and is none.
+const SPOOFED: [u8; 48] = {
+    let mut message = [0x5a; 48];
+    (message[0], message[1], message[2], message[3]) = (4, 0, 0, 0);
+    message
+};
+
+/// Lets the shard look at its timers as often as they ask for it, for so long.
+fn pass(shard: &mut Shard, time: Duration) {
+    let end = shard.now + time;
+    loop {
+        let next = shard.server.next_timer().max(shard.now);
+        if next > end {
+            shard.now = end;
+            return;
+        }
+        shard.now = next;
+        shard.update_timers();
+    }
+}
+
+/// The identity loses its grant, and the tunnel is gone.
+fn lapse(shard: &mut Shard, client: &Client) {
+    shard.registry.revoke(client.identity());
+    pass(shard, ROUND);
+    assert!(!shard.server.has_tunnel(client.remote()));
+    assert!(shard.sent.is_empty());
+}
+
+fn renew(shard: &Shard, client: &Client) {
+    shard.registry.grant(client.identity(), 1, None);
+}
+
+fn started(shard: &Shard) -> u64 {
+    shard.server.counters().restart_handshakes_started
+}
+
+/// The client answers the only datagram that the shard has sent.
+fn complete(shard: &mut Shard, client: &mut Client) {
+    let [initiation] = shard.take_sent().try_into().expect("an initiation");
+    assert_eq!(initiation.to, client.endpoint);
+    let Received::Answer(response) = client.receive(&initiation.packet) else {
+        panic!("the client did not answer");
+    };
+    let fate = shard.incoming(&response, client.endpoint);
+    assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
+    shard.deliver_to(client);
+}
+
+#[test]
+fn a_silent_client_is_served_again_a_round_after_its_grant_is_back() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    lapse(&mut shard, &client);
+    assert_eq!(shard.server.lapsed_tunnels(), 1);
+    pass(&mut shard, Duration::from_secs(5));
+    assert!(shard.sent.is_empty());
+
+    renew(&shard, &client);
+    pass(&mut shard, ROUND);
+    complete(&mut shard, &mut client);
+    let data = client.data(b"to the gateway");
+    let fate = shard.incoming(&data, client.endpoint);
+    assert_eq!(fate, In::Delivered(b"to the gateway".to_vec(), 1));
+    let fate = shard.outgoing(b"to the client", client.remote());
+    assert_eq!(fate, Out::Encapsulated(1));
+    assert_eq!(shard.deliver_to(&mut client), [b"to the client"]);
+    assert_eq!(shard.server.lapsed_tunnels(), 0);
+    pass(&mut shard, REKEY_TIMEOUT);
+    assert!(shard.server.has_tunnel(client.remote()));
+}
+
+#[test]
+fn a_grant_that_ended_by_itself_may_be_renewed_late() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    let expires = shard.now + Duration::from_secs(1);
+    shard.registry.grant(client.identity(), 1, Some(expires));
+    pass(&mut shard, Duration::from_secs(2));
+    assert!(!shard.server.has_tunnel(client.remote()));
+    renew(&shard, &client);
+    pass(&mut shard, ROUND);
+    complete(&mut shard, &mut client);
+}
+
+/// Its generation need not change where a grant is prolonged.
+#[test]
+fn data_begins_the_handshake_too() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let expires = shard.now + Duration::from_secs(1);
+    shard.registry.grant(client.identity(), 1, Some(expires));
+    shard.connect(&mut client);
+    pass(&mut shard, Duration::from_secs(2));
+    assert!(!shard.server.has_tunnel(client.remote()));
+    let later = shard.now + Duration::from_secs(60);
+    shard.registry.renew(client.identity(), later);
+    let data = client.data(b"lost");
+    let fate = shard.incoming(&data, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::NoSession));
+    complete(&mut shard, &mut client);
+}
+
+#[test]
+fn an_identity_whose_grant_never_returns_is_sent_nothing_and_forgotten() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    lapse(&mut shard, &client);
+    for other in 0..20 {
+        // The list changes for others.
+        let _other = shard.client(100 + other);
+        let datagram = client.data(b"lost");
+        let fate = shard.incoming(&datagram, client.endpoint);
+        assert_eq!(fate, In::Dropped(DropReason::Unauthorized));
+        let fate = shard.outgoing(b"lost", client.remote());
+        assert!(matches!(fate, Out::Dropped(DropReason::NoTunnel, _)));
+        pass(&mut shard, Duration::from_secs(1));
+    }
+    assert_eq!(shard.server.lapsed_tunnels(), 1);
+    pass(&mut shard, Duration::from_secs(540));
+    assert_eq!(shard.server.lapsed_tunnels(), 0);
+    renew(&shard, &client);
+    pass(&mut shard, Duration::from_secs(2));
+    assert!(shard.sent.is_empty());
+    assert_eq!(started(&shard), 0);
+}
+
+#[test]
+fn one_initiation_is_sent_for_a_grant_that_returns_and_one_in_five_seconds_for_spoofed_data() {
+    let mut shard = new_shard();
+    let client = shard.connected_client(1);
+    lapse(&mut shard, &client);
+    renew(&shard, &client);
+    pass(&mut shard, ROUND);
+    assert_eq!(shard.take_sent().len(), 1);
+    for other in 0..30 {
+        let _other = shard.client(100 + other);
+        pass(&mut shard, Duration::from_secs(1));
+        assert!(shard.sent.is_empty());
+    }
+    assert!(!shard.server.has_tunnel(client.remote()));
+    for round in 2..5 {
+        for _ in 0..100 {
+            shard.incoming(&SPOOFED, client.endpoint);
+        }
+        assert_eq!(started(&shard), round);
+        shard.sent.clear();
+        pass(&mut shard, REKEY_TIMEOUT + Duration::from_secs(2));
+        assert!(!shard.server.has_tunnel(client.remote()));
+    }
+}
+
+#[test]
+fn a_grant_that_comes_and_goes_makes_one_initiation_in_five_seconds() {
+    let mut shard = new_shard();
+    let client = shard.connected_client(1);
+    for _ in 0..20 {
+        shard.registry.revoke(client.identity());
+        pass(&mut shard, ROUND);
+        assert!(!shard.server.has_tunnel(client.remote()));
+        renew(&shard, &client);
+        pass(&mut shard, ROUND);
+    }
+    // In 10 s.
+    assert!((2..=3).contains(&started(&shard)), "{}", started(&shard));
+}
+
+#[test]
+fn an_address_that_another_client_has_meanwhile_is_left_alone() {
+    let mut shard = new_shard();
+    let client = shard.connected_client(1);
+    lapse(&mut shard, &client);
+    let mut newcomer = shard.client(2);
+    newcomer.endpoint = client.endpoint;
+    let response = shard.answer(&mut newcomer);
+    renew(&shard, &client);
+    pass(&mut shard, ROUND);
+    assert!(shard.sent.is_empty());
+    let Received::Answer(keepalive) = newcomer.receive(&response) else {
+        panic!("the client did not take the response");
+    };
+    shard.incoming(&keepalive, newcomer.endpoint);
+    assert_eq!(shard.server.lapsed_tunnels(), 0);
+    pass(&mut shard, Duration::from_secs(1));
+    assert!(shard.sent.is_empty());
+    assert_eq!(started(&shard), 0);
+}
+
+#[test]
+fn only_what_a_client_used_is_remembered() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    shard.answer(&mut client);
+    lapse(&mut shard, &client);
+    assert_eq!(shard.server.lapsed_tunnels(), 0);
+    let incoming = shard.incoming(&SPOOFED, client.endpoint);
+    assert_eq!(incoming, In::Dropped(DropReason::NoTunnel));
+}
+
+#[test]
+fn a_shard_that_drains_begins_no_handshake_when_a_grant_returns() {
+    let mut shard = new_shard();
+    let client = shard.connected_client(1);
+    lapse(&mut shard, &client);
+    shard.server.drain();
+    renew(&shard, &client);
+    pass(&mut shard, Duration::from_secs(2));
+    assert!(shard.sent.is_empty());
+}
+
+#[test]
+fn a_client_that_has_moved_gets_no_handshake_at_its_old_address() {
+    let config = ShardConfig {
+        one_tunnel_per_identity: true,
+        ..ShardConfig::default()
+    };
+    let mut shard = Shard::new(now(), config);
+    let client = shard.connected_client(1);
+    lapse(&mut shard, &client);
+    // Authorized, and there first.
+    renew(&shard, &client);
+    let mut moved = Client::at("10.9.9.9:9".parse().unwrap(), 1, Shard::public_key());
+    shard.connect(&mut moved);
+    pass(&mut shard, Duration::from_secs(1));
+    assert!(shard.sent.is_empty());
+    assert_eq!(shard.server.lapsed_tunnels(), 0);
+}
+
+/// The file of identities was empty for a moment.
+#[test]
+fn when_all_return_at_once_handshakes_begin_at_an_even_pace() {
+    const PER_SECOND: u64 = 100;
+    let config = ShardConfig {
+        restart_handshakes_per_second: PER_SECOND,
+        ..ShardConfig::default()
+    };
+    let mut shard = Shard::new(now(), config);
+    let mut clients: Vec<_> = (1..=200).map(|n| shard.connected_client(n)).collect();
+    for client in &clients {
+        shard.registry.revoke(client.identity());
+    }
+    pass(&mut shard, ROUND);
+    assert_eq!(shard.server.lapsed_tunnels(), 200);
+    for client in &clients {
+        renew(&shard, client);
+    }
+    for second in 1..=10 {
+        pass(&mut shard, Duration::from_secs(1));
+        assert!(
+            started(&shard) <= second * PER_SECOND + 3,
+            "{}",
+            started(&shard)
+        );
+        for transmit in shard.take_sent() {
+            let client = clients
+                .iter_mut()
+                .find(|client| client.endpoint == transmit.to);
+            let client = client.expect("a client");
+            let Received::Answer(response) = client.receive(&transmit.packet) else {
+                panic!("the client did not answer");
+            };
+            shard.incoming(&response, client.endpoint);
+        }
+        shard.sent.clear();
+    }
+    assert_eq!(started(&shard), 200);
+    assert_eq!(shard.server.lapsed_tunnels(), 0);
+    assert_eq!(shard.server.counters().restart_handshakes_deferred, 0);
+}
+
+#[test]
+fn no_more_are_remembered_than_there_may_be_tunnels() {
+    let config = ShardConfig {
+        tunnels_per_shard: 3,
+        ..ShardConfig::default()
+    };
+    let mut shard = Shard::new(now(), config);
+    for identity in 1..10 {
+        let client = shard.connected_client(identity);
+        lapse(&mut shard, &client);
+        assert!(shard.server.lapsed_tunnels() <= 3);
+    }
+    assert_eq!(shard.server.remembered_tunnels(), 0);
+}
