@@ -30,6 +30,9 @@ if git grep -nE '^\s*(pub(\([a-z]+\))? )?unsafe |unsafe \{' -- \
     complain 'unsafe outside of crates/udp-shards/src/sys'
 fi
 
+# What workspaces copy from each other agrees, and none but those for it has the mock clock.
+scripts/check-workspaces.py || failed=1
+
 # Shell scripts are at least well-formed.
 while read -r script; do
     bash -n "$script" || complain "$script is no valid shell script"

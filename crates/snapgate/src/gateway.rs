@@ -29,6 +29,7 @@ use crate::worker::{
     Worker,
 };
 
+mod clock;
 mod worker_thread;
 
 pub use worker_thread::WorkerFailure;
@@ -60,6 +61,13 @@ struct RunningWorker {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The clock that tunnels go by stands still.
+    #[error(
+        "the clock of the tunnels stands still, so no session would be renewed or expire: this program was built \
+         with the feature mock_instant of ana-gotatun; build it with `cargo build --release`, in no workspace that \
+         has packages with that feature"
+    )]
+    FrozenClock,
     /// A listen or internal address cannot be had.
     #[error("cannot listen: {0}; {remedy}", remedy = bind_remedy(.0))]
     Bind(#[from] BindError),
@@ -134,6 +142,9 @@ impl Gateway {
     ///
     /// [`StartError`]; nothing is left behind.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        if !clock::advances() {
+            return Err(StartError::FrozenClock);
+        }
         let workers = config.workers.count;
         let key = DispatchKey::random().map_err(StartError::Random)?;
         let bound = BoundSockets::bind(config, workers, &key)?;
