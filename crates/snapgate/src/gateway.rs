@@ -197,7 +197,7 @@ impl Gateway {
                 owners: Owners { key, workers, me },
                 shard: SnapTunServer::new(
                     Instant::now(),
-                    config.private_key.secret().clone(),
+                    config.private_key.static_key().clone(),
                     Arc::clone(&authorization),
                     Arc::clone(&replay_guard),
                     shard_config(config),

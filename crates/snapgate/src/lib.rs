@@ -12,6 +12,7 @@ pub mod drop_reason;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod gateway;
+mod hardening;
 pub mod identities;
 pub mod keys;
 mod mailbox;

@@ -21,6 +21,7 @@ use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::incoming::protocol_message;
 use crate::server::SnapTunServer;
+use crate::stack::on_wiped_stack;
 use crate::transmit::Transmit;
 use crate::tunnel::{Peer, REKEY_TIMEOUT, Tunnel};
 
@@ -131,6 +132,18 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if let Some(remembered) = self.restart.remembered.get_mut(&from.remote) {
             remembered.not_before = now + REKEY_TIMEOUT;
         }
+        on_wiped_stack(|| self.begin_handshake(now, from, identity, grant, send_to_network))
+    }
+
+    /// Makes a tunnel that begins a handshake.
+    fn begin_handshake(
+        &mut self,
+        now: Instant,
+        from: Endpoint,
+        identity: [u8; 32],
+        grant: CachedGrant<A::SessionData>,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> DropReason {
         let static_shared = match self.agreement_key.agree(&identity) {
             Ok(shared) => shared,
             Err(reason) => return reason,

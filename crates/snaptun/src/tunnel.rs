@@ -17,6 +17,7 @@ use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::key_agreement::SharedSecret;
 use crate::key_confirmation::KeyConfirmation;
+use crate::stack::wipe_stack;
 use crate::transmit::{Payload, Transmit};
 use crate::waiting_queue::{WaitingQueue, WaitingTotals};
 
@@ -447,6 +448,7 @@ impl<S> Tunnel<S> {
             return None;
         }
         let initiation = self.tunn.format_handshake_initiation(false)?;
+        wipe_stack();
         self.initiated_at = Some(now);
         Some(initiation)
     }
@@ -457,6 +459,7 @@ impl<S> Tunnel<S> {
         let due = self.tunn.update_timers().map_err(|_| Expired)?;
         let due = due.or_else(|| self.initiation_for_waiting(now).map(WgKind::from));
         if let Some(WgKind::HandshakeInit(_)) = due {
+            wipe_stack();
             self.initiated_at = Some(now);
             self.handshake_at = now;
         }

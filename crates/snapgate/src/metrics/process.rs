@@ -1,6 +1,7 @@
 //! The metrics of the gateway as a whole, which have no label `worker`.
 
 use std::fmt;
+use std::fs;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
@@ -39,6 +40,9 @@ impl Collector for Process {
             "When the process started, in seconds since the epoch.",
             self.0.started().as_second(),
         )?;
+        if let Some(descriptors) = open_descriptors() {
+            gauge("process_open_fds", "Open file descriptors.", descriptors)?;
+        }
         gauge(
             "snapgate_draining",
             "1 after SIGTERM, while existing tunnels are served and no new ones made.",
@@ -64,4 +68,10 @@ impl Collector for Process {
             identities.last_reload_success,
         )
     }
+}
+
+/// Descriptors of this process, without the one that reads them. `None` without /proc.
+fn open_descriptors() -> Option<i64> {
+    let entries = fs::read_dir("/proc/self/fd").ok()?.count();
+    i64::try_from(entries.saturating_sub(1)).ok()
 }

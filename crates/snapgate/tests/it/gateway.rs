@@ -75,7 +75,7 @@ pub(crate) fn bind_when_free<S, E: std::fmt::Debug>(bind: impl Fn() -> Result<S,
 
 impl TestGateway {
     pub(crate) fn start(config: &Config) -> Self {
-        let key = PublicKey::from(config.private_key.secret());
+        let key = PublicKey::from(&config.private_key.to_secret());
         Self {
             gateway: Gateway::start(config).unwrap(),
             key,

@@ -23,6 +23,7 @@ mod process;
 mod reload;
 mod revocation;
 mod scion;
+mod secrets;
 mod service_manager;
 mod signals;
 mod state_dir;
