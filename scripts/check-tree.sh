@@ -35,6 +35,7 @@ fi
 # whose tests do not mind start processes.
 if git grep -nE '\bprocess::(\{.*\b)?Command\b' -- \
     'crates/*.rs' ':!crates/snapgate/tests/cli' ':!crates/snapgate/tests/process' \
+    ':!crates/snapgate/tests/stalled' ':!crates/snapgate/tests/trains' ':!crates/testkit' \
     ':!crates/snapload/tests/program' ':!crates/interop/src/supervised_gateway.rs'; then
     complain 'a process is started in a program whose tests share locks, addresses or ports'
 fi
@@ -42,6 +43,8 @@ fi
 if git grep -nl 'SupervisedGateway' -- crates/interop/tests ':!crates/interop/tests/killed.rs'; then
     complain 'a process is started in a program whose tests share locks, addresses or ports'
 fi
+# What workspaces copy from each other agrees, and none but those for it has the mock clock.
+scripts/check-workspaces.py || failed=1
 
 # Shell scripts are at least well-formed.
 while read -r script; do

@@ -85,10 +85,13 @@ class Gateway:
             time.sleep(0.1)
         raise Failed(f"the gateway did not start:\n{self.log.read_text(encoding='utf-8')}")
 
-    def scrape(self):
-        """Every time series: its name, its labels, and its value."""
+    def metrics_text(self):
         with urllib.request.urlopen(self.metrics, timeout=10) as answer:
-            text = answer.read().decode()
+            return answer.read().decode()
+
+    def scrape(self):
+        """Every time series of the gateway's own: its name, its labels, and its value."""
+        text = self.metrics_text()
         series = []
         for name, labels, value in re.findall(r"^snapgate_(\w+?)(?:_total)?\{(.*)\} (\S+)$", text, re.MULTILINE):
             series.append((name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)))
@@ -96,9 +99,11 @@ class Gateway:
 
     def resources(self):
         """Resident memory in KiB, open descriptors, threads."""
-        directory = Path(f"/proc/{self.process.pid}")
-        status = dict(re.findall(r"^(\w+):\s+(\d+)", (directory / "status").read_text(), re.MULTILINE))
-        return int(status["VmRSS"]), len(list((directory / "fd").iterdir())), int(status["Threads"])
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = dict(re.findall(r"^(\w+):\s+(\d+)", text, re.MULTILINE))
+        # Its directory of descriptors is closed to others (PR_SET_DUMPABLE).
+        descriptors = re.search(r"^process_open_fds (\d+)$", self.metrics_text(), re.MULTILINE)
+        return int(status["VmRSS"]), int(descriptors[1]), int(status["Threads"])
 
 
 class Soak:

@@ -41,6 +41,10 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use snapgate::config::{Authorization, Config, Forward};
+    use snapgate::gateway::{Gateway, StartError};
+    use snapgate::keys::PrivateKey;
+
     /// As many files as a directory can have for people to look through.
     const FILES_MAX: usize = 100;
 
@@ -88,5 +92,21 @@ mod tests {
     #[test]
     fn the_corpus_of_identities_files_holds() {
         replay("identities", super::identities::run);
+    }
+
+    /// Here and nowhere else a gateway is built with the mock clock, which the shard's target needs.
+    #[test]
+    fn a_gateway_whose_clock_stands_still_does_not_start() {
+        let config = Config::new(
+            "127.0.0.1:0".parse().unwrap(),
+            PrivateKey::generate().unwrap(),
+            Authorization::AnyIdentity,
+            Forward::Echo,
+        );
+        let refused = Gateway::start(&config).err();
+        assert!(
+            matches!(refused, Some(StartError::FrozenClock)),
+            "{refused:?}"
+        );
     }
 }

@@ -42,7 +42,7 @@ impl GotatunClient {
         let own_key = PublicKey::from(*identity.public_key().as_bytes());
         let listen = gateway.listen_address();
         let tunn = Tunn::new(
-            identity.secret().clone(),
+            identity.to_secret(),
             gateway_key,
             None,
             None,

@@ -98,7 +98,7 @@ impl SnapTunClient {
     ) -> Result<Self, ConnectSnapTunSocketError> {
         let socket_address = socket.local_addr().expect("a bound socket");
         let token = Arc::new(StaticTokenSource::from("token"));
-        let endpoint = SnapTunEndpoint::new(token, identity.secret().clone());
+        let endpoint = SnapTunEndpoint::new(token, identity.to_secret());
         let tunnel = endpoint
             .connect_tunnel(
                 x25519::PublicKey::from(*gateway.as_bytes()),

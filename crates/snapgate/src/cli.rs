@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::logging;
+use crate::hardening;
 
 mod check;
 mod demo;
@@ -66,6 +67,11 @@ enum Command {
 
 /// Runs the command line. `arguments` starts with the program's name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    if let Err(error) = hardening::forbid_dumps() {
+        print_warning(&format!(
+            "the memory of this process, private keys included, may be dumped or read: {error}"
+        ));
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {

@@ -31,6 +31,7 @@ use crate::worker::{
     Worker,
 };
 
+mod clock;
 mod worker_thread;
 
 pub use worker_thread::WorkerFailure;
@@ -63,6 +64,13 @@ struct RunningWorker {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The clock that tunnels go by stands still.
+    #[error(
+        "the clock of the tunnels stands still, so no session would be renewed or expire: this program was built \
+         with the feature mock_instant of ana-gotatun; build it with `cargo build --release`, in no workspace that \
+         has packages with that feature"
+    )]
+    FrozenClock,
     /// A listen or internal address cannot be had.
     #[error("cannot listen: {0}; {remedy}", remedy = bind_remedy(.0))]
     Bind(#[from] BindError),
@@ -140,6 +148,9 @@ impl Gateway {
     ///
     /// [`StartError`]; nothing is left behind.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        if !clock::advances() {
+            return Err(StartError::FrozenClock);
+        }
         let workers = config.workers.count;
         let key = DispatchKey::random().map_err(StartError::Random)?;
         let bound = BoundSockets::bind(config, workers, &key)?;
@@ -198,7 +209,7 @@ impl Gateway {
                 owners: Owners { key, workers, me },
                 shard: SnapTunServer::new(
                     Instant::now(),
-                    config.private_key.secret().clone(),
+                    config.private_key.static_key().clone(),
                     Arc::clone(&authorization),
                     Arc::clone(&replay_guard),
                     shard_config(config),

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use snaptun::{StaticKey, on_wiped_stack};
 use x25519_dalek::StaticSecret;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::config::text_file::{self, FileFault};
 
@@ -50,8 +51,8 @@ impl PublicKey {
 
     /// Reads a key from base64 and refuses points of low order.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
-        let bytes = decode(text)?;
-        let key = Self(*bytes);
+        let mut key = Self([0; KEY_LEN]);
+        decode(text, &mut key.0)?;
         if key.has_low_order() {
             Err(KeyError::LowOrder)
         } else {
@@ -115,24 +116,27 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A static X25519 private key. Wiped from memory when dropped; `Debug` does not show it.
+/// A static X25519 private key. Clones share one copy in memory, which is wiped when the last is dropped; `Debug` does
+/// not show it.
 #[derive(Clone)]
-pub struct PrivateKey(StaticSecret);
+pub struct PrivateKey(StaticKey);
 
 impl PrivateKey {
     /// A new key from the operating system's random numbers, clamped like those of `wg genkey`.
     pub fn generate() -> Result<Self, getrandom::Error> {
-        let mut bytes = Zeroizing::new([0; KEY_LEN]);
-        getrandom::fill(bytes.as_mut())?;
-        bytes[0] &= 0b1111_1000;
-        bytes[KEY_LEN - 1] &= 0b0111_1111;
-        bytes[KEY_LEN - 1] |= 0b0100_0000;
-        Ok(Self(StaticSecret::from(*bytes)))
+        StaticKey::try_filled(|bytes| {
+            getrandom::fill(bytes)?;
+            bytes[0] &= 0b1111_1000;
+            bytes[KEY_LEN - 1] &= 0b0111_1111;
+            bytes[KEY_LEN - 1] |= 0b0100_0000;
+            Ok(())
+        })
+        .map(Self)
     }
 
     /// Reads a key from base64.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
-        Ok(Self(StaticSecret::from(*decode(text)?)))
+        on_wiped_stack(|| StaticKey::try_filled(|bytes| decode(text, bytes)).map(Self))
     }
 
     /// The key in base64, wiped from memory when dropped.
@@ -144,12 +148,24 @@ impl PrivateKey {
 
     /// The public key that belongs to this private key.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(x25519_dalek::PublicKey::from(&self.0).to_bytes())
+        PublicKey(self.0.public_key().to_bytes())
     }
 
-    /// The key for the cryptography.
-    pub const fn secret(&self) -> &StaticSecret {
+    /// Whether it is clamped (RFC 7748, section 5), as `wg genkey` and [`PrivateKey::generate`] make keys. Any bytes
+    /// are a private key, but of public keys and other random bytes only one of 16 or 32 is clamped.
+    pub fn is_clamped(&self) -> bool {
+        let bytes = self.0.as_bytes();
+        bytes[0] & 0b0000_0111 == 0 && bytes[KEY_LEN - 1] & 0b1100_0000 == 0b0100_0000
+    }
+
+    /// The key for a gateway, which shares this copy.
+    pub const fn static_key(&self) -> &StaticKey {
         &self.0
+    }
+
+    /// A copy of the key for a client.
+    pub fn to_secret(&self) -> StaticSecret {
+        self.0.to_secret()
     }
 }
 
@@ -160,7 +176,7 @@ impl fmt::Debug for PrivateKey {
 }
 
 /// Decodes base64 of exactly one key, and leaves no copy of it behind.
-fn decode(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
+fn decode(text: &str, key: &mut [u8; KEY_LEN]) -> Result<(), KeyError> {
     if text.is_empty() {
         return Err(KeyError::Empty);
     }
@@ -168,16 +184,11 @@ fn decode(text: &str) -> Result<Zeroizing<[u8; KEY_LEN]>, KeyError> {
     let len = STANDARD
         .decode_slice(text, &mut decoded)
         .map_err(|_| KeyError::NotBase64)?;
-    decoded.truncate(len);
-    let mut key = Zeroizing::new([0; KEY_LEN]);
-    match <[u8; KEY_LEN]>::try_from(decoded.as_slice()) {
-        Ok(mut bytes) => {
-            key.copy_from_slice(&bytes);
-            bytes.zeroize();
-            Ok(key)
-        }
-        Err(_) => Err(KeyError::WrongLength(len)),
+    if len != KEY_LEN {
+        return Err(KeyError::WrongLength(len));
     }
+    key.copy_from_slice(&decoded[..len]);
+    Ok(())
 }
 
 /// Longer than any key file: a key, a newline and what an editor may add.
@@ -325,10 +336,11 @@ mod tests {
             PrivateKey::generate().unwrap(),
             PrivateKey::generate().unwrap(),
         );
-        assert_ne!(one.secret().as_bytes(), other.secret().as_bytes());
+        assert_ne!(one.static_key().as_bytes(), other.static_key().as_bytes());
         for key in [one, other] {
-            let bytes = key.secret().as_bytes();
+            let bytes = key.static_key().as_bytes();
             assert_eq!((bytes[0] & 7, bytes[31] & 0xc0), (0, 0x40));
+            assert!(key.is_clamped());
         }
     }
 
@@ -346,7 +358,7 @@ mod tests {
         write_private_key_file(&path, &key).unwrap();
         let (read, mode) = read_private_key_file(&path).unwrap();
         assert_eq!(mode, 0o600);
-        assert_eq!(read.secret().as_bytes(), key.secret().as_bytes());
+        assert_eq!(read.static_key().as_bytes(), key.static_key().as_bytes());
         assert_eq!(write_private_key_file(&path, &key), Err(FileFault::Exists));
     }
 
@@ -369,7 +381,7 @@ mod tests {
             let text = key.to_base64();
             prop_assert_eq!(text.len(), KEY_BASE64_LEN);
             let read = read_private_key(format!("  {}\r\n\n", &*text).as_bytes()).unwrap();
-            prop_assert_eq!(read.secret().as_bytes(), &bytes);
+            prop_assert_eq!(read.static_key().as_bytes(), &bytes);
         }
     }
 }

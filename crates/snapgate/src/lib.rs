@@ -13,6 +13,7 @@ mod ending;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod gateway;
+mod hardening;
 pub mod identities;
 pub mod keys;
 mod logging;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
-/// The key pairs of a run, one per tunnel.
+/// The key pairs of a run, one per tunnel. Private keys are wiped from memory when dropped.
 #[derive(Clone)]
 pub struct Identities(Vec<StaticSecret>);
 
@@ -19,9 +20,9 @@ impl Identities {
     pub fn random(count: usize) -> Result<Self, getrandom::Error> {
         let mut secrets = Vec::with_capacity(count);
         for _ in 0..count {
-            let mut secret = [0; 32];
-            getrandom::fill(&mut secret)?;
-            secrets.push(StaticSecret::from(secret));
+            let mut secret = Zeroizing::new([0; 32]);
+            getrandom::fill(secret.as_mut())?;
+            secrets.push(StaticSecret::from(*secret));
         }
         Ok(Self(secrets))
     }
@@ -44,7 +45,8 @@ impl Identities {
     /// # Errors
     /// When the file cannot be read or a line is no key.
     pub fn read_file(path: &Path) -> Result<Self, IdentityError> {
-        let text = std::fs::read_to_string(path).map_err(|source| IdentityError::Unreadable {
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.map_err(|source| IdentityError::Unreadable {
             path: path.to_owned(),
             source,
         })?;
@@ -54,13 +56,13 @@ impl Identities {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let Some(secret) = key_from_base64(line) else {
+            let Some(secret) = key_from_base64(line).map(Zeroizing::new) else {
                 return Err(IdentityError::NotAKey {
                     path: path.to_owned(),
                     line: index + 1,
                 });
             };
-            secrets.push(StaticSecret::from(secret));
+            secrets.push(StaticSecret::from(*secret));
         }
         if secrets.is_empty() {
             return Err(IdentityError::Empty {
@@ -146,7 +148,9 @@ pub enum IdentityError {
 /// A key of 32 bytes from base64 (44 characters, RFC 4648 section 4), as WireGuard tools write it.
 #[must_use]
 pub fn key_from_base64(text: &str) -> Option<[u8; 32]> {
-    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
+    // It may be a private key.
+    let key = Zeroizing::new(BASE64_STANDARD.decode(text).ok()?);
+    key.as_slice().try_into().ok()
 }
 
 /// A key of 32 bytes as base64 (RFC 4648 section 4), as WireGuard tools write it.
@@ -158,12 +162,12 @@ pub fn key_to_base64(key: &[u8; 32]) -> String {
 /// The secret with this index: four outputs of SplitMix64, each from its own state.
 fn secret_from_seed(seed: u64, index: u64) -> StaticSecret {
     let mut state = split_mix(seed) ^ index;
-    let mut secret = [0; 32];
+    let mut secret = Zeroizing::new([0; 32]);
     for part in secret.chunks_exact_mut(8) {
         state = split_mix(state);
         part.copy_from_slice(&state.to_le_bytes());
     }
-    StaticSecret::from(secret)
+    StaticSecret::from(*secret)
 }
 
 /// One step of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,

@@ -15,6 +15,7 @@ use crate::incoming::{Consumed, Incoming, cookie_message, protocol_message};
 use crate::initiation::{Claim, Timestamp};
 use crate::overload::{Purpose, Refusal, Sender};
 use crate::server::{Removal, SnapTunServer};
+use crate::stack::on_wiped_stack;
 use crate::transmit::Transmit;
 use crate::tunnel::{Peer, Tunn, Tunnel};
 use crate::tunnel_table::Slot;
@@ -59,6 +60,21 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             }
             Err(refusal) => return self.refuse(refusal, from, send_to_network),
         };
+        on_wiped_stack(move || {
+            self.receive_admitted(slot, now, initiation, from, sender, send_to_network)
+        })
+    }
+
+    /// Takes in an initiation that was admitted: from here on there are secrets on the stack.
+    fn receive_admitted(
+        &mut self,
+        slot: Option<Slot>,
+        now: Instant,
+        initiation: Packet<WgHandshakeInit>,
+        from: Endpoint,
+        sender: Sender,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Incoming<'_, A::SessionData> {
         let claim = match self.opener.open(&self.agreement_key, &initiation) {
             Ok(claim) => claim,
             Err(reason) => return Incoming::Dropped(reason),
@@ -206,7 +222,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
 
     pub(crate) fn new_tunn(&mut self, peer: &Peer<A::SessionData>, from: Endpoint) -> Tunn {
         Tunn::new_with_rng(
-            self.static_private.clone(),
+            self.static_private.to_secret(),
             PublicKey::from(peer.identity),
             None,
             // The clients keep their tunnels alive themselves.

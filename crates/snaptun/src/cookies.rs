@@ -14,7 +14,10 @@ use blake2::{Blake2s256, Blake2sMac, Digest};
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use hmac::Mac;
-use x25519_dalek::{PublicKey, StaticSecret};
+use x25519_dalek::PublicKey;
+use zeroize::Zeroize as _;
+
+use crate::static_key::StaticKey;
 
 /// How long cookies are made with one secret. They are good for as long again: clients keep theirs for
 /// 120 s.
@@ -23,7 +26,8 @@ const SECRET_LIFETIME: Duration = Duration::from_secs(120);
 pub(crate) struct Cookies {
     mac1_key: [u8; 32],
     reply_key: [u8; 32],
-    secrets: Secrets,
+    /// Boxed, so that moving the shard leaves no copy.
+    secrets: Box<Secrets>,
     /// With `replies`, what no other reply begins with.
     nonce: [u64; 2],
     replies: u64,
@@ -42,7 +46,7 @@ struct Secrets {
 impl Cookies {
     pub(crate) fn new(
         now: Instant,
-        private: &StaticSecret,
+        private: &StaticKey,
         public: &PublicKey,
         random: &RandomState,
     ) -> Self {
@@ -50,7 +54,7 @@ impl Cookies {
         Cookies {
             mac1_key: hash(b"mac1----", public),
             reply_key: hash(b"cookie--", public),
-            secrets: Secrets::new(now, private, random.hash_one(2)),
+            secrets: Box::new(Secrets::new(now, private, random.hash_one(2))),
             nonce,
             replies: 0,
         }
@@ -122,7 +126,7 @@ impl Cookies {
 
 impl Secrets {
     /// `private` makes them unpredictable, `salt` other than those of another shard or process.
-    fn new(now: Instant, private: &StaticSecret, salt: u64) -> Self {
+    fn new(now: Instant, private: &StaticKey, salt: u64) -> Self {
         let root = Blake2s256::new()
             .chain_update(b"snapgate cookie secret")
             .chain_update(private.as_bytes())
@@ -156,6 +160,14 @@ impl Secrets {
                 .chain_update(period.to_le_bytes());
             secret.finalize().into()
         });
+    }
+}
+
+impl Drop for Secrets {
+    fn drop(&mut self) {
+        for secret in [&mut self.root, &mut self.current, &mut self.previous] {
+            secret.zeroize();
+        }
     }
 }
 

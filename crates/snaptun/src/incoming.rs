@@ -13,6 +13,7 @@ use crate::message::MessageKind;
 use crate::moves::Move;
 use crate::overload::{Limit, Purpose, Refusal, Sender};
 use crate::server::{Removal, SnapTunServer};
+use crate::stack::on_wiped_stack;
 use crate::transmit::{Payload, Transmit};
 use crate::tunnel::{Received, Tunnel};
 use crate::tunnel_table::Slot;
@@ -95,6 +96,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return self.refuse(refusal, from, send_to_network);
         }
         match self.prepare(slot, now, send_to_network) {
+            Ok(()) if kind == MessageKind::Response => on_wiped_stack(move || {
+                self.receive_in_tunnel(slot, now, message, from, send_to_network)
+            }),
             Ok(()) => self.receive_in_tunnel(slot, now, message, from, send_to_network),
             Err(reason) => Incoming::Dropped(reason),
         }

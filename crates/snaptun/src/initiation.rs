@@ -13,6 +13,7 @@ use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 use hmac::{Mac, SimpleHmac};
 use x25519_dalek::PublicKey;
+use zeroize::Zeroizing;
 
 use crate::drop_reason::DropReason;
 use crate::key_agreement::{AgreementKey, SharedSecret};
@@ -55,7 +56,7 @@ pub(crate) struct InitiationOpener {
 /// An initiation whose identity is known and not proven: anyone can claim any.
 pub(crate) struct Claim {
     pub(crate) identity: [u8; 32],
-    chaining_key: [u8; 32],
+    chaining_key: Zeroizing<[u8; 32]>,
     hash: [u8; 32],
 }
 
@@ -130,24 +131,25 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// `KDF` of section 5.4: as many keys as the caller takes.
-fn kdf<const KEYS: usize>(chaining_key: &[u8; 32], input: &[u8]) -> [[u8; 32]; KEYS] {
+fn kdf<const KEYS: usize>(chaining_key: &[u8; 32], input: &[u8]) -> [Zeroizing<[u8; 32]>; KEYS] {
     let extracted = hmac(chaining_key, &[input]);
-    let mut keys = [[0; 32]; KEYS];
+    let mut keys = std::array::from_fn(|_| Zeroizing::new([0; 32]));
     let mut previous: &[u8] = &[];
     for (key, number) in keys.iter_mut().zip(1..) {
         *key = hmac(&extracted, &[previous, &[number]]);
-        previous = key;
+        previous = &key[..];
     }
     keys
 }
 
-fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+/// The state of the hash has no drop that wipes it; it is on a stack that is (`on_wiped_stack`).
+fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     // HMAC fills a short key up with zeros, to the 64 bytes of a block of BLAKE2s.
-    let mut block = [0; 64];
+    let mut block = Zeroizing::new([0; 64]);
     block[..key.len()].copy_from_slice(key);
-    let mut hmac = <SimpleHmac<Blake2s256> as KeyInit>::new(&block.into());
+    let mut hmac = <SimpleHmac<Blake2s256> as KeyInit>::new((&*block).into());
     for part in parts {
         hmac.update(part);
     }
-    hmac.finalize().into_bytes().into()
+    Zeroizing::new(hmac.finalize().into_bytes().into())
 }

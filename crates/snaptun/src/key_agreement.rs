@@ -4,10 +4,10 @@
 //! every initiation, before the shard knows who it is.
 
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
-use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
 use crate::drop_reason::DropReason;
+use crate::stack::agree_on_wiped_stack;
 
 /// The private key of the gateway, made ready. Wiped from memory when dropped.
 pub(crate) struct AgreementKey(PrivateKey);
@@ -20,18 +20,23 @@ impl AgreementKey {
         clippy::expect_used,
         reason = "before there are packets, and any 32 bytes are a key"
     )]
-    pub(crate) fn new(private: &StaticSecret) -> Self {
-        let key = PrivateKey::from_private_key(&X25519, private.as_bytes());
+    pub(crate) fn new(private: &[u8; 32]) -> Self {
+        let key = PrivateKey::from_private_key(&X25519, private);
         AgreementKey(key.expect("32 bytes are an X25519 key"))
     }
 
     /// Agrees with the owner of a point. An error for points with which everyone agrees on zero (RFC 7748,
     /// section 6.1).
     pub(crate) fn agree(&self, point: &[u8; 32]) -> Result<SharedSecret, DropReason> {
-        let point = UnparsedPublicKey::new(&X25519, point);
-        agree(&self.0, point, DropReason::Forged, |shared| {
-            let bytes = shared.try_into().map_err(|_| DropReason::Forged)?;
-            Ok(SharedSecret(Zeroizing::new(bytes)))
+        agree_on_wiped_stack(|| {
+            let point = UnparsedPublicKey::new(&X25519, point);
+            agree(&self.0, point, DropReason::Forged, |shared| {
+                let mut secret = SharedSecret(Zeroizing::new([0; 32]));
+                // It always has that length.
+                let bytes: &[u8; 32] = shared.first_chunk().ok_or(DropReason::Forged)?;
+                secret.0.copy_from_slice(bytes);
+                Ok(secret)
+            })
         })
     }
 }
@@ -45,13 +50,13 @@ impl SharedSecret {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use x25519_dalek::PublicKey;
+    use x25519_dalek::{PublicKey, StaticSecret};
 
     use super::*;
 
     #[test]
     fn nothing_is_agreed_with_a_point_of_low_order() {
-        let key = AgreementKey::new(&StaticSecret::from([7; 32]));
+        let key = AgreementKey::new(&[7; 32]);
         let mut one = [0; 32];
         one[0] = 1;
         for point in [[0; 32], one] {
@@ -63,9 +68,8 @@ mod tests {
         /// `Tunn` computes the other half of handshakes with x25519-dalek.
         #[test]
         fn both_implementations_agree(private: [u8; 32], point: [u8; 32]) {
-            let private = StaticSecret::from(private);
             let agreed = AgreementKey::new(&private).agree(&point).ok();
-            let expected = private.diffie_hellman(&PublicKey::from(point));
+            let expected = StaticSecret::from(private).diffie_hellman(&PublicKey::from(point));
             prop_assert_eq!(
                 agreed.as_ref().map(SharedSecret::as_bytes),
                 expected.was_contributory().then(|| expected.as_bytes())

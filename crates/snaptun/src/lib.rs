@@ -25,7 +25,8 @@
 //!
 //! Time is an argument, `now`: one reading of the clock serves a batch, and it never goes back. The
 //! WireGuard state machine below, `ana-gotatun`, reads the monotonic clock itself when it looks at its
-//! timers and counts handshakes, so `now` has to be the real time, or that of its mock clock.
+//! timers and counts handshakes, so `now` has to be the real time, or that of its mock clock. A [`ClockProbe`] shows
+//! which of them it is.
 //!
 //! # What a caller can rely on
 //!
@@ -53,6 +54,7 @@ mod address_limit;
 mod answering;
 mod authorization;
 mod bounds;
+mod clock_probe;
 mod config;
 mod cookies;
 mod counters;
@@ -75,6 +77,8 @@ mod replay_guard;
 mod restart;
 mod screening;
 mod server;
+mod stack;
+mod static_key;
 mod timers;
 mod transmit;
 mod tunnel;
@@ -85,6 +89,7 @@ pub use ana_gotatun::packet::Packet;
 pub use x25519_dalek::{PublicKey, StaticSecret};
 
 pub use crate::authorization::{Grant, SnapTunAuthorization};
+pub use crate::clock_probe::ClockProbe;
 pub use crate::config::ShardConfig;
 pub use crate::counters::ShardCounters;
 pub use crate::directory::DirectoryChange;
@@ -96,4 +101,6 @@ pub use crate::moves::Move;
 pub use crate::outgoing::Outgoing;
 pub use crate::replay_guard::ReplayGuard;
 pub use crate::server::{SnapTunServer, TunnelView};
+pub use crate::stack::on_wiped_stack;
+pub use crate::static_key::StaticKey;
 pub use crate::transmit::{Payload, Transmit};

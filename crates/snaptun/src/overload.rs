@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use ana_gotatun::noise::rate_limiter::RateLimiter;
 use ana_gotatun::packet::{WgCookieReply, WgHandshakeBase};
-use x25519_dalek::{PublicKey, StaticSecret};
+use x25519_dalek::PublicKey;
 
 use crate::address_limit::AddressLimit;
 use crate::config::ShardConfig;
 use crate::cookies::Cookies;
 use crate::drop_reason::DropReason;
 use crate::randomness::Randomness;
+use crate::static_key::StaticKey;
 
 /// What limits count by.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -87,7 +88,7 @@ pub(crate) enum Refusal {
 impl Overload {
     pub(crate) fn new(
         now: Instant,
-        private: &StaticSecret,
+        private: &StaticKey,
         public: &PublicKey,
         config: &ShardConfig,
         randomness: &mut Randomness,

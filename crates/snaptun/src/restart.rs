@@ -27,6 +27,7 @@ use crate::endpoint::Endpoint;
 use crate::incoming::protocol_message;
 use crate::remembered::{Client, Phase, Remembered};
 use crate::server::SnapTunServer;
+use crate::stack::on_wiped_stack;
 use crate::timers::TimerRound;
 use crate::transmit::Transmit;
 use crate::tunnel::{Peer, REKEY_TIMEOUT, Tunnel};
@@ -242,6 +243,18 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             client.phase = Phase::AwaitsData;
             client.not_before = now + REKEY_TIMEOUT;
         }
+        on_wiped_stack(|| self.make_tunnel(now, to, identity, grant, send_to_network))
+    }
+
+    /// Makes a tunnel that begins a handshake.
+    fn make_tunnel(
+        &mut self,
+        now: Instant,
+        to: Endpoint,
+        identity: [u8; 32],
+        grant: CachedGrant<A::SessionData>,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> DropReason {
         let static_shared = match self.agreement_key.agree(&identity) {
             Ok(shared) => shared,
             Err(reason) => return reason,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ana_gotatun::noise::index_table::IndexTable;
 use rand::rngs::SmallRng;
-use x25519_dalek::{PublicKey, StaticSecret};
+use x25519_dalek::PublicKey;
 
 use crate::authorization::SnapTunAuthorization;
 use crate::bounds::Census;
@@ -22,6 +22,8 @@ use crate::overload::Overload;
 use crate::randomness::Randomness;
 use crate::replay_guard::ReplayGuard;
 use crate::restart::Restart;
+use crate::stack::on_wiped_stack;
+use crate::static_key::StaticKey;
 use crate::timers::TimerRound;
 use crate::tunnel::Tunnel;
 use crate::tunnel_table::{Slot, TunnelTable};
@@ -29,7 +31,7 @@ use crate::waiting_queue::WaitingTotals;
 
 /// One shard: the tunnels of one worker. The [crate's page](crate) says how to drive it.
 pub struct SnapTunServer<A: SnapTunAuthorization> {
-    pub(crate) static_private: StaticSecret,
+    pub(crate) static_private: StaticKey,
     pub(crate) agreement_key: AgreementKey,
     pub(crate) static_public: PublicKey,
     pub(crate) opener: InitiationOpener,
@@ -88,7 +90,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// that clients know the gateway by, the same `authorization` and the same `replay_guard`.
     pub fn new(
         now: Instant,
-        static_private: StaticSecret,
+        static_private: impl Into<StaticKey>,
         authorization: Arc<A>,
         replay_guard: Arc<ReplayGuard>,
         config: ShardConfig,
@@ -96,7 +98,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let randomness = Randomness::of_the_system();
         Self::with_randomness(
             now,
-            static_private,
+            static_private.into(),
             authorization,
             replay_guard,
             config,
@@ -109,7 +111,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     #[cfg(feature = "simulation")]
     pub fn seeded(
         now: Instant,
-        static_private: StaticSecret,
+        static_private: impl Into<StaticKey>,
         authorization: Arc<A>,
         replay_guard: Arc<ReplayGuard>,
         config: ShardConfig,
@@ -118,7 +120,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let randomness = Randomness::of_seed(seed);
         Self::with_randomness(
             now,
-            static_private,
+            static_private.into(),
             authorization,
             replay_guard,
             config,
@@ -128,24 +130,26 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
 
     fn with_randomness(
         now: Instant,
-        static_private: StaticSecret,
+        static_private: StaticKey,
         authorization: Arc<A>,
         replay_guard: Arc<ReplayGuard>,
         config: ShardConfig,
         mut randomness: Randomness,
     ) -> Self {
-        let static_public = PublicKey::from(&static_private);
+        let static_public = static_private.public_key();
         let generation = authorization.generation();
         SnapTunServer {
             opener: InitiationOpener::new(&static_public),
             replay_guard,
-            overload: Overload::new(
-                now,
-                &static_private,
-                &static_public,
-                &config,
-                &mut randomness,
-            ),
+            overload: on_wiped_stack(|| {
+                Overload::new(
+                    now,
+                    &static_private,
+                    &static_public,
+                    &config,
+                    &mut randomness,
+                )
+            }),
             session_indices: IndexTable::from_rng(randomness.generator()),
             jitter: randomness.generator(),
             tunnels: TunnelTable::new(),
@@ -157,7 +161,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             timer_round: TimerRound::new(now, config.timer_round, generation),
             counters: ShardCounters::default(),
             generation,
-            agreement_key: AgreementKey::new(&static_private),
+            agreement_key: on_wiped_stack(|| AgreementKey::new(static_private.as_bytes())),
             static_private,
             static_public,
             authorization,

@@ -18,6 +18,7 @@ use crate::endpoint::Endpoint;
 use crate::key_agreement::SharedSecret;
 use crate::key_confirmation::KeyConfirmation;
 use crate::outstanding::Outstanding;
+use crate::stack::wipe_stack;
 use crate::transmit::{Payload, Transmit};
 use crate::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
 
@@ -456,6 +457,7 @@ impl<S> Tunnel<S> {
             return None;
         }
         let initiation = self.tunn.format_handshake_initiation(false)?;
+        wipe_stack();
         self.outstanding.initiated(now, initiation.sender_idx.get());
         Some(initiation)
     }
@@ -469,6 +471,7 @@ impl<S> Tunnel<S> {
         }
         let due = due.or_else(|| self.initiation_for_waiting(now).map(WgKind::from));
         if let Some(WgKind::HandshakeInit(_)) = due {
+            wipe_stack();
             self.handshake_at = now;
         }
         Ok(due)

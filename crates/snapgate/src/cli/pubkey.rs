@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{FAILURE, USAGE, fail, print};
+use super::{FAILURE, USAGE, fail, print, print_warning};
 use crate::keys;
 
 #[derive(Args)]
@@ -26,7 +26,15 @@ pub(super) fn pubkey(_arguments: &PubkeyArgs) -> ExitCode {
         Err(error) => return fail(FAILURE, &format!("standard input cannot be read: {error}")),
     };
     match keys::read_private_key(input) {
-        Ok(key) => print(&format!("{}\n", key.public_key())),
+        Ok(key) => {
+            if !key.is_clamped() {
+                print_warning(
+                    &"standard input holds a key that is not clamped, as private keys of WireGuard are: is it \
+                                a public key?",
+                );
+            }
+            print(&format!("{}\n", key.public_key()))
+        }
         Err(fault) => fail(USAGE, &format!("standard input {fault}")),
     }
 }

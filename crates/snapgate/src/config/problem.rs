@@ -409,6 +409,13 @@ pub(crate) enum Warning {
         /// Its permissions.
         mode: u32,
     },
+    /// The private key may be a public one.
+    #[error(
+        "{} holds a key that is not clamped, as private keys of WireGuard are: is it a public key? \
+         `snapgate genkey` makes private keys",
+        .0.display()
+    )]
+    UnclampedPrivateKey(PathBuf),
     /// Others can write to the state directory.
     #[error(
         "{} can be written to by others (mode {mode:04o}); run `chmod o-w {}`",

@@ -225,6 +225,10 @@ impl Resolver {
                     Some(note),
                     place,
                 );
+                if !key.is_clamped() {
+                    self.warnings
+                        .push(Warning::UnclampedPrivateKey(file.clone()));
+                }
                 if mode & 0o007 != 0 {
                     self.warnings
                         .push(Warning::KeyReadableByOthers { file, mode });

@@ -1,6 +1,7 @@
 //! The metrics of the gateway as a whole, which have no label `worker`.
 
 use std::fmt;
+use std::fs;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
@@ -49,6 +50,9 @@ impl Collector for Process {
             "When the process started, in seconds since the epoch.",
             self.0.started().as_second(),
         )?;
+        if let Some(descriptors) = open_descriptors() {
+            gauge("process_open_fds", "Open file descriptors.", descriptors)?;
+        }
         gauge(
             "snapgate_draining",
             "1 after SIGTERM, while existing tunnels are served and no new ones made.",
@@ -84,4 +88,10 @@ impl Collector for Process {
             identities.last_check,
         )
     }
+}
+
+/// Descriptors of this process, without the one that reads them. `None` without /proc.
+fn open_descriptors() -> Option<i64> {
+    let entries = fs::read_dir("/proc/self/fd").ok()?.count();
+    i64::try_from(entries.saturating_sub(1)).ok()
 }

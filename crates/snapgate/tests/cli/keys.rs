@@ -9,6 +9,7 @@ use crate::{Outcome, PRIVATE_KEY, PUBLIC_KEY, Workspace, mode_of};
 #[test]
 fn pubkey_is_that_of_wireguard() {
     let workspace = Workspace::new();
+    // As the RFC has it, not clamped.
     let bob = "XasIfmJKikt54X+Lg4AO5m87sSkmGLb9HC+LJ/+I4Os=";
     for (private, public) in [(PRIVATE_KEY, PUBLIC_KEY), (bob, crate::PEER)] {
         for input in [
@@ -20,6 +21,30 @@ fn pubkey_is_that_of_wireguard() {
             assert_eq!(outcome.good(), format!("{public}\n"));
         }
     }
+}
+
+#[test]
+fn a_public_key_in_the_place_of_a_private_one_is_warned_of() {
+    let workspace = Workspace::new();
+    let outcome = Outcome::of_input(workspace.snapgate(&["pubkey"]), PUBLIC_KEY);
+    outcome.good();
+    assert!(
+        outcome
+            .err
+            .starts_with("warning: standard input holds a key that is not clamped"),
+        "{outcome:?}"
+    );
+    workspace.write("private.key", PUBLIC_KEY);
+    let outcome = workspace.run(&["check", "--config", "good.toml"]);
+    outcome.good();
+    let warning = "private.key holds a key that is not clamped, as private keys of WireGuard are: is it a public key?";
+    assert!(outcome.err.contains(warning), "{outcome:?}");
+
+    let outcome = Outcome::of_input(workspace.snapgate(&["pubkey"]), PRIVATE_KEY);
+    assert_eq!(
+        (outcome.good(), outcome.err.as_str()),
+        (format!("{PUBLIC_KEY}\n").as_str(), "")
+    );
 }
 
 #[test]

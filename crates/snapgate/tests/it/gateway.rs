@@ -66,7 +66,7 @@ pub(crate) fn own_address(number: u8) -> SocketAddr {
 
 impl TestGateway {
     pub(crate) fn start(config: &Config) -> Self {
-        let key = PublicKey::from(config.private_key.secret());
+        let key = PublicKey::from(&config.private_key.to_secret());
         Self {
             gateway: Gateway::start(config).unwrap(),
             key,

@@ -27,6 +27,7 @@ mod packets;
 mod process;
 mod reload;
 mod revocation;
+mod secrets;
 mod service_manager;
 mod signals;
 mod state_dir;

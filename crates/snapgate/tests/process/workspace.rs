@@ -41,10 +41,10 @@ impl Workspace {
         let workspace = Self {
             directory: tempfile::tempdir().unwrap(),
             authorization,
-            key: PublicKey::from(private_key.secret()),
+            key: PublicKey::from(&private_key.to_secret()),
         };
         let file = workspace.path("private.key");
-        fs::write(&file, BASE64_STANDARD.encode(private_key.secret())).unwrap();
+        fs::write(&file, private_key.to_base64()).unwrap();
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
         workspace
     }

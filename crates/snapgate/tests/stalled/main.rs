@@ -16,10 +16,10 @@ mod http;
 mod identities_file;
 mod outputs;
 #[expect(dead_code, reason = "shared with the tests of `it`")]
-#[path = "../it/process.rs"]
+#[path = "../process/process.rs"]
 mod process;
 mod signals;
 mod stall;
 #[expect(dead_code, reason = "shared with the tests of `it`")]
-#[path = "../it/workspace.rs"]
+#[path = "../process/workspace.rs"]
 mod workspace;

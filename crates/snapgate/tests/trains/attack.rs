@@ -127,7 +127,7 @@ impl Attacked {
 
     /// Whether a response to the initiation with this sender index comes. The next initiation waits for it, as
     /// real clients do: two that overtake each other are one too many for WireGuard.
-    fn is_answered(&mut self, index: u32) -> bool {
+    fn is_answered(&mut self, index: [u8; 4]) -> bool {
         let sent_at = Instant::now();
         while sent_at.elapsed() < LOST_AFTER {
             match self.client.try_receive_datagram() {

@@ -1,8 +1,8 @@
 //! The one place that reads the clocks.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use snaptun::ShardConfig;
+use snaptun::{ClockProbe, ShardConfig};
 
 use crate::shard::Shard;
 
@@ -26,4 +26,13 @@ pub(crate) fn wall() -> SystemTime {
 /// A shard with the default configuration.
 pub(crate) fn new_shard() -> Shard {
     Shard::new(now(), ShardConfig::default())
+}
+
+#[test]
+fn the_clock_below_the_tunnels_advances() {
+    let mut probe = ClockProbe::start();
+    let give_up_at = now() + Duration::from_secs(20);
+    while !probe.has_advanced() {
+        assert!(now() < give_up_at, "it stands still");
+    }
 }

@@ -146,7 +146,8 @@ fn report(arguments: &Arguments, total: &Total, time: Duration) -> io::Result<Ex
         writeln!(out, "{failure}")?;
         writeln!(
             out,
-            "again: cargo run -p snaptun-simulation -- --seed {} --minutes {} --trace",
+            "again: cargo run --manifest-path crates/mock-clock/Cargo.toml -p snaptun-simulation -- \
+             --seed {} --minutes {} --trace",
             failure.seed, arguments.minutes
         )?;
         return Ok(ExitCode::from(1));

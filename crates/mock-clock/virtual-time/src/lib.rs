@@ -1,9 +1,8 @@
 //! A clock for tests of `snaptun` in which hours pass.
 //!
 //! `ana-gotatun` reads a clock of its own. Its feature `mock_instant` replaces that by one that only
-//! tests move. Cargo unifies features over all packages of one invocation, and a clock that stands still
-//! would spoil every test with a socket: so this package is no default member, and is tested by itself
-//! with `cargo test -p snaptun-virtual-time`.
+//! tests move. This package is in another workspace than the gateway, so that cargo never unifies the feature into it:
+//! `cargo test --manifest-path crates/mock-clock/Cargo.toml -p snaptun-virtual-time` runs the tests.
 
 use std::time::{Duration, Instant};
 

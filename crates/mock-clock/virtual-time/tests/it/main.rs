@@ -7,13 +7,13 @@
     reason = "how tests fail, in their helpers too"
 )]
 
-#[path = "../../../snaptun/tests/it/client.rs"]
+#[path = "../../../../snaptun/tests/it/client.rs"]
 #[expect(
     dead_code,
     reason = "shared with the tests of snaptun, which use all of it"
 )]
 mod client;
-#[path = "../../../snaptun/tests/it/shard.rs"]
+#[path = "../../../../snaptun/tests/it/shard.rs"]
 #[expect(
     dead_code,
     reason = "shared with the tests of snaptun, which use all of it"
@@ -21,6 +21,7 @@ mod client;
 mod shard;
 
 mod authorization;
+mod clock;
 mod drain;
 mod expiry;
 mod overload;

@@ -1,0 +1,64 @@
+//! Check of the clock that `Tunn` reads.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ana_gotatun::noise::index_table::IndexTable;
+use ana_gotatun::noise::rate_limiter::RateLimiter;
+use ana_gotatun::noise::{TimerParams, Tunn};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use x25519_dalek::{PublicKey, StaticSecret};
+
+/// A timer of the WireGuard state machine below the shard, which shows whether the clock there advances.
+///
+/// `ana-gotatun` reads the clock itself, and its feature `mock_instant` replaces that clock by one that only tests
+/// move. In a gateway that is built so, no session is renewed, expires or is kept alive, and nothing else shows it.
+/// So a gateway starts a probe, waits for [`DEADLINE`](Self::DEADLINE), and must not serve unless the probe
+/// [has advanced](Self::has_advanced).
+pub struct ClockProbe(Tunn<SmallRng>);
+
+impl ClockProbe {
+    /// Time that has to pass by the clock of `Tunn` before the probe has advanced.
+    pub const DEADLINE: Duration = Duration::from_millis(1);
+
+    /// Starts the timer: the retransmission of an initiation that is sent nowhere.
+    #[must_use]
+    pub fn start() -> Self {
+        // Nothing here is secret or random: no packet leaves.
+        let private = StaticSecret::from([1; 32]);
+        let public = PublicKey::from(&private);
+        let mut tunn = Tunn::new_with_rng(
+            private,
+            public,
+            None,
+            None,
+            IndexTable::from_os_rng(),
+            Arc::new(RateLimiter::new(&public, u64::MAX)),
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SmallRng::seed_from_u64(0),
+        );
+        tunn.dangerously_set_timer_params(TimerParams {
+            rekey_timeout: RangeInclusive::new(Self::DEADLINE, Self::DEADLINE),
+            ..TimerParams::default()
+        });
+        let _unsent_initiation = tunn.format_handshake_initiation(false);
+        ClockProbe(tunn)
+    }
+
+    /// Whether [`DEADLINE`](Self::DEADLINE) has passed since the start.
+    #[must_use]
+    pub fn has_advanced(&mut self) -> bool {
+        // The initiation is due again, or, after a leap of the clock, given up.
+        !matches!(self.0.update_timers(), Ok(None))
+    }
+}
+
+impl fmt::Debug for ClockProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClockProbe").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,60 @@
+//! The private key of a gateway.
+
+use std::fmt;
+use std::sync::Arc;
+
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
+
+use crate::stack::on_wiped_stack;
+
+/// A static X25519 private key. Clones share one copy of the bytes on the heap, which is wiped when the last is
+/// dropped; `Debug` does not show it.
+#[derive(Clone)]
+pub struct StaticKey(Arc<Zeroizing<[u8; 32]>>);
+
+impl StaticKey {
+    /// Makes a key of the bytes that `fill` writes. They are written where they stay, since a key that is moved leaves
+    /// copies on the stack.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn try_filled<E>(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), E>) -> Result<Self, E> {
+        let mut key = Arc::new(Zeroizing::new([0; 32]));
+        // Nobody shares it yet, so nothing is copied.
+        let bytes: &mut Zeroizing<[u8; 32]> = Arc::make_mut(&mut key);
+        fill(bytes)?;
+        Ok(StaticKey(key))
+    }
+
+    /// The bytes of the key, as they were written.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The public key that belongs to it.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        on_wiped_stack(|| PublicKey::from(&self.to_secret()))
+    }
+
+    /// A copy of the key for code that takes it by value, such as `Tunn`. Moving it leaves further copies on the
+    /// stack: that is for [`on_wiped_stack`].
+    #[must_use]
+    pub fn to_secret(&self) -> StaticSecret {
+        StaticSecret::from(*self.as_bytes())
+    }
+}
+
+impl From<StaticSecret> for StaticKey {
+    fn from(secret: StaticSecret) -> Self {
+        StaticKey(Arc::new(Zeroizing::new(secret.to_bytes())))
+    }
+}
+
+impl fmt::Debug for StaticKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StaticKey(redacted)")
+    }
+}
