@@ -56,11 +56,17 @@ impl Cookies {
         }
     }
 
-    /// Whether the sender knows our public key.
-    pub(crate) fn is_for_us<M: WgHandshakeBase>(&self, message: &M) -> bool {
+    /// Whether the sender knows our public key. `datagram` is a message of the kind `M`, in its exact length.
+    pub(crate) fn is_mac1_valid<M: WgHandshakeBase>(&self, datagram: &[u8]) -> bool {
+        let (Some(until_mac1), Some(mac1)) = (
+            datagram.get(..M::MAC1_OFF),
+            datagram.get(M::MAC1_OFF..M::MAC2_OFF),
+        ) else {
+            return false;
+        };
         keyed(&self.mac1_key)
-            .chain_update(message.until_mac1())
-            .verify_slice(message.mac1())
+            .chain_update(until_mac1)
+            .verify_slice(mac1)
             .is_ok()
     }
 

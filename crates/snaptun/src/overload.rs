@@ -112,6 +112,11 @@ impl Overload {
         }
     }
 
+    /// Whether the sender of a message knows our public key. `datagram` is a message of the kind `M`.
+    pub(crate) fn is_mac1_valid<M: WgHandshakeBase>(&self, datagram: &[u8]) -> bool {
+        self.cookies.is_mac1_valid::<M>(datagram)
+    }
+
     /// Admits a handshake message if it is for us, and there is a budget for it.
     pub(crate) fn admit<M: WgHandshakeBase>(
         &mut self,
@@ -120,7 +125,7 @@ impl Overload {
         purpose: Purpose,
         message: &M,
     ) -> Result<Sender, Refusal> {
-        if !self.cookies.is_for_us(message) {
+        if !self.is_mac1_valid::<M>(message.as_bytes()) {
             return Err(Refusal::Dropped(DropReason::InvalidMac));
         }
         if now.saturating_duration_since(self.period_began) >= PERIOD {

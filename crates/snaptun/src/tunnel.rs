@@ -17,16 +17,13 @@ use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::key_agreement::SharedSecret;
 use crate::key_confirmation::KeyConfirmation;
+use crate::outstanding::Outstanding;
 use crate::transmit::{Payload, Transmit};
 use crate::waiting_queue::{WaitingQueue, WaitingTotals};
 
 /// `Rekey-Timeout` (WireGuard whitepaper, section 6.1): how long an answered initiation is given to be
 /// followed by data before we start a handshake ourselves.
 pub(crate) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a response to our initiation is waited for: by then we have sent another initiation, or the peer
-/// has begun a handshake itself.
-const RESPONSE_AWAITED: Duration = REKEY_TIMEOUT.saturating_mul(2);
 
 /// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
 /// or a handshake after 15 s, has happened by then.
@@ -45,8 +42,7 @@ pub(crate) struct Tunnel<S> {
     created_at: Instant,
     /// When we last answered an initiation.
     answered_at: Instant,
-    /// When we last sent an initiation, while no response to it was accepted.
-    initiated_at: Option<Instant>,
+    outstanding: Outstanding,
     /// When data last passed, in either direction; before it did, when the tunnel came into being.
     data_at: Instant,
     /// When an initiation was last taken in beyond the limits.
@@ -107,7 +103,9 @@ impl<S> Tunnel<S> {
         number: u64,
     ) -> Result<(Self, WgKind), DropReason> {
         let mut confirmation = KeyConfirmation::default();
-        let reply = answer_initiation(&mut tunn, &mut confirmation, initiation)?;
+        let response = answer_initiation(&mut tunn, &mut confirmation, initiation)?;
+        let mut outstanding = Outstanding::default();
+        outstanding.responded(response.sender_idx.get());
         let tunnel = Tunnel {
             endpoint: from,
             peer,
@@ -115,7 +113,7 @@ impl<S> Tunnel<S> {
             confirmation,
             created_at: now,
             answered_at: now,
-            initiated_at: None,
+            outstanding,
             data_at: now,
             beyond_limits_at: None,
             handshake_at: now,
@@ -126,7 +124,7 @@ impl<S> Tunnel<S> {
             waiting: WaitingQueue::default(),
             tunn,
         };
-        Ok((tunnel, reply))
+        Ok((tunnel, response.into()))
     }
 
     /// Begins the handshake with a peer that had a tunnel in the process before.
@@ -138,6 +136,8 @@ impl<S> Tunnel<S> {
         number: u64,
     ) -> Option<(Self, Packet<WgHandshakeInit>)> {
         let initiation = tunn.format_handshake_initiation(false)?;
+        let mut outstanding = Outstanding::default();
+        outstanding.initiated(now, initiation.sender_idx.get());
         let tunnel = Tunnel {
             endpoint: from,
             peer,
@@ -145,7 +145,7 @@ impl<S> Tunnel<S> {
             confirmation: KeyConfirmation::default(),
             created_at: now,
             answered_at: now,
-            initiated_at: Some(now),
+            outstanding,
             data_at: now,
             beyond_limits_at: None,
             handshake_at: now,
@@ -161,6 +161,10 @@ impl<S> Tunnel<S> {
 
     pub(crate) fn endpoint(&self) -> Endpoint {
         self.endpoint
+    }
+
+    pub(crate) fn outstanding(&self) -> &Outstanding {
+        &self.outstanding
     }
 
     pub(crate) fn session_data(&self) -> &S {
@@ -312,13 +316,14 @@ impl<S> Tunnel<S> {
         initiation: Packet<WgHandshakeInit>,
         from: Endpoint,
     ) -> Result<Received, DropReason> {
-        let reply = answer_initiation(&mut self.tunn, &mut self.confirmation, initiation)?;
+        let response = answer_initiation(&mut self.tunn, &mut self.confirmation, initiation)?;
+        self.outstanding.responded(response.sender_idx.get());
         self.endpoint = from;
         self.restarting = false;
         self.answered_at = now;
         self.handshake_at = now;
         self.heard_at = now;
-        Ok(Received::Initiation(reply))
+        Ok(Received::Initiation(response.into()))
     }
 
     /// `Tunn` keeps the initiation before its last for ever. A response to it that was held back would
@@ -329,20 +334,17 @@ impl<S> Tunnel<S> {
         response: Packet<WgHandshakeResp>,
         from: Endpoint,
     ) -> Result<Received, DropReason> {
-        let is_awaited = self
-            .initiated_at
-            .is_some_and(|at| now.saturating_duration_since(at) < RESPONSE_AWAITED);
-        if !is_awaited {
+        let session = response.receiver_idx.get();
+        if !self.outstanding.awaits_response(now, session) {
             return Err(DropReason::Unsolicited);
         }
-        let session = response.receiver_idx.get();
         match self.tunn.handle_incoming_packet(response.into()) {
             TunnResult::WriteToNetwork(keepalive) => {
                 self.endpoint = from;
                 self.restarting = false;
                 self.heard_at = now;
                 self.confirmation.completed(session);
-                self.initiated_at = None;
+                self.outstanding.completed();
                 self.handshake_at = now;
                 Ok(Received::Response(keepalive))
             }
@@ -447,7 +449,7 @@ impl<S> Tunnel<S> {
             return None;
         }
         let initiation = self.tunn.format_handshake_initiation(false)?;
-        self.initiated_at = Some(now);
+        self.outstanding.initiated(now, initiation.sender_idx.get());
         Some(initiation)
     }
 
@@ -455,9 +457,11 @@ impl<S> Tunnel<S> {
     pub(crate) fn update_timers(&mut self, now: Instant) -> Result<Option<WgKind>, Expired> {
         // `ConnectionExpired` is the only error that it knows.
         let due = self.tunn.update_timers().map_err(|_| Expired)?;
+        if let Some(WgKind::HandshakeInit(initiation)) = &due {
+            self.outstanding.initiated(now, initiation.sender_idx.get());
+        }
         let due = due.or_else(|| self.initiation_for_waiting(now).map(WgKind::from));
         if let Some(WgKind::HandshakeInit(_)) = due {
-            self.initiated_at = Some(now);
             self.handshake_at = now;
         }
         Ok(due)
@@ -474,11 +478,11 @@ fn answer_initiation(
     tunn: &mut Tunn,
     confirmation: &mut KeyConfirmation,
     initiation: Packet<WgHandshakeInit>,
-) -> Result<WgKind, DropReason> {
+) -> Result<Packet<WgHandshakeResp>, DropReason> {
     match tunn.handle_incoming_packet(initiation.into()) {
         TunnResult::WriteToNetwork(WgKind::HandshakeResp(response)) => {
             confirmation.answered(response.sender_idx.get());
-            Ok(response.into())
+            Ok(response)
         }
         refused => Err(DropReason::of_result(&refused)),
     }

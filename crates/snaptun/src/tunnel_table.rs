@@ -53,6 +53,10 @@ impl<S> TunnelTable<S> {
         self.slots_by_remote.get(&remote).copied()
     }
 
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Tunnel<S>> {
+        self.tunnels.get(slot.0).map(|entry| &*entry.tunnel)
+    }
+
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut Tunnel<S>> {
         self.tunnels.get_mut(slot.0).map(|entry| &mut *entry.tunnel)
     }

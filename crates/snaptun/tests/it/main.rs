@@ -25,6 +25,7 @@ mod overload;
 mod replay;
 mod restart;
 mod roaming;
+mod screening;
 mod shard;
 mod steps;
 mod takeover;

@@ -1,0 +1,103 @@
+//! Handshake messages that are refused before they are queued.
+
+use std::time::Duration;
+
+use snaptun::{Consumed, DropReason};
+
+use crate::client::{Client, Received};
+use crate::clock::new_shard;
+use crate::shard::{In, Out, Shard};
+
+/// Where a response has the index of the initiation that it answers.
+const RECEIVER_INDEX: usize = 8;
+
+/// A tunnel that nobody has used, whose shard has begun a handshake: returns the client's response to it.
+fn response_to_shard(shard: &mut Shard, client: &mut Client) -> Vec<u8> {
+    shard.answer(client);
+    shard.now += Duration::from_secs(6);
+    let fate = shard.outgoing(b"waits", client.remote());
+    assert_eq!(fate, Out::Waiting(1));
+    let initiation = shard.sent.pop_back().expect("an initiation").packet;
+    let Received::Answer(response) = client.receive(&initiation) else {
+        panic!("the client did not answer");
+    };
+    response
+}
+
+#[test]
+fn what_is_no_message_is_malformed() {
+    let shard = new_shard();
+    let mut client = shard.client(1);
+    let initiation = client.initiation();
+    let screen = |datagram: &[u8]| shard.server.screen_handshake(client.remote(), datagram);
+    for datagram in [&initiation[..147], &[1, 0, 0, 1], &[9; 148], &[]] {
+        assert_eq!(screen(datagram), Err(DropReason::Malformed));
+    }
+    let data = [&[4, 0, 0, 0][..], &[0; 28]].concat();
+    assert_eq!(screen(&data), Ok(()), "data is not judged here");
+}
+
+#[test]
+fn an_initiation_passes_with_its_code_and_only_with_it() {
+    let shard = new_shard();
+    let mut client = shard.client(1);
+    let mut initiation = client.initiation();
+    let remote = client.remote();
+    assert_eq!(shard.server.screen_handshake(remote, &initiation), Ok(()));
+    for byte in [4, 50, 115, 116, 131] {
+        initiation[byte] ^= 1;
+        let verdict = shard.server.screen_handshake(remote, &initiation);
+        assert_eq!(verdict, Err(DropReason::InvalidMac), "byte {byte}");
+        initiation[byte] ^= 1;
+    }
+}
+
+#[test]
+fn a_response_passes_if_the_tunnel_there_has_asked_for_it() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let neighbour = shard.connected_client(2);
+    let response = response_to_shard(&mut shard, &mut client);
+    let screen = |shard: &Shard, client: &Client, response: &[u8]| {
+        shard.server.screen_handshake(client.remote(), response)
+    };
+    assert_eq!(screen(&shard, &client, &response), Ok(()));
+
+    let stranger = Client::new(3, Shard::public_key());
+    let verdict = screen(&shard, &stranger, &response);
+    assert_eq!(verdict, Err(DropReason::NoTunnel));
+    let verdict = screen(&shard, &neighbour, &response);
+    assert_eq!(verdict, Err(DropReason::Unsolicited));
+    let mut another = response.clone();
+    another[RECEIVER_INDEX] ^= 1;
+    let verdict = screen(&shard, &client, &another);
+    assert_eq!(verdict, Err(DropReason::Unsolicited));
+    let mut damaged = response.clone();
+    damaged[20] ^= 1;
+    let verdict = screen(&shard, &client, &damaged);
+    assert_eq!(verdict, Err(DropReason::InvalidMac));
+
+    // Nothing of this was remembered.
+    let fate = shard.incoming(&response, client.endpoint);
+    assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
+    let verdict = screen(&shard, &client, &response);
+    assert_eq!(verdict, Err(DropReason::Unsolicited), "answered");
+}
+
+#[test]
+fn a_cookie_reply_passes_if_it_answers_the_tunnels_last_handshake_message() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let response = shard.answer(&mut client);
+    let mut reply = vec![0; 64];
+    reply[0] = 3;
+    reply[4..8].copy_from_slice(&response[4..8]);
+    let remote = client.remote();
+    assert_eq!(shard.server.screen_handshake(remote, &reply), Ok(()));
+    reply[4] ^= 1;
+    let verdict = shard.server.screen_handshake(remote, &reply);
+    assert_eq!(verdict, Err(DropReason::Unsolicited));
+    let elsewhere = "192.0.2.1:1".parse().unwrap();
+    let verdict = shard.server.screen_handshake(elsewhere, &reply);
+    assert_eq!(verdict, Err(DropReason::NoTunnel));
+}
