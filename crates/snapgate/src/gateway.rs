@@ -154,8 +154,10 @@ impl Gateway {
             })
             .transpose()?;
 
+        // The same for all shards: when their limits and cookies begin anew would tell them apart.
+        let started = Instant::now();
         let replay_guard = Arc::new(ReplayGuard::new(
-            Instant::now(),
+            started,
             SystemTime::now(),
             config.remembered_identities,
         ));
@@ -185,7 +187,7 @@ impl Gateway {
             let pipeline = Pipeline::new(PipelineParts {
                 owners: Owners { key, workers, me },
                 shard: SnapTunServer::new(
-                    Instant::now(),
+                    started,
                     config.private_key.secret().clone(),
                     Arc::clone(&authorization),
                     Arc::clone(&replay_guard),

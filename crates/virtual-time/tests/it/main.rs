@@ -23,6 +23,7 @@ mod shard;
 mod authorization;
 mod drain;
 mod expiry;
+mod flooded;
 mod overload;
 mod rekey;
 mod restart;
