@@ -183,6 +183,17 @@ pub(crate) static LOCAL_PREFIX: Setting = Setting {
     example: r#"local_prefix = ["10.0.0.0/24"]"#,
 };
 
+/// Hosts that may send anything to the internal address.
+pub(crate) static INTERNAL_FROM: Setting = Setting {
+    name: "internal_from",
+    shape: Shape::List,
+    value_name: "PREFIX|any",
+    group: FORWARDING_GROUP,
+    default: "none: routers, and hosts of the AS under their own address",
+    help: "More hosts that may send any packet to the internal address, beside the routers; repeatable",
+    example: r#"internal_from = ["10.0.1.0/24"]"#,
+};
+
 /// The number of workers.
 pub(crate) static WORKERS: Setting = Setting {
     name: "workers",
@@ -422,6 +433,30 @@ pub(crate) static WAITING_BYTES_PER_WORKER: Setting = Setting {
     example: r#"waiting_bytes_per_worker = "64MiB""#,
 };
 
+/// SCMP errors of one tunnel.
+pub(crate) static SCMP_ERRORS_PER_TUNNEL_PER_SECOND: Setting = Setting {
+    name: "scmp_errors_per_tunnel_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "100",
+    help: "SCMP errors in a second into one tunnel, twice as many at once; from the gateway itself, \
+           from SCION and from other tunnels, each",
+    example: "scmp_errors_per_tunnel_per_second = 100",
+};
+
+/// SCMP errors of one worker.
+pub(crate) static SCMP_ERRORS_PER_SECOND: Setting = Setting {
+    name: "scmp_errors_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "10000",
+    help: "SCMP errors in a second into all tunnels of one worker; from the gateway itself, from \
+           SCION and from other tunnels, each",
+    example: "scmp_errors_per_second = 10000",
+};
+
 /// How long existing tunnels are served after SIGTERM.
 pub(crate) static DRAIN_TIMEOUT_SECONDS: Setting = Setting {
     name: "drain_timeout_seconds",
@@ -469,7 +504,7 @@ pub(crate) static LOG: Setting = Setting {
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub(crate) static SETTINGS: [&Setting; 36] = [
+pub(crate) static SETTINGS: [&Setting; 39] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
@@ -481,6 +516,7 @@ pub(crate) static SETTINGS: [&Setting; 36] = [
     &TOPOLOGY,
     &LOCAL_ISD_AS,
     &LOCAL_PREFIX,
+    &INTERNAL_FROM,
     &WORKERS,
     &CPUS,
     &DISPATCH,
@@ -502,6 +538,8 @@ pub(crate) static SETTINGS: [&Setting; 36] = [
     &WAITING_PACKETS_PER_TUNNEL,
     &WAITING_BYTES_PER_TUNNEL,
     &WAITING_BYTES_PER_WORKER,
+    &SCMP_ERRORS_PER_TUNNEL_PER_SECOND,
+    &SCMP_ERRORS_PER_SECOND,
     &DRAIN_TIMEOUT_SECONDS,
     &DRAIN_IDLE_SECONDS,
     &METRICS,
