@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::logging;
 use crate::hardening;
+use crate::logging;
 
 mod check;
 mod demo;

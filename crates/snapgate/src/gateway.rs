@@ -24,8 +24,8 @@ use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
 use crate::state::{DirectoryFeed, Keeper, StateError};
 use crate::status::Status;
 use crate::summary::Summary;
-use crate::turn_watch::TurnWatch;
 use crate::system_clock::SystemClock;
+use crate::turn_watch::TurnWatch;
 use crate::worker::{
     MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener, Upstream,
     Worker,

@@ -53,9 +53,8 @@ pub(crate) struct UnpolledListener {
 impl UnpolledListener {
     /// Registers the sockets with tokens from `first` on.
     fn register(self, poll: &Poll, first: usize) -> io::Result<ListenerSockets> {
-        let register = |socket, kind, name| {
-            PolledSocket::register(poll, socket, Token(first + kind), name)
-        };
+        let register =
+            |socket, kind, name| PolledSocket::register(poll, socket, Token(first + kind), name);
         Ok(ListenerSockets {
             data: register(self.data, 0, "a data socket")?,
             handshake: self
@@ -134,9 +133,8 @@ impl Sockets {
 
     /// Whether there may be something to receive on any socket.
     pub(super) fn is_readable(&self) -> bool {
-        let is_readable = |socket: &Option<PolledSocket>| {
-            socket.as_ref().is_some_and(PolledSocket::is_readable)
-        };
+        let is_readable =
+            |socket: &Option<PolledSocket>| socket.as_ref().is_some_and(PolledSocket::is_readable);
         is_readable(&self.upstream)
             || self.listeners.iter().any(|listener| {
                 listener.data.is_readable()

@@ -119,7 +119,14 @@ fn every_datagram_of_a_train_of_garbage_is_counted() {
     let gateway = TestGateway::start(&config(Forward::Echo));
     let mut sent = 0;
     // One byte each, which read as one data message; more than a message; data and garbage by turns.
-    sent += send_train(&gateway, [4, 0, 0, 0].into_iter().cycle().take(64).map(|byte| vec![byte]));
+    sent += send_train(
+        &gateway,
+        [4, 0, 0, 0]
+            .into_iter()
+            .cycle()
+            .take(64)
+            .map(|byte| vec![byte]),
+    );
     sent += send_train(&gateway, (0..40).map(|_| noise(9, 148)));
     sent += send_train(&gateway, (0..40).map(|n| noise(4 + n % 2, 148)));
     gateway.wait_for("all drops", |total| total.total_dropped() == sent);

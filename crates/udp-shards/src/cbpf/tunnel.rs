@@ -28,7 +28,10 @@ const HANDSHAKE_TYPES: [(u32, u32); 3] = [(1, 148), (2, 92 + 20), (3, 64)];
 const TWO_MESSAGES_MIN: u32 = 2 * DATA_BYTES_MIN;
 
 const _: () = {
-    assert!(DATA_BYTES_MIN >= 4, "the length check covers the type's word");
+    assert!(
+        DATA_BYTES_MIN >= 4,
+        "the length check covers the type's word"
+    );
     let mut index = 0;
     while index < HANDSHAKE_TYPES.len() {
         assert!(HANDSHAKE_TYPES[index].1 >= TWO_MESSAGES_MIN);
