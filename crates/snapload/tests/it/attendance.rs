@@ -52,6 +52,7 @@ fn connected_at_the_end(report: &Report) -> usize {
 fn tunnels_connect_all_at_once_while_packets_are_counted() {
     let (_gateway, mut config) = config_for(20);
     config.threads = 2;
+    config.rate = Rate::PerSecond(100.0);
     config.presence = Presence::AtOnce {
         after: Duration::from_millis(100),
     };
@@ -64,7 +65,7 @@ fn tunnels_connect_all_at_once_while_packets_are_counted() {
         (20, 20)
     );
     // Nothing is due before a tunnel is there. Threads round for themselves.
-    let due_max = 800.0 * (report.seconds - 0.1) + 2.0;
+    let due_max = 100.0 * (report.seconds - 0.1) + 2.0;
     assert!(report.counts.due as f64 <= due_max, "{report:?}");
     assert_eq!(report.lost, 0, "{report:?}");
 }
@@ -87,6 +88,7 @@ fn tunnels_that_never_connect_are_a_result() {
 fn newcomers_take_the_places_of_tunnels_that_leave() {
     let (_gateway, mut config) = config_for(12);
     config.threads = 2;
+    config.rate = Rate::PerSecond(100.0);
     config.presence = Presence::Turnover {
         tunnels: 4,
         lifetime: Presence::MIN_LIFETIME,
