@@ -50,7 +50,7 @@ EXPLAINED = {
         "malformed no_tunnel invalid_mac address_handshake_limit shard_handshake_limit cookie_reply_limit "
         "unauthorized address_held replayed_initiation stale_initiation unsolicited no_session replayed forged"
     ).split()
-} | {("queue", "handshakes_full"), ("queue", "handshake_train")}
+} | {("queue", "handshakes_full")}
 EXPLAINED_KERNEL_DROPS = {"garbage", "handshake"}
 
 

@@ -130,6 +130,8 @@ fn a_sigterm_that_is_sent_twice_does_not_end_the_drain() {
     process.wait_for("draining: tunnels that talk: 1");
     client.send(b"still");
     assert_eq!(client.receive(), b"still");
+    // Its tunnel is the last.
+    workspace.list(&[]);
     let ended = process.end();
     assert!(ended.log.contains("drained: no tunnel talks"), "{ended:?}");
     assert!(!ended.log.contains("stopping on"), "{ended:?}");
