@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use ana_gotatun::noise::index_table::IndexTable;
 use ana_gotatun::noise::rate_limiter::RateLimiter;
@@ -88,8 +88,11 @@ impl ShardWithTunnels {
             half_open_tunnels: TUNNELS_MAX,
             ..ShardConfig::default()
         };
-        let replay_guard =
-            ReplayGuard::new(now, SystemTime::now(), ReplayGuard::IDENTITIES_DEFAULT);
+        let replay_guard = ReplayGuard::new(
+            now,
+            ReplayGuard::IDENTITIES_DEFAULT,
+            ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
+        );
         Self {
             shard: SnapTunServer::new(
                 now,
