@@ -162,8 +162,10 @@ impl Gateway {
         let (keeper, mut feeds) = start_keeper(config, key, &postboxes)?.unzip();
         let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
         let state = keeper.as_ref().map(|keeper| Arc::clone(keeper.status()));
+        // The same for all shards: when their limits and cookies begin anew would tell them apart.
+        let started = Instant::now();
         let replay_guard = Arc::new(ReplayGuard::new(
-            Instant::now(),
+            started,
             config.remembered_identities,
             config.handshake_timestamp_tolerance,
         ));
@@ -208,7 +210,7 @@ impl Gateway {
             let pipeline = Pipeline::new(PipelineParts {
                 owners: Owners { key, workers, me },
                 shard: SnapTunServer::new(
-                    Instant::now(),
+                    started,
                     config.private_key.static_key().clone(),
                     Arc::clone(&authorization),
                     Arc::clone(&replay_guard),

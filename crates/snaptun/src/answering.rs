@@ -13,7 +13,7 @@ use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::incoming::{Consumed, Incoming, cookie_message, protocol_message};
 use crate::initiation::{Claim, Timestamp};
-use crate::overload::{Purpose, Refusal, Sender};
+use crate::overload::{Excess, Limit, Purpose, Sender};
 use crate::server::{Removal, SnapTunServer};
 use crate::stack::on_wiped_stack;
 use crate::transmit::Transmit;
@@ -26,6 +26,8 @@ struct Opened {
     from: Endpoint,
     sender: Sender,
     claim: Claim,
+    /// All limits are used up, and the client of the tunnel at its address made it.
+    beyond_limits: bool,
 }
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
@@ -50,57 +52,84 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         {
             return Incoming::Dropped(DropReason::ReplayedInitiation);
         }
-        let sender = match self.admit(now, from, Purpose::Initiation, &*initiation) {
-            Ok(sender) => sender,
-            // It would get nothing, and who has a tunnel is to keep it, whoever uses up the budgets.
-            Err(Refusal::Dropped(reason))
-                if reason.is_handshake_limit() && self.may_exceed_limits(slot, now) =>
-            {
-                Sender::Unverified
-            }
-            Err(refusal) => return self.refuse(refusal, from, send_to_network),
-        };
+        let admission = self.admit(now, from, Purpose::Initiation, &*initiation);
+        if let Err(excess) = admission
+            && !self.may_exceed_limits(slot, now, excess)
+        {
+            return self.refuse(slot, now, excess, &*initiation, from, send_to_network);
+        }
         on_wiped_stack(move || {
-            self.receive_admitted(slot, now, initiation, from, sender, send_to_network)
+            self.receive_admitted(slot, now, initiation, from, admission, send_to_network)
         })
     }
 
-    /// Takes in an initiation that was admitted: from here on there are secrets on the stack.
+    /// Takes in an initiation that was admitted, or that may be answered beyond the limits if the client of the
+    /// tunnel made it: from here on there are secrets on the stack.
     fn receive_admitted(
         &mut self,
         slot: Option<Slot>,
         now: Instant,
         initiation: Packet<WgHandshakeInit>,
         from: Endpoint,
-        sender: Sender,
+        admission: Result<Sender, Excess>,
         send_to_network: &mut VecDeque<Transmit>,
     ) -> Incoming<'_, A::SessionData> {
-        let claim = match self.opener.open(&self.agreement_key, &initiation) {
-            Ok(claim) => claim,
-            Err(reason) => return Incoming::Dropped(reason),
+        let (sender, claim) = match admission {
+            Ok(sender) => match self.opener.open(&self.agreement_key, &initiation) {
+                Ok(claim) => (sender, claim),
+                Err(reason) => return Incoming::Dropped(reason),
+            },
+            // A client keeps its tunnel, whoever uses up the budgets.
+            Err(excess) => match self.claim_of_client(slot, &initiation) {
+                Some(claim) => (excess.sender, claim),
+                None => {
+                    return self.refuse(slot, now, excess, &*initiation, from, send_to_network);
+                }
+            },
         };
+        if self.overload.is_identity_over_limit(&claim.identity) {
+            return Incoming::Dropped(DropReason::IdentityHandshakeLimit);
+        }
         let opened = Opened {
             initiation,
             from,
             sender,
             claim,
+            beyond_limits: admission.is_err(),
         };
         // Where `prepare` removes the tunnel, the address is free again.
-        match slot.filter(|slot| self.prepare(*slot, now, send_to_network).is_ok()) {
+        let fate = match slot.filter(|slot| self.prepare(*slot, now, send_to_network).is_ok()) {
             Some(slot) if self.belongs_to(slot, &opened.claim.identity) => {
                 self.answer_in_tunnel(slot, now, opened, send_to_network)
             }
-            holder => match self.answer_newcomer(holder, now, opened, send_to_network) {
-                Ok(consumed) => Incoming::Consumed(consumed),
-                Err(reason) => Incoming::Dropped(reason),
-            },
+            holder => self.answer_newcomer(holder, now, opened, send_to_network),
+        };
+        match fate {
+            Ok(consumed) => Incoming::Consumed(consumed),
+            Err(reason) => Incoming::Dropped(reason),
         }
     }
 
-    /// Whether one more initiation from the address of this tunnel is taken in beyond all limits.
-    fn may_exceed_limits(&mut self, slot: Option<Slot>, now: Instant) -> bool {
+    /// Whether an initiation beyond all limits may be opened, to see whether the client of the tunnel at its address
+    /// made it.
+    fn may_exceed_limits(&mut self, slot: Option<Slot>, now: Instant, excess: Excess) -> bool {
+        let proofs_left = self.overload.proofs_left();
         slot.and_then(|slot| self.tunnels.get_mut(slot))
-            .is_some_and(|tunnel| tunnel.take_beyond_limits(now))
+            .and_then(Tunnel::allowance)
+            .is_some_and(|allowance| allowance.may_open(now, excess.sender, proofs_left))
+    }
+
+    /// Opens an initiation that the client of a tunnel made; `None` if somebody else did.
+    fn claim_of_client(
+        &mut self,
+        slot: Option<Slot>,
+        initiation: &WgHandshakeInit,
+    ) -> Option<Claim> {
+        let tunnel = self.tunnels.get_mut(slot?)?;
+        let claim = self.opener.open(&self.agreement_key, initiation).ok()?;
+        let is_clients = claim.identity == *tunnel.identity()
+            && claim.prove(initiation, tunnel.static_shared()).is_ok();
+        is_clients.then_some(claim)
     }
 
     fn belongs_to(&mut self, slot: Slot, identity: &[u8; 32]) -> bool {
@@ -115,21 +144,29 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         now: Instant,
         opened: Opened,
         send_to_network: &mut VecDeque<Transmit>,
-    ) -> Incoming<'_, A::SessionData> {
-        let Some(tunnel) = self.tunnels.get_mut(slot) else {
-            return Incoming::Dropped(DropReason::NoTunnel);
-        };
-        let proven = opened
+    ) -> Result<Consumed, DropReason> {
+        let tunnel = self.tunnels.get_mut(slot).ok_or(DropReason::NoTunnel)?;
+        let timestamp = opened
             .claim
-            .prove(&opened.initiation, tunnel.static_shared())
-            .and_then(|timestamp| self.accept_once(now, &opened, timestamp));
-        match proven {
-            Ok(()) => {
-                let message = opened.initiation.into();
-                self.receive_in_tunnel(slot, now, message, opened.from, send_to_network)
+            .prove(&opened.initiation, tunnel.static_shared())?;
+        self.accept_once(now, &opened, timestamp)?;
+        let message = opened.initiation.into();
+        let consumed =
+            match self.receive_in_tunnel(slot, now, message, opened.from, send_to_network) {
+                Incoming::Consumed(consumed) => consumed,
+                Incoming::Dropped(reason) => return Err(reason),
+                // Only data is delivered.
+                Incoming::Delivered { .. } => return Err(DropReason::Malformed),
+            };
+        if opened.beyond_limits {
+            // Only now: a replay, and whatever is not the client's, leaves it to the client.
+            self.counters.handshakes_beyond_limits += 1;
+            let tunnel = self.tunnels.get_mut(slot);
+            if let Some(allowance) = tunnel.and_then(Tunnel::allowance) {
+                allowance.answered(now);
             }
-            Err(reason) => Incoming::Dropped(reason),
         }
+        Ok(consumed)
     }
 
     /// Makes a tunnel for an identity that has none at this address; `holder` is another's that has.
@@ -149,6 +186,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let (peer, timestamp) = self.prove_newcomer(now, &opened)?;
         if holder.is_some() && opened.sender == Sender::Unverified {
             // Whoever made the address up must not end the tunnel there.
+            let address = opened.from.remote.ip();
+            if !self.overload.take_cookie(address, Limit::Address) {
+                return Err(DropReason::CookieReplyLimit);
+            }
             let initiation = &*opened.initiation;
             let reply = self
                 .overload
@@ -209,7 +250,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     }
 
     fn accept_once(
-        &self,
+        &mut self,
         now: Instant,
         opened: &Opened,
         timestamp: Timestamp,
@@ -217,7 +258,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let ephemeral = &opened.initiation.unencrypted_ephemeral;
         let identity = &opened.claim.identity;
         self.replay_guard
-            .accept(now, identity, timestamp, ephemeral)
+            .accept(now, identity, timestamp, ephemeral)?;
+        self.overload.count_identity(identity);
+        Ok(())
     }
 
     pub(crate) fn new_tunn(&mut self, peer: &Peer<A::SessionData>, from: Endpoint) -> Tunn {

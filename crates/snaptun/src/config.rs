@@ -15,9 +15,12 @@ pub struct ShardConfig {
     pub handshakes_per_second: u64,
     /// Handshake messages that one source address may send in a second with a cookie. More are dropped.
     pub verified_handshakes_per_second_per_ip: u64,
-    /// Initiations with a cookie that the shard takes in in a second. More are dropped, but for one in 5 s from
-    /// the address of each tunnel that its peer has used.
+    /// Initiations with a cookie that the shard takes in in a second. More are dropped, but for one in 5 s of
+    /// the client of each tunnel in use.
     pub verified_handshakes_per_second: u64,
+    /// Initiations of one identity that the shard answers in a second. More are dropped, once the identity has
+    /// proven that it made that many.
+    pub handshakes_per_second_per_identity: u64,
     /// Handshakes that the shard begins in a second because tunnels of the process before are
     /// [remembered](crate::SnapTunServer::remember). At least 1.
     pub restart_handshakes_per_second: u64,
@@ -78,6 +81,9 @@ impl Default for ShardConfig {
             verified_handshakes_per_second_per_ip: 1_000,
             // Together with the others as much as a worker can answer.
             verified_handshakes_per_second: 4_000,
+            // Every tunnel that an identity may have, in one second, as after a restart; after that each needs
+            // one every two minutes. They take 1.4 % of a worker's time.
+            handshakes_per_second_per_identity: 64,
             // Begun and completed they take a quarter of a worker's time.
             restart_handshakes_per_second: 1_000,
             // Some 1.5 GB of memory.

@@ -7,16 +7,18 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ahash::RandomState;
 use ana_gotatun::packet::{WgCookieReply, WgHandshakeBase};
 use blake2::digest::consts::U16;
 use blake2::{Blake2s256, Blake2sMac, Digest};
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use hmac::Mac;
+use rand::RngCore as _;
+use rand::rngs::StdRng;
 use x25519_dalek::PublicKey;
 use zeroize::Zeroize as _;
 
+use crate::randomness::Randomness;
 use crate::static_key::StaticKey;
 
 /// How long cookies are made with one secret. They are good for as long again: clients keep theirs for
@@ -28,9 +30,9 @@ pub(crate) struct Cookies {
     reply_key: [u8; 32],
     /// Boxed, so that moving the shard leaves no copy.
     secrets: Box<Secrets>,
-    /// With `replies`, what no other reply begins with.
-    nonce: [u64; 2],
-    replies: u64,
+    /// Random nonces, since any order among them would tell which replies are of one shard. 192 random bits
+    /// do not repeat. `StdRng` is ChaCha12, so those that are seen do not tell those that follow.
+    nonces: StdRng,
 }
 
 /// What cookies are made of: the secret of now, and the one before.
@@ -48,15 +50,14 @@ impl Cookies {
         now: Instant,
         private: &StaticKey,
         public: &PublicKey,
-        random: &RandomState,
+        randomness: &mut Randomness,
     ) -> Self {
-        let nonce = [0, 1].map(|n| random.hash_one(n));
+        let mut nonces: StdRng = randomness.generator();
         Cookies {
             mac1_key: hash(b"mac1----", public),
             reply_key: hash(b"cookie--", public),
-            secrets: Box::new(Secrets::new(now, private, random.hash_one(2))),
-            nonce,
-            replies: 0,
+            secrets: Box::new(Secrets::new(now, private, nonces.next_u64())),
+            nonces,
         }
     }
 
@@ -104,13 +105,9 @@ impl Cookies {
         message: &M,
     ) -> WgCookieReply {
         self.secrets.renew_if_due(now);
-        self.replies += 1;
         let mut reply = WgCookieReply::new();
         reply.receiver_idx.set(message.sender_idx());
-        let words = [self.nonce[0], self.nonce[1], self.replies];
-        for (bytes, word) in reply.nonce.chunks_exact_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
+        self.nonces.fill_bytes(&mut reply.nonce);
         let nonce = reply.nonce;
         let mut sealed = cookie(&self.secrets.current, from);
         // It fails for texts of many gigabytes only; the tag stays zero then, and the reply is refused.

@@ -28,6 +28,10 @@ pub struct ShardCounters {
     pub cookies_demanded_takeover: u64,
     /// Handshake messages that were admitted because they showed a cookie.
     pub handshakes_verified: u64,
+    /// Initiations answered although all limits were used up, because the client of a tunnel in use made them.
+    pub handshakes_beyond_limits: u64,
+    /// Handshakes begun because a tunnel's session is old and initiations from its address were refused unopened.
+    pub handshakes_under_pressure: u64,
     /// Seconds in which the shard's budget of initiations without a cookie was used up.
     pub overloaded_seconds: u64,
     /// Keepalives sent because the peer's data was not answered with data.

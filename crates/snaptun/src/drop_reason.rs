@@ -18,8 +18,8 @@ pub enum DropReason {
     AddressHandshakeLimit,
     /// Incoming: an initiation with a valid cookie, beyond what the shard takes in in a second.
     ShardHandshakeLimit,
-    /// Incoming: an initiation without a cookie, while the shard takes in no more of these, from an address
-    /// that was given cookies in this second.
+    /// Incoming: a handshake message without a cookie, beyond what its address or the shard may have in a second,
+    /// from an address that was sent enough cookies in this second.
     CookieReplyLimit,
     /// The identity may not have a tunnel, or no longer: what it had is gone.
     Unauthorized,
@@ -27,6 +27,8 @@ pub enum DropReason {
     AddressHeld,
     /// Incoming: an initiation of an identity whose tunnels are too many, and all in use.
     IdentityTunnelLimit,
+    /// Incoming: an initiation of an identity whose handshakes in this second are as many as may be answered.
+    IdentityHandshakeLimit,
     /// Incoming: an initiation that there is no room for: all tunnels of the shard are in use.
     ShardTunnelLimit,
     /// Incoming: a message that would make a tunnel, while the shard [drains](crate::SnapTunServer::drain).
@@ -55,7 +57,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of [`index`](Self::index).
-    pub const ALL: [DropReason; 20] = [
+    pub const ALL: [DropReason; 21] = [
         DropReason::Malformed,
         DropReason::NoTunnel,
         DropReason::InvalidMac,
@@ -65,6 +67,7 @@ impl DropReason {
         DropReason::Unauthorized,
         DropReason::AddressHeld,
         DropReason::IdentityTunnelLimit,
+        DropReason::IdentityHandshakeLimit,
         DropReason::ShardTunnelLimit,
         DropReason::Draining,
         DropReason::ReplayedInitiation,
@@ -83,16 +86,6 @@ impl DropReason {
         self as usize
     }
 
-    /// Whether it says that there were too many handshake messages.
-    pub(crate) const fn is_handshake_limit(self) -> bool {
-        matches!(
-            self,
-            DropReason::AddressHandshakeLimit
-                | DropReason::ShardHandshakeLimit
-                | DropReason::CookieReplyLimit
-        )
-    }
-
     /// A name in snake case, for a metric's label.
     pub const fn name(self) -> &'static str {
         match self {
@@ -105,6 +98,7 @@ impl DropReason {
             DropReason::Unauthorized => "unauthorized",
             DropReason::AddressHeld => "address_held",
             DropReason::IdentityTunnelLimit => "identity_tunnel_limit",
+            DropReason::IdentityHandshakeLimit => "identity_handshake_limit",
             DropReason::ShardTunnelLimit => "shard_tunnel_limit",
             DropReason::Draining => "draining",
             DropReason::ReplayedInitiation => "replayed_initiation",

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
-use ana_gotatun::packet::{Packet, WgCookieReply, WgHandshakeBase, WgKind};
+use ana_gotatun::packet::{Packet, WgCookieReply, WgHandshakeBase, WgHandshakeResp, WgKind};
 
 use crate::authorization::SnapTunAuthorization;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::message::MessageKind;
 use crate::moves::Move;
-use crate::overload::{Limit, Purpose, Refusal, Sender};
+use crate::overload::{Excess, Limit, Purpose, Sender};
 use crate::server::{Removal, SnapTunServer};
 use crate::stack::on_wiped_stack;
 use crate::transmit::{Payload, Transmit};
@@ -68,6 +68,38 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let Some(kind) = MessageKind::of(&packet) else {
             return Incoming::Dropped(DropReason::Malformed);
         };
+        if let Err(reason) = self.screen(kind, from.remote, &packet) {
+            return Incoming::Dropped(reason);
+        }
+        self.handle_message(kind, now, packet, from, send_to_network)
+    }
+
+    /// Takes in a handshake message that [`screen_handshake`](Self::screen_handshake) let pass, as
+    /// [`handle_incoming_packet`](Self::handle_incoming_packet) does, and does not verify its mac1 again.
+    ///
+    /// The shard may have changed in between. A message that was not screened, and whose sender does not know our
+    /// public key, costs a share of the limits.
+    pub fn handle_screened_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        from: Endpoint,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Incoming<'_, A::SessionData> {
+        match MessageKind::of(&packet) {
+            Some(kind) => self.handle_message(kind, now, packet, from, send_to_network),
+            None => Incoming::Dropped(DropReason::Malformed),
+        }
+    }
+
+    fn handle_message(
+        &mut self,
+        kind: MessageKind,
+        now: Instant,
+        packet: Packet,
+        from: Endpoint,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Incoming<'_, A::SessionData> {
         let slot = self.tunnels.find(from.remote);
         if slot.is_none() {
             match kind {
@@ -90,10 +122,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return Incoming::Dropped(DropReason::NoTunnel);
         };
         if let WgKind::HandshakeResp(response) = &message
-            && !self.is_first_response(slot)
-            && let Err(refusal) = self.admit(now, from, Purpose::Response, &**response)
+            && !self.is_first_response(slot, response)
+            && let Err(excess) = self.admit(now, from, Purpose::Response, &**response)
         {
-            return self.refuse(refusal, from, send_to_network);
+            return self.refuse(Some(slot), now, excess, &**response, from, send_to_network);
         }
         match self.prepare(slot, now, send_to_network) {
             Ok(()) if kind == MessageKind::Response => on_wiped_stack(move || {
@@ -104,10 +136,11 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Whether a response needs no admission, because it is the first to a handshake of a restart.
-    fn is_first_response(&mut self, slot: Slot) -> bool {
+    /// Whether a response needs no admission, because it is the first to an initiation of ours: there are no more
+    /// of these than we sent, and none by somebody who did not see the initiation.
+    fn is_first_response(&mut self, slot: Slot, response: &WgHandshakeResp) -> bool {
         let tunnel = self.tunnels.get_mut(slot);
-        tunnel.is_some_and(Tunnel::take_first_response)
+        tunnel.is_some_and(|tunnel| tunnel.take_first_response(response.receiver_idx.get()))
     }
 
     /// Takes in a message for the tunnel in `slot`.
@@ -192,30 +225,48 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         from: Endpoint,
         purpose: Purpose,
         message: &M,
-    ) -> Result<Sender, Refusal> {
+    ) -> Result<Sender, Excess> {
         let sender = self.overload.admit(now, from.remote, purpose, message)?;
         self.counters.handshakes_verified += u64::from(sender == Sender::Verified);
         Ok(sender)
     }
 
-    /// Ends the way of a handshake message that was not admitted.
-    pub(crate) fn refuse(
+    /// Ends the way of a handshake message that was not admitted; `slot` is the tunnel of its address.
+    ///
+    /// The address of a tunnel in use has cookies of its own, whoever uses up those of its IP address.
+    pub(crate) fn refuse<M: WgHandshakeBase>(
         &mut self,
-        refusal: Refusal,
+        slot: Option<Slot>,
+        now: Instant,
+        excess: Excess,
+        message: &M,
         from: Endpoint,
         send_to_network: &mut VecDeque<Transmit>,
     ) -> Incoming<'_, A::SessionData> {
-        match refusal {
-            Refusal::CookieDemanded(limit, reply) => {
-                match limit {
-                    Limit::Address => self.counters.cookies_demanded_address_limit += 1,
-                    Limit::Shard => self.counters.cookies_demanded_shard_limit += 1,
-                }
-                send_to_network.push_back(cookie_message(from, &reply));
-                Incoming::Consumed(Consumed::CookieReplySent)
-            }
-            Refusal::Dropped(reason) => Incoming::Dropped(reason),
+        let Excess { sender, limit } = excess;
+        if sender == Sender::Verified {
+            return Incoming::Dropped(match limit {
+                Limit::Address => DropReason::AddressHandshakeLimit,
+                Limit::Shard => DropReason::ShardHandshakeLimit,
+            });
         }
+        let own = slot
+            .and_then(|slot| self.tunnels.get_mut(slot))
+            .and_then(Tunnel::allowance);
+        let may_have_cookie = match own {
+            Some(allowance) => allowance.take_cookie(now, self.overload.draw()),
+            None => self.overload.take_cookie(from.remote.ip(), limit),
+        };
+        if !may_have_cookie {
+            return Incoming::Dropped(DropReason::CookieReplyLimit);
+        }
+        match limit {
+            Limit::Address => self.counters.cookies_demanded_address_limit += 1,
+            Limit::Shard => self.counters.cookies_demanded_shard_limit += 1,
+        }
+        let reply = self.overload.cookie_reply(now, from.remote, message);
+        send_to_network.push_back(cookie_message(from, &reply));
+        Incoming::Consumed(Consumed::CookieReplySent)
     }
 
     /// Whether the tunnel's identity is still authorized. If not, the tunnel is gone.

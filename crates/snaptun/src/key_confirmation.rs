@@ -5,6 +5,8 @@
 //! `Tunn` keeps to that only where an older session exists. It would send at once in the very first
 //! session, and in one that comes to lie in the slot of the session in use.
 
+use std::time::{Duration, Instant};
+
 /// `Tunn` keeps the sessions of a tunnel in a ring of so many slots (`N_SESSIONS`) and gives each new
 /// session the next slot, whatever lies there.
 const SESSION_SLOTS: u8 = 8;
@@ -15,6 +17,8 @@ pub(crate) struct KeyConfirmation {
     any_session: bool,
     /// The newest session, by our index of it.
     newest_session: u32,
+    /// When the newest session was confirmed.
+    confirmed_at: Option<Instant>,
     /// Sessions made by answering an initiation since the newest was last confirmed.
     unconfirmed: u8,
 }
@@ -27,17 +31,29 @@ impl KeyConfirmation {
     }
 
     /// The peer answered our initiation, which confirms the session.
-    pub(crate) fn completed(&mut self, session: u32) {
+    pub(crate) fn completed(&mut self, now: Instant, session: u32) {
         self.newest_session = session;
-        self.peer_used(session);
+        self.any_session = true;
+        self.confirm(now);
     }
 
     /// An authenticated data packet came in that session.
-    pub(crate) fn peer_used(&mut self, session: u32) {
+    pub(crate) fn peer_used(&mut self, now: Instant, session: u32) {
         self.any_session = true;
-        if session == self.newest_session {
-            self.unconfirmed = 0;
+        if session == self.newest_session && self.unconfirmed > 0 {
+            self.confirm(now);
         }
+    }
+
+    fn confirm(&mut self, now: Instant) {
+        self.unconfirmed = 0;
+        self.confirmed_at = Some(now);
+    }
+
+    /// How long ago a session was last confirmed, which is about as old as that session is.
+    pub(crate) fn session_age(&self, now: Instant) -> Option<Duration> {
+        self.confirmed_at
+            .map(|at| now.saturating_duration_since(at))
     }
 
     /// Whether the peer has ever used a session, or answered us.
@@ -58,19 +74,45 @@ impl KeyConfirmation {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "any point in time to count from")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn a_session_is_as_old_as_its_confirmation() {
+        let mut confirmation = KeyConfirmation::default();
+        let start = now();
+        let second = Duration::from_secs(1);
+        confirmation.answered(1);
+        assert_eq!(confirmation.session_age(start), None);
+        confirmation.peer_used(start, 1);
+        confirmation.peer_used(start + second, 1);
+        assert_eq!(confirmation.session_age(start + second), Some(second));
+        // A session that the peer does not use makes nothing younger.
+        confirmation.answered(2);
+        confirmation.peer_used(start + second, 1);
+        assert_eq!(confirmation.session_age(start + second), Some(second));
+        confirmation.peer_used(start + second, 2);
+        assert_eq!(
+            confirmation.session_age(start + second),
+            Some(Duration::ZERO)
+        );
+    }
+
     #[test]
     fn the_first_session_waits_for_the_peer_to_use_it() {
         let mut confirmation = KeyConfirmation::default();
         confirmation.answered(1);
         assert!(!confirmation.may_send());
-        confirmation.peer_used(1);
+        confirmation.peer_used(now(), 1);
         assert!(confirmation.may_send());
     }
 
     #[test]
     fn an_answer_to_our_initiation_confirms() {
         let mut confirmation = KeyConfirmation::default();
-        confirmation.completed(1);
+        confirmation.completed(now(), 1);
         assert!(confirmation.may_send());
     }
 
@@ -78,7 +120,7 @@ mod tests {
     fn the_session_in_use_stays_usable_while_newer_ones_wait() {
         let mut confirmation = KeyConfirmation::default();
         confirmation.answered(1);
-        confirmation.peer_used(1);
+        confirmation.peer_used(now(), 1);
         for session in 2..=8 {
             confirmation.answered(session);
             assert!(confirmation.may_send());
@@ -88,15 +130,15 @@ mod tests {
     #[test]
     fn a_ring_full_of_unconfirmed_sessions_is_not_used() {
         let mut confirmation = KeyConfirmation::default();
-        confirmation.completed(1);
+        confirmation.completed(now(), 1);
         for session in 2..=9 {
             confirmation.answered(session);
         }
         assert!(!confirmation.may_send());
         // An older one that is still used says nothing about the one that lies in its slot.
-        confirmation.peer_used(5);
+        confirmation.peer_used(now(), 5);
         assert!(!confirmation.may_send());
-        confirmation.peer_used(9);
+        confirmation.peer_used(now(), 9);
         assert!(confirmation.may_send());
     }
 }

@@ -51,6 +51,7 @@
 //!   comparison or a look into a hash map, and no allocation.
 
 mod address_limit;
+mod allowance;
 mod answering;
 mod authorization;
 mod bounds;
@@ -66,6 +67,7 @@ mod incoming;
 mod initiation;
 mod key_agreement;
 mod key_confirmation;
+mod key_limit;
 mod message;
 mod moves;
 mod outgoing;

@@ -17,16 +17,27 @@ pub(crate) struct Outstanding {
     /// When the last initiation was sent, while no response to it was accepted.
     initiated_at: Option<Instant>,
     /// The last two initiations, latest first: `Tunn` takes a response to either of them.
-    initiations: [Option<u32>; 2],
+    initiations: [Option<Initiation>; 2],
     /// The last initiation or response: `Tunn` takes a cookie for that one only.
     last_message: Option<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Initiation {
+    index: u32,
+    /// No response to this index has come.
+    unanswered: bool,
 }
 
 impl Outstanding {
     /// An initiation with this sender index was sent.
     pub(crate) fn initiated(&mut self, now: Instant, index: u32) {
+        let initiation = Initiation {
+            index,
+            unanswered: true,
+        };
         self.initiated_at = Some(now);
-        self.initiations = [Some(index), self.initiations[0]];
+        self.initiations = [Some(initiation), self.initiations[0]];
         self.last_message = Some(index);
     }
 
@@ -41,9 +52,17 @@ impl Outstanding {
         self.initiations = [None; 2];
     }
 
+    /// When the last initiation was sent that no response to was accepted.
+    pub(crate) fn initiated_at(&self) -> Option<Instant> {
+        self.initiated_at
+    }
+
     /// Whether a response to this index answers one of our initiations, at whatever time.
     pub(crate) fn is_initiation(&self, index: u32) -> bool {
-        self.initiations.contains(&Some(index))
+        self.initiations
+            .iter()
+            .flatten()
+            .any(|initiation| initiation.index == index)
     }
 
     /// Whether a response to this index is still awaited.
@@ -52,6 +71,15 @@ impl Outstanding {
             && self
                 .initiated_at
                 .is_some_and(|at| now.saturating_duration_since(at) < RESPONSE_AWAITED)
+    }
+
+    /// Whether a response is the first to this index. Says so once.
+    pub(crate) fn take_first_response(&mut self, index: u32) -> bool {
+        self.initiations
+            .iter_mut()
+            .flatten()
+            .find(|initiation| initiation.index == index)
+            .is_some_and(|initiation| std::mem::take(&mut initiation.unanswered))
     }
 
     /// Whether a cookie reply to this index answers our last handshake message.
@@ -78,6 +106,21 @@ mod tests {
         assert_eq!(awaited(now + RESPONSE_AWAITED), [false; 3]);
         outstanding.completed();
         assert!(!outstanding.awaits_response(now, 3));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any point in time to count from")]
+    fn each_initiation_has_one_first_response() {
+        let now = Instant::now();
+        let mut outstanding = Outstanding::default();
+        outstanding.initiated(now, 1);
+        outstanding.initiated(now, 2);
+        assert!(!outstanding.take_first_response(3));
+        for index in [1, 2] {
+            let taken = [(); 2].map(|()| outstanding.take_first_response(index));
+            assert_eq!(taken, [true, false]);
+        }
+        assert!(outstanding.awaits_response(now, 1), "it may be forged");
     }
 
     #[test]

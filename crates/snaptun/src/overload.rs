@@ -7,39 +7,58 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use ana_gotatun::noise::rate_limiter::RateLimiter;
 use ana_gotatun::packet::{WgCookieReply, WgHandshakeBase};
+use rand::Rng as _;
+use rand::rngs::StdRng;
 use x25519_dalek::PublicKey;
 
 use crate::address_limit::AddressLimit;
 use crate::config::ShardConfig;
 use crate::cookies::Cookies;
-use crate::drop_reason::DropReason;
+use crate::key_limit::KeyLimit;
 use crate::randomness::Randomness;
 use crate::static_key::StaticKey;
 
-/// What limits count by.
+/// What limits count by. Periods begin at the same time in all shards, so that their ends do not tell which
+/// shard an address belongs to.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Cookies that one address is given in a second while the shard is over its budget.
-const COOKIES_PER_ADDRESS: u64 = 4;
+/// Cookies sent to one address in a second that every message gets which needs one.
+const COOKIES_AT_ONCE: u64 = 4;
 
-/// Of the messages beyond, one of so many gets another: a client behind the address of an attacker, or at
-/// one that an attacker writes into its messages, is not kept out.
-const ANSWERED_BEYOND: u64 = 8;
+/// Cookies sent to one address in a second beyond those: with them 6.7 KB/s for a host that did not ask for
+/// them. They are as many as the initiations without a cookie that are taken in from one address by default, so
+/// that hosts behind one NAT that come back together do so at 200 a second.
+const COOKIES_BEYOND: u64 = 100;
+
+/// While the shard is over its budget, one message of so many is drawn by lot to get one of these, so that a
+/// client behind the address of an attacker, or at one that an attacker writes into its messages, is not kept
+/// out by the first few.
+const DRAWN_OF: u32 = 8;
+
+/// Initiations beyond the limits, without a cookie, that are opened in a second to see whether the client of
+/// a tunnel made them. One costs one X25519, about 25 µs: 2.6 % of a worker's time.
+const PROOFS_PER_SECOND: u64 = 1_024;
 
 /// The shard's defence against too many handshakes.
 ///
 /// Anyone can write any source address into a message without a cookie, so those have a budget of their
 /// own: however many come, messages with a cookie are admitted from another, and all that the rest
-/// costs is a cookie reply each. A reply costs ten times what it takes to drop a message, and who takes too
-/// long loses messages of everyone in the kernel: so addresses that use none of their cookies get few.
+/// costs is a cookie reply for some of them. A reply costs ten times what it takes to drop a message, and is
+/// sent to a host that may not have asked for it: so each address gets few.
 pub(crate) struct Overload {
     cookies: Cookies,
-    cookies_given: AddressLimit,
-    /// Messages beyond [`COOKIES_PER_ADDRESS`] since the shard was made.
-    beyond: u64,
+    cookies_at_once: AddressLimit,
+    cookies_beyond: AddressLimit,
+    lots: StdRng,
     unverified: Budget,
     verified: Budget,
-    period_began: Instant,
+    /// What is left of [`PROOFS_PER_SECOND`].
+    proofs: u64,
+    /// Initiations that were proven to be of an identity.
+    by_identity: KeyLimit,
+    started: Instant,
+    /// How many periods after `started` the budgets are for.
+    period: u64,
     /// Periods in which the budget of messages without a cookie was not enough.
     overloaded_periods: u64,
     limiter: Arc<RateLimiter>,
@@ -78,11 +97,11 @@ pub(crate) enum Limit {
     Shard,
 }
 
-/// Why a message was not admitted.
-pub(crate) enum Refusal {
-    /// Its sender has to show a cookie: this reply has one.
-    CookieDemanded(Limit, WgCookieReply),
-    Dropped(DropReason),
+/// A message was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Excess {
+    pub(crate) sender: Sender,
+    pub(crate) limit: Limit,
 }
 
 impl Overload {
@@ -94,9 +113,10 @@ impl Overload {
         randomness: &mut Randomness,
     ) -> Self {
         Overload {
-            cookies: Cookies::new(now, private, public, &randomness.hasher()),
-            cookies_given: AddressLimit::new(COOKIES_PER_ADDRESS, randomness.hasher()),
-            beyond: 0,
+            cookies: Cookies::new(now, private, public, randomness),
+            cookies_at_once: AddressLimit::new(COOKIES_AT_ONCE, randomness.hasher()),
+            cookies_beyond: AddressLimit::new(COOKIES_BEYOND, randomness.hasher()),
+            lots: randomness.generator(),
             unverified: Budget::new(
                 config.handshakes_per_second,
                 config.handshakes_per_second_per_ip,
@@ -107,7 +127,13 @@ impl Overload {
                 config.verified_handshakes_per_second_per_ip,
                 randomness.hasher(),
             ),
-            period_began: now,
+            proofs: PROOFS_PER_SECOND,
+            by_identity: KeyLimit::new(
+                config.handshakes_per_second_per_identity,
+                randomness.hasher(),
+            ),
+            started: now,
+            period: 0,
             overloaded_periods: 0,
             limiter: Arc::new(RateLimiter::new(public, u64::MAX)),
         }
@@ -118,55 +144,69 @@ impl Overload {
         self.cookies.is_mac1_valid::<M>(datagram)
     }
 
-    /// Admits a handshake message if it is for us, and there is a budget for it.
+    /// Admits a handshake message if there is a budget for it. Its mac1 is valid.
     pub(crate) fn admit<M: WgHandshakeBase>(
         &mut self,
         now: Instant,
         from: SocketAddr,
         purpose: Purpose,
         message: &M,
-    ) -> Result<Sender, Refusal> {
-        if !self.is_mac1_valid::<M>(message.as_bytes()) {
-            return Err(Refusal::Dropped(DropReason::InvalidMac));
-        }
-        if now.saturating_duration_since(self.period_began) >= PERIOD {
-            self.period_began = now;
-            self.overloaded_periods += u64::from(self.unverified.left == 0);
-            self.cookies_given.reset();
-            self.unverified.renew();
-            self.verified.renew();
-        }
-        if self.cookies.are_shown_by(now, from, message) {
-            return match self.verified.take(from.ip(), purpose) {
-                Ok(()) => Ok(Sender::Verified),
-                Err(limit) => Err(Refusal::Dropped(match limit {
-                    Limit::Address => DropReason::AddressHandshakeLimit,
-                    Limit::Shard => DropReason::ShardHandshakeLimit,
-                })),
-            };
-        }
-        match self.unverified.take(from.ip(), purpose) {
-            Ok(()) => Ok(Sender::Unverified),
-            Err(Limit::Shard) if !self.is_given_cookie(from.ip()) => {
-                Err(Refusal::Dropped(DropReason::CookieReplyLimit))
-            }
-            Err(limit) => {
-                let reply = self.cookies.reply_to(now, from, message);
-                Err(Refusal::CookieDemanded(limit, reply))
-            }
+    ) -> Result<Sender, Excess> {
+        self.begin_period_if_due(now);
+        let (sender, budget) = if self.cookies.are_shown_by(now, from, message) {
+            (Sender::Verified, &mut self.verified)
+        } else {
+            (Sender::Unverified, &mut self.unverified)
+        };
+        match budget.take(from.ip(), purpose) {
+            Ok(()) => Ok(sender),
+            Err(limit) => Err(Excess { sender, limit }),
         }
     }
 
-    /// Whether an address is given one more cookie although the shard is over its budget.
-    fn is_given_cookie(&mut self, address: IpAddr) -> bool {
-        if self.cookies_given.take(address) {
-            return true;
+    fn begin_period_if_due(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.started).as_secs();
+        let period = age / PERIOD.as_secs();
+        if period == self.period {
+            return;
         }
-        self.beyond += 1;
-        self.beyond.is_multiple_of(ANSWERED_BEYOND)
+        self.period = period;
+        self.overloaded_periods += u64::from(self.unverified.left == 0);
+        self.cookies_at_once.reset();
+        self.cookies_beyond.reset();
+        self.unverified.renew();
+        self.verified.renew();
+        self.proofs = PROOFS_PER_SECOND;
+        self.by_identity.reset();
     }
 
-    /// A cookie for the sender of a message that was admitted without one.
+    /// Whether one more cookie may be sent to an address in this second, for a message that is over `limit`.
+    pub(crate) fn take_cookie(&mut self, address: IpAddr, limit: Limit) -> bool {
+        self.cookies_at_once.take(address)
+            || ((limit == Limit::Address || self.draw()) && self.cookies_beyond.take(address))
+    }
+
+    /// Whether a message is drawn by lot to get a cookie beyond those that every message gets.
+    pub(crate) fn draw(&mut self) -> bool {
+        self.lots.random_ratio(1, DRAWN_OF)
+    }
+
+    /// How many initiations beyond the limits may still be opened in this second.
+    pub(crate) fn proofs_left(&mut self) -> &mut u64 {
+        &mut self.proofs
+    }
+
+    /// Whether so many handshakes of this identity were answered in this second that there may be no more.
+    pub(crate) fn is_identity_over_limit(&self, identity: &[u8; 32]) -> bool {
+        self.by_identity.is_used_up(identity)
+    }
+
+    /// An initiation was proven to be of this identity, and to be no replay.
+    pub(crate) fn count_identity(&mut self, identity: &[u8; 32]) {
+        self.by_identity.take(identity);
+    }
+
+    /// A cookie for the sender of a message.
     pub(crate) fn cookie_reply<M: WgHandshakeBase>(
         &mut self,
         now: Instant,

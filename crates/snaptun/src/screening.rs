@@ -21,7 +21,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     ///
     /// `datagram` is the UDP payload, `from` where it came from. Costs at most a look-up of the address and
     /// one BLAKE2s of 116 bytes. What passes goes on to
-    /// [`handle_incoming_packet`](Self::handle_incoming_packet); data messages always pass.
+    /// [`handle_screened_packet`](Self::handle_screened_packet); data messages always pass.
     ///
     /// # Errors
     ///
@@ -32,7 +32,18 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// - [`Unsolicited`](DropReason::Unsolicited): a response to none of the tunnel's last two initiations, or a
     ///   cookie reply to another than its last handshake message.
     pub fn screen_handshake(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), DropReason> {
-        match MessageKind::of(datagram).ok_or(DropReason::Malformed)? {
+        let kind = MessageKind::of(datagram).ok_or(DropReason::Malformed)?;
+        self.screen(kind, from, datagram)
+    }
+
+    /// The same for a message whose kind is known.
+    pub(crate) fn screen(
+        &self,
+        kind: MessageKind,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        match kind {
             MessageKind::Data => Ok(()),
             MessageKind::Initiation => self.check_mac1::<WgHandshakeInit>(datagram),
             MessageKind::Response => {

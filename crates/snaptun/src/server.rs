@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ana_gotatun::noise::index_table::IndexTable;
-use rand::rngs::SmallRng;
+use rand::rngs::StdRng;
 use x25519_dalek::PublicKey;
 
 use crate::authorization::SnapTunAuthorization;
@@ -46,8 +46,9 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     /// Tunnels are found by address, so their session indices need not differ; one table for all spares
     /// each a random generator and a set of its own.
     pub(crate) session_indices: IndexTable,
-    /// Seeds the jitter of each tunnel's timers.
-    pub(crate) jitter: SmallRng,
+    /// Seeds the jitter of each tunnel's timers. Clients see the jitter: from a weaker generator's they could
+    /// tell which tunnels are of one shard.
+    pub(crate) jitter: StdRng,
     pub(crate) tunnels: TunnelTable<A::SessionData>,
     pub(crate) census: Census,
     /// What other shards have not been told.
@@ -87,7 +88,8 @@ pub(crate) enum Removal {
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Makes a shard without tunnels. All shards of a gateway have the same `static_private`, the key
-    /// that clients know the gateway by, the same `authorization` and the same `replay_guard`.
+    /// that clients know the gateway by, the same `authorization` and the same `replay_guard`. They have the same
+    /// `now` too: when limits and cookies begin anew would tell clients which shard they belong to.
     pub fn new(
         now: Instant,
         static_private: impl Into<StaticKey>,

@@ -118,10 +118,17 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             self.remove(slot, Removal::Expired);
             return false;
         }
-        let Ok(due) = tunnel.update_timers(now) else {
+        let Ok(mut due) = tunnel.update_timers(now) else {
             self.remove(slot, Removal::Expired);
             return false;
         };
+        if due.is_none()
+            && let Some(initiation) =
+                tunnel.initiation_under_pressure(now, self.config.silent_after)
+        {
+            self.counters.handshakes_under_pressure += 1;
+            due = Some(initiation.into());
+        }
         if self.directory.has_room()
             && let Some(change) = tunnel.directory_change()
         {

@@ -10,6 +10,7 @@ use ana_gotatun::packet::{
 
 use rand::rngs::SmallRng;
 
+use crate::allowance::Allowance;
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
 use crate::config::ShardConfig;
 use crate::directory::{DIRECTORY_REFRESH, DirectoryChange};
@@ -25,6 +26,11 @@ use crate::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
 /// `Rekey-Timeout` (WireGuard whitepaper, section 6.1): how long an answered initiation is given to be
 /// followed by data before we start a handshake ourselves.
 pub(crate) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How old a session is when the gateway begins the next handshake itself, if initiations from the client's
+/// address are refused: `Rekey-After-Time` (section 6.1), when the client begins one, and the time after which it
+/// tries again. The 55 s that the session is still good for are enough for ten tries.
+const REKEY_UNDER_PRESSURE: Duration = Duration::from_secs(120).saturating_add(REKEY_TIMEOUT);
 
 /// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
 /// or a handshake after 15 s, has happened by then.
@@ -46,8 +52,7 @@ pub(crate) struct Tunnel<S> {
     outstanding: Outstanding,
     /// When data last passed, in either direction; before it did, when the tunnel came into being.
     data_at: Instant,
-    /// When an initiation was last taken in beyond the limits.
-    beyond_limits_at: Option<Instant>,
+    allowance: Allowance,
     /// When a handshake message last passed, in either direction.
     handshake_at: Instant,
     /// When the peer last sent something authenticated.
@@ -56,8 +61,6 @@ pub(crate) struct Tunnel<S> {
     in_directory: Option<Instant>,
     /// It was begun for a peer of the process before, who has not answered.
     restarting: bool,
-    /// Nothing that claims to be that peer's answer has come.
-    awaits_first_response: bool,
     waiting: WaitingQueue,
     tunn: Tunn,
 }
@@ -116,12 +119,11 @@ impl<S> Tunnel<S> {
             answered_at: now,
             outstanding,
             data_at: now,
-            beyond_limits_at: None,
+            allowance: Allowance::new(now),
             handshake_at: now,
             heard_at: now,
             in_directory: None,
             restarting: false,
-            awaits_first_response: false,
             waiting: WaitingQueue::default(),
             tunn,
         };
@@ -148,12 +150,11 @@ impl<S> Tunnel<S> {
             answered_at: now,
             outstanding,
             data_at: now,
-            beyond_limits_at: None,
+            allowance: Allowance::new(now),
             handshake_at: now,
             heard_at: now,
             in_directory: None,
             restarting: true,
-            awaits_first_response: true,
             waiting: WaitingQueue::default(),
             tunn,
         };
@@ -197,17 +198,9 @@ impl<S> Tunnel<S> {
         self.confirmation.any_session()
     }
 
-    /// Whether an initiation from the tunnel's address may be taken in although its limits are used up. Says so
-    /// once in the time after which a client repeats one, and never in a tunnel that nobody has used.
-    pub(crate) fn take_beyond_limits(&mut self, now: Instant) -> bool {
-        let may = self.is_confirmed()
-            && self
-                .beyond_limits_at
-                .is_none_or(|at| now.saturating_duration_since(at) >= REKEY_TIMEOUT);
-        if may {
-            self.beyond_limits_at = Some(now);
-        }
-        may
+    /// What initiations from the tunnel's address get beyond the limits: nothing if nobody has used the tunnel.
+    pub(crate) fn allowance(&mut self) -> Option<&mut Allowance> {
+        self.is_confirmed().then_some(&mut self.allowance)
     }
 
     /// Whether the peer has not been heard from for so long, or never but for initiations.
@@ -220,9 +213,9 @@ impl<S> Tunnel<S> {
         self.restarting
     }
 
-    /// Whether a response is the first to the handshake that it was begun by. Says so once.
-    pub(crate) fn take_first_response(&mut self) -> bool {
-        std::mem::take(&mut self.awaits_first_response)
+    /// Whether a response is the first to the initiation of ours with this index. Says so once.
+    pub(crate) fn take_first_response(&mut self, index: u32) -> bool {
+        self.outstanding.take_first_response(index)
     }
 
     /// Whether that peer did not answer in time.
@@ -300,7 +293,7 @@ impl<S> Tunnel<S> {
             TunnResult::WriteToTunnel(packet) => {
                 self.endpoint = from;
                 self.heard_at = now;
-                self.confirmation.peer_used(session);
+                self.confirmation.peer_used(now, session);
                 if packet.is_empty() {
                     return Ok(Received::Keepalive);
                 }
@@ -344,7 +337,7 @@ impl<S> Tunnel<S> {
                 self.endpoint = from;
                 self.restarting = false;
                 self.heard_at = now;
-                self.confirmation.completed(session);
+                self.confirmation.completed(now, session);
                 self.outstanding.completed();
                 self.handshake_at = now;
                 Ok(Received::Response(keepalive))
@@ -458,8 +451,39 @@ impl<S> Tunnel<S> {
         }
         let initiation = self.tunn.format_handshake_initiation(false)?;
         wipe_stack();
-        self.outstanding.initiated(now, initiation.sender_idx.get());
+        self.initiated(now, &initiation);
         Some(initiation)
+    }
+
+    /// Starts a handshake if the session is old, the client is there, and its own initiations may be among those
+    /// that are refused without being opened.
+    pub(crate) fn initiation_under_pressure(
+        &mut self,
+        now: Instant,
+        silent_after: Duration,
+    ) -> Option<Packet<WgHandshakeInit>> {
+        let is_recent = |at| now.saturating_duration_since(at) < REKEY_TIMEOUT;
+        let is_old = self
+            .confirmation
+            .session_age(now)
+            .is_some_and(|age| age >= REKEY_UNDER_PRESSURE);
+        if !is_old
+            || !self.allowance.is_under_pressure(now)
+            || self.is_silent(now, silent_after)
+            || is_recent(self.answered_at)
+            || self.outstanding.initiated_at().is_some_and(is_recent)
+        {
+            return None;
+        }
+        let initiation = self.tunn.format_handshake_initiation(false)?;
+        wipe_stack();
+        self.initiated(now, &initiation);
+        Some(initiation)
+    }
+
+    fn initiated(&mut self, now: Instant, initiation: &WgHandshakeInit) {
+        self.outstanding.initiated(now, initiation.sender_idx.get());
+        self.handshake_at = now;
     }
 
     /// Looks at the timers: returns a message that is due, or says that the tunnel has expired.
@@ -467,12 +491,11 @@ impl<S> Tunnel<S> {
         // `ConnectionExpired` is the only error that it knows.
         let due = self.tunn.update_timers().map_err(|_| Expired)?;
         if let Some(WgKind::HandshakeInit(initiation)) = &due {
-            self.outstanding.initiated(now, initiation.sender_idx.get());
+            self.initiated(now, initiation);
         }
         let due = due.or_else(|| self.initiation_for_waiting(now).map(WgKind::from));
         if let Some(WgKind::HandshakeInit(_)) = due {
             wipe_stack();
-            self.handshake_at = now;
         }
         Ok(due)
     }

@@ -68,7 +68,7 @@ const SERVED: &str = "clients served again in a calm";
 /// What a shard counts.
 type Counter = (&'static str, fn(&ShardCounters) -> u64);
 
-const COUNTERS: [Counter; 20] = [
+const COUNTERS: [Counter; 22] = [
     ("handshakes answered in new tunnels", |c| {
         c.handshakes_answered_new
     }),
@@ -78,6 +78,12 @@ const COUNTERS: [Counter; 20] = [
     ("handshakes initiated", |c| c.handshakes_initiated),
     ("handshakes completed", |c| c.handshakes_completed),
     ("handshakes verified by a cookie", |c| c.handshakes_verified),
+    ("handshakes answered beyond all limits", |c| {
+        c.handshakes_beyond_limits
+    }),
+    ("handshakes begun under pressure", |c| {
+        c.handshakes_under_pressure
+    }),
     ("cookies over an address's limit", |c| {
         c.cookies_demanded_address_limit
     }),

@@ -133,6 +133,7 @@ impl Scenario {
             limits.tunnels_per_shard = pick(rng, [1, 3, 8]);
             limits.tunnels_per_identity = pick(rng, [1, 2]);
             limits.half_open_tunnels = pick(rng, [1, 2]);
+            limits.handshakes_per_second_per_identity = pick(rng, [1, 4, 64]);
             limits.verified_handshakes_per_second = pick(rng, [1, 8]);
             limits.verified_handshakes_per_second_per_ip = pick(rng, [1, 8]);
         } else {

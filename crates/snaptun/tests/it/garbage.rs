@@ -9,8 +9,8 @@ use crate::shard::In;
 fn expected(message_type: u8, len: usize, tunnel: bool) -> DropReason {
     match (message_type, len, tunnel) {
         // A code of zeros is not the right one.
-        (1, 148, _) | (2, 112, true) => DropReason::InvalidMac,
-        (3, 64, true) => DropReason::Unsolicited,
+        (1, 148, _) => DropReason::InvalidMac,
+        (2, 112, true) | (3, 64, true) => DropReason::Unsolicited,
         (4, 32.., true) => DropReason::NoSession,
         (2, 112, false) | (3, 64, false) | (4, 32.., false) => DropReason::NoTunnel,
         _ => DropReason::Malformed,

@@ -116,7 +116,7 @@ fn a_response_or_cookie_that_nobody_asked_for_is_dropped() {
     let mut response = vec![0; 112];
     response[0] = 2;
     let fate = shard.incoming(&response, client.endpoint);
-    assert_eq!(fate, In::Dropped(DropReason::InvalidMac));
+    assert_eq!(fate, In::Dropped(DropReason::Unsolicited));
     assert!(shard.sent.is_empty());
 }
 

@@ -220,8 +220,8 @@ fn what_the_gateway_sent_means_nothing_to_it() {
     let cookie = strict.sent.pop_back().unwrap().packet.to_vec();
 
     for (reflected, reason) in [
-        // Its code is made with the client's key.
-        (response, DropReason::InvalidMac),
+        // It answers the client, and no initiation of the gateway.
+        (response, DropReason::Unsolicited),
         (cookie, DropReason::Unsolicited),
         (data, DropReason::NoSession),
     ] {

@@ -286,15 +286,11 @@ fn clients_at_one_address_answer_all_at_once() {
         let Received::Answer(response) = client.receive(&initiation.packet) else {
             panic!("the client did not answer");
         };
-        // A second one has to pass what all have to: the authentication code before the cookie's first.
-        let mut forged = response.clone();
-        let end_of_mac1 = forged.len() - 17;
-        forged[end_of_mac1] ^= 1;
         let fate = shard.incoming(&response, client.endpoint);
         assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
         shard.sent.clear();
-        let fate = shard.incoming(&forged, client.endpoint);
-        assert_eq!(fate, In::Dropped(DropReason::InvalidMac));
+        let fate = shard.incoming(&response, client.endpoint);
+        assert_eq!(fate, In::Dropped(DropReason::Unsolicited));
     }
     let completed = shard.server.counters().restart_handshakes_completed;
     assert_eq!(completed, 10);

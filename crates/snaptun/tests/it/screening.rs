@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snaptun::{Consumed, DropReason};
+use snaptun::{Consumed, DropReason, Incoming, Packet};
 
 use crate::client::{Client, Received};
 use crate::clock::new_shard;
@@ -100,4 +100,30 @@ fn a_cookie_reply_passes_if_it_answers_the_tunnels_last_handshake_message() {
     let elsewhere = "192.0.2.1:1".parse().unwrap();
     let verdict = shard.server.screen_handshake(elsewhere, &reply);
     assert_eq!(verdict, Err(DropReason::NoTunnel));
+}
+
+#[test]
+fn what_was_screened_is_handled_without_verifying_its_code_again() {
+    let mut shard = new_shard();
+    let mut client = shard.client(1);
+    let mut initiation = client.initiation();
+    // In mac1, which nothing else depends on.
+    initiation[120] ^= 1;
+    let fate = shard.incoming(&initiation, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::InvalidMac));
+    let packet = Packet::copy_from(&initiation[..]);
+    let from = client.endpoint;
+    let fate = shard
+        .server
+        .handle_screened_packet(shard.now, packet, from, &mut shard.sent);
+    assert!(matches!(
+        fate,
+        Incoming::Consumed(Consumed::HandshakeAnswered { new_tunnel: true })
+    ));
+    // What is too short is refused all the same.
+    let packet = Packet::copy_from(&initiation[..147]);
+    let fate = shard
+        .server
+        .handle_screened_packet(shard.now, packet, from, &mut shard.sent);
+    assert!(matches!(fate, Incoming::Dropped(DropReason::Malformed)));
 }

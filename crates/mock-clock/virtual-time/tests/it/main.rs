@@ -24,6 +24,7 @@ mod authorization;
 mod clock;
 mod drain;
 mod expiry;
+mod flooded;
 mod overload;
 mod rekey;
 mod restart;

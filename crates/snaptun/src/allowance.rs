@@ -1,0 +1,157 @@
+//! What initiations from the address of a tunnel in use get beyond the shard's limits.
+//!
+//! Anyone can write a client's address into an initiation, and a few hosts with cookies can use up every budget
+//! of the shard. So that the client keeps its tunnel, one initiation in [`REKEY_TIMEOUT`] is answered beyond all
+//! limits, and only the client can use that up: with its cookie, or with an initiation that is proven to be its
+//! own. To prove one costs CPU, which has a budget for each tunnel and one for the shard. If they are used up,
+//! the gateway begins the next handshake itself, since only the client sees what it has to repeat in its answer.
+
+use std::time::{Duration, Instant};
+
+use crate::overload::Sender;
+use crate::tunnel::REKEY_TIMEOUT;
+
+/// Initiations without a cookie from the tunnel's address that are opened in a second beyond the limits, to see
+/// whether the client made them. One costs one X25519, about 25 µs: 0.3 % of a worker's time.
+///
+/// With fewer spoofed messages a second, the client is answered at its first try. With `n` more, it is with a
+/// probability of `PROOFS_PER_TUNNEL / n`.
+const PROOFS_PER_TUNNEL: u32 = 128;
+
+/// Cookies sent to the tunnel's address in a second, at most: 2 KB/s for somebody who did not ask for them. Of
+/// its own, so that messages from other ports of the client's IP address, or its carrier's NAT, do not use it up.
+const COOKIES_PER_TUNNEL: u32 = 32;
+
+/// Cookies among these that each message gets. Of the messages beyond, the shard draws by lot.
+const COOKIES_AT_ONCE: u32 = 4;
+
+/// How long after an initiation was refused unopened the address counts as under pressure: a client that is not
+/// answered sends one every [`REKEY_TIMEOUT`], and a flood more.
+const UNDER_PRESSURE_FOR: Duration = REKEY_TIMEOUT.saturating_mul(2);
+
+/// The length of the time that proofs and cookies are counted in.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// What is left to the address of one tunnel.
+pub(crate) struct Allowance {
+    period_began: Instant,
+    proofs: u32,
+    cookies: u32,
+    /// When an initiation was last answered beyond the limits.
+    answered_at: Option<Instant>,
+    /// When an initiation was last refused beyond the limits without being opened.
+    refused_at: Option<Instant>,
+}
+
+impl Allowance {
+    pub(crate) fn new(now: Instant) -> Self {
+        Allowance {
+            period_began: now,
+            proofs: 0,
+            cookies: 0,
+            answered_at: None,
+            refused_at: None,
+        }
+    }
+
+    /// Whether an initiation beyond the limits may be opened, to be answered if the client made it.
+    ///
+    /// With a cookie it counts as the client's at once. Without one it takes one of `proofs_left`, which is what the
+    /// shard may still open in this second.
+    pub(crate) fn may_open(&mut self, now: Instant, sender: Sender, proofs_left: &mut u64) -> bool {
+        let is_used_up = self
+            .answered_at
+            .is_some_and(|at| now.saturating_duration_since(at) < REKEY_TIMEOUT);
+        if is_used_up {
+            return false;
+        }
+        if sender == Sender::Verified {
+            self.answered(now);
+            return true;
+        }
+        self.begin_period_if_due(now);
+        if self.proofs >= PROOFS_PER_TUNNEL || *proofs_left == 0 {
+            self.refused_at = Some(now);
+            return false;
+        }
+        self.proofs += 1;
+        *proofs_left -= 1;
+        true
+    }
+
+    /// An initiation of the client is answered beyond the limits.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        self.answered_at = Some(now);
+    }
+
+    /// Whether one more cookie may be sent to the tunnel's address; `drawn` if this message was drawn by lot.
+    pub(crate) fn take_cookie(&mut self, now: Instant, drawn: bool) -> bool {
+        self.begin_period_if_due(now);
+        let may = self.cookies < COOKIES_AT_ONCE || (drawn && self.cookies < COOKIES_PER_TUNNEL);
+        self.cookies += u32::from(may);
+        may
+    }
+
+    /// Whether the client may try in vain: initiations from its address were refused unopened lately.
+    pub(crate) fn is_under_pressure(&self, now: Instant) -> bool {
+        self.refused_at
+            .is_some_and(|at| now.saturating_duration_since(at) < UNDER_PRESSURE_FOR)
+    }
+
+    fn begin_period_if_due(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.period_began) >= PERIOD {
+            self.period_began = now;
+            self.proofs = 0;
+            self.cookies = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "any point in time to count from")]
+    fn start() -> (Allowance, Instant) {
+        let now = Instant::now();
+        (Allowance::new(now), now)
+    }
+
+    #[test]
+    fn messages_without_a_cookie_use_up_proofs_and_nothing_else() {
+        let (mut allowance, now) = start();
+        let mut left = 1000;
+        for _ in 0..PROOFS_PER_TUNNEL {
+            assert!(allowance.may_open(now, Sender::Unverified, &mut left));
+        }
+        assert!(!allowance.is_under_pressure(now));
+        assert!(!allowance.may_open(now, Sender::Unverified, &mut left));
+        assert_eq!(left, 1000 - u64::from(PROOFS_PER_TUNNEL));
+        assert!(allowance.is_under_pressure(now));
+        assert!(!allowance.is_under_pressure(now + UNDER_PRESSURE_FOR));
+
+        assert!(allowance.may_open(now, Sender::Verified, &mut left));
+        assert!(!allowance.may_open(now, Sender::Verified, &mut left));
+        let later = now + REKEY_TIMEOUT;
+        assert!(allowance.may_open(later, Sender::Unverified, &mut left));
+    }
+
+    #[test]
+    fn without_proofs_of_the_shard_an_address_is_under_pressure_at_once() {
+        let (mut allowance, now) = start();
+        assert!(!allowance.may_open(now, Sender::Unverified, &mut 0));
+        assert!(allowance.is_under_pressure(now));
+    }
+
+    #[test]
+    fn a_second_has_four_cookies_at_once_and_some_by_lot() {
+        let (mut allowance, now) = start();
+        for second in 0..2 {
+            let now = now + second * PERIOD;
+            let at_once = (0..100).filter(|_| allowance.take_cookie(now, false));
+            assert_eq!(at_once.count(), 4);
+            let by_lot = (0..100).filter(|_| allowance.take_cookie(now, true));
+            assert_eq!(by_lot.count(), 28);
+        }
+    }
+}

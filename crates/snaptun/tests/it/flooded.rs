@@ -1,0 +1,196 @@
+//! Tunnels whose addresses attackers write into their messages, while all limits are used up.
+
+use std::time::Duration;
+
+use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
+
+use crate::client::{Client, Received};
+use crate::clock::now;
+use crate::forging::{TIMESTAMP, write_mac1};
+use crate::overload::{flood_from_anywhere, small_shard};
+use crate::shard::{In, Out, Shard};
+
+/// How often a client that is not answered tries again (WireGuard whitepaper, section 6.1).
+const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Attackers with cookies, enough to use up the budget of those in every second.
+struct CookieHolders([Client; 3]);
+
+impl CookieHolders {
+    fn new(shard: &mut Shard) -> Self {
+        flood_from_anywhere(shard, 6);
+        let mut holders = [91, 92, 93].map(|identity| Client::new(identity, Shard::public_key()));
+        for holder in &mut holders {
+            shard.show_cookie(holder);
+        }
+        CookieHolders(holders)
+    }
+
+    /// Uses up all budgets of a small shard.
+    fn use_up_budgets(&mut self, shard: &mut Shard) {
+        flood_from_anywhere(shard, 6);
+        for holder in &mut self.0 {
+            for _ in 0..3 {
+                let initiation = holder.initiation();
+                shard.incoming(&initiation, holder.endpoint);
+            }
+        }
+        shard.sent.clear();
+    }
+}
+
+/// What an attacker can send from the address of a client whose public key it knows, and a message of whom it
+/// has captured: an initiation of its own, and one of the client with another timestamp.
+fn spoofed(client: &mut Client) -> [Vec<u8>; 2] {
+    let stranger = Client::new(99, Shard::public_key()).initiation();
+    let mut forged = client.initiation();
+    forged[TIMESTAMP.start] ^= 1;
+    write_mac1(&mut forged);
+    [stranger, forged]
+}
+
+/// So many spoofed messages arrive; none of them is answered by a response.
+fn flood(shard: &mut Shard, from: Endpoint, messages: usize, spoofed: &[Vec<u8>]) {
+    for message in spoofed.iter().cycle().take(messages) {
+        let fate = shard.incoming(message, from);
+        assert!(
+            matches!(
+                fate,
+                In::Consumed(Consumed::CookieReplySent)
+                    | In::Dropped(DropReason::CookieReplyLimit | DropReason::ShardHandshakeLimit)
+            ),
+            "{fate:?}"
+        );
+    }
+    shard.sent.clear();
+}
+
+#[test]
+fn who_has_a_tunnel_can_rekey_though_all_budgets_are_used_up() {
+    let mut shard = small_shard();
+    let mut client = shard.connected_client(1);
+    let mut newcomer = shard.client(2);
+    let mut attackers = CookieHolders::new(&mut shard);
+    shard.show_cookie(&mut newcomer);
+    attackers.use_up_budgets(&mut shard);
+
+    let unused = newcomer.initiation();
+    let fate = shard.incoming(&unused, newcomer.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::ShardHandshakeLimit));
+    shard.connect(&mut client);
+    assert_eq!(shard.server.counters().handshakes_beyond_limits, 1);
+    // Once in the time after which clients try again.
+    let again = client.initiation();
+    let fate = shard.incoming(&again, client.endpoint);
+    assert_eq!(fate, In::Consumed(Consumed::CookieReplySent));
+    shard.sent.clear();
+    shard.now += REKEY_TIMEOUT;
+    attackers.use_up_budgets(&mut shard);
+    shard.connect(&mut client);
+    assert_eq!(shard.server.tunnel_count(), 1);
+}
+
+/// 0 of 17 were answered once.
+#[test]
+fn under_a_hundred_spoofed_messages_a_second_every_rekey_is_answered_at_the_first_try() {
+    let mut shard = small_shard();
+    let mut client = shard.connected_client(1);
+    let spoofed = spoofed(&mut client);
+    let mut attackers = CookieHolders::new(&mut shard);
+    for rekey in 1..=17 {
+        for second in 0..5 {
+            shard.now += Duration::from_secs(1);
+            attackers.use_up_budgets(&mut shard);
+            let before = (rekey * 31) % 100;
+            flood(&mut shard, client.endpoint, before, &spoofed);
+            if second == 4 {
+                shard.connect(&mut client);
+            }
+            flood(&mut shard, client.endpoint, 100 - before, &spoofed);
+        }
+    }
+    assert_eq!(shard.server.counters().handshakes_beyond_limits, 17);
+}
+
+/// Captured on the path, when the shard did not take it in.
+#[test]
+fn a_replay_uses_nothing_up() {
+    let mut shard = small_shard();
+    let mut client = shard.connected_client(1);
+    let mut attackers = CookieHolders::new(&mut shard);
+    shard.now += REKEY_TIMEOUT;
+    attackers.use_up_budgets(&mut shard);
+    let late = client.initiation();
+    shard.connect(&mut client);
+    shard.now += REKEY_TIMEOUT;
+    attackers.use_up_budgets(&mut shard);
+    let fate = shard.incoming(&late, client.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::StaleInitiation));
+    shard.connect(&mut client);
+}
+
+#[test]
+fn a_client_with_a_cookie_is_answered_whatever_comes_from_its_address() {
+    let mut shard = small_shard();
+    let mut client = shard.connected_client(1);
+    let spoofed = spoofed(&mut client);
+    let mut attackers = CookieHolders::new(&mut shard);
+    shard.now += REKEY_TIMEOUT;
+    attackers.use_up_budgets(&mut shard);
+    shard.connect(&mut client);
+    shard.show_cookie(&mut client);
+    shard.now += REKEY_TIMEOUT;
+    attackers.use_up_budgets(&mut shard);
+    flood(&mut shard, client.endpoint, 20_000, &spoofed);
+    shard.connect(&mut client);
+}
+
+/// They come from a host behind the same NAT, or with made-up ports.
+#[test]
+fn messages_from_other_ports_do_not_use_up_the_cookies_of_a_tunnels_address() {
+    let config = ShardConfig {
+        handshakes_per_second_per_ip: 2,
+        ..ShardConfig::default()
+    };
+    let mut shard = Shard::new(now(), config);
+    let mut client = shard.connected_client(1);
+    // One of the client's is answered beyond the limits, and more in the same time are not.
+    shard.answer(&mut client);
+    shard.answer(&mut client);
+    let mut neighbour = Client::new(99, Shard::public_key());
+    neighbour.endpoint = client.endpoint;
+    for port in 1..=1000 {
+        neighbour.endpoint.remote.set_port(port);
+        let initiation = neighbour.initiation();
+        shard.incoming(&initiation, neighbour.endpoint);
+    }
+    shard.sent.clear();
+    let initiation = neighbour.initiation();
+    let fate = shard.incoming(&initiation, neighbour.endpoint);
+    assert_eq!(fate, In::Dropped(DropReason::CookieReplyLimit));
+    shard.show_cookie(&mut client);
+    shard.connect(&mut client);
+}
+
+/// Only the client has seen the index that its response repeats.
+#[test]
+fn spoofed_responses_do_not_keep_the_clients_out() {
+    let mut shard = small_shard();
+    let mut client = shard.client(1);
+    shard.answer(&mut client);
+    shard.now += Duration::from_secs(6);
+    let fate = shard.outgoing(b"waits", client.remote());
+    assert_eq!(fate, Out::Waiting(1));
+    let initiation = shard.sent.pop_back().expect("an initiation").packet;
+    let Received::Answer(response) = client.receive(&initiation) else {
+        panic!("the client did not answer");
+    };
+    for n in 1..=100u8 {
+        let mut spoofed = response.clone();
+        spoofed[8] ^= n;
+        let fate = shard.incoming(&spoofed, client.endpoint);
+        assert_eq!(fate, In::Dropped(DropReason::Unsolicited));
+    }
+    let fate = shard.incoming(&response, client.endpoint);
+    assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
+}
