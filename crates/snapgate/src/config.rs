@@ -211,6 +211,8 @@ pub struct TunnelLimits {
     pub verified_handshakes_per_ip_per_second: u64,
     /// Initiations with a cookie per second.
     pub verified_handshakes_per_second: u64,
+    /// Initiations per second answered for one identity.
+    pub handshakes_per_identity_per_second: u64,
     /// Handshakes per second begun for tunnels of the process before.
     pub restart_handshakes_per_second: u64,
     /// Tunnels of the worker.
@@ -243,6 +245,7 @@ impl TunnelLimits {
             handshakes_per_second: self.handshakes_per_second,
             verified_handshakes_per_second_per_ip: self.verified_handshakes_per_ip_per_second,
             verified_handshakes_per_second: self.verified_handshakes_per_second,
+            handshakes_per_second_per_identity: self.handshakes_per_identity_per_second,
             restart_handshakes_per_second: self.restart_handshakes_per_second,
             tunnels_per_shard: self.tunnels_per_worker,
             tunnels_per_identity: self.tunnels_per_identity,
@@ -267,6 +270,7 @@ impl Default for TunnelLimits {
             handshakes_per_second: shard.handshakes_per_second,
             verified_handshakes_per_ip_per_second: shard.verified_handshakes_per_second_per_ip,
             verified_handshakes_per_second: shard.verified_handshakes_per_second,
+            handshakes_per_identity_per_second: shard.handshakes_per_second_per_identity,
             restart_handshakes_per_second: shard.restart_handshakes_per_second,
             tunnels_per_worker: shard.tunnels_per_shard,
             tunnels_per_identity: shard.tunnels_per_identity,

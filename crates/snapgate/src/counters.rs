@@ -112,6 +112,10 @@ counters! {
     handshakes_completed,
     /// Handshake messages admitted because they showed a cookie.
     handshakes_verified,
+    /// Initiations answered beyond all limits, for clients of tunnels in use.
+    handshakes_beyond_limits,
+    /// Handshakes begun because initiations from a client's address were refused unopened.
+    handshakes_under_pressure,
     /// Handshakes begun with clients of the process before, or whose grant ended and returned.
     restart_handshakes_started,
     /// Of those, completed.

@@ -161,6 +161,16 @@ const FAMILIES: &[Family] = &[
         ],
     ),
     counter(
+        "snapgate_flooded_handshakes",
+        "Handshakes of tunnels whose addresses are flooded: initiations answered beyond all limits, and handshakes begun by the gateway.",
+        &[
+            (Some(("result", "answered")), |c| c.handshakes_beyond_limits),
+            (Some(("result", "initiated")), |c| {
+                c.handshakes_under_pressure
+            }),
+        ],
+    ),
+    counter(
         "snapgate_restart_handshakes",
         "Handshakes with clients of the previous process, or whose grant returned: begun by the gateway, of those completed; times that one was put off.",
         &[

@@ -455,6 +455,10 @@ impl Resolver {
                 &settings::VERIFIED_HANDSHAKES_PER_SECOND,
                 defaults.verified_handshakes_per_second,
             ),
+            handshakes_per_identity_per_second: self.number(
+                &settings::HANDSHAKES_PER_IDENTITY_PER_SECOND,
+                defaults.handshakes_per_identity_per_second,
+            ),
             restart_handshakes_per_second: self.number(
                 &settings::RESTART_HANDSHAKES_PER_SECOND,
                 defaults.restart_handshakes_per_second,

@@ -307,6 +307,18 @@ pub(crate) static VERIFIED_HANDSHAKES_PER_SECOND: Setting = Setting {
     example: "verified_handshakes_per_second = 4000",
 };
 
+/// Handshakes of an identity.
+pub(crate) static HANDSHAKES_PER_IDENTITY_PER_SECOND: Setting = Setting {
+    name: "handshakes_per_identity_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "64",
+    help: "Handshakes of one identity answered in a second, in one worker; more are dropped. Lower than \
+           tunnels_per_identity, a client with as many sockets takes longer to open them",
+    example: "handshakes_per_identity_per_second = 64",
+};
+
 /// Handshakes after a restart.
 pub(crate) static RESTART_HANDSHAKES_PER_SECOND: Setting = Setting {
     name: "restart_handshakes_per_second",
@@ -504,7 +516,7 @@ pub(crate) static LOG: Setting = Setting {
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub(crate) static SETTINGS: [&Setting; 39] = [
+pub(crate) static SETTINGS: [&Setting; 40] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
@@ -527,6 +539,7 @@ pub(crate) static SETTINGS: [&Setting; 39] = [
     &HANDSHAKES_PER_SECOND,
     &VERIFIED_HANDSHAKES_PER_IP_PER_SECOND,
     &VERIFIED_HANDSHAKES_PER_SECOND,
+    &HANDSHAKES_PER_IDENTITY_PER_SECOND,
     &RESTART_HANDSHAKES_PER_SECOND,
     &TUNNELS_PER_WORKER,
     &TUNNELS_PER_IDENTITY,

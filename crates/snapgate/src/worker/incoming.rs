@@ -81,11 +81,11 @@ impl Pipeline {
         }
     }
 
-    /// Decapsulates one datagram and forwards what was in it.
+    /// Decapsulates one datagram, data or a handshake message that was screened, and forwards what was in it.
     pub(super) fn handle_incoming(&mut self, now: Instant, from: Endpoint, datagram: Packet) {
         match self
             .shard
-            .handle_incoming_packet(now, datagram, from, &mut self.transmits)
+            .handle_screened_packet(now, datagram, from, &mut self.transmits)
         {
             Incoming::Delivered {
                 packet,

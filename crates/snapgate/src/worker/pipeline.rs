@@ -268,6 +268,8 @@ impl Pipeline {
         counters.handshakes_initiated = shard.handshakes_initiated;
         counters.handshakes_completed = shard.handshakes_completed;
         counters.handshakes_verified = shard.handshakes_verified;
+        counters.handshakes_beyond_limits = shard.handshakes_beyond_limits;
+        counters.handshakes_under_pressure = shard.handshakes_under_pressure;
         counters.restart_handshakes_started = shard.restart_handshakes_started;
         counters.restart_handshakes_completed = shard.restart_handshakes_completed;
         counters.restart_handshakes_deferred = shard.restart_handshakes_deferred;

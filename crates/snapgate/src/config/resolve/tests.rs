@@ -154,6 +154,7 @@ fn every_setting_of_the_table_changes_the_configuration() {
          waiting_bytes_per_worker = '10KiB'\nwaiting_bytes_per_identity = '22KiB'\n\
          waiting_bytes_half_open = '23KiB'\nhandshakes_per_second = 12\n\
          verified_handshakes_per_ip_per_second = 13\nverified_handshakes_per_second = 14\n\
+         handshakes_per_identity_per_second = 21\n\
          tunnels_per_worker = 15\ntunnels_per_identity = 16\nhalf_open_tunnels = 17\n\
          silent_after_seconds = 18\none_tunnel_per_identity = true\nremembered_identities = 19\n\
          handshake_timestamp_tolerance_seconds = 21\n\
@@ -191,6 +192,7 @@ fn every_setting_of_the_table_changes_the_configuration() {
     assert_eq!(shard.handshakes_per_second, 12);
     assert_eq!(shard.verified_handshakes_per_second_per_ip, 13);
     assert_eq!(shard.verified_handshakes_per_second, 14);
+    assert_eq!(shard.handshakes_per_second_per_identity, 21);
     assert_eq!(shard.restart_handshakes_per_second, 20);
     assert_eq!(config.state_dir, Some(setup.directory.path().join(".")));
     assert_eq!(shard.tunnels_per_shard, 15);
