@@ -17,10 +17,19 @@ pub(crate) struct KeyConfirmation {
     any_session: bool,
     /// The newest session, by our index of it.
     newest_session: u32,
-    /// When the newest session was confirmed.
-    confirmed_at: Option<Instant>,
+    /// The session that was last confirmed, which is the one in use.
+    in_use: Option<InUse>,
     /// Sessions made by answering an initiation since the newest was last confirmed.
     unconfirmed: u8,
+}
+
+/// A confirmed session.
+#[derive(Clone, Copy)]
+struct InUse {
+    /// When it was confirmed, which is about when it began.
+    since: Instant,
+    /// Whether we began its handshake.
+    is_ours: bool,
 }
 
 impl KeyConfirmation {
@@ -34,26 +43,35 @@ impl KeyConfirmation {
     pub(crate) fn completed(&mut self, now: Instant, session: u32) {
         self.newest_session = session;
         self.any_session = true;
-        self.confirm(now);
+        self.confirm(now, true);
     }
 
     /// An authenticated data packet came in that session.
     pub(crate) fn peer_used(&mut self, now: Instant, session: u32) {
         self.any_session = true;
         if session == self.newest_session && self.unconfirmed > 0 {
-            self.confirm(now);
+            self.confirm(now, false);
         }
     }
 
-    fn confirm(&mut self, now: Instant) {
+    fn confirm(&mut self, since: Instant, is_ours: bool) {
         self.unconfirmed = 0;
-        self.confirmed_at = Some(now);
+        self.in_use = Some(InUse { since, is_ours });
     }
 
     /// How long ago a session was last confirmed, which is about as old as that session is.
     pub(crate) fn session_age(&self, now: Instant) -> Option<Duration> {
-        self.confirmed_at
-            .map(|at| now.saturating_duration_since(at))
+        self.in_use
+            .map(|session| now.saturating_duration_since(session.since))
+    }
+
+    /// Whether the session in use came from a handshake that we began: who began it renews it.
+    ///
+    /// `Tunn` goes by the last handshake that it saw, whether or not the peer uses its session. When an initiation of
+    /// the peer crosses ours, `Tunn` takes the peer to have begun the session, the peer takes us to, and neither
+    /// renews it.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.in_use.is_some_and(|session| session.is_ours)
     }
 
     /// Whether the peer has ever used a session, or answered us.
@@ -98,6 +116,19 @@ mod tests {
             confirmation.session_age(start + second),
             Some(Duration::ZERO)
         );
+    }
+
+    #[test]
+    fn a_session_is_whose_initiation_began_it() {
+        let mut confirmation = KeyConfirmation::default();
+        confirmation.completed(now(), 1);
+        assert!(confirmation.is_ours());
+        // An initiation that crossed ours is answered, and its session never used.
+        confirmation.answered(2);
+        confirmation.peer_used(now(), 1);
+        assert!(confirmation.is_ours());
+        confirmation.peer_used(now(), 2);
+        assert!(!confirmation.is_ours());
     }
 
     #[test]

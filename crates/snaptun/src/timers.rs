@@ -123,10 +123,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             return false;
         };
         if due.is_none()
-            && let Some(initiation) =
-                tunnel.initiation_under_pressure(now, self.config.silent_after)
+            && let Some(initiation) = tunnel.initiation_overdue(now, self.config.silent_after)
         {
-            self.counters.handshakes_under_pressure += 1;
+            self.counters.handshakes_under_pressure += u64::from(tunnel.is_under_pressure(now));
             due = Some(initiation.into());
         }
         if self.directory.has_room()

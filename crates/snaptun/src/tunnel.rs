@@ -27,10 +27,10 @@ use crate::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
 /// followed by data before we start a handshake ourselves.
 pub(crate) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How old a session is when the gateway begins the next handshake itself, if initiations from the client's
-/// address are refused: `Rekey-After-Time` (section 6.1), when the client begins one, and the time after which it
-/// tries again. The 55 s that the session is still good for are enough for ten tries.
-const REKEY_UNDER_PRESSURE: Duration = Duration::from_secs(120).saturating_add(REKEY_TIMEOUT);
+/// How old a session is when the next handshake is overdue: `Rekey-After-Time` (section 6.1), when the side that
+/// began the session begins the next, and the time after which it tries again. The 55 s that the session is still
+/// good for are enough for ten tries.
+const REKEY_OVERDUE: Duration = Duration::from_secs(120).saturating_add(REKEY_TIMEOUT);
 
 /// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
 /// or a handshake after 15 s, has happened by then.
@@ -455,9 +455,9 @@ impl<S> Tunnel<S> {
         Some(initiation)
     }
 
-    /// Starts a handshake if the session is old, the client is there, and its own initiations may be among those
-    /// that are refused without being opened.
-    pub(crate) fn initiation_under_pressure(
+    /// Starts a handshake if the next is overdue, the client is there, and it is for us to do: we began the session,
+    /// or the client's initiations may be among those that are refused without being opened.
+    pub(crate) fn initiation_overdue(
         &mut self,
         now: Instant,
         silent_after: Duration,
@@ -466,9 +466,9 @@ impl<S> Tunnel<S> {
         let is_old = self
             .confirmation
             .session_age(now)
-            .is_some_and(|age| age >= REKEY_UNDER_PRESSURE);
+            .is_some_and(|age| age >= REKEY_OVERDUE);
         if !is_old
-            || !self.allowance.is_under_pressure(now)
+            || !(self.confirmation.is_ours() || self.is_under_pressure(now))
             || self.is_silent(now, silent_after)
             || is_recent(self.answered_at)
             || self.outstanding.initiated_at().is_some_and(is_recent)
@@ -479,6 +479,11 @@ impl<S> Tunnel<S> {
         wipe_stack();
         self.initiated(now, &initiation);
         Some(initiation)
+    }
+
+    /// Whether initiations from the tunnel's address were refused unopened lately.
+    pub(crate) fn is_under_pressure(&self, now: Instant) -> bool {
+        self.allowance.is_under_pressure(now)
     }
 
     fn initiated(&mut self, now: Instant, initiation: &WgHandshakeInit) {

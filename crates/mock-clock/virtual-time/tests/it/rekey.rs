@@ -8,8 +8,9 @@ use gotatun_client::noise::rate_limiter::RateLimiter;
 use gotatun_client::noise::{Tunn, TunnResult};
 use gotatun_client::packet::Packet;
 use gotatun_client::x25519::{PublicKey, StaticSecret};
-use snaptun::{Endpoint, Via};
+use snaptun::{Consumed, Endpoint, Via};
 
+use crate::client::Received;
 use crate::shard::{In, Out, Shard};
 use crate::world::{TICK, World};
 
@@ -135,4 +136,41 @@ fn a_tunnel_of_an_old_client_is_rekeyed_and_loses_nothing() {
 
 fn to_bytes(message: impl Into<Packet>) -> Vec<u8> {
     message.into().to_vec()
+}
+
+/// The client's initiation crosses the gateway's, and arrives after the client's response: each side takes the other
+/// for the one that renews the session, unless the gateway knows which handshake the session in use came from.
+#[test]
+fn a_session_that_began_with_crossing_initiations_is_renewed_and_loses_nothing() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    world.shard.outgoing(b"lost", client.remote());
+    world.shard.sent.clear();
+    let sent = world.run_shard(Duration::from_secs(17));
+    assert_eq!(sent.len(), 1);
+    assert_eq!(client.update_timers(), Ok(None));
+    let late = client.initiation();
+    let Received::Answer(response) = client.receive(&sent[0].packet) else {
+        panic!("the client did not answer");
+    };
+    let fate = world.shard.incoming(&response, client.endpoint);
+    assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
+    assert!(world.exchange(&mut client).is_empty());
+    let fate = world.shard.incoming(&late, client.endpoint);
+    assert!(matches!(
+        fate,
+        In::Consumed(Consumed::HandshakeAnswered { .. })
+    ));
+    // The client has forgotten what it would be the answer to.
+    world.shard.sent.clear();
+
+    for n in 1..TICKS_PER_HOUR {
+        let packet = n.to_be_bytes();
+        let datagram = client.data(&packet);
+        let fate = world.shard.incoming(&datagram, client.endpoint);
+        assert_eq!(fate, In::Delivered(packet.to_vec(), 1));
+        let fate = world.shard.outgoing(&packet, client.remote());
+        assert_eq!(fate, Out::Encapsulated(1));
+        assert_eq!(world.tick(&mut client), [packet]);
+    }
 }
