@@ -153,15 +153,14 @@ impl World<'_> {
 
     /// How long a client may take to be served again.
     fn promised(&self, client: usize) -> Option<Duration> {
-        /// Nobody is forgotten, so nobody has to be later than those who were.
+        /// Nobody is forgotten, so nobody has to be later than those who were and share their place.
         const ENOUGH: usize = 1 << 18;
         let Client { address, .. } = self.clients[client];
         let key = self.clients[client].key();
         let end = self.clock.now() + LENGTH;
-        let is_late = matches!(
-            self.scenario.clock_of(self.scenario.identity_of(client)),
-            Ahead::ButBehindBy(_)
-        );
+        // Those whose clocks are right are late, compared to those whose clocks are fast.
+        let fastest = Ahead::By(self.scenario.clock_error.unwrap_or_default());
+        let is_late = self.scenario.clock_of(self.scenario.identity_of(client)) != fastest;
         if self.scenario.is_crowded
             || !self.registry.lasts_until(&key, end)
             || is_late && self.scenario.guarded_identities < ENOUGH
