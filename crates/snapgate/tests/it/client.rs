@@ -1,7 +1,8 @@
 //! A client: one tunnel on one socket, driven by hand.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ana_gotatun::noise::index_table::IndexTable;
@@ -12,6 +13,25 @@ use ana_gotatun::x25519::{PublicKey, StaticSecret};
 
 /// How long a test waits for a datagram that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ports that clients of this process have had.
+///
+/// A gateway holds the address of a client that is gone, and sends to it, so the next client must not get it by chance.
+static PORTS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Binds a socket; where `bind` has port 0, to a port that no client has had.
+fn bind_afresh(bind: &str) -> UdpSocket {
+    let mut used = Vec::new();
+    loop {
+        let socket = UdpSocket::bind(bind).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        if PORTS.lock().unwrap().insert(port) || bind.ends_with(&format!(":{port}")) {
+            return socket;
+        }
+        // Held until another port is found.
+        used.push(socket);
+    }
+}
 
 /// A connected client.
 pub(crate) struct Client {
@@ -34,7 +54,7 @@ impl Client {
         gateway: SocketAddr,
         key: &PublicKey,
     ) -> Self {
-        Self::connect_on(UdpSocket::bind(bind).unwrap(), identity, gateway, key)
+        Self::connect_on(bind_afresh(bind), identity, gateway, key)
     }
 
     /// Connects through `socket` as `identity`.
