@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::{Rng as _, RngCore as _};
-use snaptun::Endpoint;
+use snaptun::{Endpoint, ReplayGuard};
 
 use crate::attackers::Attackers;
 use crate::client::{Client, Origin};
@@ -194,10 +194,15 @@ impl World<'_> {
     /// A new socket of the one authorized identity that is no client's.
     fn insider_socket(&mut self) -> Client {
         let identity = self.scenario.identities();
+        let clock = if self.rng.random_ratio(1, 16) {
+            Ahead::By(2 * ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT)
+        } else {
+            Ahead::RIGHT
+        };
         let origin = Origin {
             secret: [0x11; 32].into(),
             gateway: (&self.gateway_secret).into(),
-            clock: Ahead::RIGHT,
+            clock,
             keeps_alive: false,
         };
         let address = self.addresses.another(&mut self.rng);
