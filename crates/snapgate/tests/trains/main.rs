@@ -6,3 +6,5 @@
 
 mod attack;
 mod merged;
+mod order;
+mod upstream;

@@ -1,0 +1,133 @@
+//! A train has messages of every type, whichever comes first, and each is judged by itself.
+
+use testkit::messages::{self, DATA_OVERHEAD_BYTES, Mac1};
+use testkit::{Client, GatewayProcess, GatewaySetup, IpVersion, SessionIndexes, identity};
+use udp_shards::Dispatch;
+
+/// Trains of each kind.
+const TRAINS: usize = 20;
+/// Forged messages of a train, each in front of a packet of the client.
+const FORGED_PER_TRAIN: usize = 8;
+
+/// What is sent in front of each packet of the client.
+#[derive(Clone, Copy, Debug)]
+enum First {
+    GarbageThatBeginsAsData,
+    Garbage,
+    OneByte,
+    Initiation,
+    InitiationWithRightMac1,
+    Response,
+    CookieReply,
+    Data,
+}
+
+const ALL: [First; 8] = [
+    First::GarbageThatBeginsAsData,
+    First::Garbage,
+    First::OneByte,
+    First::Initiation,
+    First::InitiationWithRightMac1,
+    First::Response,
+    First::CookieReply,
+    First::Data,
+];
+
+impl First {
+    fn message(self, session: SessionIndexes, gateway: &GatewayProcess) -> Vec<u8> {
+        match self {
+            Self::GarbageThatBeginsAsData => vec![4, 0, 0, 0, 1],
+            Self::Garbage => messages::garbage(200),
+            Self::OneByte => vec![1],
+            Self::Initiation => messages::initiation(1, Mac1::Wrong),
+            Self::InitiationWithRightMac1 => {
+                messages::initiation(1, Mac1::Right(gateway.public_key()))
+            }
+            Self::Response => messages::response(1, session.to_gateway, Mac1::Wrong),
+            Self::CookieReply => messages::cookie_reply(session.to_gateway),
+            Self::Data => messages::data(session.to_gateway, u64::MAX / 2, 300),
+        }
+    }
+}
+
+/// All messages of a train but the last have the same length, so a train has messages that the forged one is as
+/// long as: the packet of the client behind it. One too short for that ends the train, and the packets come first.
+fn train(client: &mut Client, forged: &[u8], number: usize) -> Vec<Vec<u8>> {
+    let Some(room) = forged.len().checked_sub(DATA_OVERHEAD_BYTES + 1) else {
+        let packets = (0..FORGED_PER_TRAIN).map(|_| vec![number as u8; 1]);
+        let mut train: Vec<_> = packets
+            .map(|packet| client.tunnel().encrypt(&packet))
+            .collect();
+        train.push(forged.to_vec());
+        return train;
+    };
+    (0..FORGED_PER_TRAIN)
+        .flat_map(|_| {
+            let packet = vec![number as u8; room + 1];
+            [forged.to_vec(), client.tunnel().encrypt(&packet)]
+        })
+        .collect()
+}
+
+fn lost_behind(first: First, version: IpVersion, dispatch: Dispatch) -> usize {
+    let loopback = match version {
+        IpVersion::V4 => "127.0.0.1:0",
+        IpVersion::V6 => "[::1]:0",
+    };
+    let identity = identity();
+    let gateway = GatewaySetup::new(env!("CARGO_BIN_EXE_snapgate"))
+        .listen(loopback.parse().unwrap())
+        .identities(&[&identity])
+        .workers(2)
+        .dispatch(dispatch)
+        .start();
+    let bind = loopback.parse().unwrap();
+    let listen = gateway.listen_address();
+    let mut client = Client::connect(&identity, bind, listen, gateway.public_key());
+    let forged = first.message(client.tunnel().session(), &gateway);
+    let mut received = 0;
+    for number in 0..TRAINS {
+        let train = train(&mut client, &forged, number);
+        client.send_train(&train);
+        // Each is answered, or the test waits in vain and says how many were.
+        for _ in 0..FORGED_PER_TRAIN {
+            let Some(packet) = next_packet(&mut client) else {
+                return TRAINS * FORGED_PER_TRAIN - received;
+            };
+            assert_eq!(packet[0], number as u8);
+            received += 1;
+        }
+    }
+    gateway.kill();
+    0
+}
+
+/// The next packet out of the tunnel. Cookies that the forged initiations are answered with are for nobody.
+fn next_packet(client: &mut Client) -> Option<Vec<u8>> {
+    const COOKIE_REPLY: u8 = 3;
+    loop {
+        let datagram = client.receive_datagram()?;
+        if datagram[0] == COOKIE_REPLY {
+            continue;
+        }
+        if let Some(packet) = client.handle(&datagram) {
+            return Some(packet);
+        }
+    }
+}
+
+#[test]
+fn no_message_at_the_head_of_a_train_costs_a_packet_behind_it() {
+    let mut wrong = String::new();
+    for version in [IpVersion::V4, IpVersion::V6] {
+        for dispatch in [Dispatch::Kernel, Dispatch::User] {
+            for first in ALL {
+                let lost = lost_behind(first, version, dispatch);
+                if lost > 0 {
+                    wrong += &format!("{first:?}, {version:?}, {dispatch:?}: {lost} lost\n");
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
