@@ -121,10 +121,11 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_originated_packets",
-        "Datagrams that the gateway made itself: handshakes, cookies, keepalives, SCMP errors.",
+        "Datagrams of the gateway itself (handshakes, cookies, keepalives, SCMP errors): sent, lost, or withheld by a limit of SCMP errors.",
         &[
             (Some(("result", "sent")), |c| c.originated_sent),
             (Some(("result", "lost")), |c| c.originated_lost),
+            (Some(("result", "limited")), |c| c.originated_limited),
         ],
     ),
     counter(

@@ -237,6 +237,15 @@ pub(crate) enum Fault {
          of the AS"
     )]
     PrefixOfEverything(IpNet),
+    /// IPv4 prefix in IPv6 clothes.
+    #[error("{0} is a prefix of IPv4 addresses written as IPv6; write it as {1}")]
+    MappedPrefix(IpNet, IpNet),
+    /// Every address, where that has a name.
+    #[error("{0} is every address there is; to take packets from anyone, write any")]
+    AnyWrittenAsPrefix(IpNet),
+    /// Prefixes beside everyone.
+    #[error("any makes the other values useless; remove it, or them")]
+    AnyBesidePrefixes,
     /// No log filter.
     #[error(
         "{0:?} is not a log filter; write a level (off, error, warn, info, debug or trace), or \
