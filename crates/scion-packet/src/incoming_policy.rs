@@ -170,6 +170,10 @@ impl IncomingPolicy {
 /// delivered. An error about an error is refused, as nobody may send one (RFC 4443, 2.4(e); SCMP
 /// specification, "Processing Rules"), and so is an error of an unknown type: where its quote starts
 /// is unknown too.
+///
+/// Errors are rare: inlined, this would make the check of all other packets slower.
+#[cold]
+#[inline(never)]
 fn check_quote(
     error: &ScionPacket<'_>,
     upper: &UpperLayer<'_>,
