@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::closed_enum::closed_enum;
 use crate::packet::{HOSTS_OFFSET, PATH_TYPE_OFFSET, SOURCE_ISD_AS_OFFSET};
 use crate::scmp::{self, ProblemCode};
+use crate::upper_layer::scmp_type;
 use crate::{
     Host, IsdAs, MalformedExtension, MalformedPacket, Path, ScionAddress, ScionPacket, ScmpError,
     UpperLayer,
@@ -43,7 +44,8 @@ closed_enum! {
         /// The source port is not that of the tunnel.
         ForeignSourcePort: "foreign_source_port", "the source port is not that of the tunnel";
         /// An SCMP error about a packet that was not sent to the sender of the error, or that did
-        /// not come from the receiver of the error.
+        /// not come from the receiver of the error. So is every error of types 5 and 6: only a
+        /// router that could not forward a packet reports them.
         ForeignQuote: "foreign_quote", "the SCMP error quotes a packet between others";
         /// An SCMP error that does not show to whom the packet that it quotes was sent: its type is
         /// unknown, or the quote is cut off before the port, has none, or is an SCMP error itself.
@@ -87,7 +89,8 @@ impl IncomingPolicy {
     ///    of the other side, and other protocols have none; they pass.
     /// 7. An SCMP error is about a packet that was sent to the client: the quoted destination is
     ///    the source of the error, with the port of `remote`, and the quoted source is the
-    ///    destination of the error. Only routers may report packets that were not sent to them.
+    ///    destination of the error. Only routers may report packets that were not sent to them, so
+    ///    errors of types 5 (external interface down) and 6 (internal connectivity down) are refused.
     ///
     /// # Errors
     ///
@@ -171,6 +174,9 @@ impl IncomingPolicy {
 /// specification, "Processing Rules"), and so is an error of an unknown type: where its quote starts
 /// is unknown too.
 ///
+/// Types 5 and 6 say that a router could not forward the quoted packet, so its receiver has nothing
+/// to report. A client that could send them would make its peers leave any interface of any AS.
+///
 /// Errors are rare: inlined, this would make the check of all other packets slower.
 #[cold]
 #[inline(never)]
@@ -180,7 +186,12 @@ fn check_quote(
     port: Option<u16>,
 ) -> Result<(), PolicyViolation> {
     let unusable = PolicyViolation::UnusableQuote;
-    let quote = upper.quote().ok_or(unusable)?;
+    let quote = match upper.scmp_type() {
+        Some(scmp_type::EXTERNAL_INTERFACE_DOWN | scmp_type::INTERNAL_CONNECTIVITY_DOWN) => {
+            return Err(PolicyViolation::ForeignQuote);
+        }
+        _ => upper.quote().ok_or(unusable)?,
+    };
     let quoted = ScionPacket::parse_quote(quote).map_err(|_| unusable)?;
     let quoted_upper = quoted.upper_layer().map_err(|_| unusable)?;
     let quoted_port = quoted_upper

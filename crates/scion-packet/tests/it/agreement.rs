@@ -302,7 +302,8 @@ fn quoted_by_sciparse(message: &[u8]) -> Option<Quoted> {
 }
 
 /// An SCMP error that may come out of the tunnel of `remote` is, by sciparse, about a packet from
-/// its destination to `remote`; and one that may not is not, as far as sciparse can tell.
+/// its destination to `remote`; and one that may not is not, as far as sciparse can tell, or is of a
+/// type that only routers send.
 pub(crate) fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
     let verdict = IncomingPolicy::default()
         .check(bytes, remote)
@@ -322,6 +323,11 @@ pub(crate) fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
     };
     if !is_error {
         assert_eq!(quote_verdict, Ok(()), "{packet:?} quotes nothing");
+        return;
+    }
+    // Types that only routers send.
+    if matches!(upper.bytes.first(), Some(5 | 6)) {
+        assert_eq!(quote_verdict, Err(PolicyViolation::ForeignQuote));
         return;
     }
     let theirs = quoted_by_sciparse(upper.bytes);

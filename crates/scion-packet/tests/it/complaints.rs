@@ -14,8 +14,11 @@ use crate::support::{
     scmp, tcp, three_segments, to_client, traceroute, udp, with_extensions,
 };
 
-/// SCMP error types, and their bytes from byte 4 up to the quote.
-const ERRORS: [(u8, usize); 5] = [(1, 4), (2, 4), (4, 4), (5, 16), (6, 24)];
+/// SCMP error types of endhosts, and their bytes from byte 4 up to the quote.
+const ERRORS: [(u8, usize); 3] = [(1, 4), (2, 4), (4, 4)];
+
+/// Those that only routers send.
+const ROUTER_ERRORS: [(u8, usize); 2] = [(5, 16), (6, 24)];
 
 fn policy() -> IncomingPolicy {
     IncomingPolicy {
@@ -131,6 +134,23 @@ fn a_client_may_not_complain_to_others_than_the_sender() {
     for victim in [same_as, same_host, client()] {
         let error = complaint_to(victim, ERRORS[0], &quote);
         assert_eq!(check(&error), Err(PolicyViolation::ForeignQuote));
+    }
+}
+
+#[test]
+fn a_client_may_not_report_an_interface_or_a_connection_that_is_down() {
+    for kind in ROUTER_ERRORS {
+        for quote in sent_to_client(CLIENT_PORT) {
+            for length in [0, 20, quote.len()] {
+                let error = complaint_to(peer(), kind, &quote[..length]);
+                let extended = with_extensions(&error, &[(200, 1), (201, 0)]);
+                for error in [error, extended] {
+                    let verdict = Err(PolicyViolation::ForeignQuote);
+                    assert_eq!((check(&error), check_host(&error)), (verdict, verdict));
+                    assert_eq!(PolicyViolation::ForeignQuote.scmp_error(&error), None);
+                }
+            }
+        }
     }
 }
 
@@ -267,7 +287,7 @@ proptest! {
     #[test]
     fn only_complaints_about_own_packets_pass_and_sciparse_sees_the_same(
         (quote, verdict) in quotes(),
-        kind in select(&ERRORS[..]),
+        kind in select([&ERRORS[..], &ROUTER_ERRORS[..]].concat()),
         extensions in select(vec![vec![], vec![(201, 0)]]),
         kept in any::<proptest::sample::Index>(),
         cut: bool,
@@ -276,6 +296,9 @@ proptest! {
         let plain = complaint_to(peer(), kind, &quote[..length]);
         let error = with_extensions(&plain, &extensions);
         match check(&error) {
+            other if ROUTER_ERRORS.contains(&kind) => {
+                prop_assert_eq!(other, Err(PolicyViolation::ForeignQuote));
+            }
             Err(PolicyViolation::UnusableQuote) if cut => {}
             other => prop_assert_eq!(other, verdict),
         }
