@@ -92,6 +92,7 @@ impl Pipeline {
     }
 
     /// Whether a packet for the tunnel to `to` is an SCMP error, and one too many. Then it is dropped.
+    /// Errors to addresses without a tunnel are not counted: anyone could use up the budget with them.
     fn is_scmp_error_beyond_limit(
         &mut self,
         now: Instant,
@@ -99,7 +100,7 @@ impl Pipeline {
         to: SocketAddr,
         packet: &Packet,
     ) -> bool {
-        if scmp::is_answerable(packet) {
+        if scmp::is_answerable(packet) || !self.shard.has_tunnel(to) {
             return false;
         }
         let (Some(limiter), Some(origin)) = (&mut self.scmp_errors, origin()) else {

@@ -157,6 +157,38 @@ fn errors_from_scion_are_limited_for_each_tunnel_and_other_packets_are_not() {
 }
 
 #[test]
+fn errors_to_addresses_without_a_tunnel_do_not_use_up_the_budget_of_a_worker() {
+    let router = Router::bind();
+    let mut forward = scion(router.address());
+    forward.scmp_error_limits = ScmpErrorLimits {
+        per_second: 1,
+        ..ScmpErrorLimits::default()
+    };
+    let gateway = TestGateway::start(&config(Forward::Scion(forward)));
+    let internal = gateway.gateway.internal_addr().unwrap();
+    let far = address(REMOTE, "198.51.100.9:443".parse().unwrap());
+    let error_to = |client: SocketAddr| {
+        let quote = to_remote(client, 7);
+        unreachable(far, address(LOCAL, client), &quote)
+    };
+    let send = |packet: &[u8]| {
+        router.socket.send_to(packet, internal).unwrap();
+    };
+    let mut client = gateway.client();
+    for port in (1..).take(MANY as usize) {
+        send(&error_to(SocketAddr::from(([192, 0, 2, 1], port))));
+    }
+    let dropped = gateway.wait_for("the drops", |total| total.total_dropped() == MANY);
+    let no_tunnel = DropReason::Tunnel(snaptun::DropReason::NoTunnel);
+    assert_eq!(dropped.dropped[no_tunnel.index()], MANY);
+
+    let error = error_to(client.address());
+    send(&error);
+    assert_eq!(client.receive(), error);
+    gateway.stop();
+}
+
+#[test]
 fn errors_between_tunnels_are_limited_for_their_sender() {
     let router = Router::bind();
     let gateway = gateway_with_limit(&router);
