@@ -197,31 +197,31 @@ pub struct ScionForward {
     pub local_isd_as: Vec<IsdAs>,
     /// Hosts of the AS that may be sent to directly; empty delivers to tunnels only.
     pub local_prefixes: Vec<IpNet>,
-    /// From where any packet is taken at the internal address, beside the routers.
+    /// Sources of which any packet is accepted at the internal address, besides the routers.
     pub internal_from: InternalFrom,
     /// Bounds of the SCMP errors that go into tunnels.
     pub scmp_error_limits: ScmpErrorLimits,
 }
 
-/// From where any packet is taken at the internal address, beside the routers. Other hosts may send
-/// packets whose SCION source they are themselves, in a local AS.
+/// Sources of which any packet is accepted at the internal address, besides the routers. Other hosts
+/// may send packets of which they are the SCION source, in a local AS.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum InternalFrom {
-    /// From hosts in these prefixes.
+    /// Hosts in these prefixes.
     Prefixes(Vec<IpNet>),
-    /// From everyone who can send there.
+    /// All hosts.
     Any,
 }
 
 impl Default for InternalFrom {
-    /// From nowhere else.
+    /// No other sources.
     fn default() -> Self {
         Self::Prefixes(Vec::new())
     }
 }
 
-/// Bounds of the SCMP errors that go into tunnels. They hold for those that the gateway makes, for
-/// those from SCION and for those from other tunnels, each on their own.
+/// Bounds of the SCMP errors that go into tunnels. Errors of the gateway, errors from SCION and errors
+/// from other tunnels are counted apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ScmpErrorLimits {
     /// SCMP errors per second into one tunnel; and from the tunnels of one IP address into others.
@@ -231,13 +231,13 @@ pub struct ScmpErrorLimits {
 }
 
 impl ScmpErrorLimits {
-    /// How many one tunnel gets at once: a client that tries all paths to its destinations gets an
+    /// Burst of one tunnel: a client that tries all paths to its destinations gets an
     /// error for each that is broken.
     pub(crate) const fn tunnel_burst(self) -> u64 {
         self.per_tunnel_per_second.saturating_mul(2)
     }
 
-    /// How many the tunnels of a worker get at once: when a link fails, all of them get some.
+    /// Burst of the tunnels of a worker: when a link fails, all of them get some.
     pub(crate) const fn worker_burst(self) -> u64 {
         self.per_second
     }

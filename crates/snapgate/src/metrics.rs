@@ -121,7 +121,7 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_originated_packets",
-        "Datagrams of the gateway itself (handshakes, cookies, keepalives, SCMP errors): sent, lost, or withheld by a limit of SCMP errors.",
+        "Datagrams made by the gateway (handshakes, cookies, keepalives, SCMP errors): sent, lost, or limited (SCMP errors only).",
         &[
             (Some(("result", "sent")), |c| c.originated_sent),
             (Some(("result", "lost")), |c| c.originated_lost),

@@ -237,14 +237,14 @@ pub(crate) enum Fault {
          of the AS"
     )]
     PrefixOfEverything(IpNet),
-    /// IPv4 prefix in IPv6 clothes.
-    #[error("{0} is a prefix of IPv4 addresses written as IPv6; write it as {1}")]
+    /// Prefix of IPv4-mapped IPv6 addresses.
+    #[error("{0} is a prefix of IPv4-mapped addresses; write it as {1}")]
     MappedPrefix(IpNet, IpNet),
-    /// Every address, where that has a name.
-    #[error("{0} is every address there is; to take packets from anyone, write any")]
+    /// Prefix of all addresses in `internal_from`.
+    #[error("{0} contains all addresses; to accept packets from all hosts, write any")]
     AnyWrittenAsPrefix(IpNet),
-    /// Prefixes beside everyone.
-    #[error("any makes the other values useless; remove it, or them")]
+    /// `any` together with prefixes in `internal_from`.
+    #[error("any includes all other values; remove any, or the other values")]
     AnyBesidePrefixes,
     /// No log filter.
     #[error(

@@ -190,7 +190,7 @@ pub(crate) static INTERNAL_FROM: Setting = Setting {
     value_name: "PREFIX|any",
     group: FORWARDING_GROUP,
     default: "none: routers, and hosts of the AS under their own address",
-    help: "More hosts that may send any packet to the internal address, beside the routers; repeatable",
+    help: "Hosts besides the routers that may send any packet to the internal address; repeatable",
     example: r#"internal_from = ["10.0.1.0/24"]"#,
 };
 
@@ -468,27 +468,27 @@ pub(crate) static WAITING_BYTES_PER_WORKER: Setting = Setting {
     example: r#"waiting_bytes_per_worker = "64MiB""#,
 };
 
-/// SCMP errors of one tunnel.
+/// SCMP errors per second into one tunnel.
 pub(crate) static SCMP_ERRORS_PER_TUNNEL_PER_SECOND: Setting = Setting {
     name: "scmp_errors_per_tunnel_per_second",
     shape: Shape::Number,
     value_name: "N",
     group: LIMITS_GROUP,
     default: "100",
-    help: "SCMP errors in a second into one tunnel, twice as many at once; from the gateway itself, \
-           from SCION and from other tunnels, each",
+    help: "SCMP errors per second into one tunnel, twice as many at once; errors of the gateway, \
+           from SCION and from other tunnels are counted apart",
     example: "scmp_errors_per_tunnel_per_second = 100",
 };
 
-/// SCMP errors of one worker.
+/// SCMP errors per second into the tunnels of one worker.
 pub(crate) static SCMP_ERRORS_PER_SECOND: Setting = Setting {
     name: "scmp_errors_per_second",
     shape: Shape::Number,
     value_name: "N",
     group: LIMITS_GROUP,
     default: "10000",
-    help: "SCMP errors in a second into all tunnels of one worker; from the gateway itself, from \
-           SCION and from other tunnels, each",
+    help: "SCMP errors per second into all tunnels of one worker; errors of the gateway, from SCION \
+           and from other tunnels are counted apart",
     example: "scmp_errors_per_second = 10000",
 };
 

@@ -32,7 +32,7 @@ static SCION_SETTINGS: [&Setting; 8] = [
 /// The router behind each interface and who said so, in the order that people read.
 type NextHops = BTreeMap<(IsdAs, u16), (SocketAddr, Place)>;
 
-/// [`InternalFrom`], and who said so.
+/// [`InternalFrom`], with the place of each prefix.
 enum InternalSources {
     Prefixes(Vec<(IpNet, Place)>),
     Any,

@@ -573,7 +573,7 @@ fn routers_that_contradict_each_other_are_named() {
         ),
         (
             "internal_from = ['any', '10.0.0.0/24']\n",
-            "x.toml:5: internal_from: any makes the other values useless; remove it, or them",
+            "x.toml:5: internal_from: any includes all other values; remove any, or the other values",
         ),
         (
             "internal_from = ['10.0.0.0/24', '10.0.0.0/24']\n",
