@@ -28,14 +28,21 @@ fn unreachable(source: ScionAddress, destination: ScionAddress, quote: &[u8]) ->
     packet
 }
 
+/// What precedes the quote of "port unreachable".
+const PORT_UNREACHABLE: [u8; 8] = [1, 4, 0, 0, 0, 0, 0, 0];
+/// What precedes the quote of "external interface down", of an interface of a far AS.
+const INTERFACE_DOWN: [u8; 20] = [
+    5, 0, 0, 0, 0, 2, 0xff, 0, 0, 0, 2, 0x20, 0, 0, 0, 0, 0, 0, 0, 1,
+];
+
 /// An SCMP error that leaves our AS by interface 7, from `client` to the sender of [`from_remote`].
-fn to_remote_about(client: SocketAddr, quote: &[u8]) -> Vec<u8> {
+fn to_remote_about(client: SocketAddr, header: &[u8], quote: &[u8]) -> Vec<u8> {
     let far = address(REMOTE, "198.51.100.9:443".parse().unwrap());
     let builder = PacketBuilder::new(address(LOCAL, client), far)
         .with_path(&path_through(7))
         .unwrap();
     let mut packet = Vec::new();
-    let message = [&[1, 4, 0, 0, 0, 0, 0, 0], quote].concat();
+    let message = [header, quote].concat();
     builder.append_payload(202, &message, &mut packet).unwrap();
     packet
 }
@@ -58,10 +65,12 @@ fn a_client_cannot_forge_an_error_about_packets_of_others() {
     let (at_attacker, at_victim) = (attacker.address(), victim.address());
     let [from, to] = [at_attacker, at_victim].map(|client| address(LOCAL, client));
 
-    // What the victim sent to its peer, and what the peer was sent from afar.
+    // What the victim sent to its peer, what the peer was sent from afar, and what a router on the way would say
+    // about a packet that did not arrive.
     let forged = [
         unreachable(from, to, &within_as(at_victim, peer.address())),
-        to_remote_about(at_attacker, &from_remote(peer.address())),
+        to_remote_about(at_attacker, &PORT_UNREACHABLE, &from_remote(peer.address())),
+        to_remote_about(at_attacker, &INTERFACE_DOWN, &from_remote(at_attacker)),
     ];
     for packet in &forged {
         attacker.send(packet);
@@ -74,10 +83,10 @@ fn a_client_cannot_forge_an_error_about_packets_of_others() {
     let own = unreachable(from, to, &within_as(at_victim, at_attacker));
     attacker.send(&own);
     assert_eq!(victim.receive(), own);
-    let own = to_remote_about(at_attacker, &from_remote(at_attacker));
+    let own = to_remote_about(at_attacker, &PORT_UNREACHABLE, &from_remote(at_attacker));
     attacker.send(&own);
     assert_eq!(router.receive(), own);
-    assert_eq!(gateway.stop().total_dropped(), 2);
+    assert_eq!(gateway.stop().total_dropped(), forged.len() as u64);
 }
 
 #[test]
