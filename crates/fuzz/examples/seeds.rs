@@ -84,6 +84,11 @@ fn scion_packets() -> Result<Vec<Named>, Box<dyn Error>> {
         let message = [&[kind, 0, 0, 0][..], &vec![0; fields], quote].concat();
         made(&|out| to_client.append_payload(202, &message, out))
     };
+    let received = made(&|out| to_client.append_udp(PEER_PORT, CLIENT_PORT, b"", out))?;
+    let complaint = |quote: &[u8]| {
+        let message = [&[1, 4, 0, 0, 0, 0, 0, 0][..], quote].concat();
+        made(&|out| from_client.append_payload(202, &message, out))
+    };
     let ports = [PEER_PORT.to_be_bytes(), CLIENT_PORT.to_be_bytes()].concat();
     let extended = [
         &[201, 0, 0, 0, 17, 1, 0, 0, 0, 0, 0, 0][..],
@@ -93,10 +98,7 @@ fn scion_packets() -> Result<Vec<Named>, Box<dyn Error>> {
     .concat();
     Ok(vec![
         ("udp_from_client", sent.clone()),
-        (
-            "udp_to_client",
-            made(&|out| to_client.append_udp(PEER_PORT, CLIENT_PORT, b"", out))?,
-        ),
+        ("udp_to_client", received.clone()),
         (
             "udp_over_ipv6",
             made(&|out| to_client_v6.append_udp(PEER_PORT, CLIENT_PORT, b"x", out))?,
@@ -118,6 +120,8 @@ fn scion_packets() -> Result<Vec<Named>, Box<dyn Error>> {
         ("too_big_quoting_an_echo_request", error(2, 4, &asked)?),
         ("external_interface_down", error(5, 16, &sent[..60])?),
         ("internal_connectivity_down", error(6, 24, &sent)?),
+        ("complaint", complaint(&received)?),
+        ("complaint_about_a_packet_of_others", complaint(&sent)?),
     ])
 }
 

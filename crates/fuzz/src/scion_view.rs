@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use scion_packet::{IsdAs, ScionAddress};
 
-use crate::agreement::{assert_same_policy, assert_same_port, assert_same_view, tunnels};
+use crate::agreement::{
+    assert_same_policy, assert_same_port, assert_same_quote, assert_same_view, tunnels,
+};
 use crate::reading::read_all;
 
 /// Behind the tunnel; in the corpus, the sender or receiver of packets.
@@ -26,5 +28,6 @@ pub fn run(data: &[u8]) {
     assert_same_port(data);
     for remote in tunnels(data) {
         assert_same_policy(data, remote);
+        assert_same_quote(data, remote);
     }
 }

@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use snapgate::config::{
-    Authorization, Config, CpuPinning, Dispatch, Forward, ScionForward, TunnelLimits, WorkerCount,
-    WorkerReason,
+    Authorization, Config, CpuPinning, Dispatch, Forward, InternalFrom, ScionForward,
+    ScmpErrorLimits, TunnelLimits, WorkerCount, WorkerReason,
 };
 use snapgate::counters::Counters;
 use snapgate::drop_reason::DropReason;
@@ -95,6 +95,8 @@ impl GatewaySetup {
                     .collect(),
                 local_isd_as: vec![HOME],
                 local_prefixes: Vec::new(),
+                internal_from: InternalFrom::default(),
+                scmp_error_limits: ScmpErrorLimits::default(),
             })
         });
         let public_key = self.config.private_key.public_key();

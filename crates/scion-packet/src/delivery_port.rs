@@ -1,13 +1,8 @@
 //! The port that, with the destination host, names the tunnel that a packet is for.
 
 use crate::closed_enum::closed_enum;
-use crate::upper_layer::{
-    IDENTIFIER_OFFSET, SCMP, TCP, UDP, UpperLayer, scmp_header_bytes, scmp_type,
-};
+use crate::upper_layer::{SCMP, UpperLayer};
 use crate::{MalformedExtension, ScionPacket};
-
-/// Offset of the destination port in UDP and TCP.
-const DESTINATION_PORT_OFFSET: usize = 2;
 
 closed_enum! {
     /// Why no port can be read out of a packet from SCION.
@@ -56,32 +51,17 @@ pub fn delivery_port(packet: &ScionPacket<'_>) -> Result<u16, NoDeliveryPort> {
     if !upper.has_whole_header() {
         return Err(NoDeliveryPort::TruncatedUpperLayer);
     }
-    let offset = match upper.protocol {
-        UDP | TCP => DESTINATION_PORT_OFFSET,
-        SCMP => match upper.scmp_type() {
-            Some(scmp_type::ECHO_REQUEST..=scmp_type::TRACEROUTE_REPLY) => IDENTIFIER_OFFSET,
-            Some(
-                message_type @ (scmp_type::DESTINATION_UNREACHABLE
-                | scmp_type::PACKET_TOO_BIG
-                | scmp_type::PARAMETER_PROBLEM
-                | scmp_type::EXTERNAL_INTERFACE_DOWN
-                | scmp_type::INTERNAL_CONNECTIVITY_DOWN),
-            ) => {
-                let quote = upper.bytes.get(scmp_header_bytes(message_type)..);
-                return quote
-                    .and_then(quoted_source_port)
-                    .ok_or(NoDeliveryPort::UnusableQuote);
-            }
-            _ => return Err(NoDeliveryPort::UnsupportedScmpType),
-        },
-        _ => return Err(NoDeliveryPort::UnsupportedProtocol),
-    };
-    upper
-        .u16_at(offset)
-        .ok_or(NoDeliveryPort::TruncatedUpperLayer)
+    if let Some(offset) = upper.destination_port_offset() {
+        return upper
+            .u16_at(offset)
+            .ok_or(NoDeliveryPort::TruncatedUpperLayer);
+    }
+    if upper.protocol != SCMP {
+        return Err(NoDeliveryPort::UnsupportedProtocol);
+    }
+    let quote = upper.quote().ok_or(NoDeliveryPort::UnsupportedScmpType)?;
+    quoted_source_port(quote).ok_or(NoDeliveryPort::UnusableQuote)
 }
-
-const _: () = assert!(scmp_type::TRACEROUTE_REPLY - scmp_type::ECHO_REQUEST == 3);
 
 /// The port from which the packet was sent that an SCMP error quotes. Replies and errors have none:
 /// nobody waits for an answer to them.

@@ -1,12 +1,14 @@
-//! What a packet from a tunnel must be like to enter SCION.
+//! What a packet from an endhost must be like: out of a tunnel, or from a host of the AS.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::closed_enum::closed_enum;
 use crate::packet::{HOSTS_OFFSET, PATH_TYPE_OFFSET, SOURCE_ISD_AS_OFFSET};
 use crate::scmp::{self, ProblemCode};
+use crate::upper_layer::scmp_type;
 use crate::{
     Host, IsdAs, MalformedExtension, MalformedPacket, Path, ScionAddress, ScionPacket, ScmpError,
+    UpperLayer,
 };
 
 /// The policy for packets that come out of a tunnel: a client sends from its own address only.
@@ -41,6 +43,13 @@ closed_enum! {
             "the packet ends inside the header of its upper layer";
         /// The source port is not that of the tunnel.
         ForeignSourcePort: "foreign_source_port", "the source port is not that of the tunnel";
+        /// An SCMP error about a packet that was not sent to the sender of the error, or that did
+        /// not come from the receiver of the error. So is every error of types 5 and 6: only a
+        /// router that could not forward a packet reports them.
+        ForeignQuote: "foreign_quote", "the SCMP error quotes a packet between others";
+        /// An SCMP error that does not show to whom the packet that it quotes was sent: its type is
+        /// unknown, or the quote is cut off before the port, has none, or is an SCMP error itself.
+        UnusableQuote: "unusable_quote", "the SCMP error does not show what packet it is about";
     }
 }
 
@@ -77,7 +86,11 @@ impl IncomingPolicy {
     /// 5. The extension headers are well-formed.
     /// 6. The source port of UDP and TCP is the port of `remote`, and so is the identifier of SCMP
     ///    echo and traceroute requests: replies come back to it. SCMP replies carry the identifier
-    ///    of the other side, and errors and other protocols have none; they pass.
+    ///    of the other side, and other protocols have none; they pass.
+    /// 7. An SCMP error is about a packet that was sent to the client: the quoted destination is
+    ///    the source of the error, with the port of `remote`, and the quoted source is the
+    ///    destination of the error. Only routers may report packets that were not sent to them, so
+    ///    errors of types 5 (external interface down) and 6 (internal connectivity down) are refused.
     ///
     /// # Errors
     ///
@@ -95,9 +108,7 @@ impl IncomingPolicy {
         if matches!(packet.path(), Path::Other { .. }) {
             return Err(PolicyViolation::UnsupportedPathType);
         }
-        if !self.local_isd_as.is_empty() && !self.local_isd_as.contains(&packet.src_isd_as()) {
-            return Err(PolicyViolation::ForeignSourceIsdAs);
-        }
+        self.check_source_isd_as(&packet)?;
         let upper = packet.upper_layer()?;
         if !upper.has_whole_header() {
             return Err(PolicyViolation::TruncatedUpperLayer);
@@ -108,7 +119,95 @@ impl IncomingPolicy {
         if source_port.is_some_and(|port| port != remote.port()) {
             return Err(PolicyViolation::ForeignSourcePort);
         }
+        if upper.is_scmp_error() {
+            check_quote(&packet, &upper, Some(remote.port()))?;
+        }
         Ok(packet)
+    }
+
+    /// Checks `packet`, which came by UDP from `host`, without a tunnel or a router: the source is
+    /// that host in a local AS, and an SCMP error is about a packet that was sent to that host.
+    /// Its ports are not looked at: all of them are the host's.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyViolation`] names the first check that failed: [`ForeignSourceHost`],
+    /// [`ForeignSourceIsdAs`], [`MalformedExtension`], [`ForeignQuote`] or [`UnusableQuote`].
+    ///
+    /// [`ForeignSourceHost`]: PolicyViolation::ForeignSourceHost
+    /// [`ForeignSourceIsdAs`]: PolicyViolation::ForeignSourceIsdAs
+    /// [`MalformedExtension`]: PolicyViolation::MalformedExtension
+    /// [`ForeignQuote`]: PolicyViolation::ForeignQuote
+    /// [`UnusableQuote`]: PolicyViolation::UnusableQuote
+    #[inline]
+    pub fn check_host(
+        &self,
+        packet: &ScionPacket<'_>,
+        host: IpAddr,
+    ) -> Result<(), PolicyViolation> {
+        if packet.src_host() != Host::Ip(host) {
+            return Err(PolicyViolation::ForeignSourceHost);
+        }
+        self.check_source_isd_as(packet)?;
+        let upper = packet.upper_layer()?;
+        if upper.is_scmp_error() {
+            check_quote(packet, &upper, None)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_source_isd_as(&self, packet: &ScionPacket<'_>) -> Result<(), PolicyViolation> {
+        if self.local_isd_as.is_empty() || self.local_isd_as.contains(&packet.src_isd_as()) {
+            Ok(())
+        } else {
+            Err(PolicyViolation::ForeignSourceIsdAs)
+        }
+    }
+}
+
+/// Checks that `error`, an SCMP error whose source is known to be right, quotes a packet from its
+/// destination to its source, and to `port` if its sender has one port only.
+///
+/// The quoted packet is the one that its receiver saw, so it must have a port by which it was
+/// delivered. An error about an error is refused, as nobody may send one (RFC 4443, 2.4(e); SCMP
+/// specification, "Processing Rules"), and so is an error of an unknown type: where its quote starts
+/// is unknown too.
+///
+/// Types 5 and 6 say that a router could not forward the quoted packet, so its receiver has nothing
+/// to report. A client that could send them would make its peers leave any interface of any AS.
+///
+/// Errors are rare: inlined, this would make the check of all other packets slower.
+#[cold]
+#[inline(never)]
+fn check_quote(
+    error: &ScionPacket<'_>,
+    upper: &UpperLayer<'_>,
+    port: Option<u16>,
+) -> Result<(), PolicyViolation> {
+    let unusable = PolicyViolation::UnusableQuote;
+    let quote = match upper.scmp_type() {
+        Some(scmp_type::EXTERNAL_INTERFACE_DOWN | scmp_type::INTERNAL_CONNECTIVITY_DOWN) => {
+            return Err(PolicyViolation::ForeignQuote);
+        }
+        _ => upper.quote().ok_or(unusable)?,
+    };
+    let quoted = ScionPacket::parse_quote(quote).map_err(|_| unusable)?;
+    let quoted_upper = quoted.upper_layer().map_err(|_| unusable)?;
+    let quoted_port = quoted_upper
+        .destination_port_offset()
+        .and_then(|offset| quoted_upper.u16_at(offset))
+        .ok_or(unusable)?;
+    let is_between_both = quoted.dst_host() == error.src_host()
+        && quoted.dst_isd_as() == error.src_isd_as()
+        && quoted.src_host() == error.dst_host()
+        && quoted.src_isd_as() == error.dst_isd_as()
+        // Service addresses send nothing, and of other kinds only the kind was compared.
+        && matches!(error.dst_host(), Host::Ip(_));
+    if is_between_both && port.is_none_or(|port| port == quoted_port) {
+        Ok(())
+    } else {
+        Err(PolicyViolation::ForeignQuote)
     }
 }
 
@@ -126,7 +225,8 @@ impl PolicyViolation {
     /// | foreign source port | 33 invalid source address | the port or identifier |
     ///
     /// `None` when `packet` may not be answered: see [`scmp::is_answerable`]. That is always so
-    /// with malformed extension headers, behind which there might be an SCMP error.
+    /// with malformed extension headers, behind which there might be an SCMP error, and with wrong
+    /// quotes, which SCMP errors alone have.
     #[must_use]
     pub fn scmp_error(self, packet: &[u8]) -> Option<ScmpError> {
         if !scmp::is_answerable(packet) {
@@ -149,7 +249,8 @@ impl PolicyViolation {
                 let port_offset = upper.offset + upper.source_port_offset()?;
                 (ProblemCode::InvalidSourceAddress, port_offset)
             }
-            Self::MalformedExtension => return None,
+            // The last two are about SCMP errors, which are not answerable.
+            Self::MalformedExtension | Self::ForeignQuote | Self::UnusableQuote => return None,
         };
         Some(ScmpError::ParameterProblem {
             code,

@@ -10,7 +10,7 @@
 //! | [`packet`] | [`ScionPacket`]: all lengths are checked once, then every accessor is total |
 //! | [`isd_as`], [`host`], [`path`] | the fields of the view that have a structure of their own |
 //! | [`upper_layer`] | past the extension headers: what the packet carries, and its source port |
-//! | [`incoming_policy`] | what a packet from a tunnel must be like to enter SCION |
+//! | [`incoming_policy`] | what a packet from an endhost must be like |
 //! | [`egress_interface`](mod@egress_interface) | towards SCION: the interface of the first hop |
 //! | [`delivery_port`](mod@delivery_port) | towards a tunnel: the port that names it |
 //! | [`scmp`] | the errors that answer a packet which goes nowhere |

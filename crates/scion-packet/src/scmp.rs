@@ -229,10 +229,8 @@ pub fn is_answerable(packet: &[u8]) -> bool {
     let Ok(upper) = packet.upper_layer() else {
         return false;
     };
-    upper.protocol != SCMP
-        || upper
-            .scmp_type()
-            .is_some_and(|message| message >= scmp_type::FIRST_INFORMATIONAL)
+    // An empty message has no type.
+    upper.protocol != SCMP || (upper.scmp_type().is_some() && !upper.is_scmp_error())
 }
 
 /// The IP address of a host, unless it may stand for several hosts or for none.

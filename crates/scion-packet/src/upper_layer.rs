@@ -19,6 +19,8 @@ pub const SCMP: u8 = 202;
 pub(crate) const UDP_HEADER_BYTES: usize = 8;
 /// Bytes of the TCP header without options (RFC 9293).
 pub(crate) const TCP_HEADER_BYTES: usize = 20;
+/// Offset of the destination port in UDP and TCP.
+const DESTINATION_PORT_OFFSET: usize = 2;
 /// Offset of the identifier in the SCMP messages that have one.
 pub(crate) const IDENTIFIER_OFFSET: usize = 4;
 
@@ -35,6 +37,8 @@ pub(crate) mod scmp_type {
     pub(crate) const ECHO_REPLY: u8 = 129;
     pub(crate) const TRACEROUTE_REQUEST: u8 = 130;
     pub(crate) const TRACEROUTE_REPLY: u8 = 131;
+
+    const _: () = assert!(TRACEROUTE_REPLY - ECHO_REQUEST == 3);
 }
 
 /// Bytes of an SCMP message before its quote or data, by its type. An echo has identifier and
@@ -104,7 +108,7 @@ impl<'a> ScionPacket<'a> {
     }
 }
 
-impl UpperLayer<'_> {
+impl<'a> UpperLayer<'a> {
     #[inline]
     fn behind_extension(self) -> Option<Self> {
         let &[next_header, length, ..] = self.bytes else {
@@ -136,6 +140,43 @@ impl UpperLayer<'_> {
             (UDP | TCP, _) => Some(0),
             (_, Some(scmp_type::ECHO_REQUEST | scmp_type::TRACEROUTE_REQUEST)) => {
                 Some(IDENTIFIER_OFFSET)
+            }
+            _ => None,
+        }
+    }
+
+    /// Offset of the port that the packet is delivered to: the destination port of UDP and TCP, the
+    /// identifier of SCMP echo and traceroute messages (types 128 to 131). `None` when the protocol
+    /// or message has none.
+    #[inline]
+    pub(crate) fn destination_port_offset(&self) -> Option<usize> {
+        match (self.protocol, self.scmp_type()) {
+            (UDP | TCP, _) => Some(DESTINATION_PORT_OFFSET),
+            (_, Some(scmp_type::ECHO_REQUEST..=scmp_type::TRACEROUTE_REPLY)) => {
+                Some(IDENTIFIER_OFFSET)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this is an SCMP error: a message of a type below 128, known or not.
+    #[inline]
+    pub(crate) fn is_scmp_error(&self) -> bool {
+        self.scmp_type()
+            .is_some_and(|message_type| message_type < scmp_type::FIRST_INFORMATIONAL)
+    }
+
+    /// The start of the packet that an SCMP error is about. `None` when this is not an SCMP error
+    /// of a known type, which alone tells where the quote starts, or ends before the quote.
+    #[inline]
+    pub(crate) fn quote(&self) -> Option<&'a [u8]> {
+        match self.scmp_type()? {
+            message_type @ (scmp_type::DESTINATION_UNREACHABLE
+            | scmp_type::PACKET_TOO_BIG
+            | scmp_type::PARAMETER_PROBLEM
+            | scmp_type::EXTERNAL_INTERFACE_DOWN
+            | scmp_type::INTERNAL_CONNECTIVITY_DOWN) => {
+                self.bytes.get(scmp_header_bytes(message_type)..)
             }
             _ => None,
         }

@@ -197,6 +197,61 @@ pub struct ScionForward {
     pub local_isd_as: Vec<IsdAs>,
     /// Hosts of the AS that may be sent to directly; empty delivers to tunnels only.
     pub local_prefixes: Vec<IpNet>,
+    /// Sources of which any packet is accepted at the internal address, besides the routers.
+    pub internal_from: InternalFrom,
+    /// Bounds of the SCMP errors that go into tunnels.
+    pub scmp_error_limits: ScmpErrorLimits,
+}
+
+/// Sources of which any packet is accepted at the internal address, besides the routers. Other hosts
+/// may send packets of which they are the SCION source, in a local AS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum InternalFrom {
+    /// Hosts in these prefixes.
+    Prefixes(Vec<IpNet>),
+    /// All hosts.
+    Any,
+}
+
+impl Default for InternalFrom {
+    /// No other sources.
+    fn default() -> Self {
+        Self::Prefixes(Vec::new())
+    }
+}
+
+/// Bounds of the SCMP errors that go into tunnels. Errors of the gateway, errors from SCION and errors
+/// from other tunnels are counted apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScmpErrorLimits {
+    /// SCMP errors per second into one tunnel; and from the tunnels of one IP address into others.
+    pub per_tunnel_per_second: u64,
+    /// SCMP errors per second into all tunnels of one worker.
+    pub per_second: u64,
+}
+
+impl ScmpErrorLimits {
+    /// Burst of one tunnel: a client that tries all paths to its destinations gets an
+    /// error for each that is broken.
+    pub(crate) const fn tunnel_burst(self) -> u64 {
+        self.per_tunnel_per_second.saturating_mul(2)
+    }
+
+    /// Burst of the tunnels of a worker: when a link fails, all of them get some.
+    pub(crate) const fn worker_burst(self) -> u64 {
+        self.per_second
+    }
+}
+
+impl Default for ScmpErrorLimits {
+    /// 100 for a tunnel, which is ten times the example of RFC 4443 (2.4(f)), since a client has
+    /// many paths. 10,000 for a worker: some 2 % of the packets that a core forwards.
+    fn default() -> Self {
+        Self {
+            per_tunnel_per_second: 100,
+            per_second: 10_000,
+        }
+    }
 }
 
 /// Bounds of one worker's shard.

@@ -82,6 +82,8 @@ counters! {
     originated_sent,
     /// Datagrams that the gateway made itself and could not send.
     originated_lost,
+    /// SCMP errors that the gateway did not send, because the tunnel or the worker had too many.
+    originated_limited,
     /// Datagrams that arrived at a worker that does not own their tunnel and were handed over.
     handovers,
     /// Datagrams put into other workers' mailboxes: handovers and hairpins.

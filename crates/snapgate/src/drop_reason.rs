@@ -13,10 +13,13 @@ pub enum DropReason {
     Truncated,
     /// The shard refused it: not a message for one of its tunnels.
     Tunnel(snaptun::DropReason),
-    /// It came out of a tunnel and violates the policy for incoming SCION packets.
+    /// It came from an endhost, out of a tunnel or by UDP from the AS, and violates the policy for
+    /// what endhosts may send.
     Policy(PolicyViolation),
     /// It came from SCION and is no SCION packet.
     Header(MalformedPacket),
+    /// It was for a tunnel and was not let in.
+    Admission(AdmissionError),
     /// Its upper layer names no port, so no tunnel can be its destination.
     DeliveryPort(NoDeliveryPort),
     /// Its path names no interface that it leaves our AS by.
@@ -27,6 +30,18 @@ pub enum DropReason {
     Queue(QueueLoss),
     /// The kernel refused to send it.
     Send(SendError),
+}
+
+/// Why a SCION packet for a tunnel was not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AdmissionError {
+    /// It came to the internal address neither from a router, nor from its SCION source host in a
+    /// local AS, nor from a configured prefix.
+    ForeignSource,
+    /// It is an SCMP error, and its tunnel, or the tunnel that it came from, had too many.
+    ScmpTunnelLimit,
+    /// It is an SCMP error, and the worker had too many.
+    ScmpWorkerLimit,
 }
 
 /// Why the gateway knows no place for a SCION packet.
@@ -57,6 +72,22 @@ pub enum QueueLoss {
     TunnelDisplaced,
     /// The gateway stopped while it waited.
     Stopped,
+}
+
+impl AdmissionError {
+    const ALL: [Self; 3] = [
+        Self::ForeignSource,
+        Self::ScmpTunnelLimit,
+        Self::ScmpWorkerLimit,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ForeignSource => "foreign_source",
+            Self::ScmpTunnelLimit => "scmp_tunnel_limit",
+            Self::ScmpWorkerLimit => "scmp_worker_limit",
+        }
+    }
 }
 
 impl RouteError {
@@ -100,7 +131,8 @@ const TRUNCATED: usize = 0;
 const TUNNEL: usize = TRUNCATED + 1;
 const POLICY: usize = TUNNEL + snaptun::DropReason::ALL.len();
 const HEADER: usize = POLICY + PolicyViolation::ALL.len();
-const DELIVERY_PORT: usize = HEADER + MalformedPacket::ALL.len();
+const ADMISSION: usize = HEADER + MalformedPacket::ALL.len();
+const DELIVERY_PORT: usize = ADMISSION + AdmissionError::ALL.len();
 const EGRESS: usize = DELIVERY_PORT + NoDeliveryPort::ALL.len();
 const ROUTE: usize = EGRESS + NoEgressInterface::ALL.len();
 const QUEUE: usize = ROUTE + RouteError::ALL.len();
@@ -116,6 +148,7 @@ impl DropReason {
             .chain(snaptun::DropReason::ALL.into_iter().map(Self::Tunnel))
             .chain(PolicyViolation::ALL.into_iter().map(Self::Policy))
             .chain(MalformedPacket::ALL.into_iter().map(Self::Header))
+            .chain(AdmissionError::ALL.into_iter().map(Self::Admission))
             .chain(NoDeliveryPort::ALL.into_iter().map(Self::DeliveryPort))
             .chain(NoEgressInterface::ALL.into_iter().map(Self::Egress))
             .chain(RouteError::ALL.into_iter().map(Self::Route))
@@ -130,6 +163,7 @@ impl DropReason {
             Self::Tunnel(reason) => TUNNEL + reason.index(),
             Self::Policy(violation) => POLICY + violation.index(),
             Self::Header(malformed) => HEADER + malformed.index(),
+            Self::Admission(error) => ADMISSION + error as usize,
             Self::DeliveryPort(error) => DELIVERY_PORT + error.index(),
             Self::Egress(error) => EGRESS + error.index(),
             Self::Route(error) => ROUTE + error as usize,
@@ -145,6 +179,7 @@ impl DropReason {
             Self::Tunnel(_) => "tunnel",
             Self::Policy(_) => "policy",
             Self::Header(_) => "header",
+            Self::Admission(_) => "upstream",
             Self::DeliveryPort(_) => "delivery_port",
             Self::Egress(_) => "egress",
             Self::Route(_) => "route",
@@ -160,6 +195,7 @@ impl DropReason {
             Self::Tunnel(reason) => reason.name(),
             Self::Policy(violation) => violation.name(),
             Self::Header(malformed) => malformed.name(),
+            Self::Admission(error) => error.name(),
             Self::DeliveryPort(error) => error.name(),
             Self::Egress(error) => error.name(),
             Self::Route(error) => error.name(),
@@ -172,6 +208,12 @@ impl DropReason {
 impl From<MalformedPacket> for DropReason {
     fn from(malformed: MalformedPacket) -> Self {
         Self::Header(malformed)
+    }
+}
+
+impl From<AdmissionError> for DropReason {
+    fn from(error: AdmissionError) -> Self {
+        Self::Admission(error)
     }
 }
 

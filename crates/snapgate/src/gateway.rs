@@ -451,10 +451,10 @@ fn shard_config(config: &Config) -> ShardConfig {
 
 fn upstream(config: &Config, internal: Option<SocketAddr>) -> Upstream {
     match &config.forward {
-        Forward::Scion(scion) => Upstream::Scion(ScionUpstream::new(
+        Forward::Scion(scion) => Upstream::Scion(Box::new(ScionUpstream::new(
             scion,
             internal.unwrap_or(scion.internal),
-        )),
+        ))),
         Forward::Echo => Upstream::Echo,
         Forward::Sink => Upstream::Sink,
     }

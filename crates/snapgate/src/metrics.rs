@@ -121,10 +121,11 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_originated_packets",
-        "Datagrams that the gateway made itself: handshakes, cookies, keepalives, SCMP errors.",
+        "Datagrams made by the gateway (handshakes, cookies, keepalives, SCMP errors): sent, lost, or limited (SCMP errors only).",
         &[
             (Some(("result", "sent")), |c| c.originated_sent),
             (Some(("result", "lost")), |c| c.originated_lost),
+            (Some(("result", "limited")), |c| c.originated_limited),
         ],
     ),
     counter(

@@ -28,6 +28,7 @@ mod incoming;
 mod outgoing;
 mod pipeline;
 mod refusal;
+mod scmp_limit;
 mod sockets;
 mod upstream;
 

@@ -170,8 +170,9 @@ pub enum Direction {
     Down {
         /// Where the gateway listens for routers.
         internal: SocketAddr,
-        /// Where the first thread sends from; the others have the ports that follow. `None`: the
-        /// address that the operating system chooses, and free ports.
+        /// Where the first thread sends from; the others have the ports that follow, or free ones if
+        /// its port is 0. `None`: the address that the operating system chooses, and free ports. The
+        /// gateway has to take packets of routers from there.
         router: Option<SocketAddr>,
     },
 }

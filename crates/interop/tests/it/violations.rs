@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use scion_packet::{PolicyViolation, ScionPacket};
+use scion_packet::build::PacketBuilder;
+use scion_packet::scmp::UnreachableCode;
+use scion_packet::{PolicyViolation, ScionPacket, ScmpError};
 use sciparse::core::view::View as _;
 use sciparse::packet::view::ScionRawPacketView;
 use sciparse::payload::scmp::view::ScmpMessageView;
@@ -19,6 +21,7 @@ in_every_scenario!(
     a_packet_in_the_name_of_another_host_is_answered_with_code_33,
     a_packet_in_the_name_of_another_port_is_answered_with_code_33,
     a_packet_for_an_interface_without_router_is_answered_with_code_50,
+    an_error_about_a_packet_that_the_client_was_not_sent_is_dropped,
 );
 
 async fn a_packet_in_the_name_of_another_host_is_answered_with_code_33(scenario: Scenario) {
@@ -86,6 +89,42 @@ async fn a_packet_for_an_interface_without_router_is_answered_with_code_50(scena
     expect_only_good_packets(&gateway, &router, &client).await;
     let total = gateway.finish();
     let reason = DropReason::Route(RouteError::NoNextHop);
+    assert_eq!(
+        (total.total_dropped(), total.dropped[reason.index()]),
+        (1, 1)
+    );
+}
+
+async fn an_error_about_a_packet_that_the_client_was_not_sent_is_dropped(scenario: Scenario) {
+    let TestBed {
+        router,
+        gateway,
+        client,
+    } = TestBed::start(scenario).await;
+    let victim = SnapTunClient::connect(&gateway).await;
+    let to_victim = |quote: &[u8]| {
+        let unreachable = ScmpError::DestinationUnreachable {
+            code: UnreachableCode::PortUnreachable,
+        };
+        let (from, to) = (client.scion_address(), victim.scion_address());
+        let mut error = Vec::new();
+        unreachable.append(from, to, quote, &mut error);
+        error
+    };
+    let port = victim.address().port();
+    let to_far_host = leaving_by(1, victim.scion_address());
+    let elsewhere = packet(|out| to_far_host.append_udp(port, FAR_PORT, b"not yours", out));
+    let to_client = PacketBuilder::new(victim.scion_address(), client.scion_address());
+    let own_port = client.address().port();
+    let here = packet(|out| to_client.append_udp(port, own_port, b"yours", out));
+
+    client.send(&to_victim(&elsewhere)).await;
+    client.send(&to_victim(&here)).await;
+
+    assert_eq!(victim.receive().await, to_victim(&here));
+    expect_only_good_packets(&gateway, &router, &client).await;
+    let total = gateway.finish();
+    let reason = DropReason::Policy(PolicyViolation::ForeignQuote);
     assert_eq!(
         (total.total_dropped(), total.dropped[reason.index()]),
         (1, 1)

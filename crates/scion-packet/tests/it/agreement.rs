@@ -253,7 +253,9 @@ pub(crate) fn assert_same_policy(bytes: &[u8], remote: SocketAddr) {
                 | PolicyViolation::ForeignSourceIsdAs
                 | PolicyViolation::MalformedExtension
                 | PolicyViolation::TruncatedUpperLayer
-                | PolicyViolation::ForeignSourcePort,
+                | PolicyViolation::ForeignSourcePort
+                | PolicyViolation::ForeignQuote
+                | PolicyViolation::UnusableQuote,
             ),
             _,
         ) => {}
@@ -271,6 +273,83 @@ pub(crate) fn assert_same_policy(bytes: &[u8], remote: SocketAddr) {
             Err(PolicyViolation::ForeignSourceHost | PolicyViolation::UnsupportedPathType),
             theirs,
         ) => assert_same_answer(answer, theirs.unwrap_err()),
+    }
+}
+
+/// The addresses between which sciparse sees the packet go that an SCMP error quotes: destination
+/// and source as ISD-AS number and host, and the destination port where sciparse reads it.
+type Quoted = ((u64, IpAddr), (u64, IpAddr), Option<u16>);
+
+/// What sciparse sees quoted. `None` when it sees no packet between hosts with IP addresses.
+fn quoted_by_sciparse(message: &[u8]) -> Option<Quoted> {
+    let quote = match message.first()? {
+        1 | 2 | 4 => message.get(8..)?,
+        5 => message.get(20..)?,
+        6 => message.get(28..)?,
+        _ => return None,
+    };
+    let view = sciparse_view(quote)?;
+    let header = view.header();
+    let destination = header.dst_host_addr().ok()?.ip()?;
+    let source = header.src_host_addr().ok()?.ip()?;
+    let classified = view.try_classify();
+    let port = classified.ok().and_then(|classified| classified.dst_port());
+    Some((
+        (header.dst_ia().to_u64(), destination),
+        (header.src_ia().to_u64(), source),
+        port,
+    ))
+}
+
+/// An SCMP error that may come out of the tunnel of `remote` is, by sciparse, about a packet from
+/// its destination to `remote`; and one that may not is not, as far as sciparse can tell, or is of a
+/// type that only routers send.
+pub(crate) fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
+    let verdict = IncomingPolicy::default()
+        .check(bytes, remote)
+        .map(|packet| packet.total_len());
+    let Ok(packet) = ScionPacket::parse(bytes) else {
+        return;
+    };
+    let Ok(upper) = packet.upper_layer() else {
+        return;
+    };
+    let is_error = upper.protocol == upper_layer::SCMP
+        && upper.bytes.first().is_some_and(|message| *message < 128);
+    let quote_verdict = match verdict {
+        Ok(_) => Ok(()),
+        Err(wrong @ (PolicyViolation::ForeignQuote | PolicyViolation::UnusableQuote)) => Err(wrong),
+        Err(_) => return,
+    };
+    if !is_error {
+        assert_eq!(quote_verdict, Ok(()), "{packet:?} quotes nothing");
+        return;
+    }
+    // Types that only routers send.
+    if matches!(upper.bytes.first(), Some(5 | 6)) {
+        assert_eq!(quote_verdict, Err(PolicyViolation::ForeignQuote));
+        return;
+    }
+    let theirs = quoted_by_sciparse(upper.bytes);
+    let Host::Ip(receiver) = packet.dst_host() else {
+        assert!(quote_verdict.is_err(), "{packet:?} goes to no host");
+        return;
+    };
+    let sender = (packet.src_isd_as().to_u64(), remote.ip());
+    let receiver = (packet.dst_isd_as().to_u64(), receiver);
+    match (quote_verdict, theirs) {
+        (Ok(()), Some((destination, source, port))) => {
+            assert_eq!((destination, source), (sender, receiver));
+            assert!(port.is_none_or(|port| port == remote.port()));
+        }
+        (Ok(()), None) => panic!("{packet:?} quotes nothing that sciparse can read"),
+        (Err(_), Some((destination, source, Some(port)))) => {
+            let is_right = (destination, source, port) == (sender, receiver, remote.port());
+            // sciparse reads paths that are forbidden, and takes an error's quote for its port.
+            let is_error_about_error = quote_verdict == Err(PolicyViolation::UnusableQuote);
+            assert!(!is_right || is_error_about_error, "{packet:?}");
+        }
+        (Err(_), _) => {}
     }
 }
 
@@ -297,6 +376,15 @@ pub(crate) fn tunnels(bytes: &[u8]) -> [SocketAddr; 2] {
         return [other; 2];
     };
     let port = match packet.upper_layer() {
+        // Errors come from the port that the quoted packet was sent to.
+        Ok(upper)
+            if upper.protocol == upper_layer::SCMP
+                && upper.bytes.first().is_some_and(|message| *message < 128) =>
+        {
+            quoted_by_sciparse(upper.bytes)
+                .and_then(|(_, _, port)| port)
+                .unwrap_or(other.port())
+        }
         Ok(upper) if upper.bytes.len() > 6 && upper.protocol == upper_layer::SCMP => {
             u16::from_be_bytes([upper.bytes[4], upper.bytes[5]])
         }

@@ -8,6 +8,7 @@
 mod agreement;
 mod any_bytes;
 mod build;
+mod complaints;
 mod delivery_port;
 mod egress_interface;
 mod incoming_policy;

@@ -12,8 +12,8 @@ use sciparse::packet::view::ScionRawPacketView;
 use sciparse::payload::ProtocolNumber;
 
 use crate::agreement::{
-    PortDifference, assert_same_policy, assert_same_port, assert_same_view, has_forbidden_path,
-    port_difference, sciparse_view, tunnels,
+    PortDifference, assert_same_policy, assert_same_port, assert_same_quote, assert_same_view,
+    has_forbidden_path, port_difference, sciparse_view, tunnels,
 };
 use crate::support::{CLIENT_PORT, client, mutated, well_formed};
 
@@ -59,6 +59,7 @@ proptest! {
     fn mutated_packets_get_the_same_policy_verdict(bytes in mutated()) {
         for remote in tunnels(&bytes) {
             assert_same_policy(&bytes, remote);
+            assert_same_quote(&bytes, remote);
         }
     }
 }
@@ -73,6 +74,7 @@ proptest! {
         assert_same_port(&bytes);
         for remote in tunnels(&bytes) {
             assert_same_policy(&bytes, remote);
+            assert_same_quote(&bytes, remote);
         }
     }
 

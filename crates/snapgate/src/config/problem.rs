@@ -237,6 +237,15 @@ pub(crate) enum Fault {
          of the AS"
     )]
     PrefixOfEverything(IpNet),
+    /// Prefix of IPv4-mapped IPv6 addresses.
+    #[error("{0} is a prefix of IPv4-mapped addresses; write it as {1}")]
+    MappedPrefix(IpNet, IpNet),
+    /// Prefix of all addresses in `internal_from`.
+    #[error("{0} contains all addresses; to accept packets from all hosts, write any")]
+    AnyWrittenAsPrefix(IpNet),
+    /// `any` together with prefixes in `internal_from`.
+    #[error("any includes all other values; remove any, or the other values")]
+    AnyBesidePrefixes,
     /// No log filter.
     #[error(
         "{0:?} is not a log filter; write a level (off, error, warn, info, debug or trace), or \

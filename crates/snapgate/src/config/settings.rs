@@ -183,6 +183,17 @@ pub(crate) static LOCAL_PREFIX: Setting = Setting {
     example: r#"local_prefix = ["10.0.0.0/24"]"#,
 };
 
+/// Hosts that may send anything to the internal address.
+pub(crate) static INTERNAL_FROM: Setting = Setting {
+    name: "internal_from",
+    shape: Shape::List,
+    value_name: "PREFIX|any",
+    group: FORWARDING_GROUP,
+    default: "none: routers, and hosts of the AS under their own address",
+    help: "Hosts besides the routers that may send any packet to the internal address; repeatable",
+    example: r#"internal_from = ["10.0.1.0/24"]"#,
+};
+
 /// The number of workers.
 pub(crate) static WORKERS: Setting = Setting {
     name: "workers",
@@ -469,6 +480,30 @@ pub(crate) static WAITING_BYTES_PER_WORKER: Setting = Setting {
     example: r#"waiting_bytes_per_worker = "64MiB""#,
 };
 
+/// SCMP errors per second into one tunnel.
+pub(crate) static SCMP_ERRORS_PER_TUNNEL_PER_SECOND: Setting = Setting {
+    name: "scmp_errors_per_tunnel_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "100",
+    help: "SCMP errors per second into one tunnel, twice as many at once; errors of the gateway, \
+           from SCION and from other tunnels are counted apart",
+    example: "scmp_errors_per_tunnel_per_second = 100",
+};
+
+/// SCMP errors per second into the tunnels of one worker.
+pub(crate) static SCMP_ERRORS_PER_SECOND: Setting = Setting {
+    name: "scmp_errors_per_second",
+    shape: Shape::Number,
+    value_name: "N",
+    group: LIMITS_GROUP,
+    default: "10000",
+    help: "SCMP errors per second into all tunnels of one worker; errors of the gateway, from SCION \
+           and from other tunnels are counted apart",
+    example: "scmp_errors_per_second = 10000",
+};
+
 /// How long existing tunnels are served after SIGTERM.
 pub(crate) static DRAIN_TIMEOUT_SECONDS: Setting = Setting {
     name: "drain_timeout_seconds",
@@ -516,7 +551,7 @@ pub(crate) static LOG: Setting = Setting {
 };
 
 /// Every setting, in the order of the help and of `snapgate check`.
-pub(crate) static SETTINGS: [&Setting; 40] = [
+pub(crate) static SETTINGS: [&Setting; 43] = [
     &LISTEN,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
@@ -528,6 +563,7 @@ pub(crate) static SETTINGS: [&Setting; 40] = [
     &TOPOLOGY,
     &LOCAL_ISD_AS,
     &LOCAL_PREFIX,
+    &INTERNAL_FROM,
     &WORKERS,
     &CPUS,
     &DISPATCH,
@@ -553,6 +589,8 @@ pub(crate) static SETTINGS: [&Setting; 40] = [
     &WAITING_BYTES_PER_IDENTITY,
     &WAITING_BYTES_HALF_OPEN,
     &WAITING_BYTES_PER_WORKER,
+    &SCMP_ERRORS_PER_TUNNEL_PER_SECOND,
+    &SCMP_ERRORS_PER_SECOND,
     &DRAIN_TIMEOUT_SECONDS,
     &DRAIN_IDLE_SECONDS,
     &METRICS,

@@ -174,9 +174,32 @@ pub(crate) fn prefix(text: &str) -> Result<IpNet, Fault> {
         return Err(Fault::PrefixWithHostBits(prefix, prefix.trunc()));
     }
     if prefix.prefix_len() == 0 {
-        Err(Fault::PrefixOfEverything(prefix))
-    } else {
-        Ok(prefix)
+        return Err(Fault::PrefixOfEverything(prefix));
+    }
+    match mapped_prefix(prefix) {
+        Some(ipv4) => Err(Fault::MappedPrefix(prefix, ipv4)),
+        None => Ok(prefix),
+    }
+}
+
+/// The IPv4 prefix that an IPv6 prefix of IPv4-mapped addresses stands for.
+fn mapped_prefix(prefix: IpNet) -> Option<IpNet> {
+    let IpAddr::V6(ip) = prefix.addr() else {
+        return None;
+    };
+    let length = prefix.prefix_len().checked_sub(96)?;
+    IpNet::new(ip.to_ipv4_mapped()?.into(), length).ok()
+}
+
+/// A prefix of IP addresses, or `None` for `any`.
+pub(crate) fn prefix_or_any(text: &str) -> Result<Option<IpNet>, Fault> {
+    if text.trim() == "any" {
+        return Ok(None);
+    }
+    match prefix(text) {
+        Ok(prefix) => Ok(Some(prefix)),
+        Err(Fault::PrefixOfEverything(prefix)) => Err(Fault::AnyWrittenAsPrefix(prefix)),
+        Err(fault) => Err(fault),
     }
 }
 
@@ -338,6 +361,18 @@ mod tests {
         ));
         assert!(matches!(prefix("::/0"), Err(Fault::PrefixOfEverything(_))));
         assert!(matches!(prefix("10.0.0.1"), Err(Fault::NotAPrefix(_))));
+        let fault = prefix("::ffff:10.0.0.0/104").unwrap_err().to_string();
+        assert!(fault.ends_with("write it as 10.0.0.0/8"), "{fault}");
+    }
+
+    #[test]
+    fn any_is_a_word_and_no_prefix() {
+        assert_eq!(prefix_or_any(" any "), Ok(None));
+        let prefix = "10.0.0.0/8".parse().unwrap();
+        assert_eq!(prefix_or_any("10.0.0.0/8"), Ok(Some(prefix)));
+        let fault = prefix_or_any("0.0.0.0/0").unwrap_err().to_string();
+        assert!(fault.ends_with("write any"), "{fault}");
+        assert!(matches!(prefix_or_any("all"), Err(Fault::NotAPrefix(_))));
     }
 
     #[test]
@@ -398,7 +433,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "\\PC{0,24}") {
             let _ = (size(&text, 0, usize::MAX), number(&text, 0, u64::MAX));
-            let _ = (next_hop(&text), prefix(&text), socket_address(&text, 1));
+            let _ = (next_hop(&text), prefix_or_any(&text), socket_address(&text, 1));
             let _ = (isd_as(&text), switch(&text), log_filter(&text));
         }
     }

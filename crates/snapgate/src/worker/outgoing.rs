@@ -1,17 +1,18 @@
 //! From SCION, or from another tunnel, into a tunnel.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use ana_gotatun::packet::Packet;
 use bytes::BytesMut;
-use scion_packet::ScionPacket;
+use scion_packet::{Host, ScionPacket, scmp};
 use snaptun::Outgoing;
 use udp_shards::Received;
 
-use crate::drop_reason::{DropReason, RouteError};
+use crate::drop_reason::{AdmissionError, DropReason, RouteError};
 use crate::mailbox::Message;
 use crate::worker::pipeline::Pipeline;
+use crate::worker::scmp_limit::{Limit, Origin};
 use crate::worker::upstream::{Upstream, tunnel_address};
 
 impl Pipeline {
@@ -21,16 +22,23 @@ impl Pipeline {
         self.counters.received_outgoing_packets += packets;
         self.work += 1 + packets;
         self.counters.received_outgoing_bytes += train.buffer.len() as u64;
+        // All datagrams of a train have one source: usually it decides for all of them.
+        let endhost = self.upstream.endhost(train.from);
         for datagram in self.take_apart(train) {
-            self.route_outgoing(now, datagram);
+            self.route_outgoing(now, endhost, datagram);
         }
     }
 
-    /// Finds the tunnel that a packet from SCION is for.
-    fn route_outgoing(&mut self, now: Instant, mut datagram: BytesMut) {
+    /// Finds the tunnel that a packet from SCION is for. `endhost` sent it, unless a router did.
+    fn route_outgoing(&mut self, now: Instant, endhost: Option<IpAddr>, mut datagram: BytesMut) {
         let destination = ScionPacket::parse(&datagram)
             .map_err(DropReason::from)
-            .and_then(|packet| Ok((packet.total_len(), tunnel_address(&packet)?)));
+            .and_then(|packet| {
+                if let Some(endhost) = endhost {
+                    self.upstream.check_endhost(&packet, endhost)?;
+                }
+                Ok((packet.total_len(), tunnel_address(&packet)?))
+            });
         let (length, to) = match destination {
             Ok(destination) => destination,
             Err(reason) => return self.drop_packet(reason),
@@ -39,10 +47,18 @@ impl Pipeline {
         let packet = Packet::from_bytes(datagram);
         let owner = self.owners.owner_of(to);
         if owner == self.owners.me {
-            return self.encapsulate(now, to, packet);
+            return self.handle_outgoing(now, to, packet);
         }
         self.counters.handovers += 1;
         self.hand_over(owner, Message::Outgoing { to, packet });
+    }
+
+    /// Takes a packet from SCION, which was let in, for a tunnel that this worker owns.
+    pub(super) fn handle_outgoing(&mut self, now: Instant, to: SocketAddr, packet: Packet) {
+        if self.is_scmp_error_beyond_limit(now, || Some(Origin::Scion), to, &packet) {
+            return;
+        }
+        self.encapsulate(now, to, packet);
     }
 
     /// Takes a packet from a tunnel to a destination in our own AS.
@@ -60,6 +76,9 @@ impl Pipeline {
     /// Takes a hairpin whose destination this worker would own: into its tunnel, or else to an
     /// endhost of the AS that has none.
     pub(super) fn handle_hairpin(&mut self, now: Instant, to: SocketAddr, packet: Packet) {
+        if self.is_scmp_error_beyond_limit(now, || sender(&packet), to, &packet) {
+            return;
+        }
         match self.try_encapsulate(now, to, packet) {
             Ok(()) => {}
             Err((snaptun::DropReason::NoTunnel, packet)) => match &self.upstream {
@@ -70,6 +89,31 @@ impl Pipeline {
             },
             Err((reason, _)) => self.drop_packet(DropReason::Tunnel(reason)),
         }
+    }
+
+    /// Whether a packet for the tunnel to `to` is an SCMP error, and one too many. Then it is dropped.
+    /// Errors to addresses without a tunnel are not counted: anyone could use up the budget with them.
+    fn is_scmp_error_beyond_limit(
+        &mut self,
+        now: Instant,
+        origin: impl FnOnce() -> Option<Origin>,
+        to: SocketAddr,
+        packet: &Packet,
+    ) -> bool {
+        if scmp::is_answerable(packet) || !self.shard.has_tunnel(to) {
+            return false;
+        }
+        let (Some(limiter), Some(origin)) = (&mut self.scmp_errors, origin()) else {
+            return false;
+        };
+        let Err(limit) = limiter.admit(now, origin, to) else {
+            return false;
+        };
+        self.drop_packet(DropReason::Admission(match limit {
+            Limit::Tunnel => AdmissionError::ScmpTunnelLimit,
+            Limit::Worker => AdmissionError::ScmpWorkerLimit,
+        }));
+        true
     }
 
     /// Sends a received packet into the tunnel to `to`.
@@ -95,5 +139,13 @@ impl Pipeline {
         };
         self.queue_transmits();
         fate
+    }
+}
+
+/// The client that sent a packet which came out of a tunnel: the policy has checked its host.
+fn sender(packet: &Packet) -> Option<Origin> {
+    match ScionPacket::parse(packet).ok()?.src_host() {
+        Host::Ip(ip) => Some(Origin::Tunnel(ip)),
+        Host::Service(_) | Host::Other { .. } => None,
     }
 }

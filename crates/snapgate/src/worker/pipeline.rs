@@ -22,6 +22,7 @@ use crate::mailbox::{Message, Postbox};
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
 use crate::worker::handshakes::WaitingHandshakes;
+use crate::worker::scmp_limit::ScmpErrorLimiter;
 use crate::worker::sockets::Sockets;
 use crate::worker::upstream::Upstream;
 
@@ -60,6 +61,8 @@ pub(crate) struct Pipeline {
     to_upstream: SendQueue<Datagram>,
     /// The SCMP error being written; kept for its allocation.
     pub(super) scmp_error: Vec<u8>,
+    /// What may go into tunnels of SCMP errors; only if packets go to SCION.
+    pub(super) scmp_errors: Option<ScmpErrorLimiter>,
     pub(super) counters: Counters,
 }
 
@@ -85,6 +88,13 @@ enum Side {
 impl Pipeline {
     pub(crate) fn new(parts: PipelineParts) -> Self {
         let queue = || SendQueue::with_limits(QUEUED_DATAGRAMS, QUEUED_BYTES);
+        let scmp_errors = match &parts.upstream {
+            Upstream::Scion(scion) => Some(ScmpErrorLimiter::new(
+                Instant::now(),
+                scion.scmp_error_limits,
+            )),
+            Upstream::Echo | Upstream::Sink => None,
+        };
         Self {
             owners: parts.owners,
             shard: parts.shard,
@@ -97,6 +107,7 @@ impl Pipeline {
             to_tunnels: (0..parts.listeners).map(|_| queue()).collect(),
             to_upstream: queue(),
             scmp_error: Vec::new(),
+            scmp_errors,
             counters: Counters::default(),
         }
     }
@@ -125,7 +136,7 @@ impl Pipeline {
                 self.handle_incoming_train(now, listener, train);
             }
             Message::Outgoing { to, packet } => {
-                self.encapsulate(now, to, packet);
+                self.handle_outgoing(now, to, packet);
             }
             Message::Hairpin { to, packet } => self.handle_hairpin(now, to, packet),
             Message::Moved(moved) => self.shard.end_older_tunnels(&moved),

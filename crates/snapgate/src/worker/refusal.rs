@@ -1,7 +1,7 @@
 //! SCMP errors into the tunnel that a packet came from, which goes nowhere.
 //!
-//! There is at most one, no longer than 1232 bytes, for each packet of an authorized client, and
-//! none for an SCMP error.
+//! There is at most one, no longer than 1232 bytes, for each packet of an authorized client, none for
+//! an SCMP error, and no more than [`ScmpErrorLimits`](crate::config::ScmpErrorLimits) allow.
 
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use snaptun::Endpoint;
 
 use crate::drop_reason::{DropReason, RouteError};
 use crate::worker::pipeline::Pipeline;
+use crate::worker::scmp_limit::Origin;
 use crate::worker::upstream::Upstream;
 
 impl Pipeline {
@@ -70,6 +71,12 @@ impl Pipeline {
     }
 
     fn send_scmp_error(&mut self, now: Instant, to: Endpoint) {
+        if let Some(limiter) = &mut self.scmp_errors
+            && limiter.admit(now, Origin::Gateway, to.remote).is_err()
+        {
+            self.counters.originated_limited += 1;
+            return;
+        }
         let packet = Packet::copy_from(self.scmp_error.as_slice());
         if !self
             .shard

@@ -1,18 +1,20 @@
 //! Where a SCION packet that came out of a tunnel goes.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use scion_packet::{Host, IncomingPolicy, IsdAs, ScionPacket, delivery_port, egress_interface};
+use scion_packet::{
+    Host, IncomingPolicy, IsdAs, PolicyViolation, ScionPacket, delivery_port, egress_interface,
+};
 
-use crate::config::ScionForward;
-use crate::drop_reason::{DropReason, RouteError};
+use crate::config::{InternalFrom, ScionForward, ScmpErrorLimits};
+use crate::drop_reason::{AdmissionError, DropReason, RouteError};
 
 /// What `--forward` says: what happens to a packet that came out of a tunnel.
 pub(crate) enum Upstream {
     /// Forward it by its SCION header.
-    Scion(ScionUpstream),
+    Scion(Box<ScionUpstream>),
     /// Send it back into its own tunnel.
     Echo,
     /// Count it.
@@ -21,8 +23,10 @@ pub(crate) enum Upstream {
 
 /// The SCION side of the gateway: which packets may enter it, and where they go.
 pub(crate) struct ScionUpstream {
-    /// What a packet from a tunnel must be like.
+    /// What a packet from an endhost must be like.
     pub(crate) policy: IncomingPolicy,
+    pub(crate) scmp_error_limits: ScmpErrorLimits,
+    sources: InternalSources,
     /// Source of the SCMP errors that the gateway sends into tunnels.
     pub(crate) internal: SocketAddr,
     local_isd_as: Vec<IsdAs>,
@@ -46,6 +50,8 @@ impl ScionUpstream {
             policy: IncomingPolicy {
                 local_isd_as: config.local_isd_as.clone(),
             },
+            scmp_error_limits: config.scmp_error_limits,
+            sources: InternalSources::new(config),
             internal,
             local_isd_as: config.local_isd_as.clone(),
             next_hops: config
@@ -79,10 +85,154 @@ impl ScionUpstream {
     }
 }
 
+impl Upstream {
+    /// The endhost that datagrams from `from` at the internal address come from, each of which has
+    /// to be its own; `None` where any packet may come from there.
+    pub(crate) fn endhost(&self, from: SocketAddr) -> Option<IpAddr> {
+        match self {
+            Self::Scion(scion) if !scion.sources.contain(from) => Some(from.ip()),
+            Self::Scion(_) | Self::Echo | Self::Sink => None,
+        }
+    }
+
+    /// Checks that `packet`, which came to the internal address from `endhost`, may come from there.
+    pub(crate) fn check_endhost(
+        &self,
+        packet: &ScionPacket<'_>,
+        endhost: IpAddr,
+    ) -> Result<(), DropReason> {
+        let Self::Scion(scion) = self else {
+            return Ok(());
+        };
+        scion
+            .policy
+            .check_host(packet, endhost)
+            .map_err(|violation| match violation {
+                PolicyViolation::ForeignSourceHost | PolicyViolation::ForeignSourceIsdAs => {
+                    DropReason::Admission(AdmissionError::ForeignSource)
+                }
+                violation => DropReason::Policy(violation),
+            })
+    }
+}
+
+/// The sources of which any packet is taken at the internal address: routers, which forward for
+/// everyone, and configured prefixes.
+///
+/// A router is known by its IP address. Its port is left open: the open-source router sends from the
+/// address at which it receives, but one that sends from several ports, to spread its load, would be
+/// cut off, and who can send from the address of a router can mostly choose the port as well.
+struct InternalSources {
+    any: bool,
+    /// IP address and, for link-local addresses, the interface.
+    routers: HashSet<(IpAddr, u32), ahash::RandomState>,
+    prefixes: Vec<IpNet>,
+}
+
+impl InternalSources {
+    fn new(config: &ScionForward) -> Self {
+        let (any, prefixes) = match &config.internal_from {
+            InternalFrom::Any => (true, Vec::new()),
+            InternalFrom::Prefixes(prefixes) => (false, prefixes.clone()),
+        };
+        let routers = config.next_hops.values().copied().map(host);
+        Self {
+            any,
+            routers: routers.collect(),
+            prefixes,
+        }
+    }
+
+    fn contain(&self, from: SocketAddr) -> bool {
+        self.any
+            || self.routers.contains(&host(from))
+            || self
+                .prefixes
+                .iter()
+                .any(|prefix| prefix.contains(&from.ip()))
+    }
+}
+
+/// The IP address of a host, and the interface it is at if that belongs to the address.
+fn host(address: SocketAddr) -> (IpAddr, u32) {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => (address.ip(), v6.scope_id()),
+        _ => (address.ip(), 0),
+    }
+}
+
 /// The remote address of the tunnel that `packet` is for.
 pub(crate) fn tunnel_address(packet: &ScionPacket<'_>) -> Result<SocketAddr, DropReason> {
     let Host::Ip(host) = packet.dst_host() else {
         return Err(DropReason::Route(RouteError::NoHostAddress));
     };
     Ok(SocketAddr::new(host, delivery_port(packet)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(routers: &[&str], internal_from: InternalFrom) -> InternalSources {
+        let isd_as = IsdAs::from_u64(1);
+        InternalSources::new(&ScionForward {
+            internal: "127.0.0.1:0".parse().unwrap(),
+            next_hops: (1..)
+                .zip(routers)
+                .map(|(interface, router)| ((isd_as, interface), router.parse().unwrap()))
+                .collect(),
+            local_isd_as: vec![isd_as],
+            local_prefixes: Vec::new(),
+            internal_from,
+            scmp_error_limits: ScmpErrorLimits::default(),
+        })
+    }
+
+    fn contain(sources: &InternalSources, from: &str) -> bool {
+        sources.contain(from.parse().unwrap())
+    }
+
+    #[test]
+    fn routers_are_known_by_their_ip_address() {
+        let sources = sources(
+            &["10.0.0.1:31002", "[2001:db8::1]:31002"],
+            InternalFrom::default(),
+        );
+        for from in ["10.0.0.1:31002", "10.0.0.1:40000", "[2001:db8::1]:1"] {
+            assert!(contain(&sources, from), "{from}");
+        }
+        for from in [
+            "10.0.0.2:31002",
+            "[2001:db8::2]:31002",
+            "[::ffff:10.0.0.1]:31002",
+        ] {
+            assert!(!contain(&sources, from), "{from}");
+        }
+    }
+
+    #[test]
+    fn a_link_local_router_is_one_at_its_interface() {
+        let sources = sources(&["[fe80::1%3]:31002"], InternalFrom::default());
+        assert!(contain(&sources, "[fe80::1%3]:9"));
+        assert!(!contain(&sources, "[fe80::1%4]:31002"));
+        assert!(!contain(&sources, "[fe80::1]:31002"));
+    }
+
+    #[test]
+    fn prefixes_are_taken_beside_the_routers() {
+        let prefixes = vec!["10.1.0.0/16".parse().unwrap(), "fe80::/10".parse().unwrap()];
+        let sources = sources(&["10.0.0.1:31002"], InternalFrom::Prefixes(prefixes));
+        for from in ["10.0.0.1:1", "10.1.2.3:1", "[fe80::7%2]:1"] {
+            assert!(contain(&sources, from), "{from}");
+        }
+        assert!(!contain(&sources, "10.2.0.1:1"));
+        assert!(!contain(&sources, "[::ffff:10.1.2.3]:1"));
+    }
+
+    #[test]
+    fn any_is_everyone() {
+        let sources = sources(&[], InternalFrom::Any);
+        assert!(contain(&sources, "192.0.2.1:1"));
+        assert!(contain(&sources, "[2001:db8::1]:1"));
+    }
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use ana_gotatun::x25519::PublicKey;
 use snapgate::config::{
-    Authorization, Config, Forward, ScionForward, TunnelLimits, WorkerCount, WorkerReason,
+    Authorization, Config, Forward, InternalFrom, ScionForward, ScmpErrorLimits, TunnelLimits,
+    WorkerCount, WorkerReason,
 };
 use snapgate::counters::Counters;
 use snapgate::gateway::Gateway;
@@ -50,6 +51,8 @@ pub(crate) fn scion(router: SocketAddr) -> ScionForward {
         next_hops: [((isd_as, 7), router)].into(),
         local_isd_as: vec![isd_as],
         local_prefixes: Vec::new(),
+        internal_from: InternalFrom::default(),
+        scmp_error_limits: ScmpErrorLimits::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Loads are closed loops, whose small windows fit into the smallest socket buffers, so that
 //! nothing is lost however slow the machine is.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use snapgate::config::{Config, Forward, ScionForward};
@@ -14,16 +14,21 @@ use crate::gateway::{TestGateway, config, own_address, scion};
 /// The interface to which `scion` in `gateway.rs` gives a router.
 const INTERFACE: u16 = 7;
 
+/// From routers at the address of those that the gateway has, for it takes packets of no others.
+fn down(internal: SocketAddr, router: IpAddr) -> Direction {
+    Direction::Down {
+        internal,
+        router: Some(SocketAddr::new(router, 0)),
+    }
+}
+
 fn every_direction(gateway: &TestGateway, router: SocketAddr) -> [Direction; 3] {
     let internal = gateway.gateway.internal_addr().unwrap();
     let interface = INTERFACE;
     [
         Direction::Echo,
         Direction::Up { router, interface },
-        Direction::Down {
-            internal,
-            router: None,
-        },
+        down(internal, router.ip()),
     ]
 }
 
@@ -113,10 +118,10 @@ fn packets_encrypted_beforehand_reach_the_routers() {
 #[test]
 fn packets_of_the_generators_routers_reach_the_tunnels() {
     let gateway = gateway_with_routers(own_address(2));
-    let direction = Direction::Down {
-        internal: gateway.gateway.internal_addr().unwrap(),
-        router: None,
-    };
+    let direction = down(
+        gateway.gateway.internal_addr().unwrap(),
+        own_address(2).ip(),
+    );
     let report = run(&load(&gateway, direction));
     assert!(gateway.stop().sent_outgoing_packets >= report.counts.sent);
 }

@@ -17,4 +17,5 @@ mod load;
 mod metrics;
 mod packets;
 mod scion;
+mod scmp;
 mod trains;

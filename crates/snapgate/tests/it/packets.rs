@@ -64,6 +64,16 @@ pub(crate) fn from_remote(client: SocketAddr) -> Vec<u8> {
     packet
 }
 
+/// A UDP packet between two hosts of our AS.
+pub(crate) fn within_as(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    let builder = PacketBuilder::new(address(LOCAL, from), address(LOCAL, to));
+    let mut packet = Vec::new();
+    builder
+        .append_udp(from.port(), to.port(), b"hello, neighbour", &mut packet)
+        .unwrap();
+    packet
+}
+
 /// A router, by its internal address.
 pub(crate) struct Router {
     pub(crate) socket: UdpSocket,

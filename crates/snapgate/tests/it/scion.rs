@@ -10,17 +10,9 @@ use snapgate::drop_reason::{DropReason, RouteError};
 
 use crate::client::Client;
 use crate::gateway::{TestGateway, config, own_address, scion, workers};
-use crate::packets::{LOCAL, REMOTE, Router, address, from_remote, path_through, to_remote};
-
-/// A UDP packet between two hosts of our AS.
-fn within_as(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-    let builder = PacketBuilder::new(address(LOCAL, from), address(LOCAL, to));
-    let mut packet = Vec::new();
-    builder
-        .append_udp(from.port(), to.port(), b"hello, neighbour", &mut packet)
-        .unwrap();
-    packet
-}
+use crate::packets::{
+    LOCAL, REMOTE, Router, address, from_remote, path_through, to_remote, within_as,
+};
 
 /// The packets from a far host that a client must get: UDP, SCMP echo reply, SCMP error.
 fn answers_to(client: SocketAddr) -> Vec<Vec<u8>> {

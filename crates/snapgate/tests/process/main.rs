@@ -16,7 +16,6 @@ mod client;
 mod drain;
 mod failures;
 mod faults;
-#[expect(dead_code, reason = "`tests/it` uses the rest")]
 #[path = "../it/gateway.rs"]
 mod gateway;
 #[path = "../it/http.rs"]
@@ -30,5 +29,6 @@ mod revocation;
 mod secrets;
 mod service_manager;
 mod signals;
+mod sources;
 mod state_dir;
 mod workspace;

@@ -9,25 +9,34 @@ use scion_packet::IsdAs;
 use serde_json::Value;
 
 use super::{Resolver, first_place, overlap, strings};
-use crate::config::ScionForward;
 use crate::config::file::resolve_path;
 use crate::config::given::Text;
 use crate::config::problem::{Fault, Place, Problem, Warning};
 use crate::config::settings::{self, Setting};
 use crate::config::values::{self, NextHop};
+use crate::config::{InternalFrom, ScionForward, ScmpErrorLimits};
 use crate::topology::{self, Topology};
 
 /// Settings that mean something with `forward = "scion"` only.
-static SCION_SETTINGS: [&Setting; 5] = [
+static SCION_SETTINGS: [&Setting; 8] = [
     &settings::INTERNAL,
     &settings::NEXT_HOP,
     &settings::TOPOLOGY,
     &settings::LOCAL_ISD_AS,
     &settings::LOCAL_PREFIX,
+    &settings::INTERNAL_FROM,
+    &settings::SCMP_ERRORS_PER_TUNNEL_PER_SECOND,
+    &settings::SCMP_ERRORS_PER_SECOND,
 ];
 
 /// The router behind each interface and who said so, in the order that people read.
 type NextHops = BTreeMap<(IsdAs, u16), (SocketAddr, Place)>;
+
+/// [`InternalFrom`], with the place of each prefix.
+enum InternalSources {
+    Prefixes(Vec<(IpNet, Place)>),
+    Any,
+}
 
 impl Resolver {
     /// Resolves all that forwarding to SCION needs.
@@ -42,8 +51,14 @@ impl Resolver {
         let local_isd_as =
             self.local_isd_as(&next_hops, topology.as_ref().map(|(topology, _)| topology));
         let local_prefixes = self.local_prefixes();
+        let sources = self.internal_from();
+        let scmp_error_limits = self.scmp_error_limits();
         let internal = internal?;
-        self.check_reachable(internal, &next_hops, &local_prefixes);
+        self.check_reachable(internal, &next_hops);
+        self.check_families(internal, &settings::LOCAL_PREFIX, &local_prefixes);
+        if let InternalSources::Prefixes(prefixes) = &sources {
+            self.check_families(internal, &settings::INTERNAL_FROM, prefixes);
+        }
         if next_hops.is_empty() && self.problems.is_empty() {
             self.warnings.push(Warning::NoNextHop);
         }
@@ -58,6 +73,13 @@ impl Resolver {
                 .into_iter()
                 .map(|(prefix, _)| prefix)
                 .collect(),
+            internal_from: match sources {
+                InternalSources::Any => InternalFrom::Any,
+                InternalSources::Prefixes(prefixes) => {
+                    InternalFrom::Prefixes(prefixes.into_iter().map(|(prefix, _)| prefix).collect())
+                }
+            },
+            scmp_error_limits,
         })
     }
 
@@ -264,12 +286,42 @@ impl Resolver {
         prefixes
     }
 
-    fn check_reachable(
-        &mut self,
-        internal: SocketAddr,
-        next_hops: &NextHops,
-        prefixes: &[(IpNet, Place)],
-    ) {
+    fn internal_from(&mut self) -> InternalSources {
+        let setting = &settings::INTERNAL_FROM;
+        let given = self
+            .all(setting, |text| values::prefix_or_any(&text.text))
+            .unwrap_or_default();
+        let any = given.iter().find(|(source, _)| source.is_none());
+        if let Some((_, place)) = any {
+            let place = place.clone();
+            if given.len() > 1 {
+                self.complain(Some(place.clone()), setting, Fault::AnyBesidePrefixes);
+            }
+            self.record(setting, strings(&["any"]), None, place);
+            return InternalSources::Any;
+        }
+        let prefixes: Vec<(IpNet, Place)> = given
+            .into_iter()
+            .filter_map(|(prefix, place)| Some((prefix?, place)))
+            .collect();
+        self.reject_duplicates(setting, &prefixes);
+        let names: Vec<&IpNet> = prefixes.iter().map(|(prefix, _)| prefix).collect();
+        self.record(setting, strings(&names), None, first_place(&prefixes));
+        InternalSources::Prefixes(prefixes)
+    }
+
+    fn scmp_error_limits(&mut self) -> ScmpErrorLimits {
+        let defaults = ScmpErrorLimits::default();
+        ScmpErrorLimits {
+            per_tunnel_per_second: self.number(
+                &settings::SCMP_ERRORS_PER_TUNNEL_PER_SECOND,
+                defaults.per_tunnel_per_second,
+            ),
+            per_second: self.number(&settings::SCMP_ERRORS_PER_SECOND, defaults.per_second),
+        }
+    }
+
+    fn check_reachable(&mut self, internal: SocketAddr, next_hops: &NextHops) {
         for (&(isd_as, interface), (address, place)) in next_hops {
             let fault = if *address == internal {
                 Fault::NextHopIsInternal {
@@ -287,13 +339,21 @@ impl Resolver {
             };
             self.complain(Some(place.clone()), &settings::NEXT_HOP, fault);
         }
+    }
+
+    fn check_families(
+        &mut self,
+        internal: SocketAddr,
+        setting: &'static Setting,
+        prefixes: &[(IpNet, Place)],
+    ) {
         for (prefix, place) in prefixes {
             if matches!(prefix.addr(), IpAddr::V4(_)) != internal.is_ipv4() {
                 let fault = Fault::FamilyMismatch {
                     what: prefix.to_string(),
                     internal,
                 };
-                self.complain(Some(place.clone()), &settings::LOCAL_PREFIX, fault);
+                self.complain(Some(place.clone()), setting, fault);
             }
         }
     }

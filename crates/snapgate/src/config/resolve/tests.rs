@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::config::WorkerReason;
+use crate::config::{InternalFrom, ScmpErrorLimits, WorkerReason};
 
 const KEY: &str = "cAdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LGo=\n";
 const OWN_PUBLIC_KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
@@ -146,7 +146,8 @@ fn every_setting_of_the_table_changes_the_configuration() {
          forward = 'scion'\ninternal = '10.0.0.5:9'\ntopology = \
          'topo'\n\
          local_isd_as = ['1-ff00:0:110', '2-64512']\nlocal_prefix = ['10.0.0.0/24']\nworkers = \
-         1\ncpus = '1'\n\
+         1\ncpus = '1'\ninternal_from = ['10.0.1.0/24', '10.0.2.0/24']\n\
+         scmp_errors_per_tunnel_per_second = 21\nscmp_errors_per_second = 22\n\
          dispatch = 'user'\nno_gso = true\nno_gro = true\nreceive_buffer = '1MiB'\nsend_buffer = \
          131072\n\
          handshakes_per_ip_per_second = 7\nwaiting_packets_per_tunnel = \
@@ -235,6 +236,29 @@ fn every_setting_of_the_table_changes_the_configuration() {
             scion.local_prefixes.len()
         ),
         (3, 2, 1)
+    );
+    let prefixes = ["10.0.1.0/24", "10.0.2.0/24"].map(|prefix| prefix.parse().unwrap());
+    assert_eq!(
+        scion.internal_from,
+        InternalFrom::Prefixes(prefixes.to_vec())
+    );
+    assert_eq!(
+        scion.scmp_error_limits,
+        ScmpErrorLimits {
+            per_tunnel_per_second: 21,
+            per_second: 22
+        }
+    );
+}
+
+#[test]
+fn internal_from_may_be_anyone() {
+    let effective = Setup::new().good(&format!("{MINIMAL}internal_from = ['any']\n"));
+    assert_eq!(scion(&effective).internal_from, InternalFrom::Any);
+    let default = Setup::new().good(MINIMAL);
+    assert_eq!(
+        scion(&default).internal_from,
+        InternalFrom::Prefixes(Vec::new())
     );
 }
 
@@ -543,6 +567,19 @@ fn routers_that_contradict_each_other_are_named() {
             "[next_hop]\n'1-1#1' = '[::1]:1'\n",
             "x.toml:6: next_hop: the router [::1]:1 of 1-1#1 cannot be reached from the internal \
              address 10.0.0.5:30100: one is IPv4 and the other IPv6",
+        ),
+        (
+            "internal_from = ['10.0.0.0/24', '2001:db8::/64']\n",
+            "x.toml:5: internal_from: 2001:db8::/64 cannot be reached from the internal address \
+             10.0.0.5:30100: one is IPv4 and the other IPv6",
+        ),
+        (
+            "internal_from = ['any', '10.0.0.0/24']\n",
+            "x.toml:5: internal_from: any includes all other values; remove any, or the other values",
+        ),
+        (
+            "internal_from = ['10.0.0.0/24', '10.0.0.0/24']\n",
+            "x.toml:5: internal_from: 10.0.0.0/24 is there twice; remove one",
         ),
         (
             "local_prefix = ['10.0.0.0/24', '2001:db8::/64', '10.0.0.0/24']\n",

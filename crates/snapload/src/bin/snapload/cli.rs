@@ -61,8 +61,9 @@ pub(crate) enum Command {
     ///
     /// The gateway has to pass the packets on. echo: it echoes them, or it forwards SCION of
     /// --isd-as, for they are addressed to the tunnel they come from. up: it forwards SCION of
-    /// --isd-as, and the next hop of --interface is --router. down: it forwards SCION, and
-    /// --internal is its internal address.
+    /// --isd-as, and the next hop of --interface is --router. down: it forwards SCION,
+    /// --internal is its internal address, and a next hop or --internal-from has the IP address of
+    /// --router.
     #[command(after_help = EXIT_CODES)]
     Run(Box<RunArguments>),
     /// Find the highest rate at which no packet is lost, or few

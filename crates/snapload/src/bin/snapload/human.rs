@@ -242,8 +242,9 @@ fn remarks(report: &Report) -> impl Iterator<Item = &'static str> {
                      its next hop for --interface?"
                 }
                 DirectionKind::Down => {
-                    "Nothing arrived: does the gateway forward SCION, and is --internal its \
-                     internal address?"
+                    "Nothing arrived: does the gateway forward SCION, is --internal its internal \
+                     address, and does it take packets from here (a next hop with the IP address \
+                     of --router, or --internal-from)?"
                 }
                 DirectionKind::Echo => {
                     "Nothing came back: does the gateway echo, or forward SCION of --isd-as?"

@@ -40,7 +40,9 @@ pub(crate) struct LoadArguments {
     /// thread: with 127.0.0.1:31001 and interface 1, two threads need
     /// 1-ff00:0:110#1=127.0.0.1:31001 and 1-ff00:0:110#2=127.0.0.1:31002.
     ///
-    /// down: where the first thread sends from [default: any free port]
+    /// down: where the first thread sends from; port 0 means any free port [default: any free port
+    /// of the address from which the system reaches --internal]. The gateway takes packets only from
+    /// the IP addresses of its next hops, or of its --internal-from.
     #[arg(
         help_heading = "Direction",
         long,

@@ -1,0 +1,220 @@
+//! Who may send what to the internal address.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use scion_packet::build::PacketBuilder;
+use scion_packet::scmp::UnreachableCode;
+use scion_packet::{PolicyViolation, ScmpError};
+use snapgate::config::{Dispatch, Forward, InternalFrom};
+use snapgate::drop_reason::{AdmissionError, DropReason};
+
+use crate::client::Client;
+use crate::gateway::{TestGateway, config, own_address, scion};
+use crate::namespace::{in_namespace, sh};
+use crate::packets::{LOCAL, REMOTE, Router, address, from_remote, within_as};
+
+const FOREIGN_SOURCE: DropReason = DropReason::Admission(AdmissionError::ForeignSource);
+const FOREIGN_QUOTE: DropReason = DropReason::Policy(PolicyViolation::ForeignQuote);
+
+/// Four hosts of one network.
+#[derive(Clone, Copy)]
+struct Hosts {
+    gateway: IpAddr,
+    router: IpAddr,
+    neighbour: IpAddr,
+    stranger: IpAddr,
+}
+
+impl Hosts {
+    /// IPv4 addresses of loopback that no other test has.
+    fn of_loopback(first: u8) -> Self {
+        Self {
+            gateway: own_address(first).ip(),
+            router: own_address(first + 1).ip(),
+            neighbour: own_address(first + 2).ip(),
+            stranger: own_address(first + 3).ip(),
+        }
+    }
+
+    /// IPv6 addresses, which loopback has only one of by itself.
+    fn of_namespace() -> Self {
+        let [gateway, router, neighbour, stranger] = ["fd00::1", "fd00::2", "fd00::3", "fd00::4"]
+            .map(|ip| {
+                sh(&format!("ip address add {ip}/128 dev lo nodad"));
+                ip.parse().unwrap()
+            });
+        Self {
+            gateway,
+            router,
+            neighbour,
+            stranger,
+        }
+    }
+
+    fn start(
+        self,
+        dispatch: Dispatch,
+        router: &Router,
+        internal_from: InternalFrom,
+    ) -> TestGateway {
+        let mut forward = scion(router.address());
+        forward.internal = SocketAddr::new(self.gateway, 0);
+        forward.internal_from = internal_from;
+        let mut config = config(Forward::Scion(forward));
+        config.listen = vec![SocketAddr::new(self.gateway, 0)];
+        config.dispatch = dispatch;
+        TestGateway::start(&config)
+    }
+}
+
+/// A UDP packet to `client` that says it comes from `source` in `isd_as`.
+fn udp(isd_as: &str, source: SocketAddr, client: SocketAddr) -> Vec<u8> {
+    let builder = PacketBuilder::new(address(isd_as, source), address(LOCAL, client));
+    let mut packet = Vec::new();
+    builder
+        .append_udp(source.port(), client.port(), b"hello", &mut packet)
+        .unwrap();
+    packet
+}
+
+/// An SCMP error of `sender` to `client`, about a packet that `client` sent to `quoted`.
+fn error(sender: SocketAddr, client: SocketAddr, quoted: SocketAddr) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let unreachable = ScmpError::DestinationUnreachable {
+        code: UnreachableCode::PortUnreachable,
+    };
+    unreachable.append(
+        address(LOCAL, sender),
+        address(LOCAL, client),
+        &within_as(client, quoted),
+        &mut packet,
+    );
+    packet
+}
+
+/// By default routers may send anything, hosts of the AS what is their own, and nobody else anything.
+fn check_default(hosts: Hosts, dispatch: Dispatch) {
+    let router = Router::bind_to((hosts.router, 0).into());
+    let gateway = hosts.start(dispatch, &router, InternalFrom::default());
+    let internal = gateway.gateway.internal_addr().unwrap();
+    let [other_port, neighbour, stranger] =
+        [hosts.router, hosts.neighbour, hosts.stranger].map(|ip| UdpSocket::bind((ip, 0)).unwrap());
+    let at_neighbour = neighbour.local_addr().unwrap();
+    let at_stranger = stranger.local_addr().unwrap();
+    // Of both workers.
+    let mut clients: Vec<Client> = (0..8)
+        .map(|_| gateway.client_at((hosts.gateway, 0).into()))
+        .collect();
+
+    for client in &mut clients {
+        let to = client.address();
+        let refused = [
+            from_remote(to),
+            udp(LOCAL, at_neighbour, to),
+            udp(REMOTE, at_stranger, to),
+        ];
+        for packet in &refused {
+            stranger.send_to(packet, internal).unwrap();
+        }
+        let about_another = error(at_neighbour, to, at_stranger);
+        neighbour.send_to(&about_another, internal).unwrap();
+
+        let own = [
+            udp(LOCAL, at_neighbour, to),
+            error(at_neighbour, to, at_neighbour),
+        ];
+        for packet in &own {
+            neighbour.send_to(packet, internal).unwrap();
+            assert_eq!(client.receive(), *packet);
+        }
+        let of_others = [
+            from_remote(to),
+            udp(LOCAL, at_neighbour, to),
+            error(at_neighbour, to, at_stranger),
+        ];
+        for packet in &of_others {
+            for socket in [&router.socket, &other_port] {
+                socket.send_to(packet, internal).unwrap();
+                assert_eq!(client.receive(), *packet);
+            }
+        }
+    }
+
+    gateway.wait_for("the count of everything", |total| {
+        total.sent_outgoing_packets + total.total_dropped() == 8 * 12
+    });
+    let total = gateway.stop();
+    let dropped = |reason: DropReason| total.dropped[reason.index()];
+    assert_eq!(dropped(FOREIGN_SOURCE), 8 * 3);
+    assert_eq!(dropped(FOREIGN_QUOTE), 8);
+    assert_eq!(total.sent_outgoing_packets, 8 * 8);
+    if dispatch == Dispatch::Kernel {
+        assert_eq!(total.handovers, 0);
+    }
+}
+
+/// With `--internal-from`, the stranger may send what routers may.
+fn check_opened(hosts: Hosts, dispatch: Dispatch) {
+    let prefix = InternalFrom::Prefixes(vec![hosts.stranger.into()]);
+    for internal_from in [prefix, InternalFrom::Any] {
+        let router = Router::bind_to((hosts.router, 0).into());
+        let gateway = hosts.start(dispatch, &router, internal_from.clone());
+        let internal = gateway.gateway.internal_addr().unwrap();
+        let mut client = gateway.client_at((hosts.gateway, 0).into());
+        let packet = from_remote(client.address());
+        let neighbour = UdpSocket::bind((hosts.neighbour, 0)).unwrap();
+        let stranger = UdpSocket::bind((hosts.stranger, 0)).unwrap();
+
+        for socket in [&stranger, &router.socket] {
+            socket.send_to(&packet, internal).unwrap();
+            assert_eq!(client.receive(), packet);
+        }
+        neighbour.send_to(&packet, internal).unwrap();
+        let is_open = internal_from == InternalFrom::Any;
+        if is_open {
+            assert_eq!(client.receive(), packet);
+        }
+        gateway.wait_for("the fate of the neighbour's packet", |total| {
+            total.dropped[FOREIGN_SOURCE.index()] == u64::from(!is_open)
+                && total.sent_outgoing_packets == 2 + u64::from(is_open)
+        });
+        gateway.stop();
+    }
+}
+
+#[test]
+fn strangers_are_refused_over_ipv4_with_kernel_dispatch() {
+    check_default(Hosts::of_loopback(20), Dispatch::Kernel);
+}
+
+#[test]
+fn strangers_are_refused_over_ipv4_with_user_dispatch() {
+    check_default(Hosts::of_loopback(30), Dispatch::User);
+}
+
+#[test]
+fn strangers_are_refused_over_ipv6() {
+    in_namespace("sources::strangers_are_refused_over_ipv6", || {
+        let hosts = Hosts::of_namespace();
+        check_default(hosts, Dispatch::Kernel);
+        check_default(hosts, Dispatch::User);
+    });
+}
+
+#[test]
+fn internal_from_opens_the_internal_address_over_ipv4() {
+    check_opened(Hosts::of_loopback(40), Dispatch::Kernel);
+    check_opened(Hosts::of_loopback(40), Dispatch::User);
+}
+
+#[test]
+fn internal_from_opens_the_internal_address_over_ipv6() {
+    in_namespace(
+        "sources::internal_from_opens_the_internal_address_over_ipv6",
+        || {
+            let hosts = Hosts::of_namespace();
+            check_opened(hosts, Dispatch::Kernel);
+            check_opened(hosts, Dispatch::User);
+        },
+    );
+}
