@@ -19,6 +19,9 @@ in_every_scenario!(
     a_client_whose_identity_is_put_back_is_served_again_at_once,
 );
 
+/// How long the identity has no grant, and its client goes on sending.
+const SECONDS_WITHOUT_GRANT: u64 = 5;
+
 /// A client that has to notice by itself takes 13 to 15 s.
 const SERVED_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -36,8 +39,13 @@ async fn a_client_whose_identity_is_put_back_is_served_again_at_once(scenario: S
     gateway
         .until("the revocation", |total| total.tunnels_revoked == 1)
         .await;
-    router.send_to(&gateway, &answer(&client)).await;
-    gateway.until_dropped(NO_TUNNEL, 1).await;
+    for second in 1..=SECONDS_WITHOUT_GRANT {
+        client.send(&question(&client)).await;
+        router.send_to(&gateway, &answer(&client)).await;
+        gateway.until_dropped(UNAUTHORIZED, second).await;
+        gateway.until_dropped(NO_TUNNEL, second).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     assert!(client.has_received_everything());
 
     gateway.replace_identities(&identities(&[&lapsed, &other]));
