@@ -58,7 +58,7 @@ fn a_tunnel_is_served_and_a_newcomer_refused_while_the_gateway_drains() {
     assert_eq!(sum(&text, "snapgate_draining"), 1);
     assert_eq!(sum(&text, "snapgate_tunnels"), 1);
 
-    process.signal(Signal::SIGTERM);
+    process.signal(Signal::SIGINT);
     assert_eq!(process.end().code, Some(0));
 }
 
