@@ -92,8 +92,9 @@ impl Service<'_> {
         self.manager.reloading();
         match &self.reloader {
             Some(reloader) => {
-                reloader.reload();
+                // Before the reloader can say that it is done. The log waits for nobody.
                 tracing::info!("reloading the identities; other settings take a restart");
+                reloader.reload();
             }
             None => {
                 let nothing = "there is nothing to reload: everyone is let in (--allow-any-identity), and \
