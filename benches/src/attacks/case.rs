@@ -17,6 +17,7 @@ use super::attacker::{self, Tally};
 use super::counters::Counters;
 use crate::gateway_key;
 use crate::peers::arguments::Run;
+use crate::peers::baseline::Build;
 use crate::peers::error::BenchError;
 use crate::peers::server::{Kind, Server};
 
@@ -180,7 +181,7 @@ pub(crate) fn measure(
         Ok(outcome())
     });
     measured.map_err(|source| BenchError::Load {
-        server: Kind::Snapgate.name(),
+        server: Kind::Snapgate(Build::New).name(),
         source: Box::new(source),
         state: server.state(),
     })?

@@ -17,6 +17,19 @@ pub(crate) enum BenchError {
     Floor(#[from] StepError),
     #[error("cannot build the gateway: {0}")]
     Build(String),
+    #[error("{path} is not an executable snapgate: {reason}")]
+    NotSnapgate { path: PathBuf, reason: String },
+    #[error("{path} cannot be measured: its `run --help` does not list --{flag}")]
+    MissingFlag { path: PathBuf, flag: &'static str },
+    #[error(
+        "the baseline {path} is the gateway under test itself: copy the older build to a file outside the \
+         target directory before the new one is built"
+    )]
+    SameFile { path: PathBuf },
+    #[error("there is no baseline")]
+    NoBaseline,
+    #[error("no row is left to measure: --baseline-only leaves out rows without a baseline")]
+    NoRows,
     #[error("cannot start {program}: {source}")]
     Start { program: PathBuf, source: io::Error },
     #[error("cannot make a temporary file: {0}")]
