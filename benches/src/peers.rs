@@ -1,6 +1,6 @@
-//! The gateway as a process, measured under load: against its floor, and against the SNAP data plane of
-//! today, and, with `--baseline`, against an older build. `cargo bench -p benches --bench peers -- --help` says how to use it, `docs/PERFORMANCE.md` how
-//! to read it.
+//! The gateway as a process, measured under load: against its floor, against the SNAP data plane of today,
+//! and, with `--baseline`, against an older build. `cargo bench -p benches --bench peers -- --help` says how to
+//! use it, `docs/PERFORMANCE.md` how to read it.
 //!
 //! What is measured next to each other is compared with each other: a round measures every side of a
 //! comparison once, and a ratio is taken within a round. The results are medians over rounds.
@@ -12,7 +12,7 @@ pub(crate) mod error;
 pub(crate) mod machine;
 mod measure;
 pub(crate) mod program;
-mod result;
+pub(crate) mod result;
 mod rows;
 pub(crate) mod server;
 
@@ -66,15 +66,15 @@ fn measure_all(arguments: &Arguments, programs: Programs) -> Result<Outcome, Ben
     let run = arguments.run(programs)?;
     let mut machine = Machine::of_this(arguments.rounds());
     machine.baseline = run.baseline_info()?;
-    write!(out, "{machine}\n\n")?;
-    result::write_heading(&mut out)?;
+    result::write_wrapped(&mut out, "", &machine.to_string())?;
+    writeln!(out)?;
     if let Some(json) = &mut json {
         machine.write_json(json)?;
     }
     let mut results = Vec::new();
     for row in arguments.rows() {
         for result in row.measure(&run)? {
-            result.write_table(&mut out)?;
+            result.write_text(&mut out)?;
             out.flush()?;
             if let Some(json) = &mut json {
                 result.write_json(json)?;

@@ -183,14 +183,23 @@ impl Measured {
         lines
     }
 
-    pub(crate) fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
-        for line in self.lines() {
-            write_line(out, &line)?;
+    /// A paragraph for a terminal: a line for the gateway, and one for each that it is compared with.
+    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        for [case, value, with, other, ratio, bound, verdict] in self.lines() {
+            if !case.is_empty() {
+                write_wrapped(out, "", &case)?;
+                writeln!(out, "{}", columns("  snapgate", &value, "", "", ""))?;
+            }
+            if with.is_empty() && bound.is_empty() {
+                continue;
+            }
+            let with = format!("  {}", if with.is_empty() { "limit" } else { &with });
+            writeln!(out, "{}", columns(&with, &other, &ratio, &bound, &verdict))?;
         }
         for note in &self.notes {
-            writeln!(out, "  {note}")?;
+            write_wrapped(out, "  ", note)?;
         }
-        Ok(())
+        writeln!(out)
     }
 
     /// One JSON object and a newline.
@@ -251,18 +260,44 @@ const HEADING: [&str; 7] = [
     "holds",
 ];
 
-const WIDTHS: [usize; 7] = [56, 28, 15, 10, 20, 8, 5];
+/// The widest line for a terminal, in characters.
+const TERMINAL_COLUMNS: usize = 80;
 
-pub(crate) fn write_heading(out: &mut impl Write) -> io::Result<()> {
-    write_line(out, &HEADING.map(str::to_owned))
+/// A line for a terminal. The columns leave room for the longest verdict, which is the last.
+fn columns(with: &str, value: &str, ratio: &str, bound: &str, verdict: &str) -> String {
+    let line = if ratio.is_empty() && bound.is_empty() {
+        format!("{with:<16}  {value}")
+    } else {
+        format!("{with:<16}  {value:>8}  {ratio:<20}  {bound:<8}  {verdict}")
+    };
+    line.trim_end().to_owned()
 }
 
-fn write_line(out: &mut impl Write, cells: &[String; 7]) -> io::Result<()> {
+/// Writes words in lines of at most [`TERMINAL_COLUMNS`], those after the first with more indent. A word that is
+/// longer, such as a path, has a line of its own.
+pub(crate) fn write_wrapped(out: &mut impl Write, indent: &str, text: &str) -> io::Result<()> {
     let mut line = String::new();
-    for (cell, width) in cells.iter().zip(WIDTHS) {
-        line += &format!("{cell:<width$}  ");
+    let mut width = 0;
+    for word in text.split_whitespace() {
+        let word_width = word.chars().count();
+        if line.is_empty() {
+            line.push_str(indent);
+            width = indent.len();
+        } else if width + 1 + word_width > TERMINAL_COLUMNS {
+            writeln!(out, "{line}")?;
+            line = format!("{indent}  ");
+            width = line.len();
+        } else {
+            line.push(' ');
+            width += 1;
+        }
+        line.push_str(word);
+        width += word_width;
     }
-    writeln!(out, "{}", line.trim_end())
+    if line.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{line}")
 }
 
 /// The table and the notes of docs/PERFORMANCE.md.
@@ -343,23 +378,37 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_value_ratio_and_verdict() {
+    fn a_paragraph_says_value_ratio_and_verdict() {
         let mut out = Vec::new();
-        measured().write_table(&mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let words: Vec<&str> = text.split("  ").filter(|cell| !cell.is_empty()).collect();
+        measured().write_text(&mut out).unwrap();
         assert_eq!(
-            words.iter().map(|cell| cell.trim()).collect::<Vec<_>>(),
-            [
-                "a case",
-                "110 (100–120) ns/packet",
-                "floor",
-                "100",
-                "1.10 (1.00–1.20)",
-                "≤ 1.25",
-                "yes"
-            ]
+            String::from_utf8(out).unwrap(),
+            "a case\n  snapgate        110 (100–120) ns/packet\n  \
+             floor                100  1.10 (1.00–1.20)      ≤ 1.25    yes\n\n"
         );
+    }
+
+    #[test]
+    fn a_paragraph_is_as_wide_as_a_terminal_at_most() {
+        let mut measured = with_baseline(1.01, 5);
+        measured.case = "1 tunnel, trains of 16, ".repeat(4);
+        measured.limit = Some(10.0);
+        let mut out = Vec::new();
+        measured.write_text(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for line in text.lines() {
+            assert!(line.chars().count() <= TERMINAL_COLUMNS, "{line}");
+        }
+        assert!(text.contains("≤ 10.0"), "{text}");
+    }
+
+    #[test]
+    fn a_word_that_is_too_long_has_a_line_of_its_own() {
+        let mut out = Vec::new();
+        let path = "/long".repeat(20);
+        write_wrapped(&mut out, " ", &format!("at {path} it is")).unwrap();
+        let wrapped = format!(" at\n   {path}\n   it is\n");
+        assert_eq!(String::from_utf8(out).unwrap(), wrapped);
     }
 
     /// `measured`, compared with a baseline in as many rounds.
