@@ -143,7 +143,7 @@ pub(crate) struct Run {
     pub(crate) private_key: NamedTempFile,
     pub(crate) placement: Placement,
     pub(crate) rounds: u32,
-    quick: bool,
+    pub(crate) quick: bool,
 }
 
 impl Run {

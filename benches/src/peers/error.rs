@@ -60,8 +60,17 @@ pub(crate) enum BenchError {
         step: &'static str,
         source: io::Error,
     },
-    #[error("the gateway did not answer the attacker's one honest handshake")]
+    #[error("the gateway did not answer an honest handshake before the attack")]
     NoAnswer,
+    #[error("a client that begins new sessions failed: {0}")]
+    Rekey(io::Error),
+    #[error("nobody is there to be attacked")]
+    NoVictim,
+    #[error(
+        "the attack {attack} needs root (CAP_NET_RAW, and CAP_SYS_ADMIN for network namespaces): run the \
+         benchmark as root, or name other attacks with --only"
+    )]
+    NeedsRoot { attack: &'static str },
     #[error("the newcomer failed: {0}")]
     Newcomer(Box<LoadError>),
     #[error("cannot find a free port on loopback: {0}")]

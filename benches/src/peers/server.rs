@@ -127,25 +127,31 @@ impl Server {
         Self::spawn(command, kind, listen, direction, metrics)
     }
 
-    /// Starts snapgate as everyone would have it: with all limits as they are by default, for those who are
-    /// listed in `identities`. It has one worker, and echoes packets.
+    /// Starts snapgate with the default limits at an address of this host, for the identities that are listed in
+    /// a file. It has one worker. Packets for their own tunnel come back, in both ways: `Way::Forward` delivers
+    /// packets between tunnels too.
     pub(crate) fn start_with_default_limits(
         run: &Run,
         identities: &Path,
+        listen: IpAddr,
+        way: Way,
     ) -> Result<Self, BenchError> {
-        let listen = free_udp_port()?;
+        let listen = free_udp_port_of(listen)?;
         let metrics = free_tcp_port()?;
         let mut command = Command::new(run.programs.launcher);
-        let settings = [
+        let mut settings = vec![
             Setting::required("listen", &listen),
             Setting::required("private-key-file", &run.private_key.path().display()),
             Setting::required("identities", &identities.display()),
             Setting::required("workers", &1),
             Setting::required("cpus", &run.placement.gateway),
-            Setting::required("forward", &"echo"),
             Setting::optional("log", &"warn"),
             Setting::required("metrics", &metrics),
         ];
+        settings.extend(match way {
+            Way::Echo => echo_settings(),
+            Way::Forward => forward_settings(free_udp_port()?, free_udp_port()?),
+        });
         let program = run.program(Build::New)?;
         command
             .arg(&program.path)
@@ -224,10 +230,14 @@ impl Server {
         }
     }
 
+    /// Where it serves its metrics.
+    pub(crate) fn metrics_address(&self) -> Result<SocketAddr, BenchError> {
+        self.metrics.ok_or(BenchError::NoMetrics)
+    }
+
     /// Its metrics in the text format of Prometheus, behind the header of the answer.
     pub(crate) fn scrape(&self) -> Result<String, BenchError> {
-        let metrics = self.metrics.ok_or(BenchError::NoMetrics)?;
-        get(metrics, "/metrics").map_err(BenchError::Metrics)
+        get(self.metrics_address()?, "/metrics").map_err(BenchError::Metrics)
     }
 
     /// Everything it wrote so far.
@@ -381,7 +391,11 @@ pub(crate) fn check_flags(program: &Program) -> Result<Vec<&'static str>, BenchE
 
 /// A port that nobody has at the moment.
 fn free_udp_port() -> Result<SocketAddr, BenchError> {
-    UdpSocket::bind((LOOPBACK, 0))
+    free_udp_port_of(LOOPBACK)
+}
+
+fn free_udp_port_of(ip: IpAddr) -> Result<SocketAddr, BenchError> {
+    UdpSocket::bind((ip, 0))
         .and_then(|socket| socket.local_addr())
         .map_err(BenchError::NoPort)
 }
@@ -393,7 +407,7 @@ fn free_tcp_port() -> Result<SocketAddr, BenchError> {
 }
 
 /// The answer to an HTTP request, from its status line on.
-fn get(metrics: SocketAddr, path: &str) -> std::io::Result<String> {
+pub(crate) fn get(metrics: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&metrics, HTTP_TIMEOUT)?;
     stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
     write!(
