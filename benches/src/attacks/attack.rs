@@ -122,12 +122,12 @@ impl Attack {
             Self::Strangers => {
                 "initiations by unauthorized identities, right in all else, from 10,000 addresses"
             }
-            Self::OneAddress => "initiations by nobody with a right mac1, from one address",
+            Self::OneAddress => "made-up initiations with a right mac1, from one address",
             Self::Mac1At100 => {
-                "initiations by nobody with a right mac1 and the addresses of clients, 100/s each"
+                "made-up initiations with a right mac1 and the addresses of clients, 100/s each"
             }
             Self::Mac1At20k => {
-                "initiations by nobody with a right mac1 and the address of one client, 20,000/s"
+                "made-up initiations with a right mac1 and the address of one client, 20,000/s"
             }
             Self::Exhausted => {
                 "initiations that use up all budgets, with and without cookies, and 100/s with the address of \
@@ -147,7 +147,7 @@ impl Attack {
                  live sessions"
             }
             Self::HalfOpen => {
-                "4 authorized identities open tunnels that they never use, and send packets to these"
+                "4 authorized identities open tunnels that they do not use, and send packets to these"
             }
             Self::IdleHttp => "300 idle TCP connections to the metrics port",
         }

@@ -85,7 +85,7 @@ pub(crate) fn prepare(
         Attack::TrainData => merged(aim, Forgery::Data)?,
         Attack::TrainMixed => merged(aim, Forgery::Mixed)?,
         Attack::Strangers => Box::new(Flood::of_strangers(gateway)?),
-        Attack::OneAddress => Box::new(Flood::of_nobody_at_one_address(gateway)?),
+        Attack::OneAddress => Box::new(Flood::of_one_address(gateway)?),
         Attack::Mac1At100 => Box::new(Spoofed::new(
             aim.site,
             gateway,

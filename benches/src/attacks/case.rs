@@ -67,7 +67,7 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     pub(crate) newcomer: Newcomer,
     pub(crate) rekeys: Rekeys,
-    /// How long the identity that was misused took to connect; `None` when it did not.
+    /// How long the attacker's identity took to connect with a right clock; `None` when it did not.
     pub(crate) insider_seconds: Option<f64>,
     /// Tunnels before the attack.
     pub(crate) tunnels_before: u64,
@@ -139,7 +139,7 @@ struct Case<'a> {
     plan: RekeyPlan,
 }
 
-/// Everybody but the load's tunnels and the newcomer who is authorized.
+/// Keys of authorized identities other than those of the load and the newcomer.
 struct Keys {
     insider: StaticSecret,
     rekeying: Vec<StaticSecret>,
@@ -260,7 +260,7 @@ impl Case<'_> {
         Ok(Some((attack, attacker::prepare(attack, &aim)?)))
     }
 
-    /// The attack, and what everybody notices of it.
+    /// Carries out the attack and measures its effects.
     fn attack(
         &self,
         generator: &mut Generator<'_>,

@@ -1,7 +1,7 @@
 //! All budgets for handshakes used up, and spoofed initiations with the addresses of clients besides.
 //!
-//! A few hosts that show cookies use up the budget of those who do; messages without a cookie use up the other. They
-//! are no initiations of anybody: the gateway finds out only by the Diffie-Hellman that the budgets are for.
+//! A few hosts that show cookies use up the budget for messages with a cookie; messages without one use up the other.
+//! The initiations are made up, which the gateway learns only from the Diffie-Hellman that the budgets are for.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -99,7 +99,7 @@ impl Exhausted {
         })
     }
 
-    /// Queues an initiation by nobody.
+    /// Queues a made-up initiation.
     fn push(&mut self, from: IpAddr, cookie: Option<[u8; MAC_BYTES]>) {
         let mut message = messages::initiation(self.next, Mac1::Right(&self.public_key));
         self.cookies.remember(self.next, &message);

@@ -40,7 +40,7 @@ const GARBAGE_BYTES_MAX: usize = 1400;
 /// Initiations of strangers. Each is due again after the gateway has forgotten that it refused it.
 const STRANGERS: usize = 4096;
 
-/// Initiations of nobody, and of an identity whose clock is ahead.
+/// Made-up initiations, and initiations of an identity whose clock is ahead.
 const INITIATIONS: usize = 4096;
 
 /// How far a clock is ahead: 80 years.
@@ -78,8 +78,8 @@ impl Flood {
         })
     }
 
-    /// Initiations with a right mac1 that nobody made, from one address.
-    pub(crate) fn of_nobody_at_one_address(gateway: SocketAddr) -> Result<Self, BenchError> {
+    /// Made-up initiations with a right mac1, from one address.
+    pub(crate) fn of_one_address(gateway: SocketAddr) -> Result<Self, BenchError> {
         let public_key = PublicKey::from(&gateway_key());
         let initiations = (0..INITIATIONS as u32)
             .map(|index| messages::initiation(index, Mac1::Right(&public_key)).into());

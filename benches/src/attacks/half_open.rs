@@ -1,5 +1,5 @@
-//! Memory for packets that wait for a session: authorized identities open tunnels that they never use, and send
-//! packets to these. Meanwhile packets for a client that has not used its tunnel yet have to wait as well.
+//! Memory for packets that wait for a session: authorized identities open tunnels that they do not use, and send
+//! packets to these. Meanwhile packets for an honest client that has not used its tunnel yet have to wait too.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};

@@ -14,7 +14,7 @@ use super::half_open::packet_between;
 use crate::gateway_key;
 use crate::peers::error::BenchError;
 
-/// How often a client says that it is there: a tunnel that is silent has fewer rights.
+/// Interval of keepalives: a silent tunnel has fewer rights.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// How long a client waits at a time, so that it notices the end.
@@ -24,7 +24,7 @@ const WAIT: Duration = Duration::from_millis(50);
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const CONNECT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Who begins new sessions, and when.
+/// How many clients begin new sessions, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RekeyPlan {
     pub(crate) clients: usize,
@@ -43,13 +43,13 @@ pub(crate) struct RekeyPlan {
 pub(crate) struct Rekeys {
     /// New sessions that clients began.
     pub(crate) begun: u64,
-    /// Those that never were.
+    /// Those that were given up.
     pub(crate) failed: u64,
     /// Initiations sent.
     pub(crate) tries: u64,
     /// The most initiations for one session.
     pub(crate) tries_most: u32,
-    /// Sessions that are there because the gateway began the handshake.
+    /// New sessions that the gateway began.
     pub(crate) begun_by_gateway: u64,
     /// Cookies that clients were asked to show.
     pub(crate) cookies: u64,
@@ -68,17 +68,25 @@ impl Rekeys {
         self.slowest_seconds = self.slowest_seconds.max(other.slowest_seconds);
     }
 
-    /// `31 of 32, in 34 tries, 2 at most`.
+    /// `31 of 32 in 34 tries (2 at most, 5.0 s)`: tries and seconds that the slowest took.
     pub(crate) fn text(&self) -> String {
-        if self.begun == 0 {
+        let Self {
+            begun,
+            tries,
+            tries_most,
+            slowest_seconds,
+            ..
+        } = self;
+        if *begun == 0 {
             return "-".to_owned();
         }
+        let renewed = begun - self.failed;
+        let by_gateway = match self.begun_by_gateway {
+            0 => String::new(),
+            count => format!(", {count} by gateway"),
+        };
         format!(
-            "{} of {}, in {} tries, {} at most",
-            self.begun - self.failed,
-            self.begun,
-            self.tries,
-            self.tries_most
+            "{renewed} of {begun} in {tries} tries ({tries_most} at most, {slowest_seconds:.1} s){by_gateway}"
         )
     }
 }
@@ -88,7 +96,7 @@ pub(crate) struct Client {
     socket: UdpSocket,
     gateway: SocketAddr,
     tunnel: Tunnel,
-    said_something_at: Instant,
+    last_keepalive: Instant,
     connected_at: Instant,
     rekeys: Rekeys,
 }
@@ -113,7 +121,7 @@ impl Client {
             socket,
             gateway,
             tunnel: Tunnel::new(identity.clone(), gateway, &public_key),
-            said_something_at: started,
+            last_keepalive: started,
             connected_at: started,
             rekeys: Rekeys::default(),
         };
@@ -163,7 +171,7 @@ impl Client {
                     return Ok(self.rekeys);
                 }
                 if self.wait_for_session(WAIT.min(due - Instant::now()))? {
-                    // The gateway was first.
+                    // The gateway began it.
                     due = self.connected_at + plan.between;
                 }
             }
@@ -236,10 +244,10 @@ impl Client {
     }
 
     fn keep_alive(&mut self) -> io::Result<()> {
-        if !self.tunnel.is_connected() || self.said_something_at.elapsed() < KEEPALIVE {
+        if !self.tunnel.is_connected() || self.last_keepalive.elapsed() < KEEPALIVE {
             return Ok(());
         }
-        self.said_something_at = Instant::now();
+        self.last_keepalive = Instant::now();
         let keepalive = self.tunnel.encrypt(&[]);
         self.send(&keepalive)
     }
@@ -283,8 +291,9 @@ mod tests {
             slowest_seconds: 6.0,
             ..Rekeys::default()
         });
-        assert_eq!(all.text(), "3 of 4, in 7 tries, 3 at most");
-        assert_eq!(all.slowest_seconds, 6.0);
+        assert_eq!(all.text(), "3 of 4 in 7 tries (3 at most, 6.0 s)");
+        all.begun_by_gateway = 1;
+        assert!(all.text().ends_with("s), 1 by gateway"));
         assert_eq!(Rekeys::default().text(), "-");
     }
 }

@@ -196,13 +196,10 @@ fn bounds(outcome: &Outcome, baseline: &Outcome) -> Vec<Bound> {
         let limit = Limit::AtLeast(RATE_PERCENT_MIN);
         bounds.push(Bound::new("of the attack's rate", percent, " %", limit));
     }
-    let failed = outcome.rekeys.failed as f64;
-    bounds.push(at_most(
-        "sessions that could not be renewed",
-        failed,
-        "",
-        0.0,
-    ));
+    let Rekeys { begun, failed, .. } = outcome.rekeys;
+    let limit = Limit::AtLeast(1.0);
+    bounds.push(Bound::new("renewals begun", begun as f64, "", limit));
+    bounds.push(at_most("renewals that failed", failed as f64, "", 0.0));
     bounds.extend(bounds_of(attack, outcome, baseline));
     bounds
 }

@@ -64,7 +64,7 @@ pub(crate) enum BenchError {
     NoAnswer,
     #[error("a client that begins new sessions failed: {0}")]
     Rekey(io::Error),
-    #[error("nobody is there to be attacked")]
+    #[error("there is no client to attack")]
     NoVictim,
     #[error(
         "the attack {attack} needs root (CAP_NET_RAW, and CAP_SYS_ADMIN for network namespaces): run the \
