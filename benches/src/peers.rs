@@ -1,16 +1,18 @@
-//! The gateway as a process, measured under load: against its floor, and against the SNAP data plane of
-//! today. `cargo bench -p benches --bench peers -- --help` says how to use it, `docs/PERFORMANCE.md` how
-//! to read it.
+//! The gateway as a process, measured under load: against its floor, against the SNAP data plane of today,
+//! and, with `--baseline`, against an older build. `cargo bench -p benches --bench peers -- --help` says how to
+//! use it, `docs/PERFORMANCE.md` how to read it.
 //!
 //! What is measured next to each other is compared with each other: a round measures every side of a
 //! comparison once, and a ratio is taken within a round. The results are medians over rounds.
 
 pub(crate) mod arguments;
+pub(crate) mod baseline;
 mod case;
 pub(crate) mod error;
 pub(crate) mod machine;
 mod measure;
-mod result;
+pub(crate) mod program;
+pub(crate) mod result;
 mod rows;
 pub(crate) mod server;
 
@@ -24,6 +26,7 @@ use arguments::Arguments;
 pub use arguments::Programs;
 use error::BenchError;
 use machine::Machine;
+use result::Outcome;
 use rows::Row;
 
 /// What the command line asks for; `programs` are the gateways.
@@ -31,8 +34,9 @@ use rows::Row;
 pub fn main(programs: Programs) -> ExitCode {
     let arguments = Arguments::parse();
     match measure_all(&arguments, programs) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(3),
+        Ok(Outcome::Holds) => ExitCode::SUCCESS,
+        Ok(Outcome::DoesNotHold) => ExitCode::from(3),
+        Ok(Outcome::NotEnoughRounds) => ExitCode::from(4),
         Err(error) => {
             let _nobody_listens = writeln!(io::stderr(), "peers: {error}");
             ExitCode::FAILURE
@@ -41,14 +45,15 @@ pub fn main(programs: Programs) -> ExitCode {
 }
 
 /// Measures, prints as it goes, and returns whether every bound holds.
-fn measure_all(arguments: &Arguments, programs: Programs) -> Result<bool, BenchError> {
+fn measure_all(arguments: &Arguments, programs: Programs) -> Result<Outcome, BenchError> {
     let mut out = io::stdout().lock();
     if arguments.list {
         for row in Row::ALL {
             writeln!(out, "{:<14}{}", row.name(), row.about())?;
         }
-        return Ok(true);
+        return Ok(Outcome::Holds);
     }
+    arguments.check_rows()?;
     let mut json = match &arguments.json {
         Some(path) => Some(BufWriter::new(File::create(path).map_err(|source| {
             BenchError::Write {
@@ -59,16 +64,17 @@ fn measure_all(arguments: &Arguments, programs: Programs) -> Result<bool, BenchE
         None => None,
     };
     let run = arguments.run(programs)?;
-    let machine = Machine::of_this(arguments.rounds());
-    write!(out, "{machine}\n\n")?;
-    result::write_heading(&mut out)?;
+    let mut machine = Machine::of_this(arguments.rounds());
+    machine.baseline = run.baseline_info()?;
+    result::write_wrapped(&mut out, "", &machine.to_string())?;
+    writeln!(out)?;
     if let Some(json) = &mut json {
         machine.write_json(json)?;
     }
     let mut results = Vec::new();
     for row in arguments.rows() {
         for result in row.measure(&run)? {
-            result.write_table(&mut out)?;
+            result.write_text(&mut out)?;
             out.flush()?;
             if let Some(json) = &mut json {
                 result.write_json(json)?;
@@ -86,5 +92,5 @@ fn measure_all(arguments: &Arguments, programs: Programs) -> Result<bool, BenchE
             source,
         })?;
     }
-    Ok(results.iter().all(|result| result.holds()))
+    Ok(Outcome::of(&results))
 }

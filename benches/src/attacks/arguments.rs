@@ -11,7 +11,7 @@ use crate::peers::arguments::Run;
 use crate::peers::error::BenchError;
 
 /// Measures what clients notice of attacks on their gateway, and checks it against the bounds of
-/// docs/SECURITY.md. Forged data messages need CAP_NET_RAW.
+/// docs/SECURITY.md. Attacks with the addresses of clients need root.
 ///
 /// Exit codes: 0 every bound holds, 1 something could not be measured, 2 wrong usage, 3 a bound does not
 /// hold.
@@ -53,6 +53,17 @@ impl Arguments {
         Attack::ALL
             .into_iter()
             .filter(|attack| self.only.is_empty() || self.only.contains(attack))
+    }
+
+    /// Errors: [`BenchError::NeedsRoot`], before anything is built or measured.
+    pub(crate) fn check_rights(&self) -> Result<(), BenchError> {
+        let mut needing = self.attacks().filter(|attack| attack.needs_root());
+        match needing.next() {
+            Some(attack) if !rustix::process::geteuid().is_root() => Err(BenchError::NeedsRoot {
+                attack: attack.name(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn duration(&self) -> Duration {

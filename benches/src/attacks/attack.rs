@@ -1,49 +1,143 @@
 //! The attacks.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 
-/// An attack, each as fast as one core sends.
+use super::rekeys::RekeyPlan;
+
+/// An attack. Those without a rate of their own are as fast as one core sends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Attack {
     Garbage,
+    #[value(name = "tiny-trains")]
+    TinyTrains,
+    #[value(name = "train-garbage")]
+    TrainGarbage,
+    #[value(name = "train-mac1")]
+    TrainMac1,
+    #[value(name = "train-data")]
+    TrainData,
+    #[value(name = "train-mixed")]
+    TrainMixed,
     Strangers,
+    #[value(name = "one-address")]
+    OneAddress,
+    #[value(name = "mac1-100")]
+    Mac1At100,
+    #[value(name = "mac1-20k")]
+    Mac1At20k,
+    Exhausted,
     Replay,
+    Future,
     #[value(name = "many-tunnels")]
     ManyTunnels,
     #[value(name = "forged-data")]
     ForgedData,
+    #[value(name = "half-open")]
+    HalfOpen,
+    #[value(name = "idle-http")]
+    IdleHttp,
 }
+
+/// Messages a second to each address that is written into them as their source.
+pub(crate) const SPOOFED_PER_SECOND: u64 = 20_000;
+pub(crate) const SPOOFED_SLOWLY_PER_SECOND: u64 = 100;
+
+/// Datagrams of garbage a second.
+pub(crate) const GARBAGE_PER_SECOND: u64 = 200_000;
+
+/// After so long a client of WireGuard begins a new session (REKEY_AFTER_TIME).
+const REKEY_AFTER: Duration = Duration::from_secs(120);
+
+/// After so long a client of WireGuard repeats an initiation (REKEY_TIMEOUT).
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// So many tries has a client between the age at which it begins a new session and that at which the old one ends,
+/// 180 s (REJECT_AFTER_TIME).
+const TRIES_UNTIL_EXPIRY: u32 = 11;
 
 impl Attack {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Garbage,
+        Self::TinyTrains,
+        Self::TrainGarbage,
+        Self::TrainMac1,
+        Self::TrainData,
+        Self::TrainMixed,
         Self::Strangers,
+        Self::OneAddress,
+        Self::Mac1At100,
+        Self::Mac1At20k,
+        Self::Exhausted,
         Self::Replay,
+        Self::Future,
         Self::ManyTunnels,
         Self::ForgedData,
+        Self::HalfOpen,
+        Self::IdleHttp,
     ];
 
     /// What `--only` calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Garbage => "garbage",
+            Self::TinyTrains => "tiny-trains",
+            Self::TrainGarbage => "train-garbage",
+            Self::TrainMac1 => "train-mac1",
+            Self::TrainData => "train-data",
+            Self::TrainMixed => "train-mixed",
             Self::Strangers => "strangers",
+            Self::OneAddress => "one-address",
+            Self::Mac1At100 => "mac1-100",
+            Self::Mac1At20k => "mac1-20k",
+            Self::Exhausted => "exhausted",
             Self::Replay => "replay",
+            Self::Future => "future",
             Self::ManyTunnels => "many-tunnels",
             Self::ForgedData => "forged-data",
+            Self::HalfOpen => "half-open",
+            Self::IdleHttp => "idle-http",
         }
     }
 
     /// What is sent.
     pub(crate) fn about(self) -> &'static str {
         match self {
-            Self::Garbage => "random bytes from 10,000 addresses",
+            Self::Garbage => "random bytes from 10,000 addresses, 200,000/s",
+            Self::TinyTrains => "trains of 64 messages of one byte",
+            Self::TrainGarbage => {
+                "random bytes with the client's address, merged with its packets (GRO), 20,000/s"
+            }
+            Self::TrainMac1 => {
+                "initiations with a wrong mac1 and the client's address, merged with its packets, 20,000/s"
+            }
+            Self::TrainData => {
+                "forged data messages with the client's address, merged with its packets, 20,000/s"
+            }
+            Self::TrainMixed => {
+                "garbage, wrong mac1 and forged data in turn, merged with the client's packets, 20,000/s"
+            }
             Self::Strangers => {
                 "initiations by unauthorized identities, right in all else, from 10,000 addresses"
             }
+            Self::OneAddress => "made-up initiations with a right mac1, from one address",
+            Self::Mac1At100 => {
+                "made-up initiations with a right mac1 and the addresses of clients, 100/s each"
+            }
+            Self::Mac1At20k => {
+                "made-up initiations with a right mac1 and the address of one client, 20,000/s"
+            }
+            Self::Exhausted => {
+                "initiations that use up all budgets, with and without cookies, and 100/s with the address of \
+                 each client"
+            }
             Self::Replay => {
                 "one captured initiation of an authorized identity, from 10,000 addresses"
+            }
+            Self::Future => {
+                "initiations of an authorized identity whose clock is 80 years ahead, from 10,000 addresses"
             }
             Self::ManyTunnels => {
                 "one authorized identity opens tunnels from 10,000 socket addresses, with cookies"
@@ -52,6 +146,66 @@ impl Attack {
                 "data messages with forged counters and tags, from the tunnels' own addresses to their \
                  live sessions"
             }
+            Self::HalfOpen => {
+                "4 authorized identities open tunnels that they do not use, and send packets to these"
+            }
+            Self::IdleHttp => "300 idle TCP connections to the metrics port",
+        }
+    }
+
+    /// Whether it needs network namespaces of its own.
+    pub(crate) fn is_in_namespaces(self) -> bool {
+        matches!(
+            self,
+            Self::TrainGarbage | Self::TrainMac1 | Self::TrainData | Self::TrainMixed
+        )
+    }
+
+    /// Whether it needs raw sockets, or namespaces.
+    pub(crate) fn needs_root(self) -> bool {
+        self.is_in_namespaces()
+            || matches!(
+                self,
+                Self::Mac1At100 | Self::Mac1At20k | Self::Exhausted | Self::ForgedData
+            )
+    }
+
+    /// When clients begin new sessions meanwhile. `quick`: as early as possible.
+    pub(crate) fn rekey_plan(attack: Option<Self>, quick: bool) -> RekeyPlan {
+        let clients_of_wireguard = RekeyPlan {
+            clients: 8,
+            begin_after: Duration::ZERO,
+            between: TRY_AGAIN_AFTER,
+            try_again_after: TRY_AGAIN_AFTER,
+            // A third of the time that there is.
+            tries_max: 3,
+        };
+        match attack {
+            Some(Self::Mac1At20k) => RekeyPlan {
+                clients: 1,
+                begin_after: if quick { Duration::ZERO } else { REKEY_AFTER },
+                // Once.
+                between: Duration::from_secs(3600),
+                tries_max: TRIES_UNTIL_EXPIRY,
+                ..clients_of_wireguard
+            },
+            // As many initiations as possible, since each that is not answered counts.
+            Some(attack) if attack.is_in_namespaces() => RekeyPlan {
+                clients: 1,
+                between: Duration::from_millis(200),
+                try_again_after: Duration::from_secs(1),
+                ..clients_of_wireguard
+            },
+            _ => clients_of_wireguard,
+        }
+    }
+
+    /// How long it takes, instead of `duration`.
+    pub(crate) fn duration(self, duration: Duration, quick: bool) -> Duration {
+        match self {
+            // The gateway begins the handshake when the session is 125 s old.
+            Self::Mac1At20k if !quick => duration.max(REKEY_AFTER + Duration::from_secs(10)),
+            _ => duration,
         }
     }
 }
@@ -66,5 +220,14 @@ mod tests {
             assert_eq!(Attack::from_str(attack.name(), false), Ok(attack));
         }
         assert_eq!(Attack::value_variants(), Attack::ALL);
+    }
+
+    #[test]
+    fn a_client_gives_up_before_its_session_ends() {
+        for attack in Attack::ALL {
+            let plan = Attack::rekey_plan(Some(attack), false);
+            let tries = plan.try_again_after * plan.tries_max;
+            assert!(plan.begin_after + tries < Duration::from_secs(180));
+        }
     }
 }

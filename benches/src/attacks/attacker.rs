@@ -1,23 +1,29 @@
-//! Who attacks: a thread that sends as fast as it can.
+//! The attacker: a thread that sends as fast as it can, or as often as it shall.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ana_gotatun::noise::Tunn;
 use ana_gotatun::noise::index_table::IndexTable;
 use ana_gotatun::noise::rate_limiter::RateLimiter;
 use snaptun::{PublicKey, StaticSecret};
 
-use super::attack::Attack;
+use super::attack::{Attack, GARBAGE_PER_SECOND, SPOOFED_PER_SECOND, SPOOFED_SLOWLY_PER_SECOND};
+use super::exhausted::Exhausted;
 use super::flood::Flood;
-use super::forged_data::ForgedData;
+use super::forged_data::{ForgedData, watch};
+use super::half_open::HalfOpen;
+use super::idle_http::IdleHttp;
 use super::many_tunnels::ManyTunnels;
+use super::site::Site;
+use super::spoofed::{Forgery, Spoofed, Victim};
+use super::tiny_trains::TinyTrains;
 use crate::cpu::{self, Placement};
-use crate::gateway_key;
 use crate::peers::error::BenchError;
+use crate::{StepError, gateway_key};
 
 /// A little below the load, which has the same CPU where there are only two: the attacker has what the load
 /// leaves of it, and a quarter in any case.
@@ -27,32 +33,144 @@ const NICENESS: i32 = 5;
 pub(crate) trait Attacker {
     /// Sends a batch, if there is room for it, and takes note of answers.
     fn send_batch(&mut self, tally: &mut Tally) -> io::Result<()>;
+
+    /// Datagrams a second that it shall send; `None`: as many as possible.
+    fn wanted_per_second(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What an attacker did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub(crate) struct Tally {
-    /// Datagrams that the kernel took.
+    /// Datagrams that the kernel took, or connections that were opened.
     pub(crate) sent: u64,
     /// Datagrams that came back.
     pub(crate) answers: u64,
+    /// Datagrams a second that the attack consists of; `None`: as many as possible.
+    pub(crate) wanted_per_second: Option<u64>,
+    /// What was asked of the gateway meanwhile, and of that what it answered.
+    pub(crate) probes: u64,
+    pub(crate) probes_answered: u64,
+    /// The longest time until an answer.
+    pub(crate) slowest_probe_seconds: Option<f64>,
     /// How long it took.
     pub(crate) seconds: f64,
+}
+
+/// What an attack is aimed at.
+pub(crate) struct Aim<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) gateway: SocketAddr,
+    pub(crate) metrics: SocketAddr,
+    /// Clients that begin new sessions.
+    pub(crate) clients: &'a [Victim],
+    /// The private key of an authorized identity that nobody else uses.
+    pub(crate) insider: &'a StaticSecret,
+    /// Those of further ones.
+    pub(crate) accomplices: &'a [StaticSecret],
 }
 
 /// Makes everything that an attack needs. The gateway serves at this time, and its tunnels carry packets.
 pub(crate) fn prepare(
     attack: Attack,
-    gateway: SocketAddr,
-    insider: &StaticSecret,
+    aim: &Aim<'_>,
 ) -> Result<Box<dyn Attacker + Send>, BenchError> {
+    let (gateway, insider) = (aim.gateway, aim.insider);
     Ok(match attack {
-        Attack::Garbage => Box::new(Flood::of_garbage(gateway)?),
+        Attack::Garbage => Box::new(Flood::of_garbage(gateway, GARBAGE_PER_SECOND)?),
+        Attack::TinyTrains => Box::new(TinyTrains::new(gateway)?),
+        Attack::TrainGarbage => merged(aim, Forgery::Garbage)?,
+        Attack::TrainMac1 => merged(aim, Forgery::WrongMac1)?,
+        Attack::TrainData => merged(aim, Forgery::Data)?,
+        Attack::TrainMixed => merged(aim, Forgery::Mixed)?,
         Attack::Strangers => Box::new(Flood::of_strangers(gateway)?),
+        Attack::OneAddress => Box::new(Flood::of_one_address(gateway)?),
+        Attack::Mac1At100 => Box::new(Spoofed::new(
+            aim.site,
+            gateway,
+            Forgery::RightMac1,
+            aim.clients,
+            SPOOFED_SLOWLY_PER_SECOND,
+        )?),
+        Attack::Mac1At20k => Box::new(Spoofed::new(
+            aim.site,
+            gateway,
+            Forgery::RightMac1,
+            aim.clients,
+            SPOOFED_PER_SECOND,
+        )?),
+        Attack::Exhausted => Box::new(Exhausted::new(aim)?),
         Attack::Replay => Box::new(Flood::of_replays(gateway, insider)?),
+        Attack::Future => Box::new(Flood::of_future(gateway, insider)?),
         Attack::ManyTunnels => Box::new(ManyTunnels::new(gateway, insider)?),
         Attack::ForgedData => Box::new(ForgedData::new(gateway)?),
+        Attack::HalfOpen => Box::new(HalfOpen::new(aim)?),
+        Attack::IdleHttp => Box::new(IdleHttp::new(aim.metrics)),
     })
+}
+
+/// Messages with the addresses of the load's tunnel and of a client that begins new sessions.
+fn merged(aim: &Aim<'_>, forgery: Forgery) -> Result<Box<dyn Attacker + Send>, BenchError> {
+    let SocketAddr::V4(gateway) = aim.gateway else {
+        return Err(StepError::Tunnel("only IPv4 is watched").into());
+    };
+    let failed = |source| BenchError::Attack {
+        attack: "in trains",
+        step: "watch the clients by a raw socket",
+        source,
+    };
+    let mut victims: Vec<Victim> = aim.clients.to_vec();
+    let seen = aim.site.at_gateway(|| watch(gateway)).map_err(failed)?;
+    let of_load = seen
+        .into_iter()
+        .map(|(address, session)| Victim {
+            address,
+            receiver: u32::from_le_bytes(session.receiver_index),
+        })
+        .find(|seen| !victims.iter().any(|client| client.address == seen.address))
+        .ok_or(StepError::Tunnel("no client sent anything"))?;
+    victims.push(of_load);
+    Ok(Box::new(Spoofed::new(
+        aim.site,
+        aim.gateway,
+        forgery,
+        &victims,
+        SPOOFED_PER_SECOND,
+    )?))
+}
+
+/// When datagrams are due at a steady rate.
+pub(crate) struct Pace {
+    per_second: u64,
+    started: Option<Instant>,
+    /// Those that were due so far, with those that were skipped.
+    due: u64,
+}
+
+impl Pace {
+    pub(crate) fn new(per_second: u64) -> Self {
+        Self {
+            per_second,
+            started: None,
+            due: 0,
+        }
+    }
+
+    /// How many are due now, at most `at_most`. A thread that did not run for 10 ms or more skips what is older.
+    pub(crate) fn take(&mut self, at_most: u64) -> u64 {
+        let started = *self.started.get_or_insert_with(Instant::now);
+        self.take_at(started.elapsed(), at_most)
+    }
+
+    fn take_at(&mut self, elapsed: Duration, at_most: u64) -> u64 {
+        let due = elapsed.as_nanos() * u128::from(self.per_second) / 1_000_000_000;
+        let due = u64::try_from(due).unwrap_or(u64::MAX);
+        self.due = self.due.max(due.saturating_sub(self.per_second / 100));
+        let taken = (due - self.due).min(at_most);
+        self.due += taken;
+        taken
+    }
 }
 
 /// Attacks until `done`.
@@ -80,6 +198,7 @@ pub(crate) fn attack(
             .map_err(failed("send and receive"))?;
     }
     tally.seconds = started.elapsed().as_secs_f64();
+    tally.wanted_per_second = attacker.wanted_per_second();
     Ok(tally)
 }
 
@@ -113,5 +232,21 @@ impl Clients {
     pub(crate) fn make(&self, identity: StaticSecret, remote: SocketAddr) -> Tunn {
         let (indices, limiter) = (self.indices.clone(), Arc::clone(&self.limiter));
         Tunn::new(identity, self.gateway, None, None, indices, limiter, remote)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_kept_and_what_is_too_late_is_skipped() {
+        let mut pace = Pace::new(1_000);
+        assert_eq!(pace.take_at(Duration::from_millis(3), 64), 3);
+        assert_eq!(pace.take_at(Duration::from_millis(3), 64), 0);
+        assert_eq!(pace.take_at(Duration::from_millis(8), 4), 4);
+        assert_eq!(pace.take_at(Duration::from_millis(8), 4), 1);
+        // A second without a turn: what was due in the last 10 ms.
+        assert_eq!(pace.take_at(Duration::from_millis(1_008), 64), 10);
     }
 }

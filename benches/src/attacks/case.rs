@@ -1,38 +1,40 @@
-//! One case: tunnels, a newcomer, and an attack.
+//! One case: tunnels, clients that begin new sessions, a newcomer, and an attack.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
-use snapload::{Cpus, Identities, LoadConfig, LoadError, Rate, Report, Trial};
+use snapload::{
+    Cpus, Generator, Identities, LoadConfig, LoadError, PacketSizes, Rate, Report, Trial,
+};
 use snaptun::{PublicKey, StaticSecret};
 use tempfile::NamedTempFile;
+use testkit::messages::{DATA_OVERHEAD_BYTES, INITIATION_BYTES};
 
 use super::attack::Attack;
-use super::attacker::{self, Tally};
+use super::attacker::{self, Aim, Tally};
 use super::counters::Counters;
+use super::half_open;
+use super::rekeys::{Client, RekeyPlan, Rekeys};
+use super::site::Site;
+use super::spoofed::Victim;
 use crate::gateway_key;
 use crate::peers::arguments::Run;
+use crate::peers::baseline::Build;
 use crate::peers::error::BenchError;
-use crate::peers::server::{Kind, Server};
+use crate::peers::server::{Kind, Server, Way};
 
-/// Tunnels in use.
-pub(crate) const TUNNELS: usize = 100;
+/// Bytes of packets where they can be merged with spoofed messages: with header and tag they are as long as an
+/// initiation.
+const MERGED_PACKET_BYTES: usize = INITIATION_BYTES - DATA_OVERHEAD_BYTES;
 
-/// Round trips a second of all together.
-const ROUND_TRIPS_PER_SECOND: f64 = 20_000.0;
-
-/// How many packets of a tunnel are sent back to back. The load waits for the next in a loop when it is due
-/// within 60 µs, so with single packets it would leave nothing of its CPU to the attacker.
-const TRAIN: u32 = 4;
-
-/// Where the tunnels and the newcomer come from; all of it is this host's own.
-const TUNNEL_IPS: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 64, 0, 0), 16));
-const NEWCOMER_IP: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 96, 0, 1), 32));
+/// Where clients come from on loopback; all of it is this host's own.
+const NEWCOMER_IP: Ipv4Addr = Ipv4Addr::new(127, 96, 0, 1);
+const REKEYING_IP: Ipv4Addr = Ipv4Addr::new(127, 97, 0, 1);
 
 /// How long the tunnels carry packets before the memory is looked at: buffers have their size by then.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -50,6 +52,11 @@ const NEWCOMER_PATIENCE: Duration = Duration::from_secs(10);
 const TUNNEL_SEED: u64 = 41;
 const NEWCOMER_SEED: u64 = 42;
 const INSIDER_KEY: [u8; 32] = [43; 32];
+const REKEYING_SEED: u8 = 44;
+const ACCOMPLICE_SEED: u8 = 45;
+
+/// How many clients begin new sessions at most.
+const REKEYING_MAX: usize = 8;
 
 /// What came out.
 #[derive(Clone, Debug)]
@@ -59,6 +66,13 @@ pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     pub(crate) report: Report,
     pub(crate) newcomer: Newcomer,
+    pub(crate) rekeys: Rekeys,
+    /// How long the attacker's identity took to connect with a right clock; `None` when it did not.
+    pub(crate) insider_seconds: Option<f64>,
+    /// Tunnels before the attack.
+    pub(crate) tunnels_before: u64,
+    /// Datagrams that the network lost.
+    pub(crate) lost_by_link: u64,
     /// Resident memory before and after the attack, in bytes.
     pub(crate) resident: [u64; 2],
     /// How much of its CPU the gateway took, in percent.
@@ -92,9 +106,9 @@ impl Newcomer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
     Gateway,
-    /// A socket that nobody reads: what remains is what the attacker takes from the load, which has the
-    /// same CPU where there are only two.
-    Decoy,
+    /// A socket at this address that nobody reads: what remains is what the attacker takes from the load, which
+    /// has the same CPU where there are only two.
+    Decoy(SocketAddr),
 }
 
 /// Measures what clients notice of `attack`, or of none.
@@ -104,86 +118,254 @@ pub(crate) fn measure(
     attack: Option<Attack>,
     target: Target,
 ) -> Result<Outcome, BenchError> {
-    let decoy = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|socket| Ok((socket.local_addr()?, socket)))
-        .map_err(BenchError::NoPort)?;
-    let insider = StaticSecret::from(INSIDER_KEY);
-    let identities = write_identities(&insider)?;
-    let mut server = Server::start_with_default_limits(run, identities.path())?;
-    let load = load_on(run, server.listen);
-    let trial = Trial {
-        duration,
-        warm_up: WARM_UP,
-        ..load.trial()
+    let site = Site::new(attack.is_some_and(Attack::is_in_namespaces));
+    let case = Case {
+        run,
+        site: &site,
+        attack,
+        target,
+        duration: attack.map_or(duration, |attack| attack.duration(duration, run.quick)),
+        plan: Attack::rekey_plan(attack, run.quick),
     };
-    let settling = Trial {
-        duration: SETTLING,
-        warm_up: Duration::ZERO,
-        ..trial
-    };
-    let measured = snapload::with_tunnels(&load, &mut |_| {}, |generator| {
-        let gateway = server.listen;
-        let attacked = match target {
-            Target::Gateway => gateway,
-            Target::Decoy => decoy.0,
+    site.at_gateway(|| case.measure())
+}
+
+struct Case<'a> {
+    run: &'a Run,
+    site: &'a Site,
+    attack: Option<Attack>,
+    target: Target,
+    duration: Duration,
+    plan: RekeyPlan,
+}
+
+/// Keys of authorized identities other than those of the load and the newcomer.
+struct Keys {
+    insider: StaticSecret,
+    rekeying: Vec<StaticSecret>,
+    accomplices: Vec<StaticSecret>,
+}
+
+/// An attack that is ready to begin.
+type Prepared = (Attack, Box<dyn attacker::Attacker + Send>);
+
+/// What is there before the attack begins.
+struct Before {
+    prepared: Option<Prepared>,
+    rekeying: Vec<Client>,
+    resident: u64,
+    counters: Counters,
+}
+
+impl Case<'_> {
+    /// Runs where the gateway is.
+    fn measure(&self) -> Result<Outcome, BenchError> {
+        let keys = Keys::new();
+        let identities = keys.write(self.site.tunnels())?;
+        let way = match self.attack {
+            Some(Attack::HalfOpen) => Way::Forward,
+            _ => Way::Echo,
+        };
+        let ip = self.site.gateway_ip();
+        let mut server = Server::start_with_default_limits(self.run, identities.path(), ip, way)?;
+        let load = self.load_on(server.listen);
+        let measured = self.site.at_client(|| {
+            snapload::with_tunnels(&load, &mut |_| {}, |generator| {
+                let before = match self.prepare(generator, &load, &server, &keys)? {
+                    Ok(before) => before,
+                    Err(error) => return Ok(Err(error)),
+                };
+                self.attack(generator, &load, &server, &keys, before)
+            })
+        });
+        measured.map_err(|source| BenchError::Load {
+            server: Kind::Snapgate(Build::New).name(),
+            source: Box::new(source),
+            state: server.state(),
+        })?
+    }
+
+    /// Connects clients and makes what the attack needs, while the tunnels carry packets.
+    fn prepare(
+        &self,
+        generator: &mut Generator<'_>,
+        load: &LoadConfig,
+        server: &Server,
+        keys: &Keys,
+    ) -> Result<Result<Before, BenchError>, LoadError> {
+        let settling = Trial {
+            duration: SETTLING,
+            warm_up: Duration::ZERO,
+            ..load.trial()
         };
         let prepared = thread::scope(|scope| {
             let prepared = scope.spawn(|| {
-                attack
-                    .map(|attack| Ok((attack, attacker::prepare(attack, attacked, &insider)?)))
-                    .transpose()
+                let rekeying = self.connect_rekeying(server.listen, keys)?;
+                Ok((self.prepare_attack(server, keys, &rekeying)?, rekeying))
             });
             generator.measure(&settling)?;
             Ok::<_, LoadError>(join(prepared))
         })?;
-        let before = prepared
-            .and_then(|prepared| Ok((prepared, server.resident_bytes()?, Counters::of(&server)?)));
-        let (prepared, resident_before, counters_before) = match before {
-            Ok(before) => before,
-            Err(error) => return Ok(Err(error)),
+        Ok(prepared.and_then(|(prepared, rekeying)| {
+            Ok(Before {
+                prepared,
+                rekeying,
+                resident: server.resident_bytes()?,
+                counters: self.site.at_gateway(|| Counters::of(server))?,
+            })
+        }))
+    }
+
+    fn connect_rekeying(
+        &self,
+        gateway: SocketAddr,
+        keys: &Keys,
+    ) -> Result<Vec<Client>, BenchError> {
+        let bind = (self.site.client_ip(REKEYING_IP), 0).into();
+        keys.rekeying
+            .iter()
+            .take(self.plan.clients)
+            .map(|identity| Client::connect(identity, bind, gateway))
+            .collect()
+    }
+
+    fn prepare_attack(
+        &self,
+        server: &Server,
+        keys: &Keys,
+        rekeying: &[Client],
+    ) -> Result<Option<Prepared>, BenchError> {
+        let Some(attack) = self.attack else {
+            return Ok(None);
         };
-        let done = AtomicBool::new(false);
-        let (report, tally, newcomer, cpu) = thread::scope(|scope| {
-            let attacker = scope.spawn(|| match prepared {
+        let gateway = match self.target {
+            Target::Gateway => server.listen,
+            Target::Decoy(decoy) => decoy,
+        };
+        let mut victims = Vec::new();
+        for client in rekeying {
+            if let SocketAddr::V4(address) = client.address()? {
+                let receiver = client.session().to_gateway;
+                victims.push(Victim { address, receiver });
+            }
+        }
+        let aim = Aim {
+            site: self.site,
+            gateway,
+            metrics: server.metrics_address()?,
+            clients: &victims,
+            insider: &keys.insider,
+            accomplices: &keys.accomplices,
+        };
+        Ok(Some((attack, attacker::prepare(attack, &aim)?)))
+    }
+
+    /// Carries out the attack and measures its effects.
+    fn attack(
+        &self,
+        generator: &mut Generator<'_>,
+        load: &LoadConfig,
+        server: &Server,
+        keys: &Keys,
+        before: Before,
+    ) -> Result<Result<Outcome, BenchError>, LoadError> {
+        let gateway = server.listen;
+        let trial = Trial {
+            duration: self.duration,
+            warm_up: WARM_UP,
+            ..load.trial()
+        };
+        let lost_by_link_before = self.site.lost_by_link();
+        // The attack goes on until every session that was begun is there or was given up.
+        let (measured, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (report, tally, newcomer, rekeys, insider, cpu) = thread::scope(|scope| {
+            let attacker = scope.spawn(|| match before.prepared {
                 Some((attack, attacker)) => {
-                    attacker::attack(&run.placement, attack, attacker, &done)
+                    attacker::attack(&self.run.placement, attack, attacker, &done)
                 }
                 None => Ok(Tally::default()),
             });
             let newcomer = scope.spawn(|| {
-                thread::sleep(WARM_UP + duration / 4);
-                connect_newcomer(gateway)
+                thread::sleep(WARM_UP + self.duration / 4);
+                self.connect_newcomer(gateway)
             });
+            let clients = before.rekeying.len();
+            let rekeying: Vec<_> = before
+                .rekeying
+                .into_iter()
+                .enumerate()
+                .map(|(number, client)| {
+                    let phase = number as f64 / clients as f64;
+                    let (plan, measured) = (&self.plan, &measured);
+                    scope.spawn(move || client.rekey(plan, phase, measured))
+                })
+                .collect();
             let (started, cpu_before) = (Instant::now(), server.clock.ns());
             let report = generator.measure(&trial);
             let cpu = server.clock.ns().and_then(|after| Ok(after - cpu_before?));
             let elapsed = started.elapsed();
+            measured.store(true, Ordering::Relaxed);
+            let rekeys: Vec<_> = rekeying.into_iter().map(join).collect();
             let newcomer = join(newcomer);
+            let insider = (self.attack == Some(Attack::Future))
+                .then(|| connect_insider(&keys.insider, gateway))
+                .transpose();
             done.store(true, Ordering::Relaxed);
             let cpu = cpu.map(|ns| ns as f64 / elapsed.as_nanos() as f64 * 100.0);
-            (report, join(attacker), newcomer, cpu)
+            (report, join(attacker), newcomer, rekeys, insider, cpu)
         });
         let report = report?;
         thread::sleep(COUNTED_WITHIN);
         let outcome = || {
+            let mut all_rekeys = Rekeys::default();
+            for rekeys in rekeys {
+                all_rekeys.add(rekeys.map_err(BenchError::Rekey)?);
+            }
+            let counters = self.site.at_gateway(|| Counters::of(server))?;
             Ok(Outcome {
-                attack,
-                target,
+                attack: self.attack,
+                target: self.target,
                 tally: tally?,
                 report,
                 newcomer: newcomer?,
-                resident: [resident_before, server.resident_bytes()?],
+                rekeys: all_rekeys,
+                insider_seconds: insider?.flatten(),
+                tunnels_before: before.counters.sum("tunnels"),
+                lost_by_link: self.site.lost_by_link() - lost_by_link_before,
+                resident: [before.resident, server.resident_bytes()?],
                 gateway_cpu_percent: cpu?,
-                counters: Counters::of(&server)?.since(&counters_before),
+                counters: counters.since(&before.counters),
             })
         };
         Ok(outcome())
-    });
-    measured.map_err(|source| BenchError::Load {
-        server: Kind::Snapgate.name(),
-        source: Box::new(source),
-        state: server.state(),
-    })?
+    }
+
+    fn load_on(&self, gateway: SocketAddr) -> LoadConfig {
+        let public_key = PublicKey::from(&gateway_key()).to_bytes();
+        let identities = Identities::from_seed(TUNNEL_SEED, self.site.tunnels());
+        let mut load = LoadConfig::new(gateway, public_key, identities);
+        load.rate = Rate::PerSecond(self.site.round_trips_per_second());
+        load.train = Some(self.site.train());
+        load.cpus = Cpus::List(vec![self.run.placement.load]);
+        load.source_ips = Some(self.site.tunnel_ips());
+        if let Site::Network(_) = self.site {
+            load.sizes = PacketSizes::Fixed(MERGED_PACKET_BYTES);
+            load.allow_remote = true;
+            // As clients with QUIC do, so that spoofed messages merge with its packets.
+            load.never_fragment = true;
+        }
+        load
+    }
+
+    fn connect_newcomer(&self, gateway: SocketAddr) -> Result<Newcomer, BenchError> {
+        self.site.at_client(|| {
+            let source_ips = match self.site {
+                Site::Loopback => Some(Ipv4Net::from(NEWCOMER_IP).into()),
+                Site::Network(_) => None,
+            };
+            connect_newcomer(gateway, source_ips)
+        })
+    }
 }
 
 /// The result of a thread, or its panic.
@@ -194,39 +376,66 @@ fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     }
 }
 
-/// The file of those who are authorized: the tunnels, the newcomer, and the insider.
-fn write_identities(insider: &StaticSecret) -> Result<NamedTempFile, BenchError> {
-    let mut keys = Identities::from_seed(TUNNEL_SEED, TUNNELS).public_keys();
-    keys.extend(Identities::from_seed(NEWCOMER_SEED, 1).public_keys());
-    keys.push(PublicKey::from(insider).to_bytes());
-    let mut text = String::new();
-    for key in keys {
-        let key = snapload::key_to_base64(&key);
-        // It cannot fail.
-        let _written = writeln!(text, "[[identity]]\npublic_key = \"{key}\"");
+impl Keys {
+    fn new() -> Self {
+        let several = |seed: u8, count: usize| {
+            (0..count)
+                .map(|number| {
+                    let mut key = [seed; 32];
+                    // Not the first byte, of which X25519 ignores bits.
+                    key[1] = number as u8;
+                    StaticSecret::from(key)
+                })
+                .collect()
+        };
+        Self {
+            insider: StaticSecret::from(INSIDER_KEY),
+            rekeying: several(REKEYING_SEED, REKEYING_MAX),
+            accomplices: several(ACCOMPLICE_SEED, half_open::IDENTITIES),
+        }
     }
-    let file = NamedTempFile::new().map_err(BenchError::Temporary)?;
-    std::fs::write(file.path(), text).map_err(BenchError::Temporary)?;
-    Ok(file)
+
+    /// The file of identities: these, the load's tunnels and the newcomer.
+    fn write(&self, tunnels: usize) -> Result<NamedTempFile, BenchError> {
+        let mut keys = Identities::from_seed(TUNNEL_SEED, tunnels).public_keys();
+        keys.extend(Identities::from_seed(NEWCOMER_SEED, 1).public_keys());
+        let others = [&self.insider]
+            .into_iter()
+            .chain(&self.rekeying)
+            .chain(&self.accomplices);
+        keys.extend(others.map(|key| PublicKey::from(key).to_bytes()));
+        let mut text = String::new();
+        for key in keys {
+            let key = snapload::key_to_base64(&key);
+            // It cannot fail.
+            let _written = writeln!(text, "[[identity]]\npublic_key = \"{key}\"");
+        }
+        let file = NamedTempFile::new().map_err(BenchError::Temporary)?;
+        std::fs::write(file.path(), text).map_err(BenchError::Temporary)?;
+        Ok(file)
+    }
 }
 
-fn load_on(run: &Run, gateway: SocketAddr) -> LoadConfig {
-    let public_key = PublicKey::from(&gateway_key()).to_bytes();
-    let identities = Identities::from_seed(TUNNEL_SEED, TUNNELS);
-    let mut load = LoadConfig::new(gateway, public_key, identities);
-    load.rate = Rate::PerSecond(ROUND_TRIPS_PER_SECOND);
-    load.train = Some(TRAIN);
-    load.cpus = Cpus::List(vec![run.placement.load]);
-    load.source_ips = Some(TUNNEL_IPS);
-    load
+/// How long a client with the clock of this host takes to connect, if it does.
+fn connect_insider(insider: &StaticSecret, gateway: SocketAddr) -> Result<Option<f64>, BenchError> {
+    let started = Instant::now();
+    match Client::connect(insider, (NEWCOMER_IP, 0).into(), gateway) {
+        Ok(_) => Ok(Some(started.elapsed().as_secs_f64())),
+        Err(BenchError::NoAnswer) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-fn connect_newcomer(gateway: SocketAddr) -> Result<Newcomer, BenchError> {
+fn connect_newcomer(
+    gateway: SocketAddr,
+    source_ips: Option<IpNet>,
+) -> Result<Newcomer, BenchError> {
     let public_key = PublicKey::from(&gateway_key()).to_bytes();
     let identities = Identities::from_seed(NEWCOMER_SEED, 1);
     let mut newcomer = LoadConfig::new(gateway, public_key, identities);
     newcomer.cpus = Cpus::Unpinned;
-    newcomer.source_ips = Some(NEWCOMER_IP);
+    newcomer.source_ips = source_ips;
+    newcomer.allow_remote = true;
     newcomer.connect_timeout = NEWCOMER_PATIENCE;
     let connected = snapload::with_tunnels(&newcomer, &mut |_| {}, |generator| {
         Ok(generator.connect_report())

@@ -15,7 +15,7 @@ impl Counters {
         Ok(Self::parse(&server.scrape()?))
     }
 
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut series = BTreeMap::new();
         for line in text.lines() {
             let parts = line

@@ -2,20 +2,22 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ana_gotatun::noise::TunnResult;
 use ana_gotatun::packet::Packet;
 use bytes::{Bytes, BytesMut};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use snaptun::StaticSecret;
+use snaptun::{PublicKey, StaticSecret};
+use testkit::messages::{self, Mac1};
 use udp_shards::{Flush, ReceiveBatch, SendQueue, ShardSocket, SocketOptions, bind_client_socket};
 
 use super::attack::Attack;
-use super::attacker::{Attacker, Clients, Tally};
-use crate::StepError;
+use super::attacker::{Attacker, Clients, Pace, Tally};
+use super::initiation::initiation;
 use crate::peers::error::BenchError;
+use crate::{StepError, gateway_key};
 
 /// How many addresses datagrams come from, all of them this host's own.
 pub(crate) const ADDRESSES: u32 = 10_000;
@@ -26,6 +28,9 @@ const FIRST_ADDRESS: u32 = 0x7f80_0001;
 /// Datagrams per system call. More would gain little, and keep the load waiting that has the same CPU.
 const BATCH: usize = 16;
 
+/// The pause when nothing is due.
+const PAUSE: Duration = Duration::from_micros(50);
+
 /// Different pieces of garbage.
 const GARBAGE: usize = 4096;
 
@@ -34,6 +39,12 @@ const GARBAGE_BYTES_MAX: usize = 1400;
 
 /// Initiations of strangers. Each is due again after the gateway has forgotten that it refused it.
 const STRANGERS: usize = 4096;
+
+/// Made-up initiations, and initiations of an identity whose clock is ahead.
+const INITIATIONS: usize = 4096;
+
+/// How far a clock is ahead: 80 years.
+const AHEAD_SECONDS: u64 = 80 * 365 * 24 * 3600;
 
 /// How long the gateway may take to answer the initiation that is captured.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,17 +56,59 @@ pub(crate) struct Flood {
     answers: ReceiveBatch,
     datagrams: Vec<Bytes>,
     next: usize,
+    /// How many addresses they come from.
+    addresses: usize,
+    per_second: Option<u64>,
+    pace: Option<Pace>,
 }
 
 impl Flood {
-    pub(crate) fn of_garbage(gateway: SocketAddr) -> Result<Self, BenchError> {
+    /// `per_second` random datagrams of random length.
+    pub(crate) fn of_garbage(gateway: SocketAddr, per_second: u64) -> Result<Self, BenchError> {
         let mut random = SmallRng::seed_from_u64(1);
         let garbage = (0..GARBAGE).map(|_| {
             let mut bytes = vec![0; random.random_range(1..=GARBAGE_BYTES_MAX)];
             random.fill(&mut bytes[..]);
             bytes.into()
         });
-        Self::of(gateway, garbage.collect())
+        Ok(Self {
+            per_second: Some(per_second),
+            pace: Some(Pace::new(per_second)),
+            ..Self::of(gateway, garbage.collect())?
+        })
+    }
+
+    /// Made-up initiations with a right mac1, from one address.
+    pub(crate) fn of_one_address(gateway: SocketAddr) -> Result<Self, BenchError> {
+        let public_key = PublicKey::from(&gateway_key());
+        let initiations = (0..INITIATIONS as u32)
+            .map(|index| messages::initiation(index, Mac1::Right(&public_key)).into());
+        Ok(Self {
+            addresses: 1,
+            ..Self::of(gateway, initiations.collect())?
+        })
+    }
+
+    /// Initiations of `insider` with a clock that is ahead, each later than the one before.
+    pub(crate) fn of_future(
+        gateway: SocketAddr,
+        insider: &StaticSecret,
+    ) -> Result<Self, BenchError> {
+        let public_key = PublicKey::from(&gateway_key());
+        let mut random = SmallRng::seed_from_u64(4);
+        let now = SystemTime::UNIX_EPOCH
+            .elapsed()
+            .map_err(|_| StepError::Tunnel("the system clock is before 1970"))?;
+        let initiations = (0..INITIATIONS as u64)
+            .map(|number| {
+                let seconds = now.as_secs() + AHEAD_SECONDS + number;
+                let message = initiation(insider, &public_key, seconds, &mut random);
+                Ok(message
+                    .ok_or(StepError::Tunnel("it made no initiation"))?
+                    .into())
+            })
+            .collect::<Result<_, StepError>>()?;
+        Self::of(gateway, initiations)
     }
 
     pub(crate) fn of_strangers(gateway: SocketAddr) -> Result<Self, BenchError> {
@@ -123,6 +176,9 @@ impl Flood {
             answers: ReceiveBatch::new(BATCH),
             datagrams,
             next: 0,
+            addresses: ADDRESSES as usize,
+            per_second: None,
+            pace: None,
         })
     }
 }
@@ -135,15 +191,27 @@ pub(crate) fn address(number: usize) -> IpAddr {
 
 impl Attacker for Flood {
     fn send_batch(&mut self, tally: &mut Tally) -> io::Result<()> {
-        while self.queue.len() < BATCH {
+        let room = BATCH - self.queue.len();
+        let due = match &mut self.pace {
+            Some(pace) => pace.take(room as u64) as usize,
+            None => room,
+        };
+        if due == 0 && self.queue.is_empty() {
+            std::thread::sleep(PAUSE);
+        }
+        for _ in 0..due {
             let datagram = self.datagrams[self.next % self.datagrams.len()].clone();
-            let from = Some(address(self.next));
+            let from = Some(address(self.next % self.addresses));
             self.next += 1;
             // There is room: the length was just looked at.
             let _room = self.queue.push(self.gateway, from, datagram);
         }
         flush(&mut self.queue, &self.socket, tally);
         receive(&self.socket, &mut self.answers, |_, _| tally.answers += 1)
+    }
+
+    fn wanted_per_second(&self) -> Option<u64> {
+        self.per_second
     }
 }
 

@@ -46,8 +46,8 @@ pub(crate) struct ForgedData {
 }
 
 /// A session as its client's messages show it.
-struct Session {
-    receiver_index: [u8; 4],
+pub(crate) struct Session {
+    pub(crate) receiver_index: [u8; 4],
     counter: u64,
 }
 
@@ -102,7 +102,7 @@ impl Attacker for ForgedData {
 }
 
 /// Watches what clients send to the gateway, and returns the last data message of each.
-fn watch(gateway: SocketAddrV4) -> io::Result<Vec<(SocketAddrV4, Session)>> {
+pub(crate) fn watch(gateway: SocketAddrV4) -> io::Result<Vec<(SocketAddrV4, Session)>> {
     // It receives a copy of every UDP datagram that arrives at this host.
     let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP))?;
     socket.set_read_timeout(Some(WATCHED))?;

@@ -7,8 +7,12 @@ use serde::Serialize;
 
 use super::attack::Attack;
 use super::attacker::Tally;
-use super::case::{Newcomer, Outcome, TUNNELS, Target};
+use super::case::{Newcomer, Outcome, Target};
+use super::counters::Counters;
+use super::half_open;
+use super::rekeys::Rekeys;
 use crate::peers::error::BenchError;
+use crate::peers::result::write_wrapped;
 
 /// The most of the round trips that may be lost, in percent.
 const LOST_PERCENT_MAX: f64 = 0.1;
@@ -18,6 +22,22 @@ const GROWTH_MIB_MAX: f64 = 4.0;
 
 /// The least of the garbage that has to be in some counter, in percent.
 const COUNTED_PERCENT_MIN: f64 = 99.0;
+
+/// The least of its rate that an attack has to reach: with less, nothing is shown.
+const RATE_PERCENT_MIN: f64 = 90.0;
+
+/// Cookies a second that one unverified address may be sent: 8 KB/s to a host that did not ask for them.
+const COOKIES_PER_SECOND_MAX: f64 = 128.0;
+
+/// How much more of its CPU the gateway may take because of the handshakes of one identity.
+const CPU_OF_IDENTITY_PERCENT_MAX: f64 = 50.0;
+
+/// How long a probe of the health of the gateway may take.
+const PROBE_SECONDS_MAX: f64 = 2.0;
+
+/// How much memory packets may take that wait for tunnels that nobody uses: 1 MiB for each identity that has them
+/// (`waiting_bytes_per_identity`), and as much again for the allocator and what the receive buffers hold.
+const GROWTH_OF_HALF_OPEN_MIB_MAX: f64 = 4.0 + 2.0 * half_open::ATTACKERS as f64;
 
 /// How long an authorized newcomer may take.
 const NEWCOMER_SECONDS_MAX: f64 = 5.0;
@@ -45,10 +65,13 @@ pub(crate) struct Judged {
     p50_us: f64,
     p99_us: f64,
     newcomer: Newcomer,
+    rekeys: Rekeys,
     gateway_cpu_percent: f64,
     resident_mib: [f64; 2],
     tunnels: u64,
     bounds: Vec<Bound>,
+    /// What a reader has to know about the figures.
+    notes: Vec<&'static str>,
     /// What the gateway counted meanwhile.
     counters: Vec<(String, u64)>,
 }
@@ -102,17 +125,15 @@ impl Bound {
 
 /// Judges what came out of a case; `baseline` is the case without an attack on the gateway.
 pub(crate) fn judge(outcome: &Outcome, baseline: &Outcome) -> Judged {
-    let p99_us = |outcome: &Outcome| outcome.report.latency.p99_ns as f64 / 1e3;
-    let bounds = bounds(outcome, p99_us(outcome) / p99_us(baseline));
     Judged {
         name: match (outcome.attack, outcome.target) {
             (None, _) => "peace",
-            (Some(_), Target::Decoy) => "decoy",
+            (Some(_), Target::Decoy(_)) => "decoy",
             (Some(attack), Target::Gateway) => attack.name(),
         },
         about: match (outcome.attack, outcome.target) {
             (None, _) => "no attack",
-            (Some(_), Target::Decoy) => "the attack that follows, on a socket that nobody reads",
+            (Some(_), Target::Decoy(_)) => "the attack that follows, on a socket that nobody reads",
             (Some(attack), Target::Gateway) => attack.about(),
         },
         attacker: outcome.tally,
@@ -123,10 +144,12 @@ pub(crate) fn judge(outcome: &Outcome, baseline: &Outcome) -> Judged {
         p50_us: outcome.report.latency.p50_ns as f64 / 1e3,
         p99_us: p99_us(outcome),
         newcomer: outcome.newcomer,
+        rekeys: outcome.rekeys,
         gateway_cpu_percent: outcome.gateway_cpu_percent,
         resident_mib: outcome.resident.map(|bytes| bytes as f64 / BYTES_PER_MIB),
         tunnels: outcome.counters.sum("tunnels"),
-        bounds,
+        bounds: bounds(outcome, baseline),
+        notes: notes(outcome),
         counters: outcome
             .counters
             .notable()
@@ -135,74 +158,178 @@ pub(crate) fn judge(outcome: &Outcome, baseline: &Outcome) -> Judged {
     }
 }
 
-fn bounds(outcome: &Outcome, p99_ratio: f64) -> Vec<Bound> {
+fn notes(outcome: &Outcome) -> Vec<&'static str> {
+    let limited = outcome.report.limited_by_generator.then_some(LIMITED);
+    let not_judged = outcome.attack == Some(Attack::Future) && !is_clock_trusted(&outcome.counters);
+    limited
+        .into_iter()
+        .chain(not_judged.then_some(CLOCK_NOT_TRUSTED))
+        .collect()
+}
+
+fn is_clock_trusted(counters: &Counters) -> bool {
+    counters.sum("system_clock_trusted") > 0
+}
+
+fn p99_us(outcome: &Outcome) -> f64 {
+    outcome.report.latency.p99_ns as f64 / 1e3
+}
+
+fn bounds(outcome: &Outcome, baseline: &Outcome) -> Vec<Bound> {
+    let [before, after] = outcome.resident;
+    let growth_max = match outcome.attack {
+        Some(Attack::HalfOpen) => GROWTH_OF_HALF_OPEN_MIB_MAX,
+        _ => GROWTH_MIB_MAX,
+    };
+    let lost = outcome.report.loss_share * 100.0;
+    let growth = after.saturating_sub(before) as f64 / BYTES_PER_MIB;
+    let mut bounds = vec![
+        at_most("lost", lost, " %", LOST_PERCENT_MAX),
+        at_most("memory grew by", growth, " MiB", growth_max),
+    ];
+    let Some(attack) = outcome.attack.filter(|_| outcome.target == Target::Gateway) else {
+        return bounds;
+    };
+    let tally = &outcome.tally;
+    if let Some(wanted) = tally.wanted_per_second {
+        let percent = tally.sent as f64 / tally.seconds / wanted as f64 * 100.0;
+        let limit = Limit::AtLeast(RATE_PERCENT_MIN);
+        bounds.push(Bound::new("of the attack's rate", percent, " %", limit));
+    }
+    let Rekeys { begun, failed, .. } = outcome.rekeys;
+    let limit = Limit::AtLeast(1.0);
+    bounds.push(Bound::new("renewals begun", begun as f64, "", limit));
+    bounds.push(at_most("renewals that failed", failed as f64, "", 0.0));
+    bounds.extend(bounds_of(attack, outcome, baseline));
+    bounds
+}
+
+/// The bounds of one attack alone.
+fn bounds_of(attack: Attack, outcome: &Outcome, baseline: &Outcome) -> Vec<Bound> {
     let Outcome {
-        attack,
-        target,
         tally,
-        report,
         newcomer,
-        resident: [before, after],
+        rekeys,
         counters,
         ..
     } = outcome;
     let count = |prefix| counters.sum(prefix) as f64;
     let newcomers = f64::from(u8::from(newcomer.seconds.is_some()));
-    let lost = report.loss_share * 100.0;
-    let growth = after.saturating_sub(*before) as f64 / BYTES_PER_MIB;
-    let mut bounds = vec![
-        Bound::new("lost", lost, " %", Limit::AtMost(LOST_PERCENT_MAX)),
-        Bound::new(
-            "memory grew by",
-            growth,
-            " MiB",
-            Limit::AtMost(GROWTH_MIB_MAX),
-        ),
-    ];
-    bounds.extend(match attack.filter(|_| *target == Target::Gateway) {
-        None => vec![],
-        Some(Attack::Garbage) => {
-            let counted = count("kernel_dropped_packets_total") + count("dropped_packets_total");
-            let percent = counted / tally.sent.max(1) as f64 * 100.0;
+    // Responses that came too late were answers as well.
+    let honest_handshakes = newcomers + rekeys.tries as f64;
+    let newcomer_seconds = newcomer.seconds.unwrap_or(f64::INFINITY);
+    let connects = at_most(
+        "a newcomer connects within",
+        newcomer_seconds,
+        " s",
+        NEWCOMER_SECONDS_MAX,
+    );
+    let answered = count("handshakes_total{result=\"answered\"") - honest_handshakes;
+    match attack {
+        Attack::Garbage => {
+            let percent = garbage_counted(counters) as f64 / tally.sent.max(1) as f64 * 100.0;
             let limit = Limit::AtLeast(COUNTED_PERCENT_MIN);
-            vec![Bound::new("counted", percent, " %", limit)]
+            vec![Bound::new("counted", percent, " %", limit), connects]
         }
-        Some(Attack::Strangers) => {
-            let seconds = newcomer.seconds.unwrap_or(f64::INFINITY);
-            let limit = Limit::AtMost(NEWCOMER_SECONDS_MAX);
+        Attack::TinyTrains | Attack::Mac1At100 | Attack::Mac1At20k => vec![connects],
+        // Newcomers may have to try for longer than this run.
+        Attack::Exhausted => vec![],
+        Attack::TrainGarbage | Attack::TrainMac1 | Attack::TrainData | Attack::TrainMixed => {
+            let renewed = rekeys.begun - rekeys.failed;
+            let unanswered = (rekeys.tries - renewed) as f64;
+            let by_link = outcome.lost_by_link as f64;
             vec![
-                Bound::new("a newcomer connects within", seconds, " s", limit),
-                Bound::new(
-                    "p99 against that of the decoy",
-                    p99_ratio,
-                    " x",
-                    Limit::AtMost(P99_RATIO_MAX),
+                at_most("initiations that were not answered", unanswered, "", 0.0),
+                at_most("lost by the network itself", by_link, "", 0.0),
+            ]
+        }
+        Attack::Strangers => {
+            let ratio = p99_us(outcome) / p99_us(baseline);
+            let p99 = at_most("p99 against that of the decoy", ratio, " x", P99_RATIO_MAX);
+            vec![connects, p99]
+        }
+        Attack::OneAddress => {
+            let per_second = tally.answers as f64 / tally.seconds;
+            let cookies = at_most("cookies", per_second, "/s", COOKIES_PER_SECOND_MAX);
+            vec![cookies, connects]
+        }
+        Attack::Replay => {
+            let created = count("tunnel_changes_total{change=\"created\"") - newcomers;
+            vec![
+                at_most("tunnels made", created, "", 0.0),
+                at_most("answers", tally.answers as f64, "", 0.0),
+            ]
+        }
+        Attack::Future if !is_clock_trusted(counters) => vec![],
+        Attack::Future => {
+            let seconds = outcome.insider_seconds.unwrap_or(f64::INFINITY);
+            vec![
+                // One for the identity itself, whose clock is right again.
+                at_most("initiations answered", answered - 1.0, "", 0.0),
+                at_most(
+                    "the identity connects within",
+                    seconds,
+                    " s",
+                    NEWCOMER_SECONDS_MAX,
                 ),
             ]
         }
-        Some(Attack::Replay) => {
-            let created = count("tunnel_changes_total{change=\"created\"") - newcomers;
-            vec![
-                Bound::new("tunnels made", created, "", Limit::AtMost(0.0)),
-                Bound::new("answers", tally.answers as f64, "", Limit::AtMost(0.0)),
-            ]
-        }
-        Some(Attack::ManyTunnels) => {
+        Attack::ManyTunnels => {
             // A newcomer that was kept waiting may have begun from several ports.
-            let own = count("tunnels") - TUNNELS as f64 - newcomer.tunnels_max() as f64;
-            let limit = Limit::AtMost(TUNNELS_PER_IDENTITY);
-            vec![Bound::new("tunnels of the identity", own, "", limit)]
-        }
-        Some(Attack::ForgedData) => {
-            let changes = count("tunnel_changes_total") - newcomers;
-            let handshakes = count("handshakes_total{result=\"answered\"") - newcomers;
+            let own =
+                count("tunnels") - outcome.tunnels_before as f64 - newcomer.tunnels_max() as f64;
+            let cpu = outcome.gateway_cpu_percent - baseline.gateway_cpu_percent;
             vec![
-                Bound::new("tunnels changed", changes, "", Limit::AtMost(0.0)),
-                Bound::new("sessions made anew", handshakes, "", Limit::AtMost(0.0)),
+                at_most("tunnels of the identity", own, "", TUNNELS_PER_IDENTITY),
+                at_most("CPU taken", cpu, " %", CPU_OF_IDENTITY_PERCENT_MAX),
             ]
         }
-    });
-    bounds
+        Attack::ForgedData => {
+            let changes = count("tunnel_changes_total") - newcomers;
+            vec![
+                at_most("tunnels changed", changes, "", 0.0),
+                at_most("sessions made anew", answered, "", 0.0),
+            ]
+        }
+        Attack::HalfOpen => {
+            let arrived = tally.probes_answered as f64 / tally.probes.max(1) as f64 * 100.0;
+            let limit = Limit::AtLeast(100.0);
+            vec![Bound::new(
+                "honest packets that waited arrived",
+                arrived,
+                " %",
+                limit,
+            )]
+        }
+        Attack::IdleHttp => {
+            let seconds = tally.slowest_probe_seconds.unwrap_or(f64::INFINITY);
+            vec![at_most(
+                "slowest answer of /livez",
+                seconds,
+                " s",
+                PROBE_SECONDS_MAX,
+            )]
+        }
+    }
+}
+
+/// Datagrams of garbage that are in a counter: the kernel drops those that can be no message, a train as one, and
+/// the worker those that came in a train with messages or have the type of one.
+fn garbage_counted(counters: &Counters) -> u64 {
+    let by_kernel: u64 = ["garbage", "mixed", "data", "handshake"]
+        .map(|socket| {
+            counters.sum(&format!(
+                "kernel_dropped_packets_total{{socket=\"{socket}\""
+            ))
+        })
+        .iter()
+        .sum();
+    let by_worker = "dropped_packets_total{stage=\"tunnel\",reason=\"malformed\"";
+    by_kernel + counters.sum(by_worker)
+}
+
+fn at_most(what: &'static str, value: f64, unit: &'static str, limit: f64) -> Bound {
+    Bound::new(what, value, unit, Limit::AtMost(limit))
 }
 
 impl Judged {
@@ -213,18 +340,18 @@ impl Judged {
 
     /// A paragraph for a terminal.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "{}: {}", self.name, self.about)?;
+        write_wrapped(out, "", &format!("{}: {}", self.name, self.about))?;
         for (name, value) in HEADING.iter().zip(self.cells()).skip(1) {
             writeln!(out, "  {name:<22}{value}")?;
         }
-        if self.limited_by_generator {
-            writeln!(out, "  {LIMITED}")?;
+        for note in &self.notes {
+            write_wrapped(out, "  ", note)?;
         }
         for bound in &self.bounds {
-            writeln!(out, "  {}", bound.text())?;
+            write_wrapped(out, "  ", &bound.text())?;
         }
         for (name, value) in &self.counters {
-            writeln!(out, "    {name} {value}")?;
+            writeln!(out, "  {name} {value}")?;
         }
         writeln!(out)
     }
@@ -236,7 +363,7 @@ impl Judged {
     }
 
     /// What stands below [`HEADING`].
-    fn cells(&self) -> [String; 9] {
+    fn cells(&self) -> [String; 10] {
         let attacker = &self.attacker;
         let rate = if attacker.seconds > 0.0 {
             format!("{:.0}", attacker.sent as f64 / attacker.seconds)
@@ -258,6 +385,7 @@ impl Judged {
             ),
             format!("{:.0} / {:.0} µs", self.p50_us, self.p99_us),
             newcomer,
+            self.rekeys.text(),
             format!("{:.0} %", self.gateway_cpu_percent),
             format!("{before:.1} → {after:.1} MiB"),
             self.tunnels.to_string(),
@@ -267,13 +395,17 @@ impl Judged {
 
 const LIMITED: &str = "the load was the limit: what it lost and how long it took is partly its own";
 
-const HEADING: [&str; 9] = [
+const CLOCK_NOT_TRUSTED: &str = "not judged: the gateway does not trust the system clock, so it refuses nothing for its \
+                                 timestamp";
+
+const HEADING: [&str; 10] = [
     "attack",
-    "datagrams/s",
+    "sent/s",
     "answers",
     "lost round trips",
     "p50 / p99",
     "newcomer connects in",
+    "sessions renewed",
     "gateway's CPU",
     "resident memory",
     "tunnels at the end",
@@ -290,8 +422,9 @@ pub(crate) fn write_markdown(out: &mut impl Write, results: &[Judged]) -> io::Re
     for result in results {
         let bounds: Vec<String> = result.bounds.iter().map(Bound::text).collect();
         let mut counted = String::new();
-        if result.limited_by_generator {
-            counted = format!(" ({LIMITED})");
+        for note in &result.notes {
+            // It cannot fail.
+            let _written = write!(counted, " ({note})");
         }
         for (name, value) in &result.counters {
             // It cannot fail.
@@ -322,6 +455,17 @@ mod tests {
         assert_eq!(most.text(), "lost: 0.051 % (≤ 0.1): holds");
         let least = Bound::new("counted", 12.0, " %", Limit::AtLeast(99.0));
         assert_eq!(least.text(), "counted: 12 % (≥ 99): DOES NOT HOLD");
+    }
+
+    #[test]
+    fn garbage_is_counted_at_every_socket_and_by_the_worker_and_nothing_else_is() {
+        let text = "snapgate_kernel_dropped_packets_total{worker=\"0\",socket=\"garbage\"} 1000\n\
+            snapgate_kernel_dropped_packets_total{worker=\"0\",socket=\"mixed\"} 200\n\
+            snapgate_kernel_dropped_packets_total{worker=\"1\",socket=\"mixed\"} 30\n\
+            snapgate_kernel_dropped_packets_total{worker=\"0\",socket=\"upstream\"} 50000\n\
+            snapgate_dropped_packets_total{worker=\"0\",stage=\"tunnel\",reason=\"malformed\"} 4\n\
+            snapgate_dropped_packets_total{worker=\"0\",stage=\"tunnel\",reason=\"forged\"} 60000\n";
+        assert_eq!(garbage_counted(&Counters::parse(text)), 1234);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Case {
                 .train
                 .min(u32::try_from(whole).unwrap_or(u32::MAX))
                 .max(1),
-            Kind::Snapgate | Kind::SnapgateWith { .. } => self.train,
+            Kind::Snapgate(_) | Kind::SnapgateWith { .. } => self.train,
         }
     }
 

@@ -17,6 +17,19 @@ pub(crate) enum BenchError {
     Floor(#[from] StepError),
     #[error("cannot build the gateway: {0}")]
     Build(String),
+    #[error("{path} is not an executable snapgate: {reason}")]
+    NotSnapgate { path: PathBuf, reason: String },
+    #[error("{path} cannot be measured: its `run --help` does not list --{flag}")]
+    MissingFlag { path: PathBuf, flag: &'static str },
+    #[error(
+        "the baseline {path} is the gateway under test itself: copy the older build to a file outside the \
+         target directory before the new one is built"
+    )]
+    SameFile { path: PathBuf },
+    #[error("there is no baseline")]
+    NoBaseline,
+    #[error("no row is left to measure: --baseline-only leaves out rows without a baseline")]
+    NoRows,
     #[error("cannot start {program}: {source}")]
     Start { program: PathBuf, source: io::Error },
     #[error("cannot make a temporary file: {0}")]
@@ -47,8 +60,17 @@ pub(crate) enum BenchError {
         step: &'static str,
         source: io::Error,
     },
-    #[error("the gateway did not answer the attacker's one honest handshake")]
+    #[error("the gateway did not answer an honest handshake before the attack")]
     NoAnswer,
+    #[error("a client that begins new sessions failed: {0}")]
+    Rekey(io::Error),
+    #[error("there is no client to attack")]
+    NoVictim,
+    #[error(
+        "the attack {attack} needs root (CAP_NET_RAW, and CAP_SYS_ADMIN for network namespaces): run the \
+         benchmark as root, or name other attacks with --only"
+    )]
+    NeedsRoot { attack: &'static str },
     #[error("the newcomer failed: {0}")]
     Newcomer(Box<LoadError>),
     #[error("cannot find a free port on loopback: {0}")]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::Command;
 
 use jiff::Zoned;
@@ -19,6 +20,34 @@ pub(crate) struct Machine {
     commit: String,
     date: String,
     rounds: u32,
+    /// The older build that the gateway is compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) baseline: Option<BaselineInfo>,
+}
+
+/// An older build that the gateway is compared with.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct BaselineInfo {
+    pub(crate) file: PathBuf,
+    /// Its answer to `--version`.
+    pub(crate) version: String,
+    /// Optional flags that it does not have, without dashes.
+    pub(crate) started_without: Vec<&'static str>,
+    /// The file has the same content as the gateway under test.
+    pub(crate) same_content: bool,
+}
+
+impl fmt::Display for BaselineInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "baseline {} ({}", self.file.display(), self.version)?;
+        if self.same_content {
+            write!(f, ", the same executable as the gateway under test")?;
+        }
+        for flag in &self.started_without {
+            write!(f, ", without --{flag}, which it does not have")?;
+        }
+        write!(f, ")")
+    }
 }
 
 const UNKNOWN: &str = "unknown";
@@ -33,6 +62,7 @@ impl Machine {
             commit: commit(),
             date: Zoned::now().strftime("%Y-%m-%d %H:%M %Z").to_string(),
             rounds,
+            baseline: None,
         }
     }
 
@@ -60,7 +90,11 @@ impl fmt::Display for Machine {
             self.date,
             self.rounds,
             if self.rounds == 1 { "" } else { "s" }
-        )
+        )?;
+        if let Some(baseline) = &self.baseline {
+            write!(f, "; {baseline}")?;
+        }
+        Ok(())
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn measure_load(run: &Run, case: &Case, kind: Kind) -> Result<Loaded,
     load.duration = load.interval * PARTS;
     let ready_pps = match kind {
         Kind::Peer => READY_PPS_FOR_PEER,
-        Kind::Snapgate | Kind::SnapgateWith { .. } => READY_PPS,
+        Kind::Snapgate(_) | Kind::SnapgateWith { .. } => READY_PPS,
     };
     let ready_packets = load.duration.as_millis() as u64 * ready_pps / 1000;
     let packet_bytes = (case.mean_size() + READY_OVERHEAD_BYTES) as u64;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::baseline::{AgainstBaseline, Sides, Verdict};
 use super::error::BenchError;
 use crate::statistics::Spread;
 
@@ -20,6 +21,8 @@ pub(crate) struct Measured {
     /// The most that `value` may be, where that does not depend on another measurement.
     pub(crate) limit: Option<f64>,
     pub(crate) comparisons: Vec<Comparison>,
+    /// The comparison with an older build, if there is one.
+    baseline: Option<AgainstBaseline>,
     /// What a reader has to know about the figures.
     pub(crate) notes: Vec<String>,
 }
@@ -75,11 +78,12 @@ impl Measured {
             value: spread(values),
             limit: None,
             comparisons: Vec::new(),
+            baseline: None,
             notes: Vec::new(),
         }
     }
 
-    /// Compares `ours` with `theirs`, measured in the same rounds.
+    /// Compares `ours` with `theirs`, measured in the same rounds. Without `theirs` there is no comparison.
     pub(crate) fn compare(
         &mut self,
         with: &'static str,
@@ -87,6 +91,9 @@ impl Measured {
         theirs: &[f64],
         bound: Option<Bound>,
     ) {
+        if theirs.is_empty() {
+            return;
+        }
         self.comparisons.push(Comparison {
             with,
             value: spread(theirs),
@@ -95,8 +102,26 @@ impl Measured {
         });
     }
 
-    /// Whether every bound holds.
+    /// Compares the new build with the baseline, if there is one. Less is better.
+    pub(crate) fn compare_with_baseline(&mut self, sides: &Sides<f64>) {
+        let Some(against) = AgainstBaseline::of(sides) else {
+            return;
+        };
+        self.notes.push(against.note());
+        self.baseline = Some(against);
+    }
+
+    /// Whether every bound holds, and for the baseline is known to hold.
     pub(crate) fn holds(&self) -> bool {
+        self.bounds_hold()
+            && self
+                .baseline
+                .as_ref()
+                .is_none_or(|against| against.verdict == Verdict::Holds)
+    }
+
+    /// Whether every bound other than that of the baseline holds.
+    fn bounds_hold(&self) -> bool {
         self.limit.is_none_or(|limit| self.value.median <= limit)
             && self.comparisons.iter().all(|comparison| {
                 comparison
@@ -138,6 +163,18 @@ impl Measured {
                     .map_or_else(String::new, |bound| verdict(bound.holds(median))),
             ]);
         }
+        if let Some(against) = &self.baseline {
+            let [case, value] = std::mem::take(&mut first);
+            lines.push([
+                case,
+                value,
+                "baseline".to_owned(),
+                number(against.value.median),
+                against.ratio_text(),
+                against.bound_text(),
+                against.verdict.text().to_owned(),
+            ]);
+        }
         if lines.is_empty() {
             let [case, value] = first;
             let none = String::new;
@@ -146,14 +183,23 @@ impl Measured {
         lines
     }
 
-    pub(crate) fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
-        for line in self.lines() {
-            write_line(out, &line)?;
+    /// A paragraph for a terminal: a line for the gateway, and one for each that it is compared with.
+    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+        for [case, value, with, other, ratio, bound, verdict] in self.lines() {
+            if !case.is_empty() {
+                write_wrapped(out, "", &case)?;
+                writeln!(out, "{}", columns("  snapgate", &value, "", "", ""))?;
+            }
+            if with.is_empty() && bound.is_empty() {
+                continue;
+            }
+            let with = format!("  {}", if with.is_empty() { "limit" } else { &with });
+            writeln!(out, "{}", columns(&with, &other, &ratio, &bound, &verdict))?;
         }
         for note in &self.notes {
-            writeln!(out, "  {note}")?;
+            write_wrapped(out, "  ", note)?;
         }
-        Ok(())
+        writeln!(out)
     }
 
     /// One JSON object and a newline.
@@ -175,6 +221,35 @@ impl Measured {
     }
 }
 
+/// What came out of all results.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// Every bound holds.
+    Holds,
+    /// A bound does not hold.
+    DoesNotHold,
+    /// No bound is known not to hold, but a comparison with the baseline needs more rounds.
+    NotEnoughRounds,
+}
+
+impl Outcome {
+    pub(crate) fn of(results: &[Measured]) -> Self {
+        let verdict = |wanted| {
+            results
+                .iter()
+                .filter_map(|result| result.baseline.as_ref())
+                .any(|against| against.verdict == wanted)
+        };
+        if !results.iter().all(Measured::bounds_hold) || verdict(Verdict::DoesNotHold) {
+            Self::DoesNotHold
+        } else if verdict(Verdict::NotEnoughRounds) {
+            Self::NotEnoughRounds
+        } else {
+            Self::Holds
+        }
+    }
+}
+
 const HEADING: [&str; 7] = [
     "case",
     "snapgate",
@@ -185,18 +260,44 @@ const HEADING: [&str; 7] = [
     "holds",
 ];
 
-const WIDTHS: [usize; 7] = [56, 28, 15, 10, 19, 8, 5];
+/// The widest line for a terminal, in characters.
+const TERMINAL_COLUMNS: usize = 80;
 
-pub(crate) fn write_heading(out: &mut impl Write) -> io::Result<()> {
-    write_line(out, &HEADING.map(str::to_owned))
+/// A line for a terminal. The columns leave room for the longest verdict, which is the last.
+fn columns(with: &str, value: &str, ratio: &str, bound: &str, verdict: &str) -> String {
+    let line = if ratio.is_empty() && bound.is_empty() {
+        format!("{with:<16}  {value}")
+    } else {
+        format!("{with:<16}  {value:>8}  {ratio:<20}  {bound:<8}  {verdict}")
+    };
+    line.trim_end().to_owned()
 }
 
-fn write_line(out: &mut impl Write, cells: &[String; 7]) -> io::Result<()> {
+/// Writes words in lines of at most [`TERMINAL_COLUMNS`], those after the first with more indent. A word that is
+/// longer, such as a path, has a line of its own.
+pub(crate) fn write_wrapped(out: &mut impl Write, indent: &str, text: &str) -> io::Result<()> {
     let mut line = String::new();
-    for (cell, width) in cells.iter().zip(WIDTHS) {
-        line += &format!("{cell:<width$}  ");
+    let mut width = 0;
+    for word in text.split_whitespace() {
+        let word_width = word.chars().count();
+        if line.is_empty() {
+            line.push_str(indent);
+            width = indent.len();
+        } else if width + 1 + word_width > TERMINAL_COLUMNS {
+            writeln!(out, "{line}")?;
+            line = format!("{indent}  ");
+            width = line.len();
+        } else {
+            line.push(' ');
+            width += 1;
+        }
+        line.push_str(word);
+        width += word_width;
     }
-    writeln!(out, "{}", line.trim_end())
+    if line.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{line}")
 }
 
 /// The table and the notes of docs/PERFORMANCE.md.
@@ -252,6 +353,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::baseline::Build;
 
     fn measured() -> Measured {
         let mut measured = Measured::new("forward", "a case", "ns/packet", &[100.0, 120.0, 110.0]);
@@ -276,23 +378,128 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_value_ratio_and_verdict() {
+    fn a_paragraph_says_value_ratio_and_verdict() {
         let mut out = Vec::new();
-        measured().write_table(&mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let words: Vec<&str> = text.split("  ").filter(|cell| !cell.is_empty()).collect();
+        measured().write_text(&mut out).unwrap();
         assert_eq!(
-            words.iter().map(|cell| cell.trim()).collect::<Vec<_>>(),
+            String::from_utf8(out).unwrap(),
+            "a case\n  snapgate        110 (100–120) ns/packet\n  \
+             floor                100  1.10 (1.00–1.20)      ≤ 1.25    yes\n\n"
+        );
+    }
+
+    #[test]
+    fn a_paragraph_is_as_wide_as_a_terminal_at_most() {
+        let mut measured = with_baseline(1.01, 5);
+        measured.case = "1 tunnel, trains of 16, ".repeat(4);
+        measured.limit = Some(10.0);
+        let mut out = Vec::new();
+        measured.write_text(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for line in text.lines() {
+            assert!(line.chars().count() <= TERMINAL_COLUMNS, "{line}");
+        }
+        assert!(text.contains("≤ 10.0"), "{text}");
+    }
+
+    #[test]
+    fn a_word_that_is_too_long_has_a_line_of_its_own() {
+        let mut out = Vec::new();
+        let path = "/long".repeat(20);
+        write_wrapped(&mut out, " ", &format!("at {path} it is")).unwrap();
+        let wrapped = format!(" at\n   {path}\n   it is\n");
+        assert_eq!(String::from_utf8(out).unwrap(), wrapped);
+    }
+
+    /// `measured`, compared with a baseline in as many rounds.
+    fn with_baseline(ratio: f64, rounds: usize) -> Measured {
+        let mut measured = measured();
+        let mut sides = Sides::new(true);
+        for _ in 0..rounds {
+            sides
+                .measure(|build| {
+                    Ok(match build {
+                        Build::New => 100.0 * ratio,
+                        Build::Baseline => 100.0,
+                    })
+                })
+                .unwrap();
+        }
+        measured.compare_with_baseline(&sides);
+        measured
+    }
+
+    #[test]
+    fn the_table_shows_the_baseline_with_its_interval() {
+        let lines = with_baseline(1.01, 6).lines();
+        assert_eq!(
+            lines[1],
             [
-                "a case",
-                "110 (100–120) ns/packet",
-                "floor",
+                "",
+                "",
+                "baseline",
                 "100",
-                "1.10 (1.00–1.20)",
-                "≤ 1.25",
-                "yes"
+                "1.010 [1.010–1.010]",
+                "≤ 1.03",
+                "holds"
             ]
         );
+        let lines = with_baseline(1.01, 5).lines();
+        assert_eq!(
+            lines[1][4..],
+            ["1.010 (1.010–1.010)", "≤ 1.03", "not enough rounds"]
+        );
+    }
+
+    #[test]
+    fn the_baseline_decides_on_the_outcome_as_far_as_it_is_known() {
+        let holds = with_baseline(1.0, 6);
+        let does_not = with_baseline(1.1, 6);
+        let unknown = with_baseline(1.1, 5);
+        assert!(holds.holds() && !does_not.holds() && !unknown.holds());
+        let outcome = |results: &[&Measured]| {
+            Outcome::of(
+                &results
+                    .iter()
+                    .map(|&result| result.clone())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(outcome(&[&measured(), &holds]), Outcome::Holds);
+        assert_eq!(outcome(&[&holds, &unknown]), Outcome::NotEnoughRounds);
+        assert_eq!(outcome(&[&unknown, &does_not]), Outcome::DoesNotHold);
+        let mut too_much = holds;
+        too_much.limit = Some(1.0);
+        assert_eq!(outcome(&[&unknown, &too_much]), Outcome::DoesNotHold);
+    }
+
+    #[test]
+    fn nothing_is_compared_with_what_was_not_measured() {
+        let mut measured = Measured::new("forward", "a case", "ns/packet", &[100.0]);
+        measured.compare("floor", &[100.0], &[], Some(Bound::AtMost(1.25)));
+        assert!(measured.comparisons.is_empty() && measured.holds());
+    }
+
+    #[test]
+    fn json_has_the_ratios_the_interval_and_the_verdict_of_the_baseline() {
+        let object = |measured: &Measured| -> serde_json::Value {
+            let mut out = Vec::new();
+            measured.write_json(&mut out).unwrap();
+            serde_json::from_slice(&out).unwrap()
+        };
+        let with = object(&with_baseline(1.5, 6));
+        assert_eq!(with["holds"], false);
+        assert_eq!(
+            with["baseline"]["ratios"],
+            serde_json::json!([1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
+        );
+        assert_eq!(with["baseline"]["interval"]["high"], 1.5);
+        assert_eq!(with["baseline"]["interval"]["confidence"], 0.968_75);
+        assert_eq!(with["baseline"]["verdict"], "does_not_hold");
+        let without_interval = object(&with_baseline(1.0, 5));
+        assert!(without_interval["baseline"]["interval"].is_null());
+        assert_eq!(without_interval["baseline"]["verdict"], "not_enough_rounds");
+        assert!(object(&measured())["baseline"].is_null());
     }
 
     #[test]

@@ -79,6 +79,11 @@ impl Row {
         }
     }
 
+    /// Whether it has a figure that is compared with a baseline.
+    pub(crate) fn has_baseline(self) -> bool {
+        self != Self::Latency
+    }
+
     pub(crate) fn measure(self, run: &Run) -> Result<Vec<Measured>, BenchError> {
         match self {
             Self::Forward => packets::forward(run),

@@ -12,7 +12,9 @@ use snapload::{DEFAULT_ISD_AS, Direction};
 use tempfile::NamedTempFile;
 
 use super::arguments::Run;
+use super::baseline::Build;
 use super::error::BenchError;
+use super::program::{Program, Setting};
 use crate::cpu::ProcessClock;
 
 /// How long a server may take to its first turn.
@@ -36,9 +38,10 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// snapgate with one worker on the gateway's CPU.
-    Snapgate,
+    Snapgate(Build),
     /// snapgate with several workers.
     SnapgateWith {
+        build: Build,
         workers: usize,
         workers_on: WorkersOn,
     },
@@ -67,7 +70,10 @@ pub(crate) enum Way {
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Snapgate | Self::SnapgateWith { .. } => "snapgate",
+            Self::Snapgate(build) | Self::SnapgateWith { build, .. } => match build {
+                Build::New => "snapgate",
+                Build::Baseline => "baseline",
+            },
             Self::Peer => "snap-dataplane",
         }
     }
@@ -101,11 +107,13 @@ impl Server {
                 peer_arguments(&mut command, run, listen, router, way);
                 None
             }
-            Kind::Snapgate | Kind::SnapgateWith { .. } => {
+            Kind::Snapgate(build) | Kind::SnapgateWith { build, .. } => {
+                let program = run.program(build)?;
                 let metrics = free_tcp_port()?;
-                command.arg(&run.snapgate);
-                snapgate_arguments(&mut command, run, kind, listen, router, way)?;
-                command.args(["--metrics", &metrics.to_string()]);
+                let settings = snapgate_settings(run, kind, listen, metrics, router, way)?;
+                command
+                    .arg(&program.path)
+                    .args(program.command_line(&settings)?);
                 Some(metrics)
             }
         };
@@ -119,30 +127,38 @@ impl Server {
         Self::spawn(command, kind, listen, direction, metrics)
     }
 
-    /// Starts snapgate as everyone would have it: with all limits as they are by default, for those who are
-    /// listed in `identities`. It has one worker, and echoes packets.
+    /// Starts snapgate with the default limits at an address of this host, for the identities that are listed in
+    /// a file. It has one worker. Packets for their own tunnel come back, in both ways: `Way::Forward` delivers
+    /// packets between tunnels too.
     pub(crate) fn start_with_default_limits(
         run: &Run,
         identities: &Path,
+        listen: IpAddr,
+        way: Way,
     ) -> Result<Self, BenchError> {
-        let listen = free_udp_port()?;
+        let listen = free_udp_port_of(listen)?;
         let metrics = free_tcp_port()?;
         let mut command = Command::new(run.programs.launcher);
+        let mut settings = vec![
+            Setting::required("listen", &listen),
+            Setting::required("private-key-file", &run.private_key.path().display()),
+            Setting::required("identities", &identities.display()),
+            Setting::required("workers", &1),
+            Setting::required("cpus", &run.placement.gateway),
+            Setting::optional("log", &"warn"),
+            Setting::required("metrics", &metrics),
+        ];
+        settings.extend(match way {
+            Way::Echo => echo_settings(),
+            Way::Forward => forward_settings(free_udp_port()?, free_udp_port()?),
+        });
+        let program = run.program(Build::New)?;
         command
-            .arg(&run.snapgate)
-            .arg("run")
-            .args(["--listen", &listen.to_string()])
-            .arg("--private-key-file")
-            .arg(run.private_key.path())
-            .arg("--identities")
-            .arg(identities)
-            .args(["--workers", "1", "--cpus"])
-            .arg(run.placement.gateway.to_string())
-            .args(["--forward", "echo", "--log", "warn"])
-            .args(["--metrics", &metrics.to_string()]);
+            .arg(&program.path)
+            .args(program.command_line(&settings)?);
         Self::spawn(
             command,
-            Kind::Snapgate,
+            Kind::Snapgate(Build::New),
             listen,
             Direction::Echo,
             Some(metrics),
@@ -214,10 +230,14 @@ impl Server {
         }
     }
 
+    /// Where it serves its metrics.
+    pub(crate) fn metrics_address(&self) -> Result<SocketAddr, BenchError> {
+        self.metrics.ok_or(BenchError::NoMetrics)
+    }
+
     /// Its metrics in the text format of Prometheus, behind the header of the answer.
     pub(crate) fn scrape(&self) -> Result<String, BenchError> {
-        let metrics = self.metrics.ok_or(BenchError::NoMetrics)?;
-        get(metrics, "/metrics").map_err(BenchError::Metrics)
+        get(self.metrics_address()?, "/metrics").map_err(BenchError::Metrics)
     }
 
     /// Everything it wrote so far.
@@ -279,20 +299,22 @@ fn peer_arguments(
     }
 }
 
-fn snapgate_arguments(
-    command: &mut Command,
+/// The settings of snapgate for a measurement.
+fn snapgate_settings(
     run: &Run,
     kind: Kind,
     listen: SocketAddr,
+    metrics: SocketAddr,
     router: SocketAddr,
     way: Way,
-) -> Result<(), BenchError> {
+) -> Result<Vec<Setting>, BenchError> {
     let (workers, workers_on) = match kind {
         Kind::SnapgateWith {
             workers,
             workers_on,
+            ..
         } => (workers, workers_on),
-        Kind::Snapgate | Kind::Peer => (1, WorkersOn::OwnCpus),
+        Kind::Snapgate(_) | Kind::Peer => (1, WorkersOn::OwnCpus),
     };
     let cpus = match workers_on {
         WorkersOn::AnyCpu => "none".to_owned(),
@@ -305,37 +327,75 @@ fn snapgate_arguments(
             .collect::<Vec<_>>()
             .join(","),
     };
-    command
-        .arg("run")
-        .args(["--listen", &listen.to_string()])
-        .arg("--private-key-file")
-        .arg(run.private_key.path())
-        .arg("--allow-any-identity")
-        .args(["--workers", &workers.to_string(), "--cpus", &cpus])
+    let mut settings = common_settings(listen, run.private_key.path(), metrics);
+    settings.extend(worker_settings(workers, &cpus));
+    settings.extend(match way {
+        Way::Echo => echo_settings(),
+        Way::Forward => forward_settings(free_udp_port()?, router),
+    });
+    Ok(settings)
+}
+
+fn common_settings(
+    listen: SocketAddr,
+    private_key_file: &Path,
+    metrics: SocketAddr,
+) -> Vec<Setting> {
+    vec![
+        Setting::required("listen", &listen),
+        Setting::required("private-key-file", &private_key_file.display()),
+        Setting::required_switch("allow-any-identity"),
         // All tunnels may come from one address, and at once.
-        .args(["--handshakes-per-ip-per-second", "1000000"])
-        .args(["--handshakes-per-second", "1000000"])
-        .args(["--log", "warn"]);
-    match way {
-        Way::Echo => {
-            command.args(["--forward", "echo"]);
-        }
-        Way::Forward => {
-            let internal = free_udp_port()?;
-            command
-                .args(["--forward", "scion", "--internal", &internal.to_string()])
-                .args([
-                    "--next-hop",
-                    &format!("{DEFAULT_ISD_AS}#{INTERFACE}={router}"),
-                ]);
-        }
-    }
-    Ok(())
+        Setting::optional("handshakes-per-ip-per-second", &1_000_000),
+        Setting::optional("handshakes-per-second", &1_000_000),
+        Setting::optional("log", &"warn"),
+        Setting::required("metrics", &metrics),
+    ]
+}
+
+fn worker_settings(workers: usize, cpus: &str) -> Vec<Setting> {
+    vec![
+        Setting::required("workers", &workers),
+        Setting::required("cpus", &cpus),
+    ]
+}
+
+fn echo_settings() -> Vec<Setting> {
+    vec![Setting::required("forward", &"echo")]
+}
+
+fn forward_settings(internal: SocketAddr, router: SocketAddr) -> Vec<Setting> {
+    vec![
+        Setting::required("forward", &"scion"),
+        Setting::required("internal", &internal),
+        Setting::required(
+            "next-hop",
+            &format!("{DEFAULT_ISD_AS}#{INTERFACE}={router}"),
+        ),
+    ]
+}
+
+/// Checks that `program` has every flag that a row of the table requires, and returns the optional ones that
+/// it does not have.
+///
+/// Errors: [`BenchError::MissingFlag`].
+pub(crate) fn check_flags(program: &Program) -> Result<Vec<&'static str>, BenchError> {
+    let any = SocketAddr::new(LOOPBACK, 0);
+    let mut settings = common_settings(any, Path::new(""), any);
+    settings.extend(worker_settings(1, "none"));
+    settings.extend(echo_settings());
+    settings.extend(forward_settings(any, any));
+    program.command_line(&settings)?;
+    Ok(program.missing(&settings).collect())
 }
 
 /// A port that nobody has at the moment.
 fn free_udp_port() -> Result<SocketAddr, BenchError> {
-    UdpSocket::bind((LOOPBACK, 0))
+    free_udp_port_of(LOOPBACK)
+}
+
+fn free_udp_port_of(ip: IpAddr) -> Result<SocketAddr, BenchError> {
+    UdpSocket::bind((ip, 0))
         .and_then(|socket| socket.local_addr())
         .map_err(BenchError::NoPort)
 }
@@ -347,7 +407,7 @@ fn free_tcp_port() -> Result<SocketAddr, BenchError> {
 }
 
 /// The answer to an HTTP request, from its status line on.
-fn get(metrics: SocketAddr, path: &str) -> std::io::Result<String> {
+pub(crate) fn get(metrics: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&metrics, HTTP_TIMEOUT)?;
     stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
     write!(

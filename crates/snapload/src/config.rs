@@ -108,6 +108,9 @@ pub struct LoadConfig {
     /// `None`: the address the operating system chooses towards the gateway, and a socket per
     /// tunnel.
     pub source_ips: Option<IpNet>,
+    /// Whether datagrams are never fragmented (`IP_PMTUDISC_PROBE`), as in quinn-udp. The IPv4 packets of shared
+    /// sockets then have the ID 0, so a network card merges them with others that do (GRO).
+    pub never_fragment: bool,
     /// ISD-AS of the tunnels: the gateway's own, when it forwards SCION.
     pub isd_as: IsdAs,
     /// ISD-AS of the other side, when packets do not go from a tunnel to itself.
@@ -277,6 +280,7 @@ impl LoadConfig {
             seed: None,
             keepalive: Some(Duration::from_secs(10)),
             source_ips: None,
+            never_fragment: false,
             isd_as: DEFAULT_ISD_AS,
             remote_isd_as: DEFAULT_REMOTE_ISD_AS,
             stop: StopSwitch::default(),

@@ -48,6 +48,14 @@ pub enum LoadError {
         /// Why not.
         source: BindError,
     },
+    /// A socket of a tunnel could not be told never to fragment.
+    #[error("cannot set IP_MTU_DISCOVER on the socket of tunnel {tunnel}: {source}")]
+    NeverFragment {
+        /// Index of the tunnel.
+        tunnel: usize,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The socket that stands for a router cannot be bound.
     #[error("cannot bind the router's socket: {0}")]
     BindRouter(BindError),

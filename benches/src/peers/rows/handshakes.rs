@@ -6,6 +6,7 @@ use snapload::{LoadError, Progress};
 
 use super::Row;
 use crate::peers::arguments::Run;
+use crate::peers::baseline::Sides;
 use crate::peers::case::{Case, on_the_gateways_cpu};
 use crate::peers::error::BenchError;
 use crate::peers::measure::load_failed;
@@ -26,24 +27,31 @@ const MICROSECONDS: &str = "µs/handshake";
 
 pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let case = Case::many_tunnels(run.many(IDENTITIES));
-    let (mut ours, mut peers, mut floors) = (Vec::new(), Vec::new(), Vec::new());
-    let mut again = 0;
+    let mut sides = Sides::new(run.has_baseline());
+    let (mut peers, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..run.rounds {
-        let (cost, retries) = storm(run, &case, Kind::Snapgate)?;
-        ours.push(cost);
-        again += retries;
+        sides.measure(|build| storm(run, &case, Kind::Snapgate(build)))?;
+        if run.baseline_only {
+            continue;
+        }
         let floor = on_the_gateways_cpu(run, || measure_answer(run.time(FLOOR_MS)))?;
         floors.push(floor / 1e3);
         peers.push(storm(run, &case, Kind::Peer)?.0);
     }
+    let costs = sides.map(|(cost, _)| *cost);
+    let ours = &costs.new;
     let name = format!("{} new identities connect", case.tunnels);
-    let mut measured = Measured::new(Row::Handshakes.name(), name, MICROSECONDS, &ours);
-    measured.compare("floor", &ours, &floors, Some(Bound::AtMost(MOST)));
-    measured.compare("snap-dataplane", &ours, &peers, None);
-    if again > 0 {
-        measured.notes.push(format!(
-            "{again} handshake messages to snapgate had to be sent again"
-        ));
+    let mut measured = Measured::new(Row::Handshakes.name(), name, MICROSECONDS, ours);
+    measured.compare("floor", ours, &floors, Some(Bound::AtMost(MOST)));
+    measured.compare("snap-dataplane", ours, &peers, None);
+    measured.compare_with_baseline(&costs);
+    for (server, rounds) in [("snapgate", &sides.new), ("baseline", &sides.baseline)] {
+        let again: u64 = rounds.iter().map(|(_, retries)| retries).sum();
+        if again > 0 {
+            measured.notes.push(format!(
+                "{again} handshake messages to {server} had to be sent again"
+            ));
+        }
     }
     Ok(vec![measured])
 }

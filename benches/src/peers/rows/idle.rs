@@ -7,6 +7,7 @@ use snapload::{LoadConfig, Rate};
 
 use super::Row;
 use crate::peers::arguments::Run;
+use crate::peers::baseline::{Build, Sides};
 use crate::peers::case::Case;
 use crate::peers::error::BenchError;
 use crate::peers::measure::load_failed;
@@ -34,40 +35,57 @@ const CLIENT_KEEPALIVE: Duration = Duration::from_secs(10);
 
 pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let tunnels = run.many(TUNNELS);
-    let found = find(run, tunnels)?;
+    // What many tunnels cost is steady, and measured once. The latency is not. With a baseline all of it is
+    // measured in every round.
+    let (finds, trials) = match (run.has_baseline(), run.baseline_only) {
+        (false, _) => (1, run.rounds),
+        (true, false) => (run.rounds, 1),
+        (true, true) => (run.rounds, 0),
+    };
+    let mut found = Sides::new(run.has_baseline());
+    for _ in 0..finds {
+        found.measure(|build| find(run, build, tunnels, trials))?;
+    }
     let row = Row::Idle100k.name();
-    let mut cpu = Measured::new(
-        row,
+    let compared = |case: String, unit, figure: fn(&Found) -> f64| {
+        let sides = found.map(figure);
+        let mut measured = Measured::new(row, case, unit, &sides.new);
+        measured.compare_with_baseline(&sides);
+        measured
+    };
+    let mut cpu = compared(
         format!("{tunnels} idle tunnels, CPU"),
         PERCENT_OF_A_CORE,
-        &[found.idle_percent],
+        |found| found.idle_percent,
     );
     cpu.limit = Some(PERCENT_OF_A_CORE_MAX);
-    let mut memory = Measured::new(
-        row,
+    let mut memory = compared(
         format!("{tunnels} idle tunnels, memory"),
         "KiB/tunnel",
-        &[found.bytes_per_tunnel / 1024.0],
+        |found| found.bytes_per_tunnel / 1024.0,
     );
     memory.limit = Some(KIB_PER_TUNNEL_MAX);
+    let with_keepalives = compared(
+        format!("{tunnels} tunnels with a keepalive every 10 s, CPU"),
+        PERCENT_OF_A_CORE,
+        |found| found.keepalive_percent,
+    );
+    if run.baseline_only {
+        return Ok(vec![cpu, memory, with_keepalives]);
+    }
+
+    let of_all = |figure: fn(&Found) -> &Vec<f64>| -> Vec<f64> {
+        found.new.iter().flat_map(figure).copied().collect()
+    };
+    let among_idle = of_all(|found| &found.p99_among_idle_us);
+    let alone = of_all(|found| &found.p99_alone_us);
     let mut latency = Measured::new(
         row,
         format!("p99 of an echo among {tunnels} idle tunnels"),
         "µs",
-        &found.p99_among_idle_us,
+        &among_idle,
     );
-    latency.compare(
-        "1 tunnel",
-        &found.p99_among_idle_us,
-        &found.p99_alone_us,
-        Some(Bound::AtMost(1.5)),
-    );
-    let with_keepalives = Measured::new(
-        row,
-        format!("{tunnels} tunnels with a keepalive every 10 s, CPU"),
-        PERCENT_OF_A_CORE,
-        &[found.keepalive_percent],
-    );
+    latency.compare("1 tunnel", &among_idle, &alone, Some(Bound::AtMost(1.5)));
     Ok(vec![cpu, memory, latency, with_keepalives])
 }
 
@@ -76,20 +94,20 @@ struct Found {
     idle_percent: f64,
     keepalive_percent: f64,
     bytes_per_tunnel: f64,
-    /// Of one tunnel that is in use, round by round.
+    /// Of one tunnel that is in use, trial by trial.
     p99_alone_us: Vec<f64>,
     p99_among_idle_us: Vec<f64>,
 }
 
 /// Clients connect and send keepalives; then they vanish, so that what is measured after that is the
 /// gateway alone: it keeps their tunnels for minutes.
-fn find(run: &Run, tunnels: usize) -> Result<Found, BenchError> {
-    let kind = Kind::Snapgate;
+fn find(run: &Run, build: Build, tunnels: usize, trials: u32) -> Result<Found, BenchError> {
+    let kind = Kind::Snapgate(build);
     let mut server = Server::start(run, kind, Way::Echo)?;
-    let p99_alone_us = p99_of_one_us(run, &mut server)?;
+    let p99_alone_us = p99_of_one_us(run, kind, &mut server, trials)?;
     let resident_before = server.resident_bytes()?;
 
-    let mut load = load_on(run, &server, tunnels)?;
+    let mut load = load_on(run, kind, &server, tunnels)?;
     load.keepalive = Some(CLIENT_KEEPALIVE);
     let watched = snapload::with_tunnels(&load, &mut |_| {}, |_| Ok(watch(run, &server)));
     let keepalive_percent = watched.map_err(|error| load_failed(&mut server, kind, error))??;
@@ -101,7 +119,7 @@ fn find(run: &Run, tunnels: usize) -> Result<Found, BenchError> {
         keepalive_percent,
         bytes_per_tunnel: resident as f64 / tunnels as f64,
         p99_alone_us,
-        p99_among_idle_us: p99_of_one_us(run, &mut server)?,
+        p99_among_idle_us: p99_of_one_us(run, kind, &mut server, trials)?,
     })
 }
 
@@ -115,23 +133,33 @@ fn watch(run: &Run, server: &Server) -> Result<f64, BenchError> {
 }
 
 /// The latency of a new tunnel, which carries packets at a rate that loads nothing.
-fn p99_of_one_us(run: &Run, server: &mut Server) -> Result<Vec<f64>, BenchError> {
-    let mut load = load_on(run, server, 1)?;
+fn p99_of_one_us(
+    run: &Run,
+    kind: Kind,
+    server: &mut Server,
+    trials: u32,
+) -> Result<Vec<f64>, BenchError> {
+    let mut load = load_on(run, kind, server, 1)?;
     load.rate = Rate::PerSecond(ACTIVE_PPS);
     load.duration = run.time(ACTIVE_MS);
     load.warm_up = load.duration / 4;
     let p99s = snapload::with_tunnels(&load, &mut |_| {}, |generator| {
-        (0..run.rounds)
+        (0..trials)
             .map(|_| Ok(generator.measure(&load.trial())?.latency.p99_ns as f64 / 1e3))
             .collect()
     });
-    p99s.map_err(|error| load_failed(server, Kind::Snapgate, error))
+    p99s.map_err(|error| load_failed(server, kind, error))
 }
 
-fn load_on(run: &Run, server: &Server, tunnels: usize) -> Result<LoadConfig, BenchError> {
+fn load_on(
+    run: &Run,
+    kind: Kind,
+    server: &Server,
+    tunnels: usize,
+) -> Result<LoadConfig, BenchError> {
     let case = Case {
         way: Way::Echo,
         ..Case::many_tunnels(tunnels)
     };
-    case.load(run, Kind::Snapgate, server)
+    case.load(run, kind, server)
 }

@@ -6,6 +6,7 @@ use snapload::{FoundRate, LatencySummary, Rate, SearchConfig};
 
 use super::Row;
 use crate::peers::arguments::Run;
+use crate::peers::baseline::Build;
 use crate::peers::case::Case;
 use crate::peers::error::BenchError;
 use crate::peers::measure::{READY_BYTES_MAX, drive, load_failed};
@@ -25,6 +26,8 @@ const TRIAL_MS: u64 = 600;
 
 /// How long the latency is measured, in milliseconds.
 const LATENCY_MS: u64 = 2_000;
+
+const SNAPGATE: Kind = Kind::Snapgate(Build::New);
 
 const P99_OF_PEER_MAX: f64 = 0.5;
 
@@ -57,7 +60,7 @@ const QUANTILES: [Quantile; 3] = [
 
 pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let case = Case::many_tunnels(TUNNELS);
-    let ours = find_loss_free(run, &case, Kind::Snapgate)?;
+    let ours = find_loss_free(run, &case, SNAPGATE)?;
     let peers = find_loss_free(run, &case, Kind::Peer)?;
     let mut measured = vec![loss_free_rates(&case, ours, peers)];
 
@@ -66,13 +69,9 @@ pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let mut at_common = (Vec::new(), Vec::new());
     let mut at_own = (Vec::new(), Vec::new());
     for _ in 0..run.rounds {
-        at_common
-            .0
-            .push(latency(run, &case, Kind::Snapgate, common)?);
+        at_common.0.push(latency(run, &case, SNAPGATE, common)?);
         at_common.1.push(latency(run, &case, Kind::Peer, common)?);
-        at_own
-            .0
-            .push(latency(run, &case, Kind::Snapgate, our_pps / 2.0)?);
+        at_own.0.push(latency(run, &case, SNAPGATE, our_pps / 2.0)?);
         at_own
             .1
             .push(latency(run, &case, Kind::Peer, peer_pps / 2.0)?);
@@ -89,7 +88,7 @@ fn loss_free_rates(case: &Case, ours: FoundRate, peers: FoundRate) -> Measured {
     let name = format!("loss-free rate, {}", case.name());
     let mut measured = Measured::new(Row::Latency.name(), name, "kpps", &kpps(ours));
     measured.compare("snap-dataplane", &kpps(ours), &kpps(peers), None);
-    for (kind, found) in [(Kind::Snapgate, ours), (Kind::Peer, peers)] {
+    for (kind, found) in [(SNAPGATE, ours), (Kind::Peer, peers)] {
         let note = if found.pps.is_none() {
             "packets were lost at every rate, down to the one shown"
         } else if found.is_lower_bound {

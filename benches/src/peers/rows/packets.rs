@@ -4,6 +4,7 @@ use snapload::PacketSizes;
 
 use super::{NS_PER_PACKET, Row};
 use crate::peers::arguments::Run;
+use crate::peers::baseline::{Build, Sides};
 use crate::peers::case::Case;
 use crate::peers::error::BenchError;
 use crate::peers::measure::{Loaded, measure_load};
@@ -48,15 +49,26 @@ pub(super) fn forward_10k(run: &Run) -> Result<Vec<Measured>, BenchError> {
         Case::many_tunnels(100),
         Case::many_tunnels(run.many(10_000)),
     );
-    let (mut of_few, mut of_many) = (Vec::new(), Vec::new());
+    let mut of_few = Vec::new();
+    let mut of_many = Sides::new(run.has_baseline());
     for _ in 0..run.rounds {
-        of_few.push(measure_load(run, &few, Kind::Snapgate)?);
-        of_many.push(measure_load(run, &many, Kind::Snapgate)?);
+        if !run.baseline_only {
+            of_few.push(measure_load(run, &few, Kind::Snapgate(Build::New))?);
+        }
+        of_many.measure(|build| measure_load(run, &many, Kind::Snapgate(build)))?;
     }
-    let (of_few, costs) = (costs(&of_few), costs(&of_many));
-    let mut measured = Measured::new(Row::Forward10k.name(), many.name(), NS_PER_PACKET, &costs);
-    measured.compare("100 tunnels", &costs, &of_few, Some(Bound::AtMost(1.15)));
-    note_load("snapgate", &of_many, &mut measured);
+    let (of_few, sides) = (costs(&of_few), of_many.map(cost));
+    let row = Row::Forward10k.name();
+    let mut measured = Measured::new(row, many.name(), NS_PER_PACKET, &sides.new);
+    measured.compare(
+        "100 tunnels",
+        &sides.new,
+        &of_few,
+        Some(Bound::AtMost(1.15)),
+    );
+    measured.compare_with_baseline(&sides);
+    note_load("snapgate", &of_many.new, &mut measured);
+    note_load("baseline", &of_many.baseline, &mut measured);
     Ok(vec![measured])
 }
 
@@ -83,35 +95,46 @@ fn against_floor_and_peer(
     case: &Case,
     bounds: Option<(f64, f64)>,
 ) -> Result<Measured, BenchError> {
-    let (mut ours, mut peers, mut floors) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ours = Sides::new(run.has_baseline());
+    let (mut peers, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..run.rounds {
-        ours.push(measure_load(run, case, Kind::Snapgate)?);
+        ours.measure(|build| measure_load(run, case, Kind::Snapgate(build)))?;
+        if run.baseline_only {
+            continue;
+        }
         floors.push(case.measure_floor(run)?);
         peers.push(measure_load(run, case, Kind::Peer)?);
     }
-    let (our_costs, peer_costs) = (costs(&ours), costs(&peers));
-    let mut measured = Measured::new(row.name(), case.name(), NS_PER_PACKET, &our_costs);
+    let sides = ours.map(cost);
+    let our_costs = &sides.new;
+    let mut measured = Measured::new(row.name(), case.name(), NS_PER_PACKET, our_costs);
     let (floor_bound, peer_bound) = bounds.unzip();
-    measured.compare("floor", &our_costs, &floors, floor_bound.map(Bound::AtMost));
+    measured.compare("floor", our_costs, &floors, floor_bound.map(Bound::AtMost));
     measured.compare(
         "snap-dataplane",
-        &our_costs,
-        &peer_costs,
+        our_costs,
+        &costs(&peers),
         peer_bound.map(Bound::AtMost),
     );
+    measured.compare_with_baseline(&sides);
     let peer_train = case.train_for(Kind::Peer);
-    if peer_train != case.train {
+    if peer_train != case.train && !peers.is_empty() {
         measured.notes.push(format!(
             "snap-dataplane was sent trains of {peer_train}: its receive slots hold no longer ones"
         ));
     }
-    note_load("snapgate", &ours, &mut measured);
+    note_load("snapgate", &ours.new, &mut measured);
+    note_load("baseline", &ours.baseline, &mut measured);
     note_load("snap-dataplane", &peers, &mut measured);
     Ok(measured)
 }
 
 pub(super) fn costs(rounds: &[Loaded]) -> Vec<f64> {
-    rounds.iter().map(|loaded| loaded.ns_per_packet).collect()
+    rounds.iter().map(cost).collect()
+}
+
+pub(super) fn cost(loaded: &Loaded) -> f64 {
+    loaded.ns_per_packet
 }
 
 /// Says when a server lost packets, or was not the limit.

@@ -1,8 +1,9 @@
 //! Several workers against one.
 
-use super::packets::{costs, note_load};
+use super::packets::{cost, costs, note_load};
 use super::{NS_PER_PACKET, Row};
 use crate::peers::arguments::Run;
+use crate::peers::baseline::{Build, Sides};
 use crate::peers::case::Case;
 use crate::peers::error::BenchError;
 use crate::peers::measure::{Loaded, measure_load};
@@ -15,7 +16,11 @@ const TRAIN: u32 = 16;
 pub(super) fn two_against_one(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let (one, two) = measure(run, 2, WorkersOn::OwnCpus)?;
     let mut cpu = compare(Row::Workers2, "2 workers", &one, &two, 1.05);
-    note_load("2 workers", &two, &mut cpu);
+    note_load("2 workers", &two.new, &mut cpu);
+    note_load("baseline", &two.baseline, &mut cpu);
+    if run.baseline_only {
+        return Ok(vec![cpu]);
+    }
 
     let rates = |rounds: &[Loaded]| -> Vec<f64> {
         rounds
@@ -27,13 +32,13 @@ pub(super) fn two_against_one(run: &Run) -> Result<Vec<Measured>, BenchError> {
         Row::Workers2.name(),
         "2 workers, delivered rate",
         "kpps",
-        &rates(&two),
+        &rates(&two.new),
     );
     // The workers and the load need a CPU each.
     let load_allows = run.placement.usable.len() > 2;
     rate.compare(
         "1 worker",
-        &rates(&two),
+        &rates(&two.new),
         &rates(&one),
         load_allows.then_some(Bound::AtLeast(1.9)),
     );
@@ -48,7 +53,8 @@ pub(super) fn two_against_one(run: &Run) -> Result<Vec<Measured>, BenchError> {
 pub(super) fn eight_against_one(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let (one, eight) = measure(run, 8, WorkersOn::AnyCpu)?;
     let mut cpu = compare(Row::Workers8, "8 workers, not pinned", &one, &eight, 1.15);
-    note_load("8 workers", &eight, &mut cpu);
+    note_load("8 workers", &eight.new, &mut cpu);
+    note_load("baseline", &eight.baseline, &mut cpu);
     Ok(vec![cpu])
 }
 
@@ -56,26 +62,31 @@ fn measure(
     run: &Run,
     workers: usize,
     workers_on: WorkersOn,
-) -> Result<(Vec<Loaded>, Vec<Loaded>), BenchError> {
+) -> Result<(Vec<Loaded>, Sides<Loaded>), BenchError> {
     let case = Case {
         train: TRAIN,
         ..Case::many_tunnels(100)
     };
-    let several = Kind::SnapgateWith {
+    let several = |build| Kind::SnapgateWith {
+        build,
         workers,
         workers_on,
     };
-    let (mut of_one, mut of_several) = (Vec::new(), Vec::new());
+    let mut of_one = Vec::new();
+    let mut of_several = Sides::new(run.has_baseline());
     for _ in 0..run.rounds {
-        of_one.push(measure_load(run, &case, Kind::Snapgate)?);
-        of_several.push(measure_load(run, &case, several)?);
+        if !run.baseline_only {
+            of_one.push(measure_load(run, &case, Kind::Snapgate(Build::New))?);
+        }
+        of_several.measure(|build| measure_load(run, &case, several(build)))?;
     }
     Ok((of_one, of_several))
 }
 
-fn compare(row: Row, case: &str, one: &[Loaded], several: &[Loaded], most: f64) -> Measured {
-    let (one, several) = (costs(one), costs(several));
-    let mut measured = Measured::new(row.name(), case, NS_PER_PACKET, &several);
-    measured.compare("1 worker", &several, &one, Some(Bound::AtMost(most)));
+fn compare(row: Row, case: &str, one: &[Loaded], several: &Sides<Loaded>, most: f64) -> Measured {
+    let (one, several) = (costs(one), several.map(cost));
+    let mut measured = Measured::new(row.name(), case, NS_PER_PACKET, &several.new);
+    measured.compare("1 worker", &several.new, &one, Some(Bound::AtMost(most)));
+    measured.compare_with_baseline(&several);
     measured
 }

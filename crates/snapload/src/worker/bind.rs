@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use udp_shards::{ShardSocket, SocketOptions, bind_client_socket};
 
 use super::Lane;
@@ -56,7 +57,7 @@ pub(super) fn tunnel_socket(
     peer: &Peer,
     tunnel: usize,
 ) -> Result<ShardSocket, LoadError> {
-    let socket = bind(plan.source_ip(tunnel), tunnel)?;
+    let socket = bind(plan, plan.source_ip(tunnel), tunnel)?;
     socket
         .connect(peer.gateway)
         .map_err(|source| LoadError::NoRoute {
@@ -72,17 +73,26 @@ pub(super) fn shared_socket(plan: &Plan<'_>, tunnel: usize) -> Result<ShardSocke
         SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
     };
-    bind(any, tunnel)
+    bind(plan, any, tunnel)
 }
 
-fn bind(address: IpAddr, tunnel: usize) -> Result<ShardSocket, LoadError> {
-    bind_client_socket(SocketAddr::new(address, 0), &SocketOptions::default()).map_err(|source| {
-        LoadError::Bind {
-            tunnel,
-            address,
-            source,
-        }
-    })
+fn bind(plan: &Plan<'_>, address: IpAddr, tunnel: usize) -> Result<ShardSocket, LoadError> {
+    let failed = |source| LoadError::Bind {
+        tunnel,
+        address,
+        source,
+    };
+    let socket = bind_client_socket(SocketAddr::new(address, 0), &SocketOptions::default())
+        .map_err(failed)?;
+    if plan.config.never_fragment && address.is_ipv4() {
+        set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE).map_err(|errno| {
+            LoadError::NeverFragment {
+                tunnel,
+                source: errno.into(),
+            }
+        })?;
+    }
+    Ok(socket)
 }
 
 /// The socket of the router that a thread is, if it is one. Returns its port.

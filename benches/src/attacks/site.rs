@@ -1,0 +1,136 @@
+//! Where the gateway, its clients and the attacker are.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use testkit::{Host, IpVersion, Network};
+
+/// Addresses of tunnels on loopback; all of them are this host's own.
+const TUNNEL_IPS: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 64, 0, 0), 16));
+
+/// Tunnels in use on loopback, and in a network.
+const TUNNELS_ON_LOOPBACK: usize = 100;
+
+/// Round trips a second of all tunnels together.
+const ROUND_TRIPS_ON_LOOPBACK: f64 = 20_000.0;
+const ROUND_TRIPS_IN_NETWORK: f64 = 5_000.0;
+
+/// How many packets of a tunnel are sent back to back. The load waits for the next in a loop when it is due
+/// within 60 µs, so with single packets it would leave nothing of its CPU to the attacker.
+const TRAIN_ON_LOOPBACK: u32 = 4;
+
+/// Where the gateway, its clients and the attacker are.
+pub(crate) enum Site {
+    /// All in the network namespace of this process.
+    Loopback,
+    /// In namespaces around a router, with links that merge datagrams of the same addresses as network cards do.
+    Network(Box<Hosts>),
+}
+
+pub(crate) struct Hosts {
+    gateway: Host,
+    client: Host,
+    attacker: Host,
+    _network: Network,
+}
+
+impl Site {
+    /// Makes a network if there has to be one.
+    ///
+    /// # Panics
+    ///
+    /// Without the rights for it.
+    pub(crate) fn new(in_namespaces: bool) -> Self {
+        if !in_namespaces {
+            return Self::Loopback;
+        }
+        let mut network = Network::new();
+        let [gateway, client, attacker] = [(); 3].map(|()| network.add_host());
+        gateway.link.emulate_network_cards();
+        Self::Network(Box::new(Hosts {
+            gateway,
+            client,
+            attacker,
+            _network: network,
+        }))
+    }
+
+    /// Calls `body` where the gateway is. Processes that it starts end when it returns.
+    pub(crate) fn at_gateway<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        self.at(|hosts| &hosts.gateway, body)
+    }
+
+    /// Calls `body` where the clients are.
+    pub(crate) fn at_client<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        self.at(|hosts| &hosts.client, body)
+    }
+
+    /// Calls `body` where the attacker is.
+    pub(crate) fn at_attacker<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        self.at(|hosts| &hosts.attacker, body)
+    }
+
+    fn at<T: Send>(&self, host: fn(&Hosts) -> &Host, body: impl FnOnce() -> T + Send) -> T {
+        match self {
+            Self::Loopback => body(),
+            Self::Network(hosts) => host(hosts).namespace.run(body),
+        }
+    }
+
+    /// The gateway's address.
+    pub(crate) fn gateway_ip(&self) -> IpAddr {
+        match self {
+            Self::Loopback => Ipv4Addr::LOCALHOST.into(),
+            Self::Network(hosts) => hosts.gateway.ip(IpVersion::V4),
+        }
+    }
+
+    /// The address of clients other than the load's.
+    pub(crate) fn client_ip(&self, on_loopback: Ipv4Addr) -> IpAddr {
+        match self {
+            Self::Loopback => on_loopback.into(),
+            Self::Network(hosts) => hosts.client.ip(IpVersion::V4),
+        }
+    }
+
+    /// Addresses of the load's tunnels. With these they share a socket that is not connected.
+    pub(crate) fn tunnel_ips(&self) -> IpNet {
+        match self {
+            Self::Loopback => TUNNEL_IPS,
+            Self::Network(hosts) => hosts.client.ip(IpVersion::V4).into(),
+        }
+    }
+
+    pub(crate) fn tunnels(&self) -> usize {
+        match self {
+            Self::Loopback => TUNNELS_ON_LOOPBACK,
+            Self::Network(_) => 1,
+        }
+    }
+
+    pub(crate) fn round_trips_per_second(&self) -> f64 {
+        match self {
+            Self::Loopback => ROUND_TRIPS_ON_LOOPBACK,
+            Self::Network(_) => ROUND_TRIPS_IN_NETWORK,
+        }
+    }
+
+    pub(crate) fn train(&self) -> u32 {
+        match self {
+            Self::Loopback => TRAIN_ON_LOOPBACK,
+            Self::Network(_) => 1,
+        }
+    }
+
+    /// Datagrams that the gateway's link lost, if there is one: they were never the gateway's to lose.
+    pub(crate) fn lost_by_link(&self) -> u64 {
+        match self {
+            Self::Loopback => 0,
+            Self::Network(hosts) => {
+                let [host, router] = [&hosts.gateway.link.left, &hosts.gateway.link.right]
+                    .map(|port| port.counters());
+                host.receive_drops + host.send_drops + router.receive_drops + router.send_drops
+            }
+        }
+    }
+}
