@@ -26,8 +26,8 @@ const COUNTED_PERCENT_MIN: f64 = 99.0;
 /// The least of its rate that an attack has to reach: with less, nothing is shown.
 const RATE_PERCENT_MIN: f64 = 90.0;
 
-/// Cookies a second that one unverified address may be sent: 8 KB/s to a host that did not ask for them.
-const COOKIES_PER_SECOND_MAX: f64 = 128.0;
+/// Cookies a second that one unverified address may be sent: 500, and those of the seconds at both ends.
+const COOKIES_PER_SECOND_MAX: f64 = 600.0;
 
 /// How much more of its CPU the gateway may take because of the handshakes of one identity.
 const CPU_OF_IDENTITY_PERCENT_MAX: f64 = 50.0;

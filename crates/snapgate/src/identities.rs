@@ -20,8 +20,8 @@ use crate::config::text_file::{self, FileFault};
 use crate::config::toml_file::{self, Complaints, in_file_order};
 use crate::keys::{KeyError, PublicKey};
 
-/// About 150 bytes for each of several million identities.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+/// About 75 bytes for each of three million identities.
+const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// A peer that may open tunnels.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,7 +100,7 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, FileFault> {
     if text_file::is_descriptor(path) {
         return Err(FileFault::Descriptor);
     }
-    text_file::read_from(file, MAX_FILE_BYTES)
+    text_file::read_file(file, MAX_FILE_BYTES)
 }
 
 fn own_keys(path: &Path, listed: &[(usize, Identity)], own_key: Option<PublicKey>) -> Vec<Problem> {

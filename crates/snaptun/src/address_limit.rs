@@ -16,15 +16,30 @@ impl AddressLimit {
 
     /// Counts one more of the address if it may have one more.
     pub(crate) fn take(&mut self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => self.0.take(&address),
-            IpAddr::V6(address) => self.0.take(&(address.to_bits() >> 64)),
-        }
+        self.0.take(&host(address))
+    }
+
+    /// Counts one more of the address, and returns how many that makes, or a few more.
+    pub(crate) fn count(&mut self, address: IpAddr) -> u32 {
+        self.0.count(&host(address))
+    }
+
+    /// How many the address has, or a few more.
+    pub(crate) fn get(&self, address: IpAddr) -> u32 {
+        self.0.get(&host(address))
     }
 
     /// Begins to count anew.
     pub(crate) fn reset(&mut self) {
         self.0.reset();
+    }
+}
+
+fn host(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        // No IPv4 address: the first 16 bits of those that are in use are not 0.
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }
 }
 

@@ -22,8 +22,8 @@ const PROOFS_PER_TUNNEL: u32 = 128;
 /// its own, so that messages from other ports of the client's IP address, or its carrier's NAT, do not use it up.
 const COOKIES_PER_TUNNEL: u32 = 32;
 
-/// Cookies among these that each message gets. Of the messages beyond, the shard draws by lot.
-const COOKIES_AT_ONCE: u32 = 4;
+/// About so many of the messages in a second are drawn by lot to get one, whenever they come.
+pub(crate) const COOKIES_DRAWN: u32 = 24;
 
 /// How long after an initiation was refused unopened the address counts as under pressure: a client that is not
 /// answered sends one every [`REKEY_TIMEOUT`], and a flood more.
@@ -36,7 +36,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct Allowance {
     period_began: Instant,
     proofs: u32,
-    cookies: u32,
+    /// Messages that needed a cookie, in this period and in the one before.
+    cookies_wanted: [u32; 2],
+    cookies_sent: u32,
     /// When an initiation was last answered beyond the limits.
     answered_at: Option<Instant>,
     /// When an initiation was last refused beyond the limits without being opened.
@@ -48,7 +50,8 @@ impl Allowance {
         Allowance {
             period_began: now,
             proofs: 0,
-            cookies: 0,
+            cookies_wanted: [0; 2],
+            cookies_sent: 0,
             answered_at: None,
             refused_at: None,
         }
@@ -84,11 +87,14 @@ impl Allowance {
         self.answered_at = Some(now);
     }
 
-    /// Whether one more cookie may be sent to the tunnel's address; `drawn` if this message was drawn by lot.
-    pub(crate) fn take_cookie(&mut self, now: Instant, drawn: bool) -> bool {
+    /// Whether one more cookie may be sent to the tunnel's address; `draw` decides by lot about a message of so many.
+    pub(crate) fn take_cookie(&mut self, now: Instant, draw: impl FnOnce(u32) -> bool) -> bool {
         self.begin_period_if_due(now);
-        let may = self.cookies < COOKIES_AT_ONCE || (drawn && self.cookies < COOKIES_PER_TUNNEL);
-        self.cookies += u32::from(may);
+        let [wanted, wanted_before] = &mut self.cookies_wanted;
+        *wanted = wanted.saturating_add(1);
+        let messages = (*wanted).max(*wanted_before);
+        let may = self.cookies_sent < COOKIES_PER_TUNNEL && draw(messages);
+        self.cookies_sent += u32::from(may);
         may
     }
 
@@ -99,10 +105,17 @@ impl Allowance {
     }
 
     fn begin_period_if_due(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.period_began) >= PERIOD {
+        let age = now.saturating_duration_since(self.period_began);
+        if age >= PERIOD {
+            let before = if age < 2 * PERIOD {
+                self.cookies_wanted[0]
+            } else {
+                0
+            };
             self.period_began = now;
             self.proofs = 0;
-            self.cookies = 0;
+            self.cookies_wanted = [0, before];
+            self.cookies_sent = 0;
         }
     }
 }
@@ -144,14 +157,21 @@ mod tests {
     }
 
     #[test]
-    fn a_second_has_four_cookies_at_once_and_some_by_lot() {
+    fn cookies_of_a_second_are_drawn_by_lot_up_to_a_limit() {
         let (mut allowance, now) = start();
         for second in 0..2 {
             let now = now + second * PERIOD;
-            let at_once = (0..100).filter(|_| allowance.take_cookie(now, false));
-            assert_eq!(at_once.count(), 4);
-            let by_lot = (0..100).filter(|_| allowance.take_cookie(now, true));
-            assert_eq!(by_lot.count(), 28);
+            // As many as the second before had, or as there are by now.
+            let least = if second == 0 { 1 } else { 200 };
+            let drawn = (1..=100).filter(|nth| {
+                allowance.take_cookie(now, |messages| {
+                    assert_eq!(messages, least.max(*nth));
+                    nth % 50 == 0
+                })
+            });
+            assert_eq!(drawn.count(), 2);
+            let drawn = (0..100).filter(|_| allowance.take_cookie(now, |_| true));
+            assert_eq!(drawn.count(), 30);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use ana_gotatun::packet::{Packet, WgCookieReply, WgHandshakeBase, WgHandshakeResp, WgKind};
 
+use crate::allowance::COOKIES_DRAWN;
 use crate::authorization::SnapTunAuthorization;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
@@ -254,7 +255,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             .and_then(|slot| self.tunnels.get_mut(slot))
             .and_then(Tunnel::allowance);
         let may_have_cookie = match own {
-            Some(allowance) => allowance.take_cookie(now, self.overload.draw()),
+            Some(allowance) => {
+                allowance.take_cookie(now, |nth| self.overload.draw(COOKIES_DRAWN, nth))
+            }
             None => self.overload.take_cookie(from.remote.ip(), limit),
         };
         if !may_have_cookie {

@@ -32,9 +32,13 @@ impl KeyLimit {
 
     /// Whether the key may have no more.
     pub(crate) fn is_used_up(&self, key: &impl Hash) -> bool {
+        u64::from(self.get(key)) >= self.limit
+    }
+
+    /// How many the key has, or a few more.
+    pub(crate) fn get(&self, key: &impl Hash) -> u32 {
         let [first, second] = self.places(key);
-        let count = self.rows[0][first].min(self.rows[1][second]);
-        u64::from(count) >= self.limit
+        self.rows[0][first].min(self.rows[1][second])
     }
 
     /// Counts one more of the key if it may have one more.
@@ -42,12 +46,19 @@ impl KeyLimit {
         if self.is_used_up(key) {
             return false;
         }
-        let places = self.places(key);
-        for (row, place) in self.rows.iter_mut().zip(places) {
-            row[place] = row[place].saturating_add(1);
-        }
-        self.clean = false;
+        self.count(key);
         true
+    }
+
+    /// Counts one more of the key, and returns how many that makes, or a few more.
+    pub(crate) fn count(&mut self, key: &impl Hash) -> u32 {
+        self.clean = false;
+        let places = self.places(key);
+        let counts = self.rows.iter_mut().zip(places).map(|(row, place)| {
+            row[place] = row[place].saturating_add(1);
+            row[place]
+        });
+        counts.min().unwrap_or(u32::MAX)
     }
 
     /// Begins to count anew.

@@ -22,17 +22,18 @@ use crate::static_key::StaticKey;
 /// shard an address belongs to.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Cookies sent to one address in a second that every message gets which needs one.
-const COOKIES_AT_ONCE: u64 = 4;
+/// Cookies sent to one address in a second, at most: 32 KB/s for a host that did not ask for them.
+const COOKIES_PER_ADDRESS: u64 = 500;
 
-/// Cookies sent to one address in a second beyond those: with them 6.7 KB/s for a host that did not ask for
-/// them. They are as many as the initiations without a cookie that are taken in from one address by default, so
-/// that hosts behind one NAT that come back together do so at 200 a second.
-const COOKIES_BEYOND: u64 = 100;
+/// About so many of an address's messages in a second are drawn by lot to get a cookie, whenever they come. If the
+/// first messages got all, a client that tries again every 5 s would come too late each time.
+const COOKIES_DRAWN: u32 = 400;
 
-/// While the shard is over its budget, one message of so many is drawn by lot to get one of these, so that a
-/// client behind the address of an attacker, or at one that an attacker writes into its messages, is not kept
-/// out by the first few.
+/// Messages of one address in a second that take part in the lot while the shard is over its budget. Of those beyond,
+/// one of [`DRAWN_OF`] does.
+const COOKIES_WHILE_OVERLOADED: u32 = 4;
+
+/// See [`COOKIES_WHILE_OVERLOADED`].
 const DRAWN_OF: u32 = 8;
 
 /// Initiations beyond the limits, without a cookie, that are opened in a second to see whether the client of
@@ -47,8 +48,9 @@ const PROOFS_PER_SECOND: u64 = 1_024;
 /// sent to a host that may not have asked for it: so each address gets few.
 pub(crate) struct Overload {
     cookies: Cookies,
-    cookies_at_once: AddressLimit,
-    cookies_beyond: AddressLimit,
+    /// Messages that needed a cookie, in this period and in the one before.
+    cookies_wanted: [AddressLimit; 2],
+    cookies_sent: AddressLimit,
     lots: StdRng,
     unverified: Budget,
     verified: Budget,
@@ -114,8 +116,11 @@ impl Overload {
     ) -> Self {
         Overload {
             cookies: Cookies::new(now, private, public, randomness),
-            cookies_at_once: AddressLimit::new(COOKIES_AT_ONCE, randomness.hasher()),
-            cookies_beyond: AddressLimit::new(COOKIES_BEYOND, randomness.hasher()),
+            cookies_wanted: {
+                let hasher = randomness.hasher();
+                [(); 2].map(|()| AddressLimit::new(u64::MAX, hasher.clone()))
+            },
+            cookies_sent: AddressLimit::new(COOKIES_PER_ADDRESS, randomness.hasher()),
             lots: randomness.generator(),
             unverified: Budget::new(
                 config.handshakes_per_second,
@@ -170,10 +175,15 @@ impl Overload {
         if period == self.period {
             return;
         }
+        let was_before = period == self.period + 1;
         self.period = period;
         self.overloaded_periods += u64::from(self.unverified.left == 0);
-        self.cookies_at_once.reset();
-        self.cookies_beyond.reset();
+        self.cookies_wanted.swap(0, 1);
+        self.cookies_wanted[0].reset();
+        if !was_before {
+            self.cookies_wanted[1].reset();
+        }
+        self.cookies_sent.reset();
         self.unverified.renew();
         self.verified.renew();
         self.proofs = PROOFS_PER_SECOND;
@@ -182,13 +192,18 @@ impl Overload {
 
     /// Whether one more cookie may be sent to an address in this second, for a message that is over `limit`.
     pub(crate) fn take_cookie(&mut self, address: IpAddr, limit: Limit) -> bool {
-        self.cookies_at_once.take(address)
-            || ((limit == Limit::Address || self.draw()) && self.cookies_beyond.take(address))
+        let [wanted, wanted_before] = &mut self.cookies_wanted;
+        let nth = wanted.count(address);
+        let messages = nth.max(wanted_before.get(address));
+        let takes_part = limit == Limit::Address
+            || nth <= COOKIES_WHILE_OVERLOADED
+            || self.lots.random_ratio(1, DRAWN_OF);
+        takes_part && self.draw(COOKIES_DRAWN, messages) && self.cookies_sent.take(address)
     }
 
-    /// Whether a message is drawn by lot to get a cookie beyond those that every message gets.
-    pub(crate) fn draw(&mut self) -> bool {
-        self.lots.random_ratio(1, DRAWN_OF)
+    /// Whether a message is drawn by lot, where about `winners` of so many messages are.
+    pub(crate) fn draw(&mut self, winners: u32, messages: u32) -> bool {
+        messages <= winners || self.lots.random_ratio(winners, messages)
     }
 
     /// How many initiations beyond the limits may still be opened in this second.

@@ -128,7 +128,17 @@ pub(crate) fn is_descriptor(path: &Path) -> bool {
 /// Reads a whole file of at most `max_bytes`, from memory that is wiped afterwards.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, FileFault> {
     let file = File::open(path).map_err(|error| FileFault::from_reading(&error))?;
-    read_from(file, max_bytes)
+    read_file(file, max_bytes)
+}
+
+/// Reads an open file to its end, like [`read`]. A regular file that is too large is not read at all.
+pub(crate) fn read_file(file: File, max_bytes: u64) -> Result<Zeroizing<String>, FileFault> {
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() && metadata.len() > max_bytes => {
+            Err(FileFault::TooLarge(max_bytes))
+        }
+        _ => read_from(file, max_bytes),
+    }
 }
 
 /// Reads `source` to its end, like [`read`].
@@ -183,5 +193,21 @@ impl Lines {
     /// The line of the byte at `offset`, counted from 1.
     pub(crate) fn line_of(&self, offset: usize) -> usize {
         1 + self.newlines.partition_point(|newline| *newline < offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 40).unwrap();
+        let read = read_file(file.try_clone().unwrap(), 1 << 20);
+        assert_eq!(read, Err(FileFault::TooLarge(1 << 20)));
+        assert_eq!(file.stream_position().unwrap(), 0);
     }
 }

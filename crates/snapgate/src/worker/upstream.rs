@@ -1,7 +1,7 @@
 //! Where a SCION packet that came out of a tunnel goes.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use scion_packet::{
@@ -77,11 +77,13 @@ impl ScionUpstream {
     }
 
     /// Whether bare SCION packets may be sent to `host`: only inside the configured prefixes, so
-    /// that the gateway is no open UDP reflector.
+    /// that the gateway is no open UDP reflector, and only to what can be one host's.
     pub(crate) fn serves_endhost(&self, host: SocketAddr) -> bool {
-        self.local_prefixes
-            .iter()
-            .any(|prefix| prefix.contains(&host.ip()))
+        is_one_hosts(host)
+            && self
+                .local_prefixes
+                .iter()
+                .any(|prefix| prefix.contains(&host.ip()))
     }
 }
 
@@ -114,6 +116,15 @@ impl Upstream {
                 violation => DropReason::Policy(violation),
             })
     }
+}
+
+/// Whether an address can be that of one host's socket. The kernel takes 0.0.0.0 and :: for the gateway's own host.
+fn is_one_hosts(address: SocketAddr) -> bool {
+    let ip = address.ip();
+    address.port() != 0
+        && !ip.is_multicast()
+        && !ip.is_unspecified()
+        && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// The sources of which any packet is taken at the internal address: routers, which forward for
@@ -190,6 +201,37 @@ mod tests {
 
     fn contain(sources: &InternalSources, from: &str) -> bool {
         sources.contain(from.parse().unwrap())
+    }
+
+    #[test]
+    fn a_prefix_serves_hosts_and_nothing_else_that_is_in_it() {
+        let prefixes = ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"];
+        let isd_as = IsdAs::from_u64(1);
+        let internal = "127.0.0.1:30100".parse().unwrap();
+        let upstream = ScionUpstream::new(
+            &ScionForward {
+                internal,
+                next_hops: HashMap::new(),
+                local_isd_as: vec![isd_as],
+                local_prefixes: prefixes.map(|prefix| prefix.parse().unwrap()).to_vec(),
+                internal_from: InternalFrom::default(),
+                scmp_error_limits: ScmpErrorLimits::default(),
+            },
+            internal,
+        );
+        for host in ["192.0.2.1:1", "[2001:db8::1]:65535"] {
+            assert!(upstream.serves_endhost(host.parse().unwrap()), "{host}");
+        }
+        for other in [
+            "192.0.2.1:0",
+            "0.0.0.0:1",
+            "224.0.0.1:1",
+            "255.255.255.255:1",
+            "[::]:1",
+            "[ff02::1]:1",
+        ] {
+            assert!(!upstream.serves_endhost(other.parse().unwrap()), "{other}");
+        }
     }
 
     #[test]
