@@ -41,7 +41,8 @@ Examples:
   snapgate run --config /etc/snapgate/snapgate.toml
   snapgate run --private-key-file private.key --identities identities.toml \\
       --internal 10.0.0.5:30100 --topology /etc/scion/topology.json
-  snapgate run --private-key-file private.key --allow-any-identity --forward echo --workers 2
+  snapgate run --private-key-file private.key --allow-any-identity \\
+      --forward echo --workers 2
 
 A configuration file:
   private_key_file = \"private.key\"
