@@ -54,6 +54,13 @@ impl Host {
     }
 }
 
+/// Whether an IP address stands for one host: not multicast, limited broadcast or unspecified.
+#[must_use]
+pub fn is_unicast(ip: IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !ip.is_multicast() && !ip.is_unspecified() && !broadcast
+}
+
 /// A host with an IP address in an AS: the sender or receiver of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ScionAddress {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::checksum::Checksum;
 use crate::closed_enum::closed_enum;
+use crate::host::is_unicast;
 use crate::packet::NEXT_HEADER_OFFSET;
 use crate::path::{PATH_TYPE_EMPTY, PATH_TYPE_SCION, StandardPath};
 use crate::upper_layer::{END_TO_END, HOP_BY_HOP, SCMP, scmp_type};
@@ -236,6 +237,5 @@ pub fn is_answerable(packet: &[u8]) -> bool {
 /// The IP address of a host, unless it may stand for several hosts or for none.
 fn unicast(host: Host) -> Option<IpAddr> {
     let Host::Ip(ip) = host else { return None };
-    let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    (!ip.is_multicast() && !ip.is_unspecified() && !broadcast).then_some(ip)
+    is_unicast(ip).then_some(ip)
 }

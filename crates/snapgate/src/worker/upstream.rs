@@ -1,9 +1,10 @@
 //! Where a SCION packet that came out of a tunnel goes.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use scion_packet::host::is_unicast;
 use scion_packet::{
     Host, IncomingPolicy, IsdAs, PolicyViolation, ScionPacket, delivery_port, egress_interface,
 };
@@ -77,9 +78,11 @@ impl ScionUpstream {
     }
 
     /// Whether bare SCION packets may be sent to `host`: only inside the configured prefixes, so
-    /// that the gateway is no open UDP reflector, and only to what can be one host's.
+    /// that the gateway is no open UDP reflector, and only to a socket of one host. The kernel takes
+    /// 0.0.0.0 and :: for the gateway's own host.
     pub(crate) fn serves_endhost(&self, host: SocketAddr) -> bool {
-        is_one_hosts(host)
+        host.port() != 0
+            && is_unicast(host.ip())
             && self
                 .local_prefixes
                 .iter()
@@ -116,15 +119,6 @@ impl Upstream {
                 violation => DropReason::Policy(violation),
             })
     }
-}
-
-/// Whether an address can be that of one host's socket. The kernel takes 0.0.0.0 and :: for the gateway's own host.
-fn is_one_hosts(address: SocketAddr) -> bool {
-    let ip = address.ip();
-    address.port() != 0
-        && !ip.is_multicast()
-        && !ip.is_unspecified()
-        && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// The sources of which any packet is taken at the internal address: routers, which forward for
