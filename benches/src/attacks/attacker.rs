@@ -10,6 +10,7 @@ use ana_gotatun::noise::Tunn;
 use ana_gotatun::noise::index_table::IndexTable;
 use ana_gotatun::noise::rate_limiter::RateLimiter;
 use snaptun::{PublicKey, StaticSecret};
+use testkit::messages::Forgery;
 
 use super::attack::{Attack, GARBAGE_PER_SECOND, SPOOFED_PER_SECOND, SPOOFED_SLOWLY_PER_SECOND};
 use super::exhausted::Exhausted;
@@ -19,7 +20,7 @@ use super::half_open::HalfOpen;
 use super::idle_http::IdleHttp;
 use super::many_tunnels::ManyTunnels;
 use super::site::Site;
-use super::spoofed::{Forgery, Spoofed, Victim};
+use super::spoofed::{Spoofed, Victim};
 use super::tiny_trains::TinyTrains;
 use crate::cpu::{self, Placement};
 use crate::peers::error::BenchError;

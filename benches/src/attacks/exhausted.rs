@@ -15,13 +15,13 @@ use bytes::Bytes;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::AeadInPlace as _;
 use snaptun::PublicKey;
-use testkit::messages::{self, COOKIE_REPLY_BYTES, INITIATION_BYTES, Mac1};
+use testkit::messages::{self, COOKIE_REPLY_BYTES, Forgery, INITIATION_BYTES, Mac1};
 use udp_shards::{ReceiveBatch, SendQueue, ShardSocket, SocketOptions, bind_client_socket};
 
 use super::attack::SPOOFED_SLOWLY_PER_SECOND;
 use super::attacker::{Aim, Attacker, Pace, Tally};
 use super::flood::{flush, receive};
-use super::spoofed::{Forgery, Spoofed};
+use super::spoofed::Spoofed;
 use crate::peers::error::BenchError;
 use crate::{StepError, gateway_key};
 

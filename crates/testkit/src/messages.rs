@@ -14,6 +14,9 @@ pub const COOKIE_REPLY_BYTES: usize = 64;
 /// Bytes of a data message around its packet: header and tag.
 pub const DATA_OVERHEAD_BYTES: usize = 32;
 
+/// How far the counters of forged data messages are apart: behind, within and beyond the window of the client's.
+const COUNTER_STEP: u64 = 20;
+
 /// Bytes of each of the two fields at the end of a handshake message, mac1 and mac2.
 const MAC_BYTES: usize = 16;
 
@@ -24,6 +27,39 @@ pub enum Mac1<'a> {
     Right(&'a PublicKey),
     /// Random.
     Wrong,
+}
+
+/// Messages that somebody without a client's keys makes up. All are as long as an initiation, so that the kernel
+/// merges them with each other and with a client's messages of that length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgery {
+    /// No WireGuard message.
+    Garbage,
+    /// Initiations by somebody who does not know the gateway's public key.
+    WrongMac1,
+    /// Initiations by somebody who does.
+    RightMac1,
+    /// Data messages for a session of the client, with a random tag.
+    Data,
+    /// Garbage, initiations with a wrong mac1, and data messages in turn.
+    Mixed,
+}
+
+impl Forgery {
+    /// The message with this number; `receiver` is the receiver index of the client's data messages.
+    #[must_use]
+    pub fn message(self, number: usize, receiver: u32, gateway: &PublicKey) -> Vec<u8> {
+        match self {
+            Self::Garbage => garbage(INITIATION_BYTES),
+            Self::WrongMac1 => initiation(number as u32, Mac1::Wrong),
+            Self::RightMac1 => initiation(number as u32, Mac1::Right(gateway)),
+            Self::Data => data(receiver, number as u64 * COUNTER_STEP, INITIATION_BYTES),
+            Self::Mixed => {
+                let turn = [Self::Garbage, Self::WrongMac1, Self::Data];
+                turn[number % turn.len()].message(number, receiver, gateway)
+            }
+        }
+    }
 }
 
 /// A handshake initiation by nobody: its identity cannot be decrypted.
@@ -112,4 +148,38 @@ fn random(bytes: usize) -> Vec<u8> {
     let mut message = vec![0; bytes];
     getrandom::fill(&mut message).expect("random numbers");
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use x25519_dalek::StaticSecret;
+
+    use super::*;
+
+    #[test]
+    fn all_forgeries_are_as_long_as_an_initiation() {
+        let gateway = PublicKey::from(&StaticSecret::from([7; 32]));
+        for forgery in [
+            Forgery::Garbage,
+            Forgery::WrongMac1,
+            Forgery::RightMac1,
+            Forgery::Data,
+            Forgery::Mixed,
+        ] {
+            for number in 0..3 {
+                let message = forgery.message(number, 7, &gateway);
+                assert_eq!(message.len(), INITIATION_BYTES, "{forgery:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_right_mac1_is_right() {
+        let gateway = PublicKey::from(&StaticSecret::from([7; 32]));
+        for (forgery, right) in [(Forgery::RightMac1, true), (Forgery::WrongMac1, false)] {
+            let message = forgery.message(0, 7, &gateway);
+            let (until, rest) = message.split_at(INITIATION_BYTES - 32);
+            assert_eq!(rest.starts_with(&mac1(&gateway, until)), right);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use testkit::forge::Datagram;
-use testkit::messages::{self, DATA_OVERHEAD_BYTES, INITIATION_BYTES, Mac1};
+use testkit::messages::{DATA_OVERHEAD_BYTES, Forgery, INITIATION_BYTES};
 use testkit::{
     Client, Flood, GatewayProcess, GatewaySetup, Host, IpVersion, Metrics, Network, Pace, identity,
 };
@@ -23,19 +23,6 @@ pub(crate) const PACKETS: u64 = 10_000;
 const INITIATIONS_PER_SECOND: u64 = 50;
 /// Time without progress after which what is missing counts as lost.
 const LOST_AFTER: Duration = Duration::from_secs(3);
-
-/// What the attacker sends. All messages are as long as an initiation, and so are those of the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Forgery {
-    /// No WireGuard message.
-    Garbage,
-    /// Handshake initiations with a wrong mac1, by somebody without the gateway's public key.
-    WrongMac1,
-    /// Data messages for the client's session with a wrong tag.
-    Data,
-    /// All of them in turn.
-    Mixed,
-}
 
 /// Holds off the other tests of this program, whose load would disturb this one.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
@@ -77,7 +64,7 @@ impl Attacked {
         let from = client.local_address();
         let packets = (0..FORGED)
             .map(|number| {
-                let message = forge(forgery, number, receiver);
+                let message = forgery.message(number, receiver, gateway.public_key());
                 Datagram::new(from, listen, &message).to_ip_packet()
             })
             .collect();
@@ -151,19 +138,6 @@ impl Attacked {
         assert!(forged > 0, "there was no attack");
         self.gateway.kill();
         metrics
-    }
-}
-
-fn forge(forgery: Forgery, number: usize, receiver: u32) -> Vec<u8> {
-    match forgery {
-        Forgery::Garbage => messages::garbage(INITIATION_BYTES),
-        Forgery::WrongMac1 => messages::initiation(number as u32, Mac1::Wrong),
-        // Behind, within and beyond the window of the client's counters.
-        Forgery::Data => messages::data(receiver, number as u64 * 20, INITIATION_BYTES),
-        Forgery::Mixed => {
-            let turn = [Forgery::Garbage, Forgery::WrongMac1, Forgery::Data];
-            forge(turn[number % turn.len()], number, receiver)
-        }
     }
 }
 

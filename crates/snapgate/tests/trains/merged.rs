@@ -1,9 +1,10 @@
 //! A client that is attacked with its own address loses nothing.
 
+use testkit::messages::Forgery;
 use testkit::{IpVersion, may_make_namespaces};
 use udp_shards::Dispatch;
 
-use crate::attack::{Attacked, Forgery, PACKETS, alone};
+use crate::attack::{Attacked, PACKETS, alone};
 
 /// Handshakes that the client begins.
 const INITIATIONS: usize = 80;
