@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
 
-use crate::client::{Client, Received};
+use crate::client::Client;
 use crate::clock::now;
 use crate::forging::{TIMESTAMP, write_mac1};
 use crate::overload::{flood_from_anywhere, small_shard};
-use crate::shard::{In, Out, Shard};
+use crate::screening::response_to_shard;
+use crate::shard::{In, Shard};
 
 /// How often a client that is not answered tries again (WireGuard whitepaper, section 6.1).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -177,14 +178,7 @@ fn messages_from_other_ports_do_not_use_up_the_cookies_of_a_tunnels_address() {
 fn spoofed_responses_do_not_keep_the_clients_out() {
     let mut shard = small_shard();
     let mut client = shard.client(1);
-    shard.answer(&mut client);
-    shard.now += Duration::from_secs(6);
-    let fate = shard.outgoing(b"waits", client.remote());
-    assert_eq!(fate, Out::Waiting(1));
-    let initiation = shard.sent.pop_back().expect("an initiation").packet;
-    let Received::Answer(response) = client.receive(&initiation) else {
-        panic!("the client did not answer");
-    };
+    let response = response_to_shard(&mut shard, &mut client);
     for n in 1..=100u8 {
         let mut spoofed = response.clone();
         spoofed[8] ^= n;

@@ -8,7 +8,8 @@ use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
 
 use crate::client::{Client, Received};
 use crate::clock::{new_shard, now};
-use crate::shard::{In, Out, Shard};
+use crate::screening::response_to_shard;
+use crate::shard::{In, Shard};
 
 const LIMIT: u64 = 5;
 
@@ -277,14 +278,7 @@ fn a_cookie_is_good_for_two_minutes_whenever_it_was_given() {
 fn a_response_to_the_gateway_needs_no_cookie_in_a_flood() {
     let mut shard = small_shard();
     let mut client = shard.client(1);
-    shard.answer(&mut client);
-    shard.now += Duration::from_secs(6);
-    let fate = shard.outgoing(b"waits", client.remote());
-    assert_eq!(fate, Out::Waiting(1));
-    let initiation = shard.sent.pop_back().expect("an initiation").packet;
-    let Received::Answer(response) = client.receive(&initiation) else {
-        panic!("the client did not answer");
-    };
+    let response = response_to_shard(&mut shard, &mut client);
     flood_from_anywhere(&mut shard, 100);
     let fate = shard.incoming(&response, client.endpoint);
     assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));

@@ -12,7 +12,7 @@ use crate::shard::{In, Out, Shard};
 const RECEIVER_INDEX: usize = 8;
 
 /// A tunnel that nobody has used, whose shard has begun a handshake: returns the client's response to it.
-fn response_to_shard(shard: &mut Shard, client: &mut Client) -> Vec<u8> {
+pub(crate) fn response_to_shard(shard: &mut Shard, client: &mut Client) -> Vec<u8> {
     shard.answer(client);
     shard.now += Duration::from_secs(6);
     let fate = shard.outgoing(b"waits", client.remote());
