@@ -53,8 +53,8 @@ const REKEY_AFTER: Duration = Duration::from_secs(120);
 /// After so long a client of WireGuard repeats an initiation (REKEY_TIMEOUT).
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// So many tries has a client between the age at which it begins a new session and that at which the old one ends,
-/// 180 s (REJECT_AFTER_TIME).
+/// Tries of a client from the age of a session at which it begins the next, 120 s, to its end after 180 s
+/// (REJECT_AFTER_TIME).
 const TRIES_UNTIL_EXPIRY: u32 = 11;
 
 impl Attack {

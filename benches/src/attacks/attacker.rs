@@ -66,9 +66,9 @@ pub(crate) struct Aim<'a> {
     pub(crate) metrics: SocketAddr,
     /// Clients that begin new sessions.
     pub(crate) clients: &'a [Victim],
-    /// The private key of an authorized identity that nobody else uses.
+    /// The private key of an authorized identity that only the attacker uses.
     pub(crate) insider: &'a StaticSecret,
-    /// Those of further ones.
+    /// The private keys of further authorized identities of the attacker.
     pub(crate) accomplices: &'a [StaticSecret],
 }
 

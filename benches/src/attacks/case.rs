@@ -106,8 +106,8 @@ impl Newcomer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
     Gateway,
-    /// A socket at this address that nobody reads: what remains is what the attacker takes from the load, which
-    /// has the same CPU where there are only two.
+    /// A socket at this address from which nothing is read. It shows how much CPU time the attacker takes from the
+    /// load: with two CPUs both share one.
     Decoy(SocketAddr),
 }
 

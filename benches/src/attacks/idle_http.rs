@@ -1,4 +1,4 @@
-//! Connections to the metrics port on which nothing is asked, and a probe that has to be answered all the same.
+//! Idle connections to the metrics port, and a probe that measures how long `/livez` takes meanwhile.
 
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpStream};

@@ -20,7 +20,7 @@ const TAI64_OF_1970: u64 = (1 << 62) + 37;
 /// Bytes of mac2, which stays empty.
 const MAC2_BYTES: usize = 16;
 
-/// An initiation by `identity` at so many seconds since 1970.
+/// An initiation by `identity` with the timestamp `seconds_since_1970`.
 ///
 /// `None`: its text could not be encrypted, which takes a text of 256 GiB.
 pub(crate) fn initiation(

@@ -34,7 +34,7 @@ pub(crate) struct RekeyPlan {
     pub(crate) between: Duration,
     /// How long an initiation may take to be answered.
     pub(crate) try_again_after: Duration,
-    /// So many unanswered initiations in a row are a failure.
+    /// Unanswered initiations in a row after which a renewal has failed.
     pub(crate) tries_max: u32,
 }
 

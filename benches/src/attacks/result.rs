@@ -35,8 +35,8 @@ const CPU_OF_IDENTITY_PERCENT_MAX: f64 = 50.0;
 /// How long a probe of the health of the gateway may take.
 const PROBE_SECONDS_MAX: f64 = 2.0;
 
-/// How much memory packets may take that wait for tunnels that nobody uses: 1 MiB for each identity that has them
-/// (`waiting_bytes_per_identity`), and as much again for the allocator and what the receive buffers hold.
+/// Memory growth allowed in `half-open`: beside that of all attacks, 1 MiB of waiting packets for each of the
+/// attacker's identities (`waiting_bytes_per_identity`), and as much again for the allocator and receive buffers.
 const GROWTH_OF_HALF_OPEN_MIB_MAX: f64 = 4.0 + 2.0 * half_open::ATTACKERS as f64;
 
 /// How long an authorized newcomer may take.

@@ -35,7 +35,7 @@ pub(crate) struct Hosts {
 }
 
 impl Site {
-    /// Makes a network if there has to be one.
+    /// Loopback, or a network of namespaces if `in_namespaces`.
     ///
     /// # Panics
     ///

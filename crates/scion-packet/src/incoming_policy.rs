@@ -170,8 +170,8 @@ impl IncomingPolicy {
 /// destination to its source, and to `port` if its sender has one port only.
 ///
 /// The quoted packet is the one that its receiver saw, so it must have a port by which it was
-/// delivered. An error about an error is refused, as nobody may send one (RFC 4443, 2.4(e); SCMP
-/// specification, "Processing Rules"), and so is an error of an unknown type: where its quote starts
+/// delivered. An error about an error is refused: it must not be sent (RFC 4443, 2.4(e); SCMP
+/// specification, "Processing Rules"). So is an error of an unknown type: where its quote starts
 /// is unknown too.
 ///
 /// Types 5 and 6 say that a router could not forward the quoted packet, so its receiver has nothing

@@ -92,7 +92,7 @@ impl Service<'_> {
         self.manager.reloading();
         match &self.reloader {
             Some(reloader) => {
-                // Before the reloader can say that it is done. The log waits for nobody.
+                // Logged first, so that this line comes before the reloader's. Logging does not block.
                 tracing::info!("reloading the identities; other settings take a restart");
                 reloader.reload();
             }

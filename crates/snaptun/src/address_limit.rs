@@ -38,7 +38,7 @@ impl AddressLimit {
 fn host(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => address.to_bits().into(),
-        // No IPv4 address: the first 16 bits of those that are in use are not 0.
+        // Differs from all IPv4 addresses: global IPv6 prefixes do not begin with 32 zero bits.
         IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }
 }

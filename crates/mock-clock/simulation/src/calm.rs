@@ -153,7 +153,8 @@ impl World<'_> {
 
     /// How long a client may take to be served again.
     fn promised(&self, client: usize) -> Option<Duration> {
-        /// Nobody is forgotten, so nobody has to be later than those who were and share their place.
+        /// With so many remembered identities the replay guard forgets none. A forgotten identity leaves its latest
+        /// timestamp in a table, and other identities at the same place there have to be later than that.
         const ENOUGH: usize = 1 << 18;
         let Client { address, .. } = self.clients[client];
         let key = self.clients[client].key();

@@ -15,8 +15,8 @@ const CELLS: usize = 1 << 14;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Who made an SCMP error. Each origin has budgets of its own, so that nobody can use up those of
-/// another.
+/// Who made an SCMP error. Each origin has budgets of its own, which errors of other origins do not
+/// use up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Origin {
     /// The gateway, about a packet from the tunnel.
@@ -40,8 +40,8 @@ pub(crate) enum Limit {
 ///
 /// A bucket is the time at which it will be full again (GCRA), so nothing has to refill it. Buckets
 /// of tunnels lie in a table of fixed size: each has a cell in both rows, picked by a keyed hash, and
-/// is as full as the fuller one. No tunnel gets more than its limit; one gets less only if others that
-/// are at their limits share both of its cells, and nobody can choose to share them.
+/// is as full as the fuller one. No tunnel gets more than its limit. A tunnel gets less only if others
+/// at their limits share both of its cells, which they cannot choose.
 pub(crate) struct ScmpErrorLimiter {
     started: Instant,
     per_tunnel: Rate,

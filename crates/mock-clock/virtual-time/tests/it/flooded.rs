@@ -30,8 +30,8 @@ struct Tries {
     unfinished: u32,
 }
 
-/// The client exchanges a packet in every tick, which all have to arrive. In between, `spoofed` comes from its
-/// address so many times a second.
+/// The client sends and receives a packet in every tick, and all of them have to arrive. In between, `spoofed` comes
+/// from its address `rate` times a second.
 fn live(
     world: &mut World,
     client: &mut Client,
