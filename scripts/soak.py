@@ -47,7 +47,7 @@ MEMORY_GROWTH_MAX_KIB = 2048
 EXPLAINED = {
     ("tunnel", reason)
     for reason in (
-        "malformed no_tunnel invalid_mac address_handshake_limit shard_handshake_limit cookie_reply_limit "
+        "malformed no_tunnel invalid_mac address_handshake_limit total_handshake_limit cookie_reply_limit "
         "unauthorized address_held replayed_initiation stale_initiation unsolicited no_session replayed forged"
     ).split()
 } | {("queue", "handshakes_full")}

@@ -9,8 +9,8 @@ use ana_gotatun::noise::index_table::IndexTable;
 use ana_gotatun::noise::rate_limiter::RateLimiter;
 use ana_gotatun::noise::{Tunn, TunnResult};
 use snaptun::{
-    Endpoint, Grant, Incoming, Packet, PublicKey, ReplayGuard, ShardConfig, SnapTunAuthorization,
-    SnapTunServer, StaticSecret, Transmit, Via,
+    Endpoint, Grant, HandshakeLimits, Incoming, Packet, PublicKey, ReplayGuard, ShardConfig,
+    SnapTunAuthorization, SnapTunServer, StaticSecret, Transmit, Via,
 };
 
 use crate::{StepError, gateway_key};
@@ -93,12 +93,14 @@ impl ShardWithTunnels {
             ReplayGuard::IDENTITIES_DEFAULT,
             ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
         );
+        let handshake_limits = HandshakeLimits::new(now, &config, 1);
         Self {
             shard: SnapTunServer::new(
                 now,
                 secret,
                 Arc::new(AnyIdentity),
                 Arc::new(replay_guard),
+                Arc::new(handshake_limits),
                 config,
             ),
             transmits: VecDeque::new(),

@@ -254,17 +254,17 @@ impl Default for ScmpErrorLimits {
     }
 }
 
-/// Bounds of one worker's shard.
+/// Bounds of one worker's shard, and of the handshakes of all workers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TunnelLimits {
     /// Handshake messages per second from one IP address before it must prove with a cookie that it
     /// receives there.
     pub handshakes_per_ip_per_second: u64,
-    /// Initiations per second before every sender must show a cookie.
+    /// Initiations per second and worker before every sender must show a cookie; all workers count together.
     pub handshakes_per_second: u64,
     /// Handshake messages with a cookie per second from one IP address.
     pub verified_handshakes_per_ip_per_second: u64,
-    /// Initiations with a cookie per second.
+    /// Initiations with a cookie per second and worker; all workers count together.
     pub verified_handshakes_per_second: u64,
     /// Initiations per second answered for one identity.
     pub handshakes_per_identity_per_second: u64,

@@ -127,7 +127,7 @@ counters! {
     /// Cookie replies sent because an address was over its limit of handshakes without a cookie.
     cookies_demanded_address_limit,
     /// Cookie replies sent because the worker was over its limit of handshakes without a cookie.
-    cookies_demanded_worker_limit,
+    cookies_demanded_total_limit,
     /// Cookie replies sent to clients that want the address of a silent tunnel.
     cookies_demanded_takeover,
     /// Seconds in which the worker was over its limit of handshakes without a cookie.
@@ -191,7 +191,7 @@ impl Counters {
     /// All cookie replies sent, for whatever reason.
     pub fn cookies_demanded(&self) -> u64 {
         self.cookies_demanded_address_limit
-            + self.cookies_demanded_worker_limit
+            + self.cookies_demanded_total_limit
             + self.cookies_demanded_takeover
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crossbeam_channel::Receiver;
-use snaptun::{ReplayGuard, ShardConfig, SnapTunServer};
+use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
     BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket, SocketOptions,
     bind_tunnel_group, bind_upstream_group,
@@ -162,12 +162,17 @@ impl Gateway {
         let (keeper, mut feeds) = start_keeper(config, key, &postboxes)?.unzip();
         let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
         let state = keeper.as_ref().map(|keeper| Arc::clone(keeper.status()));
-        // The same for all shards: when their limits and cookies begin anew would tell them apart.
+        // The same for all shards: when their cookies begin anew would tell them apart.
         let started = Instant::now();
         let replay_guard = Arc::new(ReplayGuard::new(
             started,
             config.remembered_identities,
             config.handshake_timestamp_tolerance,
+        ));
+        let handshake_limits = Arc::new(HandshakeLimits::new(
+            started,
+            &shard_config(config),
+            workers.get(),
         ));
         let clock = SystemClock::start(Arc::clone(&replay_guard)).map_err(StartError::Clock)?;
         let status = Arc::new(Status::new(
@@ -214,6 +219,7 @@ impl Gateway {
                     config.private_key.static_key().clone(),
                     Arc::clone(&authorization),
                     Arc::clone(&replay_guard),
+                    Arc::clone(&handshake_limits),
                     shard_config(config),
                 ),
                 upstream: upstream(config, gateway.internal),

@@ -188,13 +188,13 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_cookies_demanded",
-        "Handshake messages answered with a cookie: over the limit of the address or the worker, or for the address of a silent tunnel.",
+        "Handshake messages answered with a cookie: over the limit of the address or of all together, or for the address of a silent tunnel.",
         &[
             (Some(("because", "address_limit")), |c| {
                 c.cookies_demanded_address_limit
             }),
-            (Some(("because", "worker_limit")), |c| {
-                c.cookies_demanded_worker_limit
+            (Some(("because", "total_limit")), |c| {
+                c.cookies_demanded_total_limit
             }),
             (Some(("because", "takeover")), |c| {
                 c.cookies_demanded_takeover
@@ -203,7 +203,7 @@ const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_overloaded_seconds",
-        "Seconds in which more handshakes came than the worker takes in without a cookie.",
+        "Seconds in which more handshakes came than the gateway takes in without a cookie; each is counted by one worker.",
         &[(None, |c| c.overloaded_seconds)],
     ),
     counter(

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::overload::Sender;
+use crate::handshake_limits::Sender;
 use crate::tunnel::REKEY_TIMEOUT;
 
 /// Initiations without a cookie from the tunnel's address that are opened in a second beyond the limits, to see
@@ -59,9 +59,14 @@ impl Allowance {
 
     /// Whether an initiation beyond the limits may be opened, to be answered if the client made it.
     ///
-    /// With a cookie it counts as the client's at once. Without one it takes one of `proofs_left`, which is what the
-    /// shard may still open in this second.
-    pub(crate) fn may_open(&mut self, now: Instant, sender: Sender, proofs_left: &mut u64) -> bool {
+    /// With a cookie it counts as the client's at once. Without one, `take_proof` decides whether the gateway
+    /// may open another in this second.
+    pub(crate) fn may_open(
+        &mut self,
+        now: Instant,
+        sender: Sender,
+        take_proof: impl FnOnce() -> bool,
+    ) -> bool {
         let is_used_up = self
             .answered_at
             .is_some_and(|at| now.saturating_duration_since(at) < REKEY_TIMEOUT);
@@ -73,12 +78,11 @@ impl Allowance {
             return true;
         }
         self.begin_period_if_due(now);
-        if self.proofs >= PROOFS_PER_TUNNEL || *proofs_left == 0 {
+        if self.proofs >= PROOFS_PER_TUNNEL || !take_proof() {
             self.refused_at = Some(now);
             return false;
         }
         self.proofs += 1;
-        *proofs_left -= 1;
         true
     }
 
@@ -133,26 +137,30 @@ mod tests {
     #[test]
     fn messages_without_a_cookie_use_up_proofs_and_nothing_else() {
         let (mut allowance, now) = start();
-        let mut left = 1000;
+        let mut taken = 0;
+        let mut take_proof = || {
+            taken += 1;
+            true
+        };
         for _ in 0..PROOFS_PER_TUNNEL {
-            assert!(allowance.may_open(now, Sender::Unverified, &mut left));
+            assert!(allowance.may_open(now, Sender::Unverified, &mut take_proof));
         }
         assert!(!allowance.is_under_pressure(now));
-        assert!(!allowance.may_open(now, Sender::Unverified, &mut left));
-        assert_eq!(left, 1000 - u64::from(PROOFS_PER_TUNNEL));
+        assert!(!allowance.may_open(now, Sender::Unverified, &mut take_proof));
         assert!(allowance.is_under_pressure(now));
         assert!(!allowance.is_under_pressure(now + UNDER_PRESSURE_FOR));
 
-        assert!(allowance.may_open(now, Sender::Verified, &mut left));
-        assert!(!allowance.may_open(now, Sender::Verified, &mut left));
+        assert!(allowance.may_open(now, Sender::Verified, &mut take_proof));
+        assert!(!allowance.may_open(now, Sender::Verified, &mut take_proof));
         let later = now + REKEY_TIMEOUT;
-        assert!(allowance.may_open(later, Sender::Unverified, &mut left));
+        assert!(allowance.may_open(later, Sender::Unverified, &mut take_proof));
+        assert_eq!(taken, PROOFS_PER_TUNNEL + 1);
     }
 
     #[test]
-    fn without_proofs_of_the_shard_an_address_is_under_pressure_at_once() {
+    fn without_proofs_of_the_gateway_an_address_is_under_pressure_at_once() {
         let (mut allowance, now) = start();
-        assert!(!allowance.may_open(now, Sender::Unverified, &mut 0));
+        assert!(!allowance.may_open(now, Sender::Unverified, || false));
         assert!(allowance.is_under_pressure(now));
     }
 

@@ -11,9 +11,10 @@ use x25519_dalek::PublicKey;
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
+use crate::handshake_limits::{Limit, Purpose, Sender};
 use crate::incoming::{Consumed, Incoming, cookie_message, protocol_message};
 use crate::initiation::{Claim, Timestamp};
-use crate::overload::{Excess, Limit, Purpose, Sender};
+use crate::overload::Excess;
 use crate::server::{Removal, SnapTunServer};
 use crate::stack::on_wiped_stack;
 use crate::transmit::Transmit;
@@ -87,7 +88,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 }
             },
         };
-        if self.overload.is_identity_over_limit(&claim.identity) {
+        let limits = self.overload.limits();
+        if limits.is_identity_over_limit(now, &claim.identity) {
             return Incoming::Dropped(DropReason::IdentityHandshakeLimit);
         }
         let opened = Opened {
@@ -113,10 +115,12 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Whether an initiation beyond all limits may be opened, to see whether the client of the tunnel at its address
     /// made it.
     fn may_exceed_limits(&mut self, slot: Option<Slot>, now: Instant, excess: Excess) -> bool {
-        let proofs_left = self.overload.proofs_left();
+        let limits = self.overload.limits();
         slot.and_then(|slot| self.tunnels.get_mut(slot))
             .and_then(Tunnel::allowance)
-            .is_some_and(|allowance| allowance.may_open(now, excess.sender, proofs_left))
+            .is_some_and(|allowance| {
+                allowance.may_open(now, excess.sender, || limits.take_proof(now))
+            })
     }
 
     /// Opens an initiation that the client of a tunnel made; `None` if somebody else did.
@@ -187,7 +191,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if holder.is_some() && opened.sender == Sender::Unverified {
             // Whoever made the address up must not end the tunnel there.
             let address = opened.from.remote.ip();
-            if !self.overload.take_cookie(address, Limit::Address) {
+            if !self.overload.take_cookie(now, address, Limit::Address) {
                 return Err(DropReason::CookieReplyLimit);
             }
             let initiation = &*opened.initiation;
@@ -259,7 +263,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let identity = &opened.claim.identity;
         self.replay_guard
             .accept(now, identity, timestamp, ephemeral)?;
-        self.overload.count_identity(identity);
+        self.overload.limits().count_identity(now, identity);
         Ok(())
     }
 

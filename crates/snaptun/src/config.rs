@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 /// Limits and intervals of a shard.
+///
+/// [`HandshakeLimits`](crate::HandshakeLimits) holds the limits of handshakes per second for all shards of a gateway
+/// together: those of an address and of an identity as they are here, the others times the number of shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
     /// Handshake messages that one source address may send in a second before it has to prove, with a
@@ -10,15 +13,15 @@ pub struct ShardConfig {
     ///
     /// An IPv6 address counts as the /64 that it is in. Of zero everyone has to.
     pub handshakes_per_second_per_ip: u64,
-    /// Initiations without a cookie that the shard takes in in a second, of all addresses together. Beyond
-    /// that every new sender has to show one.
+    /// Initiations without a cookie that are taken in in a second, for each shard, of all addresses together.
+    /// Beyond that every new sender has to show one.
     pub handshakes_per_second: u64,
     /// Handshake messages that one source address may send in a second with a cookie. More are dropped.
     pub verified_handshakes_per_second_per_ip: u64,
-    /// Initiations with a cookie that the shard takes in in a second. More are dropped, but for one in 5 s of
-    /// the client of each tunnel in use.
+    /// Initiations with a cookie that are taken in in a second, for each shard. More are dropped, but for one in
+    /// 5 s of the client of each tunnel in use.
     pub verified_handshakes_per_second: u64,
-    /// Initiations of one identity that the shard answers in a second. More are dropped, once the identity has
+    /// Initiations of one identity that are answered in a second. More are dropped, once the identity has
     /// proven that it made that many.
     pub handshakes_per_second_per_identity: u64,
     /// Handshakes that the shard begins in a second because tunnels of the process before are

@@ -22,8 +22,8 @@ pub struct ShardCounters {
     pub restart_handshakes_deferred: u64,
     /// Cookie replies sent because an address sent more handshake messages than it may without a cookie.
     pub cookies_demanded_address_limit: u64,
-    /// Cookie replies sent because more initiations without a cookie came than the shard takes in.
-    pub cookies_demanded_shard_limit: u64,
+    /// Cookie replies sent because more initiations without a cookie came than all shards take in.
+    pub cookies_demanded_total_limit: u64,
     /// Cookie replies sent to clients that want the address of a silent tunnel.
     pub cookies_demanded_takeover: u64,
     /// Handshake messages that were admitted because they showed a cookie.
@@ -32,7 +32,8 @@ pub struct ShardCounters {
     pub handshakes_beyond_limits: u64,
     /// Handshakes begun because a tunnel's session is old and initiations from its address were refused unopened.
     pub handshakes_under_pressure: u64,
-    /// Seconds in which the shard's budget of initiations without a cookie was used up.
+    /// Seconds in which the budget of initiations without a cookie was used up. Of all shards of a gateway, one counts
+    /// each of them.
     pub overloaded_seconds: u64,
     /// Keepalives sent because the peer's data was not answered with data.
     pub keepalives_sent: u64,
@@ -66,7 +67,7 @@ impl ShardCounters {
     #[must_use]
     pub fn cookie_replies_sent(&self) -> u64 {
         self.cookies_demanded_address_limit
-            + self.cookies_demanded_shard_limit
+            + self.cookies_demanded_total_limit
             + self.cookies_demanded_takeover
     }
 }

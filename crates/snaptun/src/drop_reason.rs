@@ -16,10 +16,10 @@ pub enum DropReason {
     InvalidMac,
     /// Incoming: a handshake message with a valid cookie, beyond what its address may send in a second.
     AddressHandshakeLimit,
-    /// Incoming: an initiation with a valid cookie, beyond what the shard takes in in a second.
-    ShardHandshakeLimit,
-    /// Incoming: a handshake message without a cookie, beyond what its address or the shard may have in a second,
-    /// from an address that was sent enough cookies in this second.
+    /// Incoming: an initiation with a valid cookie, beyond what all shards take in in a second.
+    TotalHandshakeLimit,
+    /// Incoming: a handshake message without a cookie, beyond what its address or all together may have in a
+    /// second, from an address that was sent enough cookies in this second.
     CookieReplyLimit,
     /// The identity may not have a tunnel, or no longer: what it had is gone.
     Unauthorized,
@@ -62,7 +62,7 @@ impl DropReason {
         DropReason::NoTunnel,
         DropReason::InvalidMac,
         DropReason::AddressHandshakeLimit,
-        DropReason::ShardHandshakeLimit,
+        DropReason::TotalHandshakeLimit,
         DropReason::CookieReplyLimit,
         DropReason::Unauthorized,
         DropReason::AddressHeld,
@@ -93,7 +93,7 @@ impl DropReason {
             DropReason::NoTunnel => "no_tunnel",
             DropReason::InvalidMac => "invalid_mac",
             DropReason::AddressHandshakeLimit => "address_handshake_limit",
-            DropReason::ShardHandshakeLimit => "shard_handshake_limit",
+            DropReason::TotalHandshakeLimit => "total_handshake_limit",
             DropReason::CookieReplyLimit => "cookie_reply_limit",
             DropReason::Unauthorized => "unauthorized",
             DropReason::AddressHeld => "address_held",

@@ -10,9 +10,10 @@ use crate::allowance::COOKIES_DRAWN;
 use crate::authorization::SnapTunAuthorization;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
+use crate::handshake_limits::{Limit, Purpose, Sender};
 use crate::message::MessageKind;
 use crate::moves::Move;
-use crate::overload::{Excess, Limit, Purpose, Sender};
+use crate::overload::Excess;
 use crate::server::{Removal, SnapTunServer};
 use crate::stack::on_wiped_stack;
 use crate::transmit::{Payload, Transmit};
@@ -248,7 +249,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if sender == Sender::Verified {
             return Incoming::Dropped(match limit {
                 Limit::Address => DropReason::AddressHandshakeLimit,
-                Limit::Shard => DropReason::ShardHandshakeLimit,
+                Limit::Total => DropReason::TotalHandshakeLimit,
             });
         }
         let own = slot
@@ -258,14 +259,14 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Some(allowance) => {
                 allowance.take_cookie(now, |nth| self.overload.draw(COOKIES_DRAWN, nth))
             }
-            None => self.overload.take_cookie(from.remote.ip(), limit),
+            None => self.overload.take_cookie(now, from.remote.ip(), limit),
         };
         if !may_have_cookie {
             return Incoming::Dropped(DropReason::CookieReplyLimit);
         }
         match limit {
             Limit::Address => self.counters.cookies_demanded_address_limit += 1,
-            Limit::Shard => self.counters.cookies_demanded_shard_limit += 1,
+            Limit::Total => self.counters.cookies_demanded_total_limit += 1,
         }
         let reply = self.overload.cookie_reply(now, from.remote, message);
         send_to_network.push_back(cookie_message(from, &reply));

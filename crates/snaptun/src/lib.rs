@@ -3,7 +3,8 @@
 //! SNAPtun is the [WireGuard protocol](https://www.wireguard.com/papers/wireguard.pdf) plus one field:
 //! the handshake response tells the initiator the socket address that the responder saw. A
 //! [`SnapTunServer`] holds the tunnels of one worker, exactly one per remote socket address. A gateway
-//! has many of them, shares nothing between them, and sends all packets of one remote address to the same.
+//! has many of them, and sends all packets of one remote address to the same. They share no tunnel, and nothing that
+//! data needs: only the [`ReplayGuard`] and the [`HandshakeLimits`], which handshakes pass.
 //!
 //! # How to drive a shard
 //!
@@ -50,7 +51,6 @@
 //! - What is no SNAPtun message, or comes from an address without a tunnel and is no initiation, costs a
 //!   comparison or a look into a hash map, and no allocation.
 
-mod address_limit;
 mod allowance;
 mod answering;
 mod authorization;
@@ -63,11 +63,12 @@ mod directory;
 mod drain;
 mod drop_reason;
 mod endpoint;
+mod handshake_limits;
 mod incoming;
 mod initiation;
 mod key_agreement;
 mod key_confirmation;
-mod key_limit;
+mod key_counts;
 mod message;
 mod moves;
 mod outgoing;
@@ -97,6 +98,7 @@ pub use crate::counters::ShardCounters;
 pub use crate::directory::DirectoryChange;
 pub use crate::drop_reason::DropReason;
 pub use crate::endpoint::{Endpoint, Via};
+pub use crate::handshake_limits::HandshakeLimits;
 pub use crate::incoming::{Consumed, Incoming};
 pub use crate::message::MessageKind;
 pub use crate::moves::Move;

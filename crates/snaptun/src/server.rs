@@ -15,6 +15,7 @@ use crate::bounds::Census;
 use crate::config::ShardConfig;
 use crate::counters::ShardCounters;
 use crate::directory::{Directory, DirectoryChange};
+use crate::handshake_limits::HandshakeLimits;
 use crate::initiation::InitiationOpener;
 use crate::key_agreement::AgreementKey;
 use crate::moves::Move;
@@ -88,13 +89,15 @@ pub(crate) enum Removal {
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Makes a shard without tunnels. All shards of a gateway have the same `static_private`, the key
-    /// that clients know the gateway by, the same `authorization` and the same `replay_guard`. They have the same
-    /// `now` too: when limits and cookies begin anew would tell clients which shard they belong to.
+    /// that clients know the gateway by, the same `authorization`, the same `replay_guard` and the same
+    /// `handshake_limits`. They have the same `now` too: when cookies begin anew would tell clients which shard they
+    /// belong to.
     pub fn new(
         now: Instant,
         static_private: impl Into<StaticKey>,
         authorization: Arc<A>,
         replay_guard: Arc<ReplayGuard>,
+        handshake_limits: Arc<HandshakeLimits>,
         config: ShardConfig,
     ) -> Self {
         let randomness = Randomness::of_the_system();
@@ -103,19 +106,20 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             static_private.into(),
             authorization,
             replay_guard,
+            handshake_limits,
             config,
             randomness,
         )
     }
 
-    /// The same with hashers and jitter that follow from `seed`, for simulations: whoever knows the seed
-    /// can choose addresses that share a limit.
+    /// The same with hashers, lots and jitter that follow from `seed`, for simulations.
     #[cfg(feature = "simulation")]
     pub fn seeded(
         now: Instant,
         static_private: impl Into<StaticKey>,
         authorization: Arc<A>,
         replay_guard: Arc<ReplayGuard>,
+        handshake_limits: Arc<HandshakeLimits>,
         config: ShardConfig,
         seed: u64,
     ) -> Self {
@@ -125,6 +129,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             static_private.into(),
             authorization,
             replay_guard,
+            handshake_limits,
             config,
             randomness,
         )
@@ -135,6 +140,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         static_private: StaticKey,
         authorization: Arc<A>,
         replay_guard: Arc<ReplayGuard>,
+        handshake_limits: Arc<HandshakeLimits>,
         config: ShardConfig,
         mut randomness: Randomness,
     ) -> Self {
@@ -148,7 +154,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                     now,
                     &static_private,
                     &static_public,
-                    &config,
+                    handshake_limits,
                     &mut randomness,
                 )
             }),
@@ -221,7 +227,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     #[must_use]
     pub fn counters(&self) -> ShardCounters {
         ShardCounters {
-            overloaded_seconds: self.overload.overloaded_periods(),
+            overloaded_seconds: self.overload.overloaded_seconds(),
             ..self.counters
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use snaptun::{
     Consumed, DropReason, Endpoint, Incoming, Move, Outgoing, Packet, Payload, ReplayGuard,
-    ShardCounters, SnapTunServer, StaticSecret, Transmit, TunnelView, Via,
+    ShardCounters, SnapTunServer, StaticSecret, Transmit, TunnelView, Via, HandshakeLimits,
 };
 
 use crate::clock::Clock;
@@ -87,6 +87,12 @@ impl Gateway {
         let tolerance = ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT;
         let guard = Arc::new(ReplayGuard::seeded(now, identities, tolerance, seed));
         guard.set_clock(now, Some(clock.wall()));
+        let handshake_limits = Arc::new(HandshakeLimits::seeded(
+            now,
+            &scenario.limits,
+            scenario.shards,
+            seed,
+        ));
         let shards = (0..scenario.shards)
             .map(|shard| Shard {
                 server: SnapTunServer::seeded(
@@ -94,6 +100,7 @@ impl Gateway {
                     secret.clone(),
                     Arc::clone(&registry),
                     Arc::clone(&guard),
+                    Arc::clone(&handshake_limits),
                     scenario.limits.clone(),
                     seed ^ (1 + shard as u64),
                 ),

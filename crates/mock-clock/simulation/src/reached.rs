@@ -86,7 +86,7 @@ const COUNTERS: [Counter; 21] = [
         c.cookies_demanded_address_limit
     }),
     ("cookies over a shard's limit", |c| {
-        c.cookies_demanded_shard_limit
+        c.cookies_demanded_total_limit
     }),
     ("cookies for a takeover", |c| c.cookies_demanded_takeover),
     ("overloaded seconds", |c| c.overloaded_seconds),

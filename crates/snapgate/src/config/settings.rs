@@ -279,8 +279,8 @@ pub(crate) static HANDSHAKES_PER_IP_PER_SECOND: Setting = Setting {
     value_name: "N",
     group: LIMITS_GROUP,
     default: "100",
-    help: "Handshake messages of one IP address in a second, in one worker, before it has to prove \
-           with a cookie that it receives there",
+    help: "Handshake messages of one IP address in a second before it has to prove with a cookie that it \
+           receives there",
     example: "handshakes_per_ip_per_second = 100",
 };
 
@@ -291,7 +291,8 @@ pub(crate) static HANDSHAKES_PER_SECOND: Setting = Setting {
     value_name: "N",
     group: LIMITS_GROUP,
     default: "2000",
-    help: "Handshake initiations in a second, in one worker, before every sender has to show a cookie",
+    help: "Handshake initiations in a second, for each worker, before every sender has to show a cookie; \
+           all workers count together",
     example: "handshakes_per_second = 2000",
 };
 
@@ -302,8 +303,7 @@ pub(crate) static VERIFIED_HANDSHAKES_PER_IP_PER_SECOND: Setting = Setting {
     value_name: "N",
     group: LIMITS_GROUP,
     default: "1000",
-    help: "Handshake messages with a cookie of one IP address in a second, in one worker; more are \
-           dropped",
+    help: "Handshake messages with a cookie of one IP address in a second; more are dropped",
     example: "verified_handshakes_per_ip_per_second = 1000",
 };
 
@@ -314,7 +314,8 @@ pub(crate) static VERIFIED_HANDSHAKES_PER_SECOND: Setting = Setting {
     value_name: "N",
     group: LIMITS_GROUP,
     default: "4000",
-    help: "Handshake initiations with a cookie in a second, in one worker; more are dropped",
+    help: "Handshake initiations with a cookie in a second, for each worker; more are dropped. All \
+           workers count together",
     example: "verified_handshakes_per_second = 4000",
 };
 
@@ -325,7 +326,7 @@ pub(crate) static HANDSHAKES_PER_IDENTITY_PER_SECOND: Setting = Setting {
     value_name: "N",
     group: LIMITS_GROUP,
     default: "64",
-    help: "Handshakes of one identity answered in a second, in one worker; more are dropped. Lower than \
+    help: "Handshakes of one identity answered in a second; more are dropped. Lower than \
            tunnels_per_identity, a client with as many sockets takes longer to open them",
     example: "handshakes_per_identity_per_second = 64",
 };

@@ -285,7 +285,7 @@ impl Pipeline {
         counters.restart_handshakes_completed = shard.restart_handshakes_completed;
         counters.restart_handshakes_deferred = shard.restart_handshakes_deferred;
         counters.cookies_demanded_address_limit = shard.cookies_demanded_address_limit;
-        counters.cookies_demanded_worker_limit = shard.cookies_demanded_shard_limit;
+        counters.cookies_demanded_total_limit = shard.cookies_demanded_total_limit;
         counters.cookies_demanded_takeover = shard.cookies_demanded_takeover;
         counters.overloaded_seconds = shard.overloaded_seconds;
         counters.dropped[DropReason::Queue(QueueLoss::TunnelExpired).index()] =

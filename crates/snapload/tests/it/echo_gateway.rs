@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use snaptun::{
-    Endpoint, Grant, Incoming, Outgoing, Packet, PublicKey, ReplayGuard, ShardConfig,
-    SnapTunAuthorization, SnapTunServer, StaticSecret, Transmit, Via,
+    Endpoint, Grant, HandshakeLimits, Incoming, Outgoing, Packet, PublicKey, ReplayGuard,
+    ShardConfig, SnapTunAuthorization, SnapTunServer, StaticSecret, Transmit, Via,
 };
 use socket2::SockRef;
 
@@ -71,7 +71,8 @@ impl EchoGateway {
         let authorized = Arc::new(Authorized(identities.into_iter().collect()));
         let now = Instant::now();
         let guard = Arc::new(ReplayGuard::new(now, 100, Duration::from_secs(60)));
-        let server = SnapTunServer::new(now, secret, authorized, guard, config);
+        let limits = Arc::new(HandshakeLimits::new(now, &config, 1));
+        let server = SnapTunServer::new(now, secret, authorized, guard, limits, config);
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let stop = Arc::clone(&stop);

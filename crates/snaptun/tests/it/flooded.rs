@@ -58,7 +58,7 @@ fn flood(shard: &mut Shard, from: Endpoint, messages: usize, spoofed: &[Vec<u8>]
             matches!(
                 fate,
                 In::Consumed(Consumed::CookieReplySent)
-                    | In::Dropped(DropReason::CookieReplyLimit | DropReason::ShardHandshakeLimit)
+                    | In::Dropped(DropReason::CookieReplyLimit | DropReason::TotalHandshakeLimit)
             ),
             "{fate:?}"
         );
@@ -77,7 +77,7 @@ fn who_has_a_tunnel_can_rekey_though_all_budgets_are_used_up() {
 
     let unused = newcomer.initiation();
     let fate = shard.incoming(&unused, newcomer.endpoint);
-    assert_eq!(fate, In::Dropped(DropReason::ShardHandshakeLimit));
+    assert_eq!(fate, In::Dropped(DropReason::TotalHandshakeLimit));
     shard.connect(&mut client);
     assert_eq!(shard.server.counters().handshakes_beyond_limits, 1);
     // Once in the time after which clients try again.

@@ -194,7 +194,7 @@ fn a_flood_from_many_addresses_does_not_keep_a_newcomer_out() {
             .iter()
             .all(|fate| *fate == In::Consumed(Consumed::CookieReplySent))
     );
-    assert_eq!(shard.server.counters().cookies_demanded_shard_limit, 94);
+    assert_eq!(shard.server.counters().cookies_demanded_total_limit, 94);
 
     give_cookie(&mut shard, &mut client);
     flood_from_anywhere(&mut shard, 100);
@@ -244,7 +244,7 @@ fn the_shard_has_a_limit_for_senders_with_cookies_too() {
     }
     let initiation = last.initiation();
     let fate = shard.incoming(&initiation, last.endpoint);
-    assert_eq!(fate, In::Dropped(DropReason::ShardHandshakeLimit));
+    assert_eq!(fate, In::Dropped(DropReason::TotalHandshakeLimit));
     assert!(shard.sent.is_empty());
     shard.now += Duration::from_secs(1);
     shard.connect(last);
@@ -366,4 +366,46 @@ fn no_byte_of_a_cookie_replys_nonce_is_the_same_in_all() {
         }
     }
     assert!(values.iter().all(|values| values.len() > 128));
+}
+
+/// Where each shard counted for itself, somebody who had used up its address's limit at one of them saw which other
+/// ports of its address belong to the same.
+#[test]
+fn what_one_address_used_up_is_used_up_at_every_shard() {
+    let mut shard = limited_shard();
+    let mut sibling = shard.sibling();
+    let mut stranger = Client::new(99, Shard::public_key());
+    let initiation = stranger.initiation();
+    let from = |port| Endpoint {
+        remote: SocketAddr::from(([192, 0, 2, 1], port)),
+        ..stranger.endpoint
+    };
+    for port in 0..LIMIT {
+        let fate = shard.incoming(&initiation, from(1 + port as u16));
+        assert_eq!(fate, In::Dropped(DropReason::Unauthorized));
+    }
+    for shard in [&mut shard, &mut sibling] {
+        let fate = shard.incoming(&initiation, from(40_000));
+        assert_eq!(fate, In::Consumed(Consumed::CookieReplySent));
+    }
+    let elsewhere = Endpoint {
+        remote: SocketAddr::from(([192, 0, 2, 2], 40_000)),
+        ..stranger.endpoint
+    };
+    let fate = sibling.incoming(&initiation, elsewhere);
+    assert_eq!(fate, In::Dropped(DropReason::Unauthorized));
+}
+
+#[test]
+fn a_budget_that_is_used_up_is_used_up_at_every_shard() {
+    let mut shard = small_shard();
+    let mut sibling = shard.sibling();
+    flood_from_anywhere(&mut shard, 100);
+    let mut client = sibling.client(1);
+    sibling.show_cookie(&mut client);
+    sibling.connect(&mut client);
+    sibling.now += Duration::from_secs(1);
+    sibling.connected_client(2);
+    let overloaded = [shard, sibling].map(|shard| shard.server.counters().overloaded_seconds);
+    assert_eq!(overloaded, [0, 1]);
 }

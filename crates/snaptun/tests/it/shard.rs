@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use snaptun::{
-    Consumed, DropReason, Endpoint, Grant, Incoming, Outgoing, Packet, Payload, PublicKey,
-    ReplayGuard, ShardConfig, SnapTunAuthorization, SnapTunServer, Transmit,
+    Consumed, DropReason, Endpoint, Grant, HandshakeLimits, Incoming, Outgoing, Packet, Payload,
+    PublicKey, ReplayGuard, ShardConfig, SnapTunAuthorization, SnapTunServer, Transmit,
 };
 
 use crate::client::{Client, Received, secret};
@@ -88,6 +88,7 @@ pub(crate) struct Shard {
     pub(crate) server: SnapTunServer<Registry>,
     pub(crate) registry: Arc<Registry>,
     guard: Arc<ReplayGuard>,
+    limits: Arc<HandshakeLimits>,
     config: ShardConfig,
     pub(crate) now: Instant,
     /// What is to be sent.
@@ -101,7 +102,14 @@ impl Shard {
             ReplayGuard::IDENTITIES_DEFAULT,
             ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
         );
-        Shard::guarded_by(Arc::new(guard), Arc::default(), now, config)
+        let limits = HandshakeLimits::new(now, &config, 1);
+        Shard::guarded_by(
+            Arc::new(guard),
+            Arc::new(limits),
+            Arc::default(),
+            now,
+            config,
+        )
     }
 
     /// Tells the gateway what its system clock says. Before, and with `None`, that is not trusted.
@@ -111,12 +119,18 @@ impl Shard {
 
     /// Another shard of the same gateway.
     pub(crate) fn sibling(&self) -> Self {
-        let (guard, registry) = (Arc::clone(&self.guard), Arc::clone(&self.registry));
-        Shard::guarded_by(guard, registry, self.now, self.config.clone())
+        Shard::guarded_by(
+            Arc::clone(&self.guard),
+            Arc::clone(&self.limits),
+            Arc::clone(&self.registry),
+            self.now,
+            self.config.clone(),
+        )
     }
 
     fn guarded_by(
         guard: Arc<ReplayGuard>,
+        limits: Arc<HandshakeLimits>,
         registry: Arc<Registry>,
         now: Instant,
         config: ShardConfig,
@@ -126,12 +140,14 @@ impl Shard {
             secret(GATEWAY),
             Arc::clone(&registry),
             Arc::clone(&guard),
+            Arc::clone(&limits),
             config.clone(),
         );
         Shard {
             server,
             registry,
             guard,
+            limits,
             config,
             now,
             sent: VecDeque::new(),

@@ -1,0 +1,183 @@
+//! Counts per key and second that all shards share, in memory that does not grow with the number of keys.
+
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ahash::RandomState;
+
+/// Counts in each of the two rows.
+const COLUMNS: usize = 1 << 14;
+
+/// The number of a second since the limits were made. 32 bits last for 136 years.
+pub(crate) type Second = u32;
+
+/// A count of what happened in the latest second that it was used in.
+///
+/// The upper half of the word is that second, the lower half the count, so that no thread has to reset it. A shard
+/// whose batch began in the second before counts in the later one.
+#[derive(Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn get(&self, second: Second) -> u32 {
+        let (latest, count) = unpack(self.0.load(Ordering::Relaxed));
+        if latest < second { 0 } else { count }
+    }
+
+    /// Counts one more, and returns how many that makes.
+    pub(crate) fn add(&self, second: Second) -> u32 {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            let (latest, count) = unpack(word);
+            let added = if latest < second {
+                (second, 1)
+            } else {
+                (latest, count.saturating_add(1))
+            };
+            match self.0.compare_exchange_weak(
+                word,
+                pack(added),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return added.1,
+                Err(changed) => word = changed,
+            }
+        }
+    }
+
+    /// Counts one more if there were fewer than `limit`. Shards that do so at once may exceed the limit by
+    /// one each.
+    pub(crate) fn take(&self, second: Second, limit: u64) -> bool {
+        let may = u64::from(self.get(second)) < limit;
+        if may {
+            self.add(second);
+        }
+        may
+    }
+}
+
+/// Counts by key.
+///
+/// Every key has one count in each row, picked by a keyed hash, and has as many as the lower of them says. So
+/// no key gets more than its limit, and one gets less only when both of its counts are shared with others that
+/// send a lot; nobody can choose to share them.
+pub(crate) struct KeyCounts {
+    rows: [Box<[Count]>; 2],
+    hasher: RandomState,
+}
+
+impl KeyCounts {
+    pub(crate) fn new(hasher: RandomState) -> Self {
+        let row = || (0..COLUMNS).map(|_| Count::default()).collect();
+        KeyCounts {
+            rows: [row(), row()],
+            hasher,
+        }
+    }
+
+    /// How many the key has, or a few more.
+    pub(crate) fn get(&self, second: Second, key: &impl Hash) -> u32 {
+        let [first, second_row] = self.of(key);
+        first.get(second).min(second_row.get(second))
+    }
+
+    /// Counts one more of the key, and returns how many that makes, or a few more.
+    pub(crate) fn add(&self, second: Second, key: &impl Hash) -> u32 {
+        let [first, second_row] = self.of(key);
+        first.add(second).min(second_row.add(second))
+    }
+
+    /// Counts one more of the key if it had fewer than `limit`. Shards that do so at once may exceed the limit by
+    /// one each.
+    pub(crate) fn take(&self, second: Second, key: &impl Hash, limit: u64) -> bool {
+        let may = u64::from(self.get(second, key)) < limit;
+        if may {
+            self.add(second, key);
+        }
+        may
+    }
+
+    fn of(&self, key: &impl Hash) -> [&Count; 2] {
+        let hash = self.hasher.hash_one(key);
+        [
+            &self.rows[0][hash as usize % COLUMNS],
+            &self.rows[1][(hash >> 32) as usize % COLUMNS],
+        ]
+    }
+}
+
+fn pack((second, count): (Second, u32)) -> u64 {
+    u64::from(second) << 32 | u64::from(count)
+}
+
+fn unpack(word: u64) -> (Second, u32) {
+    ((word >> 32) as u32, word as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn each_key_has_its_limit_in_every_second() {
+        let counts = KeyCounts::new(RandomState::new());
+        for second in [0, 1, 7] {
+            for key in [1, 2] {
+                assert_eq!(counts.get(second, &key), 0);
+                let taken = (0..10).filter(|_| counts.take(second, &key, 3)).count();
+                assert_eq!(taken, 3);
+                assert_eq!(counts.get(second, &key), 3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_of_zero_lets_nothing_through() {
+        let counts = KeyCounts::new(RandomState::new());
+        assert!(!counts.take(0, &1, 0));
+        assert!(!Count::default().take(0, 0));
+    }
+
+    #[test]
+    fn a_shard_that_is_a_second_behind_counts_in_the_later_one() {
+        let count = Count::default();
+        assert_eq!(count.add(8), 1);
+        assert_eq!(count.add(7), 2);
+        assert_eq!(count.get(7), 2);
+        assert_eq!(count.get(8), 2);
+        assert_eq!(count.get(9), 0);
+    }
+
+    #[test]
+    fn a_thousand_keys_at_their_limit_hold_back_few_others() {
+        let counts = KeyCounts::new(RandomState::new());
+        for key in 0..1000 {
+            counts.take(0, &key, 1);
+            assert!(!counts.take(0, &key, 1));
+        }
+        // Both counts are taken with a probability of 0.35 %.
+        let held_back = (1000..2000).filter(|key| !counts.take(0, key, 1)).count();
+        assert!(held_back < 100, "{held_back} of 1000");
+    }
+
+    #[test]
+    fn no_count_of_several_threads_is_lost() {
+        const EACH: u32 = 10_000;
+        let count = Count::default();
+        let together = Barrier::new(3);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    together.wait();
+                    for _ in 0..EACH {
+                        count.add(1);
+                    }
+                });
+            }
+        });
+        assert_eq!(count.get(1), 3 * EACH);
+    }
+}
