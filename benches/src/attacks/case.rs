@@ -13,7 +13,7 @@ use snapload::{
 };
 use snaptun::{PublicKey, StaticSecret};
 use tempfile::NamedTempFile;
-use testkit::messages::{DATA_OVERHEAD_BYTES, INITIATION_BYTES};
+use snaptun::protocol::{DATA_OVERHEAD_BYTES, INITIATION_BYTES};
 
 use super::attack::Attack;
 use super::attacker::{self, Aim, Tally};

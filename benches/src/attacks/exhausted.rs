@@ -15,7 +15,8 @@ use bytes::Bytes;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::AeadInPlace as _;
 use snaptun::PublicKey;
-use testkit::messages::{self, COOKIE_REPLY_BYTES, Forgery, INITIATION_BYTES, Mac1};
+use snaptun::protocol::{COOKIE_REPLY_BYTES, INITIATION_BYTES};
+use testkit::messages::{self, Forgery, Mac1};
 use udp_shards::{ReceiveBatch, SendQueue, ShardSocket, SocketOptions, bind_client_socket};
 
 use super::attack::SPOOFED_SLOWLY_PER_SECOND;

@@ -9,7 +9,8 @@ use hmac::{Mac as _, SimpleHmac};
 use rand::Rng as _;
 use rand::rngs::SmallRng;
 use snaptun::{PublicKey, StaticSecret};
-use testkit::messages::{self, INITIATION_BYTES};
+use snaptun::protocol::INITIATION_BYTES;
+use testkit::messages;
 
 const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";

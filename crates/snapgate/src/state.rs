@@ -24,9 +24,8 @@ pub use store::StateError;
 
 use std::time::Duration;
 
-use snaptun::SnapTunServer;
-
-use crate::authorization::ConfiguredIdentities;
+use snaptun::DirectoryChange;
+use snaptun::protocol::REJECT_AFTER_TIME;
 
 /// How often changes are written, if there are any.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,11 +33,8 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// The file is written to at least so often, for what it says of the clock.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
-/// `Reject-After-Time` (WireGuard whitepaper, section 6.1): the longest that a session is used.
-const SESSION_LIFETIME: Duration = Duration::from_secs(180);
-
 /// How long after it was heard from the record of a tunnel is of use: the tunnel may have been heard from
 /// later, and may have had a new session then.
-const RECORD_LIFETIME: Duration = SESSION_LIFETIME
-    .saturating_add(SnapTunServer::<ConfiguredIdentities>::DIRECTORY_REFRESH)
+const RECORD_LIFETIME: Duration = REJECT_AFTER_TIME
+    .saturating_add(DirectoryChange::REFRESH)
     .saturating_add(COMMIT_INTERVAL_MAX);

@@ -137,8 +137,7 @@ impl Worker {
         let now = Instant::now();
         self.pipeline.handle_handshakes(turn_start, now);
         self.pipeline.timers(now);
-        self.pipeline.tell_moves();
-        self.pipeline.tell_directory();
+        self.pipeline.take_events();
         self.pipeline
             .flush(&mut self.sockets)
             .map_err(WorkerError::Register)?;

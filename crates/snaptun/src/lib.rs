@@ -18,11 +18,10 @@
 //!    [`handle_outgoing_packet`](SnapTunServer::handle_outgoing_packet);
 //! 4. calls [`update_timers`](SnapTunServer::update_timers), at the latest when
 //!    [`next_timer`](SnapTunServer::next_timer) says so;
-//! 5. tells the other shards of each [`next_move`](SnapTunServer::next_move), where
-//!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) is set;
-//! 6. keeps each [`next_directory_change`](SnapTunServer::next_directory_change) for the process that comes after
-//!    it, which tells its shards by [`remember`](SnapTunServer::remember);
-//! 7. sends all that was appended to `send_to_network`, in order.
+//! 5. takes each [event](Event) out by [`poll_event`](SnapTunServer::poll_event): what other shards are to be told, and
+//!    changes of the directory of tunnels that the next process tells its shards by
+//!    [`remember`](SnapTunServer::remember);
+//! 6. sends all that was appended to `send_to_network`, in order.
 //!
 //! Time is an argument, `now`: one reading of the clock serves a batch, and it never goes back. The
 //! WireGuard state machine below, `ana-gotatun`, reads the monotonic clock itself when it looks at its
@@ -51,60 +50,40 @@
 //! - What is no SNAPtun message, or comes from an address without a tunnel and is no initiation, costs a
 //!   comparison or a look into a hash map, and no allocation.
 
-mod allowance;
-mod answering;
+mod admission;
 mod authorization;
-mod bounds;
+mod census;
 mod clock_probe;
 mod config;
-mod cookies;
 mod counters;
-mod directory;
-mod drain;
+mod crypto;
 mod drop_reason;
 mod endpoint;
-mod handshake_limits;
-mod incoming;
-mod initiation;
-mod key_agreement;
-mod key_confirmation;
-mod key_counts;
-mod message;
-mod moves;
-mod outgoing;
-mod outstanding;
-mod overload;
-mod randomness;
+mod event;
+mod fate;
+pub mod protocol;
 mod remembered;
-mod replay_guard;
-mod restart;
-mod screening;
+mod restart_queue;
 mod server;
-mod stack;
-mod static_key;
-mod timers;
+mod timer_round;
 mod transmit;
 mod tunnel;
 mod tunnel_table;
-mod waiting_queue;
 
 pub use ana_gotatun::packet::Packet;
 pub use x25519_dalek::{PublicKey, StaticSecret};
 
+pub use crate::admission::handshake_limits::HandshakeLimits;
+pub use crate::admission::replay_guard::ReplayGuard;
 pub use crate::authorization::{Grant, SnapTunAuthorization};
 pub use crate::clock_probe::ClockProbe;
 pub use crate::config::ShardConfig;
 pub use crate::counters::ShardCounters;
-pub use crate::directory::DirectoryChange;
+pub use crate::crypto::stack::on_wiped_stack;
+pub use crate::crypto::static_key::StaticKey;
 pub use crate::drop_reason::DropReason;
 pub use crate::endpoint::{Endpoint, Via};
-pub use crate::handshake_limits::HandshakeLimits;
-pub use crate::incoming::{Consumed, Incoming};
-pub use crate::message::MessageKind;
-pub use crate::moves::Move;
-pub use crate::outgoing::Outgoing;
-pub use crate::replay_guard::ReplayGuard;
+pub use crate::event::{DirectoryChange, Event, Move};
+pub use crate::fate::{Consumed, Incoming, Outgoing};
 pub use crate::server::{SnapTunServer, TunnelView};
-pub use crate::stack::on_wiped_stack;
-pub use crate::static_key::StaticKey;
 pub use crate::transmit::{Payload, Transmit};

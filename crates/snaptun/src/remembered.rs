@@ -25,7 +25,7 @@ pub(crate) struct Client {
     /// The local side of a tunnel whose grant ended; `None` for one of the previous process.
     pub(crate) via: Option<Via>,
     pub(crate) identity: [u8; 32],
-    pub(crate) phase: Phase,
+    pub(crate) wait: Wait,
     /// When a handshake may be begun.
     pub(crate) not_before: Instant,
     pub(crate) forget_at: Instant,
@@ -33,7 +33,7 @@ pub(crate) struct Client {
 
 /// What a client's next handshake waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum Wait {
     /// Data from its address.
     AwaitsData,
     /// Its identity's grant.

@@ -1,6 +1,16 @@
 //! The shard itself.
 
-use std::collections::VecDeque;
+mod admit;
+mod drain;
+mod events;
+mod handshake;
+mod incoming;
+mod outgoing;
+mod restart;
+mod room;
+mod screening;
+mod timers;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,25 +20,24 @@ use ana_gotatun::noise::index_table::IndexTable;
 use rand::rngs::StdRng;
 use x25519_dalek::PublicKey;
 
+use crate::admission::Admission;
+use crate::admission::handshake_limits::HandshakeLimits;
+use crate::admission::replay_guard::ReplayGuard;
 use crate::authorization::SnapTunAuthorization;
-use crate::bounds::Census;
+use crate::census::Census;
 use crate::config::ShardConfig;
 use crate::counters::ShardCounters;
-use crate::directory::{Directory, DirectoryChange};
-use crate::handshake_limits::HandshakeLimits;
-use crate::initiation::InitiationOpener;
-use crate::key_agreement::AgreementKey;
-use crate::moves::Move;
-use crate::overload::Overload;
-use crate::randomness::Randomness;
-use crate::replay_guard::ReplayGuard;
-use crate::restart::Restart;
-use crate::stack::on_wiped_stack;
-use crate::static_key::StaticKey;
-use crate::timers::TimerRound;
+use crate::crypto::initiation::InitiationOpener;
+use crate::crypto::key_agreement::AgreementKey;
+use crate::crypto::randomness::Randomness;
+use crate::crypto::stack::on_wiped_stack;
+use crate::crypto::static_key::StaticKey;
+use crate::event::{DirectoryChange, Events};
+use crate::restart_queue::RestartQueue;
+use crate::timer_round::TimerRound;
 use crate::tunnel::Tunnel;
+use crate::tunnel::waiting_queue::WaitingTotals;
 use crate::tunnel_table::{Slot, TunnelTable};
-use crate::waiting_queue::WaitingTotals;
 
 /// One shard: the tunnels of one worker. The [crate's page](crate) says how to drive it.
 pub struct SnapTunServer<A: SnapTunAuthorization> {
@@ -43,7 +52,7 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     pub(crate) config: ShardConfig,
     /// Nobody gets a tunnel any more.
     pub(crate) draining: bool,
-    pub(crate) overload: Overload,
+    pub(crate) admission: Admission,
     /// Tunnels are found by address, so their session indices need not differ; one table for all spares
     /// each a random generator and a set of its own.
     pub(crate) session_indices: IndexTable,
@@ -52,10 +61,10 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     pub(crate) jitter: StdRng,
     pub(crate) tunnels: TunnelTable<A::SessionData>,
     pub(crate) census: Census,
-    /// What other shards have not been told.
-    pub(crate) moves: VecDeque<Move>,
-    pub(crate) directory: Directory,
-    pub(crate) restart: Restart,
+    /// Where the last search for a silent tunnel ended.
+    pub(crate) silent_search_at: usize,
+    pub(crate) events: Events,
+    pub(crate) restart: RestartQueue,
     pub(crate) waiting: WaitingTotals,
     pub(crate) timer_round: TimerRound,
     pub(crate) counters: ShardCounters,
@@ -149,8 +158,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         SnapTunServer {
             opener: InitiationOpener::new(&static_public),
             replay_guard,
-            overload: on_wiped_stack(|| {
-                Overload::new(
+            admission: on_wiped_stack(|| {
+                Admission::new(
                     now,
                     &static_private,
                     &static_public,
@@ -162,9 +171,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             jitter: randomness.generator(),
             tunnels: TunnelTable::new(),
             census: Census::default(),
-            moves: VecDeque::new(),
-            directory: Directory::new(config.directory_changes),
-            restart: Restart::new(now, &config, generation),
+            silent_search_at: 0,
+            events: Events::new(config.directory_changes),
+            restart: RestartQueue::new(now, &config, generation),
             waiting: WaitingTotals::default(),
             timer_round: TimerRound::new(now, config.timer_round, generation),
             counters: ShardCounters::default(),
@@ -195,7 +204,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             remote: tunnel.endpoint().remote,
             identity: tunnel.identity(),
             created_at: tunnel.created_at(),
-            in_use: tunnel.is_confirmed(),
+            in_use: tunnel.is_in_use(),
         })
     }
 
@@ -227,7 +236,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     #[must_use]
     pub fn counters(&self) -> ShardCounters {
         ShardCounters {
-            overloaded_seconds: self.overload.overloaded_seconds(),
+            overloaded_seconds: self.admission.overloaded_seconds(),
             ..self.counters
         }
     }
@@ -242,7 +251,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.census.remove(slot, &tunnel);
         if tunnel.is_in_directory() {
             let remote = tunnel.endpoint().remote;
-            self.directory.tell(DirectoryChange::Gone { remote });
+            self.events.push_directory(DirectoryChange::Gone { remote });
         }
         let discarded = tunnel.discard_waiting(&mut self.waiting);
         match removal {

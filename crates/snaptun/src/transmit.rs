@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ana_gotatun::packet::Packet;
+use ana_gotatun::packet::{Packet, WgCookieReply};
 
 use crate::endpoint::Endpoint;
 
@@ -14,6 +14,31 @@ pub struct Transmit {
     pub packet: Packet,
     /// On whose behalf.
     pub payload: Payload,
+}
+
+impl Transmit {
+    /// A message of the shard's own.
+    pub(crate) fn protocol(to: Endpoint, message: impl Into<Packet>) -> Self {
+        Transmit {
+            to,
+            packet: message.into(),
+            payload: Payload::Protocol,
+        }
+    }
+
+    /// A data message that carries a packet of the caller.
+    pub(crate) fn forwarded(to: Endpoint, data: Packet) -> Self {
+        Transmit {
+            to,
+            packet: data,
+            payload: Payload::Forwarded,
+        }
+    }
+
+    /// A cookie reply, to where the message came from that it answers. That proves nothing about a tunnel's peer.
+    pub(crate) fn cookie_reply(to: Endpoint, reply: &WgCookieReply) -> Self {
+        Self::protocol(to, Packet::copy_from(reply).into_bytes())
+    }
 }
 
 /// On whose behalf a datagram is sent.

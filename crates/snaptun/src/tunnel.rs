@@ -1,5 +1,10 @@
 //! One tunnel: a WireGuard association with one identity at one remote address.
 
+mod key_confirmation;
+pub(crate) mod outstanding;
+mod phase;
+pub(crate) mod waiting_queue;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -10,27 +15,24 @@ use ana_gotatun::packet::{
 
 use rand::rngs::SmallRng;
 
-use crate::allowance::Allowance;
+use crate::admission::allowance::Allowance;
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
 use crate::config::ShardConfig;
-use crate::directory::{DIRECTORY_REFRESH, DirectoryChange};
+use crate::crypto::key_agreement::SharedSecret;
+use crate::crypto::stack::wipe_stack;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
-use crate::key_agreement::SharedSecret;
-use crate::key_confirmation::KeyConfirmation;
-use crate::outstanding::Outstanding;
-use crate::stack::wipe_stack;
-use crate::transmit::{Payload, Transmit};
-use crate::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
+use crate::event::DirectoryChange;
+use crate::protocol::{REKEY_AFTER_TIME, REKEY_TIMEOUT};
+use crate::transmit::Transmit;
+use crate::tunnel::key_confirmation::KeyConfirmation;
+use crate::tunnel::outstanding::Outstanding;
+use crate::tunnel::phase::Phase;
+use crate::tunnel::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
 
-/// `Rekey-Timeout` (WireGuard whitepaper, section 6.1): how long an answered initiation is given to be
-/// followed by data before we start a handshake ourselves.
-pub(crate) const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How old a session is when the next handshake is overdue: `Rekey-After-Time` (section 6.1), when the side that
-/// began the session begins the next, and the time after which it tries again. The 55 s that the session is still
-/// good for are enough for ten tries.
-const REKEY_OVERDUE: Duration = Duration::from_secs(120).saturating_add(REKEY_TIMEOUT);
+/// Age of a session at which the next handshake is overdue: the side that began the session has tried, and tried
+/// again. The 55 s that the session is still good for are enough for ten tries.
+const REKEY_OVERDUE: Duration = REKEY_AFTER_TIME.saturating_add(REKEY_TIMEOUT);
 
 /// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
 /// or a handshake after 15 s, has happened by then.
@@ -45,6 +47,7 @@ pub(crate) struct Tunnel<S> {
     peer: Peer<S>,
     /// No other tunnel of the shard has had this number; later ones have higher.
     number: u64,
+    phase: Phase,
     confirmation: KeyConfirmation,
     created_at: Instant,
     /// When we last answered an initiation.
@@ -52,15 +55,12 @@ pub(crate) struct Tunnel<S> {
     outstanding: Outstanding,
     /// When data last passed, in either direction; before it did, when the tunnel came into being.
     data_at: Instant,
-    allowance: Allowance,
+    /// Made when it is first needed: most tunnels are never flooded.
+    allowance: Option<Box<Allowance>>,
     /// When a handshake message last passed, in either direction.
     handshake_at: Instant,
     /// When the peer last sent something authenticated.
     heard_at: Instant,
-    /// What the directory has for `heard_at`, if it has the tunnel.
-    in_directory: Option<Instant>,
-    /// It was begun for a peer of the process before, who has not answered.
-    restarting: bool,
     waiting: WaitingQueue,
     tunn: Tunn,
 }
@@ -97,67 +97,57 @@ pub(crate) enum Sent {
 pub(crate) struct Expired;
 
 impl<S> Tunnel<S> {
+    /// On the heap from the start: a tunnel has 11 KB, and each move of it takes time and leaves a copy of its keys.
+    fn new(
+        now: Instant,
+        tunn: Tunn,
+        endpoint: Endpoint,
+        peer: Peer<S>,
+        number: u64,
+        phase: Phase,
+    ) -> Box<Self> {
+        Box::new(Tunnel {
+            endpoint,
+            peer,
+            number,
+            phase,
+            confirmation: KeyConfirmation::default(),
+            created_at: now,
+            answered_at: now,
+            outstanding: Outstanding::default(),
+            data_at: now,
+            allowance: None,
+            handshake_at: now,
+            heard_at: now,
+            waiting: WaitingQueue::default(),
+            tunn,
+        })
+    }
+
     /// Answers the initiation of a new peer. There is a tunnel only if that succeeds.
     pub(crate) fn answer(
         now: Instant,
-        mut tunn: Tunn,
+        tunn: Tunn,
         initiation: Packet<WgHandshakeInit>,
         from: Endpoint,
         peer: Peer<S>,
         number: u64,
-    ) -> Result<(Self, WgKind), DropReason> {
-        let mut confirmation = KeyConfirmation::default();
-        let response = answer_initiation(&mut tunn, &mut confirmation, initiation)?;
-        let mut outstanding = Outstanding::default();
-        outstanding.responded(response.sender_idx.get());
-        let tunnel = Tunnel {
-            endpoint: from,
-            peer,
-            number,
-            confirmation,
-            created_at: now,
-            answered_at: now,
-            outstanding,
-            data_at: now,
-            allowance: Allowance::new(now),
-            handshake_at: now,
-            heard_at: now,
-            in_directory: None,
-            restarting: false,
-            waiting: WaitingQueue::default(),
-            tunn,
-        };
-        Ok((tunnel, response.into()))
+    ) -> Result<(Box<Self>, WgKind), DropReason> {
+        let mut tunnel = Tunnel::new(now, tunn, from, peer, number, Phase::HalfOpen);
+        let response = tunnel.answer_initiation(initiation)?;
+        Ok((tunnel, response))
     }
 
-    /// Begins the handshake with a peer that had a tunnel in the process before.
+    /// Begins the handshake with a peer that had a tunnel before.
     pub(crate) fn restart(
         now: Instant,
-        mut tunn: Tunn,
-        from: Endpoint,
+        tunn: Tunn,
+        to: Endpoint,
         peer: Peer<S>,
         number: u64,
-    ) -> Option<(Self, Packet<WgHandshakeInit>)> {
-        let initiation = tunn.format_handshake_initiation(false)?;
-        let mut outstanding = Outstanding::default();
-        outstanding.initiated(now, initiation.sender_idx.get());
-        let tunnel = Tunnel {
-            endpoint: from,
-            peer,
-            number,
-            confirmation: KeyConfirmation::default(),
-            created_at: now,
-            answered_at: now,
-            outstanding,
-            data_at: now,
-            allowance: Allowance::new(now),
-            handshake_at: now,
-            heard_at: now,
-            in_directory: None,
-            restarting: true,
-            waiting: WaitingQueue::default(),
-            tunn,
-        };
+    ) -> Option<(Box<Self>, Packet<WgHandshakeInit>)> {
+        let mut tunnel = Tunnel::new(now, tunn, to, peer, number, Phase::Restarting);
+        let initiation = tunnel.begin_handshake(now)?;
         Some((tunnel, initiation))
     }
 
@@ -194,53 +184,62 @@ impl<S> Tunnel<S> {
     }
 
     /// Whether the peer has ever used the tunnel. If not, our answers may never have reached it.
-    pub(crate) fn is_confirmed(&self) -> bool {
-        self.confirmation.any_session()
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.phase.is_in_use()
     }
 
     /// What initiations from the tunnel's address get beyond the limits: nothing if nobody has used the tunnel.
-    pub(crate) fn allowance(&mut self) -> Option<&mut Allowance> {
-        self.is_confirmed().then_some(&mut self.allowance)
+    pub(crate) fn allowance(&mut self, now: Instant) -> Option<&mut Allowance> {
+        let in_use = self.is_in_use();
+        let allowance = &mut self.allowance;
+        in_use.then(|| &mut **allowance.get_or_insert_with(|| Box::new(Allowance::new(now))))
     }
 
     /// Whether the peer has not been heard from for so long, or never but for initiations.
     pub(crate) fn is_silent(&self, now: Instant, silent_after: Duration) -> bool {
-        !self.is_confirmed() || now.saturating_duration_since(self.heard_at) >= silent_after
+        !self.is_in_use() || now.saturating_duration_since(self.heard_at) >= silent_after
     }
 
-    /// Whether it was begun for a peer of the process before, who has not been heard from.
+    /// Whether we began it, and the peer has not been heard from.
     pub(crate) fn is_restarting(&self) -> bool {
-        self.restarting
+        self.phase == Phase::Restarting
     }
 
-    /// Whether a response is the first to the initiation of ours with this index. Says so once.
-    pub(crate) fn take_first_response(&mut self, index: u32) -> bool {
-        self.outstanding.take_first_response(index)
+    /// A response with this receiver index is taken in.
+    pub(crate) fn note_response(&mut self, index: u32) {
+        self.outstanding.note_response(index);
     }
 
     /// Whether that peer did not answer in time.
     pub(crate) fn is_restart_over(&self, now: Instant) -> bool {
-        self.restarting && now.saturating_duration_since(self.created_at) >= REKEY_TIMEOUT
+        self.is_restarting() && now.saturating_duration_since(self.created_at) >= REKEY_TIMEOUT
     }
 
-    /// Whether the directory was told of the tunnel.
+    /// Whether the directory has the tunnel.
     pub(crate) fn is_in_directory(&self) -> bool {
-        self.in_directory.is_some()
+        matches!(
+            self.phase,
+            Phase::InUse {
+                in_directory: Some(_)
+            }
+        )
     }
 
-    /// What the directory is to be told, if it is time.
-    pub(crate) fn directory_change(&mut self) -> Option<DirectoryChange> {
-        let due = self
-            .in_directory
-            .is_none_or(|told| self.heard_at.duration_since(told) >= DIRECTORY_REFRESH);
-        if !due || !self.is_confirmed() {
+    /// Takes what the directory is to be told, if it is time.
+    pub(crate) fn take_directory_change(&mut self) -> Option<DirectoryChange> {
+        let Phase::InUse { in_directory } = &mut self.phase else {
+            return None;
+        };
+        let heard_at = self.heard_at;
+        if in_directory.is_some_and(|told| heard_at.duration_since(told) < DirectoryChange::REFRESH)
+        {
             return None;
         }
-        self.in_directory = Some(self.heard_at);
+        *in_directory = Some(heard_at);
         Some(DirectoryChange::Seen {
             remote: self.endpoint.remote,
             identity: self.peer.identity,
-            heard_at: self.heard_at,
+            heard_at,
         })
     }
 
@@ -293,6 +292,7 @@ impl<S> Tunnel<S> {
             TunnResult::WriteToTunnel(packet) => {
                 self.endpoint = from;
                 self.heard_at = now;
+                self.phase.used();
                 self.confirmation.peer_used(now, session);
                 if packet.is_empty() {
                     return Ok(Received::Keepalive);
@@ -310,14 +310,29 @@ impl<S> Tunnel<S> {
         initiation: Packet<WgHandshakeInit>,
         from: Endpoint,
     ) -> Result<Received, DropReason> {
-        let response = answer_initiation(&mut self.tunn, &mut self.confirmation, initiation)?;
-        self.outstanding.responded(response.sender_idx.get());
+        let response = self.answer_initiation(initiation)?;
         self.endpoint = from;
-        self.restarting = false;
+        self.phase.answered();
         self.answered_at = now;
         self.handshake_at = now;
         self.heard_at = now;
-        Ok(Received::Initiation(response.into()))
+        Ok(Received::Initiation(response))
+    }
+
+    /// Answers an initiation, which makes a session that the peer has not confirmed yet.
+    fn answer_initiation(
+        &mut self,
+        initiation: Packet<WgHandshakeInit>,
+    ) -> Result<WgKind, DropReason> {
+        match self.tunn.handle_incoming_packet(initiation.into()) {
+            TunnResult::WriteToNetwork(WgKind::HandshakeResp(response)) => {
+                let session = response.sender_idx.get();
+                self.confirmation.answered(session);
+                self.outstanding.responded(session);
+                Ok(response.into())
+            }
+            refused => Err(DropReason::of_result(&refused)),
+        }
     }
 
     /// `Tunn` keeps the initiation before its last for ever. A response to it that was held back would
@@ -335,7 +350,7 @@ impl<S> Tunnel<S> {
         match self.tunn.handle_incoming_packet(response.into()) {
             TunnResult::WriteToNetwork(keepalive) => {
                 self.endpoint = from;
-                self.restarting = false;
+                self.phase.used();
                 self.heard_at = now;
                 self.confirmation.completed(now, session);
                 self.outstanding.completed();
@@ -365,7 +380,7 @@ impl<S> Tunnel<S> {
         totals: &mut WaitingTotals,
         send_to_network: &mut VecDeque<Transmit>,
     ) -> u64 {
-        if self.waiting.is_empty() || !self.confirmation.may_send() {
+        if self.waiting.is_empty() || !self.may_send() {
             return 0;
         }
         let mut sent = 0;
@@ -374,11 +389,7 @@ impl<S> Tunnel<S> {
                 Ok(data) => {
                     sent += 1;
                     self.data_at = now;
-                    send_to_network.push_back(Transmit {
-                        to: self.endpoint,
-                        packet: data.into(),
-                        payload: Payload::Forwarded,
-                    });
+                    send_to_network.push_back(Transmit::forwarded(self.endpoint, data.into()));
                 }
                 Err(packet) => {
                     self.waiting.unpop(packet, self.owner(), totals);
@@ -407,10 +418,15 @@ impl<S> Tunnel<S> {
         }
     }
 
+    /// Whether the session that `Tunn` would use, if there is one, is known to the peer.
+    fn may_send(&self) -> bool {
+        self.is_in_use() && self.confirmation.is_newest_used_intact()
+    }
+
     fn owner(&self) -> Owner {
         Owner {
             identity: self.peer.identity,
-            half_open: !self.is_confirmed(),
+            half_open: !self.is_in_use(),
         }
     }
 
@@ -418,7 +434,7 @@ impl<S> Tunnel<S> {
     pub(crate) fn send_at_once(&mut self, now: Instant, packet: Packet) -> Result<Packet, Packet> {
         // No session comes into being but by an incoming packet, after which nothing waits: what waits
         // now has no session, and this packet stays behind it.
-        if !self.waiting.is_empty() || !self.confirmation.may_send() {
+        if !self.waiting.is_empty() || !self.may_send() {
             return Err(packet);
         }
         self.data_at = now;
@@ -442,20 +458,22 @@ impl<S> Tunnel<S> {
         self.peer.grant.end()
     }
 
-    /// Starts a handshake if packets wait for one and none is under way in either direction.
-    fn initiation_for_waiting(&mut self, now: Instant) -> Option<Packet<WgHandshakeInit>> {
-        if self.waiting.is_empty()
-            || now.saturating_duration_since(self.answered_at) < REKEY_TIMEOUT
-        {
-            return None;
-        }
+    /// Makes an initiation, unless a handshake that we began is under way.
+    fn begin_handshake(&mut self, now: Instant) -> Option<Packet<WgHandshakeInit>> {
         let initiation = self.tunn.format_handshake_initiation(false)?;
         wipe_stack();
         self.initiated(now, &initiation);
         Some(initiation)
     }
 
-    /// Starts a handshake if the next is overdue, the client is there, and it is for us to do: we began the session,
+    /// Begins a handshake if packets wait for one and none is under way in either direction.
+    fn initiation_for_waiting(&mut self, now: Instant) -> Option<Packet<WgHandshakeInit>> {
+        let is_due = !self.waiting.is_empty()
+            && now.saturating_duration_since(self.answered_at) >= REKEY_TIMEOUT;
+        is_due.then(|| self.begin_handshake(now)).flatten()
+    }
+
+    /// Begins a handshake if the next is overdue, the client is there, and it is for us to do: we began the session,
     /// or the client's initiations may be among those that are refused without being opened.
     pub(crate) fn initiation_overdue(
         &mut self,
@@ -475,15 +493,13 @@ impl<S> Tunnel<S> {
         {
             return None;
         }
-        let initiation = self.tunn.format_handshake_initiation(false)?;
-        wipe_stack();
-        self.initiated(now, &initiation);
-        Some(initiation)
+        self.begin_handshake(now)
     }
 
     /// Whether initiations from the tunnel's address were refused unopened lately.
     pub(crate) fn is_under_pressure(&self, now: Instant) -> bool {
-        self.allowance.is_under_pressure(now)
+        let allowance = self.allowance.as_ref();
+        allowance.is_some_and(|allowance| allowance.is_under_pressure(now))
     }
 
     fn initiated(&mut self, now: Instant, initiation: &WgHandshakeInit) {
@@ -508,20 +524,5 @@ impl<S> Tunnel<S> {
     /// Drops all that waits and returns how many packets that were.
     pub(crate) fn discard_waiting(&mut self, totals: &mut WaitingTotals) -> u64 {
         self.waiting.discard(totals)
-    }
-}
-
-/// Answers an initiation, which makes a session that the peer has not confirmed yet.
-fn answer_initiation(
-    tunn: &mut Tunn,
-    confirmation: &mut KeyConfirmation,
-    initiation: Packet<WgHandshakeInit>,
-) -> Result<Packet<WgHandshakeResp>, DropReason> {
-    match tunn.handle_incoming_packet(initiation.into()) {
-        TunnResult::WriteToNetwork(WgKind::HandshakeResp(response)) => {
-            confirmation.answered(response.sender_idx.get());
-            Ok(response)
-        }
-        refused => Err(DropReason::of_result(&refused)),
     }
 }

@@ -80,10 +80,10 @@ impl<S> TunnelTable<S> {
     }
 
     /// Takes in a tunnel for an address that has none.
-    pub(crate) fn insert(&mut self, now: Instant, tunnel: Tunnel<S>) -> Slot {
+    pub(crate) fn insert(&mut self, now: Instant, tunnel: Box<Tunnel<S>>) -> Slot {
         let remote = tunnel.endpoint().remote;
         let slot = Slot(self.tunnels.insert(Entry {
-            tunnel: Box::new(tunnel),
+            tunnel,
             look_at: now,
         }));
         self.slots = self.slots.max(slot.0 + 1);

@@ -3,16 +3,10 @@
 
 use blake2::digest::{FixedOutput as _, KeyInit as _, Update as _};
 use blake2::{Blake2s256, Blake2sMac, Digest as _};
+use snaptun::protocol::{
+    COOKIE_REPLY_BYTES, DATA_OVERHEAD_BYTES, INITIATION_BYTES, RESPONSE_BYTES,
+};
 use x25519_dalek::PublicKey;
-
-/// Bytes of a handshake initiation.
-pub const INITIATION_BYTES: usize = 148;
-/// Bytes of a handshake response: WireGuard's 92, and the observed address of SNAPtun.
-pub const RESPONSE_BYTES: usize = 112;
-/// Bytes of a cookie reply.
-pub const COOKIE_REPLY_BYTES: usize = 64;
-/// Bytes of a data message around its packet: header and tag.
-pub const DATA_OVERHEAD_BYTES: usize = 32;
 
 /// How far the counters of forged data messages are apart: behind, within and beyond the window of the client's.
 const COUNTER_STEP: u64 = 20;

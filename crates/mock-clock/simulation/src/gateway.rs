@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use snaptun::{
     Consumed, DropReason, Endpoint, Incoming, Move, Outgoing, Packet, Payload, ReplayGuard,
-    ShardCounters, SnapTunServer, StaticSecret, Transmit, TunnelView, Via, HandshakeLimits,
+    ShardCounters, SnapTunServer, StaticSecret, Transmit, TunnelView, Via, HandshakeLimits, Event,
 };
 
 use crate::clock::Clock;
@@ -251,7 +251,9 @@ impl Gateway {
             .iter_mut()
             .enumerate()
             .find_map(|(number, shard)| {
-                let moved = shard.server.next_move()?;
+                let Event::Moved(moved) = shard.server.poll_event(false)? else {
+                    return None;
+                };
                 Some((
                     moved,
                     (0..shards).filter(|other| *other != number).collect(),

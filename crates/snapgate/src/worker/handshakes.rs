@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ana_gotatun::packet::Packet;
 use snaptun::Endpoint;
+use snaptun::protocol::MessageKind;
 
 use crate::drop_reason::{DropReason, QueueLoss};
 use crate::worker::pipeline::Pipeline;
@@ -89,8 +90,14 @@ impl Pipeline {
     ///
     /// Anyone can forge handshake messages of anyone's address, so what does not pass the checks that
     /// cost less than a microsecond takes no place in the queue.
-    pub(super) fn receive_handshake(&mut self, from: Endpoint, datagram: &[u8], arrival: Arrival) {
-        if let Err(reason) = self.shard.screen_handshake(from.remote, datagram) {
+    pub(super) fn receive_handshake(
+        &mut self,
+        kind: MessageKind,
+        from: Endpoint,
+        datagram: &[u8],
+        arrival: Arrival,
+    ) {
+        if let Err(reason) = self.shard.screen_handshake(kind, from.remote, datagram) {
             return self.drop_packet(DropReason::Tunnel(reason));
         }
         // A copy, because a slice would keep its whole receive block from being used again.

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use ana_gotatun::packet::Packet;
-use snaptun::{Consumed, Endpoint, Incoming, MessageKind, Via};
+use snaptun::protocol::{DATA_OVERHEAD_BYTES, MessageKind};
+use snaptun::{Consumed, Endpoint, Incoming, Via};
 use udp_shards::{ReceiveBatch, Received};
 
 use crate::drop_reason::DropReason;
@@ -18,7 +19,7 @@ const MALFORMED: DropReason = DropReason::Tunnel(snaptun::DropReason::Malformed)
 /// Whether a datagram of the train is a SNAPtun message, as far as its first bytes and its length
 /// tell. One look tells for trains of honest senders, and for trains of datagrams that are too short.
 fn may_hold_message(train: &Received) -> bool {
-    train.segment_size >= MessageKind::BYTES_MIN
+    train.segment_size >= DATA_OVERHEAD_BYTES
         && train
             .buffer
             .chunks(train.segment_size)
@@ -76,7 +77,7 @@ impl Pipeline {
                 Some(MessageKind::Data) => {
                     self.handle_incoming(now, from, Packet::from_bytes(datagram));
                 }
-                Some(_) => self.receive_handshake(from, &datagram, arrival),
+                Some(kind) => self.receive_handshake(kind, from, &datagram, arrival),
             }
         }
     }

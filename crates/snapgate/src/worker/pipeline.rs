@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use ana_gotatun::packet::Packet;
 use bytes::BytesMut;
-use snaptun::{Payload, SnapTunServer, Transmit};
+use snaptun::{Event, Move, Payload, SnapTunServer, Transmit};
 use udp_shards::{Received, SendError, SendQueue};
 
 use crate::authorization::ConfiguredIdentities;
@@ -171,27 +171,28 @@ impl Pipeline {
         given
     }
 
-    /// Tells the other workers which identities use a new tunnel, so that older ones go there too. One that
-    /// cannot be told leaves them to their timers.
-    pub(super) fn tell_moves(&mut self) {
-        while let Some(moved) = self.shard.next_move() {
-            for peer in 0..self.peers.len() {
-                if peer != self.owners.me {
-                    self.hand_over(peer, Message::Moved(moved.clone()));
+    /// Takes the shard's events out. The other workers are told which identities use a new tunnel, so that older ones
+    /// go there too; one that cannot be told leaves them to their timers. The directory is told as much as can be kept.
+    pub(super) fn take_events(&mut self) {
+        loop {
+            let feed = self.directory.as_ref().filter(|feed| feed.has_room());
+            match self.shard.poll_event(feed.is_some()) {
+                None => return,
+                Some(Event::Moved(moved)) => self.tell_move(&moved),
+                Some(Event::Directory(change)) => {
+                    if let Some(feed) = feed {
+                        feed.tell(change);
+                    }
                 }
             }
         }
     }
 
-    /// Tells of tunnels that came and went, as far as it can be kept.
-    pub(super) fn tell_directory(&mut self) {
-        let Some(directory) = &self.directory else {
-            return;
-        };
-        while directory.has_room()
-            && let Some(change) = self.shard.next_directory_change()
-        {
-            directory.tell(change);
+    fn tell_move(&mut self, moved: &Move) {
+        for peer in 0..self.peers.len() {
+            if peer != self.owners.me {
+                self.hand_over(peer, Message::Moved(moved.clone()));
+            }
         }
     }
 

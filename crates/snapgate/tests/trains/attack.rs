@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use testkit::forge::Datagram;
-use testkit::messages::{DATA_OVERHEAD_BYTES, Forgery, INITIATION_BYTES};
+use snaptun::protocol::{DATA_OVERHEAD_BYTES, INITIATION_BYTES};
+use testkit::messages::Forgery;
 use testkit::{
     Client, Flood, GatewayProcess, GatewaySetup, Host, IpVersion, Metrics, Network, Pace, identity,
 };

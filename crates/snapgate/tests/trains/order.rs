@@ -1,6 +1,7 @@
 //! A train has messages of every type, whichever comes first, and each is judged by itself.
 
-use testkit::messages::{self, DATA_OVERHEAD_BYTES, Mac1};
+use snaptun::protocol::DATA_OVERHEAD_BYTES;
+use testkit::messages::{self, Mac1};
 use testkit::{Client, GatewayProcess, GatewaySetup, IpVersion, SessionIndexes, identity};
 use udp_shards::Dispatch;
 

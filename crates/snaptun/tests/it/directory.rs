@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use snaptun::{DirectoryChange, ShardConfig, SnapTunServer};
+use snaptun::{DirectoryChange, Event, ShardConfig};
 
 use crate::client::Client;
 use crate::clock::{new_shard, now};
-use crate::shard::{Registry, Shard};
+use crate::shard::Shard;
 
 /// As often as the timers of a tunnel are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -25,7 +25,12 @@ fn look(shard: &mut Shard) {
 }
 
 fn changes(shard: &mut Shard) -> Vec<DirectoryChange> {
-    std::iter::from_fn(|| shard.server.next_directory_change()).collect()
+    std::iter::from_fn(|| shard.server.poll_event(true))
+        .map(|event| match event {
+            Event::Directory(change) => change,
+            Event::Moved(moved) => panic!("{moved:?}"),
+        })
+        .collect()
 }
 
 fn seen(client: &Client, heard_at: Instant) -> DirectoryChange {
@@ -76,7 +81,7 @@ fn a_tunnel_that_nobody_uses_is_not_told_of() {
 
 #[test]
 fn a_tunnel_is_told_of_again_when_it_was_heard_from_much_later() {
-    let refresh = SnapTunServer::<Registry>::DIRECTORY_REFRESH;
+    let refresh = DirectoryChange::REFRESH;
     let mut shard = shard_that_tells(16);
     let mut client = shard.connected_client(1);
     let told = shard.now;

@@ -30,7 +30,7 @@ fn a_client_that_roams_is_served_at_once_and_its_old_tunnel_left_to_its_timers()
     roam(&mut client, 1);
     shard.connect(&mut client);
     assert!(shard.server.has_tunnel(old));
-    assert!(shard.server.next_move().is_none());
+    assert!(shard.next_move().is_none());
     let fate = shard.outgoing(b"there", client.remote());
     assert_eq!(fate, Out::Encapsulated(1));
     assert_eq!(shard.deliver_to(&mut client), [b"there"]);
@@ -46,11 +46,11 @@ fn the_old_tunnel_goes_with_the_first_word_in_the_new_one() {
     roam(&mut client, 1);
     // The new one is answered, which may be anyone's doing; the old one is still in use.
     shard.answer(&mut client);
-    while shard.server.next_move().is_some() {}
+    while shard.next_move().is_some() {}
     assert!(shard.server.has_tunnel(old));
 
     shard.connect(&mut client);
-    while shard.server.next_move().is_some() {}
+    while shard.next_move().is_some() {}
     assert!(!shard.server.has_tunnel(old));
     assert!(shard.server.has_tunnel(other.remote()));
     assert_eq!(shard.server.counters().tunnels_moved, 1);
@@ -65,12 +65,12 @@ fn the_old_tunnel_goes_at_another_worker_too() {
     let [mut before, mut after] = shards();
     let mut client = before.connected_client(1);
     let old = client.remote();
-    while before.server.next_move().is_some() {}
+    while before.next_move().is_some() {}
     after.now += Duration::from_secs(1);
     roam(&mut client, 1);
     after.connect(&mut client);
-    let moved = after.server.next_move().expect("a move");
-    assert!(after.server.next_move().is_none());
+    let moved = after.next_move().expect("a move");
+    assert!(after.next_move().is_none());
 
     before.server.end_older_tunnels(&moved);
     assert!(!before.server.has_tunnel(old));
@@ -87,8 +87,8 @@ fn of_two_tunnels_that_come_at_once_the_later_stays() {
     second.now += Duration::from_nanos(1);
     roam(&mut client, 1);
     second.connect(&mut client);
-    let older = first.server.next_move().expect("a move");
-    let newer = second.server.next_move().expect("a move");
+    let older = first.next_move().expect("a move");
+    let newer = second.next_move().expect("a move");
     second.server.end_older_tunnels(&older);
     first.server.end_older_tunnels(&newer);
     assert!(!first.server.has_tunnel(old));
@@ -99,9 +99,9 @@ fn of_two_tunnels_that_come_at_once_the_later_stays() {
 fn a_rekey_is_no_move() {
     let [mut shard, _] = shards();
     let mut client = shard.connected_client(1);
-    while shard.server.next_move().is_some() {}
+    while shard.next_move().is_some() {}
     shard.connect(&mut client);
-    assert!(shard.server.next_move().is_none());
+    assert!(shard.next_move().is_none());
     let data = client.data(b"data");
     assert_eq!(
         shard.incoming(&data, client.endpoint),

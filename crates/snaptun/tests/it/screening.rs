@@ -29,7 +29,7 @@ fn what_is_no_message_is_malformed() {
     let shard = new_shard();
     let mut client = shard.client(1);
     let initiation = client.initiation();
-    let screen = |datagram: &[u8]| shard.server.screen_handshake(client.remote(), datagram);
+    let screen = |datagram: &[u8]| shard.screen(client.remote(), datagram);
     for datagram in [&initiation[..147], &[1, 0, 0, 1], &[9; 148], &[]] {
         assert_eq!(screen(datagram), Err(DropReason::Malformed));
     }
@@ -43,10 +43,10 @@ fn an_initiation_passes_with_its_code_and_only_with_it() {
     let mut client = shard.client(1);
     let mut initiation = client.initiation();
     let remote = client.remote();
-    assert_eq!(shard.server.screen_handshake(remote, &initiation), Ok(()));
+    assert_eq!(shard.screen(remote, &initiation), Ok(()));
     for byte in [4, 50, 115, 116, 131] {
         initiation[byte] ^= 1;
-        let verdict = shard.server.screen_handshake(remote, &initiation);
+        let verdict = shard.screen(remote, &initiation);
         assert_eq!(verdict, Err(DropReason::InvalidMac), "byte {byte}");
         initiation[byte] ^= 1;
     }
@@ -59,7 +59,7 @@ fn a_response_passes_if_the_tunnel_there_has_asked_for_it() {
     let neighbour = shard.connected_client(2);
     let response = response_to_shard(&mut shard, &mut client);
     let screen = |shard: &Shard, client: &Client, response: &[u8]| {
-        shard.server.screen_handshake(client.remote(), response)
+        shard.screen(client.remote(), response)
     };
     assert_eq!(screen(&shard, &client, &response), Ok(()));
 
@@ -93,12 +93,12 @@ fn a_cookie_reply_passes_if_it_answers_the_tunnels_last_handshake_message() {
     reply[0] = 3;
     reply[4..8].copy_from_slice(&response[4..8]);
     let remote = client.remote();
-    assert_eq!(shard.server.screen_handshake(remote, &reply), Ok(()));
+    assert_eq!(shard.screen(remote, &reply), Ok(()));
     reply[4] ^= 1;
-    let verdict = shard.server.screen_handshake(remote, &reply);
+    let verdict = shard.screen(remote, &reply);
     assert_eq!(verdict, Err(DropReason::Unsolicited));
     let elsewhere = "192.0.2.1:1".parse().unwrap();
-    let verdict = shard.server.screen_handshake(elsewhere, &reply);
+    let verdict = shard.screen(elsewhere, &reply);
     assert_eq!(verdict, Err(DropReason::NoTunnel));
 }
 

@@ -256,3 +256,34 @@ fn emit_skip_extension(builder: &mut Builder, unreadable: &mut Label) {
     builder.alu(Alu::Add, Operand::X);
     builder.store_scratch(OFFSET);
 }
+
+#[cfg(test)]
+mod tests {
+    use snaptun::protocol::{
+        COOKIE_REPLY_BYTES, DATA_OVERHEAD_BYTES, INITIATION_BYTES, MessageKind, RESPONSE_BYTES,
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_programs_know_the_messages_of_the_shard() {
+        assert_eq!(DATA_BYTES_MIN as usize, DATA_OVERHEAD_BYTES);
+        let lengths = [INITIATION_BYTES, RESPONSE_BYTES, COOKIE_REPLY_BYTES];
+        assert_eq!(HANDSHAKE_TYPES.map(|(_, len)| len as usize), lengths);
+
+        let kind_of = |message_type: u32, len: u32| {
+            let mut message = vec![0; len as usize];
+            message[0] = message_type as u8;
+            MessageKind::of(&message)
+        };
+        let kinds = [
+            MessageKind::Initiation,
+            MessageKind::Response,
+            MessageKind::CookieReply,
+        ];
+        for ((message_type, len), kind) in HANDSHAKE_TYPES.into_iter().zip(kinds) {
+            assert_eq!(kind_of(message_type, len), Some(kind));
+        }
+        assert_eq!(kind_of(DATA_TYPE, DATA_BYTES_MIN), Some(MessageKind::Data));
+    }
+}

@@ -8,15 +8,15 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use x25519_dalek::PublicKey;
 
+use crate::admission::Excess;
+use crate::admission::handshake_limits::{Limit, Purpose, Sender};
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
+use crate::crypto::initiation::{Claim, Timestamp};
+use crate::crypto::stack::on_wiped_stack;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
-use crate::handshake_limits::{Limit, Purpose, Sender};
-use crate::incoming::{Consumed, Incoming, cookie_message, protocol_message};
-use crate::initiation::{Claim, Timestamp};
-use crate::overload::Excess;
+use crate::fate::{Consumed, Incoming};
 use crate::server::{Removal, SnapTunServer};
-use crate::stack::on_wiped_stack;
 use crate::transmit::Transmit;
 use crate::tunnel::{Peer, Tunn, Tunnel};
 use crate::tunnel_table::Slot;
@@ -88,7 +88,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 }
             },
         };
-        let limits = self.overload.limits();
+        let limits = self.admission.limits();
         if limits.is_identity_over_limit(now, &claim.identity) {
             return Incoming::Dropped(DropReason::IdentityHandshakeLimit);
         }
@@ -115,9 +115,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Whether an initiation beyond all limits may be opened, to see whether the client of the tunnel at its address
     /// made it.
     fn may_exceed_limits(&mut self, slot: Option<Slot>, now: Instant, excess: Excess) -> bool {
-        let limits = self.overload.limits();
+        let limits = self.admission.limits();
         slot.and_then(|slot| self.tunnels.get_mut(slot))
-            .and_then(Tunnel::allowance)
+            .and_then(|tunnel| tunnel.allowance(now))
             .is_some_and(|allowance| {
                 allowance.may_open(now, excess.sender, || limits.take_proof(now))
             })
@@ -136,8 +136,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         is_clients.then_some(claim)
     }
 
-    fn belongs_to(&mut self, slot: Slot, identity: &[u8; 32]) -> bool {
-        let tunnel = self.tunnels.get_mut(slot);
+    fn belongs_to(&self, slot: Slot, identity: &[u8; 32]) -> bool {
+        let tunnel = self.tunnels.get(slot);
         tunnel.is_some_and(|tunnel| tunnel.identity() == identity)
     }
 
@@ -166,7 +166,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             // Only now: a replay, and whatever is not the client's, leaves it to the client.
             self.counters.handshakes_beyond_limits += 1;
             let tunnel = self.tunnels.get_mut(slot);
-            if let Some(allowance) = tunnel.and_then(Tunnel::allowance) {
+            if let Some(allowance) = tunnel.and_then(|tunnel| tunnel.allowance(now)) {
                 allowance.answered(now);
             }
         }
@@ -191,15 +191,15 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if holder.is_some() && opened.sender == Sender::Unverified {
             // Whoever made the address up must not end the tunnel there.
             let address = opened.from.remote.ip();
-            if !self.overload.take_cookie(now, address, Limit::Address) {
+            if !self.admission.take_cookie(now, address, Limit::Address) {
                 return Err(DropReason::CookieReplyLimit);
             }
             let initiation = &*opened.initiation;
             let reply = self
-                .overload
+                .admission
                 .cookie_reply(now, opened.from.remote, initiation);
             self.counters.cookies_demanded_takeover += 1;
-            send_to_network.push_back(cookie_message(opened.from, &reply));
+            send_to_network.push_back(Transmit::cookie_reply(opened.from, &reply));
             return Ok(Consumed::CookieReplySent);
         }
         self.accept_once(now, &opened, timestamp)?;
@@ -223,14 +223,14 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.insert(now, tunnel);
         self.counters.tunnels_created += 1;
         self.counters.handshakes_answered_new += 1;
-        send_to_network.push_back(protocol_message(from, response));
+        send_to_network.push_back(Transmit::protocol(from, response));
         Ok(Consumed::HandshakeAnswered { new_tunnel: true })
     }
 
     /// Whether a tunnel may lose its place to another.
-    fn is_silent(&mut self, slot: Slot, now: Instant) -> bool {
+    fn is_silent(&self, slot: Slot, now: Instant) -> bool {
         let silent_after = self.config.silent_after;
-        let tunnel = self.tunnels.get_mut(slot);
+        let tunnel = self.tunnels.get(slot);
         tunnel.is_none_or(|tunnel| tunnel.is_silent(now, silent_after))
     }
 
@@ -263,7 +263,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let identity = &opened.claim.identity;
         self.replay_guard
             .accept(now, identity, timestamp, ephemeral)?;
-        self.overload.limits().count_identity(now, identity);
+        self.admission.limits().count_identity(now, identity);
         Ok(())
     }
 
@@ -275,7 +275,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             // The clients keep their tunnels alive themselves.
             None,
             self.session_indices.clone(),
-            self.overload.limiter(),
+            self.admission.limiter(),
             from.remote,
             SmallRng::from_rng(&mut self.jitter),
         )

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-use crate::stack::on_wiped_stack;
+use crate::crypto::stack::on_wiped_stack;
 
 /// A static X25519 private key. Clones share one copy of the bytes on the heap, which is wiped when the last is
 /// dropped; `Debug` does not show it.

@@ -18,12 +18,13 @@ use rand::rngs::StdRng;
 use x25519_dalek::PublicKey;
 use zeroize::Zeroize as _;
 
-use crate::randomness::Randomness;
-use crate::static_key::StaticKey;
+use crate::crypto::randomness::Randomness;
+use crate::crypto::static_key::StaticKey;
+use crate::protocol::COOKIE_LIFETIME;
 
-/// How long cookies are made with one secret. They are good for as long again: clients keep theirs for
-/// 120 s.
-const SECRET_LIFETIME: Duration = Duration::from_secs(120);
+/// How long cookies are made with one secret. They are good for as long again, since that is how long clients keep
+/// theirs.
+const SECRET_LIFETIME: Duration = COOKIE_LIFETIME;
 
 pub(crate) struct Cookies {
     mac1_key: [u8; 32],

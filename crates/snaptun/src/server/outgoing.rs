@@ -1,7 +1,6 @@
-//! The way of a packet from SCION into a tunnel.
+//! A packet's way from SCION into a tunnel.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -9,32 +8,10 @@ use ana_gotatun::packet::Packet;
 
 use crate::authorization::SnapTunAuthorization;
 use crate::drop_reason::DropReason;
+use crate::fate::Outgoing;
 use crate::server::SnapTunServer;
-use crate::transmit::{Payload, Transmit};
+use crate::transmit::Transmit;
 use crate::tunnel::Sent;
-
-/// The fate of an outgoing packet.
-#[must_use]
-pub enum Outgoing<'a, S> {
-    /// Its datagram was appended to `send_to_network`.
-    Encapsulated {
-        /// What the authorization layer said about the peer.
-        session_data: &'a S,
-    },
-    /// It waits for a session. Later it is either sent, as [`Payload::Forwarded`], or discarded with its
-    /// tunnel and counted in [`ShardCounters`](crate::ShardCounters).
-    Waiting {
-        /// What the authorization layer said about the peer.
-        session_data: &'a S,
-    },
-    /// It went no further.
-    Dropped {
-        /// Why. [`DropReason::NoTunnel`]: the address is no tunnel's.
-        reason: DropReason,
-        /// The packet, unchanged.
-        packet: Packet,
-    },
-}
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Sends a packet through the tunnel of the remote address `to`.
@@ -71,12 +48,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         };
         match tunnel.send(now, packet, &self.config, &mut self.waiting) {
             Sent::Encapsulated(packet) => {
-                let to = tunnel.endpoint();
-                send_to_network.push_back(Transmit {
-                    to,
-                    packet,
-                    payload: Payload::Forwarded,
-                });
+                send_to_network.push_back(Transmit::forwarded(tunnel.endpoint(), packet));
                 Outgoing::Encapsulated {
                     session_data: tunnel.session_data(),
                 }
@@ -84,11 +56,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Sent::Waiting(initiation) => {
                 if let Some(initiation) = initiation {
                     self.counters.handshakes_initiated += 1;
-                    send_to_network.push_back(Transmit {
-                        to: tunnel.endpoint(),
-                        packet: initiation.into(),
-                        payload: Payload::Protocol,
-                    });
+                    send_to_network.push_back(Transmit::protocol(tunnel.endpoint(), initiation));
                 }
                 Outgoing::Waiting {
                     session_data: tunnel.session_data(),
@@ -102,7 +70,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     }
 
     /// Sends a packet of the caller's own, such as an SCMP error, through the tunnel of the remote
-    /// address `to`: as [`Payload::Protocol`], and only if it can leave at once. It is not worth a wait.
+    /// address `to`: as [`Payload::Protocol`](crate::Payload::Protocol), and only if it can leave at once. It is not worth a wait.
     ///
     /// Returns whether its datagram was appended to `send_to_network`.
     #[must_use]
@@ -125,25 +93,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let Ok(packet) = tunnel.send_at_once(now, packet) else {
             return false;
         };
-        send_to_network.push_back(Transmit {
-            to: tunnel.endpoint(),
-            packet,
-            payload: Payload::Protocol,
-        });
+        send_to_network.push_back(Transmit::protocol(tunnel.endpoint(), packet));
         true
-    }
-}
-
-impl<S> fmt::Debug for Outgoing<'_, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Outgoing::Encapsulated { .. } => f.write_str("Encapsulated"),
-            Outgoing::Waiting { .. } => f.write_str("Waiting"),
-            Outgoing::Dropped { reason, packet } => f
-                .debug_struct("Dropped")
-                .field("reason", reason)
-                .field("packet_bytes", &packet.len())
-                .finish(),
-        }
     }
 }

@@ -8,8 +8,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::handshake_limits::Sender;
-use crate::tunnel::REKEY_TIMEOUT;
+use crate::admission::handshake_limits::Sender;
+use crate::protocol::REKEY_TIMEOUT;
 
 /// Initiations without a cookie from the tunnel's address that are opened in a second beyond the limits, to see
 /// whether the client made them. One costs one X25519, 40 to 50 µs with what is around it: 0.6 % of a worker's time.

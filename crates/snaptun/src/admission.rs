@@ -1,5 +1,11 @@
 //! What a handshake message has to pass before a Diffie-Hellman is spent on it.
 
+pub(crate) mod allowance;
+mod cookies;
+pub(crate) mod handshake_limits;
+mod key_counts;
+pub(crate) mod replay_guard;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,10 +16,10 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 use x25519_dalek::PublicKey;
 
-use crate::cookies::Cookies;
-use crate::handshake_limits::{HandshakeLimits, Limit, Purpose, Sender};
-use crate::randomness::Randomness;
-use crate::static_key::StaticKey;
+use crate::admission::cookies::Cookies;
+use crate::admission::handshake_limits::{HandshakeLimits, Limit, Purpose, Sender};
+use crate::crypto::randomness::Randomness;
+use crate::crypto::static_key::StaticKey;
 
 /// About so many of an address's messages in a second are drawn by lot to get a cookie, whenever they come. If the
 /// first messages got all, a client that tries again every 5 s would come too late each time.
@@ -32,7 +38,7 @@ const DRAWN_OF: u32 = 8;
 /// own: however many come, messages with a cookie are admitted from another, and all that the rest
 /// costs is a cookie reply for some of them. A reply costs ten times what it takes to drop a message, and is
 /// sent to a host that may not have asked for it: so each address gets few.
-pub(crate) struct Overload {
+pub(crate) struct Admission {
     limits: Arc<HandshakeLimits>,
     cookies: Cookies,
     lots: StdRng,
@@ -49,7 +55,7 @@ pub(crate) struct Excess {
     pub(crate) limit: Limit,
 }
 
-impl Overload {
+impl Admission {
     pub(crate) fn new(
         now: Instant,
         private: &StaticKey,
@@ -57,7 +63,7 @@ impl Overload {
         limits: Arc<HandshakeLimits>,
         randomness: &mut Randomness,
     ) -> Self {
-        Overload {
+        Admission {
             limits,
             cookies: Cookies::new(now, private, public, randomness),
             lots: randomness.generator(),

@@ -6,8 +6,8 @@
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use zeroize::Zeroizing;
 
+use crate::crypto::stack::agree_on_wiped_stack;
 use crate::drop_reason::DropReason;
-use crate::stack::agree_on_wiped_stack;
 
 /// The private key of the gateway, made ready. Wiped from memory when dropped.
 pub(crate) struct AgreementKey(PrivateKey);

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use crate::admission::key_counts::{Count, KeyCounts, Second};
 use crate::config::ShardConfig;
-use crate::key_counts::{Count, KeyCounts, Second};
-use crate::randomness::Randomness;
+use crate::crypto::randomness::Randomness;
 
 /// Cookies sent to one address in a second, at most: 32 KB/s for a host that did not ask for them.
 const COOKIES_PER_ADDRESS: u64 = 500;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use ahash::RandomState;
 
+use crate::admission::replay_guard::ReplayGuard;
+use crate::crypto::initiation::Timestamp;
 use crate::drop_reason::DropReason;
-use crate::initiation::Timestamp;
-use crate::replay_guard::ReplayGuard;
 
 /// Timestamps kept apart for one identity: enough for a client with 32 sockets that starts.
 const RECENT_MAX: usize = 32;

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use snaptun::protocol::INITIATION_BYTES;
 use snaptun::{Consumed, DropReason, Payload, ShardConfig, Transmit};
 
 use crate::client::{Client, Received};
@@ -82,9 +83,6 @@ pub(crate) enum Step {
         millis: u64,
     },
 }
-
-/// The length of an initiation.
-const INITIATION_BYTES: usize = 148;
 
 /// What went through the shard, counted from outside.
 #[derive(Default)]

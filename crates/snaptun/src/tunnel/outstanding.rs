@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::tunnel::REKEY_TIMEOUT;
+use crate::protocol::REKEY_TIMEOUT;
 
 /// How long a response to our initiation is waited for: by then we have sent another initiation, or the peer
 /// has begun a handshake itself.
@@ -73,13 +73,20 @@ impl Outstanding {
                 .is_some_and(|at| now.saturating_duration_since(at) < RESPONSE_AWAITED)
     }
 
-    /// Whether a response is the first to this index. Says so once.
-    pub(crate) fn take_first_response(&mut self, index: u32) -> bool {
+    /// Whether this index is that of an initiation of ours to which no response has come.
+    pub(crate) fn is_unanswered(&self, index: u32) -> bool {
         self.initiations
-            .iter_mut()
+            .iter()
             .flatten()
-            .find(|initiation| initiation.index == index)
-            .is_some_and(|initiation| std::mem::take(&mut initiation.unanswered))
+            .any(|initiation| initiation.index == index && initiation.unanswered)
+    }
+
+    /// A response to this index has come.
+    pub(crate) fn note_response(&mut self, index: u32) {
+        let answered = |initiation: &&mut Initiation| initiation.index == index;
+        if let Some(initiation) = self.initiations.iter_mut().flatten().find(answered) {
+            initiation.unanswered = false;
+        }
     }
 
     /// Whether a cookie reply to this index answers our last handshake message.
@@ -115,10 +122,11 @@ mod tests {
         let mut outstanding = Outstanding::default();
         outstanding.initiated(now, 1);
         outstanding.initiated(now, 2);
-        assert!(!outstanding.take_first_response(3));
+        assert!(!outstanding.is_unanswered(3));
         for index in [1, 2] {
-            let taken = [(); 2].map(|()| outstanding.take_first_response(index));
-            assert_eq!(taken, [true, false]);
+            assert!(outstanding.is_unanswered(index));
+            outstanding.note_response(index);
+            assert!(!outstanding.is_unanswered(index));
         }
         assert!(outstanding.awaits_response(now, 1), "it may be forged");
     }

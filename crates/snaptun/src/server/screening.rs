@@ -6,38 +6,28 @@ use ana_gotatun::packet::{WgHandshakeBase, WgHandshakeInit, WgHandshakeResp};
 
 use crate::authorization::SnapTunAuthorization;
 use crate::drop_reason::DropReason;
-use crate::message::MessageKind;
-use crate::outstanding::Outstanding;
+use crate::protocol::{
+    COOKIE_REPLY_RECEIVER_INDEX, MessageKind, RESPONSE_RECEIVER_INDEX, index_at,
+};
 use crate::server::SnapTunServer;
-
-/// Where the receiver index of a cookie reply is, and that of a response (WireGuard whitepaper, sections
-/// 5.4.3 and 5.4.7).
-const COOKIE_RECEIVER_INDEX: usize = 4;
-const RESPONSE_RECEIVER_INDEX: usize = 8;
+use crate::tunnel::outstanding::Outstanding;
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Refuses a handshake message that cannot lead to anything, without a change of the shard's state, a
     /// copy or an allocation.
     ///
-    /// `datagram` is the UDP payload, `from` where it came from. Costs at most a look-up of the address and
+    /// `datagram` is the UDP payload, a message of this `kind`; `from` is where it came from. Costs at most a look-up of the address and
     /// one BLAKE2s of 116 bytes. What passes goes on to
     /// [`handle_screened_packet`](Self::handle_screened_packet); data messages always pass.
     ///
     /// # Errors
     ///
-    /// - [`Malformed`](DropReason::Malformed): wrong type, reserved bytes or length.
     /// - [`InvalidMac`](DropReason::InvalidMac): the sender of an initiation or response does not know our public
     ///   key.
     /// - [`NoTunnel`](DropReason::NoTunnel): a response or cookie reply from an address without a tunnel.
     /// - [`Unsolicited`](DropReason::Unsolicited): a response to none of the tunnel's last two initiations, or a
     ///   cookie reply to another than its last handshake message.
-    pub fn screen_handshake(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), DropReason> {
-        let kind = MessageKind::of(datagram).ok_or(DropReason::Malformed)?;
-        self.screen(kind, from, datagram)
-    }
-
-    /// The same for a message whose kind is known.
-    pub(crate) fn screen(
+    pub fn screen_handshake(
         &self,
         kind: MessageKind,
         from: SocketAddr,
@@ -52,14 +42,14 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 self.check_mac1::<WgHandshakeResp>(datagram)
             }
             MessageKind::CookieReply => {
-                let index = index_at(datagram, COOKIE_RECEIVER_INDEX);
+                let index = index_at(datagram, COOKIE_REPLY_RECEIVER_INDEX);
                 self.check_solicited(from, |ours| index.is_some_and(|i| ours.awaits_cookie(i)))
             }
         }
     }
 
     fn check_mac1<M: WgHandshakeBase>(&self, datagram: &[u8]) -> Result<(), DropReason> {
-        if self.overload.is_mac1_valid::<M>(datagram) {
+        if self.admission.is_mac1_valid::<M>(datagram) {
             Ok(())
         } else {
             Err(DropReason::InvalidMac)
@@ -79,10 +69,4 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Err(DropReason::Unsolicited)
         }
     }
-}
-
-/// The little-endian session index at `offset`.
-fn index_at(datagram: &[u8], offset: usize) -> Option<u32> {
-    let bytes = datagram.get(offset..)?.first_chunk()?;
-    Some(u32::from_le_bytes(*bytes))
 }

@@ -18,59 +18,17 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::authorization::{CachedGrant, SnapTunAuthorization};
-use crate::config::ShardConfig;
+use crate::crypto::stack::on_wiped_stack;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
-use crate::incoming::protocol_message;
-use crate::remembered::{Client, Phase, Remembered};
+use crate::protocol::{FORGET_AFTER_TIME, REJECT_AFTER_TIME, REKEY_TIMEOUT};
+use crate::remembered::{Client, Wait};
 use crate::server::SnapTunServer;
-use crate::stack::on_wiped_stack;
-use crate::timers::TimerRound;
 use crate::transmit::Transmit;
-use crate::tunnel::{Peer, REKEY_TIMEOUT, Tunnel};
-
-/// `Reject-After-Time` (WireGuard whitepaper, section 6.1): no session of the process before is used longer.
-const SESSIONS_END_AFTER: Duration = Duration::from_secs(180);
-
-/// Three times `Reject-After-Time`: a client has wiped all of its keys by then (section 6.3), and begins with a
-/// handshake of its own.
-const CLIENTS_FORGET_AFTER: Duration = Duration::from_secs(540);
-
-/// Handshakes that fall due while the worker does something else may be begun at once, up to those of this
-/// time: at the default pace 20, which take 3 ms.
-const BURST: Duration = Duration::from_millis(20);
-
-/// The clients that the shard begins a handshake with.
-pub(crate) struct Restart {
-    remembered: Remembered,
-    /// In which all of them are looked at once.
-    round: TimerRound,
-    pace: Pace,
-}
-
-impl Restart {
-    pub(crate) fn new(now: Instant, config: &ShardConfig, generation: u64) -> Self {
-        Restart {
-            remembered: Remembered::default(),
-            round: TimerRound::new(now, config.timer_round, generation),
-            pace: Pace::new(now, config.restart_handshakes_per_second),
-        }
-    }
-
-    /// The peer at this address uses a tunnel of this process.
-    pub(crate) fn forget(&mut self, remote: SocketAddr) {
-        self.remembered.remove(remote);
-    }
-
-    /// When the next clients are to be looked at, if there are any.
-    pub(crate) fn next_slice_at(&self) -> Option<Instant> {
-        let slots = self.remembered.slots();
-        (slots > 0).then(|| self.round.next_slice_at(slots))
-    }
-}
+use crate::tunnel::{Peer, Tunnel};
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Remembers that `identity` had a tunnel at `remote` in the process before this one: if data comes from
@@ -93,9 +51,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             remote,
             via: None,
             identity,
-            phase: Phase::AwaitsData,
+            wait: Wait::AwaitsData,
             not_before: now,
-            forget_at: now + SESSIONS_END_AFTER,
+            forget_at: now + REJECT_AFTER_TIME,
         });
         true
     }
@@ -116,22 +74,22 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     pub(crate) fn remember_lapsed(&mut self, now: Instant, tunnel: &Tunnel<A::SessionData>) {
         let remembered = &mut self.restart.remembered;
         let Endpoint { remote, via } = tunnel.endpoint();
-        if tunnel.is_confirmed() {
+        if tunnel.is_in_use() {
             if remembered.len() < self.config.tunnels_per_shard {
                 remembered.insert(Client {
                     remote,
                     via: Some(via),
                     identity: *tunnel.identity(),
-                    phase: Phase::Lapsed,
+                    wait: Wait::Lapsed,
                     not_before: now,
-                    forget_at: tunnel.heard_at() + CLIENTS_FORGET_AFTER,
+                    forget_at: tunnel.heard_at() + FORGET_AFTER_TIME,
                 });
             }
         } else if let Some(client) = remembered.find(remote)
             && client.via.is_some()
             && client.identity == *tunnel.identity()
         {
-            client.phase = Phase::Lapsed;
+            client.wait = Wait::Lapsed;
         }
     }
 
@@ -143,7 +101,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         send_to_network: &mut VecDeque<Transmit>,
     ) {
         let slots = self.restart.remembered.slots();
-        let all = self.restart.round.is_for_all(self.generation, slots);
+        self.restart.round.note_generation(self.generation, slots);
+        let all = self.restart.round.is_for_all();
         for slot in self.restart.round.next_slice(now, slots) {
             let Some(client) = self.restart.remembered.get(slot.0) else {
                 continue;
@@ -153,10 +112,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 self.restart.forget(remote);
                 continue;
             }
-            let is_due = match client.phase {
-                Phase::AwaitsData => false,
-                Phase::Lapsed => all,
-                Phase::Returned => true,
+            let is_due = match client.wait {
+                Wait::AwaitsData => false,
+                Wait::Lapsed => all,
+                Wait::Returned => true,
             };
             if is_due && !self.draining {
                 self.resume(now, client.remote, send_to_network);
@@ -179,10 +138,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         };
         let asked = CachedGrant::ask(&*self.authorization, now, self.generation, &identity);
         let Some(grant) = asked else {
-            client.phase = Phase::Lapsed;
+            client.wait = Wait::Lapsed;
             return;
         };
-        client.phase = Phase::Returned;
+        client.wait = Wait::Returned;
         if now < client.not_before || self.tunnels.find(remote).is_some() {
             return;
         }
@@ -240,7 +199,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         send_to_network: &mut VecDeque<Transmit>,
     ) -> DropReason {
         if let Some(client) = self.restart.remembered.find(to.remote) {
-            client.phase = Phase::AwaitsData;
+            client.wait = Wait::AwaitsData;
             client.not_before = now + REKEY_TIMEOUT;
         }
         on_wiped_stack(|| self.make_tunnel(now, to, identity, grant, send_to_network))
@@ -273,56 +232,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.counters.tunnels_created += 1;
         self.counters.handshakes_initiated += 1;
         self.counters.restart_handshakes_started += 1;
-        send_to_network.push_back(protocol_message(to, initiation.into()));
+        send_to_network.push_back(Transmit::protocol(to, initiation));
         DropReason::NoSession
-    }
-}
-
-/// Spreads what may be done so often in a second evenly over it.
-struct Pace {
-    interval: Duration,
-    /// When the next would be due if all had come evenly.
-    due: Instant,
-}
-
-impl Pace {
-    fn new(now: Instant, per_second: u64) -> Self {
-        Pace {
-            interval: Duration::from_nanos(1_000_000_000 / per_second.clamp(1, 1_000_000_000)),
-            due: now,
-        }
-    }
-
-    /// Whether one may be done now.
-    fn take(&mut self, now: Instant) -> bool {
-        let due = self.due.max(now);
-        if due.duration_since(now) > BURST {
-            return false;
-        }
-        self.due = due + self.interval;
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "any point in time to count from")]
-    fn a_second_has_as_many_as_configured_and_the_burst() {
-        let start = Instant::now();
-        for per_second in [1, 7, 1000, 1_000_000] {
-            let mut pace = Pace::new(start, per_second);
-            let taken = (0..=1000)
-                .map(|millisecond| start + Duration::from_millis(millisecond))
-                .map(|now| (0..2000).take_while(|_| pace.take(now)).count() as u64)
-                .sum::<u64>();
-            let burst = per_second * 20 / 1000 + 1;
-            assert!(
-                (per_second..=per_second + burst).contains(&taken),
-                "{taken} at {per_second} a second"
-            );
-        }
     }
 }

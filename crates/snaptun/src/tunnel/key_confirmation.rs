@@ -13,8 +13,6 @@ const SESSION_SLOTS: u8 = 8;
 
 #[derive(Default)]
 pub(crate) struct KeyConfirmation {
-    /// The peer has used a session of this tunnel, or has answered our initiation.
-    any_session: bool,
     /// The newest session, by our index of it.
     newest_session: u32,
     /// The session that was last confirmed, which is the one in use.
@@ -42,13 +40,11 @@ impl KeyConfirmation {
     /// The peer answered our initiation, which confirms the session.
     pub(crate) fn completed(&mut self, now: Instant, session: u32) {
         self.newest_session = session;
-        self.any_session = true;
         self.confirm(now, true);
     }
 
     /// An authenticated data packet came in that session.
     pub(crate) fn peer_used(&mut self, now: Instant, session: u32) {
-        self.any_session = true;
         if session == self.newest_session && self.unconfirmed > 0 {
             self.confirm(now, false);
         }
@@ -74,17 +70,12 @@ impl KeyConfirmation {
         self.in_use.is_some_and(|session| session.is_ours)
     }
 
-    /// Whether the peer has ever used a session, or answered us.
-    pub(crate) fn any_session(&self) -> bool {
-        self.any_session
-    }
-
-    /// Whether the session that `Tunn` would use, if there is one, is confirmed.
+    /// Whether the session that the peer used last is still what `Tunn` would send with.
     ///
     /// It uses the newest session that the peer has used, until newer ones have gone once around the
     /// ring and one of them lies in its slot.
-    pub(crate) fn may_send(&self) -> bool {
-        self.any_session && self.unconfirmed < SESSION_SLOTS
+    pub(crate) fn is_newest_used_intact(&self) -> bool {
+        self.unconfirmed < SESSION_SLOTS
     }
 }
 
@@ -132,29 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_session_waits_for_the_peer_to_use_it() {
-        let mut confirmation = KeyConfirmation::default();
-        confirmation.answered(1);
-        assert!(!confirmation.may_send());
-        confirmation.peer_used(now(), 1);
-        assert!(confirmation.may_send());
-    }
-
-    #[test]
-    fn an_answer_to_our_initiation_confirms() {
-        let mut confirmation = KeyConfirmation::default();
-        confirmation.completed(now(), 1);
-        assert!(confirmation.may_send());
-    }
-
-    #[test]
     fn the_session_in_use_stays_usable_while_newer_ones_wait() {
         let mut confirmation = KeyConfirmation::default();
         confirmation.answered(1);
         confirmation.peer_used(now(), 1);
         for session in 2..=8 {
             confirmation.answered(session);
-            assert!(confirmation.may_send());
+            assert!(confirmation.is_newest_used_intact());
         }
     }
 
@@ -165,11 +140,11 @@ mod tests {
         for session in 2..=9 {
             confirmation.answered(session);
         }
-        assert!(!confirmation.may_send());
+        assert!(!confirmation.is_newest_used_intact());
         // An older one that is still used says nothing about the one that lies in its slot.
         confirmation.peer_used(now(), 5);
-        assert!(!confirmation.may_send());
+        assert!(!confirmation.is_newest_used_intact());
         confirmation.peer_used(now(), 9);
-        assert!(confirmation.may_send());
+        assert!(confirmation.is_newest_used_intact());
     }
 }

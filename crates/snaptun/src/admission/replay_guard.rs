@@ -15,11 +15,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ahash::RandomState;
 
+use crate::admission::replay_guard::initiation_times::{InitiationTimes, Present};
+use crate::admission::replay_guard::seen_initiations::SeenInitiations;
+use crate::crypto::initiation::Timestamp;
+use crate::crypto::randomness::Randomness;
 use crate::drop_reason::DropReason;
-use crate::initiation::Timestamp;
-use crate::randomness::Randomness;
-use crate::replay_guard::initiation_times::{InitiationTimes, Present};
-use crate::replay_guard::seen_initiations::SeenInitiations;
 
 /// Identities are spread over so many locks, so that workers rarely meet.
 const LOCKS: usize = 64;

@@ -15,8 +15,8 @@ use hmac::{Mac, SimpleHmac};
 use x25519_dalek::PublicKey;
 use zeroize::Zeroizing;
 
+use crate::crypto::key_agreement::{AgreementKey, SharedSecret};
 use crate::drop_reason::DropReason;
-use crate::key_agreement::{AgreementKey, SharedSecret};
 
 const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
+use snaptun::protocol::MessageKind;
 use snaptun::{
-    Consumed, DropReason, Endpoint, Grant, HandshakeLimits, Incoming, Outgoing, Packet, Payload,
-    PublicKey, ReplayGuard, ShardConfig, SnapTunAuthorization, SnapTunServer, Transmit,
+    Consumed, DropReason, Endpoint, Event, Grant, HandshakeLimits, Incoming, Move, Outgoing, Packet,
+    Payload, PublicKey, ReplayGuard, ShardConfig, SnapTunAuthorization, SnapTunServer, Transmit,
 };
 
 use crate::client::{Client, Received, secret};
@@ -244,6 +245,19 @@ impl Shard {
         let packet = Packet::copy_from(packet);
         self.server
             .send_own_packet(self.now, packet, to, &mut self.sent)
+    }
+
+    pub(crate) fn next_move(&mut self) -> Option<Move> {
+        match self.server.poll_event(false)? {
+            Event::Moved(moved) => Some(moved),
+            Event::Directory(change) => panic!("{change:?}"),
+        }
+    }
+
+    /// What a worker thinks of a handshake message before it is queued.
+    pub(crate) fn screen(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), DropReason> {
+        let kind = MessageKind::of(datagram).ok_or(DropReason::Malformed)?;
+        self.server.screen_handshake(kind, from, datagram)
     }
 
     pub(crate) fn update_timers(&mut self) {

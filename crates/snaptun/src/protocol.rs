@@ -1,0 +1,90 @@
+//! The constants of WireGuard and SNAPtun, and the kinds of their messages.
+//!
+//! Section numbers are those of the [WireGuard whitepaper](https://www.wireguard.com/papers/wireguard.pdf). SNAPtun
+//! adds one field: the handshake response ends with the socket address that the responder saw.
+
+use std::time::Duration;
+
+use ana_gotatun::packet::{WgCookieReply, WgData, WgHandshakeInit, WgHandshakeResp};
+
+/// `Rekey-After-Time` (section 6.1): age of a session at which the side that began it begins the next.
+pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
+
+/// `Reject-After-Time` (section 6.1): age at which a session is used no more.
+pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+
+/// `Rekey-Timeout` (section 6.1): time after which an unanswered initiation is sent again.
+pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time without a new session after which a peer has wiped all keys of a tunnel, and begins with a handshake
+/// (section 6.3): three times [`REJECT_AFTER_TIME`].
+pub const FORGET_AFTER_TIME: Duration = Duration::from_secs(540);
+
+/// Lifetime of a cookie at the client that received it (section 5.4.7).
+pub const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
+
+/// Length in bytes of an initiation (section 5.4.2).
+pub const INITIATION_BYTES: usize = WgHandshakeInit::LEN;
+
+/// Length in bytes of a response: WireGuard's 92 (section 5.4.3), and the 20 of the address that SNAPtun reports.
+pub const RESPONSE_BYTES: usize = WgHandshakeResp::LEN;
+
+/// Length in bytes of a cookie reply (section 5.4.7).
+pub const COOKIE_REPLY_BYTES: usize = WgCookieReply::LEN;
+
+/// Bytes of a data message around its packet, header and tag (section 5.4.6). An empty one, a keepalive, is the
+/// shortest of all messages.
+pub const DATA_OVERHEAD_BYTES: usize = WgData::OVERHEAD;
+
+/// Offset of the sender index of an initiation (section 5.4.2).
+pub const INITIATION_SENDER_INDEX: usize = 4;
+
+/// Offset of the receiver index of a response (section 5.4.3).
+pub const RESPONSE_RECEIVER_INDEX: usize = 8;
+
+/// Offset of the receiver index of a cookie reply (section 5.4.7).
+pub const COOKIE_REPLY_RECEIVER_INDEX: usize = 4;
+
+/// Offset of the receiver index of a data message (section 5.4.6).
+pub const DATA_RECEIVER_INDEX: usize = 4;
+
+const _: () = assert!(INITIATION_BYTES == 148);
+const _: () = assert!(RESPONSE_BYTES == 92 + 20);
+const _: () = assert!(COOKIE_REPLY_BYTES == 64);
+const _: () = assert!(DATA_OVERHEAD_BYTES == 32);
+
+/// The kinds of messages (section 5.4). The first byte is the type, the next three are reserved and zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// Type 1: begins a handshake.
+    Initiation,
+    /// Type 2: answers an initiation.
+    Response,
+    /// Type 3: gives the sender of a handshake message a cookie.
+    CookieReply,
+    /// Type 4: carries a packet, or nothing (a keepalive).
+    Data,
+}
+
+impl MessageKind {
+    // `Packet::try_into_wg` allocates an error report, with a backtrace, for every packet that it
+    // refuses. It refuses nothing that passes here.
+    /// Returns the kind of a UDP payload, by its type, reserved bytes and length; `None` if it is no message.
+    #[must_use]
+    pub fn of(datagram: &[u8]) -> Option<Self> {
+        let (kind, fits) = match datagram.first_chunk()? {
+            [1, 0, 0, 0] => (Self::Initiation, datagram.len() == INITIATION_BYTES),
+            [2, 0, 0, 0] => (Self::Response, datagram.len() == RESPONSE_BYTES),
+            [3, 0, 0, 0] => (Self::CookieReply, datagram.len() == COOKIE_REPLY_BYTES),
+            [4, 0, 0, 0] => (Self::Data, datagram.len() >= DATA_OVERHEAD_BYTES),
+            _ => return None,
+        };
+        fits.then_some(kind)
+    }
+}
+
+/// Returns the little-endian session index at `offset` of a message.
+pub(crate) fn index_at(datagram: &[u8], offset: usize) -> Option<u32> {
+    let bytes = datagram.get(offset..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*bytes))
+}

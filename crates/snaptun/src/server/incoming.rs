@@ -1,0 +1,201 @@
+//! A datagram's way from the network into a tunnel.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use ana_gotatun::packet::{Packet, WgHandshakeResp, WgKind};
+
+use crate::admission::handshake_limits::Purpose;
+use crate::authorization::SnapTunAuthorization;
+use crate::crypto::stack::on_wiped_stack;
+use crate::drop_reason::DropReason;
+use crate::endpoint::Endpoint;
+use crate::event::Move;
+use crate::fate::{Consumed, Incoming};
+use crate::protocol::MessageKind;
+use crate::server::{Removal, SnapTunServer};
+use crate::transmit::Transmit;
+use crate::tunnel::Received;
+use crate::tunnel_table::Slot;
+
+impl<A: SnapTunAuthorization> SnapTunServer<A> {
+    /// Takes in one datagram from the network.
+    ///
+    /// `packet` is the UDP payload, `from` where it came from. Whatever has to be sent is appended to
+    /// `send_to_network`: answers, and, once the peer can read them, all packets that waited in the tunnel.
+    pub fn handle_incoming_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        from: Endpoint,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Incoming<'_, A::SessionData> {
+        let Some(kind) = MessageKind::of(&packet) else {
+            return Incoming::Dropped(DropReason::Malformed);
+        };
+        if let Err(reason) = self.screen_handshake(kind, from.remote, &packet) {
+            return Incoming::Dropped(reason);
+        }
+        self.handle_screened_packet(now, packet, from, send_to_network)
+    }
+
+    /// Takes in a data message, or a handshake message that [`screen_handshake`](Self::screen_handshake) let pass, as
+    /// [`handle_incoming_packet`](Self::handle_incoming_packet) does, without its checks of type and mac1.
+    ///
+    /// The shard may have changed in between. A message that was not screened, and whose sender does not know our
+    /// public key, costs a share of the limits.
+    pub fn handle_screened_packet(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        from: Endpoint,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Incoming<'_, A::SessionData> {
+        // What `MessageKind` knows is refused by nobody.
+        let Ok(message) = packet.try_into_wg() else {
+            return Incoming::Dropped(DropReason::Malformed);
+        };
+        let slot = self.tunnels.find(from.remote);
+        match (message, slot) {
+            (WgKind::HandshakeInit(initiation), slot) => {
+                self.receive_initiation(slot, now, initiation, from, send_to_network)
+            }
+            (WgKind::HandshakeResp(response), Some(slot)) => {
+                self.receive_response(slot, now, response, from, send_to_network)
+            }
+            (message, Some(slot)) => {
+                self.receive_if_ready(slot, now, message, from, send_to_network)
+            }
+            (WgKind::Data(_), None) => {
+                Incoming::Dropped(self.restart_tunnel(now, from, send_to_network))
+            }
+            (_, None) => Incoming::Dropped(DropReason::NoTunnel),
+        }
+    }
+
+    /// Takes in a response.
+    ///
+    /// The first to an initiation of ours needs no admission: there are no more of these than we sent, and none by
+    /// somebody who did not see the initiation.
+    fn receive_response(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        response: Packet<WgHandshakeResp>,
+        from: Endpoint,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Incoming<'_, A::SessionData> {
+        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+            return Incoming::Dropped(DropReason::NoTunnel);
+        };
+        let index = response.receiver_idx.get();
+        if tunnel.outstanding().is_unanswered(index) {
+            tunnel.note_response(index);
+        } else if let Err(excess) = self.admit(now, from, Purpose::Response, &*response) {
+            return self.refuse(Some(slot), now, excess, &*response, from, send_to_network);
+        }
+        on_wiped_stack(move || {
+            self.receive_if_ready(slot, now, response.into(), from, send_to_network)
+        })
+    }
+
+    /// Takes in a message for the tunnel in `slot`, if that may still be there.
+    fn receive_if_ready(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        message: WgKind,
+        from: Endpoint,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Incoming<'_, A::SessionData> {
+        match self.prepare(slot, now, send_to_network) {
+            Ok(()) => self.receive_in_tunnel(slot, now, message, from, send_to_network),
+            Err(reason) => Incoming::Dropped(reason),
+        }
+    }
+
+    /// Takes in a message for the tunnel in `slot`.
+    pub(crate) fn receive_in_tunnel(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        message: WgKind,
+        from: Endpoint,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Incoming<'_, A::SessionData> {
+        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+            return Incoming::Dropped(DropReason::NoTunnel);
+        };
+        let was_in_use = tunnel.is_in_use();
+        let was_restarting = tunnel.is_restarting();
+        let received = match tunnel.receive(now, message, from) {
+            Ok(received) => received,
+            Err(reason) => return Incoming::Dropped(reason),
+        };
+        if !was_in_use && tunnel.is_in_use() {
+            self.census.confirm();
+            self.restart.forget(from.remote);
+            if self.config.one_tunnel_per_identity {
+                self.events.push_move(Move {
+                    identity: *tunnel.identity(),
+                    at: tunnel.created_at(),
+                });
+            }
+        }
+        // What waited goes out behind an answer, and before the tunnel is lent to the caller.
+        let delivered: Result<Packet, Consumed> = match received {
+            Received::Packet(packet) => Ok(packet),
+            Received::Keepalive => Err(Consumed::Keepalive),
+            Received::Initiation(response) => {
+                self.counters.handshakes_answered_known += 1;
+                send_to_network.push_back(Transmit::protocol(from, response));
+                Err(Consumed::HandshakeAnswered { new_tunnel: false })
+            }
+            Received::Response(keepalive) => {
+                self.counters.handshakes_completed += 1;
+                self.counters.restart_handshakes_completed += u64::from(was_restarting);
+                send_to_network.push_back(Transmit::protocol(from, keepalive));
+                Err(Consumed::HandshakeCompleted)
+            }
+            Received::CookieReply => Err(Consumed::CookieReceived),
+        };
+        self.counters.waiting_sent += tunnel.send_waiting(now, &mut self.waiting, send_to_network);
+        match delivered {
+            Ok(packet) => Incoming::Delivered {
+                packet,
+                session_data: tunnel.session_data(),
+            },
+            Err(consumed) => Incoming::Consumed(consumed),
+        }
+    }
+
+    /// Makes a tunnel ready for a message to pass.
+    ///
+    /// # Errors
+    /// The tunnel is gone: its identity is no longer authorized, or its time is over.
+    pub(crate) fn prepare(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> Result<(), DropReason> {
+        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+            return Err(DropReason::NoTunnel);
+        };
+        if !tunnel.is_authorized(&*self.authorization, now, self.generation) {
+            self.revoke(slot, now);
+            return Err(DropReason::Unauthorized);
+        }
+        if tunnel.is_quiet(now) && !self.catch_up(slot, now, send_to_network) {
+            return Err(DropReason::NoTunnel);
+        }
+        Ok(())
+    }
+
+    /// Removes the tunnel of an identity that is no longer authorized.
+    pub(crate) fn revoke(&mut self, slot: Slot, now: Instant) {
+        if let Some(tunnel) = self.remove(slot, Removal::Revoked) {
+            self.remember_lapsed(now, &tunnel);
+        }
+    }
+}

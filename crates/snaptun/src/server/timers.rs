@@ -1,0 +1,134 @@
+//! Keepalives, rekeys and the end of tunnels, a slice of them at a time.
+//!
+//! Every tunnel has a turn in each round, at which the end of its authorization is noticed. Looking at its
+//! timers costs several cache misses, so that happens at few of these turns. `Tunn` knows no other time than
+//! that of the last look: before a message passes a tunnel that is looked at seldom, its timers catch up.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use ana_gotatun::packet::WgKind;
+
+use crate::authorization::SnapTunAuthorization;
+use crate::server::{Removal, SnapTunServer};
+use crate::transmit::Transmit;
+use crate::tunnel_table::Slot;
+
+/// How long the shard is left alone while it has no tunnel, and nothing is due.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a tunnel is looked at. The timers that matter take 5 s and more.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a quiet tunnel is looked at. It waits for nothing but the end of its sessions, after 180 s,
+/// and its own, after 540 s.
+const QUIET_LOOK_INTERVAL: Duration = Duration::from_secs(4);
+
+impl<A: SnapTunAuthorization> SnapTunServer<A> {
+    /// Looks at the timers of a slice of the tunnels: sends keepalives and initiations that are due, and
+    /// removes tunnels that expired or whose identity is no longer authorized. Begins handshakes with clients whose
+    /// identity is authorized again.
+    ///
+    /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel has its turn once in
+    /// [`timer_round`](crate::ShardConfig::timer_round) if the calls are never more than an eighth of that
+    /// apart; its timers are looked at once a second, or every four seconds when nothing passes.
+    pub fn update_timers(&mut self, now: Instant, send_to_network: &mut VecDeque<Transmit>) {
+        if now < self.next_timer() {
+            return;
+        }
+        self.look_at_remembered(now, send_to_network);
+        let slots = self.tunnels.slots();
+        self.timer_round.note_generation(self.generation, slots);
+        let all = self.timer_round.is_for_all();
+        for slot in self.timer_round.next_slice(now, slots) {
+            if all || self.tunnels.is_look_due(slot, now) {
+                self.look_at(slot, now, send_to_network);
+                self.look_again(slot, now, QUIET_LOOK_INTERVAL);
+            }
+        }
+    }
+
+    /// When [`update_timers`](Self::update_timers) has something to do. It may have passed.
+    #[must_use]
+    pub fn next_timer(&self) -> Instant {
+        let of_tunnels = if self.tunnels.len() == 0 {
+            self.timer_round.last_slice + IDLE_INTERVAL
+        } else {
+            self.timer_round.next_slice_at(self.tunnels.slots())
+        };
+        let of_remembered = self.restart.next_slice_at();
+        of_remembered.map_or(of_tunnels, |at| at.min(of_tunnels))
+    }
+
+    /// Brings the timers of a quiet tunnel up to date, because a message is about to pass. Returns false
+    /// when the tunnel is gone.
+    pub(crate) fn catch_up(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> bool {
+        let there = self.look_at(slot, now, send_to_network);
+        self.look_again(slot, now, LOOK_INTERVAL);
+        there
+    }
+
+    /// Decides when a tunnel is looked at next: `quiet_interval` from now if it is quiet, and not after its
+    /// grant ends.
+    fn look_again(&mut self, slot: Slot, now: Instant, quiet_interval: Duration) {
+        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+            return;
+        };
+        let latest = if tunnel.is_quiet(now) {
+            now + quiet_interval
+        } else {
+            now + LOOK_INTERVAL
+        };
+        let look_at = tunnel.grant_end().map_or(latest, |end| end.min(latest));
+        self.tunnels.look_again(slot, look_at);
+    }
+
+    /// Looks at the timers of a tunnel. Returns false when the tunnel is gone.
+    fn look_at(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        send_to_network: &mut VecDeque<Transmit>,
+    ) -> bool {
+        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+            return false;
+        };
+        if !tunnel.is_authorized(&*self.authorization, now, self.generation) {
+            self.revoke(slot, now);
+            return false;
+        }
+        if tunnel.is_restart_over(now) {
+            self.remove(slot, Removal::Expired);
+            return false;
+        }
+        let Ok(mut due) = tunnel.update_timers(now) else {
+            self.remove(slot, Removal::Expired);
+            return false;
+        };
+        if due.is_none()
+            && let Some(initiation) = tunnel.initiation_overdue(now, self.config.silent_after)
+        {
+            self.counters.handshakes_under_pressure += u64::from(tunnel.is_under_pressure(now));
+            due = Some(initiation.into());
+        }
+        if self.events.has_room_for_directory()
+            && let Some(change) = tunnel.take_directory_change()
+        {
+            self.events.push_directory(change);
+        }
+        let to = tunnel.endpoint();
+        if let Some(message) = due {
+            match &message {
+                WgKind::HandshakeInit(_) => self.counters.handshakes_initiated += 1,
+                _ => self.counters.keepalives_sent += 1,
+            }
+            send_to_network.push_back(Transmit::protocol(to, message));
+        }
+        true
+    }
+}
