@@ -11,9 +11,9 @@ use serde::Serialize;
 use snapload::{
     Cpus, Generator, Identities, LoadConfig, LoadError, PacketSizes, Rate, Report, Trial,
 };
+use snaptun::protocol::{DATA_OVERHEAD_BYTES, INITIATION_BYTES};
 use snaptun::{PublicKey, StaticSecret};
 use tempfile::NamedTempFile;
-use snaptun::protocol::{DATA_OVERHEAD_BYTES, INITIATION_BYTES};
 
 use super::attack::Attack;
 use super::attacker::{self, Aim, Tally};

@@ -8,8 +8,8 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit};
 use hmac::{Mac as _, SimpleHmac};
 use rand::Rng as _;
 use rand::rngs::SmallRng;
-use snaptun::{PublicKey, StaticSecret};
 use snaptun::protocol::INITIATION_BYTES;
+use snaptun::{PublicKey, StaticSecret};
 use testkit::messages;
 
 const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";

@@ -12,8 +12,8 @@ use snaptun::{DropReason, Endpoint, ShardConfig, Via};
 use udp_shards::{DispatchKey, programs};
 
 use crate::cbpf_machine::{self, Datagram};
-use crate::destination::destination_of;
-use crate::shard::{In, Shard};
+use testkit::oracle::destination::destination_of;
+use testkit::shard::{In, Shard};
 
 const UDP: u8 = 17;
 const UDP_HEADER_BYTES: usize = 8;

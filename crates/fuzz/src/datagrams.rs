@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use arbitrary::{Result, Unstructured};
 use mock_instant::thread_local::MockClock;
 
-use crate::steps::{CLIENTS, Run, Step};
+use testkit::shard::steps::{CLIENTS, Run, Step};
 
 /// Time passes between steps as well: an initiation that is not later than the one before is stale.
 const STEP_TIME: Duration = Duration::from_millis(1);

@@ -17,25 +17,6 @@ pub mod datagrams;
 pub mod identities;
 pub mod scion_view;
 
-// What the tests of the crates assert of inputs that they make themselves.
-#[path = "../../scion-packet/tests/it/agreement.rs"]
-mod agreement;
-#[path = "../../snaptun/tests/it/client.rs"]
-#[expect(dead_code, reason = "shared with the tests of snaptun")]
-mod client;
-#[path = "../../udp-shards/tests/it/destination.rs"]
-mod destination;
-#[path = "../../snaptun/tests/it/forging.rs"]
-#[expect(dead_code, reason = "shared with the tests of snaptun")]
-mod forging;
-#[path = "../../scion-packet/tests/it/reading.rs"]
-mod reading;
-#[path = "../../snaptun/tests/it/shard.rs"]
-#[expect(dead_code, reason = "shared with the tests of snaptun")]
-mod shard;
-#[path = "../../snaptun/tests/it/steps.rs"]
-mod steps;
-
 #[cfg(test)]
 mod tests {
     use std::fs;

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use scion_packet::{IsdAs, ScionAddress};
 
-use crate::agreement::{
+use testkit::oracle::agreement::{
     assert_same_policy, assert_same_port, assert_same_quote, assert_same_view, tunnels,
 };
-use crate::reading::read_all;
+use testkit::oracle::reading::read_all;
 
 /// Behind the tunnel; in the corpus, the sender or receiver of packets.
 const CLIENT: ScionAddress = ScionAddress {

@@ -7,6 +7,8 @@
 //! | [`GatewaySetup`], [`GatewayProcess`] | a `snapgate run` process, its metrics and its log |
 //! | [`Tunnel`] | the client side of a SNAPtun tunnel, sans-I/O |
 //! | [`Client`] | a tunnel on a UDP socket |
+//! | [`shard`] | a shard with its clients, sans-I/O; any sequence of steps for property tests and fuzzing |
+//! | [`oracle`] | independent readers of SCION packets |
 //! | [`messages`] | datagrams that look like WireGuard messages and are not |
 //! | [`forge`] | IP packets with chosen source addresses, and a raw socket that sends them |
 //! | [`Pace`], [`Flood`] | load at a steady rate |
@@ -72,6 +74,8 @@ pub mod messages;
 mod metrics;
 mod namespace;
 mod network;
+pub mod oracle;
+pub mod shard;
 mod socket;
 mod train;
 mod tunnel;
@@ -85,7 +89,7 @@ pub use namespace::{Namespace, REQUIRE_ROOT, may_make_namespaces, skip};
 pub use network::{Host, IpVersion, Network};
 pub use socket::client_socket;
 pub use train::{receive_train, send_train};
-pub use tunnel::{SessionIndexes, Tunnel, TunnelEvent, identity};
+pub use tunnel::{GivenUp, SessionIndexes, Tunnel, TunnelEvent, identity};
 
 /// Time after which an event that must happen counts as missing. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);

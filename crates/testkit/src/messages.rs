@@ -121,14 +121,20 @@ pub fn mac1(gateway: &PublicKey, message_until_mac1: &[u8]) -> [u8; MAC_BYTES] {
         .into()
 }
 
-fn finish_handshake(message: &mut [u8], right: Mac1<'_>) {
+/// Writes the right mac1 into a handshake message.
+pub fn write_mac1(message: &mut [u8], gateway: &PublicKey) {
     let mac2_at = message.len() - MAC_BYTES;
     let mac1_at = mac2_at - MAC_BYTES;
+    let mac = mac1(gateway, &message[..mac1_at]);
+    message[mac1_at..mac2_at].copy_from_slice(&mac);
+}
+
+fn finish_handshake(message: &mut [u8], right: Mac1<'_>) {
     if let Mac1::Right(gateway) = right {
-        let mac = mac1(gateway, &message[..mac1_at]);
-        message[mac1_at..mac2_at].copy_from_slice(&mac);
+        write_mac1(message, gateway);
     }
     // No cookie.
+    let mac2_at = message.len() - MAC_BYTES;
     message[mac2_at..].fill(0);
 }
 

@@ -1,6 +1,8 @@
-//! A shard under test with its authorization layer, and the wire between it and its clients.
-//!
-//! The tests with a virtual clock include this file too.
+//! A shard under test with its authorization layer, and the wire between it and its clients: sans-I/O, on a clock that
+//! the test moves.
+
+mod client;
+pub mod steps;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,26 +12,32 @@ use std::time::{Instant, SystemTime};
 
 use snaptun::protocol::MessageKind;
 use snaptun::{
-    Consumed, DropReason, Endpoint, Event, Grant, HandshakeLimits, Incoming, Move, Outgoing, Packet,
-    Payload, PublicKey, ReplayGuard, ShardConfig, SnapTunAuthorization, SnapTunServer, Transmit,
+    Consumed, DropReason, Endpoint, Event, Grant, HandshakeLimits, Incoming, Move, Outgoing,
+    Packet, Payload, PublicKey, ReplayGuard, ShardConfig, SnapTunAuthorization, SnapTunServer,
+    Transmit,
 };
 
-use crate::client::{Client, Received, secret};
+pub use client::{Client, Received, secret};
 
 /// The identity number of the gateway.
 const GATEWAY: u16 = u16::MAX;
 
 /// An authorization layer that tests write to.
 #[derive(Default)]
-pub(crate) struct Registry {
+pub struct Registry {
     grants: Mutex<HashMap<[u8; 32], Grant<u32>>>,
     generation: AtomicU64,
     /// How often it was asked.
-    pub(crate) asked: AtomicU64,
+    pub asked: AtomicU64,
 }
 
 impl Registry {
-    pub(crate) fn grant(&self, identity: [u8; 32], session_data: u32, expires: Option<Instant>) {
+    /// Lets an identity in, until `expires` if that is some.
+    ///
+    /// # Panics
+    ///
+    /// When another thread panicked in between.
+    pub fn grant(&self, identity: [u8; 32], session_data: u32, expires: Option<Instant>) {
         self.grants.lock().unwrap().insert(
             identity,
             Grant {
@@ -41,7 +49,7 @@ impl Registry {
     }
 
     /// Prolongs a grant without saying so by a new generation.
-    pub(crate) fn renew(&self, identity: [u8; 32], expires: Instant) {
+    pub fn renew(&self, identity: [u8; 32], expires: Instant) {
         self.grants
             .lock()
             .unwrap()
@@ -50,7 +58,8 @@ impl Registry {
             .expires = Some(expires);
     }
 
-    pub(crate) fn revoke(&self, identity: [u8; 32]) {
+    /// Lets an identity in no longer.
+    pub fn revoke(&self, identity: [u8; 32]) {
         self.grants.lock().unwrap().remove(&identity);
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -71,33 +80,45 @@ impl SnapTunAuthorization for Registry {
 
 /// [`Incoming`] without borrows.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum In {
+pub enum In {
+    /// The packet, and the session data of its client.
     Delivered(Vec<u8>, u32),
+    /// Not a packet.
     Consumed(Consumed),
+    /// Not taken in.
     Dropped(DropReason),
 }
 
 /// [`Outgoing`] without borrows.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Out {
+pub enum Out {
+    /// With the session data of the client.
     Encapsulated(u32),
+    /// With the session data of the client.
     Waiting(u32),
+    /// With the packet.
     Dropped(DropReason, Vec<u8>),
 }
 
-pub(crate) struct Shard {
-    pub(crate) server: SnapTunServer<Registry>,
-    pub(crate) registry: Arc<Registry>,
+/// One shard of a gateway.
+pub struct Shard {
+    /// What is tested.
+    pub server: SnapTunServer<Registry>,
+    /// Who may have a tunnel.
+    pub registry: Arc<Registry>,
     guard: Arc<ReplayGuard>,
     limits: Arc<HandshakeLimits>,
     config: ShardConfig,
-    pub(crate) now: Instant,
+    /// The time that the shard is told.
+    pub now: Instant,
     /// What is to be sent.
-    pub(crate) sent: VecDeque<Transmit>,
+    pub sent: VecDeque<Transmit>,
 }
 
 impl Shard {
-    pub(crate) fn new(now: Instant, config: ShardConfig) -> Self {
+    /// The only shard of a gateway.
+    #[must_use]
+    pub fn new(now: Instant, config: ShardConfig) -> Self {
         let guard = ReplayGuard::new(
             now,
             ReplayGuard::IDENTITIES_DEFAULT,
@@ -114,12 +135,12 @@ impl Shard {
     }
 
     /// Tells the gateway what its system clock says. Before, and with `None`, that is not trusted.
-    pub(crate) fn set_clock(&self, wall: Option<SystemTime>) {
+    pub fn set_clock(&self, wall: Option<SystemTime>) {
         self.guard.set_clock(self.now, wall);
     }
 
     /// Another shard of the same gateway.
-    pub(crate) fn sibling(&self) -> Self {
+    pub fn sibling(&self) -> Self {
         Shard::guarded_by(
             Arc::clone(&self.guard),
             Arc::clone(&self.limits),
@@ -155,12 +176,14 @@ impl Shard {
         }
     }
 
-    pub(crate) fn public_key() -> PublicKey {
+    /// The public key of every gateway under test.
+    #[must_use]
+    pub fn public_key() -> PublicKey {
         PublicKey::from(&secret(GATEWAY))
     }
 
     /// A new client, authorized with its number as session data.
-    pub(crate) fn client(&self, identity: u16) -> Client {
+    pub fn client(&self, identity: u16) -> Client {
         let client = Client::new(identity, Shard::public_key());
         self.registry
             .grant(client.identity(), u32::from(identity), None);
@@ -168,14 +191,14 @@ impl Shard {
     }
 
     /// A new client with a tunnel.
-    pub(crate) fn connected_client(&mut self, identity: u16) -> Client {
+    pub fn connected_client(&mut self, identity: u16) -> Client {
         let mut client = self.client(identity);
         self.connect(&mut client);
         client
     }
 
     /// Carries a handshake through to the client's confirmation.
-    pub(crate) fn connect(&mut self, client: &mut Client) {
+    pub fn connect(&mut self, client: &mut Client) {
         let response = self.answer(client);
         let Received::Answer(keepalive) = client.receive(&response) else {
             panic!("the client did not take the response");
@@ -185,7 +208,7 @@ impl Shard {
     }
 
     /// Lets a client ask in vain, and have a cookie for its next initiation.
-    pub(crate) fn show_cookie(&mut self, client: &mut Client) {
+    pub fn show_cookie(&mut self, client: &mut Client) {
         let initiation = client.initiation();
         let fate = self.incoming(&initiation, client.endpoint);
         assert_eq!(fate, In::Consumed(Consumed::CookieReplySent));
@@ -196,7 +219,7 @@ impl Shard {
     }
 
     /// Carries a handshake to the gateway's response, which is returned.
-    pub(crate) fn answer(&mut self, client: &mut Client) -> Vec<u8> {
+    pub fn answer(&mut self, client: &mut Client) -> Vec<u8> {
         let initiation = client.initiation();
         let fate = self.incoming(&initiation, client.endpoint);
         assert!(
@@ -211,7 +234,8 @@ impl Shard {
         response.packet.to_vec()
     }
 
-    pub(crate) fn incoming(&mut self, datagram: &[u8], from: Endpoint) -> In {
+    /// A datagram arrives from the network.
+    pub fn incoming(&mut self, datagram: &[u8], from: Endpoint) -> In {
         self.server.start_batch();
         let packet = Packet::copy_from(datagram);
         match self
@@ -227,7 +251,8 @@ impl Shard {
         }
     }
 
-    pub(crate) fn outgoing(&mut self, packet: &[u8], to: SocketAddr) -> Out {
+    /// A packet arrives for the tunnel at `to`.
+    pub fn outgoing(&mut self, packet: &[u8], to: SocketAddr) -> Out {
         self.server.start_batch();
         let packet = Packet::copy_from(packet);
         match self
@@ -240,14 +265,16 @@ impl Shard {
         }
     }
 
-    pub(crate) fn send_own(&mut self, packet: &[u8], to: SocketAddr) -> bool {
+    /// The gateway sends a packet of its own, if it can leave at once.
+    pub fn send_own(&mut self, packet: &[u8], to: SocketAddr) -> bool {
         self.server.start_batch();
         let packet = Packet::copy_from(packet);
         self.server
             .send_own_packet(self.now, packet, to, &mut self.sent)
     }
 
-    pub(crate) fn next_move(&mut self) -> Option<Move> {
+    /// Takes the next move out of a shard that keeps no directory.
+    pub fn next_move(&mut self) -> Option<Move> {
         match self.server.poll_event(false)? {
             Event::Moved(moved) => Some(moved),
             Event::Directory(change) => panic!("{change:?}"),
@@ -255,23 +282,24 @@ impl Shard {
     }
 
     /// What a worker thinks of a handshake message before it is queued.
-    pub(crate) fn screen(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), DropReason> {
+    pub fn screen(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), DropReason> {
         let kind = MessageKind::of(datagram).ok_or(DropReason::Malformed)?;
         self.server.screen_handshake(kind, from, datagram)
     }
 
-    pub(crate) fn update_timers(&mut self) {
+    /// The shard looks at its timers.
+    pub fn update_timers(&mut self) {
         self.server.start_batch();
         self.server.update_timers(self.now, &mut self.sent);
     }
 
     /// Takes what is to be sent, in order.
-    pub(crate) fn take_sent(&mut self) -> Vec<Transmit> {
+    pub fn take_sent(&mut self) -> Vec<Transmit> {
         self.sent.drain(..).collect()
     }
 
     /// Gives the client all that is to be sent, and returns the data in it. Nothing may be for others.
-    pub(crate) fn deliver_to(&mut self, client: &mut Client) -> Vec<Vec<u8>> {
+    pub fn deliver_to(&mut self, client: &mut Client) -> Vec<Vec<u8>> {
         self.take_sent()
             .into_iter()
             .filter_map(|transmit| {

@@ -37,6 +37,10 @@ pub struct SessionIndexes {
     pub to_client: u32,
 }
 
+/// The tunnel stopped trying to reach the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp;
+
 /// What a datagram from the gateway was.
 #[derive(Debug)]
 pub enum TunnelEvent {
@@ -61,7 +65,7 @@ impl Tunnel {
     #[must_use]
     pub fn new(identity: StaticSecret, address: SocketAddr, gateway: &PublicKey) -> Self {
         // It limits nothing: there is one peer.
-        let limiter = Arc::new(RateLimiter::new(gateway, u64::MAX));
+        let limiter = Arc::new(RateLimiter::new(&PublicKey::from(&identity), u64::MAX));
         let indexes = IndexTable::from_os_rng();
         Self {
             tunn: Tunn::new(identity, *gateway, None, None, indexes, limiter, address),
@@ -124,8 +128,19 @@ impl Tunnel {
     }
 
     /// What WireGuard's timers want to send now: a handshake, a keepalive, or nothing.
-    pub fn update_timers(&mut self) -> Option<Vec<u8>> {
-        self.tunn.update_timers().ok().flatten().map(to_bytes)
+    ///
+    /// # Errors
+    ///
+    /// The tunnel was silent for too long.
+    pub fn update_timers(&mut self) -> Result<Option<Vec<u8>>, GivenUp> {
+        let message = self.tunn.update_timers().map_err(|_| GivenUp)?;
+        Ok(message.map(to_bytes))
+    }
+
+    /// Whether there is a session that packets can be encrypted in.
+    #[must_use]
+    pub fn has_session(&self) -> bool {
+        self.tunn.time_since_last_handshake().is_some()
     }
 
     /// Whether there is a session.
@@ -144,16 +159,10 @@ impl Tunnel {
         self.sessions.expect("a session")
     }
 
-    /// The client's address as the gateway says it sees it: the SCION host and port.
-    ///
-    /// # Panics
-    ///
-    /// Before the first answer.
+    /// The client's address as the gateway says it sees it, the SCION host and port; `None` before the first answer.
     #[must_use]
-    pub fn observed_address(&self) -> SocketAddr {
-        self.tunn
-            .get_initiator_remote_sockaddr()
-            .expect("an answered handshake")
+    pub fn observed_address(&self) -> Option<SocketAddr> {
+        self.tunn.get_initiator_remote_sockaddr()
     }
 }
 

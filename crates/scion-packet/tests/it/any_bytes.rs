@@ -4,8 +4,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::reading::read_all;
 use crate::support::{client, mutated, peer};
+use testkit::oracle::reading::read_all;
 
 /// Random bytes whose version, lengths, path type and NextHdr are likely ones.
 fn shaped() -> impl Strategy<Value = Vec<u8>> {

@@ -8,11 +8,11 @@ use scion_packet::build::PacketBuilder;
 use scion_packet::scmp::UnreachableCode;
 use scion_packet::{IncomingPolicy, PolicyViolation, ScionAddress, ScionPacket, ScmpError};
 
-use crate::agreement::assert_same_quote;
 use crate::support::{
     CLIENT_PORT, PEER_PORT, address, client, echo_reply, echo_request, from_client, payload, peer,
     scmp, tcp, three_segments, to_client, traceroute, udp, with_extensions,
 };
+use testkit::oracle::agreement::assert_same_quote;
 
 /// SCMP error types of endhosts, and their bytes from byte 4 up to the quote.
 const ERRORS: [(u8, usize); 3] = [(1, 4), (2, 4), (4, 4)];

@@ -5,7 +5,6 @@
     reason = "clippy's leave for tests covers test functions only, not their helpers"
 )]
 
-mod agreement;
 mod any_bytes;
 mod build;
 mod complaints;
@@ -14,6 +13,5 @@ mod egress_interface;
 mod incoming_policy;
 mod oracle;
 mod packet;
-mod reading;
 mod scmp;
 mod support;

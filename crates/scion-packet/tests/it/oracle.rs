@@ -11,11 +11,11 @@ use sciparse::core::view::View;
 use sciparse::packet::view::ScionRawPacketView;
 use sciparse::payload::ProtocolNumber;
 
-use crate::agreement::{
+use crate::support::{CLIENT_PORT, client, mutated, well_formed};
+use testkit::oracle::agreement::{
     PortDifference, assert_same_policy, assert_same_port, assert_same_quote, assert_same_view,
     has_forbidden_path, port_difference, sciparse_view, tunnels,
 };
-use crate::support::{CLIENT_PORT, client, mutated, well_formed};
 
 /// Decodes a UDP or SCMP packet with sciparse and encodes it again, with its checksum.
 ///

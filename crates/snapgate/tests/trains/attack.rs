@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use testkit::forge::Datagram;
 use snaptun::protocol::{DATA_OVERHEAD_BYTES, INITIATION_BYTES};
+use testkit::forge::Datagram;
 use testkit::messages::Forgery;
 use testkit::{
     Client, Flood, GatewayProcess, GatewaySetup, Host, IpVersion, Metrics, Network, Pace, identity,

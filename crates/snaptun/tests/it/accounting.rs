@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::clock::now;
-use crate::steps::{CLIENTS, Run, Step};
+use testkit::shard::steps::{CLIENTS, Run, Step};
 
 fn step() -> impl Strategy<Value = Step> {
     let client = 0..=CLIENTS;

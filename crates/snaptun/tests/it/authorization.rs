@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use snaptun::{DropReason, ShardConfig};
 
-use crate::client::Client;
 use crate::clock::new_shard;
-use crate::shard::{In, Out, Shard};
+use testkit::shard::Client;
+use testkit::shard::{In, Out, Shard};
 
 #[test]
 fn a_revoked_identity_loses_its_tunnel_with_its_next_incoming_packet() {

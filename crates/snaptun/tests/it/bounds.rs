@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use snaptun::{DropReason, ShardConfig};
 
-use crate::client::Client;
 use crate::clock::now;
-use crate::shard::{In, Shard};
+use testkit::shard::Client;
+use testkit::shard::{In, Shard};
 
 fn shard_with(config: ShardConfig) -> Shard {
     Shard::new(now(), config)

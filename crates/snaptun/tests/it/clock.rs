@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use snaptun::{ClockProbe, ShardConfig};
 
-use crate::shard::Shard;
+use testkit::shard::Shard;
 
 #[expect(
     clippy::disallowed_methods,

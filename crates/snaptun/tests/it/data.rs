@@ -2,9 +2,9 @@
 
 use snaptun::{Consumed, DropReason, Payload};
 
-use crate::client::Received;
 use crate::clock::new_shard;
-use crate::shard::{In, Out};
+use testkit::shard::Received;
+use testkit::shard::{In, Out};
 
 #[test]
 fn packets_arrive_byte_for_byte_in_both_directions() {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use snaptun::{DirectoryChange, Event, ShardConfig};
 
-use crate::client::Client;
 use crate::clock::{new_shard, now};
-use crate::shard::Shard;
+use testkit::shard::Client;
+use testkit::shard::Shard;
 
 /// As often as the timers of a tunnel are looked at.
 const LOOK: Duration = Duration::from_secs(1);

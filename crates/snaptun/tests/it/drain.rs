@@ -5,7 +5,7 @@ use std::time::Duration;
 use snaptun::{Consumed, DropReason, ShardConfig};
 
 use crate::clock::{new_shard, now};
-use crate::shard::{In, Out, Shard};
+use testkit::shard::{In, Out, Shard};
 
 const IDLE: Duration = Duration::from_secs(5);
 

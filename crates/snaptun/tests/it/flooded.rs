@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
 
-use crate::client::Client;
 use crate::clock::now;
-use crate::forging::{TIMESTAMP, write_mac1};
+use crate::forging::TIMESTAMP;
 use crate::overload::{flood_from_anywhere, small_shard};
 use crate::screening::response_to_shard;
-use crate::shard::{In, Shard};
+use testkit::messages::write_mac1;
+use testkit::shard::Client;
+use testkit::shard::{In, Shard};
 
 /// How often a client that is not answered tries again (WireGuard whitepaper, section 6.1).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ fn spoofed(client: &mut Client) -> [Vec<u8>; 2] {
     let stranger = Client::new(99, Shard::public_key()).initiation();
     let mut forged = client.initiation();
     forged[TIMESTAMP.start] ^= 1;
-    write_mac1(&mut forged);
+    write_mac1(&mut forged, &Shard::public_key());
     [stranger, forged]
 }
 

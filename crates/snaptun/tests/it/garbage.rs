@@ -3,7 +3,7 @@
 use snaptun::{DropReason, Endpoint};
 
 use crate::clock::new_shard;
-use crate::shard::In;
+use testkit::shard::In;
 
 /// The reason for a datagram of zeros behind this type, and whether the address has a tunnel matters.
 fn expected(message_type: u8, len: usize, tunnel: bool) -> DropReason {

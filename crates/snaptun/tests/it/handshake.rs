@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use snaptun::{DropReason, Endpoint, Via};
 
-use crate::client::{Client, secret};
 use crate::clock::new_shard;
-use crate::forging::{TIMESTAMP, write_mac1};
-use crate::shard::{In, Out, Shard};
+use crate::forging::TIMESTAMP;
+use testkit::messages::write_mac1;
+use testkit::shard::{Client, secret};
+use testkit::shard::{In, Out, Shard};
 
 #[test]
 fn a_client_learns_the_address_that_the_gateway_sees() {
@@ -71,7 +72,7 @@ fn an_initiation_that_fails_after_its_identity_was_authorized_makes_no_tunnel() 
     let mut client = shard.client(1);
     let mut initiation = client.initiation();
     initiation[TIMESTAMP.start] ^= 1;
-    write_mac1(&mut initiation);
+    write_mac1(&mut initiation, &Shard::public_key());
     let fate = shard.incoming(&initiation, client.endpoint);
     assert_eq!(fate, In::Dropped(DropReason::Forged));
     assert_eq!(shard.server.tunnel_count(), 0);

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use snaptun::{Consumed, DropReason, ShardConfig};
 
-use crate::client::Client;
 use crate::clock::now;
-use crate::forging::{TIMESTAMP, write_mac1};
-use crate::shard::{In, Shard};
+use crate::forging::TIMESTAMP;
+use testkit::messages::write_mac1;
+use testkit::shard::Client;
+use testkit::shard::{In, Shard};
 
 const LIMIT: u64 = 5;
 
@@ -57,7 +58,7 @@ fn claims_to_be_an_identity_and_replays_do_not_use_its_limit_up() {
     let mut client = socket(&shard, 1);
     let mut forged = client.initiation();
     forged[TIMESTAMP.start] ^= 1;
-    write_mac1(&mut forged);
+    write_mac1(&mut forged, &Shard::public_key());
     let captured = client.initiation();
     let fate = shard.incoming(&captured, client.endpoint);
     assert!(matches!(fate, In::Consumed(_)), "{fate:?}");

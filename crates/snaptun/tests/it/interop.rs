@@ -10,7 +10,7 @@ use gotatun_client::x25519::{PublicKey, StaticSecret};
 use snaptun::{Consumed, Endpoint, Via};
 
 use crate::clock::new_shard;
-use crate::shard::{In, Out, Shard};
+use testkit::shard::{In, Out, Shard};
 
 struct OldClient {
     tunn: Tunn,

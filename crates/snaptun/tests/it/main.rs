@@ -11,7 +11,6 @@
 mod accounting;
 mod authorization;
 mod bounds;
-mod client;
 mod clock;
 mod data;
 mod directory;
@@ -29,8 +28,6 @@ mod replay;
 mod restart;
 mod roaming;
 mod screening;
-mod shard;
-mod steps;
 mod takeover;
 mod timers;
 mod waiting;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
 
-use crate::client::{Client, Received};
 use crate::clock::{new_shard, now};
 use crate::screening::response_to_shard;
-use crate::shard::{In, Shard};
+use testkit::shard::{Client, Received};
+use testkit::shard::{In, Shard};
 
 const LIMIT: u64 = 5;
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use snaptun::{Consumed, DropReason, Endpoint, ReplayGuard, ShardConfig};
 
-use crate::client::{Client, Received};
 use crate::clock::{new_shard, now, wall};
-use crate::forging::{TIMESTAMP, disguised, write_mac1};
-use crate::shard::{In, Out, Shard};
+use crate::forging::{TIMESTAMP, disguised};
+use testkit::messages::write_mac1;
+use testkit::shard::{Client, Received};
+use testkit::shard::{In, Out, Shard};
 
 const NEW_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: true });
 const KNOWN_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: false });
@@ -172,7 +173,7 @@ fn a_damaged_copy_that_comes_first_does_not_keep_the_original_out() {
     let initiation = client.initiation();
     let mut damaged = initiation.clone();
     damaged[TIMESTAMP.start] ^= 1;
-    write_mac1(&mut damaged);
+    write_mac1(&mut damaged, &Shard::public_key());
     let fate = shard.incoming(&damaged, elsewhere(&client));
     assert_eq!(fate, In::Dropped(DropReason::Forged));
     let fate = shard.incoming(&initiation, client.endpoint);

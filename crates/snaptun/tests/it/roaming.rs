@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use snaptun::{DropReason, ShardConfig};
 
-use crate::client::Client;
 use crate::clock::{new_shard, now};
-use crate::shard::{In, Out, Shard};
+use testkit::shard::Client;
+use testkit::shard::{In, Out, Shard};
 
 fn roam(client: &mut Client, port: u16) {
     client.endpoint.remote.set_port(port);

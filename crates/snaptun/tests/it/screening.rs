@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use snaptun::{Consumed, DropReason, Incoming, Packet};
 
-use crate::client::{Client, Received};
 use crate::clock::new_shard;
-use crate::shard::{In, Out, Shard};
+use testkit::shard::{Client, Received};
+use testkit::shard::{In, Out, Shard};
 
 /// Where a response has the index of the initiation that it answers.
 const RECEIVER_INDEX: usize = 8;
@@ -58,9 +58,8 @@ fn a_response_passes_if_the_tunnel_there_has_asked_for_it() {
     let mut client = shard.client(1);
     let neighbour = shard.connected_client(2);
     let response = response_to_shard(&mut shard, &mut client);
-    let screen = |shard: &Shard, client: &Client, response: &[u8]| {
-        shard.screen(client.remote(), response)
-    };
+    let screen =
+        |shard: &Shard, client: &Client, response: &[u8]| shard.screen(client.remote(), response);
     assert_eq!(screen(&shard, &client, &response), Ok(()));
 
     let stranger = Client::new(3, Shard::public_key());

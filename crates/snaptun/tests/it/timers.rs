@@ -5,7 +5,7 @@ use std::time::Duration;
 use snaptun::{Consumed, ShardConfig};
 
 use crate::clock::{new_shard, now};
-use crate::shard::{In, Shard};
+use testkit::shard::{In, Shard};
 
 #[test]
 fn an_idle_shard_waits_for_a_second() {

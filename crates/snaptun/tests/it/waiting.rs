@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use snaptun::{Consumed, DropReason, Payload, ShardConfig};
 
-use crate::client::{Client, Received};
 use crate::clock::{new_shard, now};
-use crate::shard::{In, Out, Shard};
+use testkit::shard::{Client, Received};
+use testkit::shard::{In, Out, Shard};
 
 #[test]
 fn nothing_is_sent_in_a_session_that_the_client_has_not_confirmed() {

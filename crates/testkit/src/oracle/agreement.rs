@@ -1,7 +1,5 @@
 //! Agreement with sciparse, the parser of real clients, and with the policy check that
 //! snap-dataplane builds on it. Each difference is listed here with its reason.
-//!
-//! The fuzz targets include this file too.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,7 +16,9 @@ use sciparse::dataplane_path::types::PathType;
 use sciparse::dataplane_path::view::ScionDpPathViewRef;
 use sciparse::packet::view::ScionRawPacketView;
 
-pub(crate) fn sciparse_view(bytes: &[u8]) -> Option<&ScionRawPacketView> {
+/// The packet as sciparse reads it, if it does.
+#[must_use]
+pub fn sciparse_view(bytes: &[u8]) -> Option<&ScionRawPacketView> {
     ScionRawPacketView::try_from_slice(bytes)
         .ok()
         .map(|(view, _)| view)
@@ -30,7 +30,8 @@ pub(crate) fn sciparse_view(bytes: &[u8]) -> Option<&ScionRawPacketView> {
 ///   the segments that are not empty, wherever they stand.
 /// - A path has "up to 64 hop fields", as many as CurrHF can point at. sciparse takes as many as
 ///   fit into the header, 81.
-pub(crate) fn has_forbidden_path(view: &ScionRawPacketView) -> bool {
+#[must_use]
+pub fn has_forbidden_path(view: &ScionRawPacketView) -> bool {
     let ScionDpPathViewRef::Standard(path) = view.header().path() else {
         return false;
     };
@@ -128,7 +129,7 @@ fn assert_same_fields(ours: &ScionPacket<'_>, theirs: &ScionRawPacketView) {
 
 /// Same verdict, same fields. sciparse leaves a payload that is cut short to its users:
 /// [`ScionPacket::parse`] does not, because routers drop such a packet.
-pub(crate) fn assert_same_view(bytes: &[u8]) {
+pub fn assert_same_view(bytes: &[u8]) {
     let theirs = sciparse_view(bytes);
     match (ScionPacket::parse_quote(bytes), theirs) {
         (Ok(ours), Some(theirs)) => {
@@ -148,7 +149,7 @@ pub(crate) fn assert_same_view(bytes: &[u8]) {
 
 /// Why we read a port where sciparse does not, or the other way round.
 #[derive(Debug, PartialEq)]
-pub(crate) enum PortDifference {
+pub enum PortDifference {
     /// sciparse does not walk over extension headers. (It knows the hop-by-hop one as 43, the
     /// number of the IPv6 routing header; SCION's is 200.)
     Extension,
@@ -163,7 +164,9 @@ pub(crate) enum PortDifference {
     Quote,
 }
 
-pub(crate) fn port_difference(packet: &ScionPacket<'_>) -> Option<PortDifference> {
+/// Why sciparse and we may read different ports out of a packet.
+#[must_use]
+pub fn port_difference(packet: &ScionPacket<'_>) -> Option<PortDifference> {
     match (packet.next_header(), packet.payload()) {
         (upper_layer::HOP_BY_HOP | upper_layer::END_TO_END, _) => Some(PortDifference::Extension),
         (upper_layer::TCP, _) => Some(PortDifference::Tcp),
@@ -195,7 +198,8 @@ pub(crate) fn port_difference(packet: &ScionPacket<'_>) -> Option<PortDifference
     }
 }
 
-pub(crate) fn assert_same_port(bytes: &[u8]) {
+/// Same port, unless there is a listed reason.
+pub fn assert_same_port(bytes: &[u8]) {
     let Ok(packet) = ScionPacket::parse(bytes) else {
         return;
     };
@@ -240,7 +244,8 @@ fn snap_dataplane_verdict(bytes: &[u8], ip: IpAddr) -> Result<(), (ProblemCode, 
     }
 }
 
-pub(crate) fn assert_same_policy(bytes: &[u8], remote: SocketAddr) {
+/// Same verdict about a packet out of the tunnel of `remote` as the policy of snap-dataplane.
+pub fn assert_same_policy(bytes: &[u8], remote: SocketAddr) {
     let ours = IncomingPolicy::default().check(bytes, remote).map(|_| ());
     let theirs = snap_dataplane_verdict(bytes, remote.ip());
     let answer = ours.err().and_then(|violation| violation.scmp_error(bytes));
@@ -304,7 +309,7 @@ fn quoted_by_sciparse(message: &[u8]) -> Option<Quoted> {
 /// An SCMP error that may come out of the tunnel of `remote` is, by sciparse, about a packet from
 /// its destination to `remote`; and one that may not is not, as far as sciparse can tell, or is of a
 /// type that only routers send.
-pub(crate) fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
+pub fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
     let verdict = IncomingPolicy::default()
         .check(bytes, remote)
         .map(|packet| packet.total_len());
@@ -367,7 +372,8 @@ fn assert_same_answer(ours: Option<ScmpError>, (code, pointer): (ProblemCode, us
 }
 
 /// The tunnel that the packet claims to come from, and one that it most likely does not.
-pub(crate) fn tunnels(bytes: &[u8]) -> [SocketAddr; 2] {
+#[must_use]
+pub fn tunnels(bytes: &[u8]) -> [SocketAddr; 2] {
     let other = SocketAddr::from(([192, 0, 2, 1], 40_000));
     let Ok(packet) = ScionPacket::parse_quote(bytes) else {
         return [other; 2];

@@ -1,17 +1,21 @@
 //! The reader that is the oracle for the program of the upstream group.
-//!
-//! The fuzz targets include this file too.
 
 use std::net::{IpAddr, SocketAddr};
 
-pub(crate) const TCP: u8 = 6;
-pub(crate) const UDP: u8 = 17;
-pub(crate) const HOP_BY_HOP: u8 = 200;
-pub(crate) const END_TO_END: u8 = 201;
-pub(crate) const SCMP: u8 = 202;
+/// The protocol number of TCP.
+pub const TCP: u8 = 6;
+/// The protocol number of UDP.
+pub const UDP: u8 = 17;
+/// That of SCION's hop-by-hop options.
+pub const HOP_BY_HOP: u8 = 200;
+/// That of SCION's end-to-end options.
+pub const END_TO_END: u8 = 201;
+/// That of SCMP.
+pub const SCMP: u8 = 202;
 
 /// The worker's address in a packet: destination host and port.
-pub(crate) fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
+#[must_use]
+pub fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
     if packet.len() < 36 || packet[0] >> 4 != 0 {
         return None;
     }

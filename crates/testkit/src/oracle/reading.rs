@@ -1,6 +1,4 @@
 //! Everything that reads a packet, and what holds whatever the bytes are.
-//!
-//! The fuzz targets include this file too.
 
 use std::net::SocketAddr;
 
@@ -11,7 +9,7 @@ use scion_packet::{
 };
 
 /// Calls everything that reads a packet. `client` is behind the tunnel, `peer` in another AS.
-pub(crate) fn read_all(bytes: &[u8], client: ScionAddress, peer: ScionAddress) {
+pub fn read_all(bytes: &[u8], client: ScionAddress, peer: ScionAddress) {
     let policy = IncomingPolicy {
         local_isd_as: vec![client.isd_as],
     };

@@ -1,6 +1,4 @@
-//! A shard and its clients under any sequence of steps, with a ledger of all packets.
-//!
-//! The fuzz targets include this file too.
+//! A shard and its clients under any sequence of steps, with a ledger of all packets: for property tests and fuzzing.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -9,77 +7,100 @@ use std::time::{Duration, Instant};
 use snaptun::protocol::INITIATION_BYTES;
 use snaptun::{Consumed, DropReason, Payload, ShardConfig, Transmit};
 
-use crate::client::{Client, Received};
-use crate::forging::write_mac1;
-use crate::shard::{In, Out, Shard};
+use crate::messages::write_mac1;
+use crate::shard::{Client, In, Out, Received, Shard};
 
 /// Clients with a grant. One more, the number after the last, has an address and no grant.
-pub(crate) const CLIENTS: u16 = 3;
+pub const CLIENTS: u16 = 3;
 
 /// One step of a run. `client` is at most [`CLIENTS`]; `pick` is taken modulo what there is to pick from.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub enum Step {
     /// A client starts a handshake.
     Initiate {
+        /// Which client.
         client: u16,
     },
     /// A client with a session sends a packet, an empty one being a keepalive.
     Send {
+        /// Which client.
         client: u16,
+        /// Length of the packet in bytes, without its number.
         len: usize,
     },
     /// One of the datagrams on the way to the gateway arrives, in any order.
     Arrive {
+        /// Which of the datagrams.
         pick: usize,
     },
     /// It arrives, and will arrive again.
     Duplicate {
+        /// Which of the datagrams.
         pick: usize,
     },
     /// It is lost.
     Lose {
+        /// Which of the datagrams.
         pick: usize,
     },
     /// It arrives with one bit changed.
     Damage {
+        /// Which of the datagrams.
         pick: usize,
+        /// Which bit, modulo their number.
         bit: usize,
     },
     /// It arrives from another address than its sender's, and will arrive again.
     Elsewhere {
+        /// Which of the datagrams.
         pick: usize,
+        /// Which client.
         client: u16,
     },
     /// It arrives with other bytes in some place, and a right first message authentication code where it
     /// is an initiation: whoever knows the gateway's public key can do that.
     Forge {
+        /// Which of the datagrams.
         pick: usize,
+        /// Offset of the bytes, modulo the length.
         at: usize,
+        /// The bytes.
         bytes: Vec<u8>,
     },
     /// Any bytes arrive from a client's address, or from nobody's.
     Garbage {
+        /// Which client.
         client: u16,
+        /// The bytes.
         bytes: Vec<u8>,
     },
     /// A packet comes from SCION for a client's address, or for nobody's.
     Outgoing {
+        /// Which client.
         client: u16,
+        /// Length of the packet in bytes, without its number.
         len: usize,
     },
     /// Everything on the way to the clients arrives.
     Deliver,
+    /// A client loses its grant.
     Revoke {
+        /// Which client.
         client: u16,
     },
+    /// A client gets its grant back.
     Grant {
+        /// Which client.
         client: u16,
     },
+    /// A client is started again.
     Restart {
+        /// Which client.
         client: u16,
     },
     /// Time passes, and the timers are looked at.
     Timers {
+        /// How much, in milliseconds.
         millis: u64,
     },
 }
@@ -98,8 +119,10 @@ struct Ledger {
     completed: u64,
 }
 
-pub(crate) struct Run {
-    pub(crate) shard: Shard,
+/// A run of steps.
+pub struct Run {
+    /// What is tested.
+    pub shard: Shard,
     clients: Vec<Client>,
     /// Datagrams on their way to the gateway, each with its sender.
     to_gateway: VecDeque<(u16, Vec<u8>)>,
@@ -118,7 +141,9 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Begins with clients that have no tunnel.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         let config = ShardConfig {
             handshakes_per_second_per_ip: 4,
             waiting_packets_per_tunnel: 4,
@@ -159,7 +184,8 @@ impl Run {
         self.to_gateway.remove(index)
     }
 
-    pub(crate) fn step(&mut self, step: Step) {
+    /// Takes a step, and checks that every packet is accounted for.
+    pub fn step(&mut self, step: Step) {
         match step {
             Step::Initiate { client } => {
                 let initiation = self.clients[usize::from(client)].initiation();
@@ -207,7 +233,7 @@ impl Run {
                         *old = new;
                     }
                     if datagram.len() == INITIATION_BYTES && datagram[0] == 1 {
-                        write_mac1(&mut datagram);
+                        write_mac1(&mut datagram, &Shard::public_key());
                     }
                     self.arrive(Some(client), client, &datagram);
                 }

@@ -6,7 +6,6 @@
     reason = "a helper that fails, fails its test"
 )]
 
-mod destination;
 mod dispatch_balance;
 mod groups;
 mod receiving;

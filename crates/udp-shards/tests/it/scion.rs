@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::destination::{END_TO_END, HOP_BY_HOP};
+use testkit::oracle::destination::{END_TO_END, HOP_BY_HOP};
 
 /// A header of addresses, path and extensions, without what it carries.
 #[derive(Clone, Debug)]

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use udp_shards::{Dispatch, ShardSocket, UpstreamGroup, bind_upstream_group};
 
-use crate::destination::{SCMP, TCP, UDP, destination_of};
 use crate::scion::{headers, headers_to_no_ip};
 use crate::support::{KEY, client, options, receive_datagrams, send, workers};
+use testkit::oracle::destination::{SCMP, TCP, UDP, destination_of};
 
 const WORKERS: usize = 5;
 const PACKETS_PER_CASE: usize = 50;

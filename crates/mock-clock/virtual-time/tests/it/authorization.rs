@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::shard::{In, Out};
+use testkit::shard::{In, Out};
 use crate::world::{TICK, World};
 
 #[test]

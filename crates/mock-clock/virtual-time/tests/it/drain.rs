@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use snaptun::DropReason;
 
-use crate::shard::{In, Out};
+use testkit::shard::{In, Out};
 use crate::world::{TICK, World};
 
 /// Five sessions of 120 s.

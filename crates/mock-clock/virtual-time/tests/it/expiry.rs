@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use snaptun::{DropReason, Endpoint};
 
-use crate::shard::{In, Out};
+use testkit::shard::{In, Out};
 use crate::world::{LOOK, QUIET_LOOK, TICK, World};
 
 /// `Reject-After-Time` (WireGuard whitepaper, section 6.1).

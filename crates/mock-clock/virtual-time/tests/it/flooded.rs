@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use snaptun::{Consumed, DropReason, ShardConfig};
 
-use crate::client::{Client, Received};
-use crate::shard::{In, Out, Shard};
+use testkit::shard::{Client, Received};
+use testkit::shard::{In, Out, Shard};
 use crate::world::{TICK, World};
 
 /// `Rekey-After-Time` (WireGuard whitepaper, section 6.1).

@@ -7,19 +7,6 @@
     reason = "how tests fail, in their helpers too"
 )]
 
-#[path = "../../../../snaptun/tests/it/client.rs"]
-#[expect(
-    dead_code,
-    reason = "shared with the tests of snaptun, which use all of it"
-)]
-mod client;
-#[path = "../../../../snaptun/tests/it/shard.rs"]
-#[expect(
-    dead_code,
-    reason = "shared with the tests of snaptun, which use all of it"
-)]
-mod shard;
-
 mod authorization;
 mod clock;
 mod drain;

@@ -8,8 +8,8 @@ use ana_gotatun::packet::WgKind;
 
 use snaptun::{Consumed, DropReason, Endpoint, Packet, PublicKey, ShardConfig, Via};
 
-use crate::client::Client;
-use crate::shard::{In, Out, Shard};
+use testkit::shard::Client;
+use testkit::shard::{In, Out, Shard};
 use crate::world::{TICK, World};
 
 fn strict() -> World {

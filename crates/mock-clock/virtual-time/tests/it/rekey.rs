@@ -10,8 +10,8 @@ use gotatun_client::packet::Packet;
 use gotatun_client::x25519::{PublicKey, StaticSecret};
 use snaptun::{Consumed, Endpoint, Via};
 
-use crate::client::Received;
-use crate::shard::{In, Out, Shard};
+use testkit::shard::Received;
+use testkit::shard::{In, Out, Shard};
 use crate::world::{TICK, World};
 
 const HOUR: Duration = Duration::from_secs(3600);

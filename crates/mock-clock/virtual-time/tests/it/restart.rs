@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::client::{Client, Received};
-use crate::shard::{In, Shard};
+use testkit::shard::{Client, Received};
+use testkit::shard::{In, Shard};
 use crate::world::{TICK, World};
 
 /// The next process begins, with a shard that remembers the client or does not.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use snaptun::{Consumed, DropReason, Endpoint};
 
-use crate::client::{Client, Received};
-use crate::shard::{In, Out};
+use testkit::shard::{Client, Received};
+use testkit::shard::{In, Out};
 use crate::world::{TICK, World};
 
 /// How often the holder says something, as clients of today do unasked.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use snaptun::Consumed;
 
-use crate::client::Received;
-use crate::shard::{In, Out};
+use testkit::shard::Received;
+use testkit::shard::{In, Out};
 use crate::world::{LOOK, TICK, World};
 
 /// `Rekey-Timeout` (WireGuard whitepaper, section 6.1).
