@@ -56,6 +56,7 @@
 //! ```
 #![expect(
     clippy::expect_used,
+    clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
     clippy::missing_panics_doc,
