@@ -15,5 +15,6 @@ mod incoming_policy;
 mod oracle;
 mod packet;
 mod reading;
+mod reasons;
 mod scmp;
 mod support;

@@ -17,7 +17,7 @@ use udp_shards::{Received, SendError, SendQueue};
 use crate::authorization::ConfiguredIdentities;
 use crate::counters::Counters;
 use crate::drain::Talking;
-use crate::drop_reason::{DropReason, QueueLoss};
+use crate::drop_reason::{DropReason, QueueLoss, ReceiveError};
 use crate::mailbox::{Message, Postbox};
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
@@ -122,7 +122,7 @@ impl Pipeline {
     pub(super) fn take_apart(&mut self, train: Received) -> impl Iterator<Item = BytesMut> + use<> {
         let whole = train.datagram_count() - usize::from(train.truncated);
         if train.truncated {
-            self.drop_packet(DropReason::Truncated);
+            self.drop_packet(ReceiveError::Truncated.into());
         }
         train.into_datagrams().take(whole)
     }
