@@ -295,9 +295,8 @@ impl Outcome {
         let total = self.summary.total();
         let gateway = DropReason::all()
             .map(|reason| (reason.stage(), reason.name(), total.dropped[reason.index()]));
-        let kernel = kernel_drops(&total)
-            .into_iter()
-            .map(|(socket, packets)| ("kernel", socket, packets));
+        let kernel =
+            kernel_drops(&total).map(|(socket, packets)| ("kernel", socket, packets));
         let dropped = gateway
             .chain(kernel)
             .filter(|&(_, _, packets)| packets > 0)
