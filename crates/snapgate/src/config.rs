@@ -296,11 +296,11 @@ impl TunnelLimits {
     /// The same for a shard.
     pub fn shard_config(&self) -> ShardConfig {
         ShardConfig {
-            handshakes_per_second_per_ip: self.handshakes_per_ip_per_second,
+            handshakes_per_ip_per_second: self.handshakes_per_ip_per_second,
             handshakes_per_second: self.handshakes_per_second,
-            verified_handshakes_per_second_per_ip: self.verified_handshakes_per_ip_per_second,
+            verified_handshakes_per_ip_per_second: self.verified_handshakes_per_ip_per_second,
             verified_handshakes_per_second: self.verified_handshakes_per_second,
-            handshakes_per_second_per_identity: self.handshakes_per_identity_per_second,
+            handshakes_per_identity_per_second: self.handshakes_per_identity_per_second,
             restart_handshakes_per_second: self.restart_handshakes_per_second,
             tunnels_per_shard: self.tunnels_per_worker,
             tunnels_per_identity: self.tunnels_per_identity,
@@ -321,11 +321,11 @@ impl Default for TunnelLimits {
     fn default() -> Self {
         let shard = ShardConfig::default();
         Self {
-            handshakes_per_ip_per_second: shard.handshakes_per_second_per_ip,
+            handshakes_per_ip_per_second: shard.handshakes_per_ip_per_second,
             handshakes_per_second: shard.handshakes_per_second,
-            verified_handshakes_per_ip_per_second: shard.verified_handshakes_per_second_per_ip,
+            verified_handshakes_per_ip_per_second: shard.verified_handshakes_per_ip_per_second,
             verified_handshakes_per_second: shard.verified_handshakes_per_second,
-            handshakes_per_identity_per_second: shard.handshakes_per_second_per_identity,
+            handshakes_per_identity_per_second: shard.handshakes_per_identity_per_second,
             restart_handshakes_per_second: shard.restart_handshakes_per_second,
             tunnels_per_worker: shard.tunnels_per_shard,
             tunnels_per_identity: shard.tunnels_per_identity,

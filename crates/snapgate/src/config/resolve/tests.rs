@@ -189,11 +189,11 @@ fn every_setting_of_the_table_changes_the_configuration() {
         (1 << 20, 131_072)
     );
     let shard = config.limits.shard_config();
-    assert_eq!(shard.handshakes_per_second_per_ip, 7);
+    assert_eq!(shard.handshakes_per_ip_per_second, 7);
     assert_eq!(shard.handshakes_per_second, 12);
-    assert_eq!(shard.verified_handshakes_per_second_per_ip, 13);
+    assert_eq!(shard.verified_handshakes_per_ip_per_second, 13);
     assert_eq!(shard.verified_handshakes_per_second, 14);
-    assert_eq!(shard.handshakes_per_second_per_identity, 21);
+    assert_eq!(shard.handshakes_per_identity_per_second, 21);
     assert_eq!(shard.restart_handshakes_per_second, 20);
     assert_eq!(config.state_dir, Some(setup.directory.path().join(".")));
     assert_eq!(shard.tunnels_per_shard, 15);
