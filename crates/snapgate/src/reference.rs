@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::authorization::ConfiguredIdentities;
-use crate::config::Authorization;
+use crate::config::settings::SETTINGS;
+use crate::config::{Authorization, Forward};
 use crate::counters::Published;
 use crate::drop_reason::DropReason;
 use crate::metrics;
@@ -28,6 +29,72 @@ fn assert_current(file: &str, wanted: &str) {
         found == wanted,
         "{file} is not current; write it with `SNAPGATE_UPDATE_REFERENCE=1 cargo test -p snapgate --lib reference`"
     );
+}
+
+#[test]
+fn the_reference_of_settings_is_current() {
+    assert_current("docs/CONFIGURATION.md", &settings_page());
+}
+
+#[test]
+fn fuzzing_begins_with_every_setting_that_names_no_file() {
+    let settings = SETTINGS.iter().filter(|setting| !setting.kind.names_a_file());
+    let lines = settings.map(|setting| match setting.name {
+        // The alternative is a file.
+        "allow_any_identity" => "allow_any_identity = true\n".to_owned(),
+        _ => setting.example() + "\n",
+    });
+    let file: String = lines.collect();
+    assert_current("crates/fuzz/corpus/configuration/all_settings.toml", &file);
+}
+
+const SETTINGS_HEAD: &str = "\
+# Configuration
+
+<!-- Generated from crates/snapgate/src by the test reference::the_reference_of_settings_is_current. -->
+
+Each setting is a key of the configuration file (`--config FILE` or `SNAPGATE_CONFIG`), a flag and an environment \
+variable: `local_prefix`, `--local-prefix` and `SNAPGATE_LOCAL_PREFIX`. A flag wins over the variable, the variable \
+over the file, the file over the default; lists are replaced, not merged. Repeat the flag of a list, and put commas \
+between the values of a variable. Paths in the file are relative to the file's directory. `snapgate check` prints every \
+value and where it came from, or all errors.
+";
+
+fn settings_page() -> String {
+    let mut page = SETTINGS_HEAD.to_owned();
+    let mut group = "";
+    for setting in SETTINGS {
+        if setting.group != group {
+            group = setting.group;
+            writeln!(page, "\n## {group}\n").unwrap();
+            page.push_str("| setting | values | default | meaning |\n| --- | --- | --- | --- |\n");
+        }
+        let values = setting.kind.value_name().replace('|', "\\|");
+        let only = if setting.is_for_scion {
+            " (forward mode `scion` only)"
+        } else {
+            ""
+        };
+        writeln!(
+            page,
+            "| `{}` | `{values}` | {} | {}{only} |",
+            setting.name,
+            setting.default(),
+            setting.help()
+        )
+        .unwrap();
+    }
+    page.push_str("\n## Forward modes\n\n| `forward` | packets from tunnels are |\n| --- | --- |\n");
+    for mode in Forward::MODES {
+        writeln!(page, "| `{}` | {} |", mode.name(), mode.help()).unwrap();
+    }
+    page.push_str("\n## A file with every setting\n\n```toml\n");
+    for setting in SETTINGS {
+        page.push_str(&setting.example());
+        page.push('\n');
+    }
+    page.push_str("```\n");
+    page
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use scion_packet::IsdAs;
 
-use crate::config::settings::Setting;
+use crate::config::setting::Setting;
 use crate::config::text_file::FileFault;
 use crate::cpus::CpuListFault;
 use crate::identities::IdentityFault;
@@ -134,7 +134,7 @@ pub(crate) enum Fault {
         /// The type that it has to have.
         wanted: &'static str,
         /// A right line.
-        example: &'static str,
+        example: String,
     },
     /// The key of another setting ended up in the table of next hops.
     #[error("{0:?} stands below [next_hop] and so belongs to it; move it above that line")]
@@ -142,7 +142,7 @@ pub(crate) enum Fault {
     /// A setting that is needed is not there.
     #[error(
         "{} is not set; set it with --{}, {} or `{}` in the file",
-        .0.name, .0.flag(), .0.environment(), .0.example
+        .0.name, .0.flag(), .0.environment(), .0.example()
     )]
     Missing(&'static Setting),
     /// An empty value.
@@ -203,12 +203,12 @@ pub(crate) enum Fault {
     #[error("{0:?} is neither true nor false")]
     NotASwitch(String),
     /// None of a few words.
-    #[error("{text:?} is none of {choices}")]
+    #[error("{text:?} is none of {}", enumeration(choices))]
     NotAChoice {
         /// The text found.
         text: String,
         /// The words.
-        choices: &'static str,
+        choices: Vec<&'static str>,
     },
     /// No list of CPUs.
     #[error(transparent)]
@@ -381,6 +381,14 @@ pub(crate) enum Fault {
         /// The internal address.
         internal: SocketAddr,
     },
+}
+
+/// `a, b and c`.
+fn enumeration(words: &[&str]) -> String {
+    match words {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+        words => words.join(", "),
+    }
 }
 
 fn did_you_mean(nearest: Option<&'static str>) -> String {

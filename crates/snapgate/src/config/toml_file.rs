@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::problem::{Fault, Place, Problem};
-use crate::config::settings::Setting;
+use crate::config::setting::Setting;
 use crate::config::text_file::Lines;
 
 /// Collects what is wrong with a TOML file.

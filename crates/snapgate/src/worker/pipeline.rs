@@ -88,13 +88,10 @@ enum Side {
 impl Pipeline {
     pub(crate) fn new(parts: PipelineParts) -> Self {
         let queue = || SendQueue::with_limits(QUEUED_DATAGRAMS, QUEUED_BYTES);
-        let scmp_errors = match &parts.upstream {
-            Upstream::Scion(scion) => Some(ScmpErrorLimiter::new(
-                Instant::now(),
-                scion.scmp_error_limits,
-            )),
-            Upstream::Echo | Upstream::Sink => None,
-        };
+        let scmp_errors = parts
+            .upstream
+            .scion()
+            .map(|scion| ScmpErrorLimiter::new(Instant::now(), scion.scmp_error_limits));
         Self {
             owners: parts.owners,
             shard: parts.shard,
