@@ -14,10 +14,12 @@ use crate::config::options::Options;
 use crate::identities::Identity;
 use crate::keys::PrivateKey;
 
+pub(crate) mod fault;
 pub(crate) mod file;
 mod forward;
 pub(crate) mod given;
 pub(crate) mod options;
+pub(crate) mod place;
 pub(crate) mod problem;
 pub(crate) mod resolve;
 pub(crate) mod setting;

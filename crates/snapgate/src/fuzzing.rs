@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::config::given::{Given, Text};
-use crate::config::problem::{Place, Problem};
+use crate::config::place::Place;
+use crate::config::problem::Problem;
 use crate::config::setting::Setting;
 use crate::config::settings;
 use crate::config::{file, resolve};

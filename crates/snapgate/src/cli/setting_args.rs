@@ -7,7 +7,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::config::given::{Given, Text};
-use crate::config::problem::{Place, Problem, Warning};
+use crate::config::place::Place;
+use crate::config::problem::{Problem, Warning};
 use crate::config::resolve::{self, Effective};
 use crate::config::setting::{Setting, Shape};
 use crate::config::settings::{self, SETTINGS};

@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::given::{Given, Text};
-use crate::config::problem::{Fault, Problem};
+use crate::config::fault::Fault;
+use crate::config::problem::Problem;
 use crate::config::setting::{Setting, Shape};
 use crate::config::settings;
 use crate::config::text_file;
@@ -194,7 +195,7 @@ pub(crate) fn resolve_path(text: &Text) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::problem::Place;
+    use crate::config::place::Place;
 
     /// Each complaint about a text.
     fn complaints(text: &str) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::problem::Place;
+use crate::config::place::Place;
 use crate::config::setting::Setting;
 
 /// A value as text, and where it stands.

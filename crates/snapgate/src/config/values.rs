@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use udp_shards::Dispatch;
 
-use crate::config::problem::Fault;
+use crate::config::fault::Fault;
 use crate::config::setting::DISPATCH_WORDS;
 use crate::topology::is_wildcard;
 
