@@ -82,7 +82,7 @@ impl ShardWithTunnels {
         let secret = gateway_key();
         let gateway = PublicKey::from(&secret);
         let config = ShardConfig {
-            handshakes_per_second_per_ip: handshakes_per_second,
+            handshakes_per_ip_per_second: handshakes_per_second,
             handshakes_per_second,
             tunnels_per_shard: TUNNELS_MAX,
             half_open_tunnels: TUNNELS_MAX,

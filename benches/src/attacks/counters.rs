@@ -48,10 +48,12 @@ impl Counters {
 
     /// What was refused, demanded and changed: the counters that rose and are about that.
     pub(crate) fn notable(&self) -> impl Iterator<Item = (&str, u64)> {
-        const NOTABLE: [&str; 6] = [
+        const NOTABLE: [&str; 8] = [
             "cookies_demanded_total",
+            "cookies_verified_total",
             "dropped_packets_total",
             "handshakes_total",
+            "initiations_sent_total",
             "kernel_dropped_packets_total",
             "overloaded_seconds_total",
             "tunnel_changes_total",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use snapgate::config::{
     Authorization, Config, CpuPinning, Dispatch, Forward, InternalFrom, ScionForward,
-    ScmpErrorLimits, TunnelLimits, WorkerCount, WorkerReason,
+    ScmpErrorLimits, ShardConfig, SocketOptions, WorkerCount, WorkerReason,
 };
 use snapgate::counters::Counters;
 use snapgate::drop_reason::DropReason;
@@ -134,11 +134,12 @@ impl TestGateway {
                 state_dir: None,
                 forward: Forward::Sink,
                 dispatch: scenario.dispatch,
-                gso: true,
-                gro: true,
-                receive_buffer_bytes: 1 << 20,
-                send_buffer_bytes: 1 << 20,
-                limits: TunnelLimits::default(),
+                sockets: SocketOptions {
+                    receive_buffer_bytes: 1 << 20,
+                    send_buffer_bytes: 1 << 20,
+                    ..SocketOptions::default()
+                },
+                limits: ShardConfig::default(),
                 remembered_identities: 1024,
                 handshake_timestamp_tolerance: Duration::from_secs(7200),
                 metrics: None,

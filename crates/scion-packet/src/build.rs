@@ -1,7 +1,8 @@
 //! Writes packets: for load and for tests.
 
+use closed_enum::closed_enum;
+
 use crate::checksum::Checksum;
-use crate::closed_enum::closed_enum;
 use crate::path::{MAX_HOP_FIELDS, MAX_SEGMENTS, PATH_TYPE_EMPTY, PATH_TYPE_SCION, meta_header};
 use crate::upper_layer::{SCMP, UDP, UDP_HEADER_BYTES, scmp_header_bytes, scmp_type};
 use crate::write::Header;

@@ -1,6 +1,7 @@
 //! The port that, with the destination host, names the tunnel that a packet is for.
 
-use crate::closed_enum::closed_enum;
+use closed_enum::closed_enum;
+
 use crate::upper_layer::{SCMP, UpperLayer};
 use crate::{MalformedExtension, ScionPacket};
 

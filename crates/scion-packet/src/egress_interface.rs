@@ -1,6 +1,7 @@
 //! The interface by which a packet leaves its first AS.
 
-use crate::closed_enum::closed_enum;
+use closed_enum::closed_enum;
+
 use crate::{Path, ScionPacket};
 
 closed_enum! {

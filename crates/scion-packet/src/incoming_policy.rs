@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::closed_enum::closed_enum;
+use closed_enum::closed_enum;
+
 use crate::packet::{HOSTS_OFFSET, PATH_TYPE_OFFSET, SOURCE_ISD_AS_OFFSET};
 use crate::scmp::{self, ProblemCode};
 use crate::upper_layer::scmp_type;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::closed_enum::closed_enum;
+use closed_enum::closed_enum;
 
 /// An ISD number (16 bits) and an AS number (48 bits), as the address header carries them.
 ///

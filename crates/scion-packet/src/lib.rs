@@ -1,6 +1,6 @@
 //! The part of the SCION header that a SNAP reads and writes.
 //!
-//! Bytes in, values out: this crate has no dependency, no `unsafe`, no clock, no socket and no
+//! Bytes in, values out: this crate has no dependency but a macro, no `unsafe`, no clock, no socket and no
 //! state. Nothing in it panics, whatever the bytes, and nothing that reads a packet allocates.
 //!
 //! Modules, in the order in which a packet meets them:
@@ -24,7 +24,6 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod checksum;
-mod closed_enum;
 mod write;
 
 pub mod build;

@@ -1,6 +1,7 @@
 //! A SCION packet as a view on its bytes.
 
-use crate::closed_enum::closed_enum;
+use closed_enum::closed_enum;
+
 use crate::host::host_bytes;
 use crate::{Host, IsdAs, Path};
 

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use closed_enum::closed_enum;
+
 use crate::checksum::Checksum;
-use crate::closed_enum::closed_enum;
 use crate::host::is_unicast;
 use crate::packet::NEXT_HEADER_OFFSET;
 use crate::path::{PATH_TYPE_EMPTY, PATH_TYPE_SCION, StandardPath};

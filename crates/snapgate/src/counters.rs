@@ -16,158 +16,223 @@
 //! ones went to another worker, which *took* them over; *in flight* are those that wait in a queue
 //! of the worker. Datagrams that the gateway made itself (handshake messages, keepalives, SCMP
 //! errors) are `originated`, and stand outside of the sum.
+//!
+//! Each counter is declared once, as a time series of a metric; the metrics and their reference, docs/METRICS.md,
+//! follow from that. What the shard counts is published as one value, and exported by `metrics/shard.rs`.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use crate::drop_reason::DropReason;
+use snaptun::ShardCounters;
+
+use crate::drop_reason::{DropReason, QueueLoss};
+
+/// A metric: time series with one name.
+pub(crate) struct Family {
+    /// Without the suffix `_total` of counters.
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) series: &'static [Series],
+}
+
+/// The type of a metric.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// One time series of each worker.
+pub(crate) struct Series {
+    /// Labels besides `worker`.
+    pub(crate) labels: &'static [(&'static str, &'static str)],
+    /// What it counts; empty where the help of the metric says that.
+    pub(crate) help: &'static str,
+    pub(crate) value: fn(&Counters) -> u64,
+}
 
 macro_rules! counters {
-    ($($(#[$doc:meta])+ $name:ident,)+) => {
+    ($(
+        $kind:ident $metric:literal, $help:literal {
+            $($(#[doc = $doc:literal])* $counter:ident $(: $label:ident = $value:literal)?,)+
+        }
+    )+) => {
         /// Everything one worker counts. All packets are datagrams after GRO has been undone.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Counters {
-            $($(#[$doc])+ pub $name: u64,)+
+            $($(
+                $(#[doc = $doc])*
+                #[doc = ""]
+                #[doc = concat!("`", $metric, "`: ", $help)]
+                pub $counter: u64,
+            )+)+
+            /// What the shard counted.
+            pub shard: ShardCounters,
             /// Dropped datagrams, indexed by [`DropReason::index`].
             pub dropped: [u64; DropReason::COUNT],
         }
 
+        /// The metrics of the counters that a worker keeps itself, but for drops.
+        pub(crate) const FAMILIES: &[Family] = &[$(
+            Family {
+                name: $metric,
+                help: $help,
+                kind: Kind::$kind,
+                series: &[$(
+                    Series {
+                        labels: &[$((stringify!($label), $value))?],
+                        help: concat!($($doc),*),
+                        value: |counters| counters.$counter,
+                    },
+                )+],
+            },
+        )+];
+
         impl Counters {
-            const SCALARS: usize = [$(stringify!($name)),+].len();
+            /// How many counters the worker keeps itself, without drops.
+            const OWN: usize = [$($(stringify!($counter)),+),+].len();
 
             fn to_words(&self) -> [u64; Self::WORDS] {
                 let mut words = [0; Self::WORDS];
-                let (scalars, dropped) = words.split_at_mut(Self::SCALARS);
-                scalars.copy_from_slice(&[$(self.$name),+]);
+                let (own, rest) = words.split_at_mut(Self::OWN);
+                let (shard, dropped) = rest.split_at_mut(ShardCounters::COUNT);
+                own.copy_from_slice(&[$($(self.$counter),+),+]);
+                shard.copy_from_slice(&self.shard.to_array());
                 dropped.copy_from_slice(&self.dropped);
                 words
             }
 
             fn from_words(words: &[u64; Self::WORDS]) -> Self {
-                let (scalars, drops) = words.split_at(Self::SCALARS);
-                let mut scalars = scalars.iter().copied();
-                let mut dropped = [0; DropReason::COUNT];
-                dropped.copy_from_slice(drops);
-                Self { $($name: scalars.next().unwrap_or_default(),)+ dropped }
+                let mut words = words.iter().copied();
+                let mut next = || words.next().unwrap_or_default();
+                Self {
+                    $($($counter: next(),)+)+
+                    shard: ShardCounters::from_array(std::array::from_fn(|_| next())),
+                    dropped: std::array::from_fn(|_| next()),
+                }
             }
         }
     };
 }
 
 counters! {
-    /// Datagrams received on the tunnel sockets.
-    received_incoming_packets,
-    /// Bytes of UDP payload received on the tunnel sockets.
-    received_incoming_bytes,
-    /// Datagrams received on the upstream socket.
-    received_outgoing_packets,
-    /// Bytes of UDP payload received on the upstream socket.
-    received_outgoing_bytes,
-    /// Handshake initiations and responses that the shard accepted.
-    delivered_handshakes,
-    /// Handshake messages answered with a cookie reply, and cookie replies received.
-    delivered_cookies,
-    /// Keepalives received.
-    delivered_keepalives,
-    /// Packets that reached the sink (`--forward sink`).
-    delivered_to_sink,
-    /// Packets sent towards SCION: to routers and to local endhosts.
-    sent_incoming_packets,
-    /// Bytes of UDP payload sent towards SCION.
-    sent_incoming_bytes,
-    /// Packets sent into tunnels: from SCION, from a hairpin or from the echo.
-    sent_outgoing_packets,
-    /// Bytes of UDP payload sent into tunnels.
-    sent_outgoing_bytes,
-    /// Datagrams that the gateway made itself and sent: handshakes, cookies, keepalives, SCMP.
-    originated_sent,
-    /// Datagrams that the gateway made itself and could not send.
-    originated_lost,
-    /// SCMP errors that the gateway did not send, because the tunnel or the worker had too many.
-    originated_limited,
-    /// Datagrams that arrived at a worker that does not own their tunnel and were handed over.
-    handovers,
-    /// Datagrams put into other workers' mailboxes: handovers and hairpins.
-    given_packets,
-    /// Datagrams taken out of this worker's mailbox.
-    taken_packets,
-    /// Hairpins to a tunnel of the same worker.
-    hairpins_within_worker,
-    /// Hairpins handed to the worker that owns the destination's tunnel.
-    hairpins_between_workers,
-    /// Tunnels created by a handshake from an unknown address.
-    tunnels_created,
-    /// Tunnels removed because WireGuard's timers expired them.
-    tunnels_expired,
-    /// Tunnels removed because their identity is no longer authorized.
-    tunnels_revoked,
-    /// Tunnels removed because another client has their address now.
-    tunnels_replaced,
-    /// Tunnels removed because there were too many.
-    tunnels_evicted,
-    /// Tunnels removed because their identity uses a newer one.
-    tunnels_moved,
-    /// Handshake initiations answered.
-    handshakes_answered,
-    /// Handshakes begun by the gateway.
-    handshakes_initiated,
-    /// Handshakes begun by the gateway and completed.
-    handshakes_completed,
-    /// Handshake messages admitted because they showed a cookie.
-    handshakes_verified,
-    /// Initiations answered beyond all limits, for clients of tunnels in use.
-    handshakes_beyond_limits,
-    /// Handshakes begun because initiations from a client's address were refused unopened.
-    handshakes_under_pressure,
-    /// Handshakes begun with clients of the process before, or whose grant ended and returned.
-    restart_handshakes_started,
-    /// Of those, completed.
-    restart_handshakes_completed,
-    /// Times that one was put off, because they or the tunnels would have been too many.
-    restart_handshakes_deferred,
-    /// Cookie replies sent because an address was over its limit of handshakes without a cookie.
-    cookies_demanded_address_limit,
-    /// Cookie replies sent because the worker was over its limit of handshakes without a cookie.
-    cookies_demanded_total_limit,
-    /// Cookie replies sent to clients that want the address of a silent tunnel.
-    cookies_demanded_takeover,
-    /// Seconds in which the worker was over its limit of handshakes without a cookie.
-    overloaded_seconds,
-    /// Datagrams the kernel dropped because a data socket's buffer was full, and with user dispatch
-    /// also those that can hold no SNAPtun message.
-    kernel_drops_data,
-    /// Datagrams the kernel dropped because a handshake socket's buffer was full.
-    kernel_drops_handshake,
-    /// Datagrams the kernel dropped because a mixed socket's buffer was full.
-    kernel_drops_mixed,
-    /// Datagrams the kernel dropped because the upstream socket's buffer was full.
-    kernel_drops_upstream,
-    /// Datagrams, or whole trains, that the kernel dropped because they can hold no SNAPtun message;
-    /// counted by worker 0, and only with kernel dispatch.
-    kernel_drops_garbage,
-    /// Turns of the worker's loop; stands still only while the worker sleeps or hangs.
-    turns,
-    /// Tunnels now.
-    tunnels,
-    /// Tunnels now that their clients have not used yet.
-    half_open_tunnels,
-    /// Tunnels of the process before that are not there yet.
-    remembered_tunnels,
-    /// Tunnels that were removed because a grant ended, and whose clients are served again if it returns.
-    lapsed_tunnels,
-    /// Handshake messages that now wait for their share of the worker's time.
-    waiting_handshakes,
-    /// Packets that now wait for a tunnel's session.
-    waiting_packets,
-    /// Received packets that now wait in a send queue.
-    queued_packets,
+    Counter "snapgate_received_packets", "Datagrams received." {
+        /// From tunnels.
+        received_incoming_packets: direction = "incoming",
+        /// At the internal address, from SCION.
+        received_outgoing_packets: direction = "outgoing",
+    }
+    Counter "snapgate_received_bytes", "Bytes of UDP payload received." {
+        /// From tunnels.
+        received_incoming_bytes: direction = "incoming",
+        /// At the internal address, from SCION.
+        received_outgoing_bytes: direction = "outgoing",
+    }
+    Counter "snapgate_delivered_packets", "Datagrams consumed by the gateway." {
+        /// Handshake initiations and responses that were accepted.
+        delivered_handshakes: kind = "handshake",
+        /// Handshake messages answered with a cookie reply, and cookie replies received.
+        delivered_cookies: kind = "cookie",
+        /// Keepalives received.
+        delivered_keepalives: kind = "keepalive",
+        /// Packets that reached the sink (forward mode `sink`).
+        delivered_to_sink: kind = "sink",
+    }
+    Counter "snapgate_sent_packets", "Received packets sent on." {
+        /// Towards SCION: to routers and to hosts of the AS.
+        sent_incoming_packets: direction = "incoming",
+        /// Into tunnels: from SCION, from another tunnel, or echoed.
+        sent_outgoing_packets: direction = "outgoing",
+    }
+    Counter "snapgate_sent_bytes", "Bytes of UDP payload of the packets sent on." {
+        /// Towards SCION.
+        sent_incoming_bytes: direction = "incoming",
+        /// Into tunnels.
+        sent_outgoing_bytes: direction = "outgoing",
+    }
+    Counter "snapgate_originated_packets",
+        "Datagrams made by the gateway: handshake messages, cookie replies, keepalives, SCMP errors." {
+        /// Sent.
+        originated_sent: result = "sent",
+        /// Not sent, because the queue was full or the kernel refused.
+        originated_lost: result = "lost",
+        /// SCMP errors not made, because the tunnel or the worker was over its limit.
+        originated_limited: result = "limited",
+    }
+    Counter "snapgate_handover_packets",
+        "Datagrams that arrived at a worker that does not own their tunnel; 0 with kernel dispatch." {
+        handovers,
+    }
+    Counter "snapgate_mailbox_packets", "Datagrams passed between workers: handovers and hairpins." {
+        /// Put into other workers' mailboxes.
+        given_packets: side = "given",
+        /// Taken out of this worker's mailbox.
+        taken_packets: side = "taken",
+    }
+    Counter "snapgate_hairpin_packets", "Packets from a tunnel to a destination in the local AS." {
+        /// To a tunnel of the same worker.
+        hairpins_within_worker: between = "same_worker",
+        /// Handed to the worker that owns the tunnel of the destination.
+        hairpins_between_workers: between = "workers",
+    }
+    Counter "snapgate_kernel_dropped_packets",
+        "Datagrams dropped by the kernel, by socket; a train counts once." {
+        /// Receive buffer full; with user dispatch also what is too short for any SNAPtun message.
+        kernel_drops_data: socket = "data",
+        /// Receive buffer full.
+        kernel_drops_handshake: socket = "handshake",
+        /// Receive buffer full; this socket receives garbage, and trains that do not begin with data.
+        kernel_drops_mixed: socket = "mixed",
+        /// Receive buffer full.
+        kernel_drops_upstream: socket = "upstream",
+        /// Too short for any SNAPtun message, or unreadable headers; counted by worker 0, with kernel dispatch only.
+        kernel_drops_garbage: socket = "garbage",
+    }
+    Counter "snapgate_turns", "Turns of the worker's loop; stands still while the worker sleeps or hangs." {
+        turns,
+    }
+    Gauge "snapgate_tunnels", "Tunnels." {
+        tunnels,
+    }
+    Gauge "snapgate_half_open_tunnels", "Tunnels that their clients have not used yet." {
+        half_open_tunnels,
+    }
+    Gauge "snapgate_remembered_tunnels",
+        "Tunnels of the previous process whose clients have not been heard from." {
+        remembered_tunnels,
+    }
+    Gauge "snapgate_lapsed_tunnels",
+        "Tunnels removed because a grant ended, in the last 540 s, whose clients are served again if it returns." {
+        lapsed_tunnels,
+    }
+    Gauge "snapgate_in_flight_packets", "Received packets that wait." {
+        /// For their share of the worker's time.
+        waiting_handshakes: queue = "handshake",
+        /// For a tunnel's session.
+        waiting_packets: queue = "session",
+        /// For a socket to become writable.
+        queued_packets: queue = "send",
+    }
 }
 
 impl Counters {
-    const WORDS: usize = Self::SCALARS + DropReason::COUNT;
+    const WORDS: usize = Self::OWN + ShardCounters::COUNT + DropReason::COUNT;
 
     /// Counts `packets` datagrams dropped for `reason`.
     pub fn drop_packets(&mut self, reason: DropReason, packets: u64) {
         self.dropped[reason.index()] += packets;
+    }
+
+    /// Takes over what the shard counted; packets that it discarded are drops.
+    pub(crate) fn set_shard(&mut self, shard: ShardCounters) {
+        for (loss, discarded) in [
+            (QueueLoss::TunnelExpired, shard.waiting_discarded_expired),
+            (QueueLoss::TunnelRevoked, shard.waiting_discarded_revoked),
+            (QueueLoss::TunnelDisplaced, shard.waiting_discarded_displaced),
+        ] {
+            self.dropped[DropReason::Queue(loss).index()] = discarded;
+        }
+        self.shard = shard;
     }
 
     /// All datagrams received.
@@ -186,13 +251,6 @@ impl Counters {
     /// All datagrams sent on.
     pub fn sent(&self) -> u64 {
         self.sent_incoming_packets + self.sent_outgoing_packets
-    }
-
-    /// All cookie replies sent, for whatever reason.
-    pub fn cookies_demanded(&self) -> u64 {
-        self.cookies_demanded_address_limit
-            + self.cookies_demanded_total_limit
-            + self.cookies_demanded_takeover
     }
 
     /// All datagrams dropped, for whatever reason.
@@ -296,6 +354,10 @@ mod tests {
         let mut counters = Counters {
             received_incoming_packets: 7,
             queued_packets: 3,
+            shard: ShardCounters {
+                tunnels_moved: 4,
+                ..ShardCounters::default()
+            },
             ..Default::default()
         };
         let reason = DropReason::Route(crate::drop_reason::RouteError::NoTunnel);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use snapload::{Cpus, Identities, LoadConfig, LoadError, MAX_TRAIN, Progress, Rate, Report};
 
 use crate::config::{
-    Authorization, Config, CpuPinning, Dispatch, Forward, TunnelLimits, WorkerCount,
+    Authorization, Config, CpuPinning, Dispatch, Forward, ShardConfig, WorkerCount,
 };
 use crate::counters::Counters;
 use crate::drop_reason::DropReason;
@@ -127,14 +127,14 @@ fn gateway_config(options: &DemoOptions, private_key: PrivateKey, clients: &Iden
         .collect();
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let authorization = Authorization::Identities(identities);
-    let limits = TunnelLimits::default();
+    let limits = ShardConfig::default();
     // All tunnels come from one address, and all at once.
     let handshakes = 4 * options.tunnels.get() as u64;
     Config {
         workers: options.workers,
         cpus: options.cpus.clone(),
         dispatch: options.dispatch,
-        limits: TunnelLimits {
+        limits: ShardConfig {
             handshakes_per_ip_per_second: limits.handshakes_per_ip_per_second.max(handshakes),
             handshakes_per_second: limits.handshakes_per_second.max(handshakes),
             ..limits
@@ -295,9 +295,8 @@ impl Outcome {
         let total = self.summary.total();
         let gateway = DropReason::all()
             .map(|reason| (reason.stage(), reason.name(), total.dropped[reason.index()]));
-        let kernel = kernel_drops(&total)
-            .into_iter()
-            .map(|(socket, packets)| ("kernel", socket, packets));
+        let kernel =
+            kernel_drops(&total).map(|(socket, packets)| ("kernel", socket, packets));
         let dropped = gateway
             .chain(kernel)
             .filter(|&(_, _, packets)| packets > 0)

@@ -7,26 +7,6 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::mailbox::{Message, Postbox};
 
-/// How long the end may take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct DrainTimes {
-    /// The longest that tunnels are served; zero stops at once.
-    pub(crate) timeout: Duration,
-    /// A tunnel that no data passed for so long is served no longer.
-    pub(crate) idle_after: Duration,
-}
-
-impl Default for DrainTimes {
-    fn default() -> Self {
-        Self {
-            // Well below the 30 s that Kubernetes grants, and the 90 s of systemd.
-            timeout: Duration::from_secs(20),
-            // Longer than the pauses of who is still talking.
-            idle_after: Duration::from_secs(5),
-        }
-    }
-}
-
 /// The tunnels of one worker that talk.
 pub(crate) struct Talking {
     pub(crate) worker: usize,

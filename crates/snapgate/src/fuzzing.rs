@@ -5,8 +5,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::config::given::{Given, Text};
-use crate::config::problem::{Place, Problem};
-use crate::config::settings::{self, Setting};
+use crate::config::place::Place;
+use crate::config::problem::Problem;
+use crate::config::setting::Setting;
+use crate::config::settings;
 use crate::config::{file, resolve};
 use crate::cpus::AvailableCpus;
 use crate::identities::{self, Identity};
@@ -33,7 +35,7 @@ pub fn read_configuration(text: &str, private_key_file: &Path) -> Configuration 
     let texts_of = |setting: &'static Setting| settings.given.texts(setting).unwrap_or_default();
     let mut without_files = Given::default();
     for setting in settings::SETTINGS {
-        if names_a_file(setting) {
+        if setting.kind.names_a_file() {
             continue;
         }
         for text in texts_of(setting) {
@@ -70,11 +72,6 @@ pub fn read_configuration(text: &str, private_key_file: &Path) -> Configuration 
         complaints: texts(settings.problems),
         effective,
     }
-}
-
-/// Whether the values of a setting are paths.
-fn names_a_file(setting: &Setting) -> bool {
-    matches!(setting.value_name, "FILE" | "DIR")
 }
 
 /// Reads the text of a file of identities.

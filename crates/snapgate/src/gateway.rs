@@ -9,13 +9,13 @@ use std::{io, thread};
 use crossbeam_channel::Receiver;
 use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
-    BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket, SocketOptions,
+    BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket,
     bind_tunnel_group, bind_upstream_group,
 };
 
 use crate::admin::Admin;
 use crate::authorization::{ConfiguredIdentities, IdentityChanges, IdentityList};
-use crate::config::{Config, Forward};
+use crate::config::Config;
 use crate::counters::{Counters, Published};
 use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
@@ -347,12 +347,7 @@ struct WorkerSockets {
 
 impl BoundSockets {
     fn bind(config: &Config, workers: NonZeroUsize, key: &DispatchKey) -> Result<Self, StartError> {
-        let options = SocketOptions {
-            gro: config.gro,
-            gso: config.gso,
-            receive_buffer_bytes: config.receive_buffer_bytes,
-            send_buffer_bytes: config.send_buffer_bytes,
-        };
+        let options = &config.sockets;
         let mut bound = Self {
             listen: Vec::new(),
             internal: None,
@@ -361,7 +356,7 @@ impl BoundSockets {
                 .collect(),
         };
         for &address in &config.listen {
-            let group = bind_tunnel_group(address, workers, key, config.dispatch, &options)?;
+            let group = bind_tunnel_group(address, workers, key, config.dispatch, options)?;
             warn_of_short_buffers(group.local_addr, &group.buffers);
             bound.listen.push(group.local_addr);
             let mut handshakes = group.handshake.into_iter();
@@ -375,9 +370,9 @@ impl BoundSockets {
             }
             bound.workers[0].garbage.extend(group.garbage);
         }
-        if let Forward::Scion(scion) = &config.forward {
+        if let Some(scion) = config.forward.scion() {
             let group =
-                bind_upstream_group(scion.internal, workers, key, config.dispatch, &options)?;
+                bind_upstream_group(scion.internal, workers, key, config.dispatch, options)?;
             warn_of_short_buffers(group.local_addr, &group.buffers);
             bound.internal = Some(group.local_addr);
             for (worker, socket) in bound.workers.iter_mut().zip(group.sockets) {
@@ -437,7 +432,7 @@ fn start_keeper(
         return Ok(None);
     };
     let public_key = config.private_key.public_key();
-    let tunnels_max = postboxes.len() * config.limits.tunnels_per_worker;
+    let tunnels_max = postboxes.len() * config.limits.tunnels_per_shard;
     let (keeper, feeds) = Keeper::start(
         directory,
         public_key.as_bytes(),
@@ -451,17 +446,13 @@ fn start_keeper(
 fn shard_config(config: &Config) -> ShardConfig {
     ShardConfig {
         directory_changes: config.state_dir.as_ref().map_or(0, |_| DIRECTORY_CHANGES),
-        ..config.limits.shard_config()
+        ..config.limits.clone()
     }
 }
 
 fn upstream(config: &Config, internal: Option<SocketAddr>) -> Upstream {
-    match &config.forward {
-        Forward::Scion(scion) => Upstream::Scion(Box::new(ScionUpstream::new(
-            scion,
-            internal.unwrap_or(scion.internal),
-        ))),
-        Forward::Echo => Upstream::Echo,
-        Forward::Sink => Upstream::Sink,
-    }
+    config.forward.map(|scion| {
+        let internal = internal.unwrap_or(scion.internal);
+        Box::new(ScionUpstream::new(scion, internal))
+    })
 }

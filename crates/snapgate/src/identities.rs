@@ -15,10 +15,12 @@ use toml::Spanned;
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
-use crate::config::problem::{Place, Problem, Warning};
+use crate::config::fault::IdentityFault;
+use crate::config::place::Place;
+use crate::config::problem::{Problem, Warning};
 use crate::config::text_file::{self, FileFault};
 use crate::config::toml_file::{self, Complaints, in_file_order};
-use crate::keys::{KeyError, PublicKey};
+use crate::keys::PublicKey;
 
 /// About 75 bytes for each of three million identities.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -32,41 +34,6 @@ pub struct Identity {
     pub name: Option<String>,
     /// From this moment on the peer has no tunnel.
     pub expires: Option<jiff::Timestamp>,
-}
-
-/// What is wrong in a file of identities.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum IdentityFault {
-    /// Something that no identity has.
-    #[error("unknown key {0:?}; an identity has public_key and, optionally, name and expires")]
-    UnknownKey(String),
-    /// Something else than identities.
-    #[error("unknown key {0:?}; the file holds [[identity]] tables and nothing else")]
-    UnknownTable(String),
-    /// No table.
-    #[error("an identity has to be a table; start it with a line [[identity]]")]
-    NotATable,
-    /// No key.
-    #[error("this identity has no public_key; add public_key = \"...\" or remove the identity")]
-    NoPublicKey,
-    /// A bad key.
-    #[error("public_key {0}; it has to be 32 bytes in base64, as `snapgate pubkey` prints them")]
-    PublicKey(KeyError),
-    /// The gateway's own key.
-    #[error("public_key is the gateway's own; put the peer's there")]
-    OwnKey,
-    /// The same key twice.
-    #[error("public_key is the same as on line {first_line}; remove one of the two")]
-    Duplicate {
-        /// The line of the first.
-        first_line: usize,
-    },
-    /// No string.
-    #[error("{0} has to be a string; put it in quotes")]
-    NotAString(&'static str),
-    /// No point in time.
-    #[error("expires is not a date with time and offset; write it like 2027-01-01T00:00:00Z")]
-    NotATimestamp,
 }
 
 /// What a good file of identities says.

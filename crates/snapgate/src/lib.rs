@@ -20,6 +20,8 @@ mod logging;
 mod mailbox;
 mod metrics;
 mod outbox;
+#[cfg(test)]
+mod reference;
 mod reload;
 mod service;
 mod service_manager;

@@ -12,11 +12,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::counters::{Counters, Published};
+use crate::counters::{self, Counters, Family, Kind, Published};
 use crate::drop_reason::DropReason;
 use crate::status::Status;
 
 mod process;
+mod shard;
 mod state;
 
 /// Encodes the counters of all workers, and how the gateway is, in the OpenMetrics text format.
@@ -38,228 +39,18 @@ pub(crate) fn encode(
 #[derive(Debug)]
 struct Workers(Arc<[Arc<Published>]>);
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Counter,
-    Gauge,
+/// Dropped datagrams, with a time series for each [`DropReason`].
+const DROPS: Family = Family {
+    name: "snapgate_dropped_packets",
+    help: "Datagrams dropped, by the stage of their way and the reason.",
+    kind: Kind::Counter,
+    series: &[],
+};
+
+/// Every metric of a worker but [`DROPS`].
+pub(crate) fn families() -> impl Iterator<Item = &'static Family> {
+    counters::FAMILIES.iter().chain(shard::FAMILIES)
 }
-
-/// One time series of a family, for each worker: its label apart from `worker`, and its value.
-type Series = (Option<(&'static str, &'static str)>, fn(&Counters) -> u64);
-
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    kind: Kind,
-    series: &'static [Series],
-}
-
-const fn counter(name: &'static str, help: &'static str, series: &'static [Series]) -> Family {
-    Family {
-        name,
-        help,
-        kind: Kind::Counter,
-        series,
-    }
-}
-
-const fn gauge(name: &'static str, help: &'static str, series: &'static [Series]) -> Family {
-    Family {
-        name,
-        help,
-        kind: Kind::Gauge,
-        series,
-    }
-}
-
-const INCOMING: Option<(&str, &str)> = Some(("direction", "incoming"));
-const OUTGOING: Option<(&str, &str)> = Some(("direction", "outgoing"));
-
-/// Every family but the drops, whose series come from [`DropReason`].
-const FAMILIES: &[Family] = &[
-    counter(
-        "snapgate_received_packets",
-        "Datagrams received: incoming from tunnels, outgoing from SCION.",
-        &[
-            (INCOMING, |c| c.received_incoming_packets),
-            (OUTGOING, |c| c.received_outgoing_packets),
-        ],
-    ),
-    counter(
-        "snapgate_received_bytes",
-        "Bytes of UDP payload received.",
-        &[
-            (INCOMING, |c| c.received_incoming_bytes),
-            (OUTGOING, |c| c.received_outgoing_bytes),
-        ],
-    ),
-    counter(
-        "snapgate_delivered_packets",
-        "Datagrams meant for the gateway itself.",
-        &[
-            (Some(("kind", "handshake")), |c| c.delivered_handshakes),
-            (Some(("kind", "cookie")), |c| c.delivered_cookies),
-            (Some(("kind", "keepalive")), |c| c.delivered_keepalives),
-            (Some(("kind", "sink")), |c| c.delivered_to_sink),
-        ],
-    ),
-    counter(
-        "snapgate_sent_packets",
-        "Received packets sent on: incoming towards SCION, outgoing into tunnels.",
-        &[
-            (INCOMING, |c| c.sent_incoming_packets),
-            (OUTGOING, |c| c.sent_outgoing_packets),
-        ],
-    ),
-    counter(
-        "snapgate_sent_bytes",
-        "Bytes of UDP payload of the packets sent on.",
-        &[
-            (INCOMING, |c| c.sent_incoming_bytes),
-            (OUTGOING, |c| c.sent_outgoing_bytes),
-        ],
-    ),
-    counter(
-        "snapgate_originated_packets",
-        "Datagrams made by the gateway (handshakes, cookies, keepalives, SCMP errors): sent, lost, or limited (SCMP errors only).",
-        &[
-            (Some(("result", "sent")), |c| c.originated_sent),
-            (Some(("result", "lost")), |c| c.originated_lost),
-            (Some(("result", "limited")), |c| c.originated_limited),
-        ],
-    ),
-    counter(
-        "snapgate_handover_packets",
-        "Datagrams that arrived at a worker that does not own their tunnel.",
-        &[(None, |c| c.handovers)],
-    ),
-    counter(
-        "snapgate_mailbox_packets",
-        "Datagrams that went from one worker to another: handovers and hairpins.",
-        &[
-            (Some(("side", "given")), |c| c.given_packets),
-            (Some(("side", "taken")), |c| c.taken_packets),
-        ],
-    ),
-    counter(
-        "snapgate_hairpin_packets",
-        "Packets from a tunnel to a destination in the local AS.",
-        &[
-            (Some(("between", "same_worker")), |c| {
-                c.hairpins_within_worker
-            }),
-            (Some(("between", "workers")), |c| c.hairpins_between_workers),
-        ],
-    ),
-    counter(
-        "snapgate_handshakes",
-        "Handshakes: initiations answered, begun by the gateway, of those completed; messages that showed a cookie.",
-        &[
-            (Some(("result", "answered")), |c| c.handshakes_answered),
-            (Some(("result", "initiated")), |c| c.handshakes_initiated),
-            (Some(("result", "completed")), |c| c.handshakes_completed),
-            (Some(("result", "verified")), |c| c.handshakes_verified),
-        ],
-    ),
-    counter(
-        "snapgate_flooded_handshakes",
-        "Handshakes of tunnels whose addresses are flooded: initiations answered beyond all limits, and handshakes begun by the gateway.",
-        &[
-            (Some(("result", "answered")), |c| c.handshakes_beyond_limits),
-            (Some(("result", "initiated")), |c| {
-                c.handshakes_under_pressure
-            }),
-        ],
-    ),
-    counter(
-        "snapgate_restart_handshakes",
-        "Handshakes with clients of the previous process, or whose grant returned: begun by the gateway, of those completed; times that one was put off.",
-        &[
-            (Some(("result", "started")), |c| {
-                c.restart_handshakes_started
-            }),
-            (Some(("result", "completed")), |c| {
-                c.restart_handshakes_completed
-            }),
-            (Some(("result", "deferred")), |c| {
-                c.restart_handshakes_deferred
-            }),
-        ],
-    ),
-    counter(
-        "snapgate_cookies_demanded",
-        "Handshake messages answered with a cookie: over the limit of the address or of all together, or for the address of a silent tunnel.",
-        &[
-            (Some(("because", "address_limit")), |c| {
-                c.cookies_demanded_address_limit
-            }),
-            (Some(("because", "total_limit")), |c| {
-                c.cookies_demanded_total_limit
-            }),
-            (Some(("because", "takeover")), |c| {
-                c.cookies_demanded_takeover
-            }),
-        ],
-    ),
-    counter(
-        "snapgate_overloaded_seconds",
-        "Seconds in which more handshakes came than the gateway takes in without a cookie; each is counted by one worker.",
-        &[(None, |c| c.overloaded_seconds)],
-    ),
-    counter(
-        "snapgate_tunnel_changes",
-        "Tunnels that came and went.",
-        &[
-            (Some(("change", "created")), |c| c.tunnels_created),
-            (Some(("change", "expired")), |c| c.tunnels_expired),
-            (Some(("change", "revoked")), |c| c.tunnels_revoked),
-            (Some(("change", "replaced")), |c| c.tunnels_replaced),
-            (Some(("change", "evicted")), |c| c.tunnels_evicted),
-            (Some(("change", "moved")), |c| c.tunnels_moved),
-        ],
-    ),
-    counter(
-        "snapgate_kernel_dropped_packets",
-        "Datagrams dropped by the kernel, by socket: full receive buffers; at garbage, and with user dispatch at data, what can hold no SNAPtun message. A train counts once.",
-        &[
-            (Some(("socket", "garbage")), |c| c.kernel_drops_garbage),
-            (Some(("socket", "data")), |c| c.kernel_drops_data),
-            (Some(("socket", "handshake")), |c| c.kernel_drops_handshake),
-            (Some(("socket", "mixed")), |c| c.kernel_drops_mixed),
-            (Some(("socket", "upstream")), |c| c.kernel_drops_upstream),
-        ],
-    ),
-    counter(
-        "snapgate_turns",
-        "Turns of the worker's loop.",
-        &[(None, |c| c.turns)],
-    ),
-    gauge("snapgate_tunnels", "Tunnels now.", &[(None, |c| c.tunnels)]),
-    gauge(
-        "snapgate_half_open_tunnels",
-        "Tunnels now that their clients have not used yet.",
-        &[(None, |c| c.half_open_tunnels)],
-    ),
-    gauge(
-        "snapgate_remembered_tunnels",
-        "Tunnels of the process before whose clients have not been heard from.",
-        &[(None, |c| c.remembered_tunnels)],
-    ),
-    gauge(
-        "snapgate_lapsed_tunnels",
-        "Tunnels removed because a grant ended, in the last 540 s, whose clients are served again if it returns.",
-        &[(None, |c| c.lapsed_tunnels)],
-    ),
-    gauge(
-        "snapgate_in_flight_packets",
-        "Received packets that now wait: for their handshake's turn, for a tunnel's session, or for a socket.",
-        &[
-            (Some(("queue", "handshake")), |c| c.waiting_handshakes),
-            (Some(("queue", "session")), |c| c.waiting_packets),
-            (Some(("queue", "send")), |c| c.queued_packets),
-        ],
-    ),
-];
 
 impl Collector for Workers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
@@ -268,16 +59,11 @@ impl Collector for Workers {
             .iter()
             .map(|published| published.snapshot())
             .collect();
-        for family in FAMILIES {
+        for family in families() {
             let samples = workers.iter().enumerate().flat_map(|(worker, counters)| {
-                family.series.iter().map(move |(label, value)| {
-                    (
-                        Labels {
-                            worker,
-                            others: label.as_slice(),
-                        },
-                        value(counters),
-                    )
+                family.series.iter().map(move |series| {
+                    let others = series.labels;
+                    (Labels { worker, others }, (series.value)(counters))
                 })
             });
             encode_family(&mut encoder, family, samples)?;
@@ -290,11 +76,6 @@ fn encode_drops(
     encoder: &mut DescriptorEncoder<'_>,
     workers: &[Counters],
 ) -> Result<(), fmt::Error> {
-    let family = counter(
-        "snapgate_dropped_packets",
-        "Datagrams dropped, by the step of their way and the reason.",
-        &[],
-    );
     let labels: Vec<[(&str, &str); 2]> = DropReason::all()
         .map(|reason| [("stage", reason.stage()), ("reason", reason.name())])
         .collect();
@@ -304,7 +85,7 @@ fn encode_drops(
             .zip(counters.dropped)
             .map(move |(others, dropped)| (Labels { worker, others }, dropped))
     });
-    encode_family(encoder, &family, samples)
+    encode_family(encoder, &DROPS, samples)
 }
 
 fn encode_family<'a>(
@@ -352,9 +133,26 @@ impl EncodeLabelSet for Labels<'_> {
 
 #[cfg(test)]
 mod tests {
+    use snaptun::ShardCounters;
+
     use super::*;
     use crate::authorization::ConfiguredIdentities;
     use crate::config::Authorization;
+
+    #[test]
+    fn every_counter_is_exported() {
+        let is_exported = |counters: &Counters| {
+            families().any(|family| family.series.iter().any(|series| (series.value)(counters) > 0))
+                || counters.total_dropped() > 0
+        };
+        assert!(!is_exported(&Counters::default()));
+        for index in 0..ShardCounters::COUNT {
+            let only = ShardCounters::from_array(std::array::from_fn(|i| u64::from(i == index)));
+            let mut counters = Counters::default();
+            counters.set_shard(only);
+            assert!(is_exported(&counters), "{only:?}");
+        }
+    }
 
     #[test]
     fn every_counter_appears_for_every_worker() {

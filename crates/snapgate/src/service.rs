@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, never, select};
 
-use crate::drain::DrainTimes;
+use crate::config::options::DrainTimes;
 use crate::gateway::{Gateway, WorkerFailure};
 use crate::reload::{DayClock, IdentitiesReloader};
 use crate::service_manager::{self, ServiceManager};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::counters::Counters;
+use crate::counters::{self, Counters};
 use crate::drop_reason::DropReason;
 
 /// What a gateway did from its start to its stop. `Display` makes a table of it.
@@ -87,9 +87,7 @@ fn write_worker(
 
 /// One line for each reason for which anything was dropped.
 pub(crate) fn write_drops(f: &mut impl fmt::Write, total: &Counters) -> fmt::Result {
-    let kernel = kernel_drops(total)
-        .into_iter()
-        .map(|(socket, packets)| ("kernel", format!("{socket}_socket"), packets));
+    let kernel = kernel_drops(total).map(|(socket, packets)| ("kernel", format!("{socket}_socket"), packets));
     let gateway =
         DropReason::all().map(|r| (r.stage(), r.name().to_owned(), total.dropped[r.index()]));
     let mut dropped = gateway
@@ -107,14 +105,15 @@ pub(crate) fn write_drops(f: &mut impl fmt::Write, total: &Counters) -> fmt::Res
 }
 
 /// What the kernel dropped before a worker could receive it, by the kind of socket.
-pub(crate) fn kernel_drops(counters: &Counters) -> [(&'static str, u64); 5] {
-    [
-        ("data", counters.kernel_drops_data),
-        ("handshake", counters.kernel_drops_handshake),
-        ("mixed", counters.kernel_drops_mixed),
-        ("upstream", counters.kernel_drops_upstream),
-        ("garbage", counters.kernel_drops_garbage),
-    ]
+pub(crate) fn kernel_drops(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
+    let families = counters::FAMILIES.iter();
+    families
+        .filter(|family| family.name == "snapgate_kernel_dropped_packets")
+        .flat_map(|family| family.series)
+        .flat_map(move |series| {
+            let sockets = series.labels.iter();
+            sockets.map(move |(_, socket)| (*socket, (series.value)(counters)))
+        })
 }
 
 /// `part` of `whole` in percent; 0 of nothing.

@@ -17,7 +17,9 @@ use std::path::Path;
 use scion_packet::IsdAs;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 
-use crate::config::problem::{Fault, Place, Problem};
+use crate::config::fault::{Fault, TopologyFault};
+use crate::config::place::Place;
+use crate::config::problem::Problem;
 use crate::config::text_file;
 
 /// No topology comes near this many bytes.
@@ -30,50 +32,6 @@ pub(crate) struct Topology {
     pub(crate) isd_as: IsdAs,
     /// The internal address of the router behind each interface.
     pub(crate) next_hops: BTreeMap<u16, SocketAddr>,
-}
-
-/// What is wrong in a topology file.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum TopologyFault {
-    /// No JSON.
-    #[error("this is not JSON: {0}")]
-    NotJson(String),
-    /// JSON, but not of a topology.
-    #[error(
-        "this is no topology of a SCION AS: {0}; it needs isd_as and border_routers, each with \
-         internal_addr and interfaces"
-    )]
-    NotATopology(String),
-    /// One interface at two routers.
-    #[error(
-        "border routers {first:?} and {second:?} both have interface {interface}; remove it from \
-         one of them"
-    )]
-    InterfaceTwice {
-        /// The interface.
-        interface: u16,
-        /// A router.
-        first: String,
-        /// Another router.
-        second: String,
-    },
-    /// Interface 0, which means no interface.
-    #[error("border router {0:?} has an interface 0; interfaces count from 1")]
-    InterfaceZero(String),
-    /// A router without a port.
-    #[error("border router {0:?} has port 0 in its internal_addr; give it the port it listens on")]
-    PortZero(String),
-    /// A router without an address.
-    #[error(
-        "border router {router:?} has the internal_addr {address}, every address of a host; give \
-         it the one that the gateway reaches"
-    )]
-    Unspecified {
-        /// The router.
-        router: String,
-        /// Its address.
-        address: SocketAddr,
-    },
 }
 
 #[derive(serde::Deserialize)]

@@ -12,18 +12,18 @@ pub struct ShardConfig {
     /// cookie, that it receives what is sent to it (WireGuard whitepaper, section 5.3).
     ///
     /// An IPv6 address counts as the /64 that it is in. Of zero everyone has to.
-    pub handshakes_per_second_per_ip: u64,
+    pub handshakes_per_ip_per_second: u64,
     /// Initiations without a cookie that are taken in in a second, for each shard, of all addresses together.
     /// Beyond that every new sender has to show one.
     pub handshakes_per_second: u64,
     /// Handshake messages that one source address may send in a second with a cookie. More are dropped.
-    pub verified_handshakes_per_second_per_ip: u64,
+    pub verified_handshakes_per_ip_per_second: u64,
     /// Initiations with a cookie that are taken in in a second, for each shard. More are dropped, but for one in
     /// 5 s of the client of each tunnel in use.
     pub verified_handshakes_per_second: u64,
     /// Initiations of one identity that are answered in a second. More are dropped, once the identity has
     /// proven that it made that many.
-    pub handshakes_per_second_per_identity: u64,
+    pub handshakes_per_identity_per_second: u64,
     /// Handshakes that the shard begins in a second because tunnels of the process before are
     /// [remembered](crate::SnapTunServer::remember). At least 1.
     pub restart_handshakes_per_second: u64,
@@ -76,17 +76,17 @@ impl Default for ShardConfig {
     fn default() -> Self {
         ShardConfig {
             // A carrier's NAT puts many clients behind one address; each needs one every two minutes.
-            handshakes_per_second_per_ip: 100,
+            handshakes_per_ip_per_second: 100,
             // One costs about 0.05 ms if its identity is not authorized, so a flood of strangers takes 10 % of
             // a worker's time; and it is twice what 100,000 tunnels need for their rekeys.
             handshakes_per_second: 2_000,
             // Hosts behind one carrier's NAT, all at once.
-            verified_handshakes_per_second_per_ip: 1_000,
+            verified_handshakes_per_ip_per_second: 1_000,
             // Together with the others as much as a worker can answer.
             verified_handshakes_per_second: 4_000,
             // Every tunnel that an identity may have, in one second, as after a restart; after that each needs
             // one every two minutes. They take 1.4 % of a worker's time.
-            handshakes_per_second_per_identity: 64,
+            handshakes_per_identity_per_second: 64,
             // Begun and completed they take a quarter of a worker's time.
             restart_handshakes_per_second: 1_000,
             // Some 1.5 GB of memory.

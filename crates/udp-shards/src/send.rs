@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 
+use closed_enum::closed_enum;
+
 use crate::ShardSocket;
 use crate::sys::sendmmsg::{self, Message, SendHeaders};
 use crate::train::{Destination, Sending, TRAIN_DATAGRAMS_MAX, Trains};
@@ -43,49 +45,21 @@ pub enum Flush {
     Blocked,
 }
 
-/// Why a datagram was not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendError {
-    /// Larger than the interface or the known path takes (EMSGSIZE).
-    MessageTooLong,
-    /// No route or nobody there (ENETUNREACH, EHOSTUNREACH, EHOSTDOWN, ECONNREFUSED).
-    Unreachable,
-    /// A firewall rule refused it (EPERM, EACCES).
-    NotPermitted,
-    /// The network device's queue or the kernel's memory is full (ENOBUFS, ENOMEM).
-    NoBuffers,
-    /// Any other error.
-    Other,
+closed_enum! {
+    /// Why a datagram was not sent.
+    pub enum SendError {
+        MessageTooLong: "message_too_long",
+            "larger than the interface or the known path takes (EMSGSIZE)";
+        Unreachable: "unreachable",
+            "no route, or no host or socket there (ENETUNREACH, EHOSTUNREACH, EHOSTDOWN, ECONNREFUSED)";
+        NotPermitted: "not_permitted", "refused by a firewall rule (EPERM, EACCES)";
+        NoBuffers: "no_buffers",
+            "the queue of the network device or the kernel's memory is full (ENOBUFS, ENOMEM)";
+        Other: "other", "any other error";
+    }
 }
 
 impl SendError {
-    /// All of them; `ALL[error.index()] == error`.
-    pub const ALL: [Self; 5] = [
-        Self::MessageTooLong,
-        Self::Unreachable,
-        Self::NotPermitted,
-        Self::NoBuffers,
-        Self::Other,
-    ];
-
-    /// The position in [`Self::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// A name in snake case, for a metrics label.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::MessageTooLong => "message_too_long",
-            Self::Unreachable => "unreachable",
-            Self::NotPermitted => "not_permitted",
-            Self::NoBuffers => "no_buffers",
-            Self::Other => "other",
-        }
-    }
-
     fn from_errno(errno: i32) -> Self {
         match errno {
             libc::EMSGSIZE => Self::MessageTooLong,

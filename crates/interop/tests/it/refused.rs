@@ -59,7 +59,7 @@ async fn the_client_of_a_stranger_does_not_connect() {
     }
 
     let total = gateway.finish();
-    assert_eq!((total.tunnels_created, total.originated_sent), (0, 0));
+    assert_eq!((total.shard.tunnels_created, total.originated_sent), (0, 0));
 }
 
 /// Lets `stranger` and then `member` ask for a tunnel from the same address. Only `member` is

@@ -37,7 +37,7 @@ async fn a_client_whose_identity_is_put_back_is_served_again_at_once(scenario: S
 
     gateway.replace_identities(&identities(&[&other]));
     gateway
-        .until("the revocation", |total| total.tunnels_revoked == 1)
+        .until("the revocation", |total| total.shard.tunnels_revoked == 1)
         .await;
     for second in 1..=SECONDS_WITHOUT_GRANT {
         client.send(&question(&client)).await;
@@ -53,7 +53,7 @@ async fn a_client_whose_identity_is_put_back_is_served_again_at_once(scenario: S
     // The client itself is silent.
     gateway
         .until("the handshake", |total| {
-            total.restart_handshakes_completed == 1
+            total.shard.restart_handshakes_completed == 1
         })
         .await;
     let took = back.elapsed();
@@ -83,7 +83,7 @@ async fn a_revoked_client_is_cut_off_and_its_port_is_free_for_another(scenario: 
 
     gateway.replace_identities(&identities(&[&other, &newcomer]));
     gateway
-        .until("the revocation", |total| total.tunnels_revoked == 1)
+        .until("the revocation", |total| total.shard.tunnels_revoked == 1)
         .await;
     revoked_client.send(&question(&revoked_client)).await;
     router.send_to(&gateway, &answer(&revoked_client)).await;

@@ -118,7 +118,7 @@ impl Scenario {
         };
         let mut limits = ShardConfig {
             one_tunnel_per_identity,
-            handshakes_per_second_per_ip: pick(rng, [1, 4, 100]),
+            handshakes_per_ip_per_second: pick(rng, [1, 4, 100]),
             handshakes_per_second: pick(rng, [1, 8, 2_000]),
             silent_after: Duration::from_secs(pick(rng, [21, 35, 35, 60])),
             waiting_packets_per_tunnel: pick(rng, [1, 4, 256]),
@@ -133,16 +133,16 @@ impl Scenario {
             limits.tunnels_per_shard = pick(rng, [1, 3, 8]);
             limits.tunnels_per_identity = pick(rng, [1, 2]);
             limits.half_open_tunnels = pick(rng, [1, 2]);
-            limits.handshakes_per_second_per_identity = pick(rng, [1, 4, 64]);
+            limits.handshakes_per_identity_per_second = pick(rng, [1, 4, 64]);
             limits.verified_handshakes_per_second = pick(rng, [1, 8]);
-            limits.verified_handshakes_per_second_per_ip = pick(rng, [1, 8]);
+            limits.verified_handshakes_per_ip_per_second = pick(rng, [1, 8]);
         } else {
             // The insider has its limit full, and every client its own tunnel. All others are silent.
             limits.tunnels_per_identity = pick(rng, [4, 8, 64]);
             limits.tunnels_per_shard = pick(rng, [clients + limits.tunnels_per_identity, 1 << 17]);
             limits.half_open_tunnels = pick(rng, [20, 2_048]);
             limits.verified_handshakes_per_second = pick(rng, [20, 4_000]);
-            limits.verified_handshakes_per_second_per_ip = pick(rng, [20, 1_000]);
+            limits.verified_handshakes_per_ip_per_second = pick(rng, [20, 1_000]);
         }
         let slowest = pick(rng, [20, 100, 500, DELAY_MAX.as_millis() as u64]);
         Scenario {

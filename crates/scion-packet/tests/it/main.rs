@@ -13,5 +13,6 @@ mod egress_interface;
 mod incoming_policy;
 mod oracle;
 mod packet;
+mod reasons;
 mod scmp;
 mod support;

@@ -9,7 +9,7 @@ use clap::Args;
 use snapload::Direction;
 
 use super::{FAILURE, USAGE, end_after_printing, fail};
-use crate::config::problem::Fault;
+use crate::config::fault::Fault;
 use crate::config::workers::{self, CpusAsked, WorkersAsked};
 use crate::config::{Dispatch, values};
 use crate::cpus::AvailableCpus;

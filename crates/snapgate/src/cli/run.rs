@@ -214,8 +214,7 @@ fn announce(config: &Config, gateway: &Gateway) {
                 "packets go to SCION from {internal}; interfaces with a router: {routers}"
             );
         }
-        Forward::Echo => tracing::info!("packets go back into their tunnels"),
-        Forward::Sink => tracing::info!("packets are discarded and counted as delivered"),
+        other => tracing::info!("packets are {}", other.help()),
     }
     if let Some(address) = gateway.metrics_addr() {
         tracing::info!("metrics are at http://{address}/metrics");

@@ -7,9 +7,11 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::config::given::{Given, Text};
-use crate::config::problem::{Place, Problem, Warning};
+use crate::config::place::Place;
+use crate::config::problem::{Problem, Warning};
 use crate::config::resolve::{self, Effective};
-use crate::config::settings::{self, SETTINGS, Setting, Shape};
+use crate::config::setting::{Setting, Shape};
+use crate::config::settings::{self, SETTINGS};
 use crate::cpus::AvailableCpus;
 
 /// Where a configuration comes from: a file and flags, or environment variables.
@@ -104,30 +106,25 @@ impl FromArgMatches for SettingArgs {
 }
 
 fn argument(setting: &'static Setting) -> Arg {
-    let help = match setting.default {
-        "" => setting.help.to_owned(),
-        default => format!("{} [default: {default}]", setting.help),
+    let help = match setting.default().as_str() {
+        "" => setting.help(),
+        default => format!("{} [default: {default}]", setting.help()),
     };
     let argument = Arg::new(setting.name)
         .long(setting.flag())
         .env(setting.environment())
         .hide_env_values(true)
         .help_heading(setting.group)
-        .help(help);
-    match setting.shape {
-        Shape::Text | Shape::Number | Shape::NumberOrText => argument
-            .action(ArgAction::Set)
-            .value_name(setting.value_name),
-        Shape::List | Shape::Table => argument
-            .action(ArgAction::Append)
-            .value_delimiter(',')
-            .value_name(setting.value_name),
+        .help(help)
+        .value_name(setting.kind.value_name());
+    match setting.kind.shape() {
+        Shape::Text | Shape::Number | Shape::NumberOrText => argument.action(ArgAction::Set),
+        Shape::List | Shape::Table => argument.action(ArgAction::Append).value_delimiter(','),
         Shape::Switch => argument
             .action(ArgAction::Set)
             .num_args(0..=1)
             .require_equals(true)
-            .default_missing_value("true")
-            .value_name("true|false"),
+            .default_missing_value("true"),
     }
 }
 
@@ -151,14 +148,14 @@ mod tests {
             let environment = format!("SNAPGATE_{}", setting.name.to_uppercase());
             assert_eq!(argument.get_env(), Some(environment.as_ref()));
 
-            let file = crate::config::file::parse("snapgate.toml".as_ref(), setting.example);
-            assert_eq!(file.problems, [], "{}", setting.example);
+            let example = setting.example();
+            let file = crate::config::file::parse("snapgate.toml".as_ref(), &example);
+            assert_eq!(file.problems, [], "{example}");
             assert!(
                 file.given
                     .texts(setting)
                     .is_some_and(|texts| !texts.is_empty()),
-                "{}",
-                setting.example
+                "{example}"
             );
         }
     }
@@ -167,7 +164,7 @@ mod tests {
     fn flags_give_what_the_file_gives() {
         let command = SettingArgs::augment_args(Command::new("test"));
         for setting in SETTINGS {
-            let file = crate::config::file::parse("snapgate.toml".as_ref(), setting.example);
+            let file = crate::config::file::parse("snapgate.toml".as_ref(), &setting.example());
             let values: Vec<&str> = file
                 .given
                 .texts(setting)

@@ -7,8 +7,10 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::given::{Given, Text};
-use crate::config::problem::{Fault, Problem};
-use crate::config::settings::{self, Setting, Shape};
+use crate::config::fault::Fault;
+use crate::config::problem::Problem;
+use crate::config::setting::{Setting, Shape};
+use crate::config::settings;
 use crate::config::text_file;
 use crate::config::toml_file::{self, Complaints, in_file_order};
 
@@ -70,7 +72,7 @@ impl Reader {
             };
             return self.complaints.add(key.span().start, None, fault);
         };
-        match (setting.shape, value.get_ref()) {
+        match (setting.kind.shape(), value.get_ref()) {
             // The default is to listen everywhere, which is the last thing that this can mean. The
             // other lists may be empty: it is what their defaults come to.
             (Shape::List, DeValue::Array(entries))
@@ -93,7 +95,7 @@ impl Reader {
             (Shape::Text | Shape::NumberOrText, DeValue::String(_))
             | (Shape::Number | Shape::NumberOrText, DeValue::Integer(_))
             | (Shape::Switch, DeValue::Boolean(_)) => self.add(setting, value, ""),
-            (_, other) => self.wrong_type(setting, value, other, wanted(setting.shape)),
+            (_, other) => self.wrong_type(setting, value, other, wanted(setting.kind.shape())),
         }
     }
 
@@ -114,7 +116,7 @@ impl Reader {
     fn read_text(&mut self, setting: &'static Setting, value: &Spanned<DeValue<'_>>, prefix: &str) {
         match value.get_ref() {
             DeValue::String(_) => self.add(setting, value, prefix),
-            other => self.wrong_type(setting, value, other, wanted(setting.shape)),
+            other => self.wrong_type(setting, value, other, wanted(setting.kind.shape())),
         }
     }
 
@@ -162,7 +164,7 @@ impl Reader {
         let fault = Fault::WrongType {
             found,
             wanted,
-            example: setting.example,
+            example: setting.example(),
         };
         self.given.add_broken(setting);
         self.complaints
@@ -193,7 +195,7 @@ pub(crate) fn resolve_path(text: &Text) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::problem::Place;
+    use crate::config::place::Place;
 
     /// Each complaint about a text.
     fn complaints(text: &str) -> Vec<String> {
@@ -231,7 +233,7 @@ mod tests {
             [("16".to_owned(), Some(6))]
         );
         assert_eq!(
-            given(text, &settings::NO_GSO),
+            given(text, settings::by_name("no_gso").unwrap()),
             [("true".to_owned(), Some(7))]
         );
         assert_eq!(

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::problem::Place;
-use crate::config::settings::Setting;
+use crate::config::place::Place;
+use crate::config::setting::Setting;
 
 /// A value as text, and where it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use snaptun::ReplayGuard;
 
 use crate::config::file::{self, resolve_path};
 use crate::config::given::{Given, Text};
-use crate::config::problem::{Fault, Place, Problem, Warning};
-use crate::config::settings::{self, Setting};
+use crate::config::options::{DrainTimes, Options};
+use crate::config::fault::Fault;
+use crate::config::place::Place;
+use crate::config::problem::{Problem, Warning};
+use crate::config::setting::{FORWARD_WORDS, Kind, Setting};
+use crate::config::settings;
 use crate::config::text_file::FileFault;
 use crate::config::workers::{self, CpusAsked, WorkersAsked};
-use crate::config::{
-    Authorization, Config, CpuPinning, Dispatch, Forward, TunnelLimits, WorkerCount, values,
-};
+use crate::config::{Authorization, Config, CpuPinning, Forward, WorkerCount, values};
 use crate::cpus::AvailableCpus;
-use crate::drain::DrainTimes;
 use crate::identities::{self, Listed};
 use crate::keys::{self, KeyFileFault, PrivateKey};
 use crate::reload::{FileVersion, IdentitiesFile};
@@ -29,12 +29,6 @@ mod scion;
 
 /// The port of WireGuard's documentation, which firewalls and people know.
 const DEFAULT_PORT: u16 = 51820;
-
-/// A receive buffer holds at least one train, a send buffer at least one datagram (64 KiB either).
-const MIN_BUFFER_BYTES: usize = 64 << 10;
-
-/// The kernel keeps twice the size in a signed 32-bit number (socket(7)).
-const MAX_BUFFER_BYTES: usize = (i32::MAX / 2) as usize;
 
 /// A configuration that is fit to run, and how it came about.
 #[derive(Debug)]
@@ -108,64 +102,34 @@ struct Resolver {
 
 impl Resolver {
     fn resolve(mut self, available: &AvailableCpus) -> Result<Effective, Vec<Problem>> {
+        let mut options = Options::default();
         let listen = self.listen();
         let private_key = self.private_key();
-        let authorization = self.authorization(private_key.as_ref());
+        let authorization = self.authorization(private_key.as_ref(), &mut options);
         let state_dir = self.state_dir();
-        let forward = self.forward(&listen);
+        let forward = self.forward(&listen, &mut options);
         let workers = self.workers(available);
-        let dispatch = self.dispatch();
-        let no_gso = self.switch(&settings::NO_GSO);
-        let no_gro = self.switch(&settings::NO_GRO);
-        let defaults = udp_shards::SocketOptions::default();
-        let receive_buffer_bytes =
-            self.buffer(&settings::RECEIVE_BUFFER, defaults.receive_buffer_bytes);
-        let send_buffer_bytes = self.buffer(&settings::SEND_BUFFER, defaults.send_buffer_bytes);
-        let limits = self.limits();
-        let remembered_identities = self.count(
-            &settings::REMEMBERED_IDENTITIES,
-            ReplayGuard::IDENTITIES_DEFAULT,
-        );
-        let handshake_timestamp_tolerance = self.seconds(
-            &settings::HANDSHAKE_TIMESTAMP_TOLERANCE_SECONDS,
-            1,
-            ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
-        );
-        let drain = self.drain();
-        let metrics = self.metrics();
-        let log = self.log();
+        self.set_others(&mut options);
         match (private_key, authorization, forward, workers) {
             (Some(private_key), Some(authorization), Some(forward), Some((workers, cpus)))
                 if self.problems.is_empty() =>
             {
-                let config = Config {
-                    listen,
-                    workers,
-                    cpus,
-                    private_key,
-                    authorization,
-                    state_dir,
-                    forward,
-                    dispatch,
-                    gso: !no_gso,
-                    gro: !no_gro,
-                    receive_buffer_bytes,
-                    send_buffer_bytes,
-                    limits,
-                    remembered_identities,
-                    handshake_timestamp_tolerance,
-                    metrics,
-                };
                 self.settings.sort_by_key(|effective| {
                     settings::SETTINGS
                         .iter()
                         .position(|setting| *setting == effective.setting)
                 });
                 Ok(Effective {
-                    config,
+                    drain: options.drain,
+                    log: options.log.clone(),
+                    config: Config {
+                        listen,
+                        workers,
+                        cpus,
+                        state_dir,
+                        ..Config::with_options(options, private_key, authorization, forward)
+                    },
                     identities_file: self.identities_file,
-                    drain,
-                    log,
                     settings: self.settings,
                     warnings: self.warnings,
                 })
@@ -248,19 +212,14 @@ impl Resolver {
         }
     }
 
-    fn authorization(&mut self, private_key: Option<&PrivateKey>) -> Option<Authorization> {
+    fn authorization(
+        &mut self,
+        private_key: Option<&PrivateKey>,
+        options: &mut Options,
+    ) -> Option<Authorization> {
         let identities = self.one(&settings::IDENTITIES, |text| Ok(resolve_path(text)));
-        let any = self.one(&settings::ALLOW_ANY_IDENTITY, |text| {
-            values::switch(&text.text)
-        });
-        let (allow_any, any_place) = any.unwrap_or((false, Place::Default));
-        self.record(
-            &settings::ALLOW_ANY_IDENTITY,
-            allow_any.into(),
-            None,
-            any_place.clone(),
-        );
-        match (identities, allow_any) {
+        let any_place = self.set(&settings::ALLOW_ANY_IDENTITY, options);
+        match (identities, options.allow_any_identity) {
             (Some((_, place)), true) => {
                 let fault = Fault::TwoAuthorizations(place);
                 self.complain(Some(any_place), &settings::ALLOW_ANY_IDENTITY, fault);
@@ -343,40 +302,16 @@ impl Resolver {
         None
     }
 
-    fn forward(&mut self, listen: &[SocketAddr]) -> Option<Forward> {
-        #[derive(Clone, Copy)]
-        enum Kind {
-            Scion,
-            Echo,
-            Sink,
+    fn forward(&mut self, listen: &[SocketAddr], options: &mut Options) -> Option<Forward> {
+        self.set(&settings::FORWARD, options);
+        if self.was_complained_about(&settings::FORWARD) {
+            return None;
         }
-        let setting = &settings::FORWARD;
-        let words = [
-            ("scion", Kind::Scion),
-            ("echo", Kind::Echo),
-            ("sink", Kind::Sink),
-        ];
-        let choice = self.one(setting, |text| {
-            values::choice(&text.text, &words, "scion, echo and sink")
-        });
-        let (kind, place) = match choice {
-            Some(choice) => choice,
-            None if self.was_complained_about(setting) => return None,
-            None => (Kind::Scion, Place::Default),
-        };
-        let (name, forward) = match kind {
-            Kind::Scion => ("scion", None),
-            Kind::Echo => ("echo", Some(Forward::Echo)),
-            Kind::Sink => ("sink", Some(Forward::Sink)),
-        };
-        self.record(setting, name.into(), None, place);
-        match forward {
-            Some(forward) => {
-                self.warn_of_scion_settings(name);
-                Some(forward)
-            }
-            None => self.scion(listen).map(Forward::Scion),
+        let mode = options.forward;
+        if mode.scion().is_none() {
+            self.warn_of_scion_settings(mode.name());
         }
+        mode.map(|()| self.scion(listen, options)).transpose()
     }
 
     fn workers(&mut self, available: &AvailableCpus) -> Option<(WorkerCount, CpuPinning)> {
@@ -423,113 +358,14 @@ impl Resolver {
         Some((workers, pinning))
     }
 
-    fn dispatch(&mut self) -> Dispatch {
-        let setting = &settings::DISPATCH;
-        let choice = self.one(setting, |text| values::dispatch(&text.text));
-        let (dispatch, place) = choice.unwrap_or((Dispatch::Kernel, Place::Default));
-        let name = match dispatch {
-            Dispatch::Kernel => "kernel",
-            Dispatch::User => "user",
-        };
-        self.record(setting, name.into(), None, place);
-        dispatch
-    }
-
-    /// In the order of the settings' table, which is that of `snapgate check`.
-    fn limits(&mut self) -> TunnelLimits {
-        let defaults = TunnelLimits::default();
-        TunnelLimits {
-            handshakes_per_ip_per_second: self.number(
-                &settings::HANDSHAKES_PER_IP_PER_SECOND,
-                defaults.handshakes_per_ip_per_second,
-            ),
-            handshakes_per_second: self.number(
-                &settings::HANDSHAKES_PER_SECOND,
-                defaults.handshakes_per_second,
-            ),
-            verified_handshakes_per_ip_per_second: self.number(
-                &settings::VERIFIED_HANDSHAKES_PER_IP_PER_SECOND,
-                defaults.verified_handshakes_per_ip_per_second,
-            ),
-            verified_handshakes_per_second: self.number(
-                &settings::VERIFIED_HANDSHAKES_PER_SECOND,
-                defaults.verified_handshakes_per_second,
-            ),
-            handshakes_per_identity_per_second: self.number(
-                &settings::HANDSHAKES_PER_IDENTITY_PER_SECOND,
-                defaults.handshakes_per_identity_per_second,
-            ),
-            restart_handshakes_per_second: self.number(
-                &settings::RESTART_HANDSHAKES_PER_SECOND,
-                defaults.restart_handshakes_per_second,
-            ),
-            tunnels_per_worker: self
-                .count(&settings::TUNNELS_PER_WORKER, defaults.tunnels_per_worker),
-            tunnels_per_identity: self.count(
-                &settings::TUNNELS_PER_IDENTITY,
-                defaults.tunnels_per_identity,
-            ),
-            half_open_tunnels: self.count(&settings::HALF_OPEN_TUNNELS, defaults.half_open_tunnels),
-            silent_after: self.seconds(&settings::SILENT_AFTER_SECONDS, 1, defaults.silent_after),
-            one_tunnel_per_identity: self.switch(&settings::ONE_TUNNEL_PER_IDENTITY),
-            waiting_packets_per_tunnel: self.count(
-                &settings::WAITING_PACKETS_PER_TUNNEL,
-                defaults.waiting_packets_per_tunnel,
-            ),
-            waiting_bytes_per_tunnel: self.size(
-                &settings::WAITING_BYTES_PER_TUNNEL,
-                defaults.waiting_bytes_per_tunnel,
-                0,
-                usize::MAX,
-            ),
-            waiting_bytes_per_identity: self.size(
-                &settings::WAITING_BYTES_PER_IDENTITY,
-                defaults.waiting_bytes_per_identity,
-                0,
-                usize::MAX,
-            ),
-            waiting_bytes_half_open: self.size(
-                &settings::WAITING_BYTES_HALF_OPEN,
-                defaults.waiting_bytes_half_open,
-                0,
-                usize::MAX,
-            ),
-            waiting_bytes_per_worker: self.size(
-                &settings::WAITING_BYTES_PER_WORKER,
-                defaults.waiting_bytes_per_worker,
-                0,
-                usize::MAX,
-            ),
+    /// Takes the values of the settings that depend on no other and are not resolved yet.
+    fn set_others(&mut self, options: &mut Options) {
+        for setting in settings::SETTINGS {
+            let is_resolved = |done: &EffectiveSetting| done.setting == *setting;
+            if !setting.is_for_scion && !self.settings.iter().any(is_resolved) {
+                self.set(setting, options);
+            }
         }
-    }
-
-    fn drain(&mut self) -> DrainTimes {
-        let defaults = DrainTimes::default();
-        DrainTimes {
-            timeout: self.seconds(&settings::DRAIN_TIMEOUT_SECONDS, 0, defaults.timeout),
-            idle_after: self.seconds(&settings::DRAIN_IDLE_SECONDS, 1, defaults.idle_after),
-        }
-    }
-
-    fn metrics(&mut self) -> Option<SocketAddr> {
-        let setting = &settings::METRICS;
-        let metrics = self.one(setting, |text| values::socket_address(&text.text, 9820));
-        let value = metrics
-            .as_ref()
-            .map_or(Value::Null, |(address, _)| address.to_string().into());
-        let (address, place) = metrics.map_or((None, Place::Default), |(address, place)| {
-            (Some(address), place)
-        });
-        self.record(setting, value, None, place);
-        address
-    }
-
-    fn log(&mut self) -> String {
-        let setting = &settings::LOG;
-        let log = self.one(setting, |text| values::log_filter(&text.text));
-        let (log, place) = log.unwrap_or_else(|| (setting.default.to_owned(), Place::Default));
-        self.record(setting, log.as_str().into(), None, place);
-        log
     }
 }
 
@@ -569,48 +405,52 @@ impl Resolver {
         Some(good)
     }
 
-    fn switch(&mut self, setting: &'static Setting) -> bool {
-        let switch = self.one(setting, |text| values::switch(&text.text));
-        let (value, place) = switch.unwrap_or((false, Place::Default));
-        self.record(setting, value.into(), None, place);
-        value
+    /// Takes the value of a setting into its field, and returns where it came from.
+    fn set(&mut self, setting: &'static Setting, options: &mut Options) -> Place {
+        let number = |text: &str, min| values::number(text, min, u64::from(u32::MAX));
+        let place = match setting.kind {
+            Kind::Number(field) => self.put(setting, field(options), |text| number(text, 1)),
+            Kind::Count(field) => self.put(setting, field(options), |text| {
+                let count = number(text, 1)?;
+                Ok(usize::try_from(count).unwrap_or(usize::MAX))
+            }),
+            Kind::Seconds { field, min } => self.put(setting, field(options), |text| {
+                number(text, min).map(Duration::from_secs)
+            }),
+            Kind::Size { field, min, max } => self.put(setting, field(options), |text| {
+                values::size(text, min, max)
+            }),
+            Kind::Switch { field, on } => self.put(setting, field(options), |text| {
+                values::switch(text).map(|value| value == on)
+            }),
+            Kind::Forward(field) => self.put(setting, field(options), |text| {
+                values::choice(text, &FORWARD_WORDS)
+            }),
+            Kind::Dispatch(field) => self.put(setting, field(options), values::dispatch),
+            Kind::Address { field, port } => self.put(setting, field(options), |text| {
+                values::socket_address(text, port).map(Some)
+            }),
+            Kind::LogFilter(field) => self.put(setting, field(options), values::log_filter),
+            Kind::Special { .. } => return Place::Default,
+        };
+        let (value, note) = setting.kind.value(options);
+        self.record(setting, value, note, place.clone());
+        place
     }
 
-    fn number(&mut self, setting: &'static Setting, default: u64) -> u64 {
-        self.number_from(setting, 1, default)
-    }
-
-    fn seconds(&mut self, setting: &'static Setting, min: u64, default: Duration) -> Duration {
-        Duration::from_secs(self.number_from(setting, min, default.as_secs()))
-    }
-
-    fn number_from(&mut self, setting: &'static Setting, min: u64, default: u64) -> u64 {
-        let number = self.one(setting, |text| {
-            values::number(&text.text, min, u64::from(u32::MAX))
-        });
-        let (value, place) = number.unwrap_or((default, Place::Default));
-        self.record(setting, value.into(), None, place);
-        value
-    }
-
-    fn count(&mut self, setting: &'static Setting, default: usize) -> usize {
-        usize::try_from(self.number(setting, default as u64)).unwrap_or(usize::MAX)
-    }
-
-    fn buffer(&mut self, setting: &'static Setting, default: usize) -> usize {
-        self.size(setting, default, MIN_BUFFER_BYTES, MAX_BUFFER_BYTES)
-    }
-
-    fn size(&mut self, setting: &'static Setting, default: usize, min: usize, max: usize) -> usize {
-        let size = self.one(setting, |text| values::size(&text.text, min, max));
-        let (bytes, place) = size.unwrap_or((default, Place::Default));
-        self.record(
-            setting,
-            bytes.into(),
-            Some(values::format_size(bytes)),
-            place,
-        );
-        bytes
+    fn put<T>(
+        &mut self,
+        setting: &'static Setting,
+        field: &mut T,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Place {
+        match self.one(setting, |text| parse(&text.text)) {
+            Some((value, place)) => {
+                *field = value;
+                place
+            }
+            None => Place::Default,
+        }
     }
 
     fn record(

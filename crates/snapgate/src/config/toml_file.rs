@@ -8,8 +8,10 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::problem::{Fault, Place, Problem};
-use crate::config::settings::Setting;
+use crate::config::fault::Fault;
+use crate::config::place::Place;
+use crate::config::problem::Problem;
+use crate::config::setting::Setting;
 use crate::config::text_file::Lines;
 
 /// Collects what is wrong with a TOML file.

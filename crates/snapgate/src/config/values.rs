@@ -6,9 +6,10 @@ use ipnet::IpNet;
 use scion_packet::IsdAs;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use udp_shards::Dispatch;
 
-use crate::config::Dispatch;
-use crate::config::problem::Fault;
+use crate::config::fault::Fault;
+use crate::config::setting::DISPATCH_WORDS;
 use crate::topology::is_wildcard;
 
 /// A router behind an interface of an AS.
@@ -104,16 +105,6 @@ pub(crate) fn size(text: &str, min: usize, max: usize) -> Result<usize, Fault> {
         .ok_or_else(not_a_size)
 }
 
-/// Writes a size as [`size`] reads it, in the largest unit that fits.
-pub(crate) fn format_size(bytes: usize) -> String {
-    for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
-        if bytes != 0 && bytes.is_multiple_of(1 << shift) {
-            return format!("{}{unit}", bytes >> shift);
-        }
-    }
-    bytes.to_string()
-}
-
 /// `true` or `false`.
 pub(crate) fn switch(text: &str) -> Result<bool, Fault> {
     text.trim()
@@ -121,19 +112,15 @@ pub(crate) fn switch(text: &str) -> Result<bool, Fault> {
         .map_err(|_| Fault::NotASwitch(text.to_owned()))
 }
 
-/// One of a few words. `choices` is for the complaint.
-pub(crate) fn choice<T: Copy>(
-    text: &str,
-    words: &[(&str, T)],
-    choices: &'static str,
-) -> Result<T, Fault> {
+/// One of a few words.
+pub(crate) fn choice<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Fault> {
     words
         .iter()
         .find(|(word, _)| *word == text.trim())
         .map(|(_, value)| *value)
         .ok_or_else(|| Fault::NotAChoice {
             text: text.to_owned(),
-            choices,
+            choices: words.iter().map(|(word, _)| *word).collect(),
         })
 }
 
@@ -203,10 +190,9 @@ pub(crate) fn prefix_or_any(text: &str) -> Result<Option<IpNet>, Fault> {
     }
 }
 
-/// Who brings a datagram to the worker of its tunnel.
+/// What brings a datagram to the worker of its tunnel.
 pub(crate) fn dispatch(text: &str) -> Result<Dispatch, Fault> {
-    let words = [("kernel", Dispatch::Kernel), ("user", Dispatch::User)];
-    choice(text, &words, "kernel and user")
+    choice(text, &DISPATCH_WORDS)
 }
 
 /// A filter for log messages: levels and directives, with commas between them.
@@ -230,6 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::setting::format_size;
 
     #[test]
     fn sizes_have_binary_units() {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use crate::config::problem::Fault;
+use crate::config::fault::Fault;
 use crate::config::{CpuPinning, WorkerCount, WorkerReason, values};
 use crate::cpus::{self, AvailableCpus};
 

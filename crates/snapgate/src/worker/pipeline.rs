@@ -17,7 +17,7 @@ use udp_shards::{Received, SendError, SendQueue};
 use crate::authorization::ConfiguredIdentities;
 use crate::counters::Counters;
 use crate::drain::Talking;
-use crate::drop_reason::{DropReason, QueueLoss};
+use crate::drop_reason::{DropReason, QueueLoss, ReceiveError};
 use crate::mailbox::{Message, Postbox};
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
@@ -88,13 +88,10 @@ enum Side {
 impl Pipeline {
     pub(crate) fn new(parts: PipelineParts) -> Self {
         let queue = || SendQueue::with_limits(QUEUED_DATAGRAMS, QUEUED_BYTES);
-        let scmp_errors = match &parts.upstream {
-            Upstream::Scion(scion) => Some(ScmpErrorLimiter::new(
-                Instant::now(),
-                scion.scmp_error_limits,
-            )),
-            Upstream::Echo | Upstream::Sink => None,
-        };
+        let scmp_errors = parts
+            .upstream
+            .scion()
+            .map(|scion| ScmpErrorLimiter::new(Instant::now(), scion.scmp_error_limits));
         Self {
             owners: parts.owners,
             shard: parts.shard,
@@ -122,7 +119,7 @@ impl Pipeline {
     pub(super) fn take_apart(&mut self, train: Received) -> impl Iterator<Item = BytesMut> + use<> {
         let whole = train.datagram_count() - usize::from(train.truncated);
         if train.truncated {
-            self.drop_packet(DropReason::Truncated);
+            self.drop_packet(ReceiveError::Truncated.into());
         }
         train.into_datagrams().take(whole)
     }
@@ -265,36 +262,10 @@ impl Pipeline {
         self.counters.drop_packets(reason, packets);
     }
 
-    /// Brings the counters up to date that others keep.
+    /// Brings up to date what the shard and the queue of handshakes count.
     pub(super) fn update_gauges(&mut self) {
-        let shard = self.shard.counters();
         let counters = &mut self.counters;
-        counters.tunnels_created = shard.tunnels_created;
-        counters.tunnels_expired = shard.tunnels_expired;
-        counters.tunnels_revoked = shard.tunnels_revoked;
-        counters.tunnels_replaced = shard.tunnels_replaced;
-        counters.tunnels_evicted = shard.tunnels_evicted;
-        counters.tunnels_moved = shard.tunnels_moved;
-        counters.handshakes_answered =
-            shard.handshakes_answered_new + shard.handshakes_answered_known;
-        counters.handshakes_initiated = shard.handshakes_initiated;
-        counters.handshakes_completed = shard.handshakes_completed;
-        counters.handshakes_verified = shard.handshakes_verified;
-        counters.handshakes_beyond_limits = shard.handshakes_beyond_limits;
-        counters.handshakes_under_pressure = shard.handshakes_under_pressure;
-        counters.restart_handshakes_started = shard.restart_handshakes_started;
-        counters.restart_handshakes_completed = shard.restart_handshakes_completed;
-        counters.restart_handshakes_deferred = shard.restart_handshakes_deferred;
-        counters.cookies_demanded_address_limit = shard.cookies_demanded_address_limit;
-        counters.cookies_demanded_total_limit = shard.cookies_demanded_total_limit;
-        counters.cookies_demanded_takeover = shard.cookies_demanded_takeover;
-        counters.overloaded_seconds = shard.overloaded_seconds;
-        counters.dropped[DropReason::Queue(QueueLoss::TunnelExpired).index()] =
-            shard.waiting_discarded_expired;
-        counters.dropped[DropReason::Queue(QueueLoss::TunnelRevoked).index()] =
-            shard.waiting_discarded_revoked;
-        counters.dropped[DropReason::Queue(QueueLoss::TunnelDisplaced).index()] =
-            shard.waiting_discarded_displaced;
+        counters.set_shard(self.shard.counters());
         counters.tunnels = self.shard.tunnel_count() as u64;
         counters.remembered_tunnels = self.shard.remembered_tunnels() as u64;
         counters.lapsed_tunnels = self.shard.lapsed_tunnels() as u64;

@@ -9,18 +9,11 @@ use scion_packet::{
     Host, IncomingPolicy, IsdAs, PolicyViolation, ScionPacket, delivery_port, egress_interface,
 };
 
-use crate::config::{InternalFrom, ScionForward, ScmpErrorLimits};
+use crate::config::{Forward, InternalFrom, ScionForward, ScmpErrorLimits};
 use crate::drop_reason::{AdmissionError, DropReason, RouteError};
 
-/// What `--forward` says: what happens to a packet that came out of a tunnel.
-pub(crate) enum Upstream {
-    /// Forward it by its SCION header.
-    Scion(Box<ScionUpstream>),
-    /// Send it back into its own tunnel.
-    Echo,
-    /// Count it.
-    Sink,
-}
+/// What happens to a packet that came out of a tunnel.
+pub(crate) type Upstream = Forward<Box<ScionUpstream>>;
 
 /// The SCION side of the gateway: which packets may enter it, and where they go.
 pub(crate) struct ScionUpstream {
@@ -94,10 +87,8 @@ impl Upstream {
     /// The endhost that datagrams from `from` at the internal address come from, each of which has
     /// to be its own; `None` where any packet may come from there.
     pub(crate) fn endhost(&self, from: SocketAddr) -> Option<IpAddr> {
-        match self {
-            Self::Scion(scion) if !scion.sources.contain(from) => Some(from.ip()),
-            Self::Scion(_) | Self::Echo | Self::Sink => None,
-        }
+        let is_endhost = !self.scion()?.sources.contain(from);
+        is_endhost.then(|| from.ip())
     }
 
     /// Checks that `packet`, which came to the internal address from `endhost`, may come from there.

@@ -112,7 +112,7 @@ fn two_listeners_serve_side_by_side() {
 #[test]
 fn without_offloads_packets_come_back_too() {
     let mut config = config(Forward::Echo);
-    (config.gso, config.gro) = (false, false);
+    (config.sockets.gso, config.sockets.gro) = (false, false);
     let gateway = TestGateway::start(&config);
     let mut client = gateway.client();
     for size in [1, 1400, 9000] {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ana_gotatun::x25519::PublicKey;
 use snapgate::config::{
-    Authorization, Config, Forward, InternalFrom, ScionForward, ScmpErrorLimits, TunnelLimits,
+    Authorization, Config, Forward, InternalFrom, ScionForward, ScmpErrorLimits, ShardConfig,
     WorkerCount, WorkerReason,
 };
 use snapgate::counters::Counters;
@@ -27,9 +27,9 @@ pub(crate) fn config(forward: Forward) -> Config {
     let private_key = PrivateKey::generate().unwrap();
     Config {
         workers: workers(2),
-        limits: TunnelLimits {
+        limits: ShardConfig {
             handshakes_per_ip_per_second: 10_000,
-            ..TunnelLimits::default()
+            ..ShardConfig::default()
         },
         ..Config::new(listen, private_key, Authorization::AnyIdentity, forward)
     }

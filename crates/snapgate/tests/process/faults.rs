@@ -38,7 +38,7 @@ fn gateway_with(internal: &str, near: SocketAddr, far: SocketAddr) -> TestGatewa
     forward.next_hops.insert((LOCAL.parse().unwrap(), 8), far);
     let mut config = config(Forward::Scion(forward));
     config.workers = workers(1);
-    config.send_buffer_bytes = 64 << 10;
+    config.sockets.send_buffer_bytes = 64 << 10;
     TestGateway::start(&config)
 }
 

@@ -50,7 +50,7 @@ fn many_tunnels_connect_from_several_addresses() {
 fn cookies_are_answered_at_once() {
     let identities = Identities::from_seed(4, 5);
     let config = ShardConfig {
-        handshakes_per_second_per_ip: 0,
+        handshakes_per_ip_per_second: 0,
         ..ShardConfig::default()
     };
     let gateway = EchoGateway::start_with(identities.public_keys(), no_fault(), config);

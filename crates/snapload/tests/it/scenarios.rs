@@ -149,7 +149,7 @@ fn answers_to_garbage_are_counted_and_checked() {
     let answers = |limit_per_ip| {
         let identities = Identities::from_seed(31, scenario.identities_needed());
         let config = snaptun::ShardConfig {
-            handshakes_per_second_per_ip: limit_per_ip,
+            handshakes_per_ip_per_second: limit_per_ip,
             ..snaptun::ShardConfig::default()
         };
         let gateway = EchoGateway::start_with(identities.public_keys(), no_fault(), config);

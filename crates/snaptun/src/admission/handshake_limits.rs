@@ -117,16 +117,16 @@ impl HandshakeLimits {
                 used: Count::default(),
                 per_second: of_all(config.handshakes_per_second),
                 by_address: counts(),
-                per_address: config.handshakes_per_second_per_ip,
+                per_address: config.handshakes_per_ip_per_second,
             },
             verified: Budget {
                 used: Count::default(),
                 per_second: of_all(config.verified_handshakes_per_second),
                 by_address: counts(),
-                per_address: config.verified_handshakes_per_second_per_ip,
+                per_address: config.verified_handshakes_per_ip_per_second,
             },
             by_identity: counts(),
-            per_identity: config.handshakes_per_second_per_identity,
+            per_identity: config.handshakes_per_identity_per_second,
             proofs: Count::default(),
             proofs_per_second: of_all(PROOFS_PER_SHARD),
             cookies_wanted: [counts(), counts()],
@@ -264,7 +264,7 @@ mod tests {
     fn an_address_has_the_same_limit_with_many_shards_and_a_budget_grows_with_them() {
         let (limits, now) = limits(
             &ShardConfig {
-                handshakes_per_second_per_ip: 3,
+                handshakes_per_ip_per_second: 3,
                 handshakes_per_second: 2,
                 ..ShardConfig::default()
             },
@@ -286,7 +286,7 @@ mod tests {
     fn the_addresses_of_one_ipv6_subnet_count_as_one() {
         let (limits, now) = limits(
             &ShardConfig {
-                handshakes_per_second_per_ip: 1,
+                handshakes_per_ip_per_second: 1,
                 ..ShardConfig::default()
             },
             1,

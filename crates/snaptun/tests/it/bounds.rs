@@ -153,7 +153,7 @@ fn in_a_full_shard_the_unused_goes_then_the_silent_and_never_what_talks() {
 fn a_takeover_in_a_full_shard_ends_no_other_tunnel() {
     let mut shard = shard_with(ShardConfig {
         tunnels_per_shard: 2,
-        handshakes_per_second_per_ip: 0,
+        handshakes_per_ip_per_second: 0,
         ..ShardConfig::default()
     });
     let mut clients: Vec<_> = (1..=2).map(|n| shard.client(n)).collect();

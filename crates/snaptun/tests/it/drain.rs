@@ -12,9 +12,9 @@ const IDLE: Duration = Duration::from_secs(5);
 #[test]
 fn a_draining_shard_answers_no_newcomer() {
     // Outside of a drain the first of these configurations answers, the second demands a cookie.
-    for handshakes_per_second_per_ip in [100, 0] {
+    for handshakes_per_ip_per_second in [100, 0] {
         let config = ShardConfig {
-            handshakes_per_second_per_ip,
+            handshakes_per_ip_per_second,
             ..ShardConfig::default()
         };
         let mut shard = Shard::new(now(), config);

@@ -151,7 +151,7 @@ fn a_client_with_a_cookie_is_answered_whatever_comes_from_its_address() {
 #[test]
 fn messages_from_other_ports_do_not_use_up_the_cookies_of_a_tunnels_address() {
     let config = ShardConfig {
-        handshakes_per_second_per_ip: 2,
+        handshakes_per_ip_per_second: 2,
         ..ShardConfig::default()
     };
     let mut shard = Shard::new(now(), config);

@@ -15,7 +15,7 @@ const LIMIT: u64 = 5;
 
 fn shard() -> Shard {
     let config = ShardConfig {
-        handshakes_per_second_per_identity: LIMIT,
+        handshakes_per_identity_per_second: LIMIT,
         ..ShardConfig::default()
     };
     Shard::new(now(), config)

@@ -16,9 +16,9 @@ const LIMIT: u64 = 5;
 /// A shard whose budgets are all small and different.
 pub(crate) fn small_shard() -> Shard {
     let config = ShardConfig {
-        handshakes_per_second_per_ip: 2,
+        handshakes_per_ip_per_second: 2,
         handshakes_per_second: 6,
-        verified_handshakes_per_second_per_ip: 3,
+        verified_handshakes_per_ip_per_second: 3,
         verified_handshakes_per_second: 8,
         ..ShardConfig::default()
     };
@@ -51,7 +51,7 @@ fn give_cookie(shard: &mut Shard, client: &mut Client) {
 
 fn limited_shard() -> Shard {
     let config = ShardConfig {
-        handshakes_per_second_per_ip: LIMIT,
+        handshakes_per_ip_per_second: LIMIT,
         ..ShardConfig::default()
     };
     Shard::new(now(), config)

@@ -152,7 +152,7 @@ fn the_sockets_of_one_identity_connect_in_any_order_at_any_worker() {
 #[test]
 fn a_replay_is_not_even_given_a_cookie() {
     let config = ShardConfig {
-        handshakes_per_second_per_ip: 1,
+        handshakes_per_ip_per_second: 1,
         ..ShardConfig::default()
     };
     let mut shard = Shard::new(now(), config);
@@ -210,7 +210,7 @@ fn what_the_gateway_sent_means_nothing_to_it() {
     let mut strict = Shard::new(
         now(),
         ShardConfig {
-            handshakes_per_second_per_ip: 0,
+            handshakes_per_ip_per_second: 0,
             ..ShardConfig::default()
         },
     );

@@ -262,7 +262,7 @@ fn handshakes_begin_at_an_even_pace() {
 #[test]
 fn clients_at_one_address_answer_all_at_once() {
     let config = ShardConfig {
-        handshakes_per_second_per_ip: 3,
+        handshakes_per_ip_per_second: 3,
         ..ShardConfig::default()
     };
     let mut before = Shard::new(now(), config);

@@ -54,7 +54,7 @@ fn a_round_reaches_every_tunnel_in_slices() {
     let mut shard = Shard::new(
         now(),
         ShardConfig {
-            handshakes_per_second_per_ip: u64::MAX,
+            handshakes_per_ip_per_second: u64::MAX,
             timer_round: Duration::from_millis(100),
             ..ShardConfig::default()
         },

@@ -239,7 +239,7 @@ fn used_without_session(shard: &mut Shard, identity: u16) -> Client {
 #[test]
 fn a_few_identities_with_many_half_open_tunnels_leave_room_for_others() {
     let config = ShardConfig {
-        handshakes_per_second_per_ip: u64::MAX,
+        handshakes_per_ip_per_second: u64::MAX,
         ..ShardConfig::default()
     };
     let mut shard = Shard::new(now(), config);

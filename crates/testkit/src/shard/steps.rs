@@ -145,7 +145,7 @@ impl Run {
     #[must_use]
     pub fn new(now: Instant) -> Self {
         let config = ShardConfig {
-            handshakes_per_second_per_ip: 4,
+            handshakes_per_ip_per_second: 4,
             waiting_packets_per_tunnel: 4,
             tunnels_per_shard: 2,
             half_open_tunnels: 1,

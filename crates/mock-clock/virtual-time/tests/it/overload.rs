@@ -14,7 +14,7 @@ use crate::world::{TICK, World};
 
 fn strict() -> World {
     World::with(ShardConfig {
-        handshakes_per_second_per_ip: 1,
+        handshakes_per_ip_per_second: 1,
         ..ShardConfig::default()
     })
 }

@@ -11,23 +11,15 @@ use serde_json::Value;
 use super::{Resolver, first_place, overlap, strings};
 use crate::config::file::resolve_path;
 use crate::config::given::Text;
-use crate::config::problem::{Fault, Place, Problem, Warning};
-use crate::config::settings::{self, Setting};
+use crate::config::options::Options;
+use crate::config::fault::Fault;
+use crate::config::place::Place;
+use crate::config::problem::{Problem, Warning};
+use crate::config::setting::Setting;
+use crate::config::settings::{self, SETTINGS};
 use crate::config::values::{self, NextHop};
-use crate::config::{InternalFrom, ScionForward, ScmpErrorLimits};
+use crate::config::{InternalFrom, ScionForward};
 use crate::topology::{self, Topology};
-
-/// Settings that mean something with `forward = "scion"` only.
-static SCION_SETTINGS: [&Setting; 8] = [
-    &settings::INTERNAL,
-    &settings::NEXT_HOP,
-    &settings::TOPOLOGY,
-    &settings::LOCAL_ISD_AS,
-    &settings::LOCAL_PREFIX,
-    &settings::INTERNAL_FROM,
-    &settings::SCMP_ERRORS_PER_TUNNEL_PER_SECOND,
-    &settings::SCMP_ERRORS_PER_SECOND,
-];
 
 /// The router behind each interface and who said so, in the order that people read.
 type NextHops = BTreeMap<(IsdAs, u16), (SocketAddr, Place)>;
@@ -38,9 +30,18 @@ enum InternalSources {
     Any,
 }
 
+/// Settings that have an effect with `forward = "scion"` only.
+fn settings_for_scion() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().copied().filter(|setting| setting.is_for_scion)
+}
+
 impl Resolver {
     /// Resolves all that forwarding to SCION needs.
-    pub(super) fn scion(&mut self, listen: &[SocketAddr]) -> Option<ScionForward> {
+    pub(super) fn scion(
+        &mut self,
+        listen: &[SocketAddr],
+        options: &mut Options,
+    ) -> Option<ScionForward> {
         let internal = self.internal(listen);
         let mut next_hops = self.next_hops();
         let topology = self.topology();
@@ -52,7 +53,9 @@ impl Resolver {
             self.local_isd_as(&next_hops, topology.as_ref().map(|(topology, _)| topology));
         let local_prefixes = self.local_prefixes();
         let sources = self.internal_from();
-        let scmp_error_limits = self.scmp_error_limits();
+        for setting in settings_for_scion() {
+            self.set(setting, options);
+        }
         let internal = internal?;
         self.check_reachable(internal, &next_hops);
         self.check_families(internal, &settings::LOCAL_PREFIX, &local_prefixes);
@@ -79,13 +82,13 @@ impl Resolver {
                     InternalFrom::Prefixes(prefixes.into_iter().map(|(prefix, _)| prefix).collect())
                 }
             },
-            scmp_error_limits,
+            scmp_error_limits: options.scmp_error_limits,
         })
     }
 
     /// Says which settings are of no use when packets do not go to SCION.
     pub(super) fn warn_of_scion_settings(&mut self, forward: &'static str) {
-        for setting in SCION_SETTINGS {
+        for setting in settings_for_scion() {
             if let Some(text) = self.given.texts(setting).and_then(<[Text]>::first) {
                 let place = text.place.clone();
                 self.warnings.push(Warning::NoEffect {
@@ -308,17 +311,6 @@ impl Resolver {
         let names: Vec<&IpNet> = prefixes.iter().map(|(prefix, _)| prefix).collect();
         self.record(setting, strings(&names), None, first_place(&prefixes));
         InternalSources::Prefixes(prefixes)
-    }
-
-    fn scmp_error_limits(&mut self) -> ScmpErrorLimits {
-        let defaults = ScmpErrorLimits::default();
-        ScmpErrorLimits {
-            per_tunnel_per_second: self.number(
-                &settings::SCMP_ERRORS_PER_TUNNEL_PER_SECOND,
-                defaults.per_tunnel_per_second,
-            ),
-            per_second: self.number(&settings::SCMP_ERRORS_PER_SECOND, defaults.per_second),
-        }
     }
 
     fn check_reachable(&mut self, internal: SocketAddr, next_hops: &NextHops) {

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::config::{InternalFrom, ScmpErrorLimits, WorkerReason};
+use crate::config::{Dispatch, InternalFrom, ScmpErrorLimits, ShardConfig, WorkerReason};
 
 const KEY: &str = "cAdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LGo=\n";
 const OWN_PUBLIC_KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
@@ -114,8 +114,8 @@ fn little_is_enough_and_every_setting_is_accounted_for() {
         WorkerReason::AffinityMask { cpus: 2 }
     );
     assert_eq!(config.cpus, CpuPinning::Pinned(vec![0, 1]));
-    assert_eq!(config.limits, TunnelLimits::default());
-    assert!(config.gso && config.gro);
+    assert_eq!(config.limits, ShardConfig::default());
+    assert!(config.sockets.gso && config.sockets.gro);
     let scion = scion(&effective);
     assert_eq!(scion.internal, address("10.0.0.5:30100"));
     let isd_as = "1-ff00:0:110".parse().unwrap();
@@ -128,9 +128,11 @@ fn little_is_enough_and_every_setting_is_accounted_for() {
 
 #[test]
 fn echo_and_sink_are_accounted_for_too() {
-    for forward in ["echo", "sink"] {
-        let text =
-            format!("private_key_file = 'key'\nallow_any_identity = true\nforward = '{forward}'\n");
+    for mode in Forward::MODES.iter().filter(|mode| mode.scion().is_none()) {
+        let text = format!(
+            "private_key_file = 'key'\nallow_any_identity = true\nforward = '{}'\n",
+            mode.name()
+        );
         let effective = Setup::new().good(&text);
         assert_eq!(effective.settings.len(), settings::SETTINGS.len());
         assert_eq!(effective.warnings, [Warning::AnyIdentity]);
@@ -140,8 +142,7 @@ fn echo_and_sink_are_accounted_for_too() {
 #[test]
 fn every_setting_of_the_table_changes_the_configuration() {
     let setup = Setup::new();
-    let effective = setup.good(
-        "listen = ['127.0.0.1:7', '127.0.0.1:8']\nprivate_key_file = 'key'\nidentities = 'ids'\n\
+    let named = "listen = ['127.0.0.1:7', '127.0.0.1:8']\nprivate_key_file = 'key'\nidentities = 'ids'\n\
          allow_any_identity = false\nstate_dir = '.'\nrestart_handshakes_per_second = 20\n\
          forward = 'scion'\ninternal = '10.0.0.5:9'\ntopology = \
          'topo'\n\
@@ -161,8 +162,18 @@ fn every_setting_of_the_table_changes_the_configuration() {
          handshake_timestamp_tolerance_seconds = 21\n\
          drain_timeout_seconds = 0\ndrain_idle_seconds = 20\n\
          metrics = '127.0.0.1:11'\nlog = 'debug'\n\
-         next_hop = { '2-64512#3' = '10.0.0.2:4' }\n",
-    );
+         next_hop = { '2-64512#3' = '10.0.0.2:4' }\n";
+    // Those that are not named have an example.
+    let is_named = |setting: &Setting| {
+        named
+            .lines()
+            .any(|line| line.split(' ').next() == Some(setting.name))
+    };
+    let others = settings::SETTINGS
+        .iter()
+        .filter(|setting| !is_named(setting));
+    let others: Vec<String> = others.map(|setting| setting.example()).collect();
+    let effective = setup.good(&format!("{named}{}", others.join("\n")));
     assert!(
         effective
             .settings
@@ -183,17 +194,20 @@ fn every_setting_of_the_table_changes_the_configuration() {
         (&config.cpus, config.dispatch),
         (&CpuPinning::Pinned(vec![1]), Dispatch::User)
     );
-    assert_eq!((config.gso, config.gro), (false, false));
+    assert_eq!((config.sockets.gso, config.sockets.gro), (false, false));
     assert_eq!(
-        (config.receive_buffer_bytes, config.send_buffer_bytes),
+        (
+            config.sockets.receive_buffer_bytes,
+            config.sockets.send_buffer_bytes
+        ),
         (1 << 20, 131_072)
     );
-    let shard = config.limits.shard_config();
-    assert_eq!(shard.handshakes_per_second_per_ip, 7);
+    let shard = &config.limits;
+    assert_eq!(shard.handshakes_per_ip_per_second, 7);
     assert_eq!(shard.handshakes_per_second, 12);
-    assert_eq!(shard.verified_handshakes_per_second_per_ip, 13);
+    assert_eq!(shard.verified_handshakes_per_ip_per_second, 13);
     assert_eq!(shard.verified_handshakes_per_second, 14);
-    assert_eq!(shard.handshakes_per_second_per_identity, 21);
+    assert_eq!(shard.handshakes_per_identity_per_second, 21);
     assert_eq!(shard.restart_handshakes_per_second, 20);
     assert_eq!(config.state_dir, Some(setup.directory.path().join(".")));
     assert_eq!(shard.tunnels_per_shard, 15);
@@ -252,6 +266,35 @@ fn every_setting_of_the_table_changes_the_configuration() {
 }
 
 #[test]
+fn each_setting_changes_its_own_value_alone() {
+    let setup = Setup::new();
+    let values = |text: &str| -> Vec<Value> {
+        let settings = setup.good(text).settings.into_iter();
+        settings.map(|effective| effective.value).collect()
+    };
+    let defaults = values(MINIMAL);
+    for (index, setting) in settings::SETTINGS.iter().enumerate() {
+        let other = match setting.kind {
+            Kind::Number(_) | Kind::Count(_) | Kind::Seconds { .. } => "4321".to_owned(),
+            Kind::Size { .. } => "765432".to_owned(),
+            Kind::Switch { .. } => (defaults[index] == false).to_string(),
+            Kind::Dispatch(_) => "'user'".to_owned(),
+            Kind::Address { .. } => "'127.0.0.1:1'".to_owned(),
+            Kind::LogFilter(_) => "'trace'".to_owned(),
+            Kind::Forward(_) | Kind::Special { .. } => continue,
+        };
+        if *setting == &settings::ALLOW_ANY_IDENTITY {
+            continue;
+        }
+        let changed = values(&format!("{} = {other}\n{MINIMAL}", setting.name));
+        for (at, (value, default)) in changed.iter().zip(&defaults).enumerate() {
+            let name = settings::SETTINGS[at].name;
+            assert_eq!(value == default, at != index, "{name} after {}", setting.name);
+        }
+    }
+}
+
+#[test]
 fn internal_from_may_be_anyone() {
     let effective = Setup::new().good(&format!("{MINIMAL}internal_from = ['any']\n"));
     assert_eq!(scion(&effective).internal_from, InternalFrom::Any);
@@ -272,7 +315,8 @@ fn the_defaults_told_are_the_defaults_taken() {
         place,
     } in &effective.settings
     {
-        if *place != Place::Default || setting.default.contains(' ') || setting.default.is_empty() {
+        let default = setting.default();
+        if *place != Place::Default || default.contains(' ') || default.is_empty() {
             continue;
         }
         let taken = match value {
@@ -281,7 +325,7 @@ fn the_defaults_told_are_the_defaults_taken() {
             number_or_switch => number_or_switch.to_string(),
         };
         assert!(
-            setting.default == taken || Some(setting.default) == note.as_deref(),
+            default == taken || Some(&default) == note.as_ref(),
             "{}: {taken}",
             setting.name
         );

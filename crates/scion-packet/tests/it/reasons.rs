@@ -1,0 +1,31 @@
+//! Reasons that are counted and named in metrics.
+
+use scion_packet::scmp::NoAnswer;
+use scion_packet::{MalformedPacket, NoDeliveryPort, NoEgressInterface, PolicyViolation};
+
+macro_rules! assert_closed {
+    ($($enum:ident),+) => {$(
+        for (position, reason) in $enum::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), position);
+            assert!(
+                reason.name().bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')),
+                "{} is no metric label",
+                reason.name(),
+            );
+            let same_name = $enum::ALL.iter().filter(|other| other.name() == reason.name());
+            assert_eq!(same_name.count(), 1);
+            assert!(!reason.to_string().is_empty());
+        }
+    )+};
+}
+
+#[test]
+fn every_reason_stands_at_its_index_and_has_a_name_of_its_own() {
+    assert_closed!(
+        MalformedPacket,
+        PolicyViolation,
+        NoDeliveryPort,
+        NoEgressInterface,
+        NoAnswer
+    );
+}

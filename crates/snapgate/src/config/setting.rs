@@ -1,0 +1,266 @@
+//! What a setting is. The table of all settings is in [`settings`](super::settings).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use udp_shards::Dispatch;
+
+use crate::config::forward::Forward;
+use crate::config::options::Options;
+
+/// One thing an operator can set. Its flag, environment variable, file key, line in `snapgate check`, place in the
+/// reference and example follow from this declaration.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    /// The key in the file. The flag has `-` for `_`, the environment variable is in capitals.
+    pub(crate) name: &'static str,
+    /// The heading in the help.
+    pub(crate) group: &'static str,
+    /// What values there are, and where they go.
+    pub(crate) kind: Kind,
+    /// What it does, in a line or two.
+    help: &'static str,
+    /// Whether it has an effect only when packets are forwarded to SCION.
+    pub(crate) is_for_scion: bool,
+}
+
+/// The values of a setting, and the field that they go to, which also has the default.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// A whole number from 1.
+    Number(fn(&mut Options) -> &mut u64),
+    /// A whole number from 1, of things in memory.
+    Count(fn(&mut Options) -> &mut usize),
+    /// Whole seconds from `min`.
+    Seconds {
+        field: fn(&mut Options) -> &mut Duration,
+        min: u64,
+    },
+    /// Bytes, with or without a unit.
+    Size {
+        field: fn(&mut Options) -> &mut usize,
+        min: usize,
+        max: usize,
+    },
+    /// True or false. The field gets the value `on` for true.
+    Switch {
+        field: fn(&mut Options) -> &mut bool,
+        on: bool,
+    },
+    /// A forward mode.
+    Forward(fn(&mut Options) -> &mut Forward<()>),
+    /// A kind of dispatch.
+    Dispatch(fn(&mut Options) -> &mut Dispatch),
+    /// A socket address to listen on, or none. Examples have this port.
+    Address {
+        field: fn(&mut Options) -> &mut Option<SocketAddr>,
+        port: u16,
+    },
+    /// A log filter.
+    LogFilter(fn(&mut Options) -> &mut String),
+    /// Values that are resolved together with those of other settings, by `resolve`.
+    Special {
+        shape: Shape,
+        value_name: &'static str,
+        /// What holds when nobody sets it, for people to read.
+        default: &'static str,
+        /// A value as TOML.
+        example: &'static str,
+    },
+}
+
+/// What the values of a setting look like in each place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shape {
+    /// A string.
+    Text,
+    /// An integer.
+    Number,
+    /// An integer or a string, such as `4` or `"auto"`, `65536` or `"64KiB"`.
+    NumberOrText,
+    /// `true` or `false`; the bare flag means `true`.
+    Switch,
+    /// An array of strings; the flag is given once for each, the environment variable has commas.
+    List,
+    /// A table of strings; the flag is `KEY=VALUE`, once for each, the environment variable has
+    /// commas.
+    Table,
+}
+
+impl Setting {
+    pub(crate) const fn new(
+        name: &'static str,
+        group: &'static str,
+        kind: Kind,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            group,
+            kind,
+            help,
+            is_for_scion: false,
+        }
+    }
+
+    /// The same setting, with an effect only when packets are forwarded to SCION.
+    pub(crate) const fn for_scion(self) -> Self {
+        Self {
+            is_for_scion: true,
+            ..self
+        }
+    }
+
+    /// The flag without its dashes.
+    pub(crate) fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The environment variable.
+    pub(crate) fn environment(&self) -> String {
+        format!("SNAPGATE_{}", self.name.to_uppercase())
+    }
+
+    /// What it does; of a forward mode also what each does.
+    pub(crate) fn help(&self) -> String {
+        match self.kind {
+            Kind::Forward(_) => {
+                let modes = Forward::MODES.map(|mode| format!("{} ({})", mode.name(), mode.help()));
+                format!("{}: {}", self.help, modes.join(", "))
+            }
+            _ => self.help.to_owned(),
+        }
+    }
+
+    /// What holds when nobody sets it, for people to read; empty if nothing does.
+    pub(crate) fn default(&self) -> String {
+        match self.kind {
+            Kind::Special { default, .. } => default.to_owned(),
+            _ => match self.kind.value(&mut Options::default()) {
+                (Value::Null, _) => "none".to_owned(),
+                (_, Some(note)) => note,
+                (Value::String(text), None) => text,
+                (value, None) => value.to_string(),
+            },
+        }
+    }
+
+    /// A line of the file that sets it.
+    pub(crate) fn example(&self) -> String {
+        let value = match self.kind {
+            Kind::Special { example, .. } => example.to_owned(),
+            Kind::Address { port, .. } => format!("\"127.0.0.1:{port}\""),
+            _ => match self.kind.value(&mut Options::default()) {
+                (_, Some(note)) => format!("{note:?}"),
+                (value, None) => value.to_string(),
+            },
+        };
+        format!("{} = {value}", self.name)
+    }
+}
+
+impl Kind {
+    /// What values look like.
+    pub(crate) const fn shape(&self) -> Shape {
+        match self {
+            Self::Number(_) | Self::Count(_) | Self::Seconds { .. } => Shape::Number,
+            Self::Size { .. } => Shape::NumberOrText,
+            Self::Switch { .. } => Shape::Switch,
+            Self::Forward(_) | Self::Dispatch(_) | Self::Address { .. } | Self::LogFilter(_) => {
+                Shape::Text
+            }
+            Self::Special { shape, .. } => *shape,
+        }
+    }
+
+    /// The value's name in the help.
+    pub(crate) fn value_name(&self) -> String {
+        match self {
+            Self::Number(_) | Self::Count(_) | Self::Seconds { .. } => "N".to_owned(),
+            Self::Size { .. } => "SIZE".to_owned(),
+            Self::Switch { .. } => "true|false".to_owned(),
+            Self::Forward(_) => FORWARD_WORDS.map(|(word, _)| word).join("|"),
+            Self::Dispatch(_) => DISPATCH_WORDS.map(|(word, _)| word).join("|"),
+            Self::Address { .. } => "ADDRESS:PORT".to_owned(),
+            Self::LogFilter(_) => "FILTER".to_owned(),
+            Self::Special { value_name, .. } => (*value_name).to_owned(),
+        }
+    }
+
+    /// Whether values are paths.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn names_a_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Special {
+                value_name: "FILE" | "DIR",
+                ..
+            }
+        )
+    }
+
+    /// The value in `options`, with how people write it if that differs.
+    pub(crate) fn value(&self, options: &mut Options) -> (Value, Option<String>) {
+        let value = match self {
+            Self::Number(field) => (*field(options)).into(),
+            Self::Count(field) => (*field(options)).into(),
+            Self::Seconds { field, .. } => field(options).as_secs().into(),
+            Self::Size { field, .. } => {
+                let bytes = *field(options);
+                return (bytes.into(), Some(format_size(bytes)));
+            }
+            Self::Switch { field, on } => (*field(options) == *on).into(),
+            Self::Forward(field) => field(options).name().into(),
+            Self::Dispatch(field) => {
+                let dispatch = *field(options);
+                let named = DISPATCH_WORDS.iter().find(|(_, value)| *value == dispatch);
+                named.map(|(word, _)| *word).into()
+            }
+            Self::Address { field, .. } => field(options).map(|address| address.to_string()).into(),
+            Self::LogFilter(field) => field(options).as_str().into(),
+            Self::Special { .. } => Value::Null,
+        };
+        (value, None)
+    }
+}
+
+/// The words for the forward modes.
+pub(crate) const FORWARD_WORDS: [(&str, Forward<()>); Forward::MODES.len()] = {
+    let mut words = [("", Forward::MODES[0]); Forward::MODES.len()];
+    let mut index = 0;
+    while index < words.len() {
+        words[index] = (Forward::MODES[index].name(), Forward::MODES[index]);
+        index += 1;
+    }
+    words
+};
+
+/// The words for the kinds of dispatch.
+pub(crate) const DISPATCH_WORDS: [(&str, Dispatch); 2] =
+    [("kernel", Dispatch::Kernel), ("user", Dispatch::User)];
+
+/// Writes a size in the largest unit that fits.
+pub(crate) fn format_size(bytes: usize) -> String {
+    for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
+        if bytes != 0 && bytes.is_multiple_of(1 << shift) {
+            return format!("{}{unit}", bytes >> shift);
+        }
+    }
+    bytes.to_string()
+}
+
+impl PartialEq for Setting {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Setting {}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Setting").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,172 @@
+//! Files that are generated from the code: a test fails when one is not current, and
+//! `SNAPGATE_UPDATE_REFERENCE=1 cargo test -p snapgate --lib reference` writes them.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::authorization::ConfiguredIdentities;
+use crate::config::settings::SETTINGS;
+use crate::config::{Authorization, Forward};
+use crate::counters::Published;
+use crate::drop_reason::DropReason;
+use crate::metrics;
+use crate::state::StateStatus;
+use crate::status::Status;
+
+/// Compares a file of the repository with what it should be.
+fn assert_current(file: &str, wanted: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(file);
+    if std::env::var_os("SNAPGATE_UPDATE_REFERENCE").is_some() {
+        fs::write(&path, wanted).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "{file} is not current; write it with `SNAPGATE_UPDATE_REFERENCE=1 cargo test -p snapgate --lib reference`"
+    );
+}
+
+#[test]
+fn the_reference_of_settings_is_current() {
+    assert_current("docs/CONFIGURATION.md", &settings_page());
+}
+
+#[test]
+fn fuzzing_begins_with_every_setting_that_names_no_file() {
+    let settings = SETTINGS.iter().filter(|setting| !setting.kind.names_a_file());
+    let lines = settings.map(|setting| match setting.name {
+        // The alternative is a file.
+        "allow_any_identity" => "allow_any_identity = true\n".to_owned(),
+        _ => setting.example() + "\n",
+    });
+    let file: String = lines.collect();
+    assert_current("crates/fuzz/corpus/configuration/all_settings.toml", &file);
+}
+
+const SETTINGS_HEAD: &str = "\
+# Configuration
+
+<!-- Generated from crates/snapgate/src by the test reference::the_reference_of_settings_is_current. -->
+
+Each setting is a key of the configuration file (`--config FILE` or `SNAPGATE_CONFIG`), a flag and an environment \
+variable: `local_prefix`, `--local-prefix` and `SNAPGATE_LOCAL_PREFIX`. A flag wins over the variable, the variable \
+over the file, the file over the default; lists are replaced, not merged. Repeat the flag of a list, and put commas \
+between the values of a variable. Paths in the file are relative to the file's directory. `snapgate check` prints every \
+value and where it came from, or all errors.
+";
+
+fn settings_page() -> String {
+    let mut page = SETTINGS_HEAD.to_owned();
+    let mut group = "";
+    for setting in SETTINGS {
+        if setting.group != group {
+            group = setting.group;
+            writeln!(page, "\n## {group}\n").unwrap();
+            page.push_str("| setting | values | default | meaning |\n| --- | --- | --- | --- |\n");
+        }
+        let values = setting.kind.value_name().replace('|', "\\|");
+        let only = if setting.is_for_scion {
+            " (forward mode `scion` only)"
+        } else {
+            ""
+        };
+        writeln!(
+            page,
+            "| `{}` | `{values}` | {} | {}{only} |",
+            setting.name,
+            setting.default(),
+            setting.help()
+        )
+        .unwrap();
+    }
+    page.push_str("\n## Forward modes\n\n| `forward` | packets from tunnels are |\n| --- | --- |\n");
+    for mode in Forward::MODES {
+        writeln!(page, "| `{}` | {} |", mode.name(), mode.help()).unwrap();
+    }
+    page.push_str("\n## A file with every setting\n\n```toml\n");
+    for setting in SETTINGS {
+        page.push_str(&setting.example());
+        page.push('\n');
+    }
+    page.push_str("```\n");
+    page
+}
+
+#[test]
+fn the_reference_of_metrics_is_current() {
+    assert_current("docs/METRICS.md", &metrics_page());
+}
+
+const METRICS_HEAD: &str = "\
+# Metrics
+
+<!-- Generated from crates/snapgate/src by the test reference::the_reference_of_metrics_is_current. -->
+
+`--metrics ADDRESS:PORT` serves these in the OpenMetrics text format at `/metrics`. Metrics of workers have the label \
+`worker` besides those listed: its index, from 0. Directions: `incoming` is from tunnels towards SCION, `outgoing` \
+from SCION into tunnels.
+
+Every datagram received has one fate. In every scrape, for every worker,
+
+    received + mailbox taken = delivered + sent + dropped + mailbox given + in flight
+
+where delivered datagrams are those consumed by the gateway, and originated ones stand outside of the sum. \
+[TUNING.md](TUNING.md#what-a-rising-counter-means) says what to do when a counter rises.
+
+";
+
+/// Every metric of a gateway that has a state directory and a file of identities, and every reason for a drop.
+fn metrics_page() -> String {
+    let workers: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
+    let authorization = ConfiguredIdentities::new(&Authorization::Identities(Vec::new()));
+    let state = Some(Arc::new(StateStatus::new()));
+    let status = Arc::new(Status::new(Arc::new(authorization), Arc::default(), state));
+    let scrape = metrics::encode(&workers, &status).unwrap();
+
+    let types: HashMap<&str, &str> = scrape
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    let mut page = METRICS_HEAD.to_owned();
+    page.push_str("| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n");
+    for line in scrape.lines() {
+        let described = line
+            .strip_prefix("# HELP ")
+            .and_then(|line| line.split_once(' '));
+        let Some((name, help)) = described else {
+            continue;
+        };
+        let kind = types[name];
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let series = metrics::families()
+            .find(|family| family.name == name)
+            .map_or(&[][..], |family| family.series);
+        let labels = match name {
+            "snapgate_dropped_packets" => "`stage`, `reason`",
+            "snapgate_build_info" => "`version`",
+            _ => "",
+        };
+        writeln!(page, "| `{name}{suffix}` | {kind} | {labels} | {help} |").unwrap();
+        for series in series.iter().filter(|series| !series.labels.is_empty()) {
+            let labels: Vec<String> = series
+                .labels
+                .iter()
+                .map(|(label, value)| format!("`{label}=\"{value}\"`"))
+                .collect();
+            writeln!(page, "| | | {} | {} |", labels.join(", "), series.help.trim()).unwrap();
+        }
+    }
+    page.push_str("\n## Drop reasons\n\n");
+    page.push_str("The labels of `snapgate_dropped_packets_total`.\n\n");
+    page.push_str("| stage | reason | the datagram |\n| --- | --- | --- |\n");
+    for reason in DropReason::all() {
+        let (stage, name) = (reason.stage(), reason.name());
+        writeln!(page, "| `{stage}` | `{name}` | {reason} |").unwrap();
+    }
+    page
+}
