@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::output::{FAILURE, USAGE, fail, print_error, print_warning};
 use super::setting_args::ConfigArgs;
-use super::{FAILURE, USAGE, fail, print_error, print_warning};
 use crate::config::problem::Warning;
 use crate::config::resolve::Effective;
 use crate::config::{Config, CpuPinning, Forward};
