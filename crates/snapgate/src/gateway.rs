@@ -13,12 +13,12 @@ use udp_shards::{
     bind_upstream_group,
 };
 
-use crate::admin::Admin;
 use crate::authorization::{ConfiguredIdentities, IdentityChanges, IdentityList};
 use crate::config::{Config, Forward};
 use crate::counters::{Counters, Published};
 use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
+use crate::http::HttpServer;
 use crate::identities::Identity;
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
 use crate::state::{DirectoryFeed, Keeper, StateError};
@@ -49,7 +49,7 @@ pub struct Gateway {
     published: Arc<[Arc<Published>]>,
     failures: Receiver<WorkerFailure>,
     status: Arc<Status>,
-    admin: Option<Admin>,
+    http: Option<HttpServer>,
     /// Writes for the last time when the workers have stopped and this is dropped.
     _keeper: Option<Keeper>,
     _clock: SystemClock,
@@ -76,10 +76,10 @@ impl Gateway {
         let key = DispatchKey::random().map_err(StartError::Random)?;
         let bound = BoundSockets::bind(config, workers, &key)?;
         let published: Arc<[Arc<Published>]> = (0..workers.get()).map(|_| Arc::default()).collect();
-        let reaches = (0..workers.get())
-            .map(|worker| Reach::new().map_err(|source| StartError::Worker { worker, source }))
+        let inboxes = (0..workers.get())
+            .map(|worker| Inbox::new().map_err(|source| StartError::Worker { worker, source }))
             .collect::<Result<Vec<_>, _>>()?;
-        let postboxes: Vec<_> = reaches.iter().map(|reach| reach.postbox.clone()).collect();
+        let postboxes: Vec<_> = inboxes.iter().map(|inbox| inbox.postbox.clone()).collect();
         let (keeper, mut feeds) = start_keeper(config, key, &postboxes)?.unzip();
         let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
         let state = keeper.as_ref().map(|keeper| Arc::clone(keeper.status()));
@@ -101,10 +101,10 @@ impl Gateway {
             clock.is_trusted(),
             state,
         ));
-        let admin = config
+        let http = config
             .metrics
             .map(|address| {
-                Admin::start(address, Arc::clone(&published), Arc::clone(&status))
+                HttpServer::start(address, Arc::clone(&published), Arc::clone(&status))
                     .map_err(|source| StartError::Metrics { address, source })
             })
             .transpose()?;
@@ -117,19 +117,19 @@ impl Gateway {
             published,
             failures,
             status,
-            admin,
+            http,
             _keeper: keeper,
             _clock: clock,
             started: Instant::now(),
         };
 
-        for (me, (reach, sockets)) in reaches.into_iter().zip(bound.workers).enumerate() {
+        for (me, (inbox, sockets)) in inboxes.into_iter().zip(bound.workers).enumerate() {
             let source_error = |source| StartError::Worker { worker: me, source };
-            let Reach {
+            let Inbox {
                 poll,
                 postbox,
                 mailbox,
-            } = reach;
+            } = inbox;
             let listeners = sockets.listeners.len();
             let sockets = Sockets::new(poll, sockets.listeners, sockets.upstream, sockets.garbage)
                 .map_err(source_error)?;
@@ -172,7 +172,7 @@ impl Gateway {
 
     /// Where the metrics are served, if they are.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(Admin::address)
+        self.http.as_ref().map(HttpServer::address)
     }
 
     /// Each worker's counters as of its last turn.
@@ -327,15 +327,15 @@ fn warn_of_short_buffers(address: SocketAddr, buffers: &BufferReport) {
     }
 }
 
-/// What a worker is reached by, and reads with. All are made before the first worker runs, so that every
-/// worker can be woken before it does.
-struct Reach {
+/// A worker's mailbox and the poll that it wakes. All are made before the first worker runs, so that every worker
+/// can be woken before it does.
+struct Inbox {
     poll: mio::Poll,
     postbox: Postbox,
     mailbox: Mailbox,
 }
 
-impl Reach {
+impl Inbox {
     fn new() -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let (postbox, mailbox) = mailbox(mio::Waker::new(poll.registry(), MAILBOX)?);

@@ -28,7 +28,7 @@ mod handshakes;
 mod incoming;
 mod outgoing;
 mod pipeline;
-mod refusal;
+mod scmp_errors;
 mod scmp_limit;
 mod sockets;
 mod upstream;
