@@ -13,6 +13,8 @@
 //! | `status` | how it does, for the metrics |
 
 mod clock;
+#[cfg(test)]
+mod cost;
 mod format;
 mod keeper;
 mod status;

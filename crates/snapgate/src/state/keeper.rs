@@ -34,6 +34,12 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct DirectoryFeed(Sender<DirectoryChange>);
 
 impl DirectoryFeed {
+    /// A feed, and where the keeper takes its changes.
+    pub(crate) fn channel() -> (Self, Receiver<DirectoryChange>) {
+        let (sender, receiver) = crossbeam_channel::bounded(CHANGES_PER_WORKER);
+        (Self(sender), receiver)
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         !self.0.is_full()
     }
@@ -71,11 +77,7 @@ impl Keeper {
         let boot = clock::boot_id().map_err(StateError::Boot)?;
         let reading = Reading::take(boot);
         let store = Store::open(directory, public_key, records_max, &reading)?;
-        let (feeds, changes) = workers
-            .iter()
-            .map(|_| crossbeam_channel::bounded(CHANGES_PER_WORKER))
-            .map(|(sender, receiver)| (DirectoryFeed(sender), receiver))
-            .unzip();
+        let (feeds, changes) = workers.iter().map(|_| DirectoryFeed::channel()).unzip();
         let status = Arc::new(StateStatus::new());
         let mut writer = Writer {
             predecessor: Some(Predecessor {
