@@ -21,7 +21,7 @@ use crate::drop_reason::{DropReason, QueueLoss};
 use crate::http::HttpServer;
 use crate::identities::Identity;
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
-use crate::state::{DirectoryFeed, Keeper, StateError};
+use crate::state::{DirectoryFeed, StateError, StateWriter};
 use crate::status::Status;
 use crate::summary::Summary;
 use crate::system_clock::SystemClock;
@@ -51,7 +51,7 @@ pub struct Gateway {
     status: Arc<Status>,
     http: Option<HttpServer>,
     /// Writes for the last time when the workers have stopped and this is dropped.
-    _keeper: Option<Keeper>,
+    _state: Option<StateWriter>,
     _clock: SystemClock,
     started: Instant,
 }
@@ -80,9 +80,11 @@ impl Gateway {
             .map(|worker| Inbox::new().map_err(|source| StartError::Worker { worker, source }))
             .collect::<Result<Vec<_>, _>>()?;
         let postboxes: Vec<_> = inboxes.iter().map(|inbox| inbox.postbox.clone()).collect();
-        let (keeper, mut feeds) = start_keeper(config, key, &postboxes)?.unzip();
+        let (state_writer, mut feeds) = start_state_writer(config, key, &postboxes)?.unzip();
         let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
-        let state = keeper.as_ref().map(|keeper| Arc::clone(keeper.status()));
+        let state = state_writer
+            .as_ref()
+            .map(|writer| Arc::clone(writer.status()));
         // The same for all shards: when their cookies begin anew would tell them apart.
         let started = Instant::now();
         let replay_guard = Arc::new(ReplayGuard::new(
@@ -118,7 +120,7 @@ impl Gateway {
             failures,
             status,
             http,
-            _keeper: keeper,
+            _state: state_writer,
             _clock: clock,
             started: Instant::now(),
         };
@@ -347,26 +349,25 @@ impl Inbox {
     }
 }
 
-/// Starts to keep the tunnels for the process after this one, if so configured. Also returns the workers' ways
-/// to the keeper.
-fn start_keeper(
+/// Starts to keep the tunnels for the next process, if so configured. Also returns the feeds of the workers.
+fn start_state_writer(
     config: &Config,
     key: DispatchKey,
     postboxes: &[Postbox],
-) -> Result<Option<(Keeper, impl Iterator<Item = DirectoryFeed> + use<>)>, StateError> {
+) -> Result<Option<(StateWriter, impl Iterator<Item = DirectoryFeed> + use<>)>, StateError> {
     let Some(directory) = &config.state_dir else {
         return Ok(None);
     };
     let public_key = config.private_key.public_key();
     let tunnels_max = postboxes.len() * config.limits.tunnels_per_worker;
-    let (keeper, feeds) = Keeper::start(
+    let (writer, feeds) = StateWriter::start(
         directory,
         public_key.as_bytes(),
         tunnels_max,
         key,
         postboxes.to_vec(),
     )?;
-    Ok(Some((keeper, feeds.into_iter())))
+    Ok(Some((writer, feeds.into_iter())))
 }
 
 fn shard_config(config: &Config) -> ShardConfig {

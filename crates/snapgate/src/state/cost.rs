@@ -13,9 +13,9 @@ use rustix::time::{ClockId, clock_gettime};
 use snaptun::DirectoryChange;
 
 use crate::state::clock::Reading;
-use crate::state::format::{Change, Record};
-use crate::state::keeper::DirectoryFeed;
+use crate::state::format::Record;
 use crate::state::store::Store;
+use crate::state::writer::DirectoryFeed;
 
 const TUNNELS: u32 = 100_000;
 
@@ -32,14 +32,12 @@ fn reading(second: u32) -> Reading {
     }
 }
 
-fn seen(tunnel: u32, second: u32) -> Change {
-    Change::Seen {
-        remote: remote(tunnel),
-        record: Record {
-            identity: [tunnel as u8; 32],
-            heard_at: reading(second).boottime,
-        },
-    }
+fn see(store: &mut Store, tunnel: u32, second: u32) {
+    let record = Record {
+        identity: [tunnel as u8; 32],
+        heard_at: reading(second).boottime,
+    };
+    store.insert(remote(tunnel), record);
 }
 
 fn remote(tunnel: u32) -> SocketAddr {
@@ -64,7 +62,7 @@ fn measure(changes: u32) {
     let directory = tempfile::tempdir().unwrap();
     let records_max = TUNNELS as usize + SECONDS as usize * changes as usize;
     let mut store = Store::open(directory.path(), &[7; 32], records_max, &reading(0)).unwrap();
-    (0..TUNNELS).for_each(|tunnel| store.note(seen(tunnel, 0)));
+    (0..TUNNELS).for_each(|tunnel| see(&mut store, tunnel, 0));
     store.commit(&reading(0)).unwrap();
 
     let (bytes, cpu) = (bytes_written(), cpu_time());
@@ -80,19 +78,17 @@ fn measure(changes: u32) {
             .clone()
             .filter(|tunnel| tunnel % REFRESH == second % REFRESH)
         {
-            store.note(seen(tunnel, second));
+            see(&mut store, tunnel, second);
         }
         for _ in 0..changes / 2 {
-            store.note(seen(live.end, second));
-            store.note(Change::Gone {
-                remote: remote(live.start),
-            });
+            see(&mut store, live.end, second);
+            store.remove(remote(live.start));
             live = live.start + 1..live.end + 1;
         }
         unknown += changes / 2;
         unknown_sum += unknown;
         unknown_max = unknown_max.max(unknown);
-        if store.has_changes() {
+        if store.is_due(&reading(second)) {
             store.commit(&reading(second)).unwrap();
             commits += 1;
             unknown = 0;
