@@ -45,6 +45,8 @@ if git grep -nl 'SupervisedGateway' -- crates/interop/tests ':!crates/interop/te
 fi
 # What workspaces copy from each other agrees, and none but those for it has the mock clock.
 scripts/check-workspaces.py || failed=1
+# Files that import each other in a circle can be read and changed only together.
+scripts/check-imports.py || failed=1
 
 # Shell scripts are at least well-formed.
 while read -r script; do

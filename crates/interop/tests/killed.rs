@@ -42,8 +42,8 @@ async fn clients_of_a_gateway_that_is_killed_are_served_at_once_with_a_state_dir
 async fn until_written(file: &Path) {
     /// Of an IPv4 tunnel.
     const RECORD_BYTES: u64 = 47;
-    /// Of the header and a frame without records.
-    const EMPTY_BYTES: u64 = 112;
+    /// Of a file without records.
+    const EMPTY_BYTES: u64 = 92;
 
     let mut interval = tokio::time::interval(Duration::from_millis(10));
     while std::fs::metadata(file).map_or(0, |metadata| metadata.len())

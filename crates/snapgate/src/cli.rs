@@ -1,27 +1,20 @@
 //! The command line: `snapgate run`, `check`, `genkey`, `pubkey` and `demo`.
 
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::output::{USAGE, print_warning};
 use crate::hardening;
-use crate::logging;
 
 mod check;
 mod demo;
 mod genkey;
+mod output;
 mod pubkey;
 mod run;
 mod setting_args;
-
-/// The command could not do its work.
-const FAILURE: u8 = 1;
-
-/// What was asked for makes no sense.
-const USAGE: u8 = 2;
 
 #[derive(Parser)]
 #[command(name = "snapgate", version, propagate_version = true)]
@@ -86,49 +79,5 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Genkey(arguments) => genkey::genkey(&arguments),
         Command::Pubkey(arguments) => pubkey::pubkey(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
-    }
-}
-
-/// Prints to standard output and ends the command.
-fn print(text: &str) -> ExitCode {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes());
-    end_after_printing(written.and_then(|()| stdout.flush()))
-}
-
-/// Ends the command after its result went to standard output, or did not.
-fn end_after_printing(written: io::Result<()>) -> ExitCode {
-    match written {
-        Ok(()) => ExitCode::SUCCESS,
-        // Who closed the pipe has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(FAILURE),
-        Err(error) => fail(
-            FAILURE,
-            &format!("cannot write to standard output: {error}"),
-        ),
-    }
-}
-
-/// Prints an error and ends the command.
-fn fail(code: u8, error: &dyn Display) -> ExitCode {
-    print_error(error);
-    ExitCode::from(code)
-}
-
-/// Prints one error to standard error.
-fn print_error(error: &dyn Display) {
-    print_line(&format_args!("error: {error}"));
-}
-
-/// Prints one warning to standard error.
-fn print_warning(warning: &dyn Display) {
-    print_line(&format_args!("warning: {warning}"));
-}
-
-/// Prints a line to standard error: behind those of the log, if there is one.
-fn print_line(line: &dyn Display) {
-    if !logging::print(line) {
-        // There is nobody left to tell if this fails.
-        let _ = writeln!(io::stderr().lock(), "{line}");
     }
 }

@@ -5,21 +5,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::mailbox::{Message, Postbox};
-
-/// The tunnels of one worker that talk.
-pub(crate) struct Talking {
-    pub(crate) worker: usize,
-    pub(crate) tunnels: usize,
-}
+use crate::mailbox::{Message, Postbox, TalkingTunnels};
 
 /// A gateway that drains: how many tunnels still talk.
 pub(crate) struct Drain {
     workers: Vec<Postbox>,
     idle_after: Duration,
     /// For the question asked last; kept here too, so that the channel stays open.
-    answer: Sender<Talking>,
-    answers: Receiver<Talking>,
+    answer: Sender<TalkingTunnels>,
+    answers: Receiver<TalkingTunnels>,
     /// By worker, those that have answered.
     talking: Vec<Option<usize>>,
 }
@@ -56,12 +50,12 @@ impl Drain {
     }
 
     /// Where the answers arrive.
-    pub(crate) fn answers(&self) -> &Receiver<Talking> {
+    pub(crate) fn answers(&self) -> &Receiver<TalkingTunnels> {
         &self.answers
     }
 
     /// Takes in an answer. Once every worker has answered, returns how many tunnels talk.
-    pub(crate) fn note(&mut self, answer: &Talking) -> Option<usize> {
+    pub(crate) fn note(&mut self, answer: &TalkingTunnels) -> Option<usize> {
         if let Some(talking) = self.talking.get_mut(answer.worker) {
             *talking = Some(answer.tunnels);
         }

@@ -9,19 +9,19 @@ use std::{io, thread};
 use crossbeam_channel::Receiver;
 use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
-    BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket,
-    bind_tunnel_group, bind_upstream_group,
+    BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket, bind_tunnel_group,
+    bind_upstream_group,
 };
 
-use crate::admin::Admin;
 use crate::authorization::{ConfiguredIdentities, IdentityChanges, IdentityList};
 use crate::config::Config;
 use crate::counters::{Counters, Published};
 use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
+use crate::http::HttpServer;
 use crate::identities::Identity;
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
-use crate::state::{DirectoryFeed, Keeper, StateError};
+use crate::state::{DirectoryFeed, StateError, StateWriter};
 use crate::status::Status;
 use crate::summary::Summary;
 use crate::system_clock::SystemClock;
@@ -32,8 +32,10 @@ use crate::worker::{
 };
 
 mod clock;
+mod start_error;
 mod worker_thread;
 
+pub use start_error::StartError;
 pub use worker_thread::WorkerFailure;
 
 /// Changes of a shard's tunnels that wait for the end of the turn.
@@ -47,9 +49,9 @@ pub struct Gateway {
     published: Arc<[Arc<Published>]>,
     failures: Receiver<WorkerFailure>,
     status: Arc<Status>,
-    admin: Option<Admin>,
+    http: Option<HttpServer>,
     /// Writes for the last time when the workers have stopped and this is dropped.
-    _keeper: Option<Keeper>,
+    _state: Option<StateWriter>,
     _clock: SystemClock,
     started: Instant,
 }
@@ -58,87 +60,6 @@ struct RunningWorker {
     postbox: Postbox,
     /// Ends with the worker's mailbox, unless the worker failed.
     thread: Option<thread::JoinHandle<Option<Mailbox>>>,
-}
-
-/// Why a gateway could not start. Each says what to change.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The clock that tunnels go by stands still.
-    #[error(
-        "the clock of the tunnels stands still, so no session would be renewed or expire: this program was built \
-         with the feature mock_instant of ana-gotatun; build it with `cargo build --release`, in no workspace that \
-         has packages with that feature"
-    )]
-    FrozenClock,
-    /// A listen or internal address cannot be had.
-    #[error("cannot listen: {0}; {remedy}", remedy = bind_remedy(.0))]
-    Bind(#[from] BindError),
-    /// The metrics address cannot be had.
-    #[error(
-        "cannot serve metrics on {address}: {source}; choose another address, or stop what uses it \
-         (ss -ltnp shows it)"
-    )]
-    Metrics {
-        /// The address asked for.
-        address: SocketAddr,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// A worker's thread cannot be started.
-    #[error(
-        "cannot start worker {worker}: {source}; use fewer workers, or raise the limits of open files \
-         and threads (LimitNOFILE= and TasksMax= of the service, ulimit -n and -u)"
-    )]
-    Worker {
-        /// Index of the worker.
-        worker: usize,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// A worker cannot run on the CPU that was chosen for it.
-    #[error(
-        "worker {worker} cannot run on CPU {cpu}: the process is not allowed to; choose other CPUs \
-         with --cpus, or --cpus none to leave the choice to the kernel"
-    )]
-    Pin {
-        /// Index of the worker.
-        worker: usize,
-        /// The CPU.
-        cpu: usize,
-    },
-    /// The thread that reads the system clock cannot be started.
-    #[error("cannot start a thread: {0}; raise its limit (TasksMax= of the service, ulimit -u)")]
-    Clock(io::Error),
-    /// The state directory cannot be used.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The kernel has no random numbers.
-    #[error("cannot draw a dispatch key: {0}")]
-    Random(io::Error),
-}
-
-/// What to do about an address that cannot be had.
-fn bind_remedy(error: &BindError) -> &'static str {
-    let source = match error {
-        BindError::AddressInUse { .. } => {
-            return "stop what uses it (ss -lunp shows it), or choose another port";
-        }
-        BindError::Refused { source, .. } => source,
-        _ => return "use fewer workers",
-    };
-    match source.kind() {
-        io::ErrorKind::AddrNotAvailable => {
-            "use an address that an interface of this host has (ip address shows them)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "choose a port above 1023, or give the process CAP_NET_BIND_SERVICE"
-        }
-        _ => {
-            "if too many files are open, raise the limit (LimitNOFILE= of the service, ulimit -n) or \
-             use fewer workers"
-        }
-    }
 }
 
 impl Gateway {
@@ -155,13 +76,15 @@ impl Gateway {
         let key = DispatchKey::random().map_err(StartError::Random)?;
         let bound = BoundSockets::bind(config, workers, &key)?;
         let published: Arc<[Arc<Published>]> = (0..workers.get()).map(|_| Arc::default()).collect();
-        let reaches = (0..workers.get())
-            .map(|worker| Reach::new().map_err(|source| StartError::Worker { worker, source }))
+        let inboxes = (0..workers.get())
+            .map(|worker| Inbox::new().map_err(|source| StartError::Worker { worker, source }))
             .collect::<Result<Vec<_>, _>>()?;
-        let postboxes: Vec<_> = reaches.iter().map(|reach| reach.postbox.clone()).collect();
-        let (keeper, mut feeds) = start_keeper(config, key, &postboxes)?.unzip();
+        let postboxes: Vec<_> = inboxes.iter().map(|inbox| inbox.postbox.clone()).collect();
+        let (state_writer, mut feeds) = start_state_writer(config, key, &postboxes)?.unzip();
         let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
-        let state = keeper.as_ref().map(|keeper| Arc::clone(keeper.status()));
+        let state = state_writer
+            .as_ref()
+            .map(|writer| Arc::clone(writer.status()));
         // The same for all shards: when their cookies begin anew would tell them apart.
         let started = Instant::now();
         let replay_guard = Arc::new(ReplayGuard::new(
@@ -180,10 +103,10 @@ impl Gateway {
             clock.is_trusted(),
             state,
         ));
-        let admin = config
+        let http = config
             .metrics
             .map(|address| {
-                Admin::start(address, Arc::clone(&published), Arc::clone(&status))
+                HttpServer::start(address, Arc::clone(&published), Arc::clone(&status))
                     .map_err(|source| StartError::Metrics { address, source })
             })
             .transpose()?;
@@ -196,19 +119,19 @@ impl Gateway {
             published,
             failures,
             status,
-            admin,
-            _keeper: keeper,
+            http,
+            _state: state_writer,
             _clock: clock,
             started: Instant::now(),
         };
 
-        for (me, (reach, sockets)) in reaches.into_iter().zip(bound.workers).enumerate() {
+        for (me, (inbox, sockets)) in inboxes.into_iter().zip(bound.workers).enumerate() {
             let source_error = |source| StartError::Worker { worker: me, source };
-            let Reach {
+            let Inbox {
                 poll,
                 postbox,
                 mailbox,
-            } = reach;
+            } = inbox;
             let listeners = sockets.listeners.len();
             let sockets = Sockets::new(poll, sockets.listeners, sockets.upstream, sockets.garbage)
                 .map_err(source_error)?;
@@ -251,7 +174,7 @@ impl Gateway {
 
     /// Where the metrics are served, if they are.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(Admin::address)
+        self.http.as_ref().map(HttpServer::address)
     }
 
     /// Each worker's counters as of its last turn.
@@ -401,15 +324,15 @@ fn warn_of_short_buffers(address: SocketAddr, buffers: &BufferReport) {
     }
 }
 
-/// What a worker is reached by, and reads with. All are made before the first worker runs, so that every
-/// worker can be woken before it does.
-struct Reach {
+/// A worker's mailbox and the poll that it wakes. All are made before the first worker runs, so that every worker
+/// can be woken before it does.
+struct Inbox {
     poll: mio::Poll,
     postbox: Postbox,
     mailbox: Mailbox,
 }
 
-impl Reach {
+impl Inbox {
     fn new() -> io::Result<Self> {
         let poll = mio::Poll::new()?;
         let (postbox, mailbox) = mailbox(mio::Waker::new(poll.registry(), MAILBOX)?);
@@ -421,26 +344,25 @@ impl Reach {
     }
 }
 
-/// Starts to keep the tunnels for the process after this one, if so configured. Also returns the workers' ways
-/// to the keeper.
-fn start_keeper(
+/// Starts to keep the tunnels for the next process, if so configured. Also returns the feeds of the workers.
+fn start_state_writer(
     config: &Config,
     key: DispatchKey,
     postboxes: &[Postbox],
-) -> Result<Option<(Keeper, impl Iterator<Item = DirectoryFeed> + use<>)>, StateError> {
+) -> Result<Option<(StateWriter, impl Iterator<Item = DirectoryFeed> + use<>)>, StateError> {
     let Some(directory) = &config.state_dir else {
         return Ok(None);
     };
     let public_key = config.private_key.public_key();
     let tunnels_max = postboxes.len() * config.limits.tunnels_per_shard;
-    let (keeper, feeds) = Keeper::start(
+    let (writer, feeds) = StateWriter::start(
         directory,
         public_key.as_bytes(),
         tunnels_max,
         key,
         postboxes.to_vec(),
     )?;
-    Ok(Some((keeper, feeds.into_iter())))
+    Ok(Some((writer, feeds.into_iter())))
 }
 
 fn shard_config(config: &Config) -> ShardConfig {

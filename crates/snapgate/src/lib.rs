@@ -1,6 +1,5 @@
 //! The data plane of a SCION Network Access Point.
 
-mod admin;
 pub mod authorization;
 pub mod cli;
 pub mod config;
@@ -9,11 +8,11 @@ mod cpus;
 pub mod demo;
 mod drain;
 pub mod drop_reason;
-mod ending;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod gateway;
 mod hardening;
+mod http;
 pub mod identities;
 pub mod keys;
 mod logging;
@@ -25,6 +24,7 @@ mod reference;
 mod reload;
 mod service;
 mod service_manager;
+mod shutdown;
 mod signals;
 pub mod state;
 mod status;

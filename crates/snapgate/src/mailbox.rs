@@ -13,10 +13,14 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use snaptun::Move;
 use udp_shards::Received;
 
-use crate::drain::Talking;
-
 /// Messages a mailbox holds before senders are refused.
 const MAILBOX_MESSAGES: usize = 4096;
+
+/// How many tunnels of a worker carried data lately.
+pub(crate) struct TalkingTunnels {
+    pub(crate) worker: usize,
+    pub(crate) tunnels: usize,
+}
 
 /// What one worker tells another.
 pub(crate) enum Message {
@@ -35,7 +39,7 @@ pub(crate) enum Message {
     /// Make no new tunnels any more, and say in how many data passed less than `idle_after` ago.
     Drain {
         idle_after: Duration,
-        answer: Sender<Talking>,
+        answer: Sender<TalkingTunnels>,
     },
     /// Addresses and identities of tunnels that the process before had and the receiving worker owns.
     Remember(Vec<(SocketAddr, [u8; 32])>),

@@ -22,10 +22,8 @@ use crate::identities::{self, Listed};
 use crate::keys::PublicKey;
 use crate::service_manager::ServiceManager;
 
-mod day_clock;
 mod file_version;
 
-pub(crate) use day_clock::DayClock;
 pub(crate) use file_version::FileVersion;
 use file_version::{Looks, SETTLE_TIME};
 

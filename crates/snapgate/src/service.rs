@@ -7,12 +7,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, never, select};
 
+use self::clock_step::ClockSteps;
 use crate::config::options::DrainTimes;
 use crate::gateway::{Gateway, WorkerFailure};
-use crate::reload::{DayClock, IdentitiesReloader};
+use crate::reload::IdentitiesReloader;
 use crate::service_manager::{self, ServiceManager};
 use crate::signals::{EndSignal, Signals};
 use crate::turn_watch::TurnWatch;
+
+mod clock_step;
 
 /// How often a gateway that drains asks its workers whether tunnels still talk.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
@@ -20,8 +23,8 @@ const ASK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it says so.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often clocks and workers are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Interval of [`PeriodicChecks`].
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// An identities file that was not checked for so long is worth a warning.
 const CHECK_OVERDUE_TIME: Duration = Duration::from_secs(5);
@@ -57,8 +60,8 @@ impl Service<'_> {
     pub(crate) fn run(&self) -> Result<(), ServiceFailure> {
         self.signals.serving();
         self.manager.ready();
-        let mut care = Care::new(self);
-        let look = crossbeam_channel::tick(LOOK_INTERVAL);
+        let mut checks = PeriodicChecks::new(self);
+        let check = crossbeam_channel::tick(CHECK_INTERVAL);
         let reloader_ended = self.reloader_ended();
         let signal = loop {
             select! {
@@ -68,13 +71,13 @@ impl Service<'_> {
                     Err(_) => break EndSignal::Interrupt,
                 },
                 recv(self.signals.hangups) -> _ => self.reload(),
-                recv(look) -> _ => care.look(),
+                recv(check) -> _ => checks.run(),
                 recv(reloader_ended) -> _ => return Err(ServiceFailure::Identities),
                 recv(self.gateway.failures()) -> failure => return worker_failure(failure.ok()),
             }
         };
         if signal == EndSignal::Terminate && !self.drain.timeout.is_zero() {
-            return self.drain(care);
+            return self.drain(checks);
         }
         self.manager.stopping();
         tracing::info!("stopping on {signal}");
@@ -106,14 +109,14 @@ impl Service<'_> {
     }
 
     /// Serves existing tunnels until none of them talks, the time is up, or another signal.
-    fn drain(&self, mut care: Care) -> Result<(), ServiceFailure> {
+    fn drain(&self, mut checks: PeriodicChecks) -> Result<(), ServiceFailure> {
         let DrainTimes {
             timeout,
             idle_after,
         } = self.drain;
         let deadline = Instant::now() + timeout;
         let mut drain = self.gateway.drain(idle_after);
-        self.signals.ending.drain_until(deadline);
+        self.signals.shutdown.drain_until(deadline);
         self.manager.stopping();
         tracing::info!(
             "draining on {}: no new tunnels, and an end when no data passed any tunnel for \
@@ -122,7 +125,7 @@ impl Service<'_> {
         );
         let time_is_up = crossbeam_channel::at(deadline);
         let ask = crossbeam_channel::tick(ASK_INTERVAL);
-        let look = crossbeam_channel::tick(LOOK_INTERVAL);
+        let check = crossbeam_channel::tick(CHECK_INTERVAL);
         let reloader_ended = self.reloader_ended();
         let mut talking = None;
         let mut report_at = Instant::now();
@@ -147,14 +150,14 @@ impl Service<'_> {
                     }
                 }
                 recv(ask) -> _ => drain.ask(),
-                recv(look) -> _ => care.look(),
+                recv(check) -> _ => checks.run(),
                 recv(time_is_up) -> _ => {
-                    tracing::warn!("stopping after {timeout:?}: tunnels that still talked: {}", told(talking));
+                    tracing::warn!("stopping after {timeout:?}: tunnels that still talked: {}", count_or_unknown(talking));
                     return Ok(());
                 }
                 recv(self.signals.ends) -> signal => {
                     if let Ok(signal) = signal {
-                        tracing::warn!("stopping on {signal}: tunnels that still talked: {}", told(talking));
+                        tracing::warn!("stopping on {signal}: tunnels that still talked: {}", count_or_unknown(talking));
                     }
                     return Ok(());
                 }
@@ -166,12 +169,12 @@ impl Service<'_> {
     }
 }
 
-/// What is looked at regularly: the system clock, for grants that expire by it; whether the identities file is
-/// checked; and the workers, for the service manager's watchdog.
-struct Care<'a> {
+/// Periodic checks of the system clock, for grants that expire by it, of the thread that follows the identities file,
+/// and of the workers, for the service manager's watchdog.
+struct PeriodicChecks<'a> {
     gateway: &'a Gateway,
     manager: ServiceManager,
-    clock: DayClock,
+    clock: ClockSteps,
     /// The last check of the identities file, and when it was first seen.
     check: (i64, Instant),
     check_warned_at: Option<Instant>,
@@ -181,13 +184,13 @@ struct Care<'a> {
     watchdog_due: Instant,
 }
 
-impl<'a> Care<'a> {
+impl<'a> PeriodicChecks<'a> {
     fn new(service: &Service<'a>) -> Self {
         let now = Instant::now();
         Self {
             gateway: service.gateway,
             manager: service.manager.clone(),
-            clock: DayClock::new(now, SystemTime::now()),
+            clock: ClockSteps::new(now, SystemTime::now()),
             check: (0, now),
             check_warned_at: None,
             turns: service.gateway.turn_watch(now),
@@ -196,9 +199,9 @@ impl<'a> Care<'a> {
         }
     }
 
-    fn look(&mut self) {
+    fn run(&mut self) {
         let now = Instant::now();
-        let clock_was_set = self.clock.was_set(now, SystemTime::now());
+        let clock_was_set = self.clock.stepped(now, SystemTime::now());
         if let Some(list) = self.gateway.identity_list() {
             if clock_was_set {
                 list.ask_again();
@@ -206,7 +209,7 @@ impl<'a> Care<'a> {
                     "the clock of the day was set: looking again at which identities expired"
                 );
             }
-            self.look_at_checks(list.status().last_check, now);
+            self.watch_identities_file(list.status().last_check, now);
         }
         let Some(interval) = self.watchdog_interval else {
             return;
@@ -219,7 +222,7 @@ impl<'a> Care<'a> {
     }
 
     /// The thread that checks the identities file waits for the file system, and says nothing meanwhile.
-    fn look_at_checks(&mut self, last_check: i64, now: Instant) {
+    fn watch_identities_file(&mut self, last_check: i64, now: Instant) {
         if last_check != self.check.0 {
             self.check = (last_check, now);
             return;
@@ -229,7 +232,8 @@ impl<'a> Care<'a> {
         if overdue >= CHECK_OVERDUE_TIME && self.check_warned_at.is_none_or(is_due) {
             self.check_warned_at = Some(now);
             tracing::warn!(
-                "the identities file was not checked for {} s: its file system does not answer, or the file                  changes all the time; the identities that were read last stay in force",
+                "the identities file was not checked for {} s: its file system does not answer, or the file \
+                 changes all the time; the identities that were read last stay in force",
                 overdue.as_secs()
             );
         }
@@ -240,6 +244,6 @@ fn worker_failure(failure: Option<WorkerFailure>) -> Result<(), ServiceFailure> 
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-fn told(talking: Option<usize>) -> String {
+fn count_or_unknown(talking: Option<usize>) -> String {
     talking.map_or_else(|| "not known".to_owned(), |tunnels| tunnels.to_string())
 }

@@ -14,7 +14,7 @@ use std::{fmt, io, thread};
 use crossbeam_channel::{Receiver, Sender};
 use nix::sys::signal::{SigSet, Signal as SystemSignal};
 
-use crate::ending::{END_TIME, END_TIME_AFTER_SECOND_SIGNAL, Ending};
+use crate::shutdown::{END_TIME, END_TIME_AFTER_SECOND_SIGNAL, ShutdownDeadline};
 
 /// A SIGTERM so soon after the first is its duplicate: service managers and process groups send it twice.
 const DUPLICATE_TIME: Duration = Duration::from_millis(500);
@@ -66,7 +66,7 @@ pub(crate) struct Signals {
     pub(crate) hangups: Receiver<()>,
     /// SIGINT and SIGTERM, without duplicates.
     pub(crate) ends: Receiver<EndSignal>,
-    pub(crate) ending: Ending,
+    pub(crate) shutdown: ShutdownDeadline,
     is_serving: Arc<AtomicBool>,
 }
 
@@ -91,19 +91,19 @@ pub(crate) fn listen(exit: fn(u8)) -> io::Result<Signals> {
     let (hangup, hangups) = crossbeam_channel::bounded(1);
     // The first signal and another. More would change nothing.
     let (end, ends) = crossbeam_channel::bounded(2);
-    let ending = Ending::start(exit)?;
+    let shutdown = ShutdownDeadline::start(exit)?;
     let is_serving = Arc::new(AtomicBool::new(false));
     let signals = Signals {
         hangups,
         ends,
-        ending: ending.clone(),
+        shutdown: shutdown.clone(),
         is_serving: Arc::clone(&is_serving),
     };
     let mut thread = SignalThread {
         first: None,
         hangup,
         end,
-        ending,
+        shutdown,
         exit,
     };
     thread::Builder::new()
@@ -122,7 +122,7 @@ struct SignalThread {
     first: Option<(EndSignal, Instant)>,
     hangup: Sender<()>,
     end: Sender<EndSignal>,
-    ending: Ending,
+    shutdown: ShutdownDeadline,
     exit: fn(u8),
 }
 
@@ -146,7 +146,7 @@ impl SignalThread {
         match self.first {
             None => {
                 self.first = Some((signal, now));
-                self.ending.expect_reaction(now + END_TIME);
+                self.shutdown.expect_reaction(now + END_TIME);
             }
             Some((EndSignal::Terminate, at))
                 if signal == EndSignal::Terminate
@@ -154,7 +154,7 @@ impl SignalThread {
             {
                 return;
             }
-            Some(_) => self.ending.end_by(now + END_TIME_AFTER_SECOND_SIGNAL, 0),
+            Some(_) => self.shutdown.end_by(now + END_TIME_AFTER_SECOND_SIGNAL, 0),
         }
         // Full: the process ends by the deadline.
         let _not_needed = self.end.try_send(signal);
@@ -174,7 +174,7 @@ mod tests {
             first: None,
             hangup,
             end,
-            ending: Ending::start(|_| {}).unwrap(),
+            shutdown: ShutdownDeadline::start(|_| {}).unwrap(),
             exit: |_| panic!("the process ended"),
         };
         (thread, hangups, ends)

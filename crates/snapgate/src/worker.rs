@@ -13,26 +13,28 @@
 //! Every step that receives has a budget of work, so that none can starve those behind it; what it left
 //! over is remembered, and the next turn follows without sleeping.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use udp_shards::ReceiveBatch;
 
 use crate::counters::Published;
-use crate::mailbox::{Mailbox, Message};
+use crate::mailbox::Mailbox;
 
 mod dispatch;
+mod error;
+mod handshake_queue;
 mod handshakes;
 mod incoming;
 mod outgoing;
 mod pipeline;
-mod refusal;
+mod scmp_errors;
 mod scmp_limit;
 mod sockets;
 mod upstream;
 
 pub(crate) use dispatch::Owners;
+use error::WorkerError;
 pub(crate) use pipeline::{Pipeline, PipelineParts};
 pub(crate) use sockets::{MAILBOX, Sockets, UnpolledListener};
 pub(crate) use upstream::{ScionUpstream, Upstream};
@@ -60,23 +62,6 @@ pub(crate) struct Worker {
     batch: ReceiveBatch,
     published: Arc<Published>,
     kernel_drops_due: Instant,
-    stopping: bool,
-}
-
-/// Why a worker cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WorkerError {
-    #[error("cannot wait for packets: {0}")]
-    Poll(io::Error),
-    #[error("cannot receive on {socket}: {source}")]
-    Receive {
-        socket: &'static str,
-        source: io::Error,
-    },
-    #[error("cannot register a socket for writing: {0}")]
-    Register(io::Error),
-    #[error("cannot wake another worker: {0}")]
-    Wake(io::Error),
 }
 
 impl Worker {
@@ -93,7 +78,6 @@ impl Worker {
             batch: ReceiveBatch::new(TRAINS_PER_RECEIVE),
             published,
             kernel_drops_due: Instant::now(),
-            stopping: false,
         }
     }
 
@@ -102,7 +86,7 @@ impl Worker {
     pub(crate) fn run(mut self) -> Result<Mailbox, WorkerError> {
         // What the process before knew is there before the first packet.
         self.read_mailbox();
-        while !self.stopping {
+        while !self.pipeline.stopping {
             self.turn()?;
             self.sleep()?;
         }
@@ -112,7 +96,7 @@ impl Worker {
     }
 
     fn sleep(&mut self) -> Result<(), WorkerError> {
-        let work_left = self.stopping
+        let work_left = self.pipeline.stopping
             || self.sockets.is_readable()
             || self.pipeline.has_handshakes()
             || !self.mailbox.is_empty();
@@ -180,15 +164,11 @@ impl Worker {
     fn read_mailbox(&mut self) {
         let now = Instant::now();
         let enough = self.pipeline.work + WORK_PER_STEP;
-        while self.pipeline.work < enough {
-            match self.mailbox.take() {
-                None => return,
-                Some(Message::Stop) => {
-                    self.stopping = true;
-                    return;
-                }
-                Some(message) => self.pipeline.take_over(now, message),
-            }
+        while self.pipeline.work < enough
+            && !self.pipeline.stopping
+            && let Some(message) = self.mailbox.take()
+        {
+            self.pipeline.take_over(now, message);
         }
     }
 

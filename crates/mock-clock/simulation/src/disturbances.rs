@@ -26,7 +26,7 @@ const FLOOD_MAX: u32 = 100;
 impl World<'_> {
     pub(crate) fn disturb(&mut self, disturbance: Disturbance) {
         let now = self.clock.elapsed();
-        if self.calm.is_some() && !is_harmless(disturbance) {
+        if self.fault_free.is_some() && !is_harmless(disturbance) {
             return;
         }
         let client = self.rng.random_range(0..self.clients.len());
@@ -156,7 +156,7 @@ impl World<'_> {
 
     /// An attacker sends one datagram.
     pub(crate) fn attack(&mut self, flood: Flood) {
-        if self.calm.is_some() && !is_harmless(Disturbance::Flood(flood)) {
+        if self.fault_free.is_some() && !is_harmless(Disturbance::Flood(flood)) {
             return;
         }
         let from = self.made_up_address();

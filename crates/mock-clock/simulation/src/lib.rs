@@ -40,15 +40,15 @@
 mod addresses;
 mod agenda;
 mod attackers;
-mod calm;
 mod client;
 mod clock;
+mod coverage;
 mod disturbances;
+mod fault_free;
 mod gateway;
 mod inspection;
 mod ledger;
 mod packets;
-mod reached;
 mod registry;
 mod scenario;
 mod trace;
@@ -62,7 +62,7 @@ use std::time::Duration;
 use crate::trace::Trace;
 use crate::world::World;
 
-pub use crate::reached::Reached;
+pub use crate::coverage::Coverage;
 pub use crate::trace::Line;
 pub use crate::violation::Violation;
 
@@ -73,8 +73,8 @@ pub struct Outcome {
     pub digest: u64,
     /// How many events there were.
     pub steps: u64,
-    /// What the simulation came upon.
-    pub reached: Reached,
+    /// Which events the simulation had.
+    pub coverage: Coverage,
 }
 
 /// A simulation in which an invariant did not hold.
@@ -127,7 +127,7 @@ pub fn simulate(
         Ok(()) => Ok(Outcome {
             digest: world.trace.digest(),
             steps: world.trace.steps(),
-            reached: world.reached,
+            coverage: world.coverage,
         }),
         Err(violation) => Err(Box::new(Failure {
             violation,

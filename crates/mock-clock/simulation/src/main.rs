@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use snaptun_simulation::{Failure, Line, Outcome, Reached, simulate};
+use snaptun_simulation::{Coverage, Failure, Line, Outcome, simulate};
 
 /// Simulates hours of a gateway's shards and their clients, with seeded faults, and checks the invariants
 /// after every event.
@@ -45,7 +45,7 @@ struct Total {
     steps: u64,
     /// Of all seeds, in whatever order they came.
     digest: u64,
-    reached: Reached,
+    coverage: Coverage,
     failure: Option<Box<Failure>>,
 }
 
@@ -83,7 +83,7 @@ impl Total {
                 self.seeds += 1;
                 self.steps += outcome.steps;
                 self.digest = self.digest.wrapping_add(outcome.digest);
-                self.reached.add(&outcome.reached);
+                self.coverage.add(&outcome.coverage);
             }
             Err(failure) => {
                 // The lowest, so that the same command names the same.
@@ -152,7 +152,7 @@ fn report(arguments: &Arguments, total: &Total, time: Duration) -> io::Result<Ex
         )?;
         return Ok(ExitCode::from(1));
     }
-    write!(out, "{}", total.reached)?;
+    write!(out, "{}", total.coverage)?;
     writeln!(
         out,
         "{} seeds of {} minutes held in {:.1} s: {} events, digest {:016x}",
@@ -162,7 +162,7 @@ fn report(arguments: &Arguments, total: &Total, time: Duration) -> io::Result<Ex
         total.steps,
         total.digest
     )?;
-    let missing = total.reached.missing();
+    let missing = total.coverage.missing();
     if arguments.complete && !missing.is_empty() {
         writeln!(out, "never reached: {}", missing.join(", "))?;
         return Ok(ExitCode::from(3));

@@ -52,7 +52,7 @@ pub(crate) struct Conditions {
 
 impl Conditions {
     /// A network as it should be.
-    pub(crate) const CALM: Conditions = Conditions {
+    pub(crate) const FAULT_FREE: Conditions = Conditions {
         loss: 0.0,
         duplication: 0.0,
         damage: 0.0,

@@ -53,9 +53,9 @@ pub(crate) enum Happening {
     /// A shard was told that an identity uses a newer tunnel.
     ToldOfMove { shard: usize },
     /// From now on nothing goes wrong but for floods.
-    CalmBegan,
-    /// The calm is over, and so many clients were served again in time.
-    CalmEnded { served: usize },
+    FaultFreeBegan,
+    /// The fault-free period is over, and so many clients were served again in time.
+    FaultFreeEnded { served: usize },
     /// What a shard had counted.
     Counted { counters: String },
 }

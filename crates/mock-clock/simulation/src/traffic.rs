@@ -6,8 +6,8 @@ use std::time::Duration;
 use rand::Rng as _;
 use snaptun::{Consumed, Endpoint, Transmit};
 
-use crate::calm::TICK;
 use crate::client::{Heard, Sending};
+use crate::fault_free::TICK;
 use crate::gateway::Fate;
 use crate::packets::Answered;
 use crate::scenario::Conditions;
@@ -86,8 +86,8 @@ impl World<'_> {
 
     /// What the network makes of a datagram: the copies that arrive, and after what time.
     fn pass_network(&mut self, datagram: Vec<u8>) -> Vec<(Duration, Vec<u8>)> {
-        let conditions = if self.calm.is_some() {
-            &Conditions::CALM
+        let conditions = if self.fault_free.is_some() {
+            &Conditions::FAULT_FREE
         } else {
             &self.scenario.network
         };
@@ -127,7 +127,7 @@ impl World<'_> {
     ) -> Result<(), Violation> {
         let now = self.clock.now();
         let (fate, delivered, sent) = self.gateway.receive(now, datagram, from)?;
-        self.reached.meet(&fate);
+        self.coverage.note_fate(&fate);
         if fate == Fate::Consumed(Consumed::HandshakeCompleted) {
             self.check_age_of_response(from.remote, datagram)?;
         }
@@ -147,7 +147,7 @@ impl World<'_> {
             .deliver(&delivered.packet, delivered.session, |client| {
                 scenario.identity_of(client)
             })?;
-        if self.calm.is_some() || self.rng.random() {
+        if self.fault_free.is_some() || self.rng.random() {
             self.send_from_scion(from.remote, Some(answered))?;
         }
         Ok(())
@@ -227,9 +227,9 @@ impl World<'_> {
     fn take_packet(&mut self, client: usize, packet: &[u8]) -> Result<(), Violation> {
         let identity = self.scenario.identity_of(client);
         let answered = self.packets.receive(client, identity, packet)?;
-        if let (Some(calm), Some(answered)) = (&mut self.calm, answered) {
+        if let (Some(period), Some(answered)) = (&mut self.fault_free, answered) {
             let sent_at = self.packets.sent_at(client, answered);
-            calm.answered(client, sent_at, self.clock.elapsed());
+            period.answered(client, sent_at, self.clock.elapsed());
         }
         Ok(())
     }
@@ -259,7 +259,7 @@ impl World<'_> {
         if let Some(identity) = identity {
             self.packets.accept(packet, identity);
         }
-        self.reached.meet(&fate);
+        self.coverage.note_fate(&fate);
         let outgoing = Happening::Outgoing { to, packet, fate };
         self.trace.note(self.clock.elapsed(), outgoing);
         self.send_to_clients(sent);

@@ -203,7 +203,7 @@ pub enum Violation {
     },
     /// A client that is served lost a packet on a network that loses none.
     #[error("packet {packet} of client {client} was lost while nothing was wrong")]
-    LostInCalm {
+    LostWithoutFaults {
         /// Who.
         client: usize,
         /// The number of the packet.

@@ -11,12 +11,12 @@ use snaptun::{Endpoint, Move, PublicKey, StaticSecret, Via};
 use crate::addresses::Addresses;
 use crate::agenda::Agenda;
 use crate::attackers::Attackers;
-use crate::calm::{BETWEEN_CALMS, Calm, PROBE_INTERVAL, TICK};
 use crate::client::{Client, Origin, Sending};
 use crate::clock::{Ahead, Clock};
+use crate::coverage::Coverage;
+use crate::fault_free::{BETWEEN_PERIODS, FaultFreePeriod, PROBE_INTERVAL, TICK};
 use crate::gateway::Gateway;
 use crate::packets::Packets;
-use crate::reached::Reached;
 use crate::registry::Registry;
 use crate::scenario::{Disturbance, Flood, Scenario, some_time};
 use crate::trace::{Happening, Trace};
@@ -48,7 +48,7 @@ pub(crate) enum Event {
     Tick(usize),
     /// A client has something to say.
     Speak(usize),
-    /// The same, in a calm.
+    /// The same, in a fault-free period.
     Probe(usize),
     /// A packet comes from SCION.
     FromScion,
@@ -68,8 +68,8 @@ pub(crate) enum Event {
         gap: Duration,
         left: u32,
     },
-    CalmBegins,
-    CalmEnds,
+    FaultFreeBegins,
+    FaultFreeEnds,
     Inspect,
 }
 
@@ -84,12 +84,12 @@ pub(crate) struct World<'w> {
     pub(crate) attackers: Attackers,
     pub(crate) addresses: Addresses,
     pub(crate) agenda: Agenda<Event>,
-    pub(crate) calm: Option<Calm>,
+    pub(crate) fault_free: Option<FaultFreePeriod>,
     pub(crate) packets: Packets,
     /// When the responses of clients were sent, by their ephemeral keys.
     pub(crate) responses: HashMap<[u8; 32], Duration>,
     pub(crate) trace: Trace<'w>,
-    pub(crate) reached: Reached,
+    pub(crate) coverage: Coverage,
 }
 
 impl<'w> World<'w> {
@@ -147,9 +147,9 @@ impl<'w> World<'w> {
             attackers: Attackers::new(stranger),
             addresses,
             agenda: Agenda::new(),
-            calm: None,
+            fault_free: None,
             trace,
-            reached: Reached::default(),
+            coverage: Coverage::default(),
         };
         world.plan();
         world
@@ -165,7 +165,7 @@ impl<'w> World<'w> {
         for (disturbance, mean) in self.scenario.disturbances.clone() {
             self.add_in(mean, Event::Disturb(disturbance, mean));
         }
-        self.add_in(BETWEEN_CALMS, Event::CalmBegins);
+        self.add_in(BETWEEN_PERIODS, Event::FaultFreeBegins);
         self.agenda.add(INSPECTION_INTERVAL, Event::Inspect);
     }
 
@@ -224,7 +224,7 @@ impl<'w> World<'w> {
                 self.add_for_client(client, self.scenario.pause, Event::Speak(client));
             }
             Event::Probe(client) => {
-                if self.calm.is_some() {
+                if self.fault_free.is_some() {
                     self.speak(client);
                     self.agenda.add(now + PROBE_INTERVAL, Event::Probe(client));
                 }
@@ -242,7 +242,7 @@ impl<'w> World<'w> {
                 self.add_in(mean, Event::Disturb(disturbance, mean));
             }
             Event::DrainEnds => {
-                // Where a calm began meanwhile, it has.
+                // Where a fault-free period began meanwhile, it has.
                 if self.gateway.is_draining() {
                     self.restart_gateway();
                 }
@@ -260,8 +260,8 @@ impl<'w> World<'w> {
                     self.add_for_client(self.clients.len(), gap, next);
                 }
             }
-            Event::CalmBegins => self.begin_calm(),
-            Event::CalmEnds => self.end_calm()?,
+            Event::FaultFreeBegins => self.begin_fault_free(),
+            Event::FaultFreeEnds => self.end_fault_free()?,
             Event::Inspect => {
                 self.gateway.inspect_all(self.clock.now())?;
                 for counters in self.gateway.counters() {
@@ -289,7 +289,7 @@ impl<'w> World<'w> {
     /// Adds up what the gateway counted, before it ends.
     pub(crate) fn count(&mut self) {
         for counters in self.gateway.counters() {
-            self.reached.count(&counters);
+            self.coverage.note_counters(&counters);
         }
     }
 }

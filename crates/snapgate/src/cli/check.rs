@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::output::{USAGE, print, print_error, print_warning};
 use super::setting_args::ConfigArgs;
-use super::{USAGE, print, print_error, print_warning};
 use crate::config::problem::Problem;
 use crate::config::resolve::{Effective, EffectiveSetting};
 

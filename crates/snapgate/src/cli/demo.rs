@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use snapload::Direction;
 
-use super::{FAILURE, USAGE, end_after_printing, fail};
+use super::output::{FAILURE, USAGE, end_after_printing, fail};
 use crate::config::fault::Fault;
 use crate::config::workers::{self, CpusAsked, WorkersAsked};
 use crate::config::{Dispatch, values};

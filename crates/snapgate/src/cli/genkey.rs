@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::{FAILURE, end_after_printing, fail, print, print_warning};
+use super::output::{FAILURE, end_after_printing, fail, print, print_warning};
 use crate::keys::{self, PrivateKey};
 
 #[derive(Args)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{FAILURE, USAGE, fail, print, print_warning};
+use super::output::{FAILURE, USAGE, fail, print, print_warning};
 use crate::keys;
 
 #[derive(Args)]

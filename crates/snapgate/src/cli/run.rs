@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::output::{FAILURE, USAGE, fail, print_error, print_warning};
 use super::setting_args::ConfigArgs;
-use super::{FAILURE, USAGE, fail, print_error, print_warning};
 use crate::config::problem::Warning;
 use crate::config::resolve::Effective;
 use crate::config::{Config, CpuPinning, Forward};
 use crate::cpus;
-use crate::ending::END_TIME;
 use crate::gateway::Gateway;
 use crate::logging;
 use crate::outbox::Outbox;
 use crate::reload::IdentitiesReloader;
 use crate::service::Service;
 use crate::service_manager::ServiceManager;
+use crate::shutdown::END_TIME;
 use crate::signals::{self, Signals};
 
 #[derive(Args)]
@@ -123,7 +123,7 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     };
     let served = service.run();
     let code = if served.is_ok() { 0 } else { FAILURE };
-    signals.ending.end_by(Instant::now() + END_TIME, code);
+    signals.shutdown.end_by(Instant::now() + END_TIME, code);
     let summary = gateway.stop();
     let deadline = Instant::now() + PRINT_TIME;
     print_by(&summary.to_string(), deadline);

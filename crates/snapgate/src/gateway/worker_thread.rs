@@ -8,7 +8,7 @@ use std::thread;
 use core_affinity::CoreId;
 use crossbeam_channel::Sender;
 
-use super::StartError;
+use super::start_error::StartError;
 
 /// A worker that ended although nobody asked it to: the gateway is of no use any more.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,9 @@
-//! Whether the clock of the day has passed the one of the process before.
+//! Whether the system clock has passed that of the previous process.
 //!
-//! Every initiation has a timestamp by the clock of the day, and a client refuses one that is not later than
-//! the last. After that clock was set back, a new process would stamp earlier than the one before. Within one
-//! boot the kernel has a second clock that nobody sets and that counts on from process to process, so it is
-//! known exactly how late the clock of the day can have been. After a reboot there is a bound.
+//! Every initiation has a timestamp by the system clock, and a client refuses one that is not later than the last.
+//! After that clock was set back, a new process would stamp earlier than the previous one. Within one boot the kernel
+//! has a second clock that nobody sets and that counts on from process to process, so it is known exactly how late
+//! the system clock can have been. After a reboot there is a bound.
 
 use std::time::Duration;
 use std::{fs, io};
@@ -32,7 +32,7 @@ pub(crate) struct Reading {
     pub(crate) boot: BootId,
     /// Time since the boot, that in suspension included (CLOCK_BOOTTIME).
     pub(crate) boottime: Duration,
-    /// The clock of the day, since 1970 (CLOCK_REALTIME).
+    /// The system clock, since 1970 (CLOCK_REALTIME).
     pub(crate) wall: Duration,
 }
 
@@ -120,13 +120,13 @@ impl Moment {
         reading.wall + READINGS_DIFFER_MAX > self.latest_stamp
     }
 
-    /// Whether the clock of the day has been set forward since.
+    /// Whether the system clock has been set forward since.
     pub(crate) fn is_overtaken_by(&self, reading: &Reading) -> bool {
         self.until(reading)
             .is_some_and(|gone_by| reading.wall > self.latest_stamp + gone_by + READINGS_DIFFER_MAX)
     }
 
-    /// How far the clock of the day is behind.
+    /// How far the system clock is behind.
     pub(crate) fn ahead_of(&self, reading: &Reading) -> Duration {
         self.latest_stamp.saturating_sub(reading.wall)
     }

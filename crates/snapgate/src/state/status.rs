@@ -1,9 +1,9 @@
-//! How the keeper of the state does, for the metrics.
+//! Counts of the state file, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Written by the keeper, read by whoever asks.
+/// Counts of the state file. Written by its thread, read by the HTTP server.
 #[derive(Debug)]
 pub(crate) struct StateStatus {
     started: Instant,

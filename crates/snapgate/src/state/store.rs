@@ -1,41 +1,42 @@
-//! The state file: opened, appended to, written anew, set aside.
+//! The state file: read, replaced, set aside.
 //!
-//! Every commit appends frames and flushes them to the disk. When the file has grown to several times what is
-//! live in it, the next commit writes another beside it and renames that. So the file is whole at any moment
-//! at which the process can be killed, and what a power failure cuts off is told by the checks.
+//! The file is a snapshot of all records. Every commit writes another file beside it, flushes that to the disk and
+//! renames it, so that at any moment the name leads to a whole file, whatever ends the process or the machine.
 //!
-//! An embedded database would do as well, but for what it writes. Of 100,000 tunnels one in sixty is told of in a
-//! second, in no order: 1,667 records, 0.08 MB appended, 0.11 MB with what is written anew. A tree of pages touches
-//! most of its pages for that (redb 4.6: 4.6 MB, every second). And whatever is in the file, reading it cannot fail in
-//! another way than by a check.
+//! A snapshot is as large as there are tunnels, and they change all the time. So large files are written less often:
+//! the bytes written in a second are bounded, and what a killed process does not leave behind is a bounded part of its
+//! tunnels. `docs/ARCHITECTURE.md` compares this with a log.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::config::text_file::OPEN_AT_ONCE;
-use crate::state::RECORD_LIFETIME;
 use crate::state::clock::{Moment, Reading};
-use crate::state::format::{
-    CHANGE_BYTES_MAX, Change, Check, FrameReader, Record, Unreadable, write_frames, write_header,
-};
+use crate::state::format::{self, Content, Record, Unreadable};
+use crate::state::{COMMIT_INTERVAL, COMMIT_INTERVAL_MAX, RECORD_LIFETIME};
 
 /// The file with the records.
 const FILE: &str = "tunnels";
 
-/// What the file is called while it is written anew.
+/// Name of the file while it is written.
 const NEW_FILE: &str = "tunnels.new";
 
 /// Locked while a process uses the directory. The file itself cannot be: it is replaced.
 const LOCK_FILE: &str = "lock";
 
-/// A file may have so many bytes that say nothing before it is written anew.
-const WASTE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes per second that changes of tunnels may cause to be written, 10 MB a minute: files of up to 160 KB (3,400
+/// tunnels over IPv4) are written every second, one of 100,000 tunnels every [`COMMIT_INTERVAL_MAX`].
+const BYTES_PER_SECOND: usize = 160_000;
+
+/// A larger file is not read. 16 million tunnels have one as large.
+const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Why a state directory cannot be used. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -75,23 +76,17 @@ pub(crate) struct Store {
     public_key: [u8; 32],
     records: HashMap<SocketAddr, Record>,
     records_max: usize,
-    /// Changes that the file does not have.
-    pending: Vec<Change>,
-    /// The file, unless it has to be written anew.
-    log: Option<Log>,
+    /// The file is not what the records are.
+    is_dirty: bool,
+    /// Time of the last commit since the boot, and the size of the file that it wrote or tried to.
+    last_commit: Option<(Duration, usize)>,
     moment: Moment,
 }
 
-/// A file that can be appended to.
-struct Log {
-    file: File,
-    check: Check,
-    bytes: u64,
-}
-
 impl Store {
-    /// Takes possession of a directory and reads what the process before left there, but for what is too old
-    /// to be of use. A file that was damaged is set aside with a warning, and what could be read is used. Nothing is written to the file before [`commit`](Self::commit).
+    /// Takes possession of a directory and reads what the previous process left there, except records that are too
+    /// old to be of use. A file that cannot be used is set aside with a warning. Nothing is written to the file
+    /// before [`commit`](Self::commit).
     ///
     /// There are never more than `records_max` records.
     pub(crate) fn open(
@@ -107,55 +102,43 @@ impl Store {
             public_key: *public_key,
             records: HashMap::new(),
             records_max,
-            pending: Vec::new(),
-            log: None,
+            is_dirty: true,
+            last_commit: None,
             moment: Moment::first(reading),
         };
-        if let Err(unreadable) = store.read(reading) {
-            store.set_aside(&unreadable);
+        match store.read() {
+            Ok(Some(content)) => store.take_over(content, reading),
+            Ok(None) => {}
+            Err(unreadable) => store.set_aside(&unreadable),
         }
         Ok(store)
     }
 
-    fn read(&mut self, reading: &Reading) -> Result<(), Unreadable> {
+    /// The content of the file, if there is one.
+    fn read(&self) -> Result<Option<Content>, Unreadable> {
         match fs::metadata(self.file()) {
             Ok(metadata) if !metadata.is_file() => return Err(Unreadable::NotAStateFile),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             _ => {}
         }
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(OPEN_AT_ONCE)
             .open(self.file())?;
-        let file = BufReader::new(file);
-        let mut reader = FrameReader::new(file, &self.public_key)?;
-        let mut last = None;
-        let end = loop {
-            match reader.next_frame() {
-                Ok(Some(frame)) => {
-                    last = Some(frame.moment);
-                    frame.changes.iter().for_each(|change| self.apply(change));
-                }
-                Ok(None) => break Ok(()),
-                Err(cut_off @ Unreadable::CutOff(_)) => {
-                    tracing::info!(
-                        "the last write to the state file {} was not finished: {cut_off}",
-                        self.file().display()
-                    );
-                    break Ok(());
-                }
-                Err(unreadable) => break Err(unreadable),
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        format::read(&bytes, &self.public_key).map(Some)
+    }
+
+    fn take_over(&mut self, content: Content, reading: &Reading) {
+        for (remote, mut record) in content.records {
+            let (age, heard_at) = content.moment.translate(record.heard_at, reading);
+            record.heard_at = heard_at;
+            if age <= RECORD_LIFETIME {
+                self.insert(remote, record);
             }
-        };
-        if let Some(last) = last {
-            self.records.retain(|_, record| {
-                let (age, heard_at) = last.translate(record.heard_at, reading);
-                record.heard_at = heard_at;
-                age <= RECORD_LIFETIME
-            });
-            self.moment = last.at(reading);
         }
-        end
+        self.moment = content.moment.at(reading);
     }
 
     /// Renames the file, so that nothing overwrites it and nobody reads it again.
@@ -168,9 +151,9 @@ impl Store {
             Err(error) => format!("it cannot be renamed ({error}) and will be replaced"),
         };
         tracing::warn!(
-            "the state file {} cannot be used: {unreadable}; {becomes}; tunnels read from it: {}",
+            "the state file {} cannot be used: {unreadable}; {becomes}; clients of the previous process are served \
+             when they notice the restart themselves, within 15 s",
             file.display(),
-            self.records.len()
         );
     }
 
@@ -179,7 +162,7 @@ impl Store {
         self.directory.join(FILE)
     }
 
-    /// The last moment known: that of the process before until the first commit.
+    /// The last moment known: that of the previous process until the first commit.
     pub(crate) fn moment(&self) -> &Moment {
         &self.moment
     }
@@ -198,58 +181,52 @@ impl Store {
         self.records.iter().filter_map(recent).collect()
     }
 
-    /// Takes in a change, for the next commit to write.
-    pub(crate) fn note(&mut self, change: Change) {
-        self.apply(&change);
-        self.pending.push(change);
-    }
-
-    /// Whether there is anything to commit but the time: changes, or what could not be written.
-    pub(crate) fn has_changes(&self) -> bool {
-        !self.pending.is_empty() || self.log.is_none()
-    }
-
-    fn apply(&mut self, change: &Change) {
-        match *change {
-            Change::Seen { remote, record } => {
-                if self.records.len() < self.records_max || self.records.contains_key(&remote) {
-                    self.records.insert(remote, record);
-                }
-            }
-            Change::Gone { remote } => {
-                self.records.remove(&remote);
-            }
+    /// Adds or replaces the record of a tunnel, if there is room for it.
+    pub(crate) fn insert(&mut self, remote: SocketAddr, record: Record) {
+        if self.records.len() < self.records_max || self.records.contains_key(&remote) {
+            self.records.insert(remote, record);
+            self.is_dirty = true;
         }
     }
 
-    /// Writes what has changed, and that the process lives.
+    /// Removes the record of a tunnel.
+    pub(crate) fn remove(&mut self, remote: SocketAddr) {
+        self.records.remove(&remote);
+        self.is_dirty = true;
+    }
+
+    /// Whether the file lacks anything.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.is_dirty
+    }
+
+    /// Whether it is time to [`commit`](Self::commit): there are changes and the last commit is long enough ago for
+    /// its size, or nothing was committed for [`COMMIT_INTERVAL_MAX`], or the system clock was set forward. Of that
+    /// the file has to tell at once: a process that ended before would leave stamps that nobody knows of.
+    pub(crate) fn is_due(&self, reading: &Reading) -> bool {
+        let Some((at, file_bytes)) = self.last_commit else {
+            return true;
+        };
+        let interval = Duration::from_secs((file_bytes / BYTES_PER_SECOND) as u64)
+            .clamp(COMMIT_INTERVAL, COMMIT_INTERVAL_MAX);
+        let since = reading.boottime.saturating_sub(at);
+        since >= COMMIT_INTERVAL_MAX
+            || self.is_dirty && since >= interval
+            || self.moment.is_overtaken_by(reading)
+    }
+
+    /// Replaces the file by a snapshot of the records, with the time.
     ///
     /// # Errors
     ///
-    /// Those of the file system. The next call writes everything.
+    /// Those of the file system. The file is what it was before.
     pub(crate) fn commit(&mut self, reading: &Reading) -> io::Result<()> {
         self.moment = self.moment.at(reading);
-        let pending = std::mem::take(&mut self.pending);
-        let live = self.records.len() * CHANGE_BYTES_MAX;
-        let appended = match self.log.take() {
-            Some(log) if log.bytes <= 2 * live as u64 + WASTE_BYTES_MAX => {
-                log.append(&self.moment, pending)
-            }
-            _ => self.write_anew(reading),
-        };
-        self.log = Some(appended?);
-        Ok(())
-    }
-
-    fn write_anew(&mut self, reading: &Reading) -> io::Result<Log> {
         let oldest = reading.boottime.saturating_sub(RECORD_LIFETIME);
         self.records.retain(|_, record| record.heard_at >= oldest);
-        let (mut bytes, mut check) = write_header(&self.public_key);
-        let records = self.records.iter().map(|(remote, record)| Change::Seen {
-            remote: *remote,
-            record: *record,
-        });
-        write_frames(&mut check, &self.moment, records, &mut bytes);
+        let bytes = format::write(&self.public_key, &self.moment, self.records.iter());
+        self.last_commit = Some((reading.boottime, bytes.len()));
+        self.is_dirty = true;
 
         let new_file = self.directory.join(NEW_FILE);
         let written = create(&new_file).and_then(|mut file| {
@@ -257,39 +234,14 @@ impl Store {
             file.sync_all()?;
             fs::rename(&new_file, self.file())?;
             // The name is in the directory, which has to reach the disk as well.
-            File::open(&self.directory)?.sync_all()?;
-            Ok(file)
+            File::open(&self.directory)?.sync_all()
         });
-        match written {
-            Ok(file) => Ok(Log {
-                file,
-                check,
-                bytes: bytes.len() as u64,
-            }),
-            Err(error) => {
-                // It takes room where there may be none.
-                let _gone = fs::remove_file(&new_file);
-                Err(error)
-            }
+        if written.is_err() {
+            // It takes room where there may be none.
+            let _gone = fs::remove_file(&new_file);
         }
-    }
-}
-
-impl Log {
-    fn append(mut self, moment: &Moment, changes: Vec<Change>) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        write_frames(&mut self.check, moment, changes, &mut bytes);
-        let written = self
-            .file
-            .write_all(&bytes)
-            .and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
-            // Else the file would seem damaged to the process after this one.
-            let _as_it_was = self.file.set_len(self.bytes);
-            return Err(error);
-        }
-        self.bytes += bytes.len() as u64;
-        Ok(self)
+        self.is_dirty = written.is_err();
+        written
     }
 }
 

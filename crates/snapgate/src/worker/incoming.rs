@@ -9,7 +9,7 @@ use udp_shards::{ReceiveBatch, Received};
 
 use crate::drop_reason::DropReason;
 use crate::mailbox::Message;
-use crate::worker::handshakes::Arrival;
+use crate::worker::handshake_queue::Arrival;
 use crate::worker::pipeline::Pipeline;
 use crate::worker::upstream::{Route, Upstream};
 

@@ -16,12 +16,11 @@ use udp_shards::{Received, SendError, SendQueue};
 
 use crate::authorization::ConfiguredIdentities;
 use crate::counters::Counters;
-use crate::drain::Talking;
 use crate::drop_reason::{DropReason, QueueLoss, ReceiveError};
-use crate::mailbox::{Message, Postbox};
+use crate::mailbox::{Message, Postbox, TalkingTunnels};
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
-use crate::worker::handshakes::WaitingHandshakes;
+use crate::worker::handshake_queue::HandshakeQueue;
 use crate::worker::scmp_limit::ScmpErrorLimiter;
 use crate::worker::sockets::Sockets;
 use crate::worker::upstream::Upstream;
@@ -51,7 +50,7 @@ pub(crate) struct Pipeline {
     pub(super) upstream: Upstream,
     peers: Vec<Postbox>,
     directory: Option<DirectoryFeed>,
-    pub(super) handshakes: WaitingHandshakes,
+    pub(super) handshakes: HandshakeQueue,
     /// Trains and single datagrams received so far, plus datagrams handled: what steps are bounded by.
     pub(super) work: u64,
     /// What the shard wants sent: filled and drained within one step.
@@ -64,6 +63,8 @@ pub(crate) struct Pipeline {
     /// What may go into tunnels of SCMP errors; only if packets go to SCION.
     pub(super) scmp_errors: Option<ScmpErrorLimiter>,
     pub(super) counters: Counters,
+    /// The gateway stops: this turn is the last.
+    pub(super) stopping: bool,
 }
 
 /// A datagram in a send queue.
@@ -98,7 +99,7 @@ impl Pipeline {
             upstream: parts.upstream,
             peers: parts.peers,
             directory: parts.directory,
-            handshakes: WaitingHandshakes::default(),
+            handshakes: HandshakeQueue::default(),
             work: 0,
             transmits: VecDeque::new(),
             to_tunnels: (0..parts.listeners).map(|_| queue()).collect(),
@@ -106,6 +107,7 @@ impl Pipeline {
             scmp_error: Vec::new(),
             scmp_errors,
             counters: Counters::default(),
+            stopping: false,
         }
     }
 
@@ -139,7 +141,7 @@ impl Pipeline {
             Message::Moved(moved) => self.shard.end_older_tunnels(&moved),
             Message::Drain { idle_after, answer } => {
                 self.shard.drain();
-                let talking = Talking {
+                let talking = TalkingTunnels {
                     worker: self.owners.me,
                     tunnels: self.shard.talking_tunnels(now, idle_after),
                 };
@@ -152,7 +154,7 @@ impl Pipeline {
                     self.shard.remember(now, remote, identity);
                 }
             }
-            Message::Stop => {}
+            Message::Stop => self.stopping = true,
         }
     }
 

@@ -9,8 +9,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use udp_shards::{Flush, GarbageSocket, ReceiveBatch, SendError, SendQueue, ShardSocket};
 
-use super::WorkerError;
 use crate::counters::Counters;
+use crate::worker::error::WorkerError;
 
 /// Token of the waker of the worker's mailbox.
 pub(crate) const MAILBOX: Token = Token(0);

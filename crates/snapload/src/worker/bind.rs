@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use udp_shards::{ShardSocket, SocketOptions, bind_client_socket};
 
-use super::Lane;
+use super::lane::Lane;
 use super::ports::{Ports, Role};
 use crate::config::{Direction, address_of_thread};
 use crate::error::LoadError;

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use super::lane::Connecting;
+use super::message::Halt;
 use super::ports::Role;
-use super::{Halt, Worker, bind, wait};
+use super::{TICK_NS, Worker, bind};
 use crate::config::Presence;
 use crate::error::{ConnectFailure, LoadError};
 use crate::pacing::{Nanos, nanos};
@@ -36,36 +38,6 @@ const TIMERS_PER_TURN: usize = 32;
 /// many tunnels the kernel hands out their ports again before the gateway forgets them.
 const MESSAGES_PER_PORT: u32 = 2;
 
-/// Where a tunnel is on its way to its first session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Connecting {
-    NotStarted,
-    Started {
-        /// When it was to begin.
-        since: Nanos,
-        /// Messages sent from the current port that got no answer at all.
-        unanswered: u32,
-        /// What it looks like so far.
-        failure: ConnectFailure,
-    },
-    Connected,
-}
-
-impl Connecting {
-    /// Notes what came instead of a handshake response.
-    pub(super) fn note_failure(&mut self, reason: ConnectFailure) {
-        if let Self::Started {
-            unanswered,
-            failure,
-            ..
-        } = self
-        {
-            *unanswered = 0;
-            *failure = reason;
-        }
-    }
-}
-
 impl Worker<'_> {
     /// Connects all tunnels, or fails with the first that does not connect in time.
     pub(super) fn connect(&mut self) -> Result<(), Halt> {
@@ -91,7 +63,7 @@ impl Worker<'_> {
                 self.now = self.plan.now();
             }
             let is_busy = self.now - before >= START_NS;
-            self.turn(self.now + if is_busy { 0 } else { wait::TICK_NS })?;
+            self.turn(self.now + if is_busy { 0 } else { TICK_NS })?;
         }
         self.connect.seconds = (self.now - started) as f64 / 1e9;
         Ok(())

@@ -1,6 +1,6 @@
 //! Whose turn it is to send.
 
-use super::Lane;
+use super::lane::Lane;
 use crate::config::Shares;
 use crate::plan::Plan;
 use crate::size_order::shuffle;

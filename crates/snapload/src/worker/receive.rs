@@ -4,8 +4,9 @@ use std::io::ErrorKind;
 
 use bytes::BytesMut;
 
+use super::message::Halt;
 use super::ports::Role;
-use super::{Halt, RECEIVE_TRAINS, Worker};
+use super::{RECEIVE_TRAINS, Worker};
 use crate::error::{ConnectFailure, LoadError};
 use crate::inner_packet::{NotOurs, Recognized};
 use crate::pacing::{Nanos, Pacing};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Halt, Message, Summary, Worker, wait};
+use super::message::{Halt, Message, Summary};
+use super::{TICK_NS, Worker};
 use crate::config::Rate;
 use crate::latency::Latencies;
 use crate::pacing::{ClosedLoop, Nanos, OpenLoop, Pacing, nanos};
@@ -110,7 +111,7 @@ impl Worker<'_> {
             match order.start() {
                 Some(start) if self.now >= start => return Ok(start),
                 Some(start) => self.turn(start)?,
-                None => self.turn(self.now + wait::TICK_NS)?,
+                None => self.turn(self.now + TICK_NS)?,
             }
         }
     }

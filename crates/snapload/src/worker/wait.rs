@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Halt, Worker};
+use super::message::Halt;
+use super::{TICK_NS, Worker};
 use crate::error::ConnectFailure;
 use crate::pacing::Nanos;
-
-/// How often things are looked at that no event announces.
-pub(super) const TICK_NS: Nanos = 1_000_000;
 
 /// Waking a thread takes this long at most, mostly: what is due sooner is waited for in a loop.
 const WAKE_UP_NS: Nanos = 60_000;

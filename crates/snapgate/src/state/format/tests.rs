@@ -1,186 +1,102 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
 
 const KEY: [u8; 32] = [7; 32];
 
-fn moment(second: u64) -> Moment {
-    Moment {
-        boot: [1; 16],
-        boottime: Duration::from_secs(second),
-        latest_stamp: Duration::from_secs(1_000_000 + second),
-    }
-}
+const MOMENT: Moment = Moment {
+    boot: [1; 16],
+    boottime: Duration::from_secs(10),
+    latest_stamp: Duration::from_secs(1_000_010),
+};
 
-fn seen(remote: &str, n: u8) -> Change {
-    Change::Seen {
-        remote: remote.parse().unwrap(),
-        record: Record {
+fn records() -> BTreeMap<SocketAddr, Record> {
+    let remotes = [
+        "10.0.0.1:1",
+        "255.255.255.255:65535",
+        "[2001:db8::1]:65535",
+        "[fe80::1%7]:9",
+    ];
+    let record = |(n, remote): (u8, &str)| {
+        let record = Record {
             identity: [n; 32],
             heard_at: Duration::from_nanos(u64::from(n) * 1_000_000_007),
-        },
-    }
-}
-
-fn gone(remote: &str) -> Change {
-    Change::Gone {
-        remote: remote.parse().unwrap(),
-    }
-}
-
-/// A file of several commits.
-fn file(commits: &[Vec<Change>]) -> Vec<u8> {
-    let (mut file, mut check) = write_header(&KEY);
-    for (second, commit) in (0..).zip(commits) {
-        write_frames(
-            &mut check,
-            &moment(second),
-            commit.iter().copied(),
-            &mut file,
-        );
-    }
-    file
-}
-
-/// The commits in a file, and what stopped the reader.
-fn read(file: &[u8]) -> (Vec<Vec<Change>>, Option<Unreadable>) {
-    let mut commits = Vec::new();
-    let mut reader = match FrameReader::new(file, &KEY) {
-        Ok(reader) => reader,
-        Err(unreadable) => return (commits, Some(unreadable)),
+        };
+        (remote.parse().unwrap(), record)
     };
-    loop {
-        match reader.next_frame() {
-            Ok(Some(frame)) => {
-                assert_eq!(frame.moment, moment(commits.len() as u64));
-                commits.push(frame.changes);
-            }
-            Ok(None) => return (commits, None),
-            Err(unreadable) => return (commits, Some(unreadable)),
-        }
-    }
+    (1..).zip(remotes).map(record).collect()
 }
 
-fn commits() -> Vec<Vec<Change>> {
-    vec![
-        vec![seen("10.0.0.1:1", 1), seen("[2001:db8::1]:65535", 2)],
-        vec![],
-        vec![gone("10.0.0.1:1"), gone("[2001:db8::1]:65535")],
-        vec![seen("[fe80::1%7]:9", 255)],
-    ]
+fn file(records: &BTreeMap<SocketAddr, Record>) -> Vec<u8> {
+    write(&KEY, &MOMENT, records.iter())
 }
 
 #[test]
 fn what_was_written_is_read() {
-    let (read, unreadable) = read(&file(&commits()));
-    assert_eq!(read, commits());
-    assert!(unreadable.is_none());
+    for records in [records(), BTreeMap::new()] {
+        let content = read(&file(&records), &KEY).unwrap();
+        assert_eq!(content.moment, MOMENT);
+        assert_eq!(content.records, records.into_iter().collect::<Vec<_>>());
+    }
 }
 
 #[test]
-fn a_file_that_is_cut_off_is_what_it_was_before() {
-    let whole = file(&commits());
-    let header = write_header(&KEY).0.len();
+fn a_file_that_is_cut_off_is_refused() {
+    let whole = file(&records());
     for length in 0..whole.len() {
-        let (read, unreadable) = read(&whole[..length]);
-        assert_eq!(read, commits()[..read.len()], "{length}");
-        let whole_commits = file(&read).len();
-        match unreadable {
-            None => assert_eq!(whole_commits, length),
-            Some(Unreadable::CutOff(at)) => {
-                assert!(whole_commits < length && at == whole_commits as u64);
-            }
-            Some(_) => assert!(length < header, "{length}"),
-        }
+        assert!(read(&whole[..length], &KEY).is_err(), "{length}");
     }
 }
 
 #[test]
 fn no_changed_byte_is_believed() {
-    let whole = file(&commits());
+    let whole = file(&records());
     for at in 0..whole.len() {
         for bit in [0, 7] {
             let mut changed = whole.clone();
             changed[at] ^= 1 << bit;
-            let (read, unreadable) = read(&changed);
-            assert_eq!(read, commits()[..read.len()], "{at}");
-            assert!(unreadable.is_some(), "{at}");
+            assert!(read(&changed, &KEY).is_err(), "{at}");
         }
     }
 }
 
 #[test]
-fn a_frame_is_worth_nothing_behind_others() {
-    let one = file(&[vec![seen("10.0.0.1:1", 1)]]);
-    let other = file(&[vec![], vec![gone("10.0.0.1:1")]]);
-    let header = write_header(&KEY).0.len();
-    let second_frame = file(&[vec![]]).len();
-    assert_eq!(second_frame, header + 4 + 32 + 16);
-    let (read, unreadable) = read(&[&one[..], &other[second_frame..]].concat());
-    assert_eq!(read, [vec![seen("10.0.0.1:1", 1)]]);
-    let end = one.len() as u64;
-    assert!(matches!(unreadable, Some(Unreadable::Damaged(at)) if at == end));
-}
-
-#[test]
-fn many_changes_are_several_frames() {
-    let changes: Vec<_> = (0..40_000u16)
-        .map(|port| gone(&format!("[2001:db8::1]:{port}")))
-        .collect();
-    let (mut file, mut check) = write_header(&KEY);
-    write_frames(&mut check, &moment(0), changes.iter().copied(), &mut file);
-    let mut reader = FrameReader::new(&file[..], &KEY).unwrap();
-    let mut read = Vec::new();
-    let mut frames = 0;
-    while let Some(frame) = reader.next_frame().unwrap() {
-        frames += 1;
-        read.extend(frame.changes);
-    }
-    assert_eq!(frames, 2);
-    assert_eq!(read, changes);
-}
-
-#[test]
 fn each_foreign_file_is_called_what_it_is() {
-    let unreadable = |file: &[u8]| read(file).1.unwrap().to_string();
+    let unreadable = |file: &[u8]| read(file, &KEY).unwrap_err().to_string();
     assert_eq!(unreadable(b""), "it is no state file of snapgate");
     assert_eq!(
         unreadable(b"#!/bin/sh\n"),
         "it is no state file of snapgate"
     );
-    let mut newer = file(&[]);
-    newer[8] = 2;
+    let mut older = file(&records());
+    older[8] = 1;
     assert_eq!(
-        unreadable(&newer),
-        "it has the format 2, and this version of snapgate writes the format 1"
+        unreadable(&older),
+        "it has the format 1, and this version of snapgate writes the format 2"
     );
     assert_eq!(
-        unreadable(&write_header(&[8; 32]).0),
+        unreadable(&write(&[8; 32], &MOMENT, records().iter())),
         "it is that of a gateway with another private key"
     );
     assert_eq!(
-        unreadable(&[&file(&commits())[..], b"x"].concat()),
-        format!("it is cut off after {} bytes", file(&commits()).len())
-    );
-    assert_eq!(
-        unreadable(&[&file(&commits())[..], &[0; 100]].concat()),
-        format!("it is damaged after {} bytes", file(&commits()).len())
+        unreadable(&[&file(&records())[..], b"x"].concat()),
+        "it is damaged"
     );
 }
 
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let behind_header = [&write_header(&KEY).0[..], &bytes].concat();
+        let behind_header = [&MAGIC[..], &VERSION.to_le_bytes(), &bytes].concat();
         for file in [&bytes, &behind_header] {
-            let (read, unreadable) = read(file);
-            prop_assert!(read.is_empty());
-            prop_assert_eq!(unreadable.is_none(), file.len() == behind_header.len() && bytes.is_empty());
+            prop_assert!(read(file, &KEY).is_err());
         }
     }
 
     #[test]
-    fn no_body_panics(bytes in proptest::collection::vec(0u8..6, 0..200)) {
-        let _ = read_body(&bytes);
+    fn no_content_panics(bytes in proptest::collection::vec(0u8..8, 0..300)) {
+        let _ = read_content(&bytes);
     }
 }

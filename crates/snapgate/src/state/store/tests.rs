@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 
 const KEY: [u8; 32] = [7; 32];
-const RECORDS_MAX: usize = 100_000;
+const RECORDS_MAX: usize = 200_000;
 
 /// Some hours after the boot, some days after 1970.
 fn reading(seconds: u64) -> Reading {
@@ -37,7 +37,7 @@ fn see(store: &mut Store, n: u32, seconds: u64) {
         heard_at: reading(seconds).boottime,
     };
     let remote = remote(n);
-    store.note(Change::Seen { remote, record });
+    store.insert(remote, record);
 }
 
 /// The numbers of the tunnels.
@@ -73,14 +73,14 @@ fn set_aside(directory: &TempDir) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// A directory with the state of a process that had the tunnels 1, 2 and 3, one commit each.
+/// A directory with the state of a process that had the tunnels 1, 2 and 3.
 fn left_behind() -> (TempDir, Vec<u8>) {
     let directory = directory();
     let mut store = open(&directory, 0);
     for n in 1..=3 {
         see(&mut store, n, 0);
-        store.commit(&reading(0)).unwrap();
     }
+    store.commit(&reading(0)).unwrap();
     let file = fs::read(store.file()).unwrap();
     (directory, file)
 }
@@ -94,11 +94,11 @@ fn what_one_process_committed_the_next_one_knows() {
         see(&mut store, n, 0);
     }
     store.commit(&reading(0)).unwrap();
-    store.note(Change::Gone { remote: remote(2) });
+    store.remove(remote(2));
     see(&mut store, 4, 1);
-    assert!(store.has_changes());
+    assert!(store.is_dirty());
     store.commit(&reading(1)).unwrap();
-    assert!(!store.has_changes());
+    assert!(!store.is_dirty());
     see(&mut store, 5, 1);
     drop(store);
 
@@ -150,47 +150,40 @@ fn there_are_no_more_records_than_allowed() {
 }
 
 #[test]
-fn a_file_that_is_cut_off_is_what_it_was_before() {
+fn a_file_that_is_cut_off_or_damaged_is_set_aside_and_nothing_of_it_used() {
     let (_directory, whole) = left_behind();
-    let header = write_header(&KEY).0.len();
     // Every length is tried with the format; here each costs several flushes to the disk.
-    for length in (0..whole.len()).step_by(7) {
+    let cut_off = (0..whole.len()).step_by(7).map(|length| &whole[..length]);
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    for content in cut_off.chain([&damaged[..]]) {
         let directory = directory();
-        let file = directory.path().join(FILE);
-        fs::write(&file, &whole[..length]).unwrap();
+        fs::write(directory.path().join(FILE), content).unwrap();
 
         let mut store = open(&directory, 1);
-        let read = tunnels(&store, 1);
-        assert!([1, 2, 3].starts_with(&read), "{length}: {read:?}");
-        if length >= header {
-            assert_eq!(set_aside(&directory).len(), 0, "{length}");
-        } else {
-            assert_eq!(set_aside(&directory), [&whole[..length]]);
-        }
+        assert_eq!(store.len(), 0);
+        assert_eq!(set_aside(&directory), [content]);
+        see(&mut store, 4, 1);
         store.commit(&reading(1)).unwrap();
         drop(store);
-        assert_eq!(tunnels(&open(&directory, 2), 2), read);
+        assert_eq!(tunnels(&open(&directory, 2), 2), [4]);
     }
-}
-
-#[test]
-fn a_file_that_is_damaged_is_set_aside_and_what_could_be_read_used() {
-    let (directory, mut file) = left_behind();
-    *file.last_mut().unwrap() ^= 1;
-    fs::write(directory.path().join(FILE), &file).unwrap();
-    let mut store = open(&directory, 1);
-    assert_eq!(tunnels(&store, 1), [1, 2]);
-    assert_eq!(set_aside(&directory), [&file[..]]);
-    store.commit(&reading(1)).unwrap();
-    drop(store);
-    assert_eq!(tunnels(&open(&directory, 2), 2), [1, 2]);
 }
 
 #[test]
 fn what_is_no_state_file_is_set_aside_untouched() {
     let (_directory, whole) = left_behind();
-    let other_key = write_header(&[8; 32]).0;
-    for foreign in [&b""[..], b"garbage", &[0xff; 5000], &other_key, &whole[1..]] {
+    let other_key = format::write(&[8; 32], &Moment::first(&reading(0)), HashMap::new().iter());
+    let mut other_format = whole.clone();
+    other_format[8] = 1;
+    for foreign in [
+        &b""[..],
+        b"garbage",
+        &[0xff; 5000],
+        &other_key,
+        &other_format,
+        &whole[1..],
+    ] {
         let directory = directory();
         fs::write(directory.path().join(FILE), foreign).unwrap();
         let mut store = open(&directory, 1);
@@ -220,10 +213,6 @@ fn a_copy_made_at_any_moment_is_a_state_that_was() {
     let writer = std::thread::spawn(move || {
         for n in 1..200u32 {
             see(&mut store, n, 0);
-            if n % 16 == 0 {
-                // Now and then it is written anew.
-                store.log = None;
-            }
             store.commit(&reading(0)).unwrap();
         }
     });
@@ -244,20 +233,56 @@ fn a_copy_made_at_any_moment_is_a_state_that_was() {
 fn the_file_does_not_grow_with_time() {
     let directory = directory();
     let mut store = open(&directory, 0);
-    let mut largest = 0;
-    for _ in 0..100 {
+    let mut sizes = Vec::new();
+    for _ in 0..10 {
         for n in 0..1000 {
             see(&mut store, n % 100, 0);
         }
         store.commit(&reading(0)).unwrap();
-        largest = largest.max(fs::metadata(store.file()).unwrap().len());
+        sizes.push(fs::metadata(store.file()).unwrap().len());
     }
-    let commit = 1000 * CHANGE_BYTES_MAX as u64;
-    assert!(largest > WASTE_BYTES_MAX, "{largest}");
-    assert!(largest < WASTE_BYTES_MAX + 2 * commit, "{largest}");
+    assert_eq!(sizes, [sizes[0]; 10]);
     drop(store);
     let expected: Vec<u32> = (0..100).collect();
     assert_eq!(tunnels(&open(&directory, 1), 1), expected);
+}
+
+#[test]
+fn the_larger_a_file_the_less_often_it_is_written() {
+    for (records, interval) in [
+        (1, 1),
+        (3000, 1),
+        (35_000, 10),
+        (100_000, 29),
+        (RECORDS_MAX, 30),
+    ] {
+        let directory = directory();
+        let mut store = open(&directory, 0);
+        assert!(store.is_due(&reading(0)));
+        for n in 0..records as u32 {
+            see(&mut store, n, 0);
+        }
+        store.commit(&reading(0)).unwrap();
+        // What is the same is written again only for the time.
+        assert!(!store.is_due(&reading(29)), "{records}");
+        assert!(store.is_due(&reading(30)), "{records}");
+        see(&mut store, 0, 0);
+        assert!(!store.is_due(&reading(interval - 1)), "{records}");
+        assert!(store.is_due(&reading(interval)), "{records}");
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_forward_is_written_at_once() {
+    let directory = directory();
+    let mut store = open(&directory, 0);
+    store.commit(&reading(0)).unwrap();
+    let mut now = reading(1);
+    assert!(!store.is_due(&now));
+    now.wall += Duration::from_secs(1);
+    assert!(store.is_due(&now));
+    store.commit(&now).unwrap();
+    assert!(!store.is_due(&now));
 }
 
 #[test]
@@ -310,33 +335,26 @@ fn a_directory_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn a_full_disk_loses_nothing_that_can_be_written_later() {
+fn what_cannot_be_written_is_written_later() {
     let directory = directory();
     let mut store = open(&directory, 0);
     see(&mut store, 1, 0);
     store.commit(&reading(0)).unwrap();
+    let before = fs::read(store.file()).unwrap();
 
-    // Every write to this device fails as on a full disk.
-    let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let Log { check, bytes, .. } = store.log.take().unwrap();
-    store.log = Some(Log { file, check, bytes });
-    see(&mut store, 2, 0);
-    let error = store.commit(&reading(0)).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert!(store.has_changes());
-
-    // Nor can it be written anew.
     let obstacle = directory.path().join(NEW_FILE);
     fs::create_dir(&obstacle).unwrap();
-    see(&mut store, 3, 0);
-    store.commit(&reading(0)).unwrap_err();
-    assert!(store.has_changes());
+    see(&mut store, 2, 0);
+    store.commit(&reading(1)).unwrap_err();
+    assert!(store.is_dirty());
+    assert!(!store.is_due(&reading(1)) && store.is_due(&reading(2)));
+    assert_eq!(fs::read(store.file()).unwrap(), before);
 
     fs::remove_dir(obstacle).unwrap();
-    store.commit(&reading(0)).unwrap();
-    assert!(!store.has_changes());
+    store.commit(&reading(2)).unwrap();
+    assert!(!store.is_dirty());
     drop(store);
-    assert_eq!(tunnels(&open(&directory, 1), 1), [1, 2, 3]);
+    assert_eq!(tunnels(&open(&directory, 3), 3), [1, 2]);
 }
 
 #[test]

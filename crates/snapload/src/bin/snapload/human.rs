@@ -8,10 +8,10 @@ use snapload::{
     ConnectReport, DirectionKind, Interval, LatencySummary, LoadConfig, Progress, Report,
 };
 
-use crate::run::Output;
+use crate::output::Output;
 
 /// How often the bar moves when nothing is reported.
-pub(crate) const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Without a terminal, how often is said how many tunnels are connected.
 pub(crate) const CONNECTING_PERIOD: Duration = Duration::from_secs(5);
@@ -61,11 +61,8 @@ pub(crate) struct Bar {
 
 impl Bar {
     pub(crate) fn new(config: &LoadConfig) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(style("{spinner} {msg}"));
-        bar.enable_steady_tick(TICK);
         Self {
-            bar,
+            bar: spinner(),
             sending: config.duration,
         }
     }
@@ -118,7 +115,15 @@ impl Output for Bar {
     }
 }
 
-pub(crate) fn style(template: &str) -> ProgressStyle {
+/// A spinner with a message, on standard error.
+pub(crate) fn spinner() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(style("{spinner} {msg}"));
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 use snapload::{Interval, Progress, Report};
 
-use crate::run::Output;
+use crate::output::Output;
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -37,7 +37,8 @@ impl Output for Json {
     }
 }
 
-fn print(line: &Line<'_>) -> io::Result<()> {
+/// Prints a value as one line.
+pub(crate) fn print(line: &impl Serialize) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     serde_json::to_writer(&mut stdout, line)?;
     stdout.write_all(b"\n")?;

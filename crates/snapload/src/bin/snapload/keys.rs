@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use snapload::scenario::Scenario;
 use snapload::{Identities, key_to_base64};
 
-use crate::Failure;
 use crate::cli::KeysArguments;
+use crate::failure::Failure;
 
 /// Prints the identities of a seed as the TOML that gateways read.
 pub(crate) fn print(arguments: &KeysArguments) -> Result<(), Failure> {

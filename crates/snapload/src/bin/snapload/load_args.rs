@@ -12,7 +12,7 @@ use snapload::{
     PacketSizes, parse_time,
 };
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::values::{Key, parse_bytes, parse_cpus, parse_key, parse_network, parse_tunnels};
 
 #[derive(Args)]

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use snapload::Recording;
 
 use self::comparison::Comparison;
-use crate::Failure;
 use crate::cli::ReportArguments;
+use crate::failure::Failure;
 
 /// Plots the runs if asked to, and compares them.
 pub(crate) fn report(arguments: &ReportArguments) -> Result<(), Failure> {

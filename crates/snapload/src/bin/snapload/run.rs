@@ -2,21 +2,16 @@
 
 use std::io::{self, IsTerminal as _};
 
-use snapload::{Checks, DEFAULT_WINDOW, LoadConfig, Progress, Rate, Report, share_of_percent};
+use snapload::{Checks, DEFAULT_WINDOW, LoadConfig, Rate, share_of_percent};
 
-use crate::Failure;
 use crate::cli::RunArguments;
+use crate::failure::Failure;
 use crate::human::{Bar, Lines};
 use crate::json::Json;
+use crate::output::Output;
 use crate::signals::set_on_interrupt;
 use crate::values::RateArgument;
 use crate::written::Written;
-
-/// Shows what a run does and what it found.
-pub(crate) trait Output {
-    fn progress(&mut self, progress: &Progress) -> io::Result<()>;
-    fn report(&mut self, report: &Report, failed_checks: &[String]) -> io::Result<()>;
-}
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let config = config(arguments)?;

@@ -2,25 +2,18 @@
 
 mod human;
 mod json;
+mod output;
 
-use std::io;
-
-use snapload::scenario::{Scenario, ScenarioProgress, ScenarioReport};
+use snapload::scenario::Scenario;
 use snapload::{Cpus, Identities, LoadConfig, LoadError};
 
 use self::human::Human;
 use self::json::Json;
-use crate::Failure;
+use self::output::Output;
 use crate::cli::ScriptArguments;
+use crate::failure::Failure;
 use crate::signals::set_on_interrupt;
 use crate::written::Written;
-
-/// Shows what a scenario does and what came of it.
-trait Output {
-    fn begin(&mut self, scenario: &Scenario, base: &LoadConfig) -> io::Result<()>;
-    fn progress(&mut self, progress: ScenarioProgress<'_>) -> io::Result<()>;
-    fn verdict(&mut self, report: &ScenarioReport) -> io::Result<()>;
-}
 
 pub(crate) fn run(arguments: &ScriptArguments) -> Result<(), Failure> {
     let scenario =

@@ -3,16 +3,17 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::ProgressBar;
 use serde::Serialize;
 use snapload::{
     FoundRate, LoadError, Progress, SearchConfig, SearchProgress, SearchReport, TrialResult,
     percent_of_share, share_of_percent,
 };
 
-use crate::Failure;
 use crate::cli::SearchArguments;
-use crate::human::{CONNECTING_PERIOD, TICK, connected, plural, scaled, style, time};
+use crate::failure::Failure;
+use crate::human::{CONNECTING_PERIOD, connected, plural, scaled, spinner, time};
+use crate::json;
 use crate::signals::set_on_interrupt;
 use crate::written::Written;
 
@@ -79,10 +80,7 @@ struct Output {
 impl Output {
     fn new(json: bool) -> Self {
         let bar = if !json && io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(style("{spinner} {msg}"));
-            bar.enable_steady_tick(TICK);
-            bar
+            spinner()
         } else {
             ProgressBar::hidden()
         };
@@ -122,7 +120,7 @@ impl Output {
             SearchProgress::Found(found) => {
                 self.found.push(*found);
                 if self.json {
-                    self.json(&Line::Found(found))?;
+                    json::print(&Line::Found(found))?;
                 }
                 Ok(())
             }
@@ -132,7 +130,7 @@ impl Output {
 
     fn trial(&mut self, trial: &TrialResult) -> io::Result<()> {
         if self.json {
-            return self.json(&Line::Trial(trial));
+            return json::print(&Line::Trial(trial));
         }
         if !std::mem::replace(&mut self.header_is_written, true) {
             self.write(
@@ -164,7 +162,7 @@ impl Output {
 
     fn report(&mut self, report: &SearchReport) -> io::Result<()> {
         if self.json {
-            return self.json(&Line::SearchSummary(report));
+            return json::print(&Line::SearchSummary(report));
         }
         self.found()?;
         self.write(&format!(
@@ -188,13 +186,6 @@ impl Output {
 
     fn write(&self, line: &str) -> io::Result<()> {
         self.bar.suspend(|| writeln!(io::stdout().lock(), "{line}"))
-    }
-
-    fn json(&self, line: &Line<'_>) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer(&mut stdout, line)?;
-        stdout.write_all(b"\n")?;
-        stdout.flush()
     }
 }
 

@@ -6,7 +6,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use snapload::StopSwitch;
 
-use crate::EXIT_INTERRUPTED;
+use crate::failure::EXIT_INTERRUPTED;
 
 /// Lets Ctrl-C and SIGTERM set the switch; when it is set already, they end the process at once.
 pub(crate) fn set_on_interrupt(stop: &StopSwitch) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::io;
 
 use snapload::StopSwitch;
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// The first failure to write, which stops the run: there is nobody to see the rest, as behind
 /// `| head -1`.

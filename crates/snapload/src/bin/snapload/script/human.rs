@@ -1,20 +1,16 @@
 //! Output of a scenario for people: a line per interval, a table per phase, and the verdict.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use snapload::scenario::{
     Garbage, Load, LoadReport, Phase, PhaseReport, Scenario, ScenarioProgress, ScenarioReport,
 };
 use snapload::{Interval, LoadConfig, Presence, Rate, Shares};
 
-use super::Output;
-use crate::human::{grouped, plural, scaled, time};
+use super::output::Output;
+use crate::human::{grouped, plural, scaled, spinner, time};
 use crate::table::write_aligned;
-
-/// How often the spinner moves while tunnels are being connected.
-const TICK: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(super) struct Human {
@@ -27,13 +23,10 @@ pub(super) struct Human {
 impl Human {
     pub(super) fn new() -> Self {
         let spinner = if io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{spinner} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+            spinner()
         } else {
             ProgressBar::hidden()
         };
-        spinner.enable_steady_tick(TICK);
         Self {
             spinner,
             garbage_before: Vec::new(),

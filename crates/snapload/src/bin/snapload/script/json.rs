@@ -1,12 +1,13 @@
 //! Output of a scenario for programs: one JSON object a line on standard output, nothing else there.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use serde::Serialize;
 use snapload::scenario::{PhaseReport, Scenario, ScenarioProgress, ScenarioReport};
 use snapload::{Interval, LoadConfig};
 
-use super::Output;
+use super::output::Output;
+use crate::json::print;
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -79,11 +80,4 @@ impl Output for Json {
             failed_checks,
         })
     }
-}
-
-fn print(line: &Line<'_>) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    serde_json::to_writer(&mut stdout, line)?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()
 }

@@ -1,4 +1,4 @@
-//! The thread that writes the state file, and what goes between it and the workers.
+//! The thread that writes the state file, and the messages between it and the workers.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,53 +14,58 @@ use snaptun::DirectoryChange;
 use udp_shards::DispatchKey;
 
 use crate::mailbox::{Message, Postbox};
+use crate::state::COMMIT_INTERVAL;
 use crate::state::clock::{self, BootId, Moment, Reading};
-use crate::state::format::{Change, Record};
+use crate::state::format::Record;
 use crate::state::status::StateStatus;
 use crate::state::store::{StateError, Store};
-use crate::state::{COMMIT_INTERVAL, COMMIT_INTERVAL_MAX};
 
-/// Changes that one worker can have on the way. They are taken every [`COMMIT_INTERVAL`], so this bounds what
-/// is written: 0.5 MB a second for each worker.
+/// Changes of one worker that wait for the thread, which takes them every [`COMMIT_INTERVAL`]. This bounds its memory,
+/// to 0.7 MB for a worker, and its work.
 const CHANGES_PER_WORKER: usize = 8192;
 
 /// Tunnels in one message to a worker.
 const TUNNELS_PER_MESSAGE: usize = 1024;
 
-/// How often it is said that nothing can be written.
+/// Interval of the warning that nothing can be written.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A worker's way to the keeper. Nothing waits: what there is no room for stays in the shard.
+/// A worker's channel to the thread. Nothing waits: a change for which there is no room stays in the shard.
 pub(crate) struct DirectoryFeed(Sender<DirectoryChange>);
 
 impl DirectoryFeed {
+    /// A feed, and the receiver of its changes.
+    pub(crate) fn channel() -> (Self, Receiver<DirectoryChange>) {
+        let (sender, receiver) = crossbeam_channel::bounded(CHANGES_PER_WORKER);
+        (Self(sender), receiver)
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         !self.0.is_full()
     }
 
-    /// Tells the keeper. Nobody else puts anything in, so there is room if there was.
+    /// Sends a change. The worker is the only sender, so there is room if [`has_room`](Self::has_room) said so.
     pub(crate) fn tell(&self, change: DirectoryChange) {
-        // Without a keeper the gateway is about to stop.
+        // Without the thread the gateway is about to stop.
         let _lost = self.0.try_send(change);
     }
 }
 
-/// Time that storage gets for the last write. An end of the process that takes longer loses the changes of the
-/// last seconds, and costs their clients 15 s.
+/// Time that storage gets for the last write. If it takes longer, the changes since the last commit are lost, and their
+/// clients are served 15 s after the restart.
 const LAST_WRITE_TIME: Duration = Duration::from_secs(2);
 
 /// The running thread. It writes for the last time when this is dropped.
-pub(crate) struct Keeper {
+pub(crate) struct StateWriter {
     status: Arc<StateStatus>,
     stop: Option<Sender<()>>,
     /// Is closed when the thread has written for the last time.
     ended: Receiver<Infallible>,
 }
 
-impl Keeper {
-    /// Takes possession of the directory, puts what the process before left there into the mailboxes of its
-    /// new owners, or will when the clock allows it, and starts to write. Also returns each worker's way to tell
-    /// of its tunnels.
+impl StateWriter {
+    /// Takes possession of the directory, puts the tunnels of the previous process into the mailboxes of their new
+    /// owners, at once or when the clock allows it, and starts to write. Also returns the feed of each worker.
     pub(crate) fn start(
         directory: &Path,
         public_key: &[u8; 32],
@@ -71,13 +76,9 @@ impl Keeper {
         let boot = clock::boot_id().map_err(StateError::Boot)?;
         let reading = Reading::take(boot);
         let store = Store::open(directory, public_key, records_max, &reading)?;
-        let (feeds, changes) = workers
-            .iter()
-            .map(|_| crossbeam_channel::bounded(CHANGES_PER_WORKER))
-            .map(|(sender, receiver)| (DirectoryFeed(sender), receiver))
-            .unzip();
+        let (feeds, changes) = workers.iter().map(|_| DirectoryFeed::channel()).unzip();
         let status = Arc::new(StateStatus::new());
-        let mut writer = Writer {
+        let mut writer = WriterThread {
             predecessor: Some(Predecessor {
                 end: *store.moment(),
                 owners: workers,
@@ -87,7 +88,6 @@ impl Keeper {
             boot,
             changes,
             status: Arc::clone(&status),
-            committed_at: None,
             warned_at: None,
         };
         writer.warn_of_clock(&reading);
@@ -102,23 +102,23 @@ impl Keeper {
                 writer.run(&stopped);
             })
             .map_err(StateError::Thread)?;
-        let keeper = Self {
+        let writer = Self {
             status,
             stop: Some(stop),
             ended,
         };
-        Ok((keeper, feeds))
+        Ok((writer, feeds))
     }
 
-    /// How it does.
+    /// Counts for the metrics.
     pub(crate) fn status(&self) -> &Arc<StateStatus> {
         &self.status
     }
 }
 
-impl Drop for Keeper {
+impl Drop for StateWriter {
     fn drop(&mut self) {
-        // The channel closes, which the thread takes for the word.
+        // The channel closes, which tells the thread to stop.
         drop(self.stop.take());
         if self.ended.recv_timeout(LAST_WRITE_TIME) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("the state directory does not answer: its last changes are not written");
@@ -126,36 +126,35 @@ impl Drop for Keeper {
     }
 }
 
-/// What the thread works on.
-struct Writer {
+/// The state of the thread.
+struct WriterThread {
     /// Until its tunnels have been handed over.
     predecessor: Option<Predecessor>,
     store: Store,
     boot: BootId,
     changes: Vec<Receiver<DirectoryChange>>,
     status: Arc<StateStatus>,
-    committed_at: Option<Instant>,
-    /// When it was said that nothing can be written, if that is still so.
+    /// Time of the last warning that nothing can be written, if that is still so.
     warned_at: Option<Instant>,
 }
 
-/// The process before.
+/// The previous process.
 struct Predecessor {
-    /// It had ended by then.
+    /// It had ended by this moment.
     end: Moment,
     owners: Vec<Postbox>,
     key: DispatchKey,
 }
 
-impl Writer {
-    /// Gives the directory back at the end.
+impl WriterThread {
+    /// Writes until `stopped`, and once more then.
     fn run(mut self, stopped: &Receiver<()>) {
         let mut last = false;
         loop {
             let reading = Reading::take(self.boot);
             self.hand_over(&reading);
             self.take_changes(&reading);
-            self.commit(&reading);
+            self.commit(&reading, last);
             if last {
                 return;
             }
@@ -178,7 +177,7 @@ impl Writer {
         }
     }
 
-    /// Tells the workers of the tunnels of the process before, once and when handshakes can be begun.
+    /// Tells the workers of the tunnels of the previous process, once and when handshakes can be begun.
     fn hand_over(&mut self, reading: &Reading) {
         let passed = |predecessor: &mut Predecessor| predecessor.end.is_passed_by(reading);
         let Some(predecessor) = self.predecessor.take_if(passed) else {
@@ -196,8 +195,8 @@ impl Writer {
         let now = Instant::now();
         for changes in &self.changes {
             for change in changes.try_iter().take(CHANGES_PER_WORKER) {
-                self.store.note(match change {
-                    DirectoryChange::Gone { remote } => Change::Gone { remote },
+                match change {
+                    DirectoryChange::Gone { remote } => self.store.remove(remote),
                     DirectoryChange::Seen {
                         remote,
                         identity,
@@ -205,26 +204,20 @@ impl Writer {
                     } => {
                         let ago = now.saturating_duration_since(heard_at);
                         let heard_at = reading.boottime.saturating_sub(ago);
-                        let record = Record { identity, heard_at };
-                        Change::Seen { remote, record }
+                        self.store.insert(remote, Record { identity, heard_at });
                     }
-                });
+                }
             }
         }
     }
 
-    fn commit(&mut self, reading: &Reading) {
-        let overdue = self
-            .committed_at
-            .is_none_or(|at| at.elapsed() >= COMMIT_INTERVAL_MAX);
-        // Else a process that ends before the next commit would leave stamps that nobody knows of.
-        let clock_was_set = self.store.moment().is_overtaken_by(reading);
-        if !overdue && !clock_was_set && !self.store.has_changes() {
+    /// Writes the file when it is time, or `now` if anything changed.
+    fn commit(&mut self, reading: &Reading, now: bool) {
+        if !(self.store.is_due(reading) || now && self.store.is_dirty()) {
             return;
         }
         match self.store.commit(reading) {
             Ok(()) => {
-                self.committed_at = Some(Instant::now());
                 self.status.wrote(self.store.len());
                 if self.warned_at.take().is_some() {
                     tracing::info!("the state file is written again");
@@ -254,7 +247,7 @@ impl Writer {
 }
 
 impl Predecessor {
-    /// Puts its tunnels into the mailboxes of those who own them now.
+    /// Puts its tunnels into the mailboxes of the workers that own them now.
     fn hand_over(self, tunnels: Vec<(SocketAddr, [u8; 32])>) {
         let Some(workers) = NonZeroUsize::new(self.owners.len()) else {
             return;

@@ -1,4 +1,4 @@
-//! SCMP errors into the tunnel that a packet came from, which goes nowhere.
+//! SCMP errors that the gateway sends into a tunnel, about a packet from it that it dropped.
 //!
 //! There is at most one, no longer than 1232 bytes, for each packet of an authorized client, none for
 //! an SCMP error, and no more than [`ScmpErrorLimits`](crate::config::ScmpErrorLimits) allow.

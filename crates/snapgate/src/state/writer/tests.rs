@@ -35,9 +35,9 @@ impl Workers {
         workers
     }
 
-    fn keeper(&self, directory: &TempDir) -> (Keeper, Vec<DirectoryFeed>) {
+    fn writer(&self, directory: &TempDir) -> (StateWriter, Vec<DirectoryFeed>) {
         let postboxes = self.postboxes.clone();
-        Keeper::start(directory.path(), &KEY, RECORDS_MAX, self.key, postboxes).unwrap()
+        StateWriter::start(directory.path(), &KEY, RECORDS_MAX, self.key, postboxes).unwrap()
     }
 
     fn owner_of(&self, remote: SocketAddr) -> usize {
@@ -75,16 +75,16 @@ fn seen(n: u16) -> DirectoryChange {
 fn each_worker_of_the_next_process_is_told_of_the_tunnels_that_it_owns_then() {
     let directory = tempfile::tempdir().unwrap();
     let before = Workers::new(3);
-    let (keeper, feeds) = before.keeper(&directory);
+    let (writer, feeds) = before.writer(&directory);
     assert_eq!(before.remembered().concat(), []);
     for n in 1..=5000 {
         feeds[before.owner_of(remote(n))].tell(seen(n));
     }
     feeds[before.owner_of(remote(7))].tell(DirectoryChange::Gone { remote: remote(7) });
-    drop(keeper);
+    drop(writer);
 
     let after = Workers::new(2);
-    let (_keeper, _feeds) = after.keeper(&directory);
+    let (_writer, _feeds) = after.writer(&directory);
     let remembered = after.remembered();
     for (worker, tunnels) in remembered.iter().enumerate() {
         assert!(
@@ -103,7 +103,7 @@ fn each_worker_of_the_next_process_is_told_of_the_tunnels_that_it_owns_then() {
 }
 
 #[test]
-fn nobody_is_told_before_the_clock_has_passed_that_of_the_process_before() {
+fn nobody_is_told_before_the_clock_has_passed_that_of_the_previous_process() {
     let directory = tempfile::tempdir().unwrap();
     let now = Reading::take(clock::boot_id().unwrap());
     let an_hour_ahead = Reading {
@@ -116,22 +116,22 @@ fn nobody_is_told_before_the_clock_has_passed_that_of_the_process_before() {
         heard_at: now.boottime,
     };
     let remote = remote(1);
-    store.note(Change::Seen { remote, record });
+    store.insert(remote, record);
     store.commit(&an_hour_ahead).unwrap();
     drop(store);
 
     let after = Workers::new(1);
-    let (keeper, _feeds) = after.keeper(&directory);
-    drop(keeper);
+    let (writer, _feeds) = after.writer(&directory);
+    drop(writer);
     assert_eq!(after.remembered(), [vec![]]);
 }
 
 #[test]
-fn a_worker_does_not_wait_for_a_keeper_that_has_no_room() {
+fn a_worker_does_not_wait_for_a_writer_that_has_no_room() {
     let directory = tempfile::tempdir().unwrap();
     let workers = Workers::new(1);
-    let (keeper, feeds) = workers.keeper(&directory);
-    drop(keeper);
+    let (writer, feeds) = workers.writer(&directory);
+    drop(writer);
     // Nobody takes anything any more.
     feeds[0].tell(seen(1));
     let (sender, _receiver) = crossbeam_channel::bounded(1);
@@ -148,19 +148,19 @@ fn what_cannot_be_written_is_counted_and_written_later() {
     let obstacle = directory.path().join("tunnels.new");
     fs::create_dir(&obstacle).unwrap();
     let workers = Workers::new(1);
-    let (keeper, feeds) = workers.keeper(&directory);
+    let (writer, feeds) = workers.writer(&directory);
     feeds[0].tell(seen(1));
-    let status = Arc::clone(keeper.status());
+    let status = Arc::clone(writer.status());
     while status.failures() == 0 {
         thread::yield_now();
     }
     assert_eq!(status.writes(), 0);
     fs::remove_dir(obstacle).unwrap();
-    drop(keeper);
+    drop(writer);
     assert_eq!((status.writes(), status.records()), (1, 1));
     assert!(status.last_write_age() < Duration::from_secs(60));
 
     let after = Workers::new(1);
-    let (_keeper, _feeds) = after.keeper(&directory);
+    let (_writer, _feeds) = after.writer(&directory);
     assert_eq!(after.remembered(), [vec![(remote(1), [1; 32])]]);
 }

@@ -1,4 +1,4 @@
-//! The HTTP side: `/metrics`, `/livez` and `/readyz`.
+//! HTTP server of `/metrics`, `/livez` and `/readyz`.
 //!
 //! It runs on a thread of its own and only reads what the workers publish.
 
@@ -26,13 +26,13 @@ mod server;
 const BACKLOG: i32 = 1024;
 
 /// The running HTTP server; it stops when this is dropped.
-pub(crate) struct Admin {
+pub(crate) struct HttpServer {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl Admin {
+impl HttpServer {
     /// Binds `address` and serves from then on.
     pub(crate) fn start(
         address: SocketAddr,
@@ -50,7 +50,7 @@ impl Admin {
             .build()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let app = router(workers, status);
-        let thread = thread::Builder::new().name("admin".into()).spawn(move || {
+        let thread = thread::Builder::new().name("http".into()).spawn(move || {
             runtime.block_on(async {
                 let listener = match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => listener,
@@ -78,7 +78,7 @@ impl Admin {
     }
 }
 
-impl Drop for Admin {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         // The thread may have ended by itself; both calls fail then, and there is nothing to do.
         let _ = self.stop.take().map(|stop| stop.send(()));

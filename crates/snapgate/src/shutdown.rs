@@ -16,7 +16,7 @@ pub(crate) const END_TIME_AFTER_SECOND_SIGNAL: Duration = Duration::from_secs(1)
 
 /// Sets the deadline. None of its methods waits.
 #[derive(Clone)]
-pub(crate) struct Ending(Arc<Shared>);
+pub(crate) struct ShutdownDeadline(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -33,13 +33,13 @@ struct Deadline {
     is_final: bool,
 }
 
-impl Ending {
+impl ShutdownDeadline {
     /// Starts the thread, which calls `exit` with the exit code when the deadline has passed.
     pub(crate) fn start(exit: impl FnOnce(u8) + Send + 'static) -> io::Result<Self> {
-        let ending = Self(Arc::default());
-        let shared = Arc::clone(&ending.0);
+        let shutdown = Self(Arc::default());
+        let shared = Arc::clone(&shutdown.0);
         thread::Builder::new()
-            .name("ending".to_owned())
+            .name("shutdown".to_owned())
             .spawn(move || {
                 let code = shared.wait();
                 tracing::error!(
@@ -47,7 +47,7 @@ impl Ending {
                 );
                 exit(code);
             })?;
-        Ok(ending)
+        Ok(shutdown)
     }
 
     /// Expects the gateway to react to its first signal by `at`: by [`drain_until`](Self::drain_until) or by
@@ -125,50 +125,50 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// An ending whose thread does not run.
-    fn ending() -> (Ending, Instant) {
-        (Ending(Arc::default()), Instant::now())
+    /// A deadline whose thread does not run.
+    fn shutdown() -> (ShutdownDeadline, Instant) {
+        (ShutdownDeadline(Arc::default()), Instant::now())
     }
 
-    fn at(ending: &Ending) -> Instant {
-        ending.0.lock().unwrap().at
+    fn at(shutdown: &ShutdownDeadline) -> Instant {
+        shutdown.0.lock().unwrap().at
     }
 
     #[test]
     fn a_drain_takes_the_place_of_the_time_to_react() {
-        let (ending, now) = ending();
-        ending.expect_reaction(now + SECOND);
-        ending.drain_until(now + 20 * SECOND);
-        assert_eq!(at(&ending), now + 20 * SECOND + END_TIME);
+        let (shutdown, now) = shutdown();
+        shutdown.expect_reaction(now + SECOND);
+        shutdown.drain_until(now + 20 * SECOND);
+        assert_eq!(at(&shutdown), now + 20 * SECOND + END_TIME);
         // Another signal asks for no reaction.
-        ending.expect_reaction(now + SECOND);
-        assert_eq!(at(&ending), now + 20 * SECOND + END_TIME);
+        shutdown.expect_reaction(now + SECOND);
+        assert_eq!(at(&shutdown), now + 20 * SECOND + END_TIME);
     }
 
     #[test]
     fn nothing_delays_an_end_that_was_demanded() {
-        let (ending, now) = ending();
-        ending.expect_reaction(now + 3 * SECOND);
-        ending.end_by(now + SECOND, 0);
-        ending.drain_until(now + 20 * SECOND);
-        ending.end_by(now + 2 * SECOND, 0);
-        assert_eq!(at(&ending), now + SECOND);
+        let (shutdown, now) = shutdown();
+        shutdown.expect_reaction(now + 3 * SECOND);
+        shutdown.end_by(now + SECOND, 0);
+        shutdown.drain_until(now + 20 * SECOND);
+        shutdown.end_by(now + 2 * SECOND, 0);
+        assert_eq!(at(&shutdown), now + SECOND);
     }
 
     #[test]
     fn the_exit_code_of_a_failure_stays() {
-        let (ending, now) = ending();
-        ending.end_by(now + SECOND, 1);
-        ending.end_by(now + SECOND, 0);
-        assert_eq!(ending.0.lock().unwrap().code, 1);
+        let (shutdown, now) = shutdown();
+        shutdown.end_by(now + SECOND, 1);
+        shutdown.end_by(now + SECOND, 0);
+        assert_eq!(shutdown.0.lock().unwrap().code, 1);
     }
 
     #[test]
     fn the_process_ends_when_the_deadline_has_passed() {
         let (exited, exits) = crossbeam_channel::bounded(1);
-        let ending = Ending::start(move |code| exited.send(code).unwrap()).unwrap();
-        ending.expect_reaction(Instant::now() + 3600 * SECOND);
-        ending.end_by(Instant::now(), 1);
+        let shutdown = ShutdownDeadline::start(move |code| exited.send(code).unwrap()).unwrap();
+        shutdown.expect_reaction(Instant::now() + 3600 * SECOND);
+        shutdown.end_by(Instant::now(), 1);
         assert_eq!(exits.recv_timeout(20 * SECOND), Ok(1));
     }
 }

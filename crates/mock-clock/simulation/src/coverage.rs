@@ -1,4 +1,4 @@
-//! What the simulations came upon: a fault that never happens finds nothing.
+//! Coverage: which events the simulations had. A fault that never happens finds nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,14 +7,14 @@ use snaptun::{DropReason, ShardCounters};
 
 use crate::gateway::Fate;
 
-/// How often what happened.
+/// How often each event happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reached {
+pub struct Coverage {
     counts: BTreeMap<&'static str, u64>,
 }
 
-impl Reached {
-    /// Everything that there is to come upon, but for what no simulated caller does.
+impl Coverage {
+    /// Events that never happened, except those that no simulated caller can cause.
     pub fn missing(&self) -> Vec<&'static str> {
         let drops = DropReason::ALL
             .into_iter()
@@ -28,14 +28,14 @@ impl Reached {
             .collect()
     }
 
-    /// Adds what another simulation came upon.
-    pub fn add(&mut self, other: &Reached) {
+    /// Adds the events of another simulation.
+    pub fn add(&mut self, other: &Coverage) {
         for (name, count) in &other.counts {
             self.add_to(name, *count);
         }
     }
 
-    pub(crate) fn meet(&mut self, fate: &Fate) {
+    pub(crate) fn note_fate(&mut self, fate: &Fate) {
         let name = match fate {
             Fate::Delivered => "delivered",
             Fate::Consumed(_) => "consumed",
@@ -46,13 +46,13 @@ impl Reached {
         self.add_to(name, 1);
     }
 
-    pub(crate) fn count(&mut self, counters: &ShardCounters) {
+    pub(crate) fn note_counters(&mut self, counters: &ShardCounters) {
         for (name, of) in COUNTERS {
             self.add_to(name, of(counters));
         }
     }
 
-    pub(crate) fn serve(&mut self, clients: usize) {
+    pub(crate) fn note_served(&mut self, clients: usize) {
         self.add_to(SERVED, clients as u64);
     }
 
@@ -63,7 +63,7 @@ impl Reached {
     }
 }
 
-const SERVED: &str = "clients served again in a calm";
+const SERVED: &str = "clients served again without faults";
 
 /// What a shard counts, but for handshakes begun under pressure: floods are too thin for these here, and thick ones
 /// are in the tests of `snaptun-virtual-time`.
@@ -111,7 +111,7 @@ const COUNTERS: [Counter; 21] = [
     }),
 ];
 
-impl fmt::Display for Reached {
+impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, count) in &self.counts {
             writeln!(f, "{count:>12}  {name}")?;

@@ -8,16 +8,19 @@ mod attendance;
 mod bind;
 mod connect;
 mod handshake_window;
+mod lane;
 mod lane_order;
+mod message;
 mod ports;
+mod prepare;
 mod prepared;
 mod receive;
 mod send;
 mod trial;
+mod turnover;
 mod wait;
 mod wake_timer;
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -25,9 +28,10 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use udp_shards::ReceiveBatch;
 
 use self::attendance::Attendance;
-use self::connect::Connecting;
 use self::handshake_window::HandshakeWindow;
+use self::lane::Lane;
 use self::lane_order::LaneOrder;
+pub(crate) use self::message::{Halt, Message};
 use self::ports::Ports;
 use self::prepared::Prepared;
 use crate::error::LoadError;
@@ -35,91 +39,17 @@ use crate::inner_packet::PacketForm;
 use crate::latency::Latencies;
 use crate::pacing::{Nanos, Pacing};
 use crate::plan::Plan;
-use crate::ramp::{RampCounter, StepCounts};
-use crate::report::{ConnectReport, Counts, ThreadReport};
-use crate::sequence::SequenceTracker;
+use crate::ramp::RampCounter;
+use crate::report::{ConnectReport, Counts};
 use crate::size_order::SizeOrder;
 use crate::trial::TrialOrder;
-use crate::tunnel::{Peer, Tunnel};
+use crate::tunnel::Peer;
 
 /// Trains (or single datagrams) read per system call.
 const RECEIVE_TRAINS: usize = 8;
 
-/// What a worker tells the thread that started it.
-pub(crate) enum Message {
-    /// All its tunnels are connected.
-    Connected(ConnectReport),
-    /// It is ready to send.
-    Ready,
-    /// An interval of the measurement is over.
-    Interval {
-        /// Counted from 0.
-        index: u64,
-        /// When it ended, after packets began to be counted.
-        end_ns: Nanos,
-        counts: Counts,
-        latencies: Box<Latencies>,
-    },
-    /// It sends no more; so many packets have not arrived yet.
-    Draining(u64),
-    /// The trial is done; what was counted after the last interval.
-    Done(Box<Summary>),
-}
-
-/// The end of a worker's messages about a trial.
-pub(crate) struct Summary {
-    /// Whether the packets encrypted beforehand were used up before the time was over.
-    pub(crate) used_up: bool,
-    /// How long packets were sent and counted.
-    pub(crate) sending_ns: Nanos,
-    pub(crate) counts: Counts,
-    pub(crate) latencies: Latencies,
-    pub(crate) handshakes: Latencies,
-    /// Of a ramp; otherwise empty.
-    pub(crate) steps: Vec<StepCounts>,
-    pub(crate) thread: ThreadReport,
-}
-
-/// Why a worker stopped before it was done.
-pub(crate) enum Halt {
-    /// The run is over, or failed elsewhere.
-    Stopped,
-    /// It failed here.
-    Failed(LoadError),
-}
-
-impl From<LoadError> for Halt {
-    fn from(error: LoadError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// A tunnel and its place at a socket.
-struct Lane {
-    /// The tunnel's index within the run.
-    index: u32,
-    tunnel: Tunnel,
-    /// The socket it uses.
-    port: usize,
-    /// The socket it began with.
-    first_port: usize,
-    /// The address it sends from, on a shared socket.
-    from_ip: Option<IpAddr>,
-    /// Its address as the gateway saw it; `None` before it is connected.
-    address: Option<SocketAddr>,
-    sequences: SequenceTracker,
-    /// Every packet below this sequence number arrived, was overtaken, or was written off.
-    returned_below: u64,
-    /// The batch in which its last train was queued.
-    batch: u64,
-    connecting: Connecting,
-    /// When its latest session began.
-    session_since_ns: Nanos,
-    /// It sends no more, for it will be replaced soon.
-    is_leaving: bool,
-    /// When it was to begin another handshake, which is not done.
-    rekeying_since: Option<Nanos>,
-}
+/// How often things are looked at that no event announces.
+const TICK_NS: Nanos = 1_000_000;
 
 /// A generator thread.
 pub(crate) struct Worker<'run> {
@@ -233,7 +163,7 @@ impl<'run> Worker<'run> {
         loop {
             match self.orders.try_recv() {
                 Ok(order) => self.carry_out(&order)?,
-                Err(TryRecvError::Empty) => self.turn(self.now + wait::TICK_NS)?,
+                Err(TryRecvError::Empty) => self.turn(self.now + TICK_NS)?,
                 Err(TryRecvError::Disconnected) => return Ok(()),
             }
         }
@@ -257,30 +187,5 @@ impl<'run> Worker<'run> {
         self.sender
             .send((self.thread, message))
             .map_err(|_| Halt::Stopped)
-    }
-}
-
-impl Lane {
-    fn new(index: u32, tunnel: Tunnel, port: usize, from_ip: Option<IpAddr>) -> Self {
-        Self {
-            index,
-            tunnel,
-            port,
-            first_port: port,
-            from_ip,
-            address: None,
-            sequences: SequenceTracker::default(),
-            returned_below: 0,
-            batch: 0,
-            connecting: Connecting::NotStarted,
-            session_since_ns: 0,
-            is_leaving: false,
-            rekeying_since: None,
-        }
-    }
-
-    /// Whether packets can be sent to it and from it.
-    fn is_present(&self) -> bool {
-        self.address.is_some() && !self.is_leaving
     }
 }

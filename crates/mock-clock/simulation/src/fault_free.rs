@@ -1,4 +1,4 @@
-//! Times in which nothing goes wrong but for floods: everyone who may be served has to be, soon.
+//! Fault-free periods: nothing goes wrong except floods, and every client that may be served has to be, soon.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::trace::Happening;
 use crate::violation::Violation;
 use crate::world::{Event, World};
 
-/// On average, between two calms.
-pub(crate) const BETWEEN_CALMS: Duration = Duration::from_secs(420);
+/// Mean time between two fault-free periods.
+pub(crate) const BETWEEN_PERIODS: Duration = Duration::from_secs(420);
 
-/// How long a calm lasts: the longest that a client may take to be served again, and then some.
+/// Length of a fault-free period: the longest that a client may take to be served again, and a reserve.
 pub(crate) const LENGTH: Duration = Duration::from_secs(180);
 
-/// In a calm every client says something as often.
+/// Interval at which every client sends a packet in a fault-free period.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often clients look at their timers.
@@ -43,7 +43,7 @@ pub(crate) const ROUND_TRIPS: Duration = Duration::from_secs(2);
 ///
 /// It says something, notices that nobody answers, begins a handshake, is asked for a cookie, tries again;
 /// once more for one attempt that ends in between, after `Rekey-Attempt-Time`, and begins anew with the
-/// next thing that it says. Before, the last that was on its way when the calm began has to arrive.
+/// next thing that it says. Before, the last that was on its way when the period began has to arrive.
 pub(crate) const SERVED_WITHIN: Duration = DELAY_MAX
     .saturating_add(PROBE_INTERVAL.saturating_mul(2))
     .saturating_add(NOTICE)
@@ -57,25 +57,26 @@ pub(crate) fn served_past_others_within(silent_after: Duration) -> Duration {
     SERVED_WITHIN + silent_after + 2 * RETRY
 }
 
-pub(crate) struct Calm {
+/// A fault-free period, and how soon clients were served in it.
+pub(crate) struct FaultFreePeriod {
     pub(crate) began: Duration,
     clients: Vec<Judged>,
 }
 
-/// A client in a calm.
+/// A client in a fault-free period.
 struct Judged {
     /// How long it may take until it is served; `None` if nothing is promised to it.
     allowed: Option<Duration>,
     served_at: Option<Duration>,
 }
 
-impl Calm {
+impl FaultFreePeriod {
     pub(crate) fn begin(now: Duration, allowed: impl Iterator<Item = Option<Duration>>) -> Self {
         let judged = |allowed| Judged {
             allowed,
             served_at: None,
         };
-        Calm {
+        FaultFreePeriod {
             began: now,
             clients: allowed.map(judged).collect(),
         }
@@ -118,7 +119,7 @@ impl Calm {
             let until = self.end().saturating_sub(ROUND_TRIPS);
             let lost = packets.unanswered(client, from..until);
             if let Some(packet) = lost.filter(|_| nothing_may_be_lost) {
-                return Err(Violation::LostInCalm { client, packet });
+                return Err(Violation::LostWithoutFaults { client, packet });
             }
             served += 1;
         }
@@ -127,9 +128,9 @@ impl Calm {
 }
 
 impl World<'_> {
-    pub(crate) fn begin_calm(&mut self) {
+    pub(crate) fn begin_fault_free(&mut self) {
         let now = self.clock.elapsed();
-        self.trace.note(now, Happening::CalmBegan);
+        self.trace.note(now, Happening::FaultFreeBegan);
         if self.gateway.is_draining() {
             self.restart_gateway();
         }
@@ -143,9 +144,9 @@ impl World<'_> {
                 self.send_to_gateway(client, datagram);
             }
         }
-        let calm = Calm::begin(now, (0..self.clients.len()).map(|n| self.promised(n)));
-        self.agenda.add(calm.end(), Event::CalmEnds);
-        self.calm = Some(calm);
+        let period = FaultFreePeriod::begin(now, (0..self.clients.len()).map(|n| self.promised(n)));
+        self.agenda.add(period.end(), Event::FaultFreeEnds);
+        self.fault_free = Some(period);
         for client in 0..self.clients.len() {
             self.add_for_client(client, PROBE_INTERVAL / 2, Event::Probe(client));
         }
@@ -175,18 +176,18 @@ impl World<'_> {
         })
     }
 
-    pub(crate) fn end_calm(&mut self) -> Result<(), Violation> {
-        if let Some(calm) = self.calm.take() {
+    pub(crate) fn end_fault_free(&mut self) -> Result<(), Violation> {
+        if let Some(period) = self.fault_free.take() {
             // An initiation to an earlier process, sent again, makes a session that its client does not know, in
             // the place of the next that the gateway would have begun.
             let nothing_may_be_lost = !self.attackers.reach_back();
             let address_of = |client: usize| self.clients[client].address;
-            let served = calm.judge(&self.packets, nothing_may_be_lost, address_of)?;
-            self.reached.serve(served);
-            let ended = Happening::CalmEnded { served };
+            let served = period.judge(&self.packets, nothing_may_be_lost, address_of)?;
+            self.coverage.note_served(served);
+            let ended = Happening::FaultFreeEnded { served };
             self.trace.note(self.clock.elapsed(), ended);
         }
-        self.add_in(BETWEEN_CALMS, Event::CalmBegins);
+        self.add_in(BETWEEN_PERIODS, Event::FaultFreeBegins);
         Ok(())
     }
 }

@@ -1,0 +1,428 @@
+#!/usr/bin/env python3
+"""Rejects import cycles between the source files of the crates that ship.
+
+A file imports another one when a path in it names an item that the other file declares. Rules:
+
+- Paths count wherever they stand: in `use` declarations and inline, absolute (`crate::`, `self::`, `super::`) or
+  relative to a module that is in scope (`child::item`, `imported_module::item`). Each import is reported with the
+  line of its first occurrence.
+- A path is an import of the file that declares the item, not of the modules on the way to it: those are namespaces.
+- `mod x;` declares a namespace and imports nothing.
+- A re-export (`pub use`, with any visibility) is followed to the declaration. It imports something itself only when
+  its own file uses the name elsewhere.
+- A name that is declared by a macro is taken as declared by the file of its module.
+- Comments, strings and everything under `#[cfg(test)]` do not count. Other `cfg` attributes are ignored.
+- Method calls and trait implementations name no path, so a file with `impl Type` of another file depends on that
+  file, and not the reverse.
+
+Areas of KNOWN are exempt: their files are left out of the search for cycles. An area without a cycle has to leave
+the list.
+"""
+
+import re
+import sys
+from collections import deque
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CRATES = ["scion-packet", "snapgate", "snapload", "snaptun", "udp-shards"]
+
+# Areas whose cycles are tolerated for now.
+KNOWN = ["crates/snapgate/src/config", "crates/snaptun/src"]
+
+NOT_CODE = re.compile(
+    r"""
+    (?P<line>//[^\n]*)
+    | (?P<block>/\*)
+    | b?r(?P<hashes>\#*)"(?s:.*?)"(?P=hashes)
+    | b?"(?s:\\.|[^"\\])*"
+    | b?'(?:\\(?:x[0-9a-fA-F]{2}|u\{[^}]*\}|.)|[^'\\\n])'
+    """,
+    re.VERBOSE,
+)
+TOKEN = re.compile(r"\w+|::|=>|->|\S")
+DECLARING = {"fn", "struct", "enum", "union", "trait", "type", "const", "static", "macro_rules"}
+MODIFIERS = {"async", "unsafe", "extern", "default", "auto"}
+OPENING, CLOSING = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
+
+
+def strip(text):
+    """Replaces comments, strings and characters by blanks; line breaks stay."""
+    out, at = [], 0
+    while found := NOT_CODE.search(text, at):
+        start, end = found.span()
+        # A word that ends in r or b is no prefix of a string.
+        if start and text[start] in "rb" and (text[start - 1].isalnum() or text[start - 1] == "_"):
+            start += 1
+            out.append(text[at:start])
+            at = start
+            continue
+        if found["block"]:
+            depth, end = 1, start + 2
+            while depth and (mark := re.compile(r"/\*|\*/").search(text, end)):
+                depth += 1 if mark[0] == "/*" else -1
+                end = mark.end()
+        out.append(text[at:start])
+        out.append(" " + "\n" * text.count("\n", start, end))
+        at = end
+    out.append(text[at:])
+    return "".join(out)
+
+
+def tokens(path):
+    """Pairs of token and line."""
+    result = []
+    for number, line in enumerate(strip(path.read_text()).split("\n"), 1):
+        result += [(token, number) for token in TOKEN.findall(line)]
+    return result
+
+
+class Module:
+    """A module: what it declares and imports, and which paths its code names."""
+
+    def __init__(self, file, parent):
+        self.file = file
+        self.parent = parent
+        self.children = {}
+        self.declared = set()
+        self.aliases = {}  # name -> path
+        self.globs = []  # paths
+        self.imports = []  # (path, line): of `use` declarations that are no re-exports
+        self.reexports = []  # (name, path, line)
+        self.paths = []  # (path, line): inline
+        self.words = set()  # identifiers outside of `use` declarations
+
+    def root(self):
+        return self.parent.root() if self.parent else self
+
+
+class Parser:
+    def __init__(self, file, module, directory, files):
+        self.tokens = tokens(file)
+        self.at = 0
+        self.file = file
+        self.files = files
+        self.body(module, directory)
+
+    def peek(self, ahead=0):
+        at = self.at + ahead
+        return self.tokens[at][0] if at < len(self.tokens) else None
+
+    def skip_group(self):
+        """Moves behind the bracket that closes the one at the current token."""
+        depth = 0
+        while self.at < len(self.tokens):
+            token = self.peek()
+            depth += (token in OPENING) - (token in CLOSING)
+            self.at += 1
+            if depth == 0:
+                return
+
+    def attributes(self):
+        """Moves behind attributes; true if one of them is `cfg(test)` or demands it together with others."""
+        for_tests = False
+        while self.peek() == "#":
+            start = self.at
+            self.at += 2 if self.peek(1) == "!" else 1
+            self.skip_group()
+            attribute = [token for token, _ in self.tokens[start : self.at]]
+            is_cfg = attribute[2:4] == ["cfg", "("]
+            for_tests |= is_cfg and "test" in attribute and not {"not", "any"} & set(attribute)
+            if "path" in attribute[2:3]:
+                sys.exit(f"{self.file}: #[path] attributes are not understood")
+        return for_tests
+
+    def end_of_item(self, ends_with_semicolon):
+        """Moves behind an item."""
+        while self.at < len(self.tokens):
+            token = self.peek()
+            if token == ";":
+                self.at += 1
+                return
+            if token == "}":
+                return
+            if token in OPENING:
+                self.skip_group()
+                if token == "{" and not ends_with_semicolon:
+                    return
+            else:
+                self.at += 1
+
+    def body(self, module, directory):
+        """The items of a module, up to the end of the file or the bracket that closes it."""
+        while self.at < len(self.tokens) and self.peek() != "}":
+            first = self.at
+            for_tests = self.attributes()
+            if not for_tests:
+                self.code(module, first)
+            start = self.at
+            public = self.peek() == "pub"
+            if public:
+                self.at += 1
+                if self.peek() == "(":
+                    self.skip_group()
+            # `extern "C"` has lost its string; `const fn` is a function.
+            while self.peek() in MODIFIERS or self.peek() == "const" and self.peek(1) in {"fn", "unsafe", "extern"}:
+                self.at += 1
+            keyword = self.peek()
+            if keyword == "mod":
+                self.module(module, directory, for_tests)
+            elif keyword == "use":
+                self.end_of_item(True)
+                if not for_tests:
+                    self.use(module, start, public)
+            elif keyword is not None:
+                # Constants end with a semicolon, whatever blocks their values have.
+                self.end_of_item(keyword in {"const", "static", "type"})
+                if not for_tests:
+                    self.code(module, start)
+            if self.at == start:
+                self.at += 1
+
+    def module(self, module, directory, for_tests):
+        name = self.peek(1)
+        is_inline = self.peek(2) == "{"
+        child = Module(self.file, module)
+        self.at += 3
+        if is_inline:
+            self.body(child, directory / name)
+            self.at += 1
+        else:
+            candidates = [directory / f"{name}.rs", directory / name / "mod.rs"]
+            found = [path for path in candidates if path.exists()]
+            if len(found) != 1:
+                sys.exit(f"{self.file}: no file for `mod {name};`")
+            child.file = found[0]
+            self.files.add(found[0])
+            Parser(found[0], child, directory / name, self.files)
+        if not for_tests:
+            module.children[name] = child
+
+    def use(self, module, start, public):
+        for path, name, line in use_tree([t for t in self.tokens[start : self.at] if t[0] != ";"]):
+            if name == "*":
+                module.globs.append(path)
+            elif name != "_":
+                module.aliases[name] = path
+            if public:
+                module.reexports.append((name, path, line))
+            else:
+                module.imports.append((path, line))
+
+    def code(self, module, start):
+        """Declarations, uses and paths between two tokens."""
+        span = self.tokens[start : self.at]
+        at = 0
+        is_macro = len(span) > 1 and span[0][0] != "#" and span[1][0] == "!"
+        depth = 0
+        while at < len(span):
+            token, line = span[at]
+            depth += (token in OPENING) - (token in CLOSING)
+            if token == "use" and at:
+                end = next(i for i in range(at, len(span)) if span[i][0] == ";")
+                for path, name, use_line in use_tree(span[at:end]):
+                    if name == "*":
+                        module.globs.append(path)
+                    else:
+                        module.aliases.setdefault(name, path)
+                    module.imports.append((path, use_line))
+                at = end
+                continue
+            if not re.match(r"\w", token):
+                at += 1
+                continue
+            follows = span[at - 1][0] if at else ""
+            if follows in DECLARING or follows == "!" and at > 1 and span[at - 2][0] == "macro_rules":
+                if depth == 0 or is_macro:
+                    module.declared.add(token)
+                at += 1
+                continue
+            path = [token]
+            while at + 2 < len(span) and span[at + 1][0] == "::" and re.match(r"\w", span[at + 2][0]):
+                at += 2
+                path.append(span[at][0])
+            at += 1
+            module.words.update(path[:1] if follows == "::" else path)
+            if follows not in {".", "::"} and len(path) > 1:
+                module.paths.append((path, line))
+
+
+def use_tree(span):
+    """Triples of path, name and line, of a `use` declaration's tokens."""
+    start = next(i for i, (token, _) in enumerate(span) if token == "use") + 1
+    result = []
+    stack, path, name = [], [], None
+
+    def finish(line):
+        nonlocal path, name
+        if path:
+            ends_in_self = path[-1] == "self" and len(path) > 1
+            whole = path[:-1] if ends_in_self or path[-1] == "*" else path
+            result.append((whole, name or ("*" if path[-1] == "*" else whole[-1]), line))
+        path, name = list(stack[-1]) if stack else [], None
+
+    at, complete = start, False
+    while at < len(span):
+        token, line = span[at]
+        if token == "{":
+            stack.append(path)
+            path = list(path)
+            complete = False
+        elif token in {",", "}"}:
+            if complete:
+                finish(line_of_path)
+            if token == "}":
+                stack.pop()
+            path = list(stack[-1]) if stack else []
+            complete = False
+        elif token == "as":
+            at += 1
+            name = span[at][0]
+        elif token != "::":
+            path.append(token)
+            line_of_path = line
+            complete = True
+        elif token == "::" and not path:
+            path.append("::")
+        at += 1
+    if complete:
+        finish(line_of_path)
+    return result
+
+
+EXTERNAL = None
+
+
+def resolve(module, path, seen=frozenset()):
+    """The module that a path names, or the file that declares what it names, or EXTERNAL."""
+    if (module, tuple(path)) in seen:
+        return EXTERNAL
+    seen = seen | {(module, tuple(path))}
+    first, rest = path[0], path[1:]
+    if first == "crate":
+        here = module.root()
+    elif first == "self":
+        here = module
+    elif first == "super":
+        here = module.parent
+        while rest and rest[0] == "super":
+            here, rest = here.parent, rest[1:]
+    else:
+        here = lookup(module, first, seen, last=not rest)
+    for index, name in enumerate(rest):
+        if not isinstance(here, Module):
+            return here
+        found = lookup(here, name, seen, last=index == len(rest) - 1)
+        # Declared by a macro, unless it comes from another crate.
+        here = here.file if found is EXTERNAL and name not in here.aliases else found
+    return here
+
+
+def lookup(module, name, seen, last):
+    """What a name means in a module. The last name of a path is an item rather than a module."""
+    item = EXTERNAL
+    if name in module.declared:
+        item = module.file
+    elif name in module.aliases:
+        item = resolve(module, module.aliases[name], seen)
+    if item is not EXTERNAL and (last or name not in module.children):
+        return item
+    if name in module.children:
+        return module.children[name]
+    for glob in module.globs:
+        target = resolve(module, glob, seen)
+        if isinstance(target, Module) and target is not module:
+            found = lookup(target, name, seen, last)
+            if found is not EXTERNAL:
+                return found
+    return EXTERNAL
+
+
+def modules(module):
+    yield module
+    for child in module.children.values():
+        yield from modules(child)
+
+
+def imports_of(root):
+    """Pairs of file and imported file, with line and path."""
+    edges = {}
+
+    def note(module, path, line, target):
+        if isinstance(target, Path) and target != module.file:
+            shown = edges.setdefault((module.file, target), (line, "::".join(path)))
+            if line < shown[0]:
+                edges[(module.file, target)] = (line, "::".join(path))
+
+    for module in modules(root):
+        for path, line in module.imports + module.paths:
+            note(module, path, line, resolve(module, path))
+        for name, path, line in module.reexports:
+            if name in module.words:
+                note(module, path, line, resolve(module, path))
+        for glob in module.globs:
+            target = resolve(module, glob)
+            if isinstance(target, Module):
+                for word in module.words:
+                    note(module, [*glob, word], 1, lookup(target, word, frozenset(), last=True))
+    return edges
+
+
+def cycles(files, edges):
+    """For each file that is in a cycle a shortest one, each cycle once."""
+    following = {file: sorted(b for a, b in edges if a == file and b in files) for file in files}
+    found = {}
+    for start in sorted(files):
+        before, queue = {}, deque([start])
+        while queue and start not in before:
+            file = queue.popleft()
+            for target in following[file]:
+                if target not in before:
+                    before[target] = file
+                    queue.append(target)
+        if start in before:
+            cycle, file = [start], before[start]
+            while file != start:
+                cycle.append(file)
+                file = before[file]
+            found.setdefault(frozenset(cycle), cycle[:1] + cycle[:0:-1])
+    return list(found.values())
+
+
+def describe(cycle, edges):
+    lines = [f"import cycle of {len(cycle)} files:"]
+    for file, target in zip(cycle, cycle[1:] + cycle[:1]):
+        line, path = edges[file, target]
+        lines.append(f"  {file.relative_to(ROOT)}:{line} imports {path} of {target.relative_to(ROOT)}")
+    return "\n".join(lines)
+
+
+def main():
+    problems, edges, files = [], {}, set()
+    for crate in CRATES:
+        source = ROOT / "crates" / crate / "src"
+        roots = [source / "lib.rs", source / "main.rs", *source.glob("bin/*.rs"), *source.glob("bin/*/main.rs")]
+        reached = {path for path in roots if path.exists()}
+        for path in sorted(reached):
+            root = Module(path, None)
+            Parser(path, root, path.parent, reached)
+            edges |= imports_of(root)
+        # What is not understood here must not pass as free of cycles.
+        for path in sorted(set(source.rglob("*.rs")) - reached):
+            problems.append(f"{path.relative_to(ROOT)} belongs to no module")
+        files |= reached
+
+    exempt = {file for file in files for area in KNOWN if str(file.relative_to(ROOT)).startswith(area)}
+    problems += [describe(cycle, edges) for cycle in cycles(files - exempt, edges)]
+    everything = cycles(files, edges)
+    for area in KNOWN:
+        if not any(str(file.relative_to(ROOT)).startswith(area) for cycle in everything for file in cycle):
+            problems.append(f"{area} has no import cycle any more: remove it from KNOWN in scripts/check-imports.py")
+    if "--list" in sys.argv[1:]:
+        problems = [describe(cycle, edges) for cycle in everything]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return bool(problems)
+
+
+sys.exit(main())
