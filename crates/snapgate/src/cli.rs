@@ -1,4 +1,4 @@
-//! The command line: `snapgate run`, `check`, `genkey`, `pubkey` and `demo`.
+//! The command line: `snapgate run`, `check`, `genkey` and `pubkey`.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -11,7 +11,6 @@ use crate::hardening;
 use crate::logging;
 
 mod check;
-mod demo;
 mod genkey;
 mod pubkey;
 mod run;
@@ -37,8 +36,6 @@ packets inside them";
 
 const EXAMPLES: &str = "\
 Examples:
-  snapgate demo
-      See it work: a gateway and a hundred clients on this machine, no configuration needed
   snapgate genkey --output private.key
       Make the gateway's key; prints the public key, which clients need
   snapgate check --config snapgate.toml
@@ -61,8 +58,6 @@ enum Command {
     Genkey(genkey::GenkeyArgs),
     /// Read a private key from standard input and print its public key, like `wg pubkey`.
     Pubkey(pubkey::PubkeyArgs),
-    /// Run a gateway with real clients on this machine and print what it did.
-    Demo(demo::DemoArgs),
 }
 
 /// Runs the command line. `arguments` starts with the program's name.
@@ -85,7 +80,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::check(arguments),
         Command::Genkey(arguments) => genkey::genkey(&arguments),
         Command::Pubkey(arguments) => pubkey::pubkey(&arguments),
-        Command::Demo(arguments) => demo::demo(&arguments),
     }
 }
 

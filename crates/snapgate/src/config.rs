@@ -13,6 +13,9 @@ use snaptun::{ReplayGuard, ShardConfig};
 pub use udp_shards::Dispatch;
 use udp_shards::SocketOptions;
 
+pub use self::values::parse_dispatch;
+pub use self::workers::place_workers;
+pub use crate::cpus::AvailableCpus;
 use crate::identities::Identity;
 use crate::keys::PrivateKey;
 

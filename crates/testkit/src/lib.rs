@@ -3,6 +3,7 @@
 //! | item | what |
 //! | --- | --- |
 //! | [`Namespace`], [`Veth`] | network namespaces of the test's own, joined by virtual Ethernet links |
+//! | [`in_namespace`] | a test in a network namespace of its own, without root where the kernel allows it |
 //! | [`Network`] | hosts around a router |
 //! | [`GatewaySetup`], [`GatewayProcess`] | a `snapgate run` process, its metrics and its log |
 //! | [`Tunnel`] | the client side of a SNAPtun tunnel, sans-I/O |
@@ -73,6 +74,7 @@ mod metrics;
 mod namespace;
 mod network;
 mod socket;
+mod test_in_namespace;
 mod train;
 mod tunnel;
 
@@ -81,9 +83,10 @@ pub use flood::{Flood, Pace};
 pub use gateway::{GatewayProcess, GatewaySetup};
 pub use link::{LinkCounters, Port, Veth};
 pub use metrics::Metrics;
-pub use namespace::{Namespace, REQUIRE_ROOT, may_make_namespaces, skip};
+pub use namespace::{Namespace, REQUIRE_ROOT, may_make_namespaces, shell, skip};
 pub use network::{Host, IpVersion, Network};
 pub use socket::client_socket;
+pub use test_in_namespace::in_namespace;
 pub use train::{receive_train, send_train};
 pub use tunnel::{SessionIndexes, Tunnel, TunnelEvent, identity};
 

@@ -1,6 +1,7 @@
 //! The command `snapload`: see `snapload --help`.
 
 mod cli;
+mod demo;
 mod human;
 mod json;
 mod keys;
@@ -21,6 +22,7 @@ use clap::Parser as _;
 use snapload::scenario::ScenarioError;
 
 use self::cli::{Cli, Command};
+use self::demo::DemoError;
 
 /// The run did what it was asked to, and every check held.
 const EXIT_OK: u8 = 0;
@@ -37,6 +39,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Search(arguments) => search::search(&arguments),
         Command::Script(arguments) => script::run(&arguments),
@@ -61,6 +64,8 @@ enum Failure {
     Run(snapload::LoadError),
     /// The scenario gave no result.
     Scenario(ScenarioError),
+    /// The demo gave no result.
+    Demo(DemoError),
     /// The figure cannot be written.
     #[cfg(feature = "plot")]
     Plot(snapload::PlotError),
@@ -91,7 +96,11 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Run(snapload::LoadError::Interrupted) | Self::Interrupted => EXIT_INTERRUPTED,
-            Self::Run(_) | Self::Scenario(_) | Self::Output(_) | Self::Signals(_) => EXIT_FAILED,
+            Self::Run(_)
+            | Self::Scenario(_)
+            | Self::Demo(_)
+            | Self::Output(_)
+            | Self::Signals(_) => EXIT_FAILED,
             #[cfg(feature = "plot")]
             Self::Plot(_) => EXIT_FAILED,
             Self::Usage(_) => EXIT_USAGE,
@@ -106,6 +115,7 @@ impl Failure {
             Self::Usage(problem) => writeln!(stderr, "error: {problem}"),
             Self::Run(error) => writeln!(stderr, "error: {error}"),
             Self::Scenario(error) => writeln!(stderr, "error: {error}"),
+            Self::Demo(error) => writeln!(stderr, "error: {error}"),
             #[cfg(feature = "plot")]
             Self::Plot(error) => writeln!(stderr, "error: {error}"),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -175,6 +185,12 @@ impl From<ScenarioError> for Failure {
             }
             error => Self::Scenario(error),
         }
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Self {
+        Self::Demo(error)
     }
 }
 
