@@ -1,4 +1,4 @@
-//! The gateway as a process, under attack: `cargo bench -p benches --bench attacks`.
+//! The gateway as a process, under attack: `scripts/bench.sh attacks`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The gateway as a process, against its floor and its peer: `cargo bench -p benches --bench peers`.
+//! The gateway as a process, against its floor and its peer: `scripts/bench.sh peers`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! The gateway as a process, under attack: what its clients notice. `cargo bench -p benches --bench attacks
-//! -- --help` says how to use it, `docs/SECURITY.md` shows what came out.
+//! The gateway as a process, under attack: what its clients notice. `scripts/bench.sh attacks --help` says
+//! how to use it, `docs/SECURITY.md` shows what came out.
 //!
 //! A hundred tunnels carry 20,000 round trips a second through a gateway with one worker and the default limits,
 //! first in peace, then under each attack. Meanwhile a new client connects, and others renew their sessions. The

@@ -1,5 +1,5 @@
 //! The gateway as a process, measured under load: against its floor, against the SNAP data plane of today,
-//! and, with `--baseline`, against an older build. `cargo bench -p benches --bench peers -- --help` says how to
+//! and, with `--baseline`, against an older build. `scripts/bench.sh peers --help` says how to
 //! use it, `docs/PERFORMANCE.md` how to read it.
 //!
 //! What is measured next to each other is compared with each other: a round measures every side of a

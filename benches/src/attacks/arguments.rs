@@ -16,10 +16,7 @@ use crate::peers::error::BenchError;
 /// Exit codes: 0 every bound holds, 1 something could not be measured, 2 wrong usage, 3 a bound does not
 /// hold.
 #[derive(Parser, Debug)]
-#[command(
-    name = "attacks",
-    bin_name = "cargo bench -p benches --bench attacks --"
-)]
+#[command(name = "attacks", bin_name = "scripts/bench.sh attacks")]
 pub(crate) struct Arguments {
     /// Carry out this attack only; repeatable
     #[arg(long, value_name = "ATTACK", value_enum)]

@@ -27,10 +27,10 @@ const ROUNDS_WITH_BASELINE: u32 = 12;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo bench -p benches --bench peers -- --list
-  cargo bench -p benches --bench peers -- --only forward --only echo
-  cargo bench -p benches --bench peers -- --baseline /tmp/snapgate-old
-  cargo bench -p benches --bench peers -- --baseline /tmp/snapgate-old --baseline-only \\
+  scripts/bench.sh peers --list
+  scripts/bench.sh peers --only forward --only echo
+  scripts/bench.sh peers --baseline /tmp/snapgate-old
+  scripts/bench.sh peers --baseline /tmp/snapgate-old --baseline-only \\
       --only forward --only echo --only forward-100 --rounds 20";
 
 /// Measures the gateway as a process: CPU time per packet against its floor and against the SNAP data
@@ -47,7 +47,7 @@ Examples:
 #[derive(Parser, Debug)]
 #[command(
     name = "peers",
-    bin_name = "cargo bench -p benches --bench peers --",
+    bin_name = "scripts/bench.sh peers",
     after_help = EXAMPLES
 )]
 pub(crate) struct Arguments {
@@ -234,7 +234,7 @@ impl Run {
 fn build_snapgate() -> Result<PathBuf, BenchError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .args(["build", "--release", "--locked", "--package", "snapgate"])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
