@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use benches::attacks;
-use benches::peers::Programs;
+use benches::{Programs, attacks};
 
 fn main() -> ExitCode {
     attacks::main(Programs {

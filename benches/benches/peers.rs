@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use benches::peers::{self, Programs};
+use benches::{Programs, peers};
 
 fn main() -> ExitCode {
     peers::main(Programs {

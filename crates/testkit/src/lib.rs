@@ -8,6 +8,7 @@
 //! | [`GatewaySetup`], [`GatewayProcess`] | a `snapgate run` process, its metrics and its log |
 //! | [`Tunnel`] | the client side of a SNAPtun tunnel, sans-I/O |
 //! | [`Client`] | a tunnel on a UDP socket |
+//! | [`http_get`] | one HTTP request |
 //! | [`messages`] | datagrams that look like WireGuard messages and are not |
 //! | [`forge`] | IP packets with chosen source addresses, and a raw socket that sends them |
 //! | [`Pace`], [`Flood`] | load at a steady rate |
@@ -81,6 +82,7 @@ mod tunnel;
 pub use client::Client;
 pub use flood::{Flood, Pace};
 pub use gateway::{GatewayProcess, GatewaySetup};
+pub use http::get as http_get;
 pub use link::{LinkCounters, Port, Veth};
 pub use metrics::Metrics;
 pub use namespace::{Namespace, REQUIRE_ROOT, may_make_namespaces, shell, skip};
