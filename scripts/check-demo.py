@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the result of `snapgate demo --json`: usage check-demo.py FILE."""
+"""Checks the result of `snapload demo --json`: usage check-demo.py FILE."""
 
 import json
 import sys

@@ -24,6 +24,11 @@ for crate in snaptun scion-packet udp-shards; do
     done
 done
 
+# The gateway contains no load generator, and its tests build none.
+if grep -q snapload crates/snapgate/Cargo.toml crates/testkit/Cargo.toml; then
+    complain 'crates/snapgate, and what its tests use, must not depend on snapload'
+fi
+
 # `unsafe` lives in one place; the tests of that place make a system call of their own.
 if git grep -nE '^\s*(pub(\([a-z]+\))? )?unsafe |unsafe \{' -- \
     '*.rs' ':!crates/udp-shards/src/sys' ':!crates/udp-shards/tests'; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the workspaces of the repository: the root, crates/fuzz and crates/mock-clock.
+"""Compares the workspaces of the repository with the one at the root.
 
 A workspace cannot inherit from another one, so versions, lints and profiles are written more than once. This
 fails when a copy differs from the root, or when the mock clock of ana-gotatun can be built into a gateway.
@@ -10,6 +10,9 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Those that may have the mock clock.
+MOCK_CLOCK = ("crates/fuzz", "crates/mock-clock")
+OTHERS = (*MOCK_CLOCK, "crates/interop", "benches")
 problems = []
 
 
@@ -82,30 +85,40 @@ def compare_locks(path, root):
             )
 
 
+def compare_manifests(where, manifest, root):
+    """A workspace with one package has its fields and lints there, one with several in `workspace`."""
+    shared = manifest["workspace"]
+    fields = shared.get("package") or manifest["package"]
+    for key, value in root["workspace"]["package"].items():
+        equal(where, f"package.{key}", fields.get(key), value)
+    # cargo-fuzz builds a program that is all tests.
+    if where != "crates/fuzz":
+        equal(where, "lints", shared.get("lints") or manifest.get("lints"), root["workspace"]["lints"])
+    if "members" in shared:
+        equal(where, "workspace.resolver", shared.get("resolver"), root["workspace"]["resolver"])
+    for dependencies in (shared.get("dependencies"), manifest.get("dependencies"), manifest.get("dev-dependencies")):
+        compare_versions(where, dependencies or {}, root)
+    compare_profiles(where, manifest.get("profile", {}), root)
+
+
+def refuse_mock_clock(where, lock):
+    """A lock file holds what any member may need with all of its features, tests included. So without `mock_instant`
+    in it, no cargo command in this workspace can build `ana-gotatun` on a clock that stands still."""
+    if any(name == "mock_instant" for name, _ in lock):
+        problems.append(
+            f"{where}Cargo.lock: a package needs mock_instant, which stops the clock of every gateway that is built "
+            "with it; move it to crates/mock-clock (cargo tree --workspace --invert mock_instant names it)"
+        )
+
+
 root = load("Cargo.toml")
 root_lock = locked("Cargo.lock")
-
-mock_clock = load("crates/mock-clock/Cargo.toml")
-for part in ("resolver", "package", "lints"):
-    equal("crates/mock-clock", f"workspace.{part}", mock_clock["workspace"][part], root["workspace"][part])
-compare_versions("crates/mock-clock", mock_clock["workspace"]["dependencies"], root)
-
-fuzz = load("crates/fuzz/Cargo.toml")
-for key, value in root["workspace"]["package"].items():
-    equal("crates/fuzz", f"package.{key}", fuzz["package"][key], value)
-compare_versions("crates/fuzz", fuzz["dependencies"], root)
-
-for where, manifest in (("crates/mock-clock", mock_clock), ("crates/fuzz", fuzz)):
-    compare_profiles(where, manifest.get("profile", {}), root)
+refuse_mock_clock("", root_lock)
+for where in OTHERS:
+    compare_manifests(where, load(f"{where}/Cargo.toml"), root)
     compare_locks(f"{where}/Cargo.lock", root_lock)
-
-# A lock file holds what any member may need with all of its features, tests included. So without `mock_instant` in
-# it, no cargo command in this workspace can build `ana-gotatun` on a clock that stands still.
-if any(name == "mock_instant" for name, _ in root_lock):
-    problems.append(
-        "Cargo.lock: a member of the root workspace needs mock_instant, which stops the clock of every gateway that "
-        "is built with it; move it to crates/mock-clock (cargo tree --workspace --invert mock_instant names it)"
-    )
+    if where not in MOCK_CLOCK:
+        refuse_mock_clock(f"{where}/", locked(f"{where}/Cargo.lock"))
 
 for problem in problems:
     print(problem, file=sys.stderr)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test. Arguments go to the test binaries: scripts/test.sh a_part_of_a_name
 #
-# Several invocations: packages with the mock clock are a workspace of their own (crates/mock-clock), where they
-# cannot stop the clock of the tests with real sockets.
+# Several invocations, one for each workspace: what ships is tested without large peers, and without the mock clock,
+# which would stop the tunnels of tests with real sockets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # One directory for all workspaces.
@@ -21,7 +21,7 @@ echo '== inputs that fuzzing began with and found'
 cargo test --locked --quiet --manifest-path crates/fuzz/Cargo.toml --no-default-features --lib -- "$@"
 
 echo '== what the benchmarks are made of'
-cargo test --locked --quiet -p benches --lib -- "$@"
+cargo test --locked --quiet --manifest-path benches/Cargo.toml --lib -- "$@"
 
 echo '== interoperability: snap-tun clients from crates.io against a running gateway'
-cargo test --locked --quiet -p snapgate-interop -- "$@"
+cargo test --locked --quiet --manifest-path crates/interop/Cargo.toml -- "$@"

@@ -1,9 +1,8 @@
-//! The gateway as a process, under attack: `cargo bench -p benches --bench attacks`.
+//! The gateway as a process, under attack: `scripts/bench.sh attacks`.
 
 use std::process::ExitCode;
 
-use benches::attacks;
-use benches::peers::Programs;
+use benches::{Programs, attacks};
 
 fn main() -> ExitCode {
     attacks::main(Programs {

@@ -1,5 +1,5 @@
 //! Each step of a packet's way through the gateway that makes no system call, on one core:
-//! `cargo bench -p benches --bench packet_path`. The times are those of the clock, so measure on a machine
+//! `scripts/bench.sh packet_path`. The times are those of the clock, so measure on a machine
 //! that does nothing else; what the kernel is part of is in `sockets`.
 #![expect(
     clippy::unwrap_used,

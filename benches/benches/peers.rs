@@ -1,8 +1,8 @@
-//! The gateway as a process, against its floor and its peer: `cargo bench -p benches --bench peers`.
+//! The gateway as a process, against its floor and its peer: `scripts/bench.sh peers`.
 
 use std::process::ExitCode;
 
-use benches::peers::{self, Programs};
+use benches::{Programs, peers};
 
 fn main() -> ExitCode {
     peers::main(Programs {

@@ -1,6 +1,6 @@
 //! What receiving and sending costs, in CPU time of the thread (CLOCK_THREAD_CPUTIME_ID), with the other
 //! ends of the sockets on another CPU; and our send path against that of quinn-udp:
-//! `cargo bench -p benches --bench sockets`.
+//! `scripts/bench.sh sockets`.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -19,10 +19,7 @@ const OWN_SHARE_MAX: f64 = 0.9;
 
 /// CPU time per datagram of receiving and sending, and of our send path against that of quinn-udp.
 #[derive(Parser, Debug)]
-#[command(
-    name = "sockets",
-    bin_name = "cargo bench -p benches --bench sockets --"
-)]
+#[command(name = "sockets", bin_name = "scripts/bench.sh sockets")]
 struct Arguments {
     /// How often everything is measured; results are medians
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]

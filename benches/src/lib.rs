@@ -8,11 +8,13 @@
 //! | `attacks` | the gateway as a process, under attack |
 //!
 //! The library has what they share: packets, tunnels without a network ([`ConnectedPair`],
-//! [`RawTunnels`]), clocks of CPU time ([`cpu`]), and the [`steps`] that a floor is added up from.
+//! [`RawTunnels`]), clocks of CPU time ([`cpu`]), the [`steps`] that a floor is added up from, and the harness of the
+//! last two: command line, gateways as processes, verdicts and reports.
 
 pub mod attacks;
 mod connected_pair;
 pub mod cpu;
+mod harness;
 mod packets;
 pub mod peers;
 mod raw_tunnels;
@@ -20,9 +22,10 @@ pub mod statistics;
 pub mod steps;
 
 pub use connected_pair::{AnyIdentity, ConnectedPair, ShardWithTunnels};
+pub use harness::Programs;
 pub use packets::{IMIX, LOCAL_ISD_AS, imix_in_random_order, packet_to_remote};
 pub use raw_tunnels::RawTunnels;
-pub use snaptun::StaticSecret;
+pub use snaptun::{PublicKey, StaticSecret};
 
 /// What SNAPtun adds to a packet: header and tag of a data message, in bytes.
 pub const TUNNEL_OVERHEAD_BYTES: usize = 16 + 16;
@@ -31,6 +34,12 @@ pub const TUNNEL_OVERHEAD_BYTES: usize = 16 + 16;
 #[must_use]
 pub fn gateway_key() -> StaticSecret {
     StaticSecret::from([7; 32])
+}
+
+/// The public key of every gateway that is measured.
+#[must_use]
+pub fn gateway_public_key() -> PublicKey {
+    PublicKey::from(&gateway_key())
 }
 
 /// Why something could not be measured.

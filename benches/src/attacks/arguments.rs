@@ -1,14 +1,19 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use clap::Parser;
 
 use super::attack::Attack;
-use crate::peers::Programs;
-use crate::peers::arguments::Run;
-use crate::peers::error::BenchError;
+use super::case::{self, Target};
+use super::result::{Judged, judge};
+use crate::harness::entry::Entry as _;
+use crate::harness::error::BenchError;
+use crate::harness::options::Options;
+use crate::harness::report::Report;
+use crate::harness::run::Run;
+use crate::harness::{Benchmark, Programs};
 
 /// Measures what clients notice of attacks on their gateway, and checks it against the bounds of
 /// docs/SECURITY.md. Attacks with the addresses of clients need root.
@@ -16,49 +21,28 @@ use crate::peers::error::BenchError;
 /// Exit codes: 0 every bound holds, 1 something could not be measured, 2 wrong usage, 3 a bound does not
 /// hold.
 #[derive(Parser, Debug)]
-#[command(
-    name = "attacks",
-    bin_name = "cargo bench -p benches --bench attacks --"
-)]
+#[command(name = "attacks", bin_name = "scripts/bench.sh attacks")]
 pub(crate) struct Arguments {
-    /// Carry out this attack only; repeatable
-    #[arg(long, value_name = "ATTACK", value_enum)]
-    only: Vec<Attack>,
-    /// Print the attacks and end
-    #[arg(long)]
-    pub(crate) list: bool,
-    /// How many seconds every attack takes
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[command(flatten)]
+    options: Options<Attack>,
+    /// How many seconds every attack takes; 2 with --quick
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, conflicts_with = "quick",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
     duration: u64,
-    /// Two seconds of each: shows that everything works, measures little
-    #[arg(long, conflicts_with = "duration")]
-    quick: bool,
-    /// Write the results here as well, one JSON object a line
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write the tables of docs/SECURITY.md here
-    #[arg(long, value_name = "FILE")]
-    pub(crate) markdown: Option<PathBuf>,
-    /// Attack this gateway instead of building the one of this tree
-    #[arg(long, value_name = "FILE")]
-    snapgate: Option<PathBuf>,
-    /// What `cargo bench` adds
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
-impl Arguments {
-    /// The attacks to carry out, in the order of the table.
-    pub(crate) fn attacks(&self) -> impl Iterator<Item = Attack> {
-        Attack::ALL
-            .into_iter()
-            .filter(|attack| self.only.is_empty() || self.only.contains(attack))
+impl Benchmark for Arguments {
+    const NAME: &'static str = "attacks";
+    type Entry = Attack;
+    type Finding = Judged;
+
+    fn options(&self) -> &Options<Attack> {
+        &self.options
     }
 
-    /// Errors: [`BenchError::NeedsRoot`], before anything is built or measured.
-    pub(crate) fn check_rights(&self) -> Result<(), BenchError> {
-        let mut needing = self.attacks().filter(|attack| attack.needs_root());
-        match needing.next() {
+    /// Errors: [`BenchError::NeedsRoot`].
+    fn check(&self) -> Result<(), BenchError> {
+        match self.options.chosen().find(|attack| attack.needs_root()) {
             Some(attack) if !rustix::process::geteuid().is_root() => Err(BenchError::NeedsRoot {
                 attack: attack.name(),
             }),
@@ -66,12 +50,31 @@ impl Arguments {
         }
     }
 
-    pub(crate) fn duration(&self) -> Duration {
-        Duration::from_secs(if self.quick { 2 } else { self.duration })
+    fn run(&self, programs: Programs) -> Result<Run, BenchError> {
+        Run::new(programs, &self.options, 1)
     }
 
-    /// Builds the gateway and looks at the machine.
-    pub(crate) fn run(&self, programs: Programs) -> Result<Run, BenchError> {
-        Run::new(programs, self.snapgate.as_deref(), 1, self.quick)
+    fn measure(&self, run: &Run, report: &mut Report<Judged>) -> Result<(), BenchError> {
+        let seconds = if run.quick { 2 } else { self.duration };
+        let duration = Duration::from_secs(seconds);
+        let measure = |attack, target| case::measure(run, duration, attack, target);
+        let peace = measure(None, Target::Gateway)?;
+        report.add(judge(&peace, &peace))?;
+        for attack in self.options.chosen() {
+            // Only of this one latencies have a bound.
+            let baseline = if attack == Attack::Strangers {
+                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+                let socket = socket.map_err(BenchError::NoPort)?;
+                let address = socket.local_addr().map_err(BenchError::NoPort)?;
+                let decoy = measure(Some(attack), Target::Decoy(address))?;
+                report.add(judge(&decoy, &peace))?;
+                decoy
+            } else {
+                peace.clone()
+            };
+            let outcome = measure(Some(attack), Target::Gateway)?;
+            report.add(judge(&outcome, &baseline))?;
+        }
+        Ok(())
     }
 }

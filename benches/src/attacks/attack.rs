@@ -1,42 +1,52 @@
 //! The attacks.
 
+use std::io;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::rekeys::RekeyPlan;
+use crate::harness::entry::Entry;
+use crate::harness::error::BenchError;
 
 /// An attack. Those without a rate of their own are as fast as one core sends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Attack {
+    /// random bytes from 10,000 addresses, 200,000/s
     Garbage,
-    #[value(name = "tiny-trains")]
+    /// trains of 64 messages of one byte
     TinyTrains,
-    #[value(name = "train-garbage")]
+    /// random bytes with the client's address, merged with its packets (GRO), 20,000/s
     TrainGarbage,
-    #[value(name = "train-mac1")]
+    /// initiations with a wrong mac1 and the client's address, merged with its packets, 20,000/s
     TrainMac1,
-    #[value(name = "train-data")]
+    /// forged data messages with the client's address, merged with its packets, 20,000/s
     TrainData,
-    #[value(name = "train-mixed")]
+    /// garbage, wrong mac1 and forged data in turn, merged with the client's packets, 20,000/s
     TrainMixed,
+    /// initiations by unauthorized identities, right in all else, from 10,000 addresses
     Strangers,
-    #[value(name = "one-address")]
+    /// made-up initiations with a right mac1, from one address
     OneAddress,
+    /// made-up initiations with a right mac1 and the addresses of clients, 100/s each
     #[value(name = "mac1-100")]
     Mac1At100,
+    /// made-up initiations with a right mac1 and the address of one client, 20,000/s
     #[value(name = "mac1-20k")]
     Mac1At20k,
+    /// initiations that use up all budgets, with and without cookies, and 100/s with the address of each client
     Exhausted,
+    /// one captured initiation of an authorized identity, from 10,000 addresses
     Replay,
+    /// initiations of an authorized identity whose clock is 80 years ahead, from 10,000 addresses
     Future,
-    #[value(name = "many-tunnels")]
+    /// one authorized identity opens tunnels from 10,000 socket addresses, with cookies
     ManyTunnels,
-    #[value(name = "forged-data")]
+    /// data messages with forged counters and tags, from the tunnels' own addresses to their live sessions
     ForgedData,
-    #[value(name = "half-open")]
+    /// 4 authorized identities open tunnels that they do not use, and send packets to these
     HalfOpen,
-    #[value(name = "idle-http")]
+    /// 300 idle TCP connections to the metrics port
     IdleHttp,
 }
 
@@ -57,99 +67,15 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// (REJECT_AFTER_TIME).
 const TRIES_UNTIL_EXPIRY: u32 = 11;
 
+impl Entry for Attack {}
+
 impl Attack {
-    /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 17] = [
-        Self::Garbage,
-        Self::TinyTrains,
-        Self::TrainGarbage,
-        Self::TrainMac1,
-        Self::TrainData,
-        Self::TrainMixed,
-        Self::Strangers,
-        Self::OneAddress,
-        Self::Mac1At100,
-        Self::Mac1At20k,
-        Self::Exhausted,
-        Self::Replay,
-        Self::Future,
-        Self::ManyTunnels,
-        Self::ForgedData,
-        Self::HalfOpen,
-        Self::IdleHttp,
-    ];
-
-    /// What `--only` calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Garbage => "garbage",
-            Self::TinyTrains => "tiny-trains",
-            Self::TrainGarbage => "train-garbage",
-            Self::TrainMac1 => "train-mac1",
-            Self::TrainData => "train-data",
-            Self::TrainMixed => "train-mixed",
-            Self::Strangers => "strangers",
-            Self::OneAddress => "one-address",
-            Self::Mac1At100 => "mac1-100",
-            Self::Mac1At20k => "mac1-20k",
-            Self::Exhausted => "exhausted",
-            Self::Replay => "replay",
-            Self::Future => "future",
-            Self::ManyTunnels => "many-tunnels",
-            Self::ForgedData => "forged-data",
-            Self::HalfOpen => "half-open",
-            Self::IdleHttp => "idle-http",
-        }
-    }
-
-    /// What is sent.
-    pub(crate) fn about(self) -> &'static str {
-        match self {
-            Self::Garbage => "random bytes from 10,000 addresses, 200,000/s",
-            Self::TinyTrains => "trains of 64 messages of one byte",
-            Self::TrainGarbage => {
-                "random bytes with the client's address, merged with its packets (GRO), 20,000/s"
-            }
-            Self::TrainMac1 => {
-                "initiations with a wrong mac1 and the client's address, merged with its packets, 20,000/s"
-            }
-            Self::TrainData => {
-                "forged data messages with the client's address, merged with its packets, 20,000/s"
-            }
-            Self::TrainMixed => {
-                "garbage, wrong mac1 and forged data in turn, merged with the client's packets, 20,000/s"
-            }
-            Self::Strangers => {
-                "initiations by unauthorized identities, right in all else, from 10,000 addresses"
-            }
-            Self::OneAddress => "made-up initiations with a right mac1, from one address",
-            Self::Mac1At100 => {
-                "made-up initiations with a right mac1 and the addresses of clients, 100/s each"
-            }
-            Self::Mac1At20k => {
-                "made-up initiations with a right mac1 and the address of one client, 20,000/s"
-            }
-            Self::Exhausted => {
-                "initiations that use up all budgets, with and without cookies, and 100/s with the address of \
-                 each client"
-            }
-            Self::Replay => {
-                "one captured initiation of an authorized identity, from 10,000 addresses"
-            }
-            Self::Future => {
-                "initiations of an authorized identity whose clock is 80 years ahead, from 10,000 addresses"
-            }
-            Self::ManyTunnels => {
-                "one authorized identity opens tunnels from 10,000 socket addresses, with cookies"
-            }
-            Self::ForgedData => {
-                "data messages with forged counters and tags, from the tunnels' own addresses to their \
-                 live sessions"
-            }
-            Self::HalfOpen => {
-                "4 authorized identities open tunnels that they do not use, and send packets to these"
-            }
-            Self::IdleHttp => "300 idle TCP connections to the metrics port",
+    /// The attack failed: cannot `step`.
+    pub(crate) fn failed(self, step: &'static str) -> impl Fn(io::Error) -> BenchError {
+        move |source| BenchError::Attack {
+            attack: self.name(),
+            step,
+            source,
         }
     }
 
@@ -215,16 +141,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_names_attacks_as_only_takes_them() {
-        for attack in Attack::ALL {
-            assert_eq!(Attack::from_str(attack.name(), false), Ok(attack));
-        }
-        assert_eq!(Attack::value_variants(), Attack::ALL);
-    }
-
-    #[test]
     fn a_client_gives_up_before_its_session_ends() {
-        for attack in Attack::ALL {
+        for attack in Attack::all() {
             let plan = Attack::rekey_plan(Some(attack), false);
             let tries = plan.try_again_after * plan.tries_max;
             assert!(plan.begin_after + tries < Duration::from_secs(180));

@@ -2,14 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ana_gotatun::noise::Tunn;
-use ana_gotatun::noise::index_table::IndexTable;
-use ana_gotatun::noise::rate_limiter::RateLimiter;
-use snaptun::{PublicKey, StaticSecret};
+use snaptun::StaticSecret;
 use testkit::messages::Forgery;
 
 use super::attack::{Attack, GARBAGE_PER_SECOND, SPOOFED_PER_SECOND, SPOOFED_SLOWLY_PER_SECOND};
@@ -22,9 +18,9 @@ use super::many_tunnels::ManyTunnels;
 use super::site::Site;
 use super::spoofed::{Spoofed, Victim};
 use super::tiny_trains::TinyTrains;
+use crate::StepError;
 use crate::cpu::{self, Placement};
-use crate::peers::error::BenchError;
-use crate::{StepError, gateway_key};
+use crate::harness::error::BenchError;
 
 /// A little below the load, which has the same CPU where there are only two: the attacker has what the load
 /// leaves of it, and a quarter in any case.
@@ -81,26 +77,14 @@ pub(crate) fn prepare(
     Ok(match attack {
         Attack::Garbage => Box::new(Flood::of_garbage(gateway, GARBAGE_PER_SECOND)?),
         Attack::TinyTrains => Box::new(TinyTrains::new(gateway)?),
-        Attack::TrainGarbage => merged(aim, Forgery::Garbage)?,
-        Attack::TrainMac1 => merged(aim, Forgery::WrongMac1)?,
-        Attack::TrainData => merged(aim, Forgery::Data)?,
-        Attack::TrainMixed => merged(aim, Forgery::Mixed)?,
+        Attack::TrainGarbage => merged(attack, aim, Forgery::Garbage)?,
+        Attack::TrainMac1 => merged(attack, aim, Forgery::WrongMac1)?,
+        Attack::TrainData => merged(attack, aim, Forgery::Data)?,
+        Attack::TrainMixed => merged(attack, aim, Forgery::Mixed)?,
         Attack::Strangers => Box::new(Flood::of_strangers(gateway)?),
         Attack::OneAddress => Box::new(Flood::of_one_address(gateway)?),
-        Attack::Mac1At100 => Box::new(Spoofed::new(
-            aim.site,
-            gateway,
-            Forgery::RightMac1,
-            aim.clients,
-            SPOOFED_SLOWLY_PER_SECOND,
-        )?),
-        Attack::Mac1At20k => Box::new(Spoofed::new(
-            aim.site,
-            gateway,
-            Forgery::RightMac1,
-            aim.clients,
-            SPOOFED_PER_SECOND,
-        )?),
+        Attack::Mac1At100 => Box::new(Spoofed::initiations(aim, SPOOFED_SLOWLY_PER_SECOND)?),
+        Attack::Mac1At20k => Box::new(Spoofed::initiations(aim, SPOOFED_PER_SECOND)?),
         Attack::Exhausted => Box::new(Exhausted::new(aim)?),
         Attack::Replay => Box::new(Flood::of_replays(gateway, insider)?),
         Attack::Future => Box::new(Flood::of_future(gateway, insider)?),
@@ -112,22 +96,22 @@ pub(crate) fn prepare(
 }
 
 /// Messages with the addresses of the load's tunnel and of a client that begins new sessions.
-fn merged(aim: &Aim<'_>, forgery: Forgery) -> Result<Box<dyn Attacker + Send>, BenchError> {
+fn merged(
+    attack: Attack,
+    aim: &Aim<'_>,
+    forgery: Forgery,
+) -> Result<Box<dyn Attacker + Send>, BenchError> {
     let SocketAddr::V4(gateway) = aim.gateway else {
         return Err(StepError::Tunnel("only IPv4 is watched").into());
     };
-    let failed = |source| BenchError::Attack {
-        attack: "in trains",
-        step: "watch the clients by a raw socket",
-        source,
-    };
+    let failed = attack.failed("watch the clients by a raw socket");
     let mut victims: Vec<Victim> = aim.clients.to_vec();
     let seen = aim.site.at_gateway(|| watch(gateway)).map_err(failed)?;
     let of_load = seen
         .into_iter()
         .map(|(address, session)| Victim {
             address,
-            receiver: u32::from_le_bytes(session.receiver_index),
+            receiver: session.receiver,
         })
         .find(|seen| !victims.iter().any(|client| client.address == seen.address))
         .ok_or(StepError::Tunnel("no client sent anything"))?;
@@ -141,39 +125,6 @@ fn merged(aim: &Aim<'_>, forgery: Forgery) -> Result<Box<dyn Attacker + Send>, B
     )?))
 }
 
-/// When datagrams are due at a steady rate.
-pub(crate) struct Pace {
-    per_second: u64,
-    started: Option<Instant>,
-    /// Those that were due so far, with those that were skipped.
-    due: u64,
-}
-
-impl Pace {
-    pub(crate) fn new(per_second: u64) -> Self {
-        Self {
-            per_second,
-            started: None,
-            due: 0,
-        }
-    }
-
-    /// How many are due now, at most `at_most`. A thread that did not run for 10 ms or more skips what is older.
-    pub(crate) fn take(&mut self, at_most: u64) -> u64 {
-        let started = *self.started.get_or_insert_with(Instant::now);
-        self.take_at(started.elapsed(), at_most)
-    }
-
-    fn take_at(&mut self, elapsed: Duration, at_most: u64) -> u64 {
-        let due = elapsed.as_nanos() * u128::from(self.per_second) / 1_000_000_000;
-        let due = u64::try_from(due).unwrap_or(u64::MAX);
-        self.due = self.due.max(due.saturating_sub(self.per_second / 100));
-        let taken = (due - self.due).min(at_most);
-        self.due += taken;
-        taken
-    }
-}
-
 /// Attacks until `done`.
 pub(crate) fn attack(
     placement: &Placement,
@@ -181,22 +132,15 @@ pub(crate) fn attack(
     mut attacker: Box<dyn Attacker + Send>,
     done: &AtomicBool,
 ) -> Result<Tally, BenchError> {
-    let failed = |step| {
-        move |source| BenchError::Attack {
-            attack: attack.name(),
-            step,
-            source,
-        }
-    };
     cpu::pin(cpu_of_attacker(placement))?;
     rustix::process::setpriority_process(None, NICENESS)
-        .map_err(|errno| failed("let the load go first")(errno.into()))?;
+        .map_err(|errno| attack.failed("let the load go first")(errno.into()))?;
     let started = Instant::now();
     let mut tally = Tally::default();
     while !done.load(Ordering::Relaxed) {
         attacker
             .send_batch(&mut tally)
-            .map_err(failed("send and receive"))?;
+            .map_err(attack.failed("send and receive"))?;
     }
     tally.seconds = started.elapsed().as_secs_f64();
     tally.wanted_per_second = attacker.wanted_per_second();
@@ -211,43 +155,4 @@ fn cpu_of_attacker(placement: &Placement) -> usize {
         .copied()
         .find(|cpu| *cpu != placement.gateway && *cpu != placement.load)
         .unwrap_or(placement.load)
-}
-
-/// Makes clients of the gateway.
-pub(crate) struct Clients {
-    indices: IndexTable,
-    limiter: Arc<RateLimiter>,
-    gateway: PublicKey,
-}
-
-impl Clients {
-    pub(crate) fn new() -> Self {
-        let gateway = PublicKey::from(&gateway_key());
-        Self {
-            indices: IndexTable::from_os_rng(),
-            limiter: Arc::new(RateLimiter::new(&gateway, u64::MAX)),
-            gateway,
-        }
-    }
-
-    pub(crate) fn make(&self, identity: StaticSecret, remote: SocketAddr) -> Tunn {
-        let (indices, limiter) = (self.indices.clone(), Arc::clone(&self.limiter));
-        Tunn::new(identity, self.gateway, None, None, indices, limiter, remote)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pace_is_kept_and_what_is_too_late_is_skipped() {
-        let mut pace = Pace::new(1_000);
-        assert_eq!(pace.take_at(Duration::from_millis(3), 64), 3);
-        assert_eq!(pace.take_at(Duration::from_millis(3), 64), 0);
-        assert_eq!(pace.take_at(Duration::from_millis(8), 4), 4);
-        assert_eq!(pace.take_at(Duration::from_millis(8), 4), 1);
-        // A second without a turn: what was due in the last 10 ms.
-        assert_eq!(pace.take_at(Duration::from_millis(1_008), 64), 10);
-    }
 }

@@ -22,11 +22,10 @@ use super::half_open;
 use super::rekeys::{Client, RekeyPlan, Rekeys};
 use super::site::Site;
 use super::spoofed::Victim;
-use crate::gateway_key;
-use crate::peers::arguments::Run;
-use crate::peers::baseline::Build;
-use crate::peers::error::BenchError;
-use crate::peers::server::{Kind, Server, Way};
+use crate::gateway_public_key;
+use crate::harness::error::BenchError;
+use crate::harness::run::Run;
+use crate::harness::server::{Server, Way};
 
 /// Bytes of packets where they can be merged with spoofed messages: with header and tag they are as long as an
 /// initiation.
@@ -178,11 +177,7 @@ impl Case<'_> {
                 self.attack(generator, &load, &server, &keys, before)
             })
         });
-        measured.map_err(|source| BenchError::Load {
-            server: Kind::Snapgate(Build::New).name(),
-            source: Box::new(source),
-            state: server.state(),
-        })?
+        measured.map_err(|error| server.load_failed(error))?
     }
 
     /// Connects clients and makes what the attack needs, while the tunnels carry packets.
@@ -341,7 +336,7 @@ impl Case<'_> {
     }
 
     fn load_on(&self, gateway: SocketAddr) -> LoadConfig {
-        let public_key = PublicKey::from(&gateway_key()).to_bytes();
+        let public_key = gateway_public_key().to_bytes();
         let identities = Identities::from_seed(TUNNEL_SEED, self.site.tunnels());
         let mut load = LoadConfig::new(gateway, public_key, identities);
         load.rate = Rate::PerSecond(self.site.round_trips_per_second());
@@ -430,7 +425,7 @@ fn connect_newcomer(
     gateway: SocketAddr,
     source_ips: Option<IpNet>,
 ) -> Result<Newcomer, BenchError> {
-    let public_key = PublicKey::from(&gateway_key()).to_bytes();
+    let public_key = gateway_public_key().to_bytes();
     let identities = Identities::from_seed(NEWCOMER_SEED, 1);
     let mut newcomer = LoadConfig::new(gateway, public_key, identities);
     newcomer.cpus = Cpus::Unpinned;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::peers::error::BenchError;
-use crate::peers::server::Server;
+use crate::harness::error::BenchError;
+use crate::harness::server::Server;
 
 /// Every time series of a gateway, with its workers added up, by name and labels:
 /// `dropped_packets_total{stage="tunnel",reason="forged"}`.

@@ -4,27 +4,27 @@
 //! The initiations are made up, which the gateway learns only from the Diffie-Hellman that the budgets are for.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::Duration;
 
 use blake2::digest::consts::U16;
 use blake2::digest::{FixedOutput as _, KeyInit as _, Update as _};
 use blake2::{Blake2s256, Blake2sMac, Digest as _};
-use bytes::Bytes;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::AeadInPlace as _;
 use snaptun::PublicKey;
 use snaptun::protocol::{COOKIE_REPLY_BYTES, INITIATION_BYTES};
-use testkit::messages::{self, Forgery, Mac1};
-use udp_shards::{ReceiveBatch, SendQueue, ShardSocket, SocketOptions, bind_client_socket};
+use testkit::Pace;
+use testkit::messages::{self, Mac1};
+use udp_shards::SocketOptions;
 
 use super::attack::SPOOFED_SLOWLY_PER_SECOND;
-use super::attacker::{Aim, Attacker, Pace, Tally};
-use super::flood::{flush, receive};
+use super::attacker::{Aim, Attacker, Tally};
+use super::sender::Sender;
 use super::spoofed::Spoofed;
-use crate::peers::error::BenchError;
-use crate::{StepError, gateway_key};
+use crate::gateway_public_key;
+use crate::harness::error::BenchError;
 
 /// Hosts that show cookies, each of which may have 1,000 handshakes a second of the worker's 4,000.
 const HOSTS: usize = 8;
@@ -50,11 +50,8 @@ const PAUSE: Duration = Duration::from_micros(200);
 const MAC_BYTES: usize = 16;
 
 pub(crate) struct Exhausted {
-    gateway: SocketAddr,
     public_key: PublicKey,
-    socket: ShardSocket,
-    queue: SendQueue<Bytes>,
-    answers: ReceiveBatch,
+    sender: Sender,
     cookies: Cookies,
     with_cookie: Pace,
     without_cookie: Pace,
@@ -74,27 +71,16 @@ struct Cookies {
 
 impl Exhausted {
     pub(crate) fn new(aim: &Aim<'_>) -> Result<Self, BenchError> {
-        let any = (Ipv4Addr::UNSPECIFIED, 0).into();
-        let socket = bind_client_socket(any, &SocketOptions::default()).map_err(StepError::from)?;
-        let public_key = PublicKey::from(&gateway_key());
+        let public_key = gateway_public_key();
         let spoofed_per_second = SPOOFED_SLOWLY_PER_SECOND * aim.clients.len() as u64;
         Ok(Self {
-            gateway: aim.gateway,
             public_key,
-            socket,
-            queue: SendQueue::with_limits(64, usize::MAX),
-            answers: ReceiveBatch::new(64),
+            sender: Sender::new(aim.gateway, 64, &SocketOptions::default())?,
             cookies: Cookies::new(&public_key),
             with_cookie: Pace::new(WITH_COOKIE_PER_SECOND),
             without_cookie: Pace::new(WITHOUT_COOKIE_PER_SECOND),
             next: 0,
-            spoofed: Spoofed::new(
-                aim.site,
-                aim.gateway,
-                Forgery::RightMac1,
-                aim.clients,
-                SPOOFED_SLOWLY_PER_SECOND,
-            )?,
+            spoofed: Spoofed::initiations(aim, SPOOFED_SLOWLY_PER_SECOND)?,
             spoofed_pace: Pace::new(spoofed_per_second),
             spoofed_per_second,
         })
@@ -108,8 +94,7 @@ impl Exhausted {
         if let Some(cookie) = cookie {
             write_mac2(&mut message, &cookie);
         }
-        // Where there is no room it is lost, as on the way.
-        let _room = self.queue.push(self.gateway, Some(from), message.into());
+        self.sender.push(Some(from), message.into());
     }
 }
 
@@ -125,9 +110,9 @@ impl Attacker for Exhausted {
             let stranger = self.next as usize % STRANGERS;
             self.push(address(FIRST_STRANGER, stranger), None);
         }
-        flush(&mut self.queue, &self.socket, tally);
+        self.sender.flush(tally);
         let cookies = &mut self.cookies;
-        receive(&self.socket, &mut self.answers, |to, datagram| {
+        self.sender.receive(|to, datagram| {
             tally.answers += 1;
             cookies.take(to, &datagram);
         })?;
@@ -205,6 +190,8 @@ fn address(first: Ipv4Addr, number: usize) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use ana_gotatun::noise::TunnResult;
     use ana_gotatun::noise::rate_limiter::RateLimiter;
     use ana_gotatun::packet::{Packet, WgKind};
@@ -214,7 +201,7 @@ mod tests {
 
     /// The cookie reply of a gateway that takes in no handshake without one.
     fn cookie_reply(initiation: &[u8]) -> Option<Vec<u8>> {
-        let gateway = PublicKey::from(&gateway_key());
+        let gateway = gateway_public_key();
         let from: SocketAddr = "127.129.0.1:1000".parse().ok()?;
         let limiter = RateLimiter::new(&gateway, 0);
         let packet = Packet::from_bytes(BytesMut::from(initiation));
@@ -228,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_cookie_in_a_reply_is_read() {
-        let gateway = PublicKey::from(&gateway_key());
+        let gateway = gateway_public_key();
         let mut cookies = Cookies::new(&gateway);
         let initiation = messages::initiation(5, Mac1::Right(&gateway));
         cookies.remember(5, &initiation);

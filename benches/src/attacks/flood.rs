@@ -2,22 +2,22 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use ana_gotatun::noise::TunnResult;
-use ana_gotatun::packet::Packet;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use snaptun::{PublicKey, StaticSecret};
+use snaptun::StaticSecret;
 use testkit::messages::{self, Mac1};
-use udp_shards::{Flush, ReceiveBatch, SendQueue, ShardSocket, SocketOptions, bind_client_socket};
+use testkit::{Pace, Tunnel, TunnelEvent};
+use udp_shards::SocketOptions;
 
 use super::attack::Attack;
-use super::attacker::{Attacker, Clients, Pace, Tally};
+use super::attacker::{Attacker, Tally};
 use super::initiation::initiation;
-use crate::peers::error::BenchError;
-use crate::{StepError, gateway_key};
+use super::sender::Sender;
+use crate::harness::error::BenchError;
+use crate::{StepError, gateway_public_key};
 
 /// How many addresses datagrams come from, all of them this host's own.
 pub(crate) const ADDRESSES: u32 = 10_000;
@@ -50,10 +50,7 @@ const AHEAD_SECONDS: u64 = 80 * 365 * 24 * 3600;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Flood {
-    gateway: SocketAddr,
-    socket: ShardSocket,
-    queue: SendQueue<Bytes>,
-    answers: ReceiveBatch,
+    sender: Sender,
     datagrams: Vec<Bytes>,
     next: usize,
     /// How many addresses they come from.
@@ -80,7 +77,7 @@ impl Flood {
 
     /// Made-up initiations with a right mac1, from one address.
     pub(crate) fn of_one_address(gateway: SocketAddr) -> Result<Self, BenchError> {
-        let public_key = PublicKey::from(&gateway_key());
+        let public_key = gateway_public_key();
         let initiations = (0..INITIATIONS as u32)
             .map(|index| messages::initiation(index, Mac1::Right(&public_key)).into());
         Ok(Self {
@@ -94,7 +91,7 @@ impl Flood {
         gateway: SocketAddr,
         insider: &StaticSecret,
     ) -> Result<Self, BenchError> {
-        let public_key = PublicKey::from(&gateway_key());
+        let public_key = gateway_public_key();
         let mut random = SmallRng::seed_from_u64(4);
         let now = SystemTime::UNIX_EPOCH
             .elapsed()
@@ -112,19 +109,13 @@ impl Flood {
     }
 
     pub(crate) fn of_strangers(gateway: SocketAddr) -> Result<Self, BenchError> {
-        let clients = Clients::new();
         let mut random = SmallRng::seed_from_u64(2);
-        let initiations = (0..STRANGERS)
-            .map(|_| {
-                let stranger = StaticSecret::from(random.random::<[u8; 32]>());
-                let mut client = clients.make(stranger, gateway);
-                let initiation = client
-                    .format_handshake_initiation(false)
-                    .ok_or(StepError::Tunnel("it made no initiation"))?;
-                Ok(initiation.into_bytes().to_vec().into())
-            })
-            .collect::<Result<_, StepError>>()?;
-        Self::of(gateway, initiations)
+        let initiations = (0..STRANGERS).map(|_| {
+            let stranger = StaticSecret::from(random.random::<[u8; 32]>());
+            let mut client = Tunnel::new(stranger, gateway, &gateway_public_key());
+            client.initiate().into()
+        });
+        Self::of(gateway, initiations.collect())
     }
 
     /// `insider` connects once, and its initiation is sent again.
@@ -132,21 +123,11 @@ impl Flood {
         gateway: SocketAddr,
         insider: &StaticSecret,
     ) -> Result<Self, BenchError> {
-        let failed = |step| {
-            move |source| BenchError::Attack {
-                attack: Attack::Replay.name(),
-                step,
-                source,
-            }
-        };
+        let failed = |step| Attack::Replay.failed(step);
         let address = (Ipv4Addr::LOCALHOST, 0);
         let socket = std::net::UdpSocket::bind(address).map_err(failed("bind a socket"))?;
-        let mut client = Clients::new().make(insider.clone(), gateway);
-        let initiation = client
-            .format_handshake_initiation(false)
-            .ok_or(StepError::Tunnel("it made no initiation"))?
-            .into_bytes()
-            .to_vec();
+        let mut client = Tunnel::new(insider.clone(), gateway, &gateway_public_key());
+        let initiation = client.initiate();
         socket
             .set_read_timeout(Some(ANSWER_TIMEOUT))
             .and_then(|()| socket.send_to(&initiation, gateway))
@@ -155,25 +136,18 @@ impl Flood {
         let bytes = socket
             .recv(&mut answer)
             .map_err(failed("receive the answer to an initiation"))?;
-        let response = Packet::from_bytes(BytesMut::from(&answer[..bytes]));
-        let message = response.try_into_wg().map_err(|_| BenchError::NoAnswer)?;
-        let TunnResult::WriteToNetwork(keepalive) = client.handle_incoming_packet(message) else {
+        let TunnelEvent::Connected(confirmation) = client.handle(&answer[..bytes]) else {
             return Err(BenchError::NoAnswer);
         };
         socket
-            .send_to(&Packet::from(keepalive), gateway)
+            .send_to(&confirmation, gateway)
             .map_err(failed("confirm a session"))?;
         Self::of(gateway, vec![initiation.into()])
     }
 
     fn of(gateway: SocketAddr, datagrams: Vec<Bytes>) -> Result<Self, BenchError> {
-        let any = (Ipv4Addr::UNSPECIFIED, 0).into();
-        let socket = bind_client_socket(any, &SocketOptions::default()).map_err(StepError::from)?;
         Ok(Self {
-            gateway,
-            socket,
-            queue: SendQueue::with_limits(BATCH, usize::MAX),
-            answers: ReceiveBatch::new(BATCH),
+            sender: Sender::new(gateway, BATCH, &SocketOptions::default())?,
             datagrams,
             next: 0,
             addresses: ADDRESSES as usize,
@@ -191,58 +165,25 @@ pub(crate) fn address(number: usize) -> IpAddr {
 
 impl Attacker for Flood {
     fn send_batch(&mut self, tally: &mut Tally) -> io::Result<()> {
-        let room = BATCH - self.queue.len();
+        let room = self.sender.room();
         let due = match &mut self.pace {
             Some(pace) => pace.take(room as u64) as usize,
             None => room,
         };
-        if due == 0 && self.queue.is_empty() {
+        if due == 0 && room == BATCH {
             std::thread::sleep(PAUSE);
         }
         for _ in 0..due {
             let datagram = self.datagrams[self.next % self.datagrams.len()].clone();
             let from = Some(address(self.next % self.addresses));
             self.next += 1;
-            // There is room: the length was just looked at.
-            let _room = self.queue.push(self.gateway, from, datagram);
+            self.sender.push(from, datagram);
         }
-        flush(&mut self.queue, &self.socket, tally);
-        receive(&self.socket, &mut self.answers, |_, _| tally.answers += 1)
+        self.sender.flush(tally);
+        self.sender.receive(|_, _| tally.answers += 1)
     }
 
     fn wanted_per_second(&self) -> Option<u64> {
         self.per_second
     }
-}
-
-/// Sends what waits, as far as there is room, and lets others go first where there is none.
-pub(crate) fn flush(queue: &mut SendQueue<Bytes>, socket: &ShardSocket, tally: &mut Tally) {
-    let flush = queue.flush(socket, &mut |_, outcome| {
-        tally.sent += u64::from(outcome.is_ok());
-    });
-    if flush == Flush::Blocked {
-        let deadline = Instant::now() + Duration::from_micros(50);
-        while Instant::now() < deadline {
-            std::thread::yield_now();
-        }
-    }
-}
-
-/// Takes what came back: each datagram, and the address of ours that it came to.
-pub(crate) fn receive(
-    socket: &ShardSocket,
-    batch: &mut ReceiveBatch,
-    mut take: impl FnMut(Option<IpAddr>, BytesMut),
-) -> io::Result<()> {
-    match socket.receive(batch) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-        result => result?,
-    };
-    for train in batch.drain() {
-        let to = train.local_ip;
-        for datagram in train.into_datagrams() {
-            take(to, datagram);
-        }
-    }
-    Ok(())
 }

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
+use testkit::forge::{Datagram, RawSender};
+use testkit::messages::{self, DATA_OVERHEAD_BYTES};
 
 use super::attack::Attack;
 use super::attacker::{Attacker, Tally};
 use crate::StepError;
-use crate::peers::error::BenchError;
+use crate::harness::error::BenchError;
 
 /// How long the clients are watched: each sends every few milliseconds.
 const WATCHED: Duration = Duration::from_millis(300);
@@ -26,20 +28,12 @@ const MESSAGES: usize = 4096;
 /// Messages sent before somebody looks whether it is time to end.
 const BATCH: usize = 64;
 
-/// The protocol of sockets that send whole IP packets (raw(7)).
-const IPPROTO_RAW: i32 = 255;
-
-const IP_HEADER_BYTES: usize = 20;
 const UDP_HEADER_BYTES: usize = 8;
-/// Type, receiver index, counter (WireGuard whitepaper, section 5.4.6).
-const DATA_HEADER_BYTES: usize = 16;
-const TAG_BYTES: usize = 16;
 /// What is encrypted: nothing, as in a keepalive; little; much.
 const PAYLOAD_BYTES: [usize; 3] = [0, 64, 1200];
 
 pub(crate) struct ForgedData {
-    socket: Socket,
-    gateway: SockAddr,
+    sender: RawSender,
     /// IP packets.
     packets: Vec<Vec<u8>>,
     next: usize,
@@ -47,7 +41,7 @@ pub(crate) struct ForgedData {
 
 /// A session as its client's messages show it.
 pub(crate) struct Session {
-    pub(crate) receiver_index: [u8; 4],
+    pub(crate) receiver: u32,
     counter: u64,
 }
 
@@ -56,14 +50,8 @@ impl ForgedData {
         let SocketAddr::V4(gateway) = gateway else {
             return Err(StepError::Tunnel("a raw socket sends over IPv4 here").into());
         };
-        let failed = |step| {
-            move |source| BenchError::Attack {
-                attack: Attack::ForgedData.name(),
-                step,
-                source,
-            }
-        };
-        let sessions = watch(gateway).map_err(failed("watch the clients by a raw socket"))?;
+        let sessions = watch(gateway)
+            .map_err(Attack::ForgedData.failed("watch the clients by a raw socket"))?;
         if sessions.is_empty() {
             return Err(StepError::Tunnel("no client sent anything").into());
         }
@@ -74,11 +62,8 @@ impl ForgedData {
             .take(MESSAGES)
             .map(|(client, session)| forge(*client, gateway, session, &mut random))
             .collect();
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW)))
-            .map_err(failed("open a raw socket"))?;
         Ok(Self {
-            socket,
-            gateway: SocketAddr::V4(gateway).into(),
+            sender: RawSender::new(),
             packets,
             next: 0,
         })
@@ -90,13 +75,9 @@ impl Attacker for ForgedData {
         for _ in 0..BATCH {
             let packet = &self.packets[self.next % self.packets.len()];
             self.next += 1;
-            match self.socket.send_to(packet, &self.gateway) {
-                Ok(_) => tally.sent += 1,
-                // The device's queue is full: what is lost here was never sent.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+            self.sender.send_ip_packet(packet);
         }
+        tally.sent += BATCH as u64;
         Ok(())
     }
 }
@@ -129,7 +110,7 @@ fn read(packet: &[u8], gateway: SocketAddrV4) -> Option<(SocketAddrV4, Session)>
         return None;
     }
     let session = Session {
-        receiver_index: *message.get(4..)?.first_chunk()?,
+        receiver: u32::from_le_bytes(*message.get(4..)?.first_chunk()?),
         counter: u64::from_le_bytes(*message.get(8..)?.first_chunk()?),
     };
     Some((SocketAddrV4::new(Ipv4Addr::from(source), port(0)?), session))
@@ -144,30 +125,17 @@ fn forge(
     random: &mut SmallRng,
 ) -> Vec<u8> {
     let payload_bytes = PAYLOAD_BYTES[random.random_range(0..PAYLOAD_BYTES.len())];
-    let message_bytes = DATA_HEADER_BYTES + payload_bytes + TAG_BYTES;
     let counter = match random.random_range(0..4) {
         0 => random.random_range(0..=session.counter),
         1 => u64::MAX - random.random_range(0..1 << 20),
         _ => session.counter + random.random_range(1..1 << 20),
     };
-    let mut packet = vec![0; IP_HEADER_BYTES];
-    packet[0] = 0x45;
-    // Time to live and protocol; the kernel fills in the length and the checksum.
-    packet[8..10].copy_from_slice(&[64, 17]);
-    packet[12..16].copy_from_slice(&client.ip().octets());
-    packet[16..20].copy_from_slice(&gateway.ip().octets());
-    packet.extend_from_slice(&client.port().to_be_bytes());
-    packet.extend_from_slice(&gateway.port().to_be_bytes());
-    packet.extend_from_slice(&((UDP_HEADER_BYTES + message_bytes) as u16).to_be_bytes());
-    // No checksum (RFC 768).
-    packet.extend_from_slice(&[0, 0]);
-    packet.extend_from_slice(&[4, 0, 0, 0]);
-    packet.extend_from_slice(&session.receiver_index);
-    packet.extend_from_slice(&counter.to_le_bytes());
-    let header_bytes = packet.len();
-    packet.resize(header_bytes + payload_bytes + TAG_BYTES, 0);
-    random.fill(&mut packet[header_bytes..]);
-    packet
+    let message = messages::data(
+        session.receiver,
+        counter,
+        payload_bytes + DATA_OVERHEAD_BYTES,
+    );
+    Datagram::new(client.into(), gateway.into(), &message).to_ip_packet()
 }
 
 #[cfg(test)]
@@ -179,12 +147,12 @@ mod tests {
         let client = "127.64.0.1:4000".parse().unwrap();
         let gateway = "127.0.0.1:5000".parse().unwrap();
         let seen = Session {
-            receiver_index: [1, 2, 3, 4],
+            receiver: 0x0403_0201,
             counter: 77,
         };
         let packet = forge(client, gateway, &seen, &mut SmallRng::seed_from_u64(1));
         let (from, session) = read(&packet, gateway).unwrap();
-        assert_eq!((from, session.receiver_index), (client, [1, 2, 3, 4]));
+        assert_eq!((from, session.receiver), (client, 0x0403_0201));
         assert!(read(&packet, "127.0.0.1:5001".parse().unwrap()).is_none());
     }
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use scion_packet::ScionAddress;
 use scion_packet::build::PacketBuilder;
-use snaptun::{PublicKey, StaticSecret};
-use testkit::{Tunnel, TunnelEvent};
+use snaptun::StaticSecret;
+use testkit::{Pace, Tunnel, TunnelEvent};
 
-use super::attacker::{Aim, Attacker, Pace, Tally};
+use super::attacker::{Aim, Attacker, Tally};
 use super::rekeys::Client;
-use crate::peers::error::BenchError;
-use crate::{LOCAL_ISD_AS, StepError, gateway_key};
+use crate::harness::error::BenchError;
+use crate::{LOCAL_ISD_AS, StepError, gateway_public_key};
 
 /// Identities of the attackers.
 pub(crate) const ATTACKERS: usize = 4;
@@ -165,7 +165,7 @@ fn answered(
     socket: &UdpSocket,
     gateway: SocketAddr,
 ) -> Result<(Tunnel, Option<Vec<u8>>), BenchError> {
-    let mut tunnel = Tunnel::new(identity.clone(), gateway, &PublicKey::from(&gateway_key()));
+    let mut tunnel = Tunnel::new(identity.clone(), gateway, &gateway_public_key());
     let failed = BenchError::Rekey;
     socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     let mut datagram = [0; 2048];

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use testkit::http_get;
+
 use super::attacker::{Attacker, Tally};
-use crate::peers::server::get;
 
 /// Connections that are open at a time.
 const CONNECTIONS: usize = 300;
@@ -49,7 +50,7 @@ impl Attacker for IdleHttp {
         }
         if Instant::now() >= self.probe_at {
             let asked = Instant::now();
-            let answered = get(self.metrics, "/livez").is_ok_and(|answer| !answer.is_empty());
+            let answered = http_get(self.metrics, "/livez").is_some();
             let seconds = if answered {
                 asked.elapsed().as_secs_f64()
             } else {

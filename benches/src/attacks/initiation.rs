@@ -110,12 +110,12 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
-    use crate::gateway_key;
+    use crate::{gateway_key, gateway_public_key};
 
     #[test]
     fn a_gateway_answers_it() {
         let identity = StaticSecret::from([1; 32]);
-        let gateway = PublicKey::from(&gateway_key());
+        let gateway = gateway_public_key();
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         let message =
             initiation(&identity, &gateway, now, &mut SmallRng::seed_from_u64(1)).unwrap();

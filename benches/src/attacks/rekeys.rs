@@ -11,8 +11,8 @@ use snaptun::StaticSecret;
 use testkit::{SessionIndexes, Tunnel, TunnelEvent};
 
 use super::half_open::packet_between;
-use crate::gateway_key;
-use crate::peers::error::BenchError;
+use crate::gateway_public_key;
+use crate::harness::error::BenchError;
 
 /// Interval of keepalives: a silent tunnel has fewer rights.
 const KEEPALIVE: Duration = Duration::from_secs(1);
@@ -110,7 +110,7 @@ impl Client {
         bind: SocketAddr,
         gateway: SocketAddr,
     ) -> Result<Self, BenchError> {
-        let public_key = (&gateway_key()).into();
+        let public_key = gateway_public_key();
         let socket = UdpSocket::bind(bind).map_err(BenchError::NoPort)?;
         // The packets of a socket that is not connected and never fragments have the IP ID 0, so that spoofed ones
         // merge with them.

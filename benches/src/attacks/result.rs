@@ -1,6 +1,5 @@
 //! The verdict on each case, and the three forms it is written in.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -11,8 +10,9 @@ use super::case::{Newcomer, Outcome, Target};
 use super::counters::Counters;
 use super::half_open;
 use super::rekeys::Rekeys;
-use crate::peers::error::BenchError;
-use crate::peers::result::write_wrapped;
+use crate::harness::entry::Entry as _;
+use crate::harness::limit::{Limit, Verdict};
+use crate::harness::report::{Finding, write_table, write_wrapped};
 
 /// The most of the round trips that may be lost, in percent.
 const LOST_PERCENT_MAX: f64 = 0.1;
@@ -53,9 +53,9 @@ const BYTES_PER_MIB: f64 = (1 << 20) as f64;
 /// A case with its verdict.
 #[derive(Debug, Serialize)]
 pub(crate) struct Judged {
-    name: &'static str,
+    name: String,
     /// What was sent.
-    about: &'static str,
+    about: String,
     attacker: Tally,
     round_trips: u64,
     lost: u64,
@@ -86,56 +86,39 @@ struct Bound {
     holds: bool,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Limit {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
 impl Bound {
     fn new(what: &'static str, value: f64, unit: &'static str, limit: Limit) -> Self {
-        let holds = match limit {
-            Limit::AtMost(most) => value <= most,
-            Limit::AtLeast(least) => value >= least,
-        };
         Self {
             what,
             value,
             unit,
             limit,
-            holds,
+            holds: limit.holds(value),
         }
     }
 
     fn text(&self) -> String {
-        let (sign, limit) = match self.limit {
-            Limit::AtMost(most) => ('≤', most),
-            Limit::AtLeast(least) => ('≥', least),
-        };
-        let verdict = if self.holds { "holds" } else { "DOES NOT HOLD" };
-        format!(
-            "{}: {}{} ({sign} {limit}): {verdict}",
-            self.what,
-            number(self.value),
-            self.unit
-        )
+        let Self {
+            what, unit, limit, ..
+        } = self;
+        let (value, verdict) = (number(self.value), Verdict::of(self.holds).text());
+        format!("{what}: {value}{unit} ({limit}): {verdict}")
     }
 }
 
 /// Judges what came out of a case; `baseline` is the case without an attack on the gateway.
 pub(crate) fn judge(outcome: &Outcome, baseline: &Outcome) -> Judged {
+    let (name, about) = match (outcome.attack, outcome.target) {
+        (None, _) => ("peace".to_owned(), "no attack".to_owned()),
+        (Some(_), Target::Decoy(_)) => (
+            "decoy".to_owned(),
+            "the attack that follows, on a socket that nobody reads".to_owned(),
+        ),
+        (Some(attack), Target::Gateway) => (attack.name(), attack.about()),
+    };
     Judged {
-        name: match (outcome.attack, outcome.target) {
-            (None, _) => "peace",
-            (Some(_), Target::Decoy(_)) => "decoy",
-            (Some(attack), Target::Gateway) => attack.name(),
-        },
-        about: match (outcome.attack, outcome.target) {
-            (None, _) => "no attack",
-            (Some(_), Target::Decoy(_)) => "the attack that follows, on a socket that nobody reads",
-            (Some(attack), Target::Gateway) => attack.about(),
-        },
+        name,
+        about,
         attacker: outcome.tally,
         round_trips: outcome.report.counts.sent,
         lost: outcome.report.lost,
@@ -332,14 +315,12 @@ fn at_most(what: &'static str, value: f64, unit: &'static str, limit: f64) -> Bo
     Bound::new(what, value, unit, Limit::AtMost(limit))
 }
 
-impl Judged {
-    /// Whether every bound holds.
-    pub(crate) fn holds(&self) -> bool {
-        self.bounds.iter().all(|bound| bound.holds)
+impl Finding for Judged {
+    fn verdict(&self) -> Verdict {
+        Verdict::of(self.bounds.iter().all(|bound| bound.holds))
     }
 
-    /// A paragraph for a terminal.
-    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         write_wrapped(out, "", &format!("{}: {}", self.name, self.about))?;
         for (name, value) in HEADING.iter().zip(self.cells()).skip(1) {
             writeln!(out, "  {name:<22}{value}")?;
@@ -356,12 +337,25 @@ impl Judged {
         writeln!(out)
     }
 
-    /// One JSON object and a newline.
-    pub(crate) fn write_json(&self, out: &mut impl Write) -> Result<(), BenchError> {
-        serde_json::to_writer(&mut *out, self)?;
-        Ok(writeln!(out)?)
+    fn write_markdown(results: &[Self], out: &mut dyn Write) -> io::Result<()> {
+        write_table(out, &HEADING, results.iter().map(Self::cells))?;
+        writeln!(out, "\nWhat has to hold, and what the gateway counted:\n")?;
+        for result in results {
+            let bounds: Vec<String> = result.bounds.iter().map(Bound::text).collect();
+            write!(out, "- **{}**: {}.", result.name, bounds.join("; "))?;
+            for note in &result.notes {
+                write!(out, " ({note})")?;
+            }
+            for (name, value) in &result.counters {
+                write!(out, " `{name}` {value}")?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
     }
+}
 
+impl Judged {
     /// What stands below [`HEADING`].
     fn cells(&self) -> [String; 10] {
         let attacker = &self.attacker;
@@ -376,7 +370,7 @@ impl Judged {
         );
         let [before, after] = self.resident_mib;
         [
-            self.about.to_owned(),
+            self.about.clone(),
             rate,
             attacker.answers.to_string(),
             format!(
@@ -411,31 +405,6 @@ const HEADING: [&str; 10] = [
     "tunnels at the end",
 ];
 
-/// The tables of docs/SECURITY.md.
-pub(crate) fn write_markdown(out: &mut impl Write, results: &[Judged]) -> io::Result<()> {
-    writeln!(out, "| {} |", HEADING.join(" | "))?;
-    writeln!(out, "|{}", " --- |".repeat(HEADING.len()))?;
-    for result in results {
-        writeln!(out, "| {} |", result.cells().join(" | "))?;
-    }
-    writeln!(out, "\nWhat has to hold, and what the gateway counted:\n")?;
-    for result in results {
-        let bounds: Vec<String> = result.bounds.iter().map(Bound::text).collect();
-        let mut counted = String::new();
-        for note in &result.notes {
-            // It cannot fail.
-            let _written = write!(counted, " ({note})");
-        }
-        for (name, value) in &result.counters {
-            // It cannot fail.
-            let _written = write!(counted, " `{name}` {value}");
-        }
-        let name = result.name;
-        writeln!(out, "- **{name}**: {}.{counted}", bounds.join("; "))?;
-    }
-    Ok(())
-}
-
 /// Three significant digits or more; none of a whole number.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 || value.abs() >= 100.0 {
@@ -466,11 +435,5 @@ mod tests {
             snapgate_dropped_packets_total{worker=\"0\",stage=\"tunnel\",reason=\"malformed\"} 4\n\
             snapgate_dropped_packets_total{worker=\"0\",stage=\"tunnel\",reason=\"forged\"} 60000\n";
         assert_eq!(garbage_counted(&Counters::parse(text)), 1234);
-    }
-
-    #[test]
-    fn what_was_not_measured_does_not_hold() {
-        assert!(!Bound::new("p99", f64::NAN, " x", Limit::AtMost(3.0)).holds);
-        assert!(!Bound::new("newcomer", f64::INFINITY, " s", Limit::AtMost(5.0)).holds);
     }
 }

@@ -3,15 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 
-use snaptun::PublicKey;
 use testkit::Pace;
 use testkit::forge::{Datagram, RawSender};
 use testkit::messages::Forgery;
 
-use super::attacker::{Attacker, Tally};
+use super::attacker::{Aim, Attacker, Tally};
 use super::site::Site;
-use crate::gateway_key;
-use crate::peers::error::BenchError;
+use crate::gateway_public_key;
+use crate::harness::error::BenchError;
 
 /// Different messages for each victim.
 const MESSAGES: usize = 1_024;
@@ -30,11 +29,16 @@ pub(crate) struct Spoofed {
     packets: Vec<Vec<u8>>,
     next: usize,
     per_second: u64,
-    /// It begins with the attack.
-    pace: Option<Pace>,
+    pace: Pace,
 }
 
 impl Spoofed {
+    /// Sends initiations with a right mac1.
+    pub(crate) fn initiations(aim: &Aim<'_>, per_second: u64) -> Result<Self, BenchError> {
+        let (gateway, clients) = (aim.gateway, aim.clients);
+        Self::new(aim.site, gateway, Forgery::RightMac1, clients, per_second)
+    }
+
     /// Sends `per_second` messages with the address of each of `victims`.
     ///
     /// Errors: [`BenchError::NoVictim`].
@@ -48,7 +52,8 @@ impl Spoofed {
         if victims.is_empty() {
             return Err(BenchError::NoVictim);
         }
-        let public_key = PublicKey::from(&gateway_key());
+        let public_key = gateway_public_key();
+        let per_second = per_second * victims.len() as u64;
         let packets = (0..MESSAGES)
             .flat_map(|number| victims.iter().map(move |victim| (number, victim)))
             .map(|(number, victim)| {
@@ -60,8 +65,8 @@ impl Spoofed {
             sender: site.at_attacker(RawSender::new),
             packets,
             next: 0,
-            per_second: per_second * victims.len() as u64,
-            pace: None,
+            per_second,
+            pace: Pace::new(per_second),
         })
     }
 
@@ -77,9 +82,7 @@ impl Spoofed {
 
 impl Attacker for Spoofed {
     fn send_batch(&mut self, tally: &mut Tally) -> io::Result<()> {
-        let per_second = self.per_second;
-        let pace = self.pace.get_or_insert_with(|| Pace::new(per_second));
-        let due = pace.next_burst();
+        let due = self.pace.next_burst();
         self.send(due);
         tally.sent += due;
         Ok(())

@@ -1,47 +1,33 @@
 //! Trains of as many messages as fit, each of one byte.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
-use udp_shards::{SendQueue, ShardSocket, SocketOptions, bind_client_socket};
+use udp_shards::SocketOptions;
 
 use super::attacker::{Attacker, Tally};
-use super::flood::flush;
+use super::sender::Sender;
 use crate::StepError;
-use crate::peers::error::BenchError;
 
 /// The most that the kernel takes (UDP_MAX_SEGMENTS, include/linux/udp.h, before Linux 6.9).
 const TRAIN: usize = 64;
 
-pub(crate) struct TinyTrains {
-    gateway: SocketAddr,
-    socket: ShardSocket,
-    queue: SendQueue<Bytes>,
-}
+pub(crate) struct TinyTrains(Sender);
 
 impl TinyTrains {
-    pub(crate) fn new(gateway: SocketAddr) -> Result<Self, BenchError> {
-        let address = (Ipv4Addr::LOCALHOST, 0).into();
-        let socket =
-            bind_client_socket(address, &SocketOptions::default()).map_err(StepError::from)?;
-        Ok(Self {
-            gateway,
-            socket,
-            queue: SendQueue::with_limits(TRAIN, usize::MAX),
-        })
+    pub(crate) fn new(gateway: SocketAddr) -> Result<Self, StepError> {
+        Sender::new(gateway, TRAIN, &SocketOptions::default()).map(Self)
     }
 }
 
 impl Attacker for TinyTrains {
     fn send_batch(&mut self, tally: &mut Tally) -> io::Result<()> {
         // To one destination, of one size: they leave as one train.
-        while self.queue.len() < TRAIN {
-            let message = Bytes::from_static(&[0xff]);
-            // There is room: the length was just looked at.
-            let _room = self.queue.push(self.gateway, None, message);
+        for _ in 0..self.0.room() {
+            self.0.push(None, Bytes::from_static(&[0xff]));
         }
-        flush(&mut self.queue, &self.socket, tally);
+        self.0.flush(tally);
         Ok(())
     }
 }

@@ -1,22 +1,17 @@
-//! The command line, and what a run needs besides.
+//! The command line.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use clap::Parser;
-use tempfile::NamedTempFile;
 
-use super::baseline::Build;
-use super::error::BenchError;
-use super::machine::BaselineInfo;
-use super::program::Program;
+use super::result::Measured;
 use super::rows::Row;
-use super::server;
-use crate::cpu::Placement;
-use crate::gateway_key;
+use crate::harness::error::BenchError;
+use crate::harness::options::Options;
+use crate::harness::program::Program;
+use crate::harness::report::Report;
+use crate::harness::run::Run;
+use crate::harness::{Benchmark, Programs};
 
 /// Rounds of a run without a baseline.
 const ROUNDS: u32 = 5;
@@ -27,10 +22,10 @@ const ROUNDS_WITH_BASELINE: u32 = 12;
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo bench -p benches --bench peers -- --list
-  cargo bench -p benches --bench peers -- --only forward --only echo
-  cargo bench -p benches --bench peers -- --baseline /tmp/snapgate-old
-  cargo bench -p benches --bench peers -- --baseline /tmp/snapgate-old --baseline-only \\
+  scripts/bench.sh peers --list
+  scripts/bench.sh peers --only forward --only echo
+  scripts/bench.sh peers --baseline /tmp/snapgate-old
+  scripts/bench.sh peers --baseline /tmp/snapgate-old --baseline-only \\
       --only forward --only echo --only forward-100 --rounds 20";
 
 /// Measures the gateway as a process: CPU time per packet against its floor and against the SNAP data
@@ -47,208 +42,74 @@ Examples:
 #[derive(Parser, Debug)]
 #[command(
     name = "peers",
-    bin_name = "cargo bench -p benches --bench peers --",
+    bin_name = "scripts/bench.sh peers",
     after_help = EXAMPLES
 )]
 pub(crate) struct Arguments {
-    /// Measure this row only; repeatable
-    #[arg(long, value_name = "ROW", value_enum)]
-    only: Vec<Row>,
-    /// Print the rows and end
-    #[arg(long)]
-    pub(crate) list: bool,
+    #[command(flatten)]
+    options: Options<Row>,
     /// How often every comparison is measured [default: 5; with --baseline 12; with --quick 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Short rounds, and a tenth of the tunnels: shows that everything works, measures little
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// Write the results here as well, one JSON object a line
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write the tables of docs/PERFORMANCE.md here
-    #[arg(long, value_name = "FILE")]
-    pub(crate) markdown: Option<PathBuf>,
-    /// Measure this gateway instead of building the one of this tree
-    #[arg(long, value_name = "FILE")]
-    snapgate: Option<PathBuf>,
     /// Compare with this older snapgate, an executable that was built with --release; relative to benches/
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
     /// Compare with the baseline alone: leave out the floor, the peer, and all rows without a baseline
     #[arg(long, requires = "baseline")]
     baseline_only: bool,
-    /// What `cargo bench` adds
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 impl Arguments {
     /// The rows to measure, in the order of the table.
-    pub(crate) fn rows(&self) -> Vec<Row> {
-        Row::ALL
-            .into_iter()
-            .filter(|row| self.only.is_empty() || self.only.contains(row))
+    fn rows(&self) -> impl Iterator<Item = Row> {
+        self.options
+            .chosen()
             .filter(|row| !self.baseline_only || row.has_baseline())
-            .collect()
+    }
+
+    fn rounds(&self) -> u32 {
+        self.rounds
+            .unwrap_or(match (self.options.quick, &self.baseline) {
+                (true, _) => 1,
+                (false, Some(_)) => ROUNDS_WITH_BASELINE,
+                (false, None) => ROUNDS,
+            })
+    }
+}
+
+impl Benchmark for Arguments {
+    const NAME: &'static str = "peers";
+    type Entry = Row;
+    type Finding = Measured;
+
+    fn options(&self) -> &Options<Row> {
+        &self.options
     }
 
     /// Errors: [`BenchError::NoRows`] when `--baseline-only` leaves out everything that `--only` names.
-    pub(crate) fn check_rows(&self) -> Result<(), BenchError> {
-        if self.rows().is_empty() {
-            return Err(BenchError::NoRows);
-        }
-        Ok(())
+    fn check(&self) -> Result<(), BenchError> {
+        self.rows().next().map(drop).ok_or(BenchError::NoRows)
     }
 
-    pub(crate) fn rounds(&self) -> u32 {
-        self.rounds.unwrap_or(match (self.quick, &self.baseline) {
-            (true, _) => 1,
-            (false, Some(_)) => ROUNDS_WITH_BASELINE,
-            (false, None) => ROUNDS,
-        })
-    }
-
-    /// Inspects the baseline, builds the gateway and looks at the machine.
-    pub(crate) fn run(&self, programs: Programs) -> Result<Run, BenchError> {
+    fn run(&self, programs: Programs) -> Result<Run, BenchError> {
         // Before the build, which takes minutes.
         let baseline = self.baseline.as_deref().map(Program::inspect).transpose()?;
-        let snapgate = self.snapgate.as_deref();
-        let mut run = Run::new(programs, snapgate, self.rounds(), self.quick)?;
+        let mut run = Run::new(programs, &self.options, self.rounds())?;
         if let Some(baseline) = baseline {
             run.add_baseline(baseline)?;
         }
         run.baseline_only = self.baseline_only;
         Ok(run)
     }
-}
 
-/// Programs of this package, which cargo builds with the benchmark.
-#[derive(Clone, Copy, Debug)]
-pub struct Programs {
-    /// `peer_gateway`.
-    pub peer: &'static str,
-    /// `until_parent_ends`.
-    pub launcher: &'static str,
-}
-
-/// What all rows share.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) programs: Programs,
-    snapgate: Program,
-    baseline: Option<Program>,
-    /// Nothing but snapgate and its baseline is measured.
-    pub(crate) baseline_only: bool,
-    pub(crate) private_key: NamedTempFile,
-    pub(crate) placement: Placement,
-    pub(crate) rounds: u32,
-    pub(crate) quick: bool,
-}
-
-impl Run {
-    /// Looks at the machine, and builds the gateway unless it is given.
-    pub(crate) fn new(
-        programs: Programs,
-        snapgate: Option<&Path>,
-        rounds: u32,
-        quick: bool,
-    ) -> Result<Self, BenchError> {
-        let placement = Placement::of_this_machine()?;
-        let snapgate = match snapgate {
-            Some(path) => Program::inspect(path)?,
-            None => Program::inspect(&build_snapgate()?)?,
-        };
-        let private_key = NamedTempFile::new().map_err(BenchError::Temporary)?;
-        let text = BASE64_STANDARD.encode(gateway_key().to_bytes());
-        std::fs::write(private_key.path(), text + "\n").map_err(BenchError::Temporary)?;
-        Ok(Self {
-            programs,
-            snapgate,
-            baseline: None,
-            baseline_only: false,
-            private_key,
-            placement,
-            rounds,
-            quick,
-        })
-    }
-
-    /// Measures `baseline` as well.
-    ///
-    /// Errors: [`BenchError::SameFile`] when it is the gateway under test, and [`BenchError::MissingFlag`].
-    fn add_baseline(&mut self, baseline: Program) -> Result<(), BenchError> {
-        if baseline.is_same_file(&self.snapgate)? {
-            return Err(BenchError::SameFile {
-                path: baseline.path,
-            });
+    fn measure(&self, run: &Run, report: &mut Report<Measured>) -> Result<(), BenchError> {
+        for row in self.rows() {
+            for result in row.measure(run)? {
+                report.add(result)?;
+            }
         }
-        server::check_flags(&baseline)?;
-        self.baseline = Some(baseline);
         Ok(())
     }
-
-    pub(crate) fn has_baseline(&self) -> bool {
-        self.baseline.is_some()
-    }
-
-    /// The executable of a build.
-    ///
-    /// Errors: [`BenchError::NoBaseline`].
-    pub(crate) fn program(&self, build: Build) -> Result<&Program, BenchError> {
-        match build {
-            Build::New => Ok(&self.snapgate),
-            Build::Baseline => self.baseline.as_ref().ok_or(BenchError::NoBaseline),
-        }
-    }
-
-    /// What a reader has to know about the baseline.
-    pub(crate) fn baseline_info(&self) -> Result<Option<BaselineInfo>, BenchError> {
-        let Some(baseline) = &self.baseline else {
-            return Ok(None);
-        };
-        Ok(Some(BaselineInfo {
-            file: baseline.path.clone(),
-            version: baseline.version.clone(),
-            started_without: server::check_flags(baseline)?,
-            same_content: baseline.has_same_content(&self.snapgate)?,
-        }))
-    }
-
-    /// A duration, or less of it when it shall be quick.
-    pub(crate) fn time(&self, milliseconds: u64) -> Duration {
-        Duration::from_millis(if self.quick {
-            milliseconds / 4
-        } else {
-            milliseconds
-        })
-    }
-
-    /// A number of tunnels, or less of them when it shall be quick.
-    pub(crate) fn many(&self, tunnels: usize) -> usize {
-        if self.quick { tunnels / 10 } else { tunnels }
-    }
-}
-
-/// Builds the gateway as it is released, and returns where it is.
-fn build_snapgate() -> Result<PathBuf, BenchError> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--release", "--locked", "--package", "snapgate"])
-        .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| BenchError::Build(format!("cannot run cargo: {error}")))?;
-    if !output.status.success() {
-        return Err(BenchError::Build(format!("cargo: {}", output.status)));
-    }
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "snapgate")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| BenchError::Build("cargo named no executable".to_owned()))
 }
 
 #[cfg(test)]
@@ -273,12 +134,13 @@ mod tests {
 
     #[test]
     fn only_rows_with_a_baseline_are_compared_with_the_baseline_alone() {
-        let all = parse(&["--baseline", "old"]).rows();
-        assert!(all.contains(&Row::Latency));
-        let compared = parse(&["--baseline", "old", "--baseline-only"]).rows();
+        let all = parse(&["--baseline", "old"]);
+        assert!(all.rows().any(|row| row == Row::Latency));
+        let compared = parse(&["--baseline", "old", "--baseline-only"]);
+        let compared: Vec<Row> = compared.rows().collect();
         assert!(compared.contains(&Row::Forward) && !compared.contains(&Row::Latency));
         let nothing = parse(&["--baseline", "old", "--baseline-only", "--only", "latency"]);
-        assert!(matches!(nothing.check_rows(), Err(BenchError::NoRows)));
+        assert!(matches!(nothing.check(), Err(BenchError::NoRows)));
     }
 
     #[test]

@@ -6,20 +6,13 @@
 
 use serde::Serialize;
 
-use super::error::BenchError;
+use crate::harness::error::BenchError;
+use crate::harness::limit::{Limit, Verdict};
+use crate::harness::run::Build;
 use crate::statistics::{INTERVAL_VALUES_MIN, MedianInterval, Spread};
 
 /// The most that the ratio to the baseline may be.
 const RATIO_MAX: f64 = 1.03;
-
-/// Which build of snapgate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Build {
-    /// The one under test.
-    New,
-    /// The one it is compared with.
-    Baseline,
-}
 
 /// What the rounds measured of both builds.
 #[derive(Debug)]
@@ -86,33 +79,12 @@ pub(crate) struct AgainstBaseline {
     pub(crate) verdict: Verdict,
 }
 
-/// Whether the ratio is at most [`RATIO_MAX`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Verdict {
-    /// The whole interval is at most the limit.
-    Holds,
-    /// The whole interval is above the limit.
-    DoesNotHold,
-    /// There is no interval, or the limit lies in it.
-    NotEnoughRounds,
-}
-
-impl Verdict {
-    fn of(interval: Option<MedianInterval>) -> Self {
-        match interval {
-            Some(interval) if interval.high <= RATIO_MAX => Self::Holds,
-            Some(interval) if interval.low > RATIO_MAX => Self::DoesNotHold,
-            _ => Self::NotEnoughRounds,
-        }
-    }
-
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::Holds => "holds",
-            Self::DoesNotHold => "DOES NOT HOLD",
-            Self::NotEnoughRounds => "not enough rounds",
-        }
+/// Whether the ratio is at most [`RATIO_MAX`]: the whole interval has to be on one side of it.
+fn verdict(interval: Option<MedianInterval>) -> Verdict {
+    match interval {
+        Some(interval) if interval.high <= RATIO_MAX => Verdict::Holds,
+        Some(interval) if interval.low > RATIO_MAX => Verdict::DoesNotHold,
+        _ => Verdict::NotEnoughRounds,
     }
 }
 
@@ -132,13 +104,13 @@ impl AgainstBaseline {
             ratios,
             interval,
             limit: RATIO_MAX,
-            verdict: Verdict::of(interval),
+            verdict: verdict(interval),
         })
     }
 
     /// The limit, for the table.
     pub(crate) fn bound_text(&self) -> String {
-        format!("≤ {}", self.limit)
+        Limit::AtMost(self.limit).to_string()
     }
 
     /// The median ratio with its interval in brackets, or, without one, with its range.

@@ -7,11 +7,13 @@ use std::thread;
 use ipnet::{IpNet, Ipv4Net};
 use snapload::{Cpus, Identities, LoadConfig, PacketSizes, Rate};
 
-use super::arguments::Run;
-use super::error::BenchError;
-use super::server::{Kind, Server, Way};
+use crate::harness::error::BenchError;
+use crate::harness::run::Run;
+use crate::harness::server::{Kind, Server, Way};
 use crate::steps::{Traffic, measure_crypto, measure_receive, measure_send};
-use crate::{RawTunnels, StepError, TUNNEL_OVERHEAD_BYTES, cpu, gateway_key, imix_in_random_order};
+use crate::{
+    RawTunnels, StepError, TUNNEL_OVERHEAD_BYTES, cpu, gateway_public_key, imix_in_random_order,
+};
 
 /// The peer receives into slots of so many bytes (`PACKET_BUF_SIZE` in its `gateway.rs`): the end of a
 /// longer train is lost.
@@ -131,7 +133,7 @@ impl Case {
         server: &Server,
     ) -> Result<LoadConfig, BenchError> {
         let identities = Identities::from_seed(u64::from(server.listen.port()), self.tunnels);
-        let public_key = x25519_dalek::PublicKey::from(&gateway_key()).to_bytes();
+        let public_key = gateway_public_key().to_bytes();
         let mut load = LoadConfig::new(server.listen, public_key, identities);
         load.direction = server.direction;
         load.cpus = Cpus::List(vec![run.placement.load]);

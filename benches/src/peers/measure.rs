@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use snapload::{LoadConfig, LoadError, Progress, Report};
+use snapload::{LoadConfig, Progress, Report};
 
-use super::arguments::Run;
 use super::case::Case;
-use super::error::BenchError;
-use super::server::{Kind, Server};
 use crate::cpu::ProcessClock;
+use crate::harness::error::BenchError;
+use crate::harness::run::Run;
+use crate::harness::server::{Kind, Server};
 
 /// Parts of a measurement. The first is for warming up; each of the others begins and ends with a reading
 /// of the server's CPU clock.
@@ -58,7 +58,7 @@ pub(crate) fn measure_load(run: &Run, case: &Case, kind: Kind) -> Result<Loaded,
     let packet_bytes = (case.mean_size() + READY_OVERHEAD_BYTES) as u64;
     load.pre_encrypt_bytes = Some(READY_BYTES_MAX.min(ready_packets * packet_bytes));
     let mut meter = Meter::new(server.clock);
-    let report = drive(&mut server, kind, &load, &mut |progress| {
+    let report = drive(&mut server, &load, &mut |progress| {
         meter.note(&progress);
     })?;
     let cost = meter.cost()?;
@@ -78,20 +78,10 @@ pub(crate) fn measure_load(run: &Run, case: &Case, kind: Kind) -> Result<Loaded,
 /// Runs a load; a failure says what became of the server.
 pub(crate) fn drive(
     server: &mut Server,
-    kind: Kind,
     load: &LoadConfig,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, BenchError> {
-    snapload::run(load, progress).map_err(|error| load_failed(server, kind, error))
-}
-
-/// The load failed, most likely because of the server.
-pub(crate) fn load_failed(server: &mut Server, kind: Kind, error: LoadError) -> BenchError {
-    BenchError::Load {
-        server: kind.name(),
-        source: Box::new(error),
-        state: server.state(),
-    }
+    snapload::run(load, progress).map_err(|error| server.load_failed(error))
 }
 
 /// Reads a server's CPU clock whenever an interval of a load ends.

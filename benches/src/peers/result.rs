@@ -4,15 +4,16 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::baseline::{AgainstBaseline, Sides, Verdict};
-use super::error::BenchError;
+use super::baseline::{AgainstBaseline, Sides};
+use crate::harness::limit::{Limit, Verdict};
+use crate::harness::report::{Finding, write_table, write_wrapped};
 use crate::statistics::Spread;
 
 /// What was measured in one case, and what it is compared with.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Measured {
     /// The row it belongs to.
-    pub(crate) row: &'static str,
+    row: String,
     /// What was measured.
     pub(crate) case: String,
     pub(crate) unit: &'static str,
@@ -36,43 +37,19 @@ pub(crate) struct Comparison {
     pub(crate) value: Spread,
     /// snapgate divided by the other, round by round.
     pub(crate) ratio: Spread,
-    pub(crate) bound: Option<Bound>,
-}
-
-/// What the median of a ratio has to be.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-impl Bound {
-    fn holds(self, value: f64) -> bool {
-        match self {
-            Self::AtMost(limit) => value <= limit,
-            Self::AtLeast(limit) => value >= limit,
-        }
-    }
-
-    fn text(self) -> String {
-        match self {
-            Self::AtMost(limit) => format!("≤ {limit:.2}"),
-            Self::AtLeast(limit) => format!("≥ {limit:.2}"),
-        }
-    }
+    pub(crate) bound: Option<Limit>,
 }
 
 impl Measured {
     /// A case without comparisons. `values` are one per round.
     pub(crate) fn new(
-        row: &'static str,
+        row: impl Into<String>,
         case: impl Into<String>,
         unit: &'static str,
         values: &[f64],
     ) -> Self {
         Self {
-            row,
+            row: row.into(),
             case: case.into(),
             unit,
             value: spread(values),
@@ -89,7 +66,7 @@ impl Measured {
         with: &'static str,
         ours: &[f64],
         theirs: &[f64],
-        bound: Option<Bound>,
+        bound: Option<Limit>,
     ) {
         if theirs.is_empty() {
             return;
@@ -109,25 +86,6 @@ impl Measured {
         };
         self.notes.push(against.note());
         self.baseline = Some(against);
-    }
-
-    /// Whether every bound holds, and for the baseline is known to hold.
-    pub(crate) fn holds(&self) -> bool {
-        self.bounds_hold()
-            && self
-                .baseline
-                .as_ref()
-                .is_none_or(|against| against.verdict == Verdict::Holds)
-    }
-
-    /// Whether every bound other than that of the baseline holds.
-    fn bounds_hold(&self) -> bool {
-        self.limit.is_none_or(|limit| self.value.median <= limit)
-            && self.comparisons.iter().all(|comparison| {
-                comparison
-                    .bound
-                    .is_none_or(|bound| bound.holds(comparison.ratio.median))
-            })
     }
 
     /// The lines of the table, cell by cell: case, value, compared with, its value, ratio, bound, verdict.
@@ -157,7 +115,9 @@ impl Measured {
                 comparison.with.to_owned(),
                 number(comparison.value.median),
                 format!("{median:.2} ({min:.2}–{max:.2})"),
-                comparison.bound.map_or_else(String::new, Bound::text),
+                comparison
+                    .bound
+                    .map_or_else(String::new, |bound| format!("{bound:.2}")),
                 comparison
                     .bound
                     .map_or_else(String::new, |bound| verdict(bound.holds(median))),
@@ -182,9 +142,22 @@ impl Measured {
         }
         lines
     }
+}
 
-    /// A paragraph for a terminal: a line for the gateway, and one for each that it is compared with.
-    pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+impl Finding for Measured {
+    fn verdict(&self) -> Verdict {
+        let limit = self.limit.map(|limit| self.value.median <= limit);
+        let ratios = self
+            .comparisons
+            .iter()
+            .filter_map(|other| Some(other.bound?.holds(other.ratio.median)));
+        let baseline = self.baseline.iter().map(|against| against.verdict);
+        let verdicts = limit.into_iter().chain(ratios).map(Verdict::of);
+        verdicts.chain(baseline).max().unwrap_or(Verdict::Holds)
+    }
+
+    /// Writes a line for the gateway, and one for each that it is compared with.
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         for [case, value, with, other, ratio, bound, verdict] in self.lines() {
             if !case.is_empty() {
                 write_wrapped(out, "", &case)?;
@@ -202,51 +175,16 @@ impl Measured {
         writeln!(out)
     }
 
-    /// One JSON object and a newline.
-    pub(crate) fn write_json(&self, out: &mut impl Write) -> Result<(), BenchError> {
-        #[derive(Serialize)]
-        struct WithVerdict<'a> {
-            #[serde(flatten)]
-            measured: &'a Measured,
-            holds: bool,
+    fn write_markdown(results: &[Self], out: &mut dyn Write) -> io::Result<()> {
+        write_table(out, &HEADING, results.iter().flat_map(Self::lines))?;
+        let notes = results
+            .iter()
+            .flat_map(|result| result.notes.iter().map(|note| (&result.case, note)));
+        for (index, (case, note)) in notes.enumerate() {
+            let separation = if index == 0 { "\n" } else { "" };
+            writeln!(out, "{separation}- {case}: {note}.")?;
         }
-        serde_json::to_writer(
-            &mut *out,
-            &WithVerdict {
-                measured: self,
-                holds: self.holds(),
-            },
-        )?;
-        Ok(writeln!(out)?)
-    }
-}
-
-/// What came out of all results.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outcome {
-    /// Every bound holds.
-    Holds,
-    /// A bound does not hold.
-    DoesNotHold,
-    /// No bound is known not to hold, but a comparison with the baseline needs more rounds.
-    NotEnoughRounds,
-}
-
-impl Outcome {
-    pub(crate) fn of(results: &[Measured]) -> Self {
-        let verdict = |wanted| {
-            results
-                .iter()
-                .filter_map(|result| result.baseline.as_ref())
-                .any(|against| against.verdict == wanted)
-        };
-        if !results.iter().all(Measured::bounds_hold) || verdict(Verdict::DoesNotHold) {
-            Self::DoesNotHold
-        } else if verdict(Verdict::NotEnoughRounds) {
-            Self::NotEnoughRounds
-        } else {
-            Self::Holds
-        }
+        Ok(())
     }
 }
 
@@ -260,9 +198,6 @@ const HEADING: [&str; 7] = [
     "holds",
 ];
 
-/// The widest line for a terminal, in characters.
-const TERMINAL_COLUMNS: usize = 80;
-
 /// A line for a terminal. The columns leave room for the longest verdict, which is the last.
 fn columns(with: &str, value: &str, ratio: &str, bound: &str, verdict: &str) -> String {
     let line = if ratio.is_empty() && bound.is_empty() {
@@ -271,52 +206,6 @@ fn columns(with: &str, value: &str, ratio: &str, bound: &str, verdict: &str) -> 
         format!("{with:<16}  {value:>8}  {ratio:<20}  {bound:<8}  {verdict}")
     };
     line.trim_end().to_owned()
-}
-
-/// Writes words in lines of at most [`TERMINAL_COLUMNS`], those after the first with more indent. A word that is
-/// longer, such as a path, has a line of its own.
-pub(crate) fn write_wrapped(out: &mut impl Write, indent: &str, text: &str) -> io::Result<()> {
-    let mut line = String::new();
-    let mut width = 0;
-    for word in text.split_whitespace() {
-        let word_width = word.chars().count();
-        if line.is_empty() {
-            line.push_str(indent);
-            width = indent.len();
-        } else if width + 1 + word_width > TERMINAL_COLUMNS {
-            writeln!(out, "{line}")?;
-            line = format!("{indent}  ");
-            width = line.len();
-        } else {
-            line.push(' ');
-            width += 1;
-        }
-        line.push_str(word);
-        width += word_width;
-    }
-    if line.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "{line}")
-}
-
-/// The table and the notes of docs/PERFORMANCE.md.
-pub(crate) fn write_markdown(out: &mut impl Write, results: &[Measured]) -> io::Result<()> {
-    writeln!(out, "| {} |", HEADING.join(" | "))?;
-    writeln!(out, "|{}", " --- |".repeat(HEADING.len()))?;
-    for result in results {
-        for line in result.lines() {
-            writeln!(out, "| {} |", line.join(" | "))?;
-        }
-    }
-    let notes = results
-        .iter()
-        .flat_map(|result| result.notes.iter().map(|note| (&result.case, note)));
-    for (index, (case, note)) in notes.enumerate() {
-        let separation = if index == 0 { "\n" } else { "" };
-        writeln!(out, "{separation}- {case}: {note}.")?;
-    }
-    Ok(())
 }
 
 const NOTHING: Spread = Spread {
@@ -353,7 +242,8 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::baseline::Build;
+    use crate::harness::report::{TERMINAL_COLUMNS, json_line};
+    use crate::harness::run::Build;
 
     fn measured() -> Measured {
         let mut measured = Measured::new("forward", "a case", "ns/packet", &[100.0, 120.0, 110.0]);
@@ -361,20 +251,24 @@ mod tests {
             "floor",
             &[100.0, 120.0, 110.0],
             &[100.0, 100.0, 100.0],
-            Some(Bound::AtMost(1.25)),
+            Some(Limit::AtMost(1.25)),
         );
         measured
+    }
+
+    fn holds(measured: &Measured) -> bool {
+        measured.verdict() == Verdict::Holds
     }
 
     #[test]
     fn bounds_are_about_medians() {
         let mut measured = measured();
-        assert!(measured.holds());
-        measured.compare("peer", &[100.0], &[200.0], Some(Bound::AtLeast(0.6)));
-        assert!(!measured.holds());
+        assert!(holds(&measured));
+        measured.compare("peer", &[100.0], &[200.0], Some(Limit::AtLeast(0.6)));
+        assert!(!holds(&measured));
         measured.comparisons.pop();
         measured.limit = Some(109.0);
-        assert!(!measured.holds());
+        assert!(!holds(&measured));
     }
 
     #[test]
@@ -400,15 +294,6 @@ mod tests {
             assert!(line.chars().count() <= TERMINAL_COLUMNS, "{line}");
         }
         assert!(text.contains("≤ 10.0"), "{text}");
-    }
-
-    #[test]
-    fn a_word_that_is_too_long_has_a_line_of_its_own() {
-        let mut out = Vec::new();
-        let path = "/long".repeat(20);
-        write_wrapped(&mut out, " ", &format!("at {path} it is")).unwrap();
-        let wrapped = format!(" at\n   {path}\n   it is\n");
-        assert_eq!(String::from_utf8(out).unwrap(), wrapped);
     }
 
     /// `measured`, compared with a baseline in as many rounds.
@@ -456,36 +341,30 @@ mod tests {
         let holds = with_baseline(1.0, 6);
         let does_not = with_baseline(1.1, 6);
         let unknown = with_baseline(1.1, 5);
-        assert!(holds.holds() && !does_not.holds() && !unknown.holds());
+        assert_eq!(does_not.verdict(), Verdict::DoesNotHold);
         let outcome = |results: &[&Measured]| {
-            Outcome::of(
-                &results
-                    .iter()
-                    .map(|&result| result.clone())
-                    .collect::<Vec<_>>(),
-            )
+            let verdicts = results.iter().map(|result| result.verdict());
+            verdicts.max().unwrap()
         };
-        assert_eq!(outcome(&[&measured(), &holds]), Outcome::Holds);
-        assert_eq!(outcome(&[&holds, &unknown]), Outcome::NotEnoughRounds);
-        assert_eq!(outcome(&[&unknown, &does_not]), Outcome::DoesNotHold);
+        assert_eq!(outcome(&[&measured(), &holds]), Verdict::Holds);
+        assert_eq!(outcome(&[&holds, &unknown]), Verdict::NotEnoughRounds);
+        assert_eq!(outcome(&[&unknown, &does_not]), Verdict::DoesNotHold);
         let mut too_much = holds;
         too_much.limit = Some(1.0);
-        assert_eq!(outcome(&[&unknown, &too_much]), Outcome::DoesNotHold);
+        assert_eq!(outcome(&[&unknown, &too_much]), Verdict::DoesNotHold);
     }
 
     #[test]
     fn nothing_is_compared_with_what_was_not_measured() {
         let mut measured = Measured::new("forward", "a case", "ns/packet", &[100.0]);
-        measured.compare("floor", &[100.0], &[], Some(Bound::AtMost(1.25)));
-        assert!(measured.comparisons.is_empty() && measured.holds());
+        measured.compare("floor", &[100.0], &[], Some(Limit::AtMost(1.25)));
+        assert!(measured.comparisons.is_empty() && holds(&measured));
     }
 
     #[test]
     fn json_has_the_ratios_the_interval_and_the_verdict_of_the_baseline() {
         let object = |measured: &Measured| -> serde_json::Value {
-            let mut out = Vec::new();
-            measured.write_json(&mut out).unwrap();
-            serde_json::from_slice(&out).unwrap()
+            serde_json::from_str(&json_line(measured).unwrap()).unwrap()
         };
         let with = object(&with_baseline(1.5, 6));
         assert_eq!(with["holds"], false);
@@ -504,9 +383,7 @@ mod tests {
 
     #[test]
     fn json_has_one_object_a_line_with_the_verdict() {
-        let mut out = Vec::new();
-        measured().write_json(&mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
+        let text = json_line(&measured()).unwrap();
         assert_eq!(text.matches('\n').count(), 1);
         let object: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(object["holds"], true);

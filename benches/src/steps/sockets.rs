@@ -221,39 +221,26 @@ pub fn measure_receive(
     let clients = bind_clients(traffic.peers, &options)?;
     let to = [socket.local_addr()];
     let plan = traffic.batch();
-    let turns = Turns::default();
-    thread::scope(|scope| {
-        let (plan, turns) = (plan.as_slice(), &turns);
-        let sender = scope.spawn(move || {
-            let _ended = turns.end_on_return();
-            cpu::pin(placement.load)?;
-            let datagrams = datagrams_of(plan);
-            let mut path = OwnSend::default();
-            while turns.wait_for(Turn::Peers) {
-                for train in datagrams.chunks(traffic.train) {
-                    if let Some(client) = train.first().and_then(|(peer, _)| clients.get(*peer)) {
-                        let to_one: Vec<(usize, Bytes)> =
-                            train.iter().map(|(_, bytes)| (0, bytes.clone())).collect();
-                        path.send(client, &to, to_one)
-                            .map_err(StepError::socket("send"))?;
-                    }
-                }
-                turns.give(Turn::Measured);
+    let datagrams = datagrams_of(&plan);
+    let mut path = OwnSend::default();
+    let send = move || {
+        for train in datagrams.chunks(traffic.train) {
+            if let Some(client) = train.first().and_then(|(peer, _)| clients.get(*peer)) {
+                let to_one: Vec<(usize, Bytes)> =
+                    train.iter().map(|(_, bytes)| (0, bytes.clone())).collect();
+                path.send(client, &to, to_one)
+                    .map_err(StepError::socket("send"))?;
             }
-            Ok(())
-        });
-        let measured = scope.spawn(move || {
-            let _ended = turns.end_on_return();
-            cpu::pin(placement.gateway)?;
-            let mut batch = ReceiveBatch::new(TRAINS_PER_RECEIVE);
-            super::median_of_batches(budget, || {
-                turns.give(Turn::Peers);
-                turns.wait_for(Turn::Measured);
-                let ns = receive_all(&socket, &mut batch, plan.len())?;
-                Ok(ns as f64 / plan.len() as f64)
-            })
-        });
-        both(measured, sender)
+        }
+        Ok(())
+    };
+    in_turns(placement, send, move |let_peers_send| {
+        let mut batch = ReceiveBatch::new(TRAINS_PER_RECEIVE);
+        super::median_of_batches(budget, || {
+            let_peers_send();
+            let ns = receive_all(&socket, &mut batch, plan.len())?;
+            Ok(ns as f64 / plan.len() as f64)
+        })
     })
 }
 
@@ -286,18 +273,49 @@ pub fn measure_send_by<S: SendPath + Send>(
     let clients = bind_clients(traffic.peers, &options)?;
     let addresses: Vec<SocketAddr> = clients.iter().map(ShardSocket::local_addr).collect();
     let plan = traffic.batch();
+    let mut batch = ReceiveBatch::new(TRAINS_PER_RECEIVE);
+    let plan = plan.as_slice();
+    let receive = move || {
+        for (index, client) in clients.iter().enumerate() {
+            let expected = plan.iter().filter(|&&(peer, _)| peer == index).count();
+            receive_all(client, &mut batch, expected)?;
+        }
+        Ok(())
+    };
+    in_turns(placement, receive, move |let_peers_receive| {
+        let datagrams = datagrams_of(plan);
+        super::median_of_batches(budget, || {
+            let sends: Vec<_> = datagrams
+                .chunks(traffic.per_send)
+                .map(<[_]>::to_vec)
+                .collect();
+            let before = cpu::thread_ns()?;
+            for gathered in sends {
+                path.send(&socket, &addresses, gathered)
+                    .map_err(StepError::socket("send"))?;
+            }
+            let ns = cpu::thread_ns()? - before;
+            let_peers_receive();
+            Ok(ns as f64 / plan.len() as f64)
+        })
+    })
+}
+
+/// Runs `measure` on the gateway's CPU, and `peers` on the load's whenever `measure` calls its argument, which returns
+/// when `peers` has.
+fn in_turns(
+    placement: &Placement,
+    mut peers: impl FnMut() -> Result<(), StepError> + Send,
+    measure: impl FnOnce(&dyn Fn()) -> Result<f64, StepError> + Send,
+) -> Result<f64, StepError> {
     let turns = Turns::default();
     thread::scope(|scope| {
-        let (plan, turns) = (plan.as_slice(), &turns);
-        let receiver = scope.spawn(move || {
+        let turns = &turns;
+        let peers = scope.spawn(move || {
             let _ended = turns.end_on_return();
             cpu::pin(placement.load)?;
-            let mut batch = ReceiveBatch::new(TRAINS_PER_RECEIVE);
             while turns.wait_for(Turn::Peers) {
-                for (index, client) in clients.iter().enumerate() {
-                    let expected = plan.iter().filter(|&&(peer, _)| peer == index).count();
-                    receive_all(client, &mut batch, expected)?;
-                }
+                peers()?;
                 turns.give(Turn::Measured);
             }
             Ok(())
@@ -305,24 +323,12 @@ pub fn measure_send_by<S: SendPath + Send>(
         let measured = scope.spawn(move || {
             let _ended = turns.end_on_return();
             cpu::pin(placement.gateway)?;
-            let datagrams = datagrams_of(plan);
-            super::median_of_batches(budget, || {
-                let sends: Vec<_> = datagrams
-                    .chunks(traffic.per_send)
-                    .map(<[_]>::to_vec)
-                    .collect();
-                let before = cpu::thread_ns()?;
-                for gathered in sends {
-                    path.send(&socket, &addresses, gathered)
-                        .map_err(StepError::socket("send"))?;
-                }
-                let ns = cpu::thread_ns()? - before;
+            measure(&|| {
                 turns.give(Turn::Peers);
                 turns.wait_for(Turn::Measured);
-                Ok(ns as f64 / plan.len() as f64)
             })
         });
-        both(measured, receiver)
+        both(measured, peers)
     })
 }
 

@@ -1,4 +1,4 @@
-//! The command line: `snapgate run`, `check`, `genkey`, `pubkey` and `demo`.
+//! The command line: `snapgate run`, `check`, `genkey` and `pubkey`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -9,7 +9,6 @@ use self::output::{USAGE, print_warning};
 use crate::hardening;
 
 mod check;
-mod demo;
 mod genkey;
 mod output;
 mod pubkey;
@@ -30,8 +29,6 @@ packets inside them";
 
 const EXAMPLES: &str = "\
 Examples:
-  snapgate demo
-      See it work: a gateway and a hundred clients on this machine, no configuration needed
   snapgate genkey --output private.key
       Make the gateway's key; prints the public key, which clients need
   snapgate check --config snapgate.toml
@@ -54,8 +51,6 @@ enum Command {
     Genkey(genkey::GenkeyArgs),
     /// Read a private key from standard input and print its public key, like `wg pubkey`.
     Pubkey(pubkey::PubkeyArgs),
-    /// Run a gateway with real clients on this machine and print what it did.
-    Demo(demo::DemoArgs),
 }
 
 /// Runs the command line. `arguments` starts with the program's name.
@@ -78,6 +73,5 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::check(arguments),
         Command::Genkey(arguments) => genkey::genkey(&arguments),
         Command::Pubkey(arguments) => pubkey::pubkey(&arguments),
-        Command::Demo(arguments) => demo::demo(&arguments),
     }
 }

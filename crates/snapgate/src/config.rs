@@ -9,8 +9,11 @@ use std::time::Duration;
 pub use snaptun::ShardConfig;
 pub use udp_shards::{Dispatch, SocketOptions};
 
+pub use self::values::parse_dispatch;
+pub use self::workers::place_workers;
 pub use crate::config::forward::{Forward, InternalFrom, ScionForward, ScmpErrorLimits};
 use crate::config::options::Options;
+pub use crate::cpus::AvailableCpus;
 use crate::identities::Identity;
 use crate::keys::PrivateKey;
 

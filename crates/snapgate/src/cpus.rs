@@ -8,16 +8,16 @@ const MAX_CPUS: usize = 8192;
 
 /// What this process may use.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct AvailableCpus {
+pub struct AvailableCpus {
     /// The CPUs of the affinity mask, in ascending order (sched_getaffinity(2)).
-    pub(crate) allowed: Vec<usize>,
+    pub allowed: Vec<usize>,
     /// CPU time that the control group grants, in thousandths of a CPU.
-    pub(crate) quota_millicpus: Option<u64>,
+    pub quota_millicpus: Option<u64>,
 }
 
 impl AvailableCpus {
     /// Asks the kernel.
-    pub(crate) fn of_this_process() -> Self {
+    pub fn of_this_process() -> Self {
         let mut allowed: Vec<usize> = core_affinity::get_core_ids()
             .unwrap_or_default()
             .into_iter()

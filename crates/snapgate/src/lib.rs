@@ -5,7 +5,6 @@ pub mod cli;
 pub mod config;
 pub mod counters;
 mod cpus;
-pub mod demo;
 mod drain;
 pub mod drop_reason;
 #[cfg(feature = "fuzzing")]

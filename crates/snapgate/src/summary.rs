@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::counters::{self, Counters};
 use crate::drop_reason::DropReason;
 
@@ -15,6 +17,17 @@ pub struct Summary {
     pub workers: Vec<Counters>,
 }
 
+/// Packets dropped at one stage for one reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct DropCount {
+    /// The stage of the packets' way; `kernel` for those that no worker received.
+    pub stage: &'static str,
+    /// The reason; of the kernel's drops the kind of socket.
+    pub reason: &'static str,
+    /// Number of packets, at least 1.
+    pub packets: u64,
+}
+
 impl Summary {
     /// The sum over all workers.
     pub fn total(&self) -> Counters {
@@ -24,26 +37,42 @@ impl Summary {
         }
         total
     }
+
+    /// Every reason for which anything was dropped.
+    pub fn drops(&self) -> impl Iterator<Item = DropCount> {
+        let total = self.total();
+        let kernel: Vec<_> = kernel_drops(&total).collect();
+        DropReason::all()
+            .map(move |reason| (reason.stage(), reason.name(), total.dropped[reason.index()]))
+            .chain(kernel.into_iter().map(|(socket, packets)| ("kernel", socket, packets)))
+            .filter(|&(_, _, packets)| packets > 0)
+            .map(|(stage, reason, packets)| DropCount {
+                stage,
+                reason,
+                packets,
+            })
+    }
+
+    /// A table of the workers and a table of the drops.
+    pub fn tables(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| {
+            write_workers(f, &self.workers, &self.total())?;
+            writeln!(f)?;
+            write_drops(f, self.drops())
+        })
+    }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total = self.total();
         writeln!(f, "Ran for {:.1} s.", self.ran.as_secs_f64())?;
-        writeln!(f)?;
-        write_workers(f, &self.workers, &total)?;
-        writeln!(f)?;
-        write_drops(f, &total)
+        write!(f, "\n{}", self.tables())
     }
 }
 
 /// One line for each worker: received and taken from other workers = delivered, sent, dropped and
 /// given to other workers.
-pub(crate) fn write_workers(
-    f: &mut impl fmt::Write,
-    workers: &[Counters],
-    total: &Counters,
-) -> fmt::Result {
+fn write_workers(f: &mut impl fmt::Write, workers: &[Counters], total: &Counters) -> fmt::Result {
     writeln!(
         f,
         "{:<8}{:>12}{:>8}{:>10}{:>11}{:>12}{:>10}{:>10}{:>11}{:>9}",
@@ -86,28 +115,29 @@ fn write_worker(
 }
 
 /// One line for each reason for which anything was dropped.
-pub(crate) fn write_drops(f: &mut impl fmt::Write, total: &Counters) -> fmt::Result {
-    let kernel = kernel_drops(total).map(|(socket, packets)| ("kernel", format!("{socket}_socket"), packets));
-    let gateway =
-        DropReason::all().map(|r| (r.stage(), r.name().to_owned(), total.dropped[r.index()]));
-    let mut dropped = gateway
-        .chain(kernel)
-        .filter(|&(_, _, packets)| packets > 0)
-        .peekable();
-    if dropped.peek().is_none() {
+fn write_drops(f: &mut impl fmt::Write, drops: impl Iterator<Item = DropCount>) -> fmt::Result {
+    let mut drops = drops.peekable();
+    if drops.peek().is_none() {
         return writeln!(f, "Nothing was dropped.");
     }
     writeln!(f, "{:<16}{:<26}{:>14}", "dropped at", "reason", "packets")?;
-    for (stage, reason, packets) in dropped {
+    for DropCount {
+        stage,
+        reason,
+        packets,
+    } in drops
+    {
+        let suffix = if stage == "kernel" { "_socket" } else { "" };
+        let reason = format!("{reason}{suffix}");
         writeln!(f, "{stage:<16}{reason:<26}{packets:>14}")?;
     }
     Ok(())
 }
 
 /// What the kernel dropped before a worker could receive it, by the kind of socket.
-pub(crate) fn kernel_drops(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
-    let families = counters::FAMILIES.iter();
-    families
+fn kernel_drops(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
+    counters::FAMILIES
+        .iter()
         .filter(|family| family.name == "snapgate_kernel_dropped_packets")
         .flat_map(|family| family.series)
         .flat_map(move |series| {
@@ -117,7 +147,7 @@ pub(crate) fn kernel_drops(counters: &Counters) -> impl Iterator<Item = (&'stati
 }
 
 /// `part` of `whole` in percent; 0 of nothing.
-pub(crate) fn percent(part: u64, whole: u64) -> f64 {
+fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0
     } else {

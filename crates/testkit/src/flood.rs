@@ -16,22 +16,22 @@ const INTERVAL: Duration = Duration::from_micros(200);
 /// a veth's ring.
 const BURST_MAX: u64 = 32;
 
-/// The clock of a steady rate: says how many events are due every 200 µs.
+/// The clock of a steady rate, which starts when it is first asked.
 #[derive(Debug)]
 pub struct Pace {
     per_second: u64,
-    start: Instant,
+    start: Option<Instant>,
     /// Events that were due so far, those skipped among them.
     due: u64,
 }
 
 impl Pace {
-    /// A clock that begins now.
+    /// A clock that has not started.
     #[must_use]
-    pub fn new(per_second: u64) -> Self {
+    pub const fn new(per_second: u64) -> Self {
         Self {
             per_second,
-            start: Instant::now(),
+            start: None,
             due: 0,
         }
     }
@@ -39,9 +39,8 @@ impl Pace {
     /// Waits for the next burst, and returns how many events are due, at least 1 and at most 32.
     pub fn next_burst(&mut self) -> u64 {
         loop {
-            let elapsed = self.start.elapsed().as_nanos();
-            let due = elapsed * u128::from(self.per_second) / 1_000_000_000;
-            let due = u64::try_from(due).unwrap_or(u64::MAX);
+            let elapsed = self.elapsed();
+            let due = self.due_after(elapsed);
             let burst = due - self.due;
             if burst > 0 {
                 self.due = due;
@@ -49,6 +48,30 @@ impl Pace {
             }
             std::thread::sleep(INTERVAL);
         }
+    }
+
+    /// How many events are due now, at most `at_most`; the others stay due. A thread that was not run for 10 ms or
+    /// more skips what is older.
+    pub fn take(&mut self, at_most: u64) -> u64 {
+        let elapsed = self.elapsed();
+        self.take_at(elapsed, at_most)
+    }
+
+    fn take_at(&mut self, elapsed: Duration, at_most: u64) -> u64 {
+        let due = self.due_after(elapsed);
+        self.due = self.due.max(due.saturating_sub(self.per_second / 100));
+        let taken = (due - self.due).min(at_most);
+        self.due += taken;
+        taken
+    }
+
+    fn elapsed(&mut self) -> Duration {
+        self.start.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    fn due_after(&self, elapsed: Duration) -> u64 {
+        let due = elapsed.as_nanos() * u128::from(self.per_second) / 1_000_000_000;
+        u64::try_from(due).unwrap_or(u64::MAX)
     }
 }
 
@@ -114,5 +137,21 @@ impl Drop for Flood {
             // The test fails for another reason already.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_kept_and_what_is_too_late_is_skipped() {
+        let mut pace = Pace::new(1_000);
+        assert_eq!(pace.take_at(Duration::from_millis(3), 64), 3);
+        assert_eq!(pace.take_at(Duration::from_millis(3), 64), 0);
+        assert_eq!(pace.take_at(Duration::from_millis(8), 4), 4);
+        assert_eq!(pace.take_at(Duration::from_millis(8), 4), 1);
+        // A second without a turn: what was due in the last 10 ms.
+        assert_eq!(pace.take_at(Duration::from_millis(1_008), 64), 10);
     }
 }

@@ -6,7 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use crate::PATIENCE;
 
 /// The status code and the body of `GET path`; `None` when there is no answer.
-pub(crate) fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+#[must_use]
+pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     write!(

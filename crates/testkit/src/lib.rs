@@ -3,12 +3,14 @@
 //! | item | what |
 //! | --- | --- |
 //! | [`Namespace`], [`Veth`] | network namespaces of the test's own, joined by virtual Ethernet links |
+//! | [`in_namespace`] | a test in a network namespace of its own, without root where the kernel allows it |
 //! | [`Network`] | hosts around a router |
 //! | [`GatewaySetup`], [`GatewayProcess`] | a `snapgate run` process, its metrics and its log |
 //! | [`Tunnel`] | the client side of a SNAPtun tunnel, sans-I/O |
 //! | [`Client`] | a tunnel on a UDP socket |
 //! | [`shard`] | a shard with its clients, sans-I/O; any sequence of steps for property tests and fuzzing |
 //! | [`oracle`] | independent readers of SCION packets |
+//! | [`http_get`] | one HTTP request |
 //! | [`messages`] | datagrams that look like WireGuard messages and are not |
 //! | [`forge`] | IP packets with chosen source addresses, and a raw socket that sends them |
 //! | [`Pace`], [`Flood`] | load at a steady rate |
@@ -78,17 +80,20 @@ mod network;
 pub mod oracle;
 pub mod shard;
 mod socket;
+mod test_in_namespace;
 mod train;
 mod tunnel;
 
 pub use client::Client;
 pub use flood::{Flood, Pace};
 pub use gateway::{GatewayProcess, GatewaySetup};
+pub use http::get as http_get;
 pub use link::{LinkCounters, Port, Veth};
 pub use metrics::Metrics;
-pub use namespace::{Namespace, REQUIRE_ROOT, may_make_namespaces, skip};
+pub use namespace::{Namespace, REQUIRE_ROOT, may_make_namespaces, shell, skip};
 pub use network::{Host, IpVersion, Network};
 pub use socket::client_socket;
+pub use test_in_namespace::in_namespace;
 pub use train::{receive_train, send_train};
 pub use tunnel::{GivenUp, SessionIndexes, Tunnel, TunnelEvent, identity};
 

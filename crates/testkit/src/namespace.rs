@@ -145,8 +145,12 @@ fn on_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Runs a script in the calling thread's namespace.
-pub(crate) fn shell(script: &str) -> String {
+/// Runs a shell script in the calling thread's namespace and returns what it printed.
+///
+/// # Panics
+///
+/// When it fails, with what it printed.
+pub fn shell(script: &str) -> String {
     let output = Command::new("sh")
         .args(["-euc", script])
         .output()

@@ -5,13 +5,14 @@ use std::cell::Cell;
 use snapload::{LoadError, Progress};
 
 use super::Row;
-use crate::peers::arguments::Run;
+use crate::harness::entry::Entry as _;
+use crate::harness::error::BenchError;
+use crate::harness::limit::Limit;
+use crate::harness::run::Run;
+use crate::harness::server::{Kind, Server};
 use crate::peers::baseline::Sides;
 use crate::peers::case::{Case, on_the_gateways_cpu};
-use crate::peers::error::BenchError;
-use crate::peers::measure::load_failed;
-use crate::peers::result::{Bound, Measured};
-use crate::peers::server::{Kind, Server};
+use crate::peers::result::Measured;
 use crate::steps::measure_answer;
 
 /// Identities that connect, all as fast as they can.
@@ -42,7 +43,7 @@ pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let ours = &costs.new;
     let name = format!("{} new identities connect", case.tunnels);
     let mut measured = Measured::new(Row::Handshakes.name(), name, MICROSECONDS, ours);
-    measured.compare("floor", ours, &floors, Some(Bound::AtMost(MOST)));
+    measured.compare("floor", ours, &floors, Some(Limit::AtMost(MOST)));
     measured.compare("snap-dataplane", ours, &peers, None);
     measured.compare_with_baseline(&costs);
     for (server, rounds) in [("snapgate", &sides.new), ("baseline", &sides.baseline)] {
@@ -71,7 +72,7 @@ fn storm(run: &Run, case: &Case, kind: Kind) -> Result<(f64, u64), BenchError> {
     let connected = snapload::with_tunnels(&load, &mut progress, |generator| {
         Ok::<_, LoadError>(generator.connect_report())
     })
-    .map_err(|error| load_failed(&mut server, kind, error))?;
+    .map_err(|error| server.load_failed(error))?;
     let after = after.take().transpose()?.unwrap_or(before);
     let cost = (after - before) as f64 / 1e3 / connected.tunnels as f64;
     Ok((cost, connected.retries))

@@ -6,13 +6,14 @@ use std::time::Duration;
 use snapload::{LoadConfig, Rate};
 
 use super::Row;
-use crate::peers::arguments::Run;
-use crate::peers::baseline::{Build, Sides};
+use crate::harness::entry::Entry as _;
+use crate::harness::error::BenchError;
+use crate::harness::limit::Limit;
+use crate::harness::run::{Build, Run};
+use crate::harness::server::{Kind, Server, Way};
+use crate::peers::baseline::Sides;
 use crate::peers::case::Case;
-use crate::peers::error::BenchError;
-use crate::peers::measure::load_failed;
-use crate::peers::result::{Bound, Measured};
-use crate::peers::server::{Kind, Server, Way};
+use crate::peers::result::Measured;
 
 const TUNNELS: usize = 100_000;
 
@@ -49,7 +50,7 @@ pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let row = Row::Idle100k.name();
     let compared = |case: String, unit, figure: fn(&Found) -> f64| {
         let sides = found.map(figure);
-        let mut measured = Measured::new(row, case, unit, &sides.new);
+        let mut measured = Measured::new(&row, case, unit, &sides.new);
         measured.compare_with_baseline(&sides);
         measured
     };
@@ -85,7 +86,7 @@ pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
         "µs",
         &among_idle,
     );
-    latency.compare("1 tunnel", &among_idle, &alone, Some(Bound::AtMost(1.5)));
+    latency.compare("1 tunnel", &among_idle, &alone, Some(Limit::AtMost(1.5)));
     Ok(vec![cpu, memory, latency, with_keepalives])
 }
 
@@ -110,7 +111,7 @@ fn find(run: &Run, build: Build, tunnels: usize, trials: u32) -> Result<Found, B
     let mut load = load_on(run, kind, &server, tunnels)?;
     load.keepalive = Some(CLIENT_KEEPALIVE);
     let watched = snapload::with_tunnels(&load, &mut |_| {}, |_| Ok(watch(run, &server)));
-    let keepalive_percent = watched.map_err(|error| load_failed(&mut server, kind, error))??;
+    let keepalive_percent = watched.map_err(|error| server.load_failed(error))??;
 
     let idle_percent = watch(run, &server)?;
     let resident = server.resident_bytes()?.saturating_sub(resident_before);
@@ -148,7 +149,7 @@ fn p99_of_one_us(
             .map(|_| Ok(generator.measure(&load.trial())?.latency.p99_ns as f64 / 1e3))
             .collect()
     });
-    p99s.map_err(|error| load_failed(server, kind, error))
+    p99s.map_err(|error| server.load_failed(error))
 }
 
 fn load_on(

@@ -5,13 +5,14 @@ use std::ops::RangeInclusive;
 use snapload::{FoundRate, LatencySummary, Rate, SearchConfig};
 
 use super::Row;
-use crate::peers::arguments::Run;
-use crate::peers::baseline::Build;
+use crate::harness::entry::Entry as _;
+use crate::harness::error::BenchError;
+use crate::harness::limit::Limit;
+use crate::harness::run::{Build, Run};
+use crate::harness::server::{Kind, Server};
 use crate::peers::case::Case;
-use crate::peers::error::BenchError;
-use crate::peers::measure::{READY_BYTES_MAX, drive, load_failed};
-use crate::peers::result::{Bound, Measured};
-use crate::peers::server::{Kind, Server};
+use crate::peers::measure::{READY_BYTES_MAX, drive};
+use crate::peers::result::Measured;
 
 const TUNNELS: usize = 100;
 
@@ -37,7 +38,7 @@ const MICROSECONDS: &str = "µs";
 struct Quantile {
     name: &'static str,
     of: fn(&LatencySummary) -> u64,
-    bound: Option<Bound>,
+    bound: Option<Limit>,
 }
 
 const QUANTILES: [Quantile; 3] = [
@@ -49,7 +50,7 @@ const QUANTILES: [Quantile; 3] = [
     Quantile {
         name: "p99",
         of: |latency| latency.p99_ns,
-        bound: Some(Bound::AtMost(P99_OF_PEER_MAX)),
+        bound: Some(Limit::AtMost(P99_OF_PEER_MAX)),
     },
     Quantile {
         name: "p99.9",
@@ -105,7 +106,7 @@ fn compare(
     quantile: &Quantile,
     at: &str,
     (ours, peers): &(Vec<LatencySummary>, Vec<LatencySummary>),
-    bound: Option<Bound>,
+    bound: Option<Limit>,
 ) -> Measured {
     let micros = |rounds: &[LatencySummary]| -> Vec<f64> {
         rounds
@@ -132,8 +133,8 @@ fn find_loss_free(run: &Run, case: &Case, kind: Kind) -> Result<FoundRate, Bench
         warm_up: run.time(TRIAL_MS) / 4,
         precision: PRECISION,
     };
-    let report = snapload::search(&load, &search, &mut |_| {})
-        .map_err(|error| load_failed(&mut server, kind, error))?;
+    let report =
+        snapload::search(&load, &search, &mut |_| {}).map_err(|error| server.load_failed(error))?;
     report
         .found
         .first()
@@ -155,6 +156,6 @@ fn latency(run: &Run, case: &Case, kind: Kind, pps: f64) -> Result<LatencySummar
     load.rate = Rate::PerSecond(pps);
     load.duration = run.time(LATENCY_MS);
     load.warm_up = load.duration / 4;
-    let report = drive(&mut server, kind, &load, &mut |_| {})?;
+    let report = drive(&mut server, &load, &mut |_| {})?;
     Ok(report.latency)
 }

@@ -3,13 +3,15 @@
 use snapload::PacketSizes;
 
 use super::{NS_PER_PACKET, Row};
-use crate::peers::arguments::Run;
-use crate::peers::baseline::{Build, Sides};
+use crate::harness::entry::Entry as _;
+use crate::harness::error::BenchError;
+use crate::harness::limit::Limit;
+use crate::harness::run::{Build, Run};
+use crate::harness::server::{Kind, Way};
+use crate::peers::baseline::Sides;
 use crate::peers::case::Case;
-use crate::peers::error::BenchError;
 use crate::peers::measure::{Loaded, measure_load};
-use crate::peers::result::{Bound, Measured};
-use crate::peers::server::{Kind, Way};
+use crate::peers::result::Measured;
 
 /// More than this share lost is worth a note.
 const NOTABLE_LOSS: f64 = 0.001;
@@ -64,7 +66,7 @@ pub(super) fn forward_10k(run: &Run) -> Result<Vec<Measured>, BenchError> {
         "100 tunnels",
         &sides.new,
         &of_few,
-        Some(Bound::AtMost(1.15)),
+        Some(Limit::AtMost(1.15)),
     );
     measured.compare_with_baseline(&sides);
     note_load("snapgate", &of_many.new, &mut measured);
@@ -109,12 +111,12 @@ fn against_floor_and_peer(
     let our_costs = &sides.new;
     let mut measured = Measured::new(row.name(), case.name(), NS_PER_PACKET, our_costs);
     let (floor_bound, peer_bound) = bounds.unzip();
-    measured.compare("floor", our_costs, &floors, floor_bound.map(Bound::AtMost));
+    measured.compare("floor", our_costs, &floors, floor_bound.map(Limit::AtMost));
     measured.compare(
         "snap-dataplane",
         our_costs,
         &costs(&peers),
-        peer_bound.map(Bound::AtMost),
+        peer_bound.map(Limit::AtMost),
     );
     measured.compare_with_baseline(&sides);
     let peer_train = case.train_for(Kind::Peer);

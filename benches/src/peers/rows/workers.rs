@@ -2,13 +2,15 @@
 
 use super::packets::{cost, costs, note_load};
 use super::{NS_PER_PACKET, Row};
-use crate::peers::arguments::Run;
-use crate::peers::baseline::{Build, Sides};
+use crate::harness::entry::Entry as _;
+use crate::harness::error::BenchError;
+use crate::harness::limit::Limit;
+use crate::harness::run::{Build, Run};
+use crate::harness::server::{Kind, WorkersOn};
+use crate::peers::baseline::Sides;
 use crate::peers::case::Case;
-use crate::peers::error::BenchError;
 use crate::peers::measure::{Loaded, measure_load};
-use crate::peers::result::{Bound, Measured};
-use crate::peers::server::{Kind, WorkersOn};
+use crate::peers::result::Measured;
 
 /// A train per tunnel and turn: as little work for the load as there is with many tunnels.
 const TRAIN: u32 = 16;
@@ -40,7 +42,7 @@ pub(super) fn two_against_one(run: &Run) -> Result<Vec<Measured>, BenchError> {
         "1 worker",
         &rates(&two.new),
         &rates(&one),
-        load_allows.then_some(Bound::AtLeast(1.9)),
+        load_allows.then_some(Limit::AtLeast(1.9)),
     );
     if !load_allows {
         rate.notes.push(
@@ -86,7 +88,7 @@ fn measure(
 fn compare(row: Row, case: &str, one: &[Loaded], several: &Sides<Loaded>, most: f64) -> Measured {
     let (one, several) = (costs(one), several.map(cost));
     let mut measured = Measured::new(row.name(), case, NS_PER_PACKET, &several.new);
-    measured.compare("1 worker", &several.new, &one, Some(Bound::AtMost(most)));
+    measured.compare("1 worker", &several.new, &one, Some(Limit::AtMost(most)));
     measured.compare_with_baseline(&several);
     measured
 }

@@ -195,6 +195,15 @@ pub(crate) fn dispatch(text: &str) -> Result<Dispatch, Fault> {
     choice(text, &DISPATCH_WORDS)
 }
 
+/// The value of the setting `dispatch`: `kernel` or `user`.
+///
+/// # Errors
+///
+/// A sentence with both words.
+pub fn parse_dispatch(text: &str) -> Result<Dispatch, String> {
+    dispatch(text).map_err(|fault| fault.to_string())
+}
+
 /// A filter for log messages: levels and directives, with commas between them.
 pub(crate) fn log_filter(text: &str) -> Result<String, Fault> {
     let directives: Vec<&str> = text.split(',').map(str::trim).collect();

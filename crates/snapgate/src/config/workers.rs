@@ -54,6 +54,21 @@ impl CpusAsked {
     }
 }
 
+/// Number of workers and their CPUs, from the texts of the settings `workers` and `cpus`.
+///
+/// # Errors
+///
+/// A sentence: what is wrong, and what to do about it.
+pub fn place_workers(
+    workers: &str,
+    cpus: &str,
+    available: &AvailableCpus,
+) -> Result<(WorkerCount, CpuPinning), String> {
+    let workers = WorkersAsked::parse(workers).map_err(|fault| fault.to_string())?;
+    let cpus = CpusAsked::parse(cpus).map_err(|fault| fault.to_string())?;
+    choose(workers, &cpus, available).map_err(|fault| fault.to_string())
+}
+
 /// Decides how many workers there are and where each runs.
 pub(crate) fn choose(
     workers: WorkersAsked,

@@ -1,6 +1,6 @@
 //! Handshake messages and their share of a worker's time.
 //!
-//! Answering an initiation costs as much as some 150 data messages (`cargo bench -p benches`). So
+//! Answering an initiation costs as much as some 150 data messages (`scripts/bench.sh packet_path`). So
 //! handshake messages wait in short queues, and a turn spends no more time on them than it spent on
 //! everything before.
 

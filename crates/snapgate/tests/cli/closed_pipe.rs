@@ -10,19 +10,7 @@ use crate::Workspace;
 #[test]
 fn who_closes_the_pipe_is_not_told_about_it() {
     let workspace = Workspace::new();
-    for command in [
-        [
-            "demo",
-            "--duration=1ms",
-            "--tunnels=1",
-            "--workers=1",
-            "--cpus=none",
-            "--json",
-        ]
-        .as_slice(),
-        &["genkey"],
-        &["check", "--config=good.toml"],
-    ] {
+    for command in [["genkey"].as_slice(), &["check", "--config=good.toml"]] {
         // A write is an error (EPIPE) as when nobody has the other end of a pipe. But a process that another test
         // starts would have a copy of that end for a moment; what is shut down is so for all copies.
         let (reader, writer) = UnixStream::pair().unwrap();

@@ -19,7 +19,7 @@ fn help_shows_settings_with_defaults_variables_and_examples() {
     ] {
         assert!(help.good().contains(expected), "{expected}\n{}", help.out);
     }
-    for command in ["check", "genkey", "pubkey", "demo"] {
+    for command in ["check", "genkey", "pubkey"] {
         assert!(
             workspace
                 .run(&[command, "--help"])
@@ -78,13 +78,6 @@ fn wrong_usage_is_explained() {
             &["run", "--workers", "1", "--workers", "2"],
             "cannot be used multiple times",
         ),
-        (
-            &["demo", "--duration", "soon"],
-            "write it like 500ms, 10s or 1m",
-        ),
-        (&["demo", "--size", "10"], "is not a size from 64 to"),
-        (&["demo", "--tunnels", "0"], "at least 1"),
-        (&["demo", "--dispatch", "magic"], "kernel and user"),
         (&[], "Usage: snapgate <COMMAND>"),
     ] {
         let outcome = workspace.run(arguments);

@@ -13,7 +13,6 @@ mod client;
 mod echo;
 mod gateway;
 mod http;
-mod load;
 mod metrics;
 mod packets;
 mod scion;

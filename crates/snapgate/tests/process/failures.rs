@@ -1,11 +1,8 @@
 //! A worker that fails takes the process down. It is made to by an administrator, who destroys its socket.
 
-use std::process::Command;
-
 use nix::sys::signal::Signal;
+use testkit::{in_namespace, shell};
 
-use crate::namespace::{in_namespace, sh};
-use crate::process::Process;
 use crate::workspace::{Workspace, identity, listen};
 
 /// With user dispatch a worker has one socket for tunnels, and SOCK_DESTROY gets at it; of a group it gets at
@@ -14,7 +11,7 @@ const USER_DISPATCH: &str = "--dispatch=user";
 
 /// Destroys the socket of this port (SOCK_DESTROY): the next system call on it is an error.
 fn destroy_socket(port: u16) {
-    sh(&format!(
+    shell(&format!(
         "ss --kill --udp --all --numeric src :{port} >/dev/null"
     ));
 }
@@ -63,27 +60,4 @@ fn a_worker_that_fails_while_the_gateway_drains_ends_the_process() {
             );
         },
     );
-}
-
-#[test]
-fn a_demo_whose_worker_fails_says_so() {
-    in_namespace("failures::a_demo_whose_worker_fails_says_so", || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_snapgate"));
-        command
-            .args(["demo", "--workers=1", "--cpus=none", "--tunnels=10"])
-            // It would not end by itself while the test waits.
-            .args(["--rate=100", "--duration=1h", USER_DISPATCH])
-            .env_clear();
-        let mut demo = Process::spawn(command);
-        demo.wait_for("10 tunnels connected");
-        destroy_socket(demo.printed_port());
-        let ended = demo.end();
-        assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(
-            ended
-                .log
-                .contains("error: worker 0 failed: cannot receive on a data socket"),
-            "{ended:?}"
-        );
-    });
 }

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use snapgate::config::Forward;
 use snapgate::counters::Counters;
 use snapgate::drop_reason::{DropReason, QueueLoss};
+use testkit::{in_namespace, shell};
 use udp_shards::SendError;
 
 use crate::client::Client;
 use crate::gateway::{TestGateway, config, scion, workers};
-use crate::namespace::{in_namespace, sh};
 use crate::packets::{LOCAL, Router, from_remote, to_remote};
 
 const UNREACHABLE: DropReason = DropReason::Send(SendError::Unreachable);
@@ -18,7 +18,7 @@ const SEND_QUEUE_FULL: DropReason = DropReason::Queue(QueueLoss::SendQueueFull);
 /// Slows down what goes to this port of loopback, and lets so many packets wait there. What waits counts towards the
 /// send buffer of its socket.
 fn slow_down(port: u16, kbit_per_second: u32, packets: u32) {
-    sh(&format!(
+    shell(&format!(
         "tc qdisc add dev lo root handle 1: htb
          tc class add dev lo parent 1: classid 1:20 htb rate {kbit_per_second}kbit burst 2kb quantum 1514
          tc qdisc add dev lo parent 1:20 handle 20: pfifo limit {packets}
@@ -28,7 +28,7 @@ fn slow_down(port: u16, kbit_per_second: u32, packets: u32) {
 
 /// Ends the slowness; what waits leaves.
 fn speed_up() {
-    sh("tc class change dev lo parent 1: classid 1:20 htb rate 10gbit burst 1mb quantum 1514");
+    shell("tc class change dev lo parent 1: classid 1:20 htb rate 10gbit burst 1mb quantum 1514");
 }
 
 /// One worker, with a router behind interface 7 and one behind interface 8.
@@ -59,7 +59,7 @@ fn a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is
     in_namespace(
         "faults::a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is_back",
         || {
-            sh("ip address add 10.8.0.1/32 dev lo && ip address add 10.9.0.1/32 dev lo");
+            shell("ip address add 10.8.0.1/32 dev lo && ip address add 10.9.0.1/32 dev lo");
             let bind = |address: &str| Router::bind_to(address.parse().unwrap());
             let (vanishing, other) = (bind("10.9.0.1:0"), bind("10.8.0.1:0"));
             let gateway = gateway_with("10.8.0.1:0", vanishing.address(), other.address());
@@ -67,7 +67,7 @@ fn a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is
             send(&mut client, 7, 1);
             assert_eq!(vanishing.receive(), to_remote(client.address(), 7));
 
-            sh("ip address del 10.9.0.1/32 dev lo");
+            shell("ip address del 10.9.0.1/32 dev lo");
             for _ in 0..50 {
                 send(&mut client, 7, 1);
                 send(&mut client, 8, 1);
@@ -76,7 +76,7 @@ fn a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is
             let total = gateway.wait_for("the count of everything", |total| handled(total) == 101);
             assert_eq!(total.dropped[UNREACHABLE.index()], 50);
 
-            sh("ip address add 10.9.0.1/32 dev lo");
+            shell("ip address add 10.9.0.1/32 dev lo");
             send(&mut client, 7, 1);
             assert_eq!(vanishing.receive(), to_remote(client.address(), 7));
             assert_eq!(gateway.stop().total_dropped(), 50);

@@ -20,7 +20,6 @@ mod faults;
 mod gateway;
 #[path = "../it/http.rs"]
 mod http;
-mod namespace;
 #[path = "../it/packets.rs"]
 mod packets;
 mod process;

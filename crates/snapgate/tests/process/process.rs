@@ -83,22 +83,6 @@ impl Process {
         address.trim_end_matches(';').parse().unwrap()
     }
 
-    /// The port of the first address on standard output, which has to be there. What is read is lost to
-    /// [`Ended::summary`].
-    pub(crate) fn printed_port(&mut self) -> u16 {
-        let mut buffer = [0; 4096];
-        let length = self
-            .child
-            .stdout
-            .as_mut()
-            .unwrap()
-            .read(&mut buffer)
-            .unwrap();
-        let printed = str::from_utf8(&buffer[..length]).unwrap();
-        let (_, port) = printed.split_once(':').unwrap();
-        port.split(',').next().unwrap().parse().unwrap()
-    }
-
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
     }

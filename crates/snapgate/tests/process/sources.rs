@@ -7,10 +7,10 @@ use scion_packet::scmp::UnreachableCode;
 use scion_packet::{PolicyViolation, ScmpError};
 use snapgate::config::{Dispatch, Forward, InternalFrom};
 use snapgate::drop_reason::{AdmissionError, DropReason};
+use testkit::{in_namespace, shell};
 
 use crate::client::Client;
 use crate::gateway::{TestGateway, config, own_address, scion};
-use crate::namespace::{in_namespace, sh};
 use crate::packets::{LOCAL, REMOTE, Router, address, from_remote, within_as};
 
 const FOREIGN_SOURCE: DropReason = DropReason::Admission(AdmissionError::ForeignSource);
@@ -40,7 +40,7 @@ impl Hosts {
     fn of_namespace() -> Self {
         let [gateway, router, neighbour, stranger] = ["fd00::1", "fd00::2", "fd00::3", "fd00::4"]
             .map(|ip| {
-                sh(&format!("ip address add {ip}/128 dev lo nodad"));
+                shell(&format!("ip address add {ip}/128 dev lo nodad"));
                 ip.parse().unwrap()
             });
         Self {

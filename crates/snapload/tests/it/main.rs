@@ -1,4 +1,4 @@
-//! Runs of the library against a gateway that echoes, on real sockets. No test here starts a process; see
+//! Runs of the library against a gateway that echoes, and against snapgate, on real sockets. No test here starts a process; see
 //! `tests/program`.
 
 #![expect(
@@ -11,6 +11,7 @@ mod attendance;
 mod connecting;
 mod counting;
 mod echo_gateway;
+mod real_gateway;
 mod scenario_file;
 mod scenarios;
 mod searching;

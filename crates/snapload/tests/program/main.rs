@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
 mod command;
+mod demo;
 #[path = "../it/echo_gateway.rs"]
 mod echo_gateway;
 mod reports;

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use scion_packet::IsdAs;
 use snapload::{Cpus, DEFAULT_ISD_AS, parse_pps, parse_time};
 
+use crate::demo::DemoArguments;
 use crate::load_args::LoadArguments;
 use crate::values::{
     Key, RateArgument, parse_cpus, parse_key, parse_network, parse_percent, parse_rate,
@@ -57,6 +58,8 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Run a gateway with real clients on this machine and print what it did
+    Demo(DemoArguments),
     /// Send packets through tunnels and count what arrives
     ///
     /// The gateway has to pass the packets on. echo: it echoes them, or it forwards SCION of

@@ -4,6 +4,8 @@ use std::io::{self, Write as _};
 
 use snapload::scenario::ScenarioError;
 
+use crate::demo::DemoError;
+
 /// The run gave no result.
 const EXIT_FAILED: u8 = 1;
 /// The command line makes no sense. Also what clap exits with.
@@ -23,6 +25,8 @@ pub(crate) enum Failure {
     Run(snapload::LoadError),
     /// The scenario gave no result.
     Scenario(ScenarioError),
+    /// The demo gave no result.
+    Demo(DemoError),
     /// The figure cannot be written.
     #[cfg(feature = "plot")]
     Plot(snapload::PlotError),
@@ -53,7 +57,11 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Run(snapload::LoadError::Interrupted) | Self::Interrupted => EXIT_INTERRUPTED,
-            Self::Run(_) | Self::Scenario(_) | Self::Output(_) | Self::Signals(_) => EXIT_FAILED,
+            Self::Run(_)
+            | Self::Scenario(_)
+            | Self::Demo(_)
+            | Self::Output(_)
+            | Self::Signals(_) => EXIT_FAILED,
             #[cfg(feature = "plot")]
             Self::Plot(_) => EXIT_FAILED,
             Self::Usage(_) => EXIT_USAGE,
@@ -69,6 +77,7 @@ impl Failure {
             Self::Usage(problem) => writeln!(stderr, "error: {problem}"),
             Self::Run(error) => writeln!(stderr, "error: {error}"),
             Self::Scenario(error) => writeln!(stderr, "error: {error}"),
+            Self::Demo(error) => writeln!(stderr, "error: {error}"),
             #[cfg(feature = "plot")]
             Self::Plot(error) => writeln!(stderr, "error: {error}"),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -138,6 +147,12 @@ impl From<ScenarioError> for Failure {
             }
             error => Self::Scenario(error),
         }
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Self {
+        Self::Demo(error)
     }
 }
 

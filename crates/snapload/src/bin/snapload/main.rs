@@ -1,6 +1,7 @@
 //! The command `snapload`: see `snapload --help`.
 
 mod cli;
+mod demo;
 mod failure;
 mod human;
 mod json;
@@ -24,6 +25,7 @@ use self::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Search(arguments) => search::search(&arguments),
         Command::Script(arguments) => script::run(&arguments),

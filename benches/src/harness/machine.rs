@@ -1,18 +1,17 @@
 //! What the figures were measured on.
 
 use std::fmt;
-use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::Command;
 
 use jiff::Zoned;
 use serde::Serialize;
 
 use super::error::BenchError;
+use super::run::{BaselineInfo, Run};
 
 /// What the figures were measured on.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Machine {
+pub(super) struct Machine {
     cpu: String,
     cpus: usize,
     kernel: String,
@@ -22,58 +21,23 @@ pub(crate) struct Machine {
     rounds: u32,
     /// The older build that the gateway is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) baseline: Option<BaselineInfo>,
-}
-
-/// An older build that the gateway is compared with.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct BaselineInfo {
-    pub(crate) file: PathBuf,
-    /// Its answer to `--version`.
-    pub(crate) version: String,
-    /// Optional flags that it does not have, without dashes.
-    pub(crate) started_without: Vec<&'static str>,
-    /// The file has the same content as the gateway under test.
-    pub(crate) same_content: bool,
-}
-
-impl fmt::Display for BaselineInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "baseline {} ({}", self.file.display(), self.version)?;
-        if self.same_content {
-            write!(f, ", the same executable as the gateway under test")?;
-        }
-        for flag in &self.started_without {
-            write!(f, ", without --{flag}, which it does not have")?;
-        }
-        write!(f, ")")
-    }
+    baseline: Option<BaselineInfo>,
 }
 
 const UNKNOWN: &str = "unknown";
 
 impl Machine {
-    pub(crate) fn of_this(rounds: u32) -> Self {
-        Self {
+    pub(super) fn of(run: &Run) -> Result<Self, BenchError> {
+        Ok(Self {
             cpu: cpu_model(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: first_line("/proc/sys/kernel/osrelease"),
             memory_gib: memory_gib(),
             commit: commit(),
             date: Zoned::now().strftime("%Y-%m-%d %H:%M %Z").to_string(),
-            rounds,
-            baseline: None,
-        }
-    }
-
-    /// One JSON object and a newline.
-    pub(crate) fn write_json(&self, out: &mut impl Write) -> Result<(), BenchError> {
-        serde_json::to_writer(&mut *out, self)?;
-        Ok(writeln!(out)?)
-    }
-
-    pub(crate) fn write_markdown(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "{self}.\n")
+            rounds: run.rounds,
+            baseline: run.baseline_info()?,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why there is no result.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use snapload::LoadError;
 
@@ -50,13 +50,11 @@ pub(crate) enum BenchError {
     },
     #[error("{server} delivered no packet at all")]
     NothingDelivered { server: &'static str },
-    #[error("the server has no metrics")]
+    #[error("the server serves no metrics")]
     NoMetrics,
-    #[error("cannot read the gateway's metrics: {0}")]
-    Metrics(io::Error),
     #[error("the attack {attack} failed: cannot {step}: {source}")]
     Attack {
-        attack: &'static str,
+        attack: String,
         step: &'static str,
         source: io::Error,
     },
@@ -70,7 +68,7 @@ pub(crate) enum BenchError {
         "the attack {attack} needs root (CAP_NET_RAW, and CAP_SYS_ADMIN for network namespaces): run the \
          benchmark as root, or name other attacks with --only"
     )]
-    NeedsRoot { attack: &'static str },
+    NeedsRoot { attack: String },
     #[error("the newcomer failed: {0}")]
     Newcomer(Box<LoadError>),
     #[error("cannot find a free port on loopback: {0}")]
@@ -83,4 +81,13 @@ pub(crate) enum BenchError {
     Output(#[from] io::Error),
     #[error("cannot write the results as JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl BenchError {
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        Self::Write {
+            path: path.to_owned(),
+            source,
+        }
+    }
 }

@@ -1,18 +1,24 @@
-//! A network of the test's own, where it may break things.
+//! A test that runs in a network namespace of its own, where it may break things.
 
 use std::env;
 use std::io::Write as _;
 use std::process::Command;
 
-/// Set in the process that has the network.
+use crate::namespace::shell;
+
+/// Environment variable of the process inside the namespace.
 const INSIDE: &str = "SNAPGATE_TEST_NETWORK";
 
-/// Does `test`, which has this name (`module::function`), in a new network namespace with a loopback interface
-/// and the rights to change it. Where the kernel does not allow one, the test is skipped, and says so on standard
-/// error.
-pub(crate) fn in_namespace(name: &str, test: impl FnOnce()) {
+/// Runs `test`, which has this name (`module::function`), in a process of its own with a new network namespace, a
+/// loopback interface, and the rights to change both. Unlike [`crate::Namespace`] it needs no root where the kernel
+/// allows user namespaces. Where it does not, the test is skipped, and says so on standard error.
+///
+/// # Panics
+///
+/// When the test fails, or there is no test with this name.
+pub fn in_namespace(name: &str, test: impl FnOnce()) {
     if env::var_os(INSIDE).is_some() {
-        sh("ip link set lo up");
+        shell("ip link set lo up");
         return test();
     }
     let Some(unshare) = allowed() else {
@@ -25,12 +31,13 @@ pub(crate) fn in_namespace(name: &str, test: impl FnOnce()) {
     };
     let output = Command::new("unshare")
         .arg(unshare)
-        .arg(env::current_exe().unwrap())
+        .arg(env::current_exe().expect("a test program"))
         .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")
         .output()
-        .unwrap();
-    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        .expect("unshare(1)");
+    let printed =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert!(
         output.status.success(),
         "in its namespace: {}",
@@ -49,10 +56,4 @@ fn allowed() -> Option<&'static str> {
             .output();
         probe.is_ok_and(|probe| probe.status.success())
     })
-}
-
-/// Runs a command in the namespace.
-pub(crate) fn sh(command: &str) {
-    let status = Command::new("sh").args(["-c", command]).status().unwrap();
-    assert!(status.success(), "{command}");
 }

@@ -1,20 +1,20 @@
 //! Gateways as processes of their own.
 
 use std::fs::OpenOptions;
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use snapload::{DEFAULT_ISD_AS, Direction};
+use snapload::{Direction, LoadError};
 use tempfile::NamedTempFile;
+use testkit::http_get;
 
-use super::arguments::Run;
-use super::baseline::Build;
 use super::error::BenchError;
-use super::program::{Program, Setting};
+use super::program::Setting;
+use super::run::{Build, Run};
+use super::settings::{self, INTERFACE};
 use crate::cpu::ProcessClock;
 
 /// How long a server may take to its first turn.
@@ -22,15 +22,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often it is looked at meanwhile.
 const START_POLL: Duration = Duration::from_millis(10);
-
-/// How long a server may take to answer an HTTP request.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How the answer of a server begins that serves.
-const READY: &str = "HTTP/1.1 200";
-
-/// The interface of the gateway's AS by which packets reach the router.
-const INTERFACE: u16 = 1;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -69,13 +60,39 @@ pub(crate) enum Way {
 
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Snapgate(build) | Self::SnapgateWith { build, .. } => match build {
-                Build::New => "snapgate",
-                Build::Baseline => "baseline",
-            },
-            Self::Peer => "snap-dataplane",
+        match (self, self.build()) {
+            (Self::Peer, _) => "snap-dataplane",
+            (_, Build::New) => "snapgate",
+            (_, Build::Baseline) => "baseline",
         }
+    }
+
+    fn build(self) -> Build {
+        match self {
+            Self::Snapgate(build) | Self::SnapgateWith { build, .. } => build,
+            Self::Peer => Build::New,
+        }
+    }
+}
+
+impl WorkersOn {
+    fn cpus(self, run: &Run, workers: usize) -> String {
+        match self {
+            Self::AnyCpu => "none".to_owned(),
+            Self::OwnCpus => {
+                let cpus = run.placement.usable.iter().take(workers);
+                cpus.map(ToString::to_string).collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+}
+
+impl Way {
+    fn settings(self, router: SocketAddr) -> Result<Vec<Setting>, BenchError> {
+        Ok(match self {
+            Self::Echo => settings::echo(),
+            Self::Forward => settings::forward(free_udp_port(LOOPBACK)?, router),
+        })
     }
 }
 
@@ -96,27 +113,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a gateway and returns when it serves.
+    /// Starts a gateway that lets everyone in, and returns when it serves.
     pub(crate) fn start(run: &Run, kind: Kind, way: Way) -> Result<Self, BenchError> {
-        let listen = free_udp_port()?;
-        let router = free_udp_port()?;
-        let mut command = Command::new(run.programs.launcher);
-        let metrics = match kind {
-            Kind::Peer => {
-                command.arg(run.programs.peer);
-                peer_arguments(&mut command, run, listen, router, way);
-                None
-            }
-            Kind::Snapgate(build) | Kind::SnapgateWith { build, .. } => {
-                let program = run.program(build)?;
-                let metrics = free_tcp_port()?;
-                let settings = snapgate_settings(run, kind, listen, metrics, router, way)?;
-                command
-                    .arg(&program.path)
-                    .args(program.command_line(&settings)?);
-                Some(metrics)
-            }
-        };
+        let listen = free_udp_port(LOOPBACK)?;
+        let router = free_udp_port(LOOPBACK)?;
         let direction = match way {
             Way::Echo => Direction::Echo,
             Way::Forward => Direction::Up {
@@ -124,7 +124,30 @@ impl Server {
                 interface: INTERFACE,
             },
         };
-        Self::spawn(command, kind, listen, direction, metrics)
+        let gateway_cpu = run.placement.gateway;
+        let (workers, cpus) = match kind {
+            Kind::Peer => {
+                let mut command = Command::new(run.programs.launcher);
+                command
+                    .arg(run.programs.peer)
+                    .args(["--listen", &listen.to_string()])
+                    .args(["--cpu", &gateway_cpu.to_string()]);
+                if way == Way::Forward {
+                    command.args(["--router", &router.to_string()]);
+                }
+                return Self::spawn(command, kind, listen, direction, None);
+            }
+            Kind::Snapgate(_) => (1, gateway_cpu.to_string()),
+            Kind::SnapgateWith {
+                workers,
+                workers_on,
+                ..
+            } => (workers, workers_on.cpus(run, workers)),
+        };
+        let mut settings = settings::any_identity();
+        settings.extend(settings::workers(workers, &cpus));
+        settings.extend(way.settings(router)?);
+        Self::start_snapgate(run, kind, listen, direction, settings)
     }
 
     /// Starts snapgate with the default limits at an address of this host, for the identities that are listed in
@@ -136,33 +159,29 @@ impl Server {
         listen: IpAddr,
         way: Way,
     ) -> Result<Self, BenchError> {
-        let listen = free_udp_port_of(listen)?;
+        let mut settings = vec![Setting::required("identities", &identities.display())];
+        settings.extend(settings::workers(1, &run.placement.gateway));
+        settings.extend(way.settings(free_udp_port(LOOPBACK)?)?);
+        let (kind, listen) = (Kind::Snapgate(Build::New), free_udp_port(listen)?);
+        Self::start_snapgate(run, kind, listen, Direction::Echo, settings)
+    }
+
+    fn start_snapgate(
+        run: &Run,
+        kind: Kind,
+        listen: SocketAddr,
+        direction: Direction,
+        more: Vec<Setting>,
+    ) -> Result<Self, BenchError> {
+        let program = run.program(kind.build())?;
         let metrics = free_tcp_port()?;
+        let mut settings = settings::common(listen, run.private_key.path(), metrics);
+        settings.extend(more);
         let mut command = Command::new(run.programs.launcher);
-        let mut settings = vec![
-            Setting::required("listen", &listen),
-            Setting::required("private-key-file", &run.private_key.path().display()),
-            Setting::required("identities", &identities.display()),
-            Setting::required("workers", &1),
-            Setting::required("cpus", &run.placement.gateway),
-            Setting::optional("log", &"warn"),
-            Setting::required("metrics", &metrics),
-        ];
-        settings.extend(match way {
-            Way::Echo => echo_settings(),
-            Way::Forward => forward_settings(free_udp_port()?, free_udp_port()?),
-        });
-        let program = run.program(Build::New)?;
         command
             .arg(&program.path)
             .args(program.command_line(&settings)?);
-        Self::spawn(
-            command,
-            Kind::Snapgate(Build::New),
-            listen,
-            Direction::Echo,
-            Some(metrics),
-        )
+        Self::spawn(command, kind, listen, direction, Some(metrics))
     }
 
     fn spawn(
@@ -211,9 +230,9 @@ impl Server {
                 });
             }
             let ready = match self.metrics {
-                // An error: it does not listen yet.
+                // No answer: it does not listen yet.
                 Some(metrics) => {
-                    get(metrics, "/readyz").is_ok_and(|answer| answer.starts_with(READY))
+                    http_get(metrics, "/readyz").is_some_and(|(status, _)| status == 200)
                 }
                 None => self.said().lines().any(|line| line == "ready"),
             };
@@ -235,9 +254,10 @@ impl Server {
         self.metrics.ok_or(BenchError::NoMetrics)
     }
 
-    /// Its metrics in the text format of Prometheus, behind the header of the answer.
+    /// Its metrics in the text format of Prometheus.
     pub(crate) fn scrape(&self) -> Result<String, BenchError> {
-        get(self.metrics_address()?, "/metrics").map_err(BenchError::Metrics)
+        let answer = http_get(self.metrics_address()?, "/metrics");
+        answer.map(|(_, text)| text).ok_or(BenchError::NoMetrics)
     }
 
     /// Everything it wrote so far.
@@ -248,8 +268,16 @@ impl Server {
         }
     }
 
-    /// Whether it runs, for a message about something that failed.
-    pub(crate) fn state(&mut self) -> String {
+    /// The load failed, most likely because of the server.
+    pub(crate) fn load_failed(&mut self, error: LoadError) -> BenchError {
+        BenchError::Load {
+            server: self.kind.name(),
+            source: Box::new(error),
+            state: self.state(),
+        }
+    }
+
+    fn state(&mut self) -> String {
         match self.child.try_wait() {
             Ok(None) => format!("running; it said:\n{}", self.said()),
             Ok(Some(status)) => format!("gone ({status}); it said:\n{}", self.said()),
@@ -284,117 +312,8 @@ impl Drop for Server {
     }
 }
 
-fn peer_arguments(
-    command: &mut Command,
-    run: &Run,
-    listen: SocketAddr,
-    router: SocketAddr,
-    way: Way,
-) {
-    command
-        .args(["--listen", &listen.to_string()])
-        .args(["--cpu", &run.placement.gateway.to_string()]);
-    if way == Way::Forward {
-        command.args(["--router", &router.to_string()]);
-    }
-}
-
-/// The settings of snapgate for a measurement.
-fn snapgate_settings(
-    run: &Run,
-    kind: Kind,
-    listen: SocketAddr,
-    metrics: SocketAddr,
-    router: SocketAddr,
-    way: Way,
-) -> Result<Vec<Setting>, BenchError> {
-    let (workers, workers_on) = match kind {
-        Kind::SnapgateWith {
-            workers,
-            workers_on,
-            ..
-        } => (workers, workers_on),
-        Kind::Snapgate(_) | Kind::Peer => (1, WorkersOn::OwnCpus),
-    };
-    let cpus = match workers_on {
-        WorkersOn::AnyCpu => "none".to_owned(),
-        WorkersOn::OwnCpus => run
-            .placement
-            .usable
-            .iter()
-            .take(workers)
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(","),
-    };
-    let mut settings = common_settings(listen, run.private_key.path(), metrics);
-    settings.extend(worker_settings(workers, &cpus));
-    settings.extend(match way {
-        Way::Echo => echo_settings(),
-        Way::Forward => forward_settings(free_udp_port()?, router),
-    });
-    Ok(settings)
-}
-
-fn common_settings(
-    listen: SocketAddr,
-    private_key_file: &Path,
-    metrics: SocketAddr,
-) -> Vec<Setting> {
-    vec![
-        Setting::required("listen", &listen),
-        Setting::required("private-key-file", &private_key_file.display()),
-        Setting::required_switch("allow-any-identity"),
-        // All tunnels may come from one address, and at once.
-        Setting::optional("handshakes-per-ip-per-second", &1_000_000),
-        Setting::optional("handshakes-per-second", &1_000_000),
-        Setting::optional("log", &"warn"),
-        Setting::required("metrics", &metrics),
-    ]
-}
-
-fn worker_settings(workers: usize, cpus: &str) -> Vec<Setting> {
-    vec![
-        Setting::required("workers", &workers),
-        Setting::required("cpus", &cpus),
-    ]
-}
-
-fn echo_settings() -> Vec<Setting> {
-    vec![Setting::required("forward", &"echo")]
-}
-
-fn forward_settings(internal: SocketAddr, router: SocketAddr) -> Vec<Setting> {
-    vec![
-        Setting::required("forward", &"scion"),
-        Setting::required("internal", &internal),
-        Setting::required(
-            "next-hop",
-            &format!("{DEFAULT_ISD_AS}#{INTERFACE}={router}"),
-        ),
-    ]
-}
-
-/// Checks that `program` has every flag that a row of the table requires, and returns the optional ones that
-/// it does not have.
-///
-/// Errors: [`BenchError::MissingFlag`].
-pub(crate) fn check_flags(program: &Program) -> Result<Vec<&'static str>, BenchError> {
-    let any = SocketAddr::new(LOOPBACK, 0);
-    let mut settings = common_settings(any, Path::new(""), any);
-    settings.extend(worker_settings(1, "none"));
-    settings.extend(echo_settings());
-    settings.extend(forward_settings(any, any));
-    program.command_line(&settings)?;
-    Ok(program.missing(&settings).collect())
-}
-
 /// A port that nobody has at the moment.
-fn free_udp_port() -> Result<SocketAddr, BenchError> {
-    free_udp_port_of(LOOPBACK)
-}
-
-fn free_udp_port_of(ip: IpAddr) -> Result<SocketAddr, BenchError> {
+fn free_udp_port(ip: IpAddr) -> Result<SocketAddr, BenchError> {
     UdpSocket::bind((ip, 0))
         .and_then(|socket| socket.local_addr())
         .map_err(BenchError::NoPort)
@@ -404,17 +323,4 @@ fn free_tcp_port() -> Result<SocketAddr, BenchError> {
     TcpListener::bind((LOOPBACK, 0))
         .and_then(|socket| socket.local_addr())
         .map_err(BenchError::NoPort)
-}
-
-/// The answer to an HTTP request, from its status line on.
-pub(crate) fn get(metrics: SocketAddr, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&metrics, HTTP_TIMEOUT)?;
-    stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {metrics}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

@@ -1,0 +1,89 @@
+//! What has to hold, and whether it does.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+/// What a figure has to be. `Display` takes a precision.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Limit {
+    /// Whether `value` keeps to it; NaN does not.
+    pub(crate) fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(limit) => value <= limit,
+            Self::AtLeast(limit) => value >= limit,
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, limit) = match self {
+            Self::AtMost(limit) => ("≤ ", limit),
+            Self::AtLeast(limit) => ("≥ ", limit),
+        };
+        f.write_str(sign)?;
+        limit.fmt(f)
+    }
+}
+
+/// Whether limits hold. The greatest verdict decides on a whole run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Holds,
+    /// No limit is known not to hold, but a comparison with the baseline needs more rounds.
+    NotEnoughRounds,
+    DoesNotHold,
+}
+
+impl Verdict {
+    pub(crate) fn of(holds: bool) -> Self {
+        if holds {
+            Self::Holds
+        } else {
+            Self::DoesNotHold
+        }
+    }
+
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::NotEnoughRounds => "not enough rounds",
+            Self::DoesNotHold => "DOES NOT HOLD",
+        }
+    }
+
+    pub(crate) fn exit_code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Holds => 0,
+            Self::DoesNotHold => 3,
+            Self::NotEnoughRounds => 4,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_measured_does_not_hold() {
+        assert!(!Limit::AtMost(3.0).holds(f64::NAN));
+        assert!(!Limit::AtLeast(3.0).holds(f64::NAN));
+        assert!(!Limit::AtMost(5.0).holds(f64::INFINITY));
+    }
+
+    #[test]
+    fn a_limit_is_as_precise_as_it_is_asked_for() {
+        assert_eq!(format!("{:.2}", Limit::AtMost(1.25)), "≤ 1.25");
+        assert_eq!(Limit::AtLeast(99.0).to_string(), "≥ 99");
+    }
+}
