@@ -78,3 +78,19 @@ impl Benchmark for Arguments {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+        let quick =
+            Arguments::try_parse_from(["attacks", "--quick", "--only", "mac1-20k"]).unwrap();
+        assert!(quick.options.chosen().eq([Attack::Mac1At20k]));
+        assert!(Arguments::try_parse_from(["attacks", "--quick", "--duration", "3"]).is_err());
+    }
+}

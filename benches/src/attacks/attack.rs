@@ -141,6 +141,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_list_has_a_name_and_a_text_for_each() {
+        assert_eq!(Attack::all().count(), 17);
+        assert_eq!(Attack::TrainMac1.name(), "train-mac1");
+        assert_eq!(
+            Attack::TinyTrains.about(),
+            "trains of 64 messages of one byte"
+        );
+        assert!(Attack::all().all(|attack| !attack.about().is_empty()));
+    }
+
+    #[test]
     fn a_client_gives_up_before_its_session_ends() {
         for attack in Attack::all() {
             let plan = Attack::rekey_plan(Some(attack), false);
