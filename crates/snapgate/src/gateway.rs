@@ -9,7 +9,7 @@ use std::{io, thread};
 use crossbeam_channel::Receiver;
 use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
-    BindError, BufferReport, DispatchKey, GarbageSocket, ShardSocket, bind_tunnel_group,
+    BufferReport, DispatchKey, GarbageSocket, ShardSocket, bind_tunnel_group,
     bind_upstream_group,
 };
 

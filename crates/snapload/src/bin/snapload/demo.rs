@@ -20,7 +20,7 @@ use snapload::{Cpus, Identities, LoadConfig, LoadError, MAX_TRAIN, Progress, Rat
 pub(crate) use self::arguments::DemoArguments;
 use self::arguments::Workers;
 use self::outcome::Outcome;
-use crate::Failure;
+use crate::failure::Failure;
 use crate::values::RateArgument;
 
 /// How long packets are sent before they count.
