@@ -228,7 +228,10 @@ impl Counters {
         for (loss, discarded) in [
             (QueueLoss::TunnelExpired, shard.waiting_discarded_expired),
             (QueueLoss::TunnelRevoked, shard.waiting_discarded_revoked),
-            (QueueLoss::TunnelDisplaced, shard.waiting_discarded_displaced),
+            (
+                QueueLoss::TunnelDisplaced,
+                shard.waiting_discarded_displaced,
+            ),
         ] {
             self.dropped[DropReason::Queue(loss).index()] = discarded;
         }

@@ -9,8 +9,7 @@ use std::{io, thread};
 use crossbeam_channel::Receiver;
 use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
-    BufferReport, DispatchKey, GarbageSocket, ShardSocket, bind_tunnel_group,
-    bind_upstream_group,
+    BufferReport, DispatchKey, GarbageSocket, ShardSocket, bind_tunnel_group, bind_upstream_group,
 };
 
 use crate::authorization::{ConfiguredIdentities, IdentityChanges, IdentityList};

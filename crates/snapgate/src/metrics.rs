@@ -142,8 +142,12 @@ mod tests {
     #[test]
     fn every_counter_is_exported() {
         let is_exported = |counters: &Counters| {
-            families().any(|family| family.series.iter().any(|series| (series.value)(counters) > 0))
-                || counters.total_dropped() > 0
+            families().any(|family| {
+                family
+                    .series
+                    .iter()
+                    .any(|series| (series.value)(counters) > 0)
+            }) || counters.total_dropped() > 0
         };
         assert!(!is_exported(&Counters::default()));
         for index in 0..ShardCounters::COUNT {

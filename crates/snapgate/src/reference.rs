@@ -38,7 +38,9 @@ fn the_reference_of_settings_is_current() {
 
 #[test]
 fn fuzzing_begins_with_every_setting_that_names_no_file() {
-    let settings = SETTINGS.iter().filter(|setting| !setting.kind.names_a_file());
+    let settings = SETTINGS
+        .iter()
+        .filter(|setting| !setting.kind.names_a_file());
     let lines = settings.map(|setting| match setting.name {
         // The alternative is a file.
         "allow_any_identity" => "allow_any_identity = true\n".to_owned(),
@@ -84,7 +86,9 @@ fn settings_page() -> String {
         )
         .unwrap();
     }
-    page.push_str("\n## Forward modes\n\n| `forward` | packets from tunnels are |\n| --- | --- |\n");
+    page.push_str(
+        "\n## Forward modes\n\n| `forward` | packets from tunnels are |\n| --- | --- |\n",
+    );
     for mode in Forward::MODES {
         writeln!(page, "| `{}` | {} |", mode.name(), mode.help()).unwrap();
     }
@@ -158,7 +162,13 @@ fn metrics_page() -> String {
                 .iter()
                 .map(|(label, value)| format!("`{label}=\"{value}\"`"))
                 .collect();
-            writeln!(page, "| | | {} | {} |", labels.join(", "), series.help.trim()).unwrap();
+            writeln!(
+                page,
+                "| | | {} | {} |",
+                labels.join(", "),
+                series.help.trim()
+            )
+            .unwrap();
         }
     }
     page.push_str("\n## Drop reasons\n\n");

@@ -44,7 +44,11 @@ impl Summary {
         let kernel: Vec<_> = kernel_drops(&total).collect();
         DropReason::all()
             .map(move |reason| (reason.stage(), reason.name(), total.dropped[reason.index()]))
-            .chain(kernel.into_iter().map(|(socket, packets)| ("kernel", socket, packets)))
+            .chain(
+                kernel
+                    .into_iter()
+                    .map(|(socket, packets)| ("kernel", socket, packets)),
+            )
             .filter(|&(_, _, packets)| packets > 0)
             .map(|(stage, reason, packets)| DropCount {
                 stage,

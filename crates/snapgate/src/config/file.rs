@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::config::given::{Given, Text};
 use crate::config::fault::Fault;
+use crate::config::given::{Given, Text};
 use crate::config::problem::Problem;
 use crate::config::setting::{Setting, Shape};
 use crate::config::settings;

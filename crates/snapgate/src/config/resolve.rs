@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::config::fault::Fault;
 use crate::config::file::{self, resolve_path};
 use crate::config::given::{Given, Text};
 use crate::config::options::{DrainTimes, Options};
-use crate::config::fault::Fault;
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
 use crate::config::setting::{FORWARD_WORDS, Kind, Setting};
@@ -417,9 +417,9 @@ impl Resolver {
             Kind::Seconds { field, min } => self.put(setting, field(options), |text| {
                 number(text, min).map(Duration::from_secs)
             }),
-            Kind::Size { field, min, max } => self.put(setting, field(options), |text| {
-                values::size(text, min, max)
-            }),
+            Kind::Size { field, min, max } => {
+                self.put(setting, field(options), |text| values::size(text, min, max))
+            }
             Kind::Switch { field, on } => self.put(setting, field(options), |text| {
                 values::switch(text).map(|value| value == on)
             }),

@@ -2,11 +2,7 @@
 
 use crate::counters::{Counters, Family, Kind, Series};
 
-const fn counter(
-    name: &'static str,
-    help: &'static str,
-    series: &'static [Series],
-) -> Family {
+const fn counter(name: &'static str, help: &'static str, series: &'static [Series]) -> Family {
     Family {
         name,
         help,
@@ -130,7 +126,9 @@ pub(super) const FAMILIES: &[Family] = &[
         "snapgate_tunnel_changes",
         "Tunnels made and removed.",
         &[
-            series(&[("change", "created")], "Made.", |c| c.shard.tunnels_created),
+            series(&[("change", "created")], "Made.", |c| {
+                c.shard.tunnels_created
+            }),
             series(
                 &[("change", "expired")],
                 "Removed after a long silence, by WireGuard's timers.",

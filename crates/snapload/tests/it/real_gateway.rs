@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use snapgate::config::{
-    Authorization, Config, Forward, InternalFrom, ScionForward, ScmpErrorLimits, TunnelLimits,
+    Authorization, Config, Forward, InternalFrom, ScionForward, ScmpErrorLimits, ShardConfig,
     WorkerCount, WorkerReason,
 };
 use snapgate::counters::Counters;
@@ -37,9 +37,9 @@ impl TestGateway {
                 count: NonZeroUsize::new(2).unwrap(),
                 reason: WorkerReason::Configured,
             },
-            limits: TunnelLimits {
+            limits: ShardConfig {
                 handshakes_per_ip_per_second: 10_000,
-                ..TunnelLimits::default()
+                ..ShardConfig::default()
             },
             ..Config::new(listen, private_key, Authorization::AnyIdentity, forward)
         };

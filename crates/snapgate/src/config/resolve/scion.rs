@@ -9,10 +9,10 @@ use scion_packet::IsdAs;
 use serde_json::Value;
 
 use super::{Resolver, first_place, overlap, strings};
+use crate::config::fault::Fault;
 use crate::config::file::resolve_path;
 use crate::config::given::Text;
 use crate::config::options::Options;
-use crate::config::fault::Fault;
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
 use crate::config::setting::Setting;
@@ -32,7 +32,10 @@ enum InternalSources {
 
 /// Settings that have an effect with `forward = "scion"` only.
 fn settings_for_scion() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().copied().filter(|setting| setting.is_for_scion)
+    SETTINGS
+        .iter()
+        .copied()
+        .filter(|setting| setting.is_for_scion)
 }
 
 impl Resolver {

@@ -289,7 +289,12 @@ fn each_setting_changes_its_own_value_alone() {
         let changed = values(&format!("{} = {other}\n{MINIMAL}", setting.name));
         for (at, (value, default)) in changed.iter().zip(&defaults).enumerate() {
             let name = settings::SETTINGS[at].name;
-            assert_eq!(value == default, at != index, "{name} after {}", setting.name);
+            assert_eq!(
+                value == default,
+                at != index,
+                "{name} after {}",
+                setting.name
+            );
         }
     }
 }
