@@ -99,7 +99,8 @@ fn encode_family<'a>(
         Kind::Counter => MetricType::Counter,
         Kind::Gauge => MetricType::Gauge,
     };
-    let mut metric = encoder.encode_descriptor(family.name, family.help, None, metric_type)?;
+    let help = help_with_labels(family);
+    let mut metric = encoder.encode_descriptor(family.name, &help, None, metric_type)?;
     for (labels, value) in samples {
         let sample = metric.encode_family(&labels)?;
         match family.kind {
@@ -108,6 +109,17 @@ fn encode_family<'a>(
         }
     }
     Ok(())
+}
+
+/// The help of a metric, and of each of its time series.
+fn help_with_labels(family: &Family) -> String {
+    let mut help = family.help.to_owned();
+    for series in family.series {
+        for (_, value) in series.labels {
+            help.extend([" ", value, ": ", series.help.trim()]);
+        }
+    }
+    help
 }
 
 #[derive(Debug)]

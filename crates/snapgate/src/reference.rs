@@ -147,9 +147,9 @@ fn metrics_page() -> String {
         };
         let kind = types[name];
         let suffix = if kind == "counter" { "_total" } else { "" };
-        let series = metrics::families()
+        let (help, series) = metrics::families()
             .find(|family| family.name == name)
-            .map_or(&[][..], |family| family.series);
+            .map_or((help, &[][..]), |family| (family.help, family.series));
         let labels = match name {
             "snapgate_dropped_packets" => "`stage`, `reason`",
             "snapgate_build_info" => "`version`",

@@ -12,7 +12,13 @@ async fn a_client_learns_the_address_that_it_is_seen_at(scenario: Scenario) {
     assert_eq!(client.address(), client.socket_address());
     gateway.until("a tunnel", |total| total.tunnels == 1).await;
     let total = gateway.finish();
-    assert_eq!((total.shard.tunnels_created, total.shard.handshakes_answered()), (1, 1));
+    assert_eq!(
+        (
+            total.shard.tunnels_created,
+            total.shard.handshakes_answered()
+        ),
+        (1, 1)
+    );
 }
 
 /// The client takes the cookie, and proves with its next initiation, 5 s later, that it receives
@@ -28,7 +34,10 @@ async fn a_client_connects_to_a_gateway_that_demands_cookies() {
     gateway.until("a tunnel", |total| total.tunnels == 1).await;
     let total = gateway.finish();
     assert_eq!(
-        (total.shard.cookie_replies_sent(), total.shard.handshakes_answered()),
+        (
+            total.shard.cookie_replies_sent(),
+            total.shard.handshakes_answered()
+        ),
         (1, 1)
     );
 }

@@ -37,7 +37,10 @@ async fn many_clients_are_served_by_both_workers(scenario: Scenario) {
     assert!(gateway.workers().iter().all(|worker| worker.tunnels > 0));
     let total = gateway.finish();
     assert_eq!(
-        (total.shard.tunnels_created, total.shard.handshakes_answered()),
+        (
+            total.shard.tunnels_created,
+            total.shard.handshakes_answered()
+        ),
         (clients, clients)
     );
     assert_eq!(

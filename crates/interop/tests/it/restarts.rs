@@ -32,7 +32,13 @@ async fn a_client_that_restarts_on_its_port_is_served_at_once(scenario: Scenario
 
     exchange(&gateway, &router, &client).await;
     let total = gateway.finish();
-    assert_eq!((total.shard.tunnels_created, total.shard.handshakes_answered()), (1, 2));
+    assert_eq!(
+        (
+            total.shard.tunnels_created,
+            total.shard.handshakes_answered()
+        ),
+        (1, 2)
+    );
     assert_eq!(total.total_dropped(), 0);
 }
 
@@ -57,7 +63,13 @@ async fn another_identity_on_an_occupied_port_gets_nothing(scenario: Scenario) {
     router.send_to(&gateway, &sent).await;
     assert_eq!(holder.receive().await, sent);
     let total = gateway.finish();
-    assert_eq!((total.shard.tunnels_created, total.shard.handshakes_answered()), (1, 1));
+    assert_eq!(
+        (
+            total.shard.tunnels_created,
+            total.shard.handshakes_answered()
+        ),
+        (1, 1)
+    );
 }
 
 async fn a_client_does_not_notice_another_identity_on_its_port(scenario: Scenario) {
@@ -74,7 +86,13 @@ async fn a_client_does_not_notice_another_identity_on_its_port(scenario: Scenari
 
     exchange(&gateway, &router, &client).await;
     let total = gateway.finish();
-    assert_eq!((total.shard.tunnels_created, total.shard.handshakes_answered()), (1, 1));
+    assert_eq!(
+        (
+            total.shard.tunnels_created,
+            total.shard.handshakes_answered()
+        ),
+        (1, 1)
+    );
 }
 
 /// NAT gives the port of a client that has gone to another. That one is asked for a cookie, which it shows
@@ -103,7 +121,10 @@ async fn another_identity_gets_the_port_of_a_client_that_has_gone() {
     );
 
     let total = gateway.finish();
-    assert_eq!((total.shard.tunnels_created, total.shard.tunnels_replaced), (2, 1));
+    assert_eq!(
+        (total.shard.tunnels_created, total.shard.tunnels_replaced),
+        (2, 1)
+    );
     assert_ne!(total.shard.cookies_demanded_takeover, 0);
 }
 
@@ -138,7 +159,13 @@ async fn a_client_finds_its_restarted_gateway_by_itself() {
         .await;
     exchange(&gateway, &router, &client).await;
     let total = gateway.finish();
-    assert_eq!((total.shard.tunnels_created, total.shard.handshakes_answered()), (1, 1));
+    assert_eq!(
+        (
+            total.shard.tunnels_created,
+            total.shard.handshakes_answered()
+        ),
+        (1, 1)
+    );
 }
 
 /// Waits for the keepalive that follows a handshake: until then a client may lose its address.

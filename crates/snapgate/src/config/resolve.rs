@@ -15,7 +15,7 @@ use crate::config::given::{Given, Text};
 use crate::config::options::{DrainTimes, Options};
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
-use crate::config::setting::{FORWARD_WORDS, Kind, Setting};
+use crate::config::setting::{Kind, Setting};
 use crate::config::settings;
 use crate::config::text_file::FileFault;
 use crate::config::workers::{self, CpusAsked, WorkersAsked};
@@ -424,7 +424,7 @@ impl Resolver {
                 values::switch(text).map(|value| value == on)
             }),
             Kind::Forward(field) => self.put(setting, field(options), |text| {
-                values::choice(text, &FORWARD_WORDS)
+                values::choice(text, &Forward::MODES, Forward::name)
             }),
             Kind::Dispatch(field) => self.put(setting, field(options), values::dispatch),
             Kind::Address { field, port } => self.put(setting, field(options), |text| {

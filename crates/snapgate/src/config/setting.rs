@@ -181,8 +181,8 @@ impl Kind {
             Self::Number(_) | Self::Count(_) | Self::Seconds { .. } => "N".to_owned(),
             Self::Size { .. } => "SIZE".to_owned(),
             Self::Switch { .. } => "true|false".to_owned(),
-            Self::Forward(_) => FORWARD_WORDS.map(|(word, _)| word).join("|"),
-            Self::Dispatch(_) => DISPATCH_WORDS.map(|(word, _)| word).join("|"),
+            Self::Forward(_) => Forward::MODES.map(|mode| mode.name()).join("|"),
+            Self::Dispatch(_) => DISPATCHES.map(|kind| dispatch_name(&kind)).join("|"),
             Self::Address { .. } => "ADDRESS:PORT".to_owned(),
             Self::LogFilter(_) => "FILTER".to_owned(),
             Self::Special { value_name, .. } => (*value_name).to_owned(),
@@ -213,11 +213,7 @@ impl Kind {
             }
             Self::Switch { field, on } => (*field(options) == *on).into(),
             Self::Forward(field) => field(options).name().into(),
-            Self::Dispatch(field) => {
-                let dispatch = *field(options);
-                let named = DISPATCH_WORDS.iter().find(|(_, value)| *value == dispatch);
-                named.map(|(word, _)| *word).into()
-            }
+            Self::Dispatch(field) => dispatch_name(field(options)).into(),
             Self::Address { field, .. } => field(options).map(|address| address.to_string()).into(),
             Self::LogFilter(field) => field(options).as_str().into(),
             Self::Special { .. } => Value::Null,
@@ -226,20 +222,16 @@ impl Kind {
     }
 }
 
-/// The words for the forward modes.
-pub(crate) const FORWARD_WORDS: [(&str, Forward<()>); Forward::MODES.len()] = {
-    let mut words = [("", Forward::MODES[0]); Forward::MODES.len()];
-    let mut index = 0;
-    while index < words.len() {
-        words[index] = (Forward::MODES[index].name(), Forward::MODES[index]);
-        index += 1;
-    }
-    words
-};
+/// Every kind of dispatch.
+pub(crate) const DISPATCHES: [Dispatch; 2] = [Dispatch::Kernel, Dispatch::User];
 
-/// The words for the kinds of dispatch.
-pub(crate) const DISPATCH_WORDS: [(&str, Dispatch); 2] =
-    [("kernel", Dispatch::Kernel), ("user", Dispatch::User)];
+/// The word for a kind of dispatch.
+pub(crate) const fn dispatch_name(dispatch: &Dispatch) -> &'static str {
+    match dispatch {
+        Dispatch::Kernel => "kernel",
+        Dispatch::User => "user",
+    }
+}
 
 /// Writes a size in the largest unit that fits.
 pub(crate) fn format_size(bytes: usize) -> String {

@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use udp_shards::Dispatch;
 
 use crate::config::fault::Fault;
-use crate::config::setting::DISPATCH_WORDS;
+use crate::config::setting::{DISPATCHES, dispatch_name};
 use crate::topology::is_wildcard;
 
 /// A router behind an interface of an AS.
@@ -112,16 +112,17 @@ pub(crate) fn switch(text: &str) -> Result<bool, Fault> {
         .map_err(|_| Fault::NotASwitch(text.to_owned()))
 }
 
-/// One of a few words.
-pub(crate) fn choice<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, Fault> {
-    words
-        .iter()
-        .find(|(word, _)| *word == text.trim())
-        .map(|(_, value)| *value)
-        .ok_or_else(|| Fault::NotAChoice {
-            text: text.to_owned(),
-            choices: words.iter().map(|(word, _)| *word).collect(),
-        })
+/// One of a few values, by its name.
+pub(crate) fn choice<T: Copy>(
+    text: &str,
+    values: &[T],
+    name: impl Fn(&T) -> &'static str,
+) -> Result<T, Fault> {
+    let found = values.iter().find(|value| name(value) == text.trim());
+    found.copied().ok_or_else(|| Fault::NotAChoice {
+        text: text.to_owned(),
+        choices: values.iter().map(name).collect(),
+    })
 }
 
 /// An ISD-AS number of one AS.
@@ -192,7 +193,7 @@ pub(crate) fn prefix_or_any(text: &str) -> Result<Option<IpNet>, Fault> {
 
 /// What brings a datagram to the worker of its tunnel.
 pub(crate) fn dispatch(text: &str) -> Result<Dispatch, Fault> {
-    choice(text, &DISPATCH_WORDS)
+    choice(text, &DISPATCHES, dispatch_name)
 }
 
 /// The value of the setting `dispatch`: `kernel` or `user`.

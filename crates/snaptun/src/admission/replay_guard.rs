@@ -70,7 +70,7 @@ pub struct ReplayGuard {
 
 impl ReplayGuard {
     /// How much later than others of its identity an initiation may arrive.
-    pub const REORDERING_MAX: Duration = Duration::from_secs(180);
+    pub const REORDERING_MAX: Duration = initiation_times::REORDERING_MAX;
 
     /// Enough for a gateway of 100,000 tunnels, most of whose clients have an identity of their own.
     pub const IDENTITIES_DEFAULT: usize = 1 << 18;

@@ -4,6 +4,7 @@
 //! into its tunnel, and [`snapload`] plays the clients: real tunnels on real sockets.
 
 mod arguments;
+pub(crate) mod error;
 mod outcome;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -19,29 +20,10 @@ use snapload::{Cpus, Identities, LoadConfig, LoadError, MAX_TRAIN, Progress, Rat
 
 pub(crate) use self::arguments::DemoArguments;
 use self::arguments::Workers;
-use self::outcome::Outcome;
+use self::error::DemoError;
+use self::outcome::{Outcome, WARM_UP};
 use crate::failure::Failure;
 use crate::values::RateArgument;
-
-/// How long packets are sent before they count.
-const WARM_UP: Duration = Duration::from_secs(1);
-
-/// Reason why a demo has no result.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DemoError {
-    /// The gateway did not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// A worker of the gateway failed.
-    #[error(transparent)]
-    Worker(#[from] WorkerFailure),
-    /// The load generator gave no result.
-    #[error("the load generator stopped: {0}")]
-    Load(#[from] LoadError),
-    /// The kernel has no random numbers.
-    #[error("cannot draw keys: {0}")]
-    Random(getrandom::Error),
-}
 
 /// Runs the demo and prints what came of it. Lost packets are a result, not an error.
 pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use snapload::scenario::ScenarioError;
 
-use crate::demo::DemoError;
+use crate::demo::error::DemoError;
 
 /// The run gave no result.
 const EXIT_FAILED: u8 = 1;

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use ahash::RandomState;
 
-use crate::admission::replay_guard::ReplayGuard;
 use crate::crypto::initiation::Timestamp;
 use crate::drop_reason::DropReason;
+use crate::protocol::REJECT_AFTER_TIME;
+
+/// How much later than others of its identity an initiation may arrive: as long as a session is used.
+pub(super) const REORDERING_MAX: Duration = REJECT_AFTER_TIME;
 
 /// Timestamps kept apart for one identity: enough for a client with 32 sockets that starts.
 const RECENT_MAX: usize = 32;
@@ -165,7 +168,7 @@ impl Times {
             Some(latest_plausible) => self.judge(latest_plausible),
         }
         self.recent.retain(|recent| {
-            let stays = present.uptime.saturating_sub(recent.at) <= ReplayGuard::REORDERING_MAX;
+            let stays = present.uptime.saturating_sub(recent.at) <= REORDERING_MAX;
             if !stays {
                 self.floor = self.floor.max(recent.timestamp);
             }
@@ -345,7 +348,7 @@ mod tests {
     fn an_initiation_that_is_too_late_for_reordering_is_refused() {
         let mut times = times(8);
         assert!(accept(&mut times, 1, 100));
-        let later = NOW + ReplayGuard::REORDERING_MAX;
+        let later = NOW + REORDERING_MAX;
         assert!(accept_at(&mut times, later, 1, 98));
         let too_late = later + Duration::from_nanos(1);
         assert!(!accept_at(&mut times, too_late, 1, 99));
@@ -455,7 +458,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_becomes_trusted_frees_identities_that_were_ahead_and_accepts_nothing_twice() {
-        for late in [Duration::ZERO, ReplayGuard::REORDERING_MAX * 2] {
+        for late in [Duration::ZERO, REORDERING_MAX * 2] {
             let mut times = times(8);
             let mut accepted = vec![500, 505, 1000, 4000, 4001, 4100, 9000];
             for second in &accepted {

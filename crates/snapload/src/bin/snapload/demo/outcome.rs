@@ -1,13 +1,15 @@
 //! What came of a demo, for people and as JSON.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use snapgate::counters::Counters;
 use snapgate::summary::{DropCount, Summary};
 use snapload::Report;
 
-use super::WARM_UP;
+/// How long packets are sent before they count.
+pub(super) const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Results of a demo: the load generator's and the gateway's.
 pub(super) struct Outcome {
