@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use snaptun::{
-    Consumed, DropReason, Endpoint, Event, HandshakeLimits, Incoming, Move, Outgoing, Packet, Payload,
-    ReplayGuard, ShardCounters, SnapTunServer, StaticSecret, Transmit, TunnelView, Via,
+    Consumed, DropReason, Endpoint, Event, HandshakeLimits, Incoming, Move, Outgoing, Packet,
+    Payload, ReplayGuard, ShardCounters, SnapTunServer, StaticSecret, Transmit, TunnelView, Via,
 };
 
 use crate::clock::Clock;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use testkit::shard::{In, Out};
 use crate::world::{TICK, World};
+use testkit::shard::{In, Out};
 
 #[test]
 fn a_silent_tunnel_does_not_outlive_its_grant_by_more_than_a_round() {

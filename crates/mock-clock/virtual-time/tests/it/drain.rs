@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use snaptun::DropReason;
 
-use testkit::shard::{In, Out};
 use crate::world::{TICK, World};
+use testkit::shard::{In, Out};
 
 /// Five sessions of 120 s.
 const DRAIN: Duration = Duration::from_secs(600);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use snaptun::{DropReason, Endpoint};
 
-use testkit::shard::{In, Out};
 use crate::world::{LOOK, QUIET_LOOK, TICK, World};
+use testkit::shard::{In, Out};
 
 /// `Reject-After-Time` (WireGuard whitepaper, section 6.1).
 const REJECT_AFTER: Duration = Duration::from_secs(180);

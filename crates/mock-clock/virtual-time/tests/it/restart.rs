@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::world::{TICK, World};
 use testkit::shard::{Client, Received};
 use testkit::shard::{In, Shard};
-use crate::world::{TICK, World};
 
 /// The next process begins, with a shard that remembers the client or does not.
 fn restart(world: &mut World, remembered: Option<&Client>) {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use snaptun::{Consumed, DropReason, Payload};
 
+use crate::world::{LOOK, World};
 use testkit::shard::Received;
 use testkit::shard::{In, Out};
-use crate::world::{LOOK, World};
 
 /// `Keepalive-Timeout` (WireGuard whitepaper, section 6.1).
 const KEEPALIVE: Duration = Duration::from_secs(10);

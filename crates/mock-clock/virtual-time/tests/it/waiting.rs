@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use snaptun::Consumed;
 
+use crate::world::{LOOK, TICK, World};
 use testkit::shard::Received;
 use testkit::shard::{In, Out};
-use crate::world::{LOOK, TICK, World};
 
 /// `Rekey-Timeout` (WireGuard whitepaper, section 6.1).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,14 +9,13 @@ mod outcome;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use snapgate::config::{Authorization, AvailableCpus, Config, Forward, ShardConfig};
-use snapgate::gateway::{Gateway, StartError, WorkerFailure};
+use snapgate::gateway::Gateway;
 use snapgate::identities::Identity;
 use snapgate::keys::{PrivateKey, PublicKey};
-use snapload::{Cpus, Identities, LoadConfig, LoadError, MAX_TRAIN, Progress, Rate};
+use snapload::{Cpus, Identities, LoadConfig, MAX_TRAIN, Progress, Rate};
 
 pub(crate) use self::arguments::DemoArguments;
 use self::arguments::Workers;
