@@ -55,7 +55,6 @@ impl Service<'_> {
     ///
     /// A worker failed, or the thread that follows the identities.
     pub(crate) fn run(&self) -> Result<(), ServiceFailure> {
-        self.signals.serving();
         self.manager.ready();
         let mut care = Care::new(self);
         let look = crossbeam_channel::tick(LOOK_INTERVAL);
