@@ -5,6 +5,7 @@
 //! | [`Namespace`], [`Veth`] | network namespaces of the test's own, joined by virtual Ethernet links |
 //! | [`Network`] | hosts around a router |
 //! | [`GatewaySetup`], [`GatewayProcess`] | a `snapgate run` process, its metrics and its log |
+//! | [`EchoGateway`] | one shard on a socket, with faults to order |
 //! | [`Tunnel`] | the client side of a SNAPtun tunnel, sans-I/O |
 //! | [`Client`] | a tunnel on a UDP socket |
 //! | [`shard`] | a shard with its clients, sans-I/O; any sequence of steps for property tests and fuzzing |
@@ -66,6 +67,7 @@
 use std::time::{Duration, Instant};
 
 mod client;
+mod echo_gateway;
 mod flood;
 pub mod forge;
 mod gateway;
@@ -82,6 +84,7 @@ mod train;
 mod tunnel;
 
 pub use client::Client;
+pub use echo_gateway::{EchoGateway, Fault, no_fault};
 pub use flood::{Flood, Pace};
 pub use gateway::{GatewayProcess, GatewaySetup};
 pub use link::{LinkCounters, Port, Veth};

@@ -10,7 +10,5 @@
 mod attendance;
 mod connecting;
 mod counting;
-mod echo_gateway;
-mod scenario_file;
 mod scenarios;
 mod searching;

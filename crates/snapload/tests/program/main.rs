@@ -7,9 +7,5 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
 mod command;
-#[path = "../it/echo_gateway.rs"]
-mod echo_gateway;
 mod reports;
-#[path = "../it/scenario_file.rs"]
-mod scenario_file;
 mod script;
