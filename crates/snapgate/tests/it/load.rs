@@ -6,12 +6,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use snapgate::config::{Config, Forward, ScionForward};
+use snapgate::config::{Config, Forward};
 use snapload::{Cpus, Direction, Identities, LoadConfig, PacketSizes, Progress, Rate, Report};
+use testkit::gateway::{TestGateway, config, scion};
+use testkit::own_address;
 
-use crate::gateway::{TestGateway, config, own_address, scion};
-
-/// The interface to which `scion` in `gateway.rs` gives a router.
+/// The interface of the first router; that of the second follows.
 const INTERFACE: u16 = 7;
 
 /// From routers at the address of those that the gateway has, for it takes packets of no others.
@@ -23,7 +23,7 @@ fn down(internal: SocketAddr, router: IpAddr) -> Direction {
 }
 
 fn every_direction(gateway: &TestGateway, router: SocketAddr) -> [Direction; 3] {
-    let internal = gateway.gateway.internal_addr().unwrap();
+    let internal = gateway.internal_address();
     let interface = INTERFACE;
     [
         Direction::Echo,
@@ -35,7 +35,11 @@ fn every_direction(gateway: &TestGateway, router: SocketAddr) -> [Direction; 3] 
 /// A closed loop with eight tunnels in two threads, and small trains.
 fn load(gateway: &TestGateway, direction: Direction) -> LoadConfig {
     let identities = Identities::from_seed(7, 8);
-    let mut load = LoadConfig::new(gateway.listen(), gateway.key.to_bytes(), identities);
+    let mut load = LoadConfig::new(
+        gateway.listen_address(),
+        gateway.public_key().to_bytes(),
+        identities,
+    );
     load.direction = direction;
     load.threads = 2;
     load.cpus = Cpus::Unpinned;
@@ -71,14 +75,8 @@ fn run(load: &LoadConfig) -> Report {
 
 /// A gateway that forwards SCION, with a router for each of two threads.
 fn gateway_with_routers(first: SocketAddr) -> TestGateway {
-    let forward = scion(first);
-    let mut next_hops = forward.next_hops.clone();
     let second = SocketAddr::new(first.ip(), first.port() + 1);
-    next_hops.insert((forward.local_isd_as[0], INTERFACE + 1), second);
-    let forward = ScionForward {
-        next_hops,
-        ..forward
-    };
+    let forward = scion(&[(INTERFACE, first), (INTERFACE + 1, second)]);
     start(Forward::Scion(forward))
 }
 
@@ -89,7 +87,7 @@ fn start(forward: Forward) -> TestGateway {
 
 #[test]
 fn packets_of_tunnels_reach_the_routers_of_the_generator() {
-    let router = own_address(1);
+    let router = own_address();
     let gateway = gateway_with_routers(router);
     let direction = Direction::Up {
         router,
@@ -101,7 +99,7 @@ fn packets_of_tunnels_reach_the_routers_of_the_generator() {
 
 #[test]
 fn packets_encrypted_beforehand_reach_the_routers() {
-    let router = own_address(7);
+    let router = own_address();
     let gateway = gateway_with_routers(router);
     let direction = Direction::Up {
         router,
@@ -117,18 +115,19 @@ fn packets_encrypted_beforehand_reach_the_routers() {
 
 #[test]
 fn packets_of_the_generators_routers_reach_the_tunnels() {
-    let gateway = gateway_with_routers(own_address(2));
-    let direction = down(
-        gateway.gateway.internal_addr().unwrap(),
-        own_address(2).ip(),
-    );
+    let router = own_address();
+    let gateway = gateway_with_routers(router);
+    let direction = down(gateway.internal_address(), router.ip());
     let report = run(&load(&gateway, direction));
     assert!(gateway.stop().sent_outgoing_packets >= report.counts.sent);
 }
 
 #[test]
 fn packets_to_their_own_tunnel_come_back_as_hairpins_and_as_echoes() {
-    for forward in [Forward::Scion(scion(own_address(3))), Forward::Echo] {
+    for forward in [
+        Forward::Scion(scion(&[(INTERFACE, own_address())])),
+        Forward::Echo,
+    ] {
         let gateway = start(forward);
         run(&load(&gateway, Direction::Echo));
         gateway.stop();
@@ -137,7 +136,7 @@ fn packets_to_their_own_tunnel_come_back_as_hairpins_and_as_echoes() {
 
 #[test]
 fn a_mix_of_sizes_passes_in_every_direction() {
-    let router = own_address(4);
+    let router = own_address();
     let gateway = gateway_with_routers(router);
     for direction in every_direction(&gateway, router) {
         let mut load = load(&gateway, direction);
@@ -152,7 +151,7 @@ fn a_mix_of_sizes_passes_in_every_direction() {
 
 #[test]
 fn jumbo_packets_pass() {
-    let router = own_address(5);
+    let router = own_address();
     let gateway = gateway_with_routers(router);
     let direction = Direction::Up {
         router,
@@ -168,7 +167,7 @@ fn jumbo_packets_pass() {
 
 #[test]
 fn tunnels_that_differ_by_address_share_sockets() {
-    let router = own_address(6);
+    let router = own_address();
     let gateway = gateway_with_routers(router);
     for direction in every_direction(&gateway, router) {
         let mut load = load(&gateway, direction);
