@@ -1,12 +1,7 @@
 //! Waiting for what has to happen.
 
-use std::time::Duration;
-
+use testkit::PATIENCE;
 use tokio::time::timeout;
-
-/// How long anything may take before a test fails. The slowest thing waited for is a client that
-/// notices by itself, after 15 s, that its gateway has restarted.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for `event`, and fails the test when it does not come; `what` says what that is.
 ///

@@ -7,17 +7,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use gotatun_client::packet::{Packet, PacketBufPool};
-use gotatun_client::x25519;
 use reqwest_connect_rpc::client::CrpcClientError;
 use reqwest_connect_rpc::token_source::static_token::StaticTokenSource;
 use scion_packet::ScionAddress;
 use snap_tun::client::{
     ConnectSnapTunSocketError, SnapTunControlPlaneClient, SnapTunEndpoint, SnapTunnel,
 };
-use snapgate::keys::{PrivateKey, PublicKey};
+use snapgate::keys::PrivateKey;
+use testkit::packets;
 use tokio::net::UdpSocket;
+use x25519_dalek::PublicKey;
 
-use crate::{TestGateway, free_socket, in_time, packets, private_key};
+use crate::{TestGateway, free_socket, in_time, private_key};
 
 /// As the SCION stack on top of the client has it.
 const RECEIVE_QUEUE_PACKETS: usize = 1024;
@@ -73,7 +74,7 @@ impl SnapTunClient {
     ///
     /// When it cannot connect.
     pub async fn connect_by_key(
-        gateway: PublicKey,
+        gateway: &PublicKey,
         listen: SocketAddr,
         identity: &PrivateKey,
         socket: Arc<UdpSocket>,
@@ -91,7 +92,7 @@ impl SnapTunClient {
     ///
     /// Those of `snap-tun`.
     pub async fn try_connect(
-        gateway: PublicKey,
+        gateway: &PublicKey,
         listen: SocketAddr,
         identity: &PrivateKey,
         socket: Arc<UdpSocket>,
@@ -101,7 +102,7 @@ impl SnapTunClient {
         let endpoint = SnapTunEndpoint::new(token, identity.to_secret());
         let tunnel = endpoint
             .connect_tunnel(
-                x25519::PublicKey::from(*gateway.as_bytes()),
+                *gateway,
                 listen,
                 url::Url::parse("http://control-plane.invalid").expect("a URL"),
                 Arc::new(WillingControlPlane),
@@ -132,7 +133,7 @@ impl SnapTunClient {
     /// The client's SCION address, in the AS of the gateway.
     #[must_use]
     pub fn scion_address(&self) -> ScionAddress {
-        packets::at_home(self.address().ip())
+        packets::local(self.address().ip())
     }
 
     /// Sends a SCION packet into the tunnel.
@@ -203,7 +204,7 @@ struct WillingControlPlane;
 impl SnapTunControlPlaneClient for WillingControlPlane {
     async fn register_identity(
         &self,
-        _identity: x25519::PublicKey,
+        _identity: PublicKey,
         _psk_share: Option<[u8; 32]>,
     ) -> Result<Option<[u8; 32]>, CrpcClientError> {
         Ok(None)

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use snapgate_interop::{SnapTunClient, SupervisedGateway, free_socket, in_time, private_key};
+use snapgate_interop::{SnapTunClient, free_socket, in_time, private_key};
+use testkit::{GatewayProcess, GatewaySetup};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -56,9 +57,11 @@ async fn until_written(file: &Path) {
 /// Kills a gateway while clients send. Returns how long after its successor was ready each got its first
 /// packet back, the fastest first.
 async fn times_to_service(state_dir: Option<&Path>) -> Vec<Duration> {
-    let program = env!("CARGO_BIN_EXE_snapgate-to-kill");
-    let argument = state_dir.map(|directory| format!("--state-dir={}", directory.display()));
-    let mut gateway = SupervisedGateway::start(program, argument.as_slice()).await;
+    let mut setup = GatewaySetup::new(env!("CARGO_BIN_EXE_snapgate-to-kill")).workers(2);
+    if let Some(directory) = state_dir {
+        setup = setup.argument(format!("--state-dir={}", directory.display()));
+    }
+    let (gateway, _) = start(&setup).await;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let listen = gateway.listen_address();
@@ -78,13 +81,21 @@ async fn times_to_service(state_dir: Option<&Path>) -> Vec<Duration> {
         .await;
     }
 
-    let ready = gateway.kill_and_restart().await;
+    gateway.kill();
+    let (_gateway, ready) = start(&setup).await;
     let mut times = Vec::new();
     for client in &mut clients {
         times.push(client.is_served_after(ready).await.duration_since(ready));
     }
     times.sort_unstable();
     times
+}
+
+/// Starts the gateway, while clients go on. Returns when it was ready.
+async fn start(setup: &GatewaySetup) -> (GatewayProcess, Instant) {
+    let setup = setup.clone();
+    let start = move || (setup.start(), Instant::now());
+    tokio::task::spawn_blocking(start).await.unwrap()
 }
 
 /// A client that sends all the time, and notes when it got something back.

@@ -58,7 +58,6 @@ impl Service<'_> {
     ///
     /// A worker failed, or the thread that follows the identities.
     pub(crate) fn run(&self) -> Result<(), ServiceFailure> {
-        self.signals.serving();
         self.manager.ready();
         let mut checks = PeriodicChecks::new(self);
         let check = crossbeam_channel::tick(CHECK_INTERVAL);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use udp_shards::ShardSocket;
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use crate::train::receive_train;
+use crate::train;
 use crate::tunnel::{Tunnel, TunnelEvent};
 use crate::{PATIENCE, client_socket, send_train};
 
@@ -17,6 +17,7 @@ use crate::{PATIENCE, client_socket, send_train};
 pub struct Client {
     socket: ShardSocket,
     gateway: SocketAddr,
+    gateway_key: PublicKey,
     tunnel: Tunnel,
     /// Datagrams of received trains that nobody took yet.
     received: VecDeque<Vec<u8>>,
@@ -38,6 +39,7 @@ impl Client {
         Self {
             socket: client_socket(bind),
             gateway,
+            gateway_key: *key,
             tunnel: Tunnel::new(identity.clone(), gateway, key),
             received: VecDeque::new(),
         }
@@ -68,13 +70,23 @@ impl Client {
     ///
     /// When no answer comes.
     pub fn handshake(&mut self) {
-        let initiation = self.tunnel.initiate();
-        self.send_datagram(&initiation);
         let before = self.tunnel.is_connected().then(|| self.tunnel.session());
+        self.initiate();
         while !self.tunnel.is_connected() || Some(self.tunnel.session()) == before {
             let datagram = self.receive_datagram().expect("an answer to the handshake");
             self.handle(&datagram);
         }
+    }
+
+    /// Begins a handshake, and waits for no answer.
+    pub fn initiate(&mut self) {
+        let initiation = self.tunnel.initiate();
+        self.send_datagram(&initiation);
+    }
+
+    /// Forgets the tunnel. The next handshake, from the same socket, is with another identity.
+    pub fn change_identity(&mut self, identity: &StaticSecret) {
+        self.tunnel = Tunnel::new(identity.clone(), self.gateway, &self.gateway_key);
     }
 
     /// Sends `packet` through the tunnel.
@@ -134,14 +146,27 @@ impl Client {
         send_train(&self.socket, self.gateway, datagrams);
     }
 
-    /// The next datagram from the network, as it is; `None` when none comes within [`PATIENCE`].
+    /// The next datagram from the gateway, as it is; `None` when none comes within [`PATIENCE`].
+    ///
+    /// # Panics
+    ///
+    /// When it comes from elsewhere.
     pub fn receive_datagram(&mut self) -> Option<Vec<u8>> {
         self.receive_datagram_until(Some(Instant::now() + PATIENCE))
     }
 
-    /// The next datagram from the network, as it is, if one has come already.
+    /// The next datagram from the gateway, as it is, if one has come already.
+    ///
+    /// # Panics
+    ///
+    /// When it comes from elsewhere.
     pub fn try_receive_datagram(&mut self) -> Option<Vec<u8>> {
         self.receive_datagram_until(None)
+    }
+
+    /// How many datagrams have come that were not received yet. They are lost.
+    pub fn discard_received(&mut self) -> usize {
+        std::iter::from_fn(|| self.try_receive_datagram()).count()
     }
 
     /// Lets the tunnel take a datagram, sends its answer, and returns the packet that was in it.
@@ -158,8 +183,7 @@ impl Client {
                 None
             }
             TunnelEvent::Cookie => {
-                let again = self.tunnel.initiate();
-                self.send_datagram(&again);
+                self.initiate();
                 None
             }
             TunnelEvent::Refused(error) => panic!("the gateway sent a bad message: {error:?}"),
@@ -170,6 +194,18 @@ impl Client {
     /// The tunnel, to encrypt and decrypt by hand.
     pub fn tunnel(&mut self) -> &mut Tunnel {
         &mut self.tunnel
+    }
+
+    /// The client's address as the gateway sees it: its SCION host and port.
+    ///
+    /// # Panics
+    ///
+    /// Without a tunnel.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.tunnel
+            .observed_address()
+            .expect("an answered handshake")
     }
 
     /// The socket.
@@ -186,7 +222,10 @@ impl Client {
 
     fn receive_datagram_until(&mut self, deadline: Option<Instant>) -> Option<Vec<u8>> {
         if self.received.is_empty() {
-            self.received.extend(receive_train(&self.socket, deadline)?);
+            let train = train::receive(&self.socket, deadline)?;
+            assert_eq!(train.from, self.gateway, "a datagram from elsewhere");
+            self.received
+                .extend(train.into_datagrams().map(|one| one.to_vec()));
         }
         self.received.pop_front()
     }

@@ -6,11 +6,16 @@
 //! | [`in_namespace`] | a test in a network namespace of its own, without root where the kernel allows it |
 //! | [`Network`] | hosts around a router |
 //! | [`GatewaySetup`], [`GatewayProcess`] | a `snapgate run` process, its metrics and its log |
+//! | `gateway::TestGateway` | a gateway in the process of the test, and its counters (feature `gateway`) |
+//! | [`EchoGateway`] | one shard on a socket, with faults to order |
 //! | [`Tunnel`] | the client side of a SNAPtun tunnel, sans-I/O |
 //! | [`Client`] | a tunnel on a UDP socket |
 //! | [`shard`] | a shard with its clients, sans-I/O; any sequence of steps for property tests and fuzzing |
 //! | [`oracle`] | independent readers of SCION packets |
 //! | [`http_get`] | one HTTP request |
+//! | [`Router`] | a socket in the place of a SCION router |
+//! | [`packets`] | SCION packets from and to clients |
+//! | [`own_address`] | loopback addresses of the test's own |
 //! | [`messages`] | datagrams that look like WireGuard messages and are not |
 //! | [`forge`] | IP packets with chosen source addresses, and a raw socket that sends them |
 //! | [`Pace`], [`Flood`] | load at a steady rate |
@@ -18,6 +23,10 @@
 //!
 //! Helpers panic when something fails, so that the test fails. Nothing sleeps to let something
 //! happen: [`wait_until`] polls a condition and panics after [`PATIENCE`].
+//!
+//! # Features
+//!
+//! `gateway` builds `snapgate`, a hundred crates that the tests of a shard, of sockets and of packets do without.
 //!
 //! # Root
 //!
@@ -54,7 +63,7 @@
 //! client.send(b"hello");
 //! assert_eq!(client.receive(), b"hello");
 //! assert_eq!(gateway.metrics().sum("snapgate_dropped_packets_total"), 0);
-//! assert!(gateway.terminate().success());
+//! assert_eq!(gateway.terminate().code, Some(0));
 //! ```
 #![expect(
     clippy::expect_used,
@@ -67,10 +76,13 @@
 
 use std::time::{Duration, Instant};
 
+mod address;
 mod client;
+mod echo_gateway;
 mod flood;
 pub mod forge;
-mod gateway;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 mod http;
 mod link;
 pub mod messages;
@@ -78,27 +90,35 @@ mod metrics;
 mod namespace;
 mod network;
 pub mod oracle;
+pub mod packets;
+mod process;
+mod router;
+mod setup;
 pub mod shard;
 mod socket;
 mod test_in_namespace;
 mod train;
 mod tunnel;
 
+pub use address::own_address;
 pub use client::Client;
+pub use echo_gateway::{EchoGateway, Fault, no_fault};
 pub use flood::{Flood, Pace};
-pub use gateway::{GatewayProcess, GatewaySetup};
 pub use http::get as http_get;
 pub use link::{LinkCounters, Port, Veth};
 pub use metrics::Metrics;
 pub use namespace::{Namespace, REQUIRE_ROOT, may_make_namespaces, shell, skip};
 pub use network::{Host, IpVersion, Network};
+pub use process::{Ended, GatewayProcess};
+pub use router::Router;
+pub use setup::GatewaySetup;
 pub use socket::client_socket;
 pub use test_in_namespace::in_namespace;
 pub use train::{receive_train, send_train};
 pub use tunnel::{GivenUp, SessionIndexes, Tunnel, TunnelEvent, identity};
 
 /// Time after which an event that must happen counts as missing. Generous: the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Interval at which conditions are polled that nobody announces.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);

@@ -28,6 +28,12 @@ impl Metrics {
         Self { samples }
     }
 
+    /// Parses the answer to `GET /metrics`.
+    pub(crate) fn of_response((status, text): (u16, String)) -> Self {
+        assert_eq!(status, 200, "{text}");
+        Self::parse(&text)
+    }
+
     /// The value of one sample, such as `snapgate_tunnels{worker="0"}`.
     ///
     /// # Panics

@@ -1,19 +1,41 @@
 //! UDP sockets like those of clients.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use udp_shards::{ShardSocket, SocketOptions, bind_client_socket};
 
+/// Ports that client sockets of this process have had.
+static PORTS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
 /// A socket at `bind` in the calling thread's namespace. It is not connected and does not let the
 /// kernel fragment, like those of quinn-udp, so all of its IPv4 packets have DF and the ID 0: a
 /// network card can merge them with others that do.
+///
+/// Port 0 picks one that no other client socket of this process has had: a gateway remembers the address of a client
+/// that is gone, and sends to it.
 ///
 /// # Panics
 ///
 /// When it cannot have that address.
 #[must_use]
 pub fn client_socket(bind: SocketAddr) -> ShardSocket {
+    // Held until another port is found.
+    let mut used = Vec::new();
+    loop {
+        let socket = bind_one(bind);
+        let port = socket.local_addr().port();
+        let mut ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if ports.insert(port) || bind.port() != 0 {
+            return socket;
+        }
+        used.push(socket);
+    }
+}
+
+fn bind_one(bind: SocketAddr) -> ShardSocket {
     let options = SocketOptions {
         receive_buffer_bytes: 4 << 20,
         send_buffer_bytes: 1 << 20,

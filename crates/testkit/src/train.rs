@@ -7,7 +7,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd as _;
 
-use udp_shards::{Flush, ReceiveBatch, SendQueue, ShardSocket};
+use udp_shards::{Flush, ReceiveBatch, Received, SendQueue, ShardSocket};
 
 /// The most datagrams in a train (`UDP_MAX_SEGMENTS` before Linux 6.9).
 const TRAIN_DATAGRAMS_MAX: usize = 64;
@@ -56,13 +56,16 @@ pub fn send_train(socket: &ShardSocket, to: SocketAddr, datagrams: &[impl AsRef<
 /// `deadline`, or at once when there is none and nothing has come.
 #[must_use]
 pub fn receive_train(socket: &ShardSocket, deadline: Option<Instant>) -> Option<Vec<Vec<u8>>> {
+    let train = receive(socket, deadline)?;
+    Some(train.into_datagrams().map(|one| one.to_vec()).collect())
+}
+
+/// [`receive_train`] with the sender's address.
+pub(crate) fn receive(socket: &ShardSocket, deadline: Option<Instant>) -> Option<Received> {
     let mut batch = ReceiveBatch::new(1);
     loop {
         match socket.receive(&mut batch) {
-            Ok(_) => {
-                let train = batch.next_train()?;
-                return Some(train.into_datagrams().map(|one| one.to_vec()).collect());
-            }
+            Ok(_) => return batch.next_train(),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let deadline = deadline.filter(|deadline| Instant::now() < *deadline)?;
                 wait_for(socket, PollFlags::POLLIN, Some(deadline));

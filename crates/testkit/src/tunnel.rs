@@ -8,14 +8,17 @@ use ana_gotatun::noise::index_table::IndexTable;
 use ana_gotatun::noise::rate_limiter::RateLimiter;
 use ana_gotatun::noise::{Tunn, TunnResult};
 use ana_gotatun::packet::{Packet, WgKind};
+use ana_gotatun::tun::MtuWatcher;
 use bytes::BytesMut;
 use x25519_dalek::{PublicKey, StaticSecret};
 
-/// A new private key.
+/// A new private key, clamped (RFC 7748, section 5) like those of WireGuard: a gateway warns of others.
 #[must_use]
 pub fn identity() -> StaticSecret {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).expect("random numbers");
+    bytes[0] &= 0b1111_1000;
+    bytes[31] = bytes[31] & 0b0111_1111 | 0b0100_0000;
     StaticSecret::from(bytes)
 }
 
@@ -124,6 +127,21 @@ impl Tunnel {
         match self.tunn.encapsulate_with_session(packet) {
             Ok(data) => to_bytes(data.into()),
             Err(_) => panic!("the tunnel has no session"),
+        }
+    }
+
+    /// Like [`Self::encrypt`], padded with zeros to a multiple of 16 bytes, as `ana-gotatun` does by itself.
+    ///
+    /// # Panics
+    ///
+    /// Without a session.
+    pub fn encrypt_padded(&mut self, packet: &[u8]) -> Vec<u8> {
+        let packet = Packet::from_bytes(BytesMut::from(packet));
+        // Padding ends there.
+        let mut mtu = MtuWatcher::new(u16::MAX);
+        match self.tunn.handle_outgoing_packet(packet, Some(&mut mtu)) {
+            Some(WgKind::Data(data)) => to_bytes(data.into()),
+            _ => panic!("the tunnel has no session"),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use scion_packet::build::PacketBuilder;
 use snapgate::config::Dispatch;
-use snapgate_interop::packets::{FAR_HOST, FAR_PORT, leaving_by, packet};
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
+use testkit::packets::{FAR_HOST, FAR_PORT, leaving_by, packet};
 
 /// So many that in user dispatch the chance of no handover is 2^-32.
 const CLIENTS: usize = 32;
@@ -34,7 +34,7 @@ async fn many_clients_are_served_by_both_workers(scenario: Scenario) {
     }
 
     let clients = CLIENTS as u64;
-    assert!(gateway.workers().iter().all(|worker| worker.tunnels > 0));
+    assert!(gateway.counters().iter().all(|worker| worker.tunnels > 0));
     let total = gateway.finish();
     assert_eq!(
         (

@@ -4,10 +4,8 @@ use scion_packet::build::PacketBuilder;
 use scion_packet::scmp::{ProblemCode, UnreachableCode};
 use scion_packet::upper_layer::SCMP;
 use scion_packet::{ScionAddress, ScmpError};
-use snapgate_interop::packets::{
-    Extensions, FAR_HOST, FAR_PORT, leaving_by, packet, with_extensions,
-};
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
+use testkit::packets::{Extensions, FAR_HOST, FAR_PORT, leaving_by, packet, with_extensions};
 
 /// SCMP messages that `scion-packet` has no need to write, and their bytes before the quote
 /// (SCMP specification): external interface down, internal connectivity down.

@@ -1,8 +1,8 @@
 //! From one tunnel into another.
 
 use scion_packet::build::PacketBuilder;
-use snapgate_interop::packets::packet;
 use snapgate_interop::{Scenario, SnapTunClient, TestGateway, in_every_scenario};
+use testkit::packets::packet;
 
 in_every_scenario!(clients_of_one_worker_and_of_two_talk_to_each_other);
 
@@ -47,7 +47,7 @@ async fn a_client_over_ipv4_talks_to_one_over_ipv6() {
             Scenario::IPV6_KERNEL.any_port(),
         ])
         .start();
-    let &[ipv4, ipv6] = gateway.listen_addresses() else {
+    let &[ipv4, ipv6] = gateway.gateway().listen_addrs() else {
         panic!("two listen addresses");
     };
     let old = SnapTunClient::connect_to(&gateway, ipv4).await;
@@ -88,7 +88,7 @@ impl Neighbours {
             gateway
                 .until("its tunnel", |total| total.tunnels == tunnels)
                 .await;
-            let is_of_worker_1 = gateway.workers()[1].tunnels > of_worker[1].len() as u64;
+            let is_of_worker_1 = gateway.counters()[1].tunnels > of_worker[1].len() as u64;
             of_worker[usize::from(is_of_worker_1)].push(client);
         }
         of_worker.sort_by_key(Vec::len);

@@ -1,13 +1,15 @@
 //! Who may not have a tunnel learns nothing.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 use snapgate::drop_reason::DropReason;
 use snapgate::identities::Identity;
 use snapgate::keys::{PrivateKey, PublicKey};
 use snapgate_interop::{
-    GotatunClient, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario,
-    private_key,
+    Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario, private_key,
 };
+use testkit::Client;
 
 const UNAUTHORIZED: DropReason = DropReason::Tunnel(snaptun::DropReason::Unauthorized);
 
@@ -69,16 +71,19 @@ async fn only_member_is_answered(
     stranger: &PrivateKey,
     member: &PrivateKey,
 ) {
-    let socket = free_socket(gateway.listen_address()).await;
-
-    let mut client = GotatunClient::new(gateway, stranger, socket.clone());
-    client.initiate().await;
+    let listen = gateway.listen_address();
+    let bind = SocketAddr::new(listen.ip(), 0);
+    let stranger = stranger.to_secret();
+    let mut client = Client::new(&stranger, bind, listen, gateway.public_key());
+    client.initiate();
     let total = gateway.until_dropped(UNAUTHORIZED, 1).await;
     assert_eq!((total.tunnels, total.originated_sent), (0, 0));
 
-    let mut client = GotatunClient::new(gateway, member, socket);
-    client.initiate().await;
-    assert_eq!(client.expect_answer().await, client.address());
+    client.change_identity(&member.to_secret());
+    client.initiate();
+    let first = client.receive_datagram().unwrap();
+    client.handle(&first);
+    assert_eq!(client.address(), client.local_address());
     gateway
         .until("one tunnel", |total| total.tunnels == 1)
         .await;

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use scion_packet::build::PacketBuilder;
 use snapgate::drop_reason::DropReason;
-use snapgate_interop::packets::{FAR_HOST, FAR_PORT, at_home, leaving_by, packet};
 use snapgate_interop::{
-    GotatunClient, Router, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario,
-    own_address, private_key,
+    Router, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario, private_key,
 };
+use testkit::packets::{FAR_HOST, FAR_PORT, leaving_by, local, packet};
+use testkit::{Tunnel, TunnelEvent, identity, own_address};
 
 const ADDRESS_HELD: DropReason = DropReason::Tunnel(snaptun::DropReason::AddressHeld);
 
@@ -45,23 +45,22 @@ async fn a_client_that_restarts_on_its_port_is_served_at_once(scenario: Scenario
 async fn another_identity_on_an_occupied_port_gets_nothing(scenario: Scenario) {
     let router = Router::start(scenario).await;
     let gateway = TestGateway::setup(scenario).next_hop(1, &router).start();
-    let socket = free_socket(gateway.listen_address()).await;
-    let mut holder = GotatunClient::new(&gateway, &private_key(), socket.clone());
-    holder.initiate().await;
-    let holder_address = holder.expect_answer().await;
+    let mut holder = gateway.client();
     until_confirmed(&gateway).await;
 
-    let mut intruder = GotatunClient::new(&gateway, &private_key(), socket);
-    intruder.initiate().await;
+    holder.send_datagram(&initiation_of_another(&gateway));
     gateway.until_dropped(ADDRESS_HELD, 1).await;
 
     // The next datagram to the port is for the holder, and its session is as it was.
-    let here = at_home(holder_address.ip());
-    let to_holder = PacketBuilder::new(FAR_HOST, here);
-    let port = holder_address.port();
+    let to_holder = PacketBuilder::new(FAR_HOST, local(holder.address().ip()));
+    let port = holder.address().port();
     let sent = packet(|out| to_holder.append_udp(FAR_PORT, port, b"for the holder", out));
     router.send_to(&gateway, &sent).await;
-    assert_eq!(holder.receive().await, sent);
+    let next = holder.receive_datagram().unwrap();
+    let TunnelEvent::Packet(received) = holder.tunnel().handle(&next) else {
+        panic!("{next:?} is no packet for the holder");
+    };
+    assert_eq!(received, sent);
     let total = gateway.finish();
     assert_eq!(
         (
@@ -80,8 +79,8 @@ async fn a_client_does_not_notice_another_identity_on_its_port(scenario: Scenari
     let client = SnapTunClient::connect_as(&gateway, listen, &private_key(), socket.clone()).await;
     until_confirmed(&gateway).await;
 
-    let mut intruder = GotatunClient::new(&gateway, &private_key(), socket);
-    intruder.initiate().await;
+    let initiation = initiation_of_another(&gateway);
+    socket.send_to(&initiation, listen).await.unwrap();
     gateway.until_dropped(ADDRESS_HELD, 1).await;
 
     exchange(&gateway, &router, &client).await;
@@ -166,6 +165,11 @@ async fn a_client_finds_its_restarted_gateway_by_itself() {
         ),
         (1, 1)
     );
+}
+
+/// The handshake initiation of another identity.
+fn initiation_of_another(gateway: &TestGateway) -> Vec<u8> {
+    Tunnel::new(identity(), gateway.listen_address(), gateway.public_key()).initiate()
 }
 
 /// Waits for the keepalive that follows a handshake: until then a client may lose its address.

@@ -6,10 +6,10 @@ use scion_packet::build::PacketBuilder;
 use snapgate::drop_reason::DropReason;
 use snapgate::identities::Identity;
 use snapgate::keys::PrivateKey;
-use snapgate_interop::packets::{FAR_HOST, FAR_PORT, leaving_by, packet};
 use snapgate_interop::{
     Router, Scenario, SnapTunClient, TestGateway, free_socket, in_every_scenario, private_key,
 };
+use testkit::packets::{FAR_HOST, FAR_PORT, leaving_by, packet};
 
 const NO_TUNNEL: DropReason = DropReason::Tunnel(snaptun::DropReason::NoTunnel);
 const UNAUTHORIZED: DropReason = DropReason::Tunnel(snaptun::DropReason::Unauthorized);

@@ -1,9 +1,9 @@
 //! Out of a tunnel, to the routers.
 
-use snapgate_interop::packets::{
+use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
+use testkit::packets::{
     Extensions, FAR_PORT, leaving_by, leaving_upwards_by, packet, with_extensions,
 };
-use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
 
 /// Payloads from none to what just fits into a tunnel over Ethernet.
 const PAYLOAD_BYTES: [usize; 4] = [0, 1, 100, 1300];

@@ -9,8 +9,8 @@ use sciparse::core::view::View as _;
 use sciparse::packet::view::ScionRawPacketView;
 use sciparse::payload::scmp::view::ScmpMessageView;
 use snapgate::drop_reason::{DropReason, RouteError};
-use snapgate_interop::packets::{FAR_PORT, HOME, at_home, leaving_by, packet};
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
+use testkit::packets::{FAR_PORT, LOCAL, leaving_by, local, packet};
 
 const SOMEBODY_ELSE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66));
 
@@ -31,7 +31,7 @@ async fn a_packet_in_the_name_of_another_host_is_answered_with_code_33(scenario:
         client,
     } = TestBed::start(scenario).await;
     let port = client.address().port();
-    let path = leaving_by(1, at_home(SOMEBODY_ELSE));
+    let path = leaving_by(1, local(SOMEBODY_ELSE));
     let forged = packet(|out| path.append_udp(port, FAR_PORT, b"forged", out));
 
     client.send(&forged).await;
@@ -156,7 +156,7 @@ async fn expect_parameter_problem(client: &SnapTunClient, offender: &[u8], code:
     let answer = client.receive().await;
     let (packet, rest) = ScionRawPacketView::try_from_slice(&answer).unwrap();
     assert!(rest.is_empty());
-    let home = HOME.to_string();
+    let home = LOCAL.to_string();
     assert_eq!(packet.header().src_ia().to_string(), home);
     assert_eq!(packet.header().dst_ia().to_string(), home);
     let destination = packet.header().dst_host_addr().unwrap();

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use scion_packet::build::PacketBuilder;
-use snapgate_interop::packets::{FAR_HOST, FAR_PORT, packet};
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
+use testkit::packets::{FAR_HOST, FAR_PORT, packet};
 
 in_every_scenario!(a_client_is_answered_from_the_address_that_it_talks_to);
 

@@ -104,6 +104,8 @@ fn exit_now(code: u8) {
 
 fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     warn(&effective.warnings);
+    // `/readyz` can answer 200 before this thread goes on, and a gateway that is ready drains on SIGTERM.
+    signals.serving();
     let gateway = match Gateway::start(&effective.config) {
         Ok(gateway) => gateway,
         Err(error) => return fail(FAILURE, &error),

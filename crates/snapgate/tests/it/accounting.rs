@@ -2,8 +2,8 @@
 
 use snapgate::config::{CpuPinning, Dispatch, Forward};
 use snapgate::gateway::{Gateway, StartError};
-
-use crate::gateway::{TestGateway, config, own_address};
+use testkit::gateway::{TestGateway, config};
+use testkit::own_address;
 
 #[test]
 fn counters_balance_in_every_snapshot_under_load() {
@@ -14,7 +14,7 @@ fn counters_balance_in_every_snapshot_under_load() {
             client.send(&[round as u8; 200]);
             client.send_datagram(&[4, 0, 0, 0].repeat(10));
         }
-        for worker in gateway.gateway.counters() {
+        for worker in gateway.counters() {
             assert!(worker.balance(), "a worker lost count: {worker:#?}");
         }
         for client in &mut clients {
@@ -47,11 +47,11 @@ fn a_gateway_that_stops_in_the_middle_of_handovers_loses_count_of_nothing() {
 #[test]
 fn a_gateway_that_is_dropped_frees_its_address() {
     let mut config = config(Forward::Echo);
-    config.listen = vec![own_address(10)];
+    config.listen = vec![own_address()];
     let gateway = TestGateway::start(&config);
     assert!(matches!(Gateway::start(&config), Err(StartError::Bind(_))));
     drop(gateway);
-    TestGateway::start(&config);
+    let _next = TestGateway::start(&config);
 }
 
 #[test]

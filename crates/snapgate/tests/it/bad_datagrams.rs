@@ -4,9 +4,8 @@ use std::net::UdpSocket;
 
 use snapgate::config::Forward;
 use snapgate::drop_reason::DropReason;
-use udp_shards::{Flush, SendQueue, SocketOptions, bind_client_socket};
-
-use crate::gateway::{TestGateway, config, scion};
+use testkit::gateway::{TestGateway, config, scion};
+use testkit::{client_socket, send_train};
 
 /// Lengths at which something could go wrong: headers, message sizes, offloads, the largest.
 const LENGTHS: [usize; 16] = [
@@ -38,7 +37,7 @@ fn garbage_on_the_tunnel_socket_is_counted_and_disturbs_nobody() {
         total.tunnels == 1 && total.delivered_keepalives == 1
     });
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
-    stranger.connect(gateway.listen()).unwrap();
+    stranger.connect(gateway.listen_address()).unwrap();
 
     let mut sent = 0;
     for first in [0, 1, 2, 3, 4, 5, 255] {
@@ -65,11 +64,9 @@ fn garbage_on_the_tunnel_socket_is_counted_and_disturbs_nobody() {
 #[test]
 fn garbage_on_the_upstream_socket_is_counted_and_disturbs_nobody() {
     let router = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let forward = Forward::Scion(scion(router.local_addr().unwrap()));
+    let forward = Forward::Scion(scion(&[(7, router.local_addr().unwrap())]));
     let gateway = TestGateway::start(&config(forward));
-    router
-        .connect(gateway.gateway.internal_addr().unwrap())
-        .unwrap();
+    router.connect(gateway.internal_address()).unwrap();
 
     let mut sent = 0;
     for first in [0x00, 0x01, 0x10, 0xff] {
@@ -87,18 +84,11 @@ fn garbage_on_the_upstream_socket_is_counted_and_disturbs_nobody() {
 }
 
 /// Sends datagrams as one train from a socket of its own.
-fn send_train(gateway: &TestGateway, datagrams: impl IntoIterator<Item = Vec<u8>>) -> u64 {
-    let local = "127.0.0.1:0".parse().unwrap();
-    let socket = bind_client_socket(local, &SocketOptions::default()).unwrap();
-    let mut queue = SendQueue::with_limits(64, 65_536);
-    let mut count = 0;
-    for datagram in datagrams {
-        queue.push(gateway.listen(), None, datagram).unwrap();
-        count += 1;
-    }
-    let flush = queue.flush(&socket, &mut |_, result| assert_eq!(result, Ok(())));
-    assert_eq!(flush, Flush::Empty);
-    count
+fn send_alone(gateway: &TestGateway, datagrams: impl IntoIterator<Item = Vec<u8>>) -> u64 {
+    let datagrams: Vec<_> = datagrams.into_iter().collect();
+    let socket = client_socket("127.0.0.1:0".parse().unwrap());
+    send_train(&socket, gateway.listen_address(), &datagrams);
+    datagrams.len() as u64
 }
 
 #[test]
@@ -106,7 +96,7 @@ fn every_handshake_message_of_a_train_is_checked_and_forged_ones_take_no_place_i
     let gateway = TestGateway::start(&config(Forward::Echo));
     let mut sent = 0;
     for _ in 0..100 {
-        sent += send_train(&gateway, (0..40).map(|_| noise(1, 148)));
+        sent += send_alone(&gateway, (0..40).map(|_| noise(1, 148)));
     }
     gateway.wait_for("all drops", |total| total.total_dropped() == sent);
     let total = gateway.stop();
@@ -119,7 +109,7 @@ fn every_datagram_of_a_train_of_garbage_is_counted() {
     let gateway = TestGateway::start(&config(Forward::Echo));
     let mut sent = 0;
     // One byte each, which read as one data message; more than a message; data and garbage by turns.
-    sent += send_train(
+    sent += send_alone(
         &gateway,
         [4, 0, 0, 0]
             .into_iter()
@@ -127,8 +117,8 @@ fn every_datagram_of_a_train_of_garbage_is_counted() {
             .take(64)
             .map(|byte| vec![byte]),
     );
-    sent += send_train(&gateway, (0..40).map(|_| noise(9, 148)));
-    sent += send_train(&gateway, (0..40).map(|n| noise(4 + n % 2, 148)));
+    sent += send_alone(&gateway, (0..40).map(|_| noise(9, 148)));
+    sent += send_alone(&gateway, (0..40).map(|n| noise(4 + n % 2, 148)));
     gateway.wait_for("all drops", |total| total.total_dropped() == sent);
     let total = gateway.stop();
     let malformed = DropReason::Tunnel(snaptun::DropReason::Malformed);

@@ -1,19 +1,18 @@
 //! `--forward echo`: tunnels, dispatch and addresses, without SCION.
 
+use std::net::SocketAddr;
+
 use snapgate::config::{Dispatch, Forward};
 use snapgate::drop_reason::{DropReason, QueueLoss};
+use testkit::gateway::{TestGateway, config, workers};
+use testkit::{Client, identity};
 
-use crate::client::Client;
-use crate::gateway::{TestGateway, config, workers};
-
-fn echo_through(listen: &str, bind: &str, dispatch: Dispatch) {
+fn echo_through(listen: &str, dispatch: Dispatch) {
     let mut config = config(Forward::Echo);
     config.listen = vec![listen.parse().unwrap()];
     config.dispatch = dispatch;
     let gateway = TestGateway::start(&config);
-    let mut clients: Vec<Client> = (0..32)
-        .map(|_| Client::connect(&format!("{bind}:0"), gateway.listen(), &gateway.key))
-        .collect();
+    let mut clients: Vec<Client> = (0..32).map(|_| gateway.client()).collect();
     for (index, client) in clients.iter_mut().enumerate() {
         let packet = vec![index as u8; 100 + 41 * index];
         client.send(&packet);
@@ -34,22 +33,22 @@ fn echo_through(listen: &str, bind: &str, dispatch: Dispatch) {
 
 #[test]
 fn packets_come_back_over_ipv4_with_kernel_dispatch() {
-    echo_through("127.0.0.1:0", "127.0.0.1", Dispatch::Kernel);
+    echo_through("127.0.0.1:0", Dispatch::Kernel);
 }
 
 #[test]
 fn packets_come_back_over_ipv4_with_user_dispatch() {
-    echo_through("127.0.0.1:0", "127.0.0.1", Dispatch::User);
+    echo_through("127.0.0.1:0", Dispatch::User);
 }
 
 #[test]
 fn packets_come_back_over_ipv6_with_kernel_dispatch() {
-    echo_through("[::1]:0", "[::1]", Dispatch::Kernel);
+    echo_through("[::1]:0", Dispatch::Kernel);
 }
 
 #[test]
 fn packets_come_back_over_ipv6_with_user_dispatch() {
-    echo_through("[::1]:0", "[::1]", Dispatch::User);
+    echo_through("[::1]:0", Dispatch::User);
 }
 
 #[test]
@@ -62,13 +61,17 @@ fn each_worker_gets_a_share_of_100_tunnels() {
     // An answer is on its way before its turn is counted.
     gateway.wait_for("100 tunnels", |total| total.tunnels == 100);
     let tunnels: Vec<u64> = gateway
-        .gateway
         .counters()
         .iter()
         .map(|worker| worker.tunnels)
         .collect();
     // The chance that a fair hash leaves one of four workers with none of 100 is 1 in 10^12.
     assert!(tunnels.iter().all(|&share| share > 0), "{tunnels:?}");
+}
+
+fn connect(bind: &str, listen: SocketAddr, gateway: &TestGateway) -> Client {
+    let bind = bind.parse().unwrap();
+    Client::connect(&identity(), bind, listen, gateway.public_key())
 }
 
 #[test]
@@ -82,11 +85,11 @@ fn a_wildcard_listener_answers_from_the_address_that_the_client_sent_to() {
         let gateway = TestGateway::start(&config);
         let target = (
             target.parse::<std::net::IpAddr>().unwrap(),
-            gateway.listen().port(),
+            gateway.listen_address().port(),
         );
 
-        // The client's socket is connected: an answer from elsewhere would never reach it.
-        let mut client = Client::connect(bind, target.into(), &gateway.key);
+        // It fails when an answer comes from elsewhere.
+        let mut client = connect(bind, target.into(), &gateway);
         client.send(b"hello");
         assert_eq!(client.receive(), b"hello");
     }
@@ -98,12 +101,12 @@ fn two_listeners_serve_side_by_side() {
     config.listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()];
     let gateway = TestGateway::start(&config);
     for (&listen, bind) in gateway
-        .gateway
+        .gateway()
         .listen_addrs()
         .iter()
         .zip(["127.0.0.1:0", "[::1]:0"])
     {
-        let mut client = Client::connect(bind, listen, &gateway.key);
+        let mut client = connect(bind, listen, &gateway);
         client.send(b"hello");
         assert_eq!(client.receive(), b"hello");
     }

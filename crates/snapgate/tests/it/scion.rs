@@ -2,44 +2,35 @@
 
 use std::net::SocketAddr;
 
-use scion_packet::build::PacketBuilder;
 use scion_packet::scmp::UnreachableCode;
 use scion_packet::{PolicyViolation, ScionPacket, ScmpError};
 use snapgate::config::{Dispatch, Forward};
 use snapgate::drop_reason::{DropReason, RouteError};
-
-use crate::client::Client;
-use crate::gateway::{TestGateway, config, own_address, scion, workers};
-use crate::packets::{
-    LOCAL, REMOTE, Router, address, from_remote, path_through, to_remote, within_as,
-};
+use testkit::gateway::{TestGateway, config, scion, workers};
+use testkit::packets::{FAR_HOST, arriving_at, from_remote, local, packet, to_remote, within_as};
+use testkit::{Client, Router, own_address};
 
 /// The packets from a far host that a client must get: UDP, SCMP echo reply, SCMP error.
 fn answers_to(client: SocketAddr) -> Vec<Vec<u8>> {
-    let far = address(REMOTE, "198.51.100.9:443".parse().unwrap());
-    let here = address(LOCAL, client);
-    let builder = PacketBuilder::new(far, here)
-        .with_path(&path_through(3))
-        .unwrap();
-    let mut answers = vec![from_remote(client), Vec::new(), Vec::new()];
-    builder
-        .append_echo_reply(client.port(), 1, b"ping", &mut answers[1])
-        .unwrap();
+    let here = local(client.ip());
+    let builder = arriving_at(here);
+    let reply = packet(|out| builder.append_echo_reply(client.port(), 1, b"ping", out));
     let unreachable = ScmpError::DestinationUnreachable {
         code: UnreachableCode::AddressUnreachable,
     };
-    unreachable.append(far, here, &to_remote(client, 7), &mut answers[2]);
-    answers
+    let mut error = Vec::new();
+    unreachable.append(FAR_HOST, here, &to_remote(client, 7), &mut error);
+    vec![from_remote(client), reply, error]
 }
 
 #[test]
 fn packets_reach_the_router_byte_for_byte_and_answers_come_back() {
     for dispatch in [Dispatch::Kernel, Dispatch::User] {
         let router = Router::bind();
-        let mut config = config(Forward::Scion(scion(router.address())));
+        let mut config = config(Forward::Scion(scion(&[(7, router.address())])));
         config.dispatch = dispatch;
         let gateway = TestGateway::start(&config);
-        let internal = gateway.gateway.internal_addr().unwrap();
+        let internal = gateway.internal_address();
 
         // As many as make it certain that user dispatch brings one to the wrong worker (1 - 2^-32).
         for _ in 0..32 {
@@ -48,7 +39,7 @@ fn packets_reach_the_router_byte_for_byte_and_answers_come_back() {
             client.send(&packet);
             assert_eq!(router.receive(), packet);
             for answer in answers_to(client.address()) {
-                router.socket.send_to(&answer, internal).unwrap();
+                router.send_to(&answer, internal);
                 assert_eq!(client.receive(), answer);
             }
         }
@@ -66,7 +57,7 @@ fn packets_reach_the_router_byte_for_byte_and_answers_come_back() {
 #[test]
 fn padding_behind_the_payload_does_not_reach_the_router() {
     let router = Router::bind();
-    let gateway = TestGateway::start(&config(Forward::Scion(scion(router.address()))));
+    let gateway = TestGateway::start(&config(Forward::Scion(scion(&[(7, router.address())]))));
     let mut client = gateway.client();
     let packet = to_remote(client.address(), 7);
     let mut padded = packet.clone();
@@ -78,7 +69,7 @@ fn padding_behind_the_payload_does_not_reach_the_router() {
 #[test]
 fn clients_talk_to_each_other_within_and_between_workers() {
     let router = Router::bind();
-    let mut config = config(Forward::Scion(scion(router.address())));
+    let mut config = config(Forward::Scion(scion(&[(7, router.address())])));
     config.workers = workers(2);
     let gateway = TestGateway::start(&config);
     let mut clients: Vec<Client> = (0..12).map(|_| gateway.client()).collect();
@@ -105,7 +96,7 @@ fn clients_talk_to_each_other_within_and_between_workers() {
 fn a_local_host_without_a_tunnel_is_served_only_inside_a_local_prefix() {
     for (prefix, served) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
         let host = Router::bind();
-        let mut forward = scion(host.address());
+        let mut forward = scion(&[(7, host.address())]);
         forward.local_prefixes = vec![prefix.parse().unwrap()];
         let gateway = TestGateway::start(&config(Forward::Scion(forward)));
         let mut client = gateway.client();
@@ -125,7 +116,7 @@ fn a_local_host_without_a_tunnel_is_served_only_inside_a_local_prefix() {
 #[test]
 fn a_foreign_source_address_is_refused_with_an_scmp_error_into_the_tunnel() {
     let router = Router::bind();
-    let gateway = TestGateway::start(&config(Forward::Scion(scion(router.address()))));
+    let gateway = TestGateway::start(&config(Forward::Scion(scion(&[(7, router.address())]))));
     let mut client = gateway.client();
     let mut foreign = client.address();
     foreign.set_ip("127.0.0.99".parse().unwrap());
@@ -145,7 +136,7 @@ fn a_foreign_source_address_is_refused_with_an_scmp_error_into_the_tunnel() {
 #[test]
 fn an_interface_without_a_router_is_reported_to_the_client() {
     let router = Router::bind();
-    let gateway = TestGateway::start(&config(Forward::Scion(scion(router.address()))));
+    let gateway = TestGateway::start(&config(Forward::Scion(scion(&[(7, router.address())]))));
     let mut client = gateway.client();
     client.send(&to_remote(client.address(), 8));
 
@@ -164,10 +155,10 @@ fn an_interface_without_a_router_is_reported_to_the_client() {
 #[test]
 fn a_packet_from_scion_for_nobody_is_a_counted_drop() {
     let router = Router::bind();
-    let gateway = TestGateway::start(&config(Forward::Scion(scion(router.address()))));
-    let internal = gateway.gateway.internal_addr().unwrap();
+    let gateway = TestGateway::start(&config(Forward::Scion(scion(&[(7, router.address())]))));
+    let internal = gateway.internal_address();
     for packet in answers_to("192.0.2.1:9".parse().unwrap()) {
-        router.socket.send_to(&packet, internal).unwrap();
+        router.send_to(&packet, internal);
     }
     let no_tunnel = DropReason::Tunnel(snaptun::DropReason::NoTunnel).index();
     gateway.wait_for("three drops", |total| total.dropped[no_tunnel] == 3);
@@ -177,11 +168,9 @@ fn a_packet_from_scion_for_nobody_is_a_counted_drop() {
 /// asked for these answers: they would be errors of the one socket for all routers, and anybody can make them up.
 #[test]
 fn a_router_that_refuses_disturbs_nobody_and_is_served_when_it_is_back() {
-    let address = own_address(9);
+    let address = own_address();
     let (refusing, other) = (Router::bind_to(address), Router::bind());
-    let mut forward = scion(address);
-    let far = (LOCAL.parse().unwrap(), 8);
-    forward.next_hops.insert(far, other.address());
+    let forward = scion(&[(7, address), (8, other.address())]);
     let gateway = TestGateway::start(&config(Forward::Scion(forward)));
     let mut client = gateway.client();
     client.send(&to_remote(client.address(), 7));
@@ -197,10 +186,8 @@ fn a_router_that_refuses_disturbs_nobody_and_is_served_when_it_is_back() {
     let back = Router::bind_to(address);
     client.send(&to_remote(client.address(), 7));
     assert_eq!(back.receive(), to_remote(client.address(), 7));
-    let internal = gateway.gateway.internal_addr().unwrap();
-    back.socket
-        .send_to(&from_remote(client.address()), internal)
-        .unwrap();
+    let internal = gateway.internal_address();
+    back.send_to(&from_remote(client.address()), internal);
     assert_eq!(client.receive(), from_remote(client.address()));
     let total = gateway.stop();
     assert_eq!(

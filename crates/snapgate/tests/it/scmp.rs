@@ -7,11 +7,9 @@ use scion_packet::scmp::UnreachableCode;
 use scion_packet::{PolicyViolation, ScionAddress, ScionPacket, ScmpError};
 use snapgate::config::{Forward, ScmpErrorLimits};
 use snapgate::drop_reason::{AdmissionError, DropReason};
-
-use crate::gateway::{TestGateway, config, scion};
-use crate::packets::{
-    LOCAL, REMOTE, Router, address, from_remote, path_through, to_remote, within_as,
-};
+use testkit::Router;
+use testkit::gateway::{TestGateway, config, scion};
+use testkit::packets::{FAR_HOST, from_remote, leaving_by, local, packet, to_remote, within_as};
 
 const FOREIGN_QUOTE: DropReason = DropReason::Policy(PolicyViolation::ForeignQuote);
 const TUNNEL_LIMIT: DropReason = DropReason::Admission(AdmissionError::ScmpTunnelLimit);
@@ -37,19 +35,14 @@ const INTERFACE_DOWN: [u8; 20] = [
 
 /// An SCMP error that leaves our AS by interface 7, from `client` to the sender of [`from_remote`].
 fn to_remote_about(client: SocketAddr, header: &[u8], quote: &[u8]) -> Vec<u8> {
-    let far = address(REMOTE, "198.51.100.9:443".parse().unwrap());
-    let builder = PacketBuilder::new(address(LOCAL, client), far)
-        .with_path(&path_through(7))
-        .unwrap();
-    let mut packet = Vec::new();
+    let builder = leaving_by(7, local(client.ip()));
     let message = [header, quote].concat();
-    builder.append_payload(202, &message, &mut packet).unwrap();
-    packet
+    packet(|out| builder.append_payload(202, &message, out))
 }
 
 /// One error a second into each tunnel, two at once.
 fn gateway_with_limit(router: &Router) -> TestGateway {
-    let mut forward = scion(router.address());
+    let mut forward = scion(&[(7, router.address())]);
     forward.scmp_error_limits = ScmpErrorLimits {
         per_tunnel_per_second: 1,
         ..ScmpErrorLimits::default()
@@ -60,10 +53,10 @@ fn gateway_with_limit(router: &Router) -> TestGateway {
 #[test]
 fn a_client_cannot_forge_an_error_about_packets_of_others() {
     let router = Router::bind();
-    let gateway = TestGateway::start(&config(Forward::Scion(scion(router.address()))));
+    let gateway = TestGateway::start(&config(Forward::Scion(scion(&[(7, router.address())]))));
     let [mut attacker, mut victim, peer] = [(); 3].map(|()| gateway.client());
     let (at_attacker, at_victim) = (attacker.address(), victim.address());
-    let [from, to] = [at_attacker, at_victim].map(|client| address(LOCAL, client));
+    let [from, to] = [at_attacker, at_victim].map(|client| local(client.ip()));
 
     // What the victim sent to its peer, what the peer was sent from afar, and what a router on the way would say
     // about a packet that did not arrive.
@@ -109,13 +102,7 @@ fn errors_of_the_gateway_are_limited_for_each_tunnel() {
     quiet.send(&to_remote(quiet.address(), 8));
     quiet.receive();
     // Nothing else came meanwhile.
-    router
-        .socket
-        .send_to(
-            &from_remote(noisy.address()),
-            gateway.gateway.internal_addr().unwrap(),
-        )
-        .unwrap();
+    router.send_to(&from_remote(noisy.address()), gateway.internal_address());
     assert_eq!(noisy.receive(), from_remote(noisy.address()));
     assert_eq!(gateway.stop().originated_limited, limited);
 }
@@ -124,15 +111,14 @@ fn errors_of_the_gateway_are_limited_for_each_tunnel() {
 fn errors_from_scion_are_limited_for_each_tunnel_and_other_packets_are_not() {
     let router = Router::bind();
     let gateway = gateway_with_limit(&router);
-    let internal = gateway.gateway.internal_addr().unwrap();
+    let internal = gateway.internal_address();
     let send = |packet: &[u8]| {
-        router.socket.send_to(packet, internal).unwrap();
+        router.send_to(packet, internal);
     };
     let [mut noisy, mut quiet] = [(); 2].map(|()| gateway.client());
-    let far = address(REMOTE, "198.51.100.9:443".parse().unwrap());
     let error_to = |client: SocketAddr| {
         let quote = to_remote(client, 7);
-        unreachable(far, address(LOCAL, client), &quote)
+        unreachable(FAR_HOST, local(client.ip()), &quote)
     };
     let error = error_to(noisy.address());
     for _ in 0..MANY {
@@ -147,12 +133,9 @@ fn errors_from_scion_are_limited_for_each_tunnel_and_other_packets_are_not() {
         assert_eq!(noisy.receive(), error);
     }
 
-    let builder = PacketBuilder::new(far, address(LOCAL, noisy.address()));
-    let mut reply = Vec::new();
+    let builder = PacketBuilder::new(FAR_HOST, local(noisy.address().ip()));
     let identifier = noisy.address().port();
-    builder
-        .append_echo_reply(identifier, 1, b"pong", &mut reply)
-        .unwrap();
+    let reply = packet(|out| builder.append_echo_reply(identifier, 1, b"pong", out));
     for packet in [&reply, &from_remote(noisy.address())] {
         for _ in 0..MANY {
             send(packet);
@@ -168,20 +151,19 @@ fn errors_from_scion_are_limited_for_each_tunnel_and_other_packets_are_not() {
 #[test]
 fn errors_to_addresses_without_a_tunnel_do_not_use_up_the_budget_of_a_worker() {
     let router = Router::bind();
-    let mut forward = scion(router.address());
+    let mut forward = scion(&[(7, router.address())]);
     forward.scmp_error_limits = ScmpErrorLimits {
         per_second: 1,
         ..ScmpErrorLimits::default()
     };
     let gateway = TestGateway::start(&config(Forward::Scion(forward)));
-    let internal = gateway.gateway.internal_addr().unwrap();
-    let far = address(REMOTE, "198.51.100.9:443".parse().unwrap());
+    let internal = gateway.internal_address();
     let error_to = |client: SocketAddr| {
         let quote = to_remote(client, 7);
-        unreachable(far, address(LOCAL, client), &quote)
+        unreachable(FAR_HOST, local(client.ip()), &quote)
     };
     let send = |packet: &[u8]| {
-        router.socket.send_to(packet, internal).unwrap();
+        router.send_to(packet, internal);
     };
     let mut client = gateway.client();
     for port in (1..).take(MANY as usize) {
@@ -207,7 +189,7 @@ fn errors_between_tunnels_are_limited_for_their_sender() {
     for receiver in &receivers {
         let to = receiver.address();
         let quote = within_as(to, at_sender);
-        let error = unreachable(address(LOCAL, at_sender), address(LOCAL, to), &quote);
+        let error = unreachable(local(at_sender.ip()), local(to.ip()), &quote);
         sender.send(&error);
     }
     let total = gateway.wait_for("the fates of the errors", |total| {

@@ -1,13 +1,14 @@
 //! A worker that fails takes the process down. It is made to by an administrator, who destroys its socket.
 
 use nix::sys::signal::Signal;
-use testkit::{in_namespace, shell};
-
-use crate::workspace::{Workspace, identity, listen};
+use testkit::{GatewaySetup, identity, in_namespace, shell};
+use udp_shards::Dispatch;
 
 /// With user dispatch a worker has one socket for tunnels, and SOCK_DESTROY gets at it; of a group it gets at
 /// whichever the kernel's hash names.
-const USER_DISPATCH: &str = "--dispatch=user";
+fn gateway() -> GatewaySetup {
+    crate::gateway().dispatch(Dispatch::User)
+}
 
 /// Destroys the socket of this port (SOCK_DESTROY): the next system call on it is an error.
 fn destroy_socket(port: u16) {
@@ -21,17 +22,16 @@ fn a_worker_whose_socket_fails_ends_the_process() {
     in_namespace(
         "failures::a_worker_whose_socket_fails_ends_the_process",
         || {
-            let workspace = Workspace::open();
-            let process = workspace.start(&["--forward=echo", USER_DISPATCH]);
-            destroy_socket(listen(&process).port());
-            let ended = process.end();
+            let gateway = gateway().start();
+            destroy_socket(gateway.listen_address().port());
+            let ended = gateway.wait();
             assert_eq!(ended.code, Some(1), "{ended:?}");
             let error = ended.log.lines().last().unwrap();
             assert!(
                 error.starts_with("error: worker 0 failed: cannot receive on a data socket"),
                 "{ended:?}"
             );
-            assert!(ended.summary.starts_with("Ran for "), "{ended:?}");
+            assert!(ended.output.starts_with("Ran for "), "{ended:?}");
         },
     );
 }
@@ -41,18 +41,15 @@ fn a_worker_that_fails_while_the_gateway_drains_ends_the_process() {
     in_namespace(
         "failures::a_worker_that_fails_while_the_gateway_drains_ends_the_process",
         || {
-            let workspace = Workspace::open();
-            let mut process = workspace.start(&[
-                "--forward=echo",
-                USER_DISPATCH,
-                "--drain-idle-seconds=3600",
-                "--drain-timeout-seconds=3600",
-            ]);
-            let _client = workspace.connect(&process, &identity());
-            process.signal(Signal::SIGTERM);
-            process.wait_for("draining: tunnels that talk: 1");
-            destroy_socket(listen(&process).port());
-            let ended = process.end();
+            let mut gateway = gateway()
+                .argument("--drain-idle-seconds=3600")
+                .argument("--drain-timeout-seconds=3600")
+                .start();
+            let _client = gateway.connect(&identity());
+            gateway.signal(Signal::SIGTERM);
+            gateway.wait_for_log("draining: tunnels that talk: 1");
+            destroy_socket(gateway.listen_address().port());
+            let ended = gateway.wait();
             assert_eq!(ended.code, Some(1), "{ended:?}");
             assert!(
                 ended.log.contains("error: worker 0 failed: cannot receive"),

@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use snapgate::config::Forward;
 use snapgate::counters::Counters;
 use snapgate::drop_reason::{DropReason, QueueLoss};
-use testkit::{in_namespace, shell};
+use testkit::gateway::{TestGateway, config, scion, workers};
+use testkit::packets::{from_remote, to_remote};
+use testkit::{Client, Router, in_namespace, shell};
 use udp_shards::SendError;
-
-use crate::client::Client;
-use crate::gateway::{TestGateway, config, scion, workers};
-use crate::packets::{LOCAL, Router, from_remote, to_remote};
 
 const UNREACHABLE: DropReason = DropReason::Send(SendError::Unreachable);
 const SEND_QUEUE_FULL: DropReason = DropReason::Queue(QueueLoss::SendQueueFull);
@@ -33,9 +31,8 @@ fn speed_up() {
 
 /// One worker, with a router behind interface 7 and one behind interface 8.
 fn gateway_with(internal: &str, near: SocketAddr, far: SocketAddr) -> TestGateway {
-    let mut forward = scion(near);
+    let mut forward = scion(&[(7, near), (8, far)]);
     forward.internal = internal.parse().unwrap();
-    forward.next_hops.insert((LOCAL.parse().unwrap(), 8), far);
     let mut config = config(Forward::Scion(forward));
     config.workers = workers(1);
     config.sockets.send_buffer_bytes = 64 << 10;
@@ -105,9 +102,9 @@ fn packets_wait_while_the_send_buffer_is_full_and_all_arrive() {
             let waiting = gateway.total().queued_packets;
             assert!(waiting > 0, "the buffer never filled");
             // Tunnels have sockets of their own.
-            let internal = gateway.gateway.internal_addr().unwrap();
+            let internal = gateway.internal_address();
             let answer = from_remote(client.address());
-            slow.socket.send_to(&answer, internal).unwrap();
+            slow.send_to(&answer, internal);
             assert_eq!(client.receive(), answer);
 
             speed_up();

@@ -3,26 +3,11 @@
 //! A process that a test starts has copies of all descriptors of the test program until it executes its own
 //! program. So only test programs start processes in which no test needs a lock, address or port to be free as soon
 //! as its holder is dropped (`scripts/check-tree.sh` has the list).
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a helper that fails, fails its test"
-)]
+#![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
-#[expect(dead_code, reason = "`tests/it` uses the rest")]
-#[path = "../it/client.rs"]
-mod client;
 mod drain;
 mod failures;
 mod faults;
-#[path = "../it/gateway.rs"]
-mod gateway;
-#[path = "../it/http.rs"]
-mod http;
-#[path = "../it/packets.rs"]
-mod packets;
-mod process;
 mod reload;
 mod revocation;
 mod secrets;
@@ -30,4 +15,12 @@ mod service_manager;
 mod signals;
 mod sources;
 mod state_dir;
-mod workspace;
+
+use testkit::GatewaySetup;
+
+/// The gateway of this package, with small buffers.
+fn gateway() -> GatewaySetup {
+    GatewaySetup::new(env!("CARGO_BIN_EXE_snapgate"))
+        .argument("--receive-buffer=64KiB")
+        .argument("--send-buffer=64KiB")
+}

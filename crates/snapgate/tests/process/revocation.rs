@@ -1,14 +1,13 @@
 //! An identity that is taken out of the file, with a real process and real packets.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, PATIENCE};
-use crate::http::{get, sum};
-use crate::packets::{Router, from_remote, to_remote};
-use crate::process::Process;
-use crate::workspace::{Workspace, identity, listen, metrics};
+use testkit::packets::{LOCAL, from_remote, to_remote};
+use testkit::{Client, GatewayProcess, PATIENCE, Router, identity, own_address};
+
+use crate::gateway;
 
 /// Time between packets in each direction.
 const PACE: Duration = Duration::from_millis(1);
@@ -33,12 +32,12 @@ impl Traffic {
     fn exchange(&mut self) -> (usize, usize) {
         let address = self.client.address();
         self.client.send(&to_remote(address, 7));
-        let router = &self.router.socket;
-        router
-            .send_to(&from_remote(address), self.internal)
-            .unwrap();
+        self.router.send_to(&from_remote(address), self.internal);
         thread::sleep(PACE);
-        let arrived = (discard_received(router), self.client.discard_received());
+        let arrived = (
+            self.router.discard_received(),
+            self.client.discard_received(),
+        );
         let now = Instant::now();
         if arrived.0 > 0 {
             self.last_from_client = Some(now);
@@ -50,32 +49,29 @@ impl Traffic {
     }
 }
 
-/// How many datagrams wait at `socket`. They are lost.
-fn discard_received(socket: &UdpSocket) -> usize {
-    socket.set_nonblocking(true).unwrap();
-    let received = std::iter::from_fn(|| socket.recv(&mut [0]).ok()).count();
-    socket.set_nonblocking(false).unwrap();
-    received
-}
-
-/// Whether a tunnel was revoked.
-fn has_revoked(process: &Process) -> bool {
-    let (_, text) = get(metrics(process), "/metrics");
-    text.lines()
-        .any(|line| line.contains("change=\"revoked\"") && line.ends_with(" 1"))
+fn has_revoked(gateway: &GatewayProcess) -> bool {
+    let change = [("change", "revoked")];
+    let revoked = gateway
+        .metrics()
+        .sum_where("snapgate_tunnel_changes_total", &change);
+    revoked == 1
 }
 
 #[test]
 fn nothing_passes_after_an_identity_is_taken_out_of_the_file() {
     let (revoked, other) = (identity(), identity());
-    let workspace = Workspace::new(&[&revoked]);
     let router = Router::bind();
-    let next_hop = format!("--next-hop=1-ff00:0:110#7={}", router.address());
-    let process = workspace.start(&["--internal=127.0.0.1:0", &next_hop]);
+    let internal = own_address();
+    let gateway = gateway()
+        .identities(&[&revoked])
+        .forward("scion")
+        .argument(format!("--internal={internal}"))
+        .argument(format!("--next-hop={LOCAL}#7={}", router.address()))
+        .start();
     let mut traffic = Traffic {
-        client: workspace.connect(&process, &revoked),
+        client: gateway.connect(&revoked),
         router,
-        internal: process.address("packets go to SCION from "),
+        internal,
         last_from_client: None,
         last_to_client: None,
     };
@@ -84,9 +80,9 @@ fn nothing_passes_after_an_identity_is_taken_out_of_the_file() {
         assert!(Instant::now() < deadline, "no traffic");
     }
 
-    workspace.list(&[&other]);
+    gateway.replace_identities(&[&other]);
     let removed = Instant::now();
-    while !has_revoked(&process) {
+    while !has_revoked(&gateway) {
         traffic.exchange();
         assert!(Instant::now() < deadline, "the tunnel stays");
     }
@@ -104,23 +100,14 @@ fn nothing_passes_after_an_identity_is_taken_out_of_the_file() {
 
     // The address is free for another client at once.
     let Traffic {
-        client,
-        router,
-        internal,
-        ..
+        mut client, router, ..
     } = traffic;
     let address = client.address();
-    let mut next = Client::connect_on(
-        client.into_socket(),
-        other,
-        listen(&process),
-        &workspace.key,
-    );
-    next.send(&to_remote(address, 7));
+    client.change_identity(&other);
+    client.handshake();
+    client.send(&to_remote(address, 7));
     assert_eq!(router.receive(), to_remote(address, 7));
-    let answer = from_remote(address);
-    router.socket.send_to(&answer, internal).unwrap();
-    assert_eq!(next.receive(), answer);
-    let (_, text) = get(metrics(&process), "/metrics");
-    assert_eq!(sum(&text, "snapgate_identities"), 1);
+    router.send_to(&from_remote(address), internal);
+    assert_eq!(client.receive(), from_remote(address));
+    assert_eq!(gateway.metrics().sum("snapgate_identities"), 1);
 }

@@ -1,52 +1,51 @@
 //! Copies of the private key in the memory of a gateway.
 
 use std::fs::File;
-use std::io::{BufRead as _, Read as _, Seek as _};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{BufRead as _, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::process::Command;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use testkit::{GatewayProcess, GatewaySetup, PATIENCE, identity};
 
-use crate::client::{Client, PATIENCE};
-use crate::process::Process;
-use crate::workspace::{Workspace, identity, listen};
+use crate::gateway;
 
 /// Environment variable: the key that a process looks for in its own memory, inverted and in base64.
 const WANTED: &str = "SNAPGATE_TEST_INVERTED_KEY";
+
+/// Environment variable: the arguments of `snapgate`, one a line.
+const ARGUMENTS: &str = "SNAPGATE_TEST_ARGUMENTS";
+
+/// The socket in the gateway's directory at which its copies of the key are asked for.
+const COUNTER: &str = "counter";
 
 const TUNNELS: usize = 8;
 
 #[test]
 fn the_private_key_is_in_memory_once_and_once_for_each_worker_and_what_tunnels_keep() {
     let identities: Vec<_> = (0..TUNNELS).map(|_| identity()).collect();
-    let workspace = Workspace::new(&identities.iter().collect::<Vec<_>>());
-    let gateway = CountingGateway::start(&workspace);
+    let setup = gateway()
+        .identities(&identities.iter().collect::<Vec<_>>())
+        .forward("sink");
+    let mut gateway = CountingGateway::start(&setup);
     let without_tunnels = gateway.copies_of_the_key();
 
-    let address = listen(&gateway.process);
     let mut clients: Vec<_> = identities
         .iter()
-        .map(|identity| {
-            Client::connect_as(identity.clone(), "127.0.0.1:0", address, &workspace.key)
-        })
+        .map(|identity| gateway.process.connect(identity))
         .collect();
     for client in &mut clients {
         client.send(b"to the sink");
     }
     // Answered behind the data, by the only worker.
-    let _last = Client::connect_as(
-        identities[0].clone(),
-        "127.0.0.1:0",
-        address,
-        &workspace.key,
-    );
+    let _last = gateway.process.connect(&identities[0]);
     let with_tunnels = gateway.copies_of_the_key();
 
-    workspace.list(&[]);
+    setup.replace_identities(&[]);
     let deadline = Instant::now() + PATIENCE;
     let after_tunnels = loop {
         let copies = gateway.copies_of_the_key();
@@ -72,15 +71,20 @@ fn the_private_key_is_in_memory_once_and_once_for_each_worker_and_what_tunnels_k
 /// A process that runs a gateway and counts the copies of its key: nobody else may read its memory, and the clients
 /// are in none.
 struct CountingGateway {
-    process: Process,
-    questions: UdpSocket,
+    process: GatewayProcess,
+    questions: UnixStream,
 }
 
 impl CountingGateway {
-    fn start(workspace: &Workspace) -> Self {
-        let key = std::fs::read_to_string(workspace.path("private.key")).unwrap();
+    fn start(setup: &GatewaySetup) -> Self {
+        let key = std::fs::read_to_string(setup.path("private.key")).unwrap();
         let mut wanted = BASE64_STANDARD.decode(key.trim()).unwrap();
         wanted.iter_mut().for_each(|byte| *byte = !*byte);
+        let snapgate = setup.command();
+        let arguments: Vec<_> = snapgate
+            .get_args()
+            .map(|argument| argument.to_str().unwrap())
+            .collect();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args([
@@ -89,22 +93,22 @@ impl CountingGateway {
                 "--ignored",
                 "--nocapture",
             ])
-            .current_dir(workspace.path("."))
+            .current_dir(setup.path("."))
             .env_clear()
-            .env(WANTED, BASE64_STANDARD.encode(wanted));
-        let mut process = Process::spawn(command);
-        let counter: SocketAddr = process.wait_for("counts at ").parse().unwrap();
-        process.wait_for("tunnels come in at");
-        let questions = UdpSocket::bind("127.0.0.1:0").unwrap();
-        questions.connect(counter).unwrap();
+            .env(WANTED, BASE64_STANDARD.encode(wanted))
+            .env(ARGUMENTS, arguments.join("\n"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let process = setup.start_command(command);
+        let questions = UnixStream::connect(setup.path(COUNTER)).unwrap();
         questions.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { process, questions }
     }
 
-    fn copies_of_the_key(&self) -> usize {
-        self.questions.send(&[]).unwrap();
+    fn copies_of_the_key(&mut self) -> usize {
+        self.questions.write_all(&[0]).unwrap();
         let mut answer = [0; 8];
-        assert_eq!(self.questions.recv(&mut answer).unwrap(), 8);
+        self.questions.read_exact(&mut answer).unwrap();
         usize::from_le_bytes(answer)
     }
 }
@@ -115,28 +119,17 @@ fn a_gateway_that_counts() {
     let wanted = BASE64_STANDARD
         .decode(std::env::var(WANTED).unwrap())
         .unwrap();
+    let arguments = std::env::var(ARGUMENTS).unwrap();
     let mut memory = Memory::open();
-    let questions = UdpSocket::bind("127.0.0.1:0").unwrap();
-    eprintln!("counts at {}", questions.local_addr().unwrap());
-    thread::spawn(|| {
-        snapgate::cli::main(
-            [
-                "snapgate",
-                "run",
-                "--private-key-file=private.key",
-                "--identities=identities.toml",
-                "--listen=127.0.0.1:0",
-                "--workers=1",
-                "--cpus=none",
-                "--forward=sink",
-            ]
-            .map(Into::into),
-        )
+    let counter = UnixListener::bind(COUNTER).unwrap();
+    thread::spawn(move || {
+        let arguments = arguments.lines().map(Into::into);
+        snapgate::cli::main(std::iter::once("snapgate".into()).chain(arguments))
     });
-    loop {
-        let (_, from) = questions.recv_from(&mut []).unwrap();
+    let (mut questions, _) = counter.accept().unwrap();
+    while questions.read_exact(&mut [0]).is_ok() {
         let copies = memory.copies(&wanted);
-        questions.send_to(&copies.to_le_bytes(), from).unwrap();
+        questions.write_all(&copies.to_le_bytes()).unwrap();
     }
 }
 

@@ -1,80 +1,92 @@
 //! What the process does on signals, without tunnels.
 
-use nix::sys::signal::Signal;
+use std::io::read_to_string;
 
-use crate::process::Process;
-use crate::workspace::Workspace;
+use nix::sys::signal::Signal;
+use testkit::{Client, identity};
+
+use crate::gateway;
 
 #[test]
 fn it_runs_until_a_signal_and_prints_what_it_did() {
-    let workspace = Workspace::open();
+    let setup = gateway();
     for (signal, farewell) in [
         (Signal::SIGINT, "stopping on SIGINT"),
         (Signal::SIGTERM, "drained: no tunnel talks"),
     ] {
-        let process = workspace.start(&["--forward=echo"]);
-        let said = &process.said;
-        assert!(
-            said.contains("warning: EVERYONE who knows the public key may open a tunnel"),
-            "{said}"
-        );
-        assert!(
-            said.contains("workers: 1 (as configured), on any CPU"),
-            "{said}"
-        );
-        assert!(!said.contains('\x1b'), "{said}");
-        assert!(!said.contains("snapgate::"), "{said}");
-
-        process.signal(signal);
-        let ended = process.end();
+        let gateway = setup.start();
+        gateway.signal(signal);
+        let ended = gateway.wait();
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        assert!(ended.log.contains(farewell), "{ended:?}");
-        assert!(ended.summary.starts_with("Ran for "), "{ended:?}");
+        for line in [
+            "warning: EVERYONE who knows the public key may open a tunnel",
+            "workers: 1 (as configured), on any CPU",
+            farewell,
+        ] {
+            assert!(ended.log.contains(line), "{line}: {ended:?}");
+        }
+        assert!(!ended.log.contains('\x1b'), "{ended:?}");
+        assert!(!ended.log.contains("snapgate::"), "{ended:?}");
+        assert!(ended.output.starts_with("Ran for "), "{ended:?}");
     }
+}
+
+#[test]
+fn the_log_names_the_ports_that_the_kernel_chose() {
+    let mut gateway = gateway().listen("127.0.0.1:0".parse().unwrap()).start();
+    let listen = gateway.wait_for_log("tunnels come in at ").parse().unwrap();
+    let bind = "127.0.0.1:0".parse().unwrap();
+    let mut client = Client::connect(&identity(), bind, listen, gateway.public_key());
+    client.send(b"there and back");
+    assert_eq!(client.receive(), b"there and back");
+    let metrics = gateway.wait_for_log("metrics are at http://");
+    let wanted = format!("{}/metrics", gateway.metrics_address());
+    assert!(metrics.starts_with(&wanted), "{metrics}");
 }
 
 /// Whenever the signal comes, it ends the process: before the gateway waits for signals as it ends any
 /// process, afterwards as described.
 #[test]
 fn no_signal_is_lost_while_the_gateway_starts() {
-    let workspace = Workspace::open();
+    let setup = gateway();
     for spins in 0..40 {
-        let process = Process::spawn(workspace.command(&["--forward=echo"]));
+        let gateway = setup.spawn();
         for _ in 0..spins * 20_000 {
             std::hint::spin_loop();
         }
-        process.signal(Signal::SIGTERM);
-        let ended = process.end();
+        gateway.signal(Signal::SIGTERM);
+        let ended = gateway.wait();
         assert!(matches!(ended.code, None | Some(0)), "{ended:?}");
     }
 }
 
 #[test]
 fn a_log_that_nobody_reads_any_more_changes_nothing() {
-    let mut process = Workspace::open().start(&["--forward=echo"]);
-    process.close_log();
-    process.signal(Signal::SIGHUP);
-    process.signal(Signal::SIGTERM);
-    let ended = process.end();
-    assert_eq!(ended.code, Some(0));
-    assert!(ended.summary.contains("Nothing was dropped."), "{ended:?}");
+    let setup = gateway();
+    let mut command = setup.command();
+    let (log, stderr) = std::io::pipe().unwrap();
+    let (summary, stdout) = std::io::pipe().unwrap();
+    command.stderr(stderr).stdout(stdout);
+    let gateway = setup.start_command(command);
+    drop(log);
+    gateway.signal(Signal::SIGHUP);
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(gateway.wait().code, Some(0));
+    let summary = read_to_string(summary).unwrap();
+    assert!(summary.contains("Nothing was dropped."), "{summary}");
 }
 
 #[test]
 fn where_everyone_is_let_in_there_is_nothing_to_reload() {
-    let mut process = Workspace::open().start(&["--forward=echo"]);
-    process.signal(Signal::SIGHUP);
-    process.wait_for("there is nothing to reload: everyone is let in (--allow-any-identity)");
-    process.signal(Signal::SIGTERM);
-    assert_eq!(process.end().code, Some(0));
+    let mut gateway = gateway().start();
+    gateway.signal(Signal::SIGHUP);
+    gateway.wait_for_log("there is nothing to reload: everyone is let in (--allow-any-identity)");
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
 fn a_sink_says_what_becomes_of_packets() {
-    let process = Workspace::open().start(&["--forward=sink"]);
-    let said = &process.said;
-    assert!(
-        said.contains("packets are discarded and counted as delivered"),
-        "{said}"
-    );
+    let mut gateway = gateway().forward("sink").start();
+    gateway.wait_for_log("packets are discarded and counted as delivered");
 }

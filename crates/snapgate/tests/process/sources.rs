@@ -4,14 +4,12 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use scion_packet::build::PacketBuilder;
 use scion_packet::scmp::UnreachableCode;
-use scion_packet::{PolicyViolation, ScmpError};
+use scion_packet::{IsdAs, PolicyViolation, ScionAddress, ScmpError};
 use snapgate::config::{Dispatch, Forward, InternalFrom};
 use snapgate::drop_reason::{AdmissionError, DropReason};
-use testkit::{in_namespace, shell};
-
-use crate::client::Client;
-use crate::gateway::{TestGateway, config, own_address, scion};
-use crate::packets::{LOCAL, REMOTE, Router, address, from_remote, within_as};
+use testkit::gateway::{TestGateway, config, scion};
+use testkit::packets::{LOCAL, REMOTE, from_remote, local, packet, within_as};
+use testkit::{Client, Router, in_namespace, own_address, shell};
 
 const FOREIGN_SOURCE: DropReason = DropReason::Admission(AdmissionError::ForeignSource);
 const FOREIGN_QUOTE: DropReason = DropReason::Policy(PolicyViolation::ForeignQuote);
@@ -27,12 +25,13 @@ struct Hosts {
 
 impl Hosts {
     /// IPv4 addresses of loopback that no other test has.
-    fn of_loopback(first: u8) -> Self {
+    fn of_loopback() -> Self {
+        let [gateway, router, neighbour, stranger] = [(); 4].map(|()| own_address().ip());
         Self {
-            gateway: own_address(first).ip(),
-            router: own_address(first + 1).ip(),
-            neighbour: own_address(first + 2).ip(),
-            stranger: own_address(first + 3).ip(),
+            gateway,
+            router,
+            neighbour,
+            stranger,
         }
     }
 
@@ -57,7 +56,7 @@ impl Hosts {
         router: &Router,
         internal_from: InternalFrom,
     ) -> TestGateway {
-        let mut forward = scion(router.address());
+        let mut forward = scion(&[(7, router.address())]);
         forward.internal = SocketAddr::new(self.gateway, 0);
         forward.internal_from = internal_from;
         let mut config = config(Forward::Scion(forward));
@@ -68,13 +67,10 @@ impl Hosts {
 }
 
 /// A UDP packet to `client` that says it comes from `source` in `isd_as`.
-fn udp(isd_as: &str, source: SocketAddr, client: SocketAddr) -> Vec<u8> {
-    let builder = PacketBuilder::new(address(isd_as, source), address(LOCAL, client));
-    let mut packet = Vec::new();
-    builder
-        .append_udp(source.port(), client.port(), b"hello", &mut packet)
-        .unwrap();
-    packet
+fn udp(isd_as: IsdAs, source: SocketAddr, client: SocketAddr) -> Vec<u8> {
+    let ip = source.ip();
+    let builder = PacketBuilder::new(ScionAddress { isd_as, ip }, local(client.ip()));
+    packet(|out| builder.append_udp(source.port(), client.port(), b"hello", out))
 }
 
 /// An SCMP error of `sender` to `client`, about a packet that `client` sent to `quoted`.
@@ -84,8 +80,8 @@ fn error(sender: SocketAddr, client: SocketAddr, quoted: SocketAddr) -> Vec<u8> 
         code: UnreachableCode::PortUnreachable,
     };
     unreachable.append(
-        address(LOCAL, sender),
-        address(LOCAL, client),
+        local(sender.ip()),
+        local(client.ip()),
         &within_as(client, quoted),
         &mut packet,
     );
@@ -96,9 +92,10 @@ fn error(sender: SocketAddr, client: SocketAddr, quoted: SocketAddr) -> Vec<u8> 
 fn check_default(hosts: Hosts, dispatch: Dispatch) {
     let router = Router::bind_to((hosts.router, 0).into());
     let gateway = hosts.start(dispatch, &router, InternalFrom::default());
-    let internal = gateway.gateway.internal_addr().unwrap();
-    let [other_port, neighbour, stranger] =
-        [hosts.router, hosts.neighbour, hosts.stranger].map(|ip| UdpSocket::bind((ip, 0)).unwrap());
+    let internal = gateway.internal_address();
+    let other_port = Router::bind_to((hosts.router, 0).into());
+    let [neighbour, stranger] =
+        [hosts.neighbour, hosts.stranger].map(|ip| UdpSocket::bind((ip, 0)).unwrap());
     let at_neighbour = neighbour.local_addr().unwrap();
     let at_stranger = stranger.local_addr().unwrap();
     // Of both workers.
@@ -133,8 +130,8 @@ fn check_default(hosts: Hosts, dispatch: Dispatch) {
             error(at_neighbour, to, at_stranger),
         ];
         for packet in &of_others {
-            for socket in [&router.socket, &other_port] {
-                socket.send_to(packet, internal).unwrap();
+            for sender in [&router, &other_port] {
+                sender.send_to(packet, internal);
                 assert_eq!(client.receive(), *packet);
             }
         }
@@ -159,14 +156,14 @@ fn check_opened(hosts: Hosts, dispatch: Dispatch) {
     for internal_from in [prefix, InternalFrom::Any] {
         let router = Router::bind_to((hosts.router, 0).into());
         let gateway = hosts.start(dispatch, &router, internal_from.clone());
-        let internal = gateway.gateway.internal_addr().unwrap();
+        let internal = gateway.internal_address();
         let mut client = gateway.client_at((hosts.gateway, 0).into());
         let packet = from_remote(client.address());
         let neighbour = UdpSocket::bind((hosts.neighbour, 0)).unwrap();
-        let stranger = UdpSocket::bind((hosts.stranger, 0)).unwrap();
+        let stranger = Router::bind_to((hosts.stranger, 0).into());
 
-        for socket in [&stranger, &router.socket] {
-            socket.send_to(&packet, internal).unwrap();
+        for sender in [&stranger, &router] {
+            sender.send_to(&packet, internal);
             assert_eq!(client.receive(), packet);
         }
         neighbour.send_to(&packet, internal).unwrap();
@@ -184,12 +181,12 @@ fn check_opened(hosts: Hosts, dispatch: Dispatch) {
 
 #[test]
 fn strangers_are_refused_over_ipv4_with_kernel_dispatch() {
-    check_default(Hosts::of_loopback(20), Dispatch::Kernel);
+    check_default(Hosts::of_loopback(), Dispatch::Kernel);
 }
 
 #[test]
 fn strangers_are_refused_over_ipv4_with_user_dispatch() {
-    check_default(Hosts::of_loopback(30), Dispatch::User);
+    check_default(Hosts::of_loopback(), Dispatch::User);
 }
 
 #[test]
@@ -203,8 +200,8 @@ fn strangers_are_refused_over_ipv6() {
 
 #[test]
 fn internal_from_opens_the_internal_address_over_ipv4() {
-    check_opened(Hosts::of_loopback(40), Dispatch::Kernel);
-    check_opened(Hosts::of_loopback(40), Dispatch::User);
+    check_opened(Hosts::of_loopback(), Dispatch::Kernel);
+    check_opened(Hosts::of_loopback(), Dispatch::User);
 }
 
 #[test]

@@ -10,10 +10,9 @@ use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use testkit::{GatewayProcess, wait_until};
 
-use crate::process::Process;
-use crate::stall::wait_until;
-use crate::workspace::Workspace;
+use crate::gateway;
 
 /// A thread that was stopped, as if it waited for something that does not come. It runs on when this is dropped.
 struct Frozen(Pid);
@@ -45,7 +44,7 @@ impl Frozen {
     fn wait_for_end(&self) {
         let flags = WaitPidFlag::__WALL | WaitPidFlag::WNOHANG;
         wait_until("the thread ends", || {
-            waitpid(self.0, Some(flags)) != Ok(WaitStatus::StillAlive)
+            (waitpid(self.0, Some(flags)) != Ok(WaitStatus::StillAlive)).then_some(())
         });
     }
 }
@@ -57,30 +56,33 @@ impl Drop for Frozen {
     }
 }
 
-/// The thread of a process with this name.
-fn thread_named(process: &Process, name: &str) -> Pid {
-    let tasks = fs::read_dir(format!("/proc/{}/task", process.pid())).unwrap();
-    let thread = tasks
-        .map(|task| task.unwrap())
-        .find(|task| fs::read_to_string(task.path().join("comm")).unwrap().trim() == name)
-        .unwrap();
-    Pid::from_raw(thread.file_name().to_str().unwrap().parse().unwrap())
+/// The thread of a gateway with this name, when it has started.
+fn thread_named(gateway: &GatewayProcess, name: &str) -> Pid {
+    wait_until("the thread starts", || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+        let thread = tasks.map(|task| task.unwrap()).find(|task| {
+            // Another thread may end meanwhile.
+            let comm = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            comm.trim() == name
+        })?;
+        Some(Pid::from_raw(thread.file_name().to_str()?.parse().ok()?))
+    })
 }
 
 #[test]
 fn a_second_signal_ends_a_process_whose_main_thread_hangs() {
     for second in [Signal::SIGTERM, Signal::SIGINT] {
-        let process = Workspace::open().start(&["--forward=echo"]);
-        let Some(frozen) = Frozen::freeze(process.pid()) else {
+        let gateway = gateway().start();
+        let Some(frozen) = Frozen::freeze(gateway.pid()) else {
             return;
         };
-        process.signal(Signal::SIGTERM);
+        gateway.signal(Signal::SIGTERM);
         if second == Signal::SIGTERM {
             // Earlier, it would be a duplicate.
             thread::sleep(Duration::from_secs(1));
         }
-        process.signal(second);
-        let ended = process.end();
+        gateway.signal(second);
+        let ended = gateway.wait();
         drop(frozen);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(
@@ -92,34 +94,34 @@ fn a_second_signal_ends_a_process_whose_main_thread_hangs() {
 
 #[test]
 fn a_signal_ends_a_process_whose_worker_hangs() {
-    let process = Workspace::open().start(&["--forward=echo"]);
-    ends_though_frozen(process, "worker-0");
+    let gateway = gateway().start();
+    ends_though_frozen(gateway, "worker-0");
 }
 
 #[test]
 fn a_signal_ends_a_process_whose_state_directory_does_not_answer() {
-    let workspace = Workspace::open();
-    fs::create_dir(workspace.path("state")).unwrap();
-    let process = workspace.start(&["--forward=echo", "--state-dir=state"]);
-    ends_though_frozen(process, "state");
+    let setup = gateway().argument("--state-dir=state");
+    fs::create_dir(setup.path("state")).unwrap();
+    let gateway = setup.start();
+    ends_though_frozen(gateway, "state");
 }
 
 #[test]
 fn an_identities_file_that_is_not_checked_is_a_warning() {
-    let mut process = Workspace::new(&[]).start(&["--forward=echo"]);
-    let Some(frozen) = Frozen::freeze(thread_named(&process, "identities")) else {
+    let mut gateway = gateway().identities(&[]).start();
+    let Some(frozen) = Frozen::freeze(thread_named(&gateway, "identities")) else {
         return;
     };
-    process.wait_for("the identities file was not checked for ");
+    gateway.wait_for_log("the identities file was not checked for ");
     drop(frozen);
 }
 
-fn ends_though_frozen(process: Process, thread: &str) {
-    let Some(frozen) = Frozen::freeze(thread_named(&process, thread)) else {
+fn ends_though_frozen(gateway: GatewayProcess, thread: &str) {
+    let Some(frozen) = Frozen::freeze(thread_named(&gateway, thread)) else {
         return;
     };
-    process.signal(Signal::SIGINT);
+    gateway.signal(Signal::SIGINT);
     frozen.wait_for_end();
-    let ended = process.end();
+    let ended = gateway.wait();
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }

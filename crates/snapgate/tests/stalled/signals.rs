@@ -1,18 +1,16 @@
 //! Signals that mean nothing, and writes that the kernel answers with one.
 
 use std::fs;
-use std::process::Command;
+use std::io::read_to_string;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::process::Process;
-use crate::stall::wait_until;
-use crate::workspace::{Workspace, metrics};
+use crate::gateway;
 
 #[test]
 fn signals_that_mean_nothing_change_nothing() {
-    let workspace = Workspace::open();
-    let mut process = workspace.start(&["--forward=echo"]);
+    let mut gateway = gateway().start();
     for signal in [
         Signal::SIGUSR1,
         Signal::SIGUSR2,
@@ -20,21 +18,23 @@ fn signals_that_mean_nothing_change_nothing() {
         Signal::SIGXFSZ,
         Signal::SIGTTOU,
     ] {
-        process.signal(signal);
+        gateway.signal(signal);
     }
     // It is handled behind the others.
-    process.signal(Signal::SIGHUP);
-    process.wait_for("there is nothing to reload");
-    assert_eq!(crate::http::get(metrics(&process), "/livez").1, "ok\n");
-    process.signal(Signal::SIGINT);
-    assert_eq!(process.end().code, Some(0));
+    gateway.signal(Signal::SIGHUP);
+    gateway.wait_for_log("there is nothing to reload");
+    assert_eq!(gateway.get("/livez").1, "ok\n");
+    gateway.signal(Signal::SIGINT);
+    assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
 fn a_limit_on_file_sizes_is_a_failed_write() {
-    let workspace = Workspace::open();
-    fs::create_dir(workspace.path("state")).unwrap();
-    let command = workspace.command(&["--forward=echo", "--state-dir=state"]);
+    let setup = gateway().argument("--state-dir=state");
+    fs::create_dir(setup.path("state")).unwrap();
+    let command = setup.command();
+    // No file: its writes would fail, too.
+    let (log, stderr) = std::io::pipe().unwrap();
     // RLIMIT_FSIZE, as by LimitFSIZE= of a service.
     let mut limited = Command::new("sh");
     limited
@@ -42,19 +42,16 @@ fn a_limit_on_file_sizes_is_a_failed_write() {
         .arg(command.get_program())
         .args(command.get_args())
         .current_dir(command.get_current_dir().unwrap())
-        .env_clear();
-    let mut process = Process::start(limited);
-    process.wait_for("metrics are at");
-    wait_until("a write fails", || {
-        let (_, text) = crate::http::get(metrics(&process), "/metrics");
-        crate::http::sum(&text, "snapgate_state_write_failures_total") > 0
+        .env_clear()
+        .stdout(Stdio::null())
+        .stderr(stderr);
+    let gateway = setup.start_command(limited);
+    gateway.wait_for_metrics("a write fails", |metrics| {
+        metrics.sum("snapgate_state_write_failures_total") > 0
     });
-    assert_eq!(crate::http::get(metrics(&process), "/livez").1, "ok\n");
-    process.signal(Signal::SIGINT);
-    let ended = process.end();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(
-        ended.log.contains("cannot write the state file"),
-        "{ended:?}"
-    );
+    assert_eq!(gateway.get("/livez").1, "ok\n");
+    gateway.signal(Signal::SIGINT);
+    assert_eq!(gateway.wait().code, Some(0));
+    let log = read_to_string(log).unwrap();
+    assert!(log.contains("cannot write the state file"), "{log}");
 }

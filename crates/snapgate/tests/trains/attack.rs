@@ -49,7 +49,7 @@ impl Attacked {
         let identity = identity();
         let gateway = GatewaySetup::new(env!("CARGO_BIN_EXE_snapgate"))
             .namespace(&gateway_host.namespace)
-            .listen(SocketAddr::new(gateway_host.ip(version), 0))
+            .listen(SocketAddr::new(gateway_host.ip(version), 51_820))
             .identities(&[&identity])
             .workers(2)
             .dispatch(dispatch)

@@ -2,7 +2,10 @@
 
 use snaptun::protocol::DATA_OVERHEAD_BYTES;
 use testkit::messages::{self, Mac1};
-use testkit::{Client, GatewayProcess, GatewaySetup, IpVersion, SessionIndexes, identity};
+use testkit::{
+    Client, GatewayProcess, GatewaySetup, IpVersion, Namespace, SessionIndexes, identity,
+    may_make_namespaces,
+};
 use udp_shards::Dispatch;
 
 /// Trains of each kind.
@@ -71,20 +74,20 @@ fn train(client: &mut Client, forged: &[u8], number: usize) -> Vec<Vec<u8>> {
 }
 
 fn lost_behind(first: First, version: IpVersion, dispatch: Dispatch) -> usize {
-    let loopback = match version {
-        IpVersion::V4 => "127.0.0.1:0",
-        IpVersion::V6 => "[::1]:0",
+    let listen = match version {
+        IpVersion::V4 => "127.0.0.1:51820",
+        IpVersion::V6 => "[::1]:51820",
     };
     let identity = identity();
+    let host = Namespace::new();
     let gateway = GatewaySetup::new(env!("CARGO_BIN_EXE_snapgate"))
-        .listen(loopback.parse().unwrap())
+        .namespace(&host)
+        .listen(listen.parse().unwrap())
         .identities(&[&identity])
         .workers(2)
         .dispatch(dispatch)
         .start();
-    let bind = loopback.parse().unwrap();
-    let listen = gateway.listen_address();
-    let mut client = Client::connect(&identity, bind, listen, gateway.public_key());
+    let mut client = host.run(|| gateway.connect(&identity));
     let forged = first.message(client.tunnel().session(), &gateway);
     let mut received = 0;
     for number in 0..TRAINS {
@@ -119,6 +122,9 @@ fn next_packet(client: &mut Client) -> Option<Vec<u8>> {
 
 #[test]
 fn no_message_at_the_head_of_a_train_costs_a_packet_behind_it() {
+    if !may_make_namespaces("no_message_at_the_head_of_a_train_costs_a_packet_behind_it") {
+        return;
+    }
     let mut wrong = String::new();
     for version in [IpVersion::V4, IpVersion::V6] {
         for dispatch in [Dispatch::Kernel, Dispatch::User] {

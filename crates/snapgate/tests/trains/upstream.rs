@@ -2,17 +2,14 @@
 
 use std::net::SocketAddr;
 
-use scion_packet::build::{PacketBuilder, Segment};
-use scion_packet::{HopField, InfoField, IsdAs, ScionAddress};
 use testkit::forge::Datagram;
+use testkit::packets::{FAR_PORT, LOCAL, arriving_at, local, packet};
 use testkit::{Client, Flood, GatewaySetup, Host, IpVersion, Network, may_make_namespaces};
 use testkit::{identity, wait_until};
 use udp_shards::Dispatch;
 
 use crate::attack::alone;
 
-const LOCAL: &str = "1-ff00:0:110";
-const REMOTE: &str = "2-ff00:0:220";
 const CLIENTS: usize = 32;
 const WORKERS: usize = 2;
 /// Packets that the router sends a second: several in each `gro_flush_timeout` of the link.
@@ -24,32 +21,8 @@ const ROUTER_PORT: u16 = 31_002;
 
 /// A packet from a far host to a client.
 fn packet_to(client: SocketAddr) -> Vec<u8> {
-    let address = |isd_as: &str, host: SocketAddr| ScionAddress {
-        isd_as: isd_as.parse::<IsdAs>().unwrap(),
-        ip: host.ip(),
-    };
-    let far: SocketAddr = "198.51.100.9:443".parse().unwrap();
-    let info_field = InfoField {
-        construction_direction: true,
-        ..InfoField::default()
-    };
-    let [first, last] = [(3, 0), (0, 1)].map(|(cons_egress, cons_ingress)| HopField {
-        cons_egress,
-        cons_ingress,
-        ..HopField::default()
-    });
-    let path = [Segment {
-        info_field,
-        hop_fields: vec![first, last],
-    }];
-    let builder = PacketBuilder::new(address(REMOTE, far), address(LOCAL, client))
-        .with_path(&path)
-        .unwrap();
-    let mut packet = Vec::new();
-    builder
-        .append_udp(far.port(), client.port(), &[7; 200], &mut packet)
-        .unwrap();
-    packet
+    let builder = arriving_at(local(client.ip()));
+    packet(|out| builder.append_udp(FAR_PORT, client.port(), &[7; 200], out))
 }
 
 fn connect(

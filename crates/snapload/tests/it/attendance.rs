@@ -5,8 +5,7 @@ use std::time::Duration;
 use snapload::{
     Counts, Cpus, Identities, LoadConfig, PacketSizes, Presence, Progress, Rate, Report, Shares,
 };
-
-use crate::echo_gateway::{EchoGateway, no_fault};
+use testkit::{EchoGateway, no_fault};
 
 /// A run of half a second with small packets at a modest rate, against a gateway that admits it.
 fn config_for(identities: usize) -> (EchoGateway, LoadConfig) {

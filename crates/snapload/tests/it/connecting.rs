@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use snapload::{ConnectFailure, Cpus, Identities, LoadConfig, LoadError, Progress};
 use snaptun::ShardConfig;
-
-use crate::echo_gateway::{EchoGateway, no_fault};
+use testkit::{EchoGateway, no_fault};
 
 fn short_run(gateway: &EchoGateway, identities: Identities) -> LoadConfig {
     let mut config = LoadConfig::new(gateway.address, gateway.public_key, identities);

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use snapload::{Identities, LoadConfig, LoadError, Progress, Rate, Report};
-
-use crate::echo_gateway::{EchoGateway, Fault, no_fault};
+use testkit::{EchoGateway, Fault, no_fault};
 
 /// A run of 200 ms with small packets and without warm-up, against a gateway that admits it.
 fn config_for(tunnels: usize, fault: Fault) -> (EchoGateway, LoadConfig) {

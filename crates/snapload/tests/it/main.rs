@@ -10,8 +10,6 @@
 mod attendance;
 mod connecting;
 mod counting;
-mod echo_gateway;
 mod real_gateway;
-mod scenario_file;
 mod scenarios;
 mod searching;

@@ -4,9 +4,22 @@ use std::time::Duration;
 
 use snapload::scenario::{PhaseReport, Scenario, ScenarioError, ScenarioProgress, ScenarioReport};
 use snapload::{Cpus, Identities, LoadConfig};
+use testkit::{EchoGateway, Fault, no_fault};
 
-use crate::echo_gateway::{EchoGateway, Fault, no_fault};
-use crate::scenario_file::{HONEST, lossy, scenario_file};
+/// One phase with one population, to which tests append more.
+const HONEST: &str = include_str!("../honest.toml");
+
+/// [`HONEST`] where packets are lost, which need not be waited for.
+fn lossy() -> String {
+    HONEST.replace("drain = \"1m\"", "drain = \"200ms\"")
+}
+
+/// Writes a scenario of phases.
+fn scenario_file(phases: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("title = \"a test\"\n{phases}")).unwrap();
+    file
+}
 
 fn scenario(phases: &str) -> Scenario {
     Scenario::read_file(scenario_file(phases).path()).unwrap()

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use snapload::{Cpus, Identities, LoadConfig, SearchConfig, SearchProgress, SearchReport, search};
-
-use crate::echo_gateway::{EchoGateway, Fault, no_fault};
+use testkit::{EchoGateway, Fault, no_fault};
 
 /// `drain` is how long each trial waits for packets that do not come back.
 fn search_between(

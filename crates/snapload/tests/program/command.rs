@@ -6,8 +6,7 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use snapload::{Identities, key_to_base64};
-
-use crate::echo_gateway::{EchoGateway, Fault, no_fault};
+use testkit::{EchoGateway, Fault, no_fault};
 
 pub(crate) fn gateway(fault: Fault) -> EchoGateway {
     EchoGateway::start(Identities::from_seed(11, 2).public_keys(), fault)

@@ -8,9 +8,5 @@
 
 mod command;
 mod demo;
-#[path = "../it/echo_gateway.rs"]
-mod echo_gateway;
 mod reports;
-#[path = "../it/scenario_file.rs"]
-mod scenario_file;
 mod script;

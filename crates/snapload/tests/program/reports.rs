@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::command::{PATIENT, gateway, run, snapload, text};
-use crate::echo_gateway::no_fault;
+use testkit::no_fault;
 
 /// Records a run with `more` arguments.
 fn record(directory: &Path, name: &str, more: &str) -> PathBuf {

@@ -1,21 +1,21 @@
-//! SCION packets from and to clients.
+//! SCION packets between clients of a gateway, and between them and a host in another AS.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use scion_packet::build::{BuildError, PacketBuilder, Segment};
 use scion_packet::upper_layer::{END_TO_END, HOP_BY_HOP};
 use scion_packet::{HopField, InfoField, IsdAs, ScionAddress, ScionPacket};
 
 /// The AS of the gateway and its clients: 1-ff00:0:110.
-pub const HOME: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0110);
+pub const LOCAL: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0110);
 
-/// Another AS: 1-ff00:0:111.
-pub const ELSEWHERE: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0111);
+/// Another AS: 2-ff00:0:220.
+pub const REMOTE: IsdAs = IsdAs::from_u64(0x0002_ff00_0000_0220);
 
 /// A host in another AS. Its IP version has nothing to do with that of the tunnel.
 pub const FAR_HOST: ScionAddress = ScionAddress {
-    isd_as: ELSEWHERE,
-    ip: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+    isd_as: REMOTE,
+    ip: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)),
 };
 
 /// The port that [`FAR_HOST`] talks from.
@@ -53,8 +53,8 @@ impl Extensions {
 
 /// A host in the AS of the gateway.
 #[must_use]
-pub const fn at_home(ip: IpAddr) -> ScionAddress {
-    ScionAddress { isd_as: HOME, ip }
+pub const fn local(ip: IpAddr) -> ScionAddress {
+    ScionAddress { isd_as: LOCAL, ip }
 }
 
 /// The packet that a method of [`PacketBuilder`] writes.
@@ -69,54 +69,82 @@ pub fn packet(write: impl FnOnce(&mut Vec<u8>) -> Result<(), BuildError>) -> Vec
 }
 
 /// Packets from `source` to [`FAR_HOST`] over a path that leaves the AS by `interface`.
-///
-/// # Panics
-///
-/// Never.
 #[must_use]
 pub fn leaving_by(interface: u16, source: ScionAddress) -> PacketBuilder {
-    let hop_field = HopField {
+    let first = HopField {
         cons_egress: interface,
         expiry: u8::MAX,
         mac: [1, 2, 3, 4, 5, 6],
         ..HopField::default()
     };
-    from_home_to_far_host(source, true, hop_field)
+    over_one_segment(source, FAR_HOST, true, first)
 }
 
 /// Like [`leaving_by`], on a segment that is travelled against the direction in which it was made:
 /// the packet leaves by the interface at which the beacon came in.
-///
-/// # Panics
-///
-/// Never.
 #[must_use]
 pub fn leaving_upwards_by(interface: u16, source: ScionAddress) -> PacketBuilder {
-    let hop_field = HopField {
+    let first = HopField {
         cons_ingress: interface,
         expiry: u8::MAX,
         mac: [6, 5, 4, 3, 2, 1],
         ..HopField::default()
     };
-    from_home_to_far_host(source, false, hop_field)
+    over_one_segment(source, FAR_HOST, false, first)
 }
 
-fn from_home_to_far_host(
+/// Packets from [`FAR_HOST`] to `destination` over a path that leaves the AS of the far host by interface 3.
+#[must_use]
+pub fn arriving_at(destination: ScionAddress) -> PacketBuilder {
+    let first = HopField {
+        cons_egress: 3,
+        ..HopField::default()
+    };
+    over_one_segment(FAR_HOST, destination, true, first)
+}
+
+fn over_one_segment(
     source: ScionAddress,
+    destination: ScionAddress,
     construction_direction: bool,
-    hop_field: HopField,
+    first: HopField,
 ) -> PacketBuilder {
+    let last = HopField {
+        cons_ingress: 1,
+        ..HopField::default()
+    };
     let segment = Segment {
         info_field: InfoField {
             construction_direction,
             timestamp: 1_750_000_000,
             ..InfoField::default()
         },
-        hop_fields: vec![hop_field],
+        hop_fields: vec![first, last],
     };
-    PacketBuilder::new(source, FAR_HOST)
+    PacketBuilder::new(source, destination)
         .with_path(&[segment])
-        .expect("one hop fits into a header")
+        .expect("two hops fit into a header")
+}
+
+/// A UDP packet from a client to [`FAR_HOST`], by `interface`.
+#[must_use]
+pub fn to_remote(client: SocketAddr, interface: u16) -> Vec<u8> {
+    let builder = leaving_by(interface, local(client.ip()));
+    packet(|out| builder.append_udp(client.port(), FAR_PORT, b"to the other side", out))
+}
+
+/// A UDP packet from [`FAR_HOST`] to a client.
+#[must_use]
+pub fn from_remote(client: SocketAddr) -> Vec<u8> {
+    let builder = arriving_at(local(client.ip()));
+    packet(|out| builder.append_udp(FAR_PORT, client.port(), b"answer", out))
+}
+
+/// A UDP packet between two hosts of the AS of the gateway.
+#[must_use]
+pub fn within_as(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    let builder = PacketBuilder::new(local(from.ip()), local(to.ip()));
+    packet(|out| builder.append_udp(from.port(), to.port(), b"hello, neighbour", out))
 }
 
 /// `packet`, which `builder` made, with extension headers of 8 bytes that hold padding.

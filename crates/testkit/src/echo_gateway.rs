@@ -15,10 +15,11 @@ use snaptun::{
 use socket2::SockRef;
 
 /// What becomes of a packet: the packets that go back to the tunnel in its place.
-pub(crate) type Fault = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>> + Send>;
+pub type Fault = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>> + Send>;
 
 /// Every packet goes back once.
-pub(crate) fn no_fault() -> Fault {
+#[must_use]
+pub fn no_fault() -> Fault {
     Box::new(|packet| vec![packet.to_vec()])
 }
 
@@ -44,30 +45,40 @@ impl SnapTunAuthorization for Authorized {
 /// gateway or the generator wait, so that none is lost here.
 const RECEIVE_BUFFER_BYTES: usize = 212_992;
 
-pub(crate) struct EchoGateway {
-    pub(crate) address: SocketAddr,
-    pub(crate) public_key: [u8; 32],
+/// A shard on a socket of 127.0.0.1. It stops when this is dropped.
+pub struct EchoGateway {
+    /// Where clients send.
+    pub address: SocketAddr,
+    /// The key that clients need.
+    pub public_key: [u8; 32],
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl EchoGateway {
-    /// A gateway on 127.0.0.1 that admits `identities`.
-    pub(crate) fn start(identities: Vec<[u8; 32]>, fault: Fault) -> Self {
+    /// A gateway that admits `identities`.
+    #[must_use]
+    pub fn start(identities: Vec<[u8; 32]>, fault: Fault) -> Self {
         Self::start_with(identities, fault, ShardConfig::default())
     }
 
-    pub(crate) fn start_with(identities: Vec<[u8; 32]>, fault: Fault, config: ShardConfig) -> Self {
+    /// A gateway that admits `identities`, with the limits of `config`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no free port.
+    #[must_use]
+    pub fn start_with(identities: Vec<[u8; 32]>, fault: Fault, config: ShardConfig) -> Self {
         let secret = StaticSecret::from([42; 32]);
         let public_key = PublicKey::from(&secret).to_bytes();
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         socket
             .set_read_timeout(Some(Duration::from_millis(5)))
-            .unwrap();
+            .expect("a socket option");
         SockRef::from(&socket)
             .set_recv_buffer_size(RECEIVE_BUFFER_BYTES)
-            .unwrap();
-        let address = socket.local_addr().unwrap();
+            .expect("a socket option");
+        let address = socket.local_addr().expect("a bound socket");
         let authorized = Arc::new(Authorized(identities.into_iter().collect()));
         let now = Instant::now();
         let guard = Arc::new(ReplayGuard::new(now, 100, Duration::from_secs(60)));
@@ -91,7 +102,7 @@ impl Drop for EchoGateway {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
+            assert!(thread.join().is_ok(), "the gateway failed");
         }
     }
 }
@@ -129,7 +140,9 @@ fn serve(
         }
         server.update_timers(Instant::now(), &mut send_to_network);
         for Transmit { to, packet, .. } in send_to_network.drain(..) {
-            socket.send_to(&packet, to.remote).unwrap();
+            socket
+                .send_to(&packet, to.remote)
+                .expect("a gateway can send");
         }
     }
 }

@@ -1,0 +1,251 @@
+//! What a gateway process is started with.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use tempfile::{NamedTempFile, TempDir};
+use udp_shards::Dispatch;
+use x25519_dalek::{PublicKey, StaticSecret};
+
+use crate::process::{GatewayProcess, Output};
+use crate::{Namespace, identity, own_address};
+
+/// What a [`GatewayProcess`] is started with: by default one unpinned worker at a loopback address of its own
+/// ([`own_address`]) that lets every identity in and sends packets back (`--forward echo`).
+///
+/// It has a directory, in which it starts any number of processes, one after the other. Their addresses are chosen
+/// here and not by the kernel, so that nothing has to find them out.
+#[derive(Clone, Debug)]
+pub struct GatewaySetup {
+    program: PathBuf,
+    /// With `private.key` and `identities.toml`.
+    directory: Arc<TempDir>,
+    public_key: PublicKey,
+    pub(crate) namespace: Option<Namespace>,
+    own_address: SocketAddr,
+    listen: Vec<SocketAddr>,
+    allow_any_identity: bool,
+    workers: usize,
+    forward: String,
+    dispatch: Dispatch,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl GatewaySetup {
+    /// A gateway that is started by `program`: `env!("CARGO_BIN_EXE_snapgate")` in tests of the
+    /// package `snapgate`.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        let key = identity();
+        let setup = Self {
+            program: program.into(),
+            directory: Arc::new(tempfile::tempdir().expect("a directory")),
+            public_key: PublicKey::from(&key),
+            namespace: None,
+            own_address: own_address(),
+            listen: Vec::new(),
+            allow_any_identity: true,
+            workers: 1,
+            forward: "echo".to_owned(),
+            dispatch: Dispatch::Kernel,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        };
+        setup.write_private_key(&key);
+        setup
+    }
+
+    /// Starts it in a namespace rather than in that of the test.
+    #[must_use]
+    pub fn namespace(mut self, namespace: &Namespace) -> Self {
+        self.namespace = Some(namespace.clone());
+        self
+    }
+
+    /// Gives it this key instead of a new one.
+    #[must_use]
+    pub fn private_key(mut self, key: &StaticSecret) -> Self {
+        self.write_private_key(key);
+        self.public_key = PublicKey::from(key);
+        self
+    }
+
+    /// Lets only these in, by a file of identities.
+    #[must_use]
+    pub fn identities(mut self, identities: &[&StaticSecret]) -> Self {
+        self.replace_identities(identities);
+        self.allow_any_identity = false;
+        self
+    }
+
+    /// Listens here, and at further addresses when called again.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen.push(address);
+        self
+    }
+
+    /// Sets the number of workers.
+    #[must_use]
+    pub const fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Sets what happens to packets from tunnels: `echo`, `sink` or `scion`.
+    #[must_use]
+    pub fn forward(mut self, forward: &str) -> Self {
+        forward.clone_into(&mut self.forward);
+        self
+    }
+
+    /// Sets who brings datagrams to their worker.
+    #[must_use]
+    pub const fn dispatch(mut self, dispatch: Dispatch) -> Self {
+        self.dispatch = dispatch;
+        self
+    }
+
+    /// Adds an argument of `snapgate run`, such as `--no-gro`.
+    #[must_use]
+    pub fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sets an environment variable. There are no others.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The key that clients need.
+    #[must_use]
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// All addresses where tunnels come in.
+    #[must_use]
+    pub fn listen_addresses(&self) -> &[SocketAddr] {
+        if self.listen.is_empty() {
+            std::slice::from_ref(&self.own_address)
+        } else {
+            &self.listen
+        }
+    }
+
+    /// The address that serves metrics, inside the gateway's namespace.
+    #[must_use]
+    pub const fn metrics_address(&self) -> SocketAddr {
+        SocketAddr::new(self.own_address.ip(), self.own_address.port() + 1)
+    }
+
+    /// A file of the directory that the gateway runs in, which has `private.key` and `identities.toml`.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Replaces the file of identities by one that lists these and no others.
+    pub fn replace_identities(&self, identities: &[&StaticSecret]) {
+        let mut text = String::new();
+        for identity in identities {
+            let key = BASE64_STANDARD.encode(PublicKey::from(*identity));
+            writeln!(text, "[[identity]]\npublic_key = \"{key}\"").expect("a string takes it");
+        }
+        self.replace_identities_file(&text);
+    }
+
+    /// Replaces the file of identities, as `mv` does: there is no moment at which it is empty.
+    pub fn replace_identities_file(&self, text: &str) {
+        let new = self.path("identities.new");
+        fs::write(&new, text).expect("a file of identities");
+        fs::rename(new, self.path("identities.toml")).expect("a file of identities");
+    }
+
+    /// Starts it and waits until it is ready: `/readyz` answers 200.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get ready, with its log.
+    #[must_use]
+    pub fn start(&self) -> GatewayProcess {
+        let mut process = self.spawn();
+        process.wait_until_ready();
+        process
+    }
+
+    /// Starts it, and waits for nothing.
+    #[must_use]
+    pub fn spawn(&self) -> GatewayProcess {
+        // Files rather than pipes: the process never waits for a reader.
+        let output = Output {
+            stdout: NamedTempFile::new().expect("a file for the output"),
+            stderr: NamedTempFile::new().expect("a file for the output"),
+        };
+        let [stdout, stderr] =
+            [&output.stdout, &output.stderr].map(|file| file.reopen().expect("a file"));
+        let mut command = self.command();
+        command.stdout(stdout).stderr(stderr);
+        GatewayProcess::spawn(self.clone(), command, Some(output))
+    }
+
+    /// Starts `command`, a variant of [`Self::command`] whose output goes elsewhere, and waits until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// When it does not get ready.
+    #[must_use]
+    pub fn start_command(&self, command: Command) -> GatewayProcess {
+        let mut process = GatewayProcess::spawn(self.clone(), command, None);
+        process.wait_until_ready();
+        process
+    }
+
+    /// The command that starts it.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["run", "--private-key-file=private.key", "--cpus=none"])
+            .arg(if self.allow_any_identity {
+                "--allow-any-identity"
+            } else {
+                "--identities=identities.toml"
+            })
+            .arg(format!("--metrics={}", self.metrics_address()))
+            .arg(format!("--workers={}", self.workers))
+            .arg(format!("--forward={}", self.forward))
+            .args(
+                self.listen_addresses()
+                    .iter()
+                    .map(|at| format!("--listen={at}")),
+            )
+            .arg(match self.dispatch {
+                Dispatch::Kernel => "--dispatch=kernel",
+                Dispatch::User => "--dispatch=user",
+            })
+            .args(&self.arguments)
+            .current_dir(self.directory.path())
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn write_private_key(&self, key: &StaticSecret) {
+        let file = self.path("private.key");
+        fs::write(&file, BASE64_STANDARD.encode(key)).expect("a key file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("permissions");
+    }
+}
