@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
+use snaptun::protocol::DATA_OVERHEAD_BYTES;
 use socket2::{Domain, Protocol, Socket, Type};
 use testkit::forge::{Datagram, RawSender};
-use testkit::messages::{self, DATA_OVERHEAD_BYTES};
+use testkit::messages;
 
 use super::attack::Attack;
 use super::attacker::{Attacker, Tally};
