@@ -43,7 +43,7 @@ pub struct ShardConfig {
     /// Whether an identity that uses a new tunnel loses the older ones at once: clients that roam, and have
     /// one socket each. Otherwise they go when they expire, and one identity can have many sockets.
     pub one_tunnel_per_identity: bool,
-    /// [Changes of the directory](crate::SnapTunServer::next_directory_change) that wait to be taken; 0 keeps
+    /// [Changes of the directory](crate::DirectoryChange) that wait to be taken; 0 keeps
     /// none.
     pub directory_changes: usize,
     /// Packets that may wait in one tunnel for a session.

@@ -49,7 +49,7 @@ pub enum Outgoing<'a, S> {
         /// What the authorization layer said about the peer.
         session_data: &'a S,
     },
-    /// It waits for a session. Later it is either sent, as [`Payload::Forwarded`], or discarded with its
+    /// It waits for a session. Later it is either sent, as [`Payload::Forwarded`](crate::Payload::Forwarded), or discarded with its
     /// tunnel and counted in [`ShardCounters`](crate::ShardCounters).
     Waiting {
         /// What the authorization layer said about the peer.
