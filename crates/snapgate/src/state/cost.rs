@@ -19,7 +19,7 @@ use crate::state::writer::DirectoryFeed;
 
 const TUNNELS: u32 = 100_000;
 
-/// Time between two records of a tunnel that stays (`DIRECTORY_REFRESH` of `snaptun`), in seconds.
+/// Time between two records of a tunnel that stays (`DirectoryChange::REFRESH` of `snaptun`), in seconds.
 const REFRESH: u32 = 60;
 
 const SECONDS: u32 = 600;

@@ -78,7 +78,7 @@ pub(crate) struct Store {
     records_max: usize,
     /// The file is not what the records are.
     is_dirty: bool,
-    /// Time of the last commit since the boot, and the size of the file that it wrote or tried to.
+    /// Time of the last commit since the boot, and the size of the file; 0 if it was not written.
     last_commit: Option<(Duration, usize)>,
     moment: Moment,
 }
@@ -221,12 +221,10 @@ impl Store {
     ///
     /// Those of the file system. The file is what it was before.
     pub(crate) fn commit(&mut self, reading: &Reading) -> io::Result<()> {
-        self.moment = self.moment.at(reading);
+        let moment = self.moment.at(reading);
         let oldest = reading.boottime.saturating_sub(RECORD_LIFETIME);
         self.records.retain(|_, record| record.heard_at >= oldest);
-        let bytes = format::write(&self.public_key, &self.moment, self.records.iter());
-        self.last_commit = Some((reading.boottime, bytes.len()));
-        self.is_dirty = true;
+        let bytes = format::write(&self.public_key, &moment, self.records.iter());
 
         let new_file = self.directory.join(NEW_FILE);
         let written = create(&new_file).and_then(|mut file| {
@@ -236,11 +234,17 @@ impl Store {
             // The name is in the directory, which has to reach the disk as well.
             File::open(&self.directory)?.sync_all()
         });
-        if written.is_err() {
+        self.is_dirty = written.is_err();
+        let file_bytes = if written.is_ok() {
+            self.moment = moment;
+            bytes.len()
+        } else {
             // It takes room where there may be none.
             let _gone = fs::remove_file(&new_file);
-        }
-        self.is_dirty = written.is_err();
+            // Tried again after the shortest interval, whatever the size.
+            0
+        };
+        self.last_commit = Some((reading.boottime, file_bytes));
         written
     }
 }

@@ -357,6 +357,29 @@ fn what_cannot_be_written_is_written_later() {
     assert_eq!(tunnels(&open(&directory, 3), 3), [1, 2]);
 }
 
+/// A large file is written seldom, but not when it has to be tried again.
+#[test]
+fn a_large_file_that_cannot_be_written_is_tried_again_after_a_second() {
+    let directory = directory();
+    let mut store = Store::open(directory.path(), &KEY, 100_000, &reading(0)).unwrap();
+    for n in 0..20_000 {
+        see(&mut store, n, 0);
+    }
+    store.commit(&reading(0)).unwrap();
+    let obstacle = directory.path().join(NEW_FILE);
+    fs::create_dir(&obstacle).unwrap();
+    see(&mut store, 1, 1);
+    assert!(!store.is_due(&reading(2)));
+    store.commit(&reading(40)).unwrap_err();
+    assert!(!store.is_due(&reading(40)) && store.is_due(&reading(41)));
+
+    // That the clock was set forward is not written either.
+    let mut forward = reading(41);
+    forward.wall += Duration::from_secs(1);
+    store.commit(&forward).unwrap_err();
+    assert!(store.is_due(&forward));
+}
+
 #[test]
 fn the_next_process_knows_what_the_clock_has_said() {
     let (directory, _) = left_behind();
