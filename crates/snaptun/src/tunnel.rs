@@ -34,6 +34,11 @@ use crate::tunnel::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
 /// again. The 55 s that the session is still good for are enough for ten tries.
 const REKEY_OVERDUE: Duration = REKEY_AFTER_TIME.saturating_add(REKEY_TIMEOUT);
 
+/// Age of a session that the peer began at which the peer has missed the next handshake: a peer that only receives
+/// begins it at 165 s (section 6.2), and tries again after [`REKEY_TIMEOUT`]. A peer may take us for the side that
+/// renews the session, when it has answered an initiation of ours whose session never began.
+const REKEY_MISSED: Duration = Duration::from_secs(165).saturating_add(REKEY_TIMEOUT);
+
 /// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
 /// or a handshake after 15 s, has happened by then.
 const QUIET_AFTER: Duration = Duration::from_secs(20);
@@ -473,20 +478,25 @@ impl<S> Tunnel<S> {
         is_due.then(|| self.begin_handshake(now)).flatten()
     }
 
-    /// Begins a handshake if the next is overdue, the client is there, and it is for us to do: we began the session,
-    /// or the client's initiations may be among those that are refused without being opened.
+    /// Begins a handshake if the next is overdue and the client is there. It is overdue later where it is for the client
+    /// to do: where that began the session, and its initiations are not among those that are refused without being
+    /// opened.
     pub(crate) fn initiation_overdue(
         &mut self,
         now: Instant,
         silent_after: Duration,
     ) -> Option<Packet<WgHandshakeInit>> {
         let is_recent = |at| now.saturating_duration_since(at) < REKEY_TIMEOUT;
-        let is_old = self
+        let overdue_at = if self.confirmation.is_ours() || self.is_under_pressure(now) {
+            REKEY_OVERDUE
+        } else {
+            REKEY_MISSED
+        };
+        let is_overdue = self
             .confirmation
             .session_age(now)
-            .is_some_and(|age| age >= REKEY_OVERDUE);
-        if !is_old
-            || !(self.confirmation.is_ours() || self.is_under_pressure(now))
+            .is_some_and(|age| age >= overdue_at);
+        if !is_overdue
             || self.is_silent(now, silent_after)
             || is_recent(self.answered_at)
             || self.outstanding.initiated_at().is_some_and(is_recent)

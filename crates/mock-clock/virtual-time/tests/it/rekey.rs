@@ -174,3 +174,24 @@ fn a_session_that_began_with_crossing_initiations_is_renewed_and_loses_nothing()
         assert_eq!(world.tick(&mut client), [packet]);
     }
 }
+
+/// A client that has answered an initiation of the gateway, and whose answer was lost, takes the gateway for the side
+/// that renews the session that is still in use. The gateway goes by who began that one.
+#[test]
+fn a_session_that_its_client_does_not_renew_is_renewed_before_it_ends() {
+    let mut world = World::new();
+    let mut client = world.shard.connected_client(1);
+    for n in 0..TICKS_PER_HOUR / 10 {
+        world.sleep(TICK);
+        world.shard.update_timers();
+        // Its timers, which would begin the handshake, are not looked at.
+        let packet = n.to_be_bytes();
+        let datagram = client.data(&packet);
+        let fate = world.shard.incoming(&datagram, client.endpoint);
+        assert_eq!(fate, In::Delivered(packet.to_vec(), 1), "after {n} ticks");
+        let out = world.shard.outgoing(&packet, client.remote());
+        assert_eq!(out, Out::Encapsulated(1), "after {n} ticks");
+        assert_eq!(world.exchange(&mut client), [packet]);
+    }
+    assert_eq!(world.shard.server.counters().handshakes_completed, 2);
+}
