@@ -16,6 +16,7 @@
 //! | [`Router`] | a socket in the place of a SCION router |
 //! | [`packets`] | SCION packets from and to clients |
 //! | [`own_address`] | loopback addresses of the test's own |
+//! | [`scenario`] | small scenarios for tests of `snapload` |
 //! | [`messages`] | datagrams that look like WireGuard messages and are not |
 //! | [`forge`] | IP packets with chosen source addresses, and a raw socket that sends them |
 //! | [`Pace`], [`Flood`] | load at a steady rate |
@@ -93,6 +94,7 @@ pub mod oracle;
 pub mod packets;
 mod process;
 mod router;
+pub mod scenario;
 mod setup;
 pub mod shard;
 mod socket;

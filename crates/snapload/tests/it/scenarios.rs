@@ -4,22 +4,8 @@ use std::time::Duration;
 
 use snapload::scenario::{PhaseReport, Scenario, ScenarioError, ScenarioProgress, ScenarioReport};
 use snapload::{Cpus, Identities, LoadConfig};
+use testkit::scenario::{HONEST, lossy, scenario_file};
 use testkit::{EchoGateway, Fault, no_fault};
-
-/// One phase with one population, to which tests append more.
-const HONEST: &str = include_str!("../honest.toml");
-
-/// [`HONEST`] where packets are lost, which need not be waited for.
-fn lossy() -> String {
-    HONEST.replace("drain = \"1m\"", "drain = \"200ms\"")
-}
-
-/// Writes a scenario of phases.
-fn scenario_file(phases: &str) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), format!("title = \"a test\"\n{phases}")).unwrap();
-    file
-}
 
 fn scenario(phases: &str) -> Scenario {
     Scenario::read_file(scenario_file(phases).path()).unwrap()

@@ -2,24 +2,10 @@
 
 use snapload::scenario::Scenario;
 use snapload::{Identities, key_to_base64};
+use testkit::scenario::{HONEST, lossy, scenario_file};
 use testkit::{EchoGateway, Fault, no_fault};
 
 use crate::command::{snapload, text};
-
-/// One phase with one population, to which tests append more.
-const HONEST: &str = include_str!("../honest.toml");
-
-/// [`HONEST`] where packets are lost, which need not be waited for.
-fn lossy() -> String {
-    HONEST.replace("drain = \"1m\"", "drain = \"200ms\"")
-}
-
-/// Writes a scenario of phases.
-fn scenario_file(phases: &str) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), format!("title = \"a test\"\n{phases}")).unwrap();
-    file
-}
 
 /// Plays a scenario with the program.
 fn script(phases: &str, fault: Fault, more: &str) -> std::process::Output {
