@@ -14,9 +14,6 @@ A file imports another one when a path in it names an item that the other file d
 - Comments, strings and everything under `#[cfg(test)]` do not count. Other `cfg` attributes are ignored.
 - Method calls and trait implementations name no path, so a file with `impl Type` of another file depends on that
   file, and not the reverse.
-
-Areas of KNOWN are exempt: their files are left out of the search for cycles. An area without a cycle has to leave
-the list.
 """
 
 import re
@@ -26,9 +23,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CRATES = ["scion-packet", "snapgate", "snapload", "snaptun", "udp-shards"]
-
-# Areas whose cycles are tolerated for now.
-KNOWN = []
 
 NOT_CODE = re.compile(
     r"""
@@ -412,14 +406,7 @@ def main():
             problems.append(f"{path.relative_to(ROOT)} belongs to no module")
         files |= reached
 
-    exempt = {file for file in files for area in KNOWN if str(file.relative_to(ROOT)).startswith(area)}
-    problems += [describe(cycle, edges) for cycle in cycles(files - exempt, edges)]
-    everything = cycles(files, edges)
-    for area in KNOWN:
-        if not any(str(file.relative_to(ROOT)).startswith(area) for cycle in everything for file in cycle):
-            problems.append(f"{area} has no import cycle any more: remove it from KNOWN in scripts/check-imports.py")
-    if "--list" in sys.argv[1:]:
-        problems = [describe(cycle, edges) for cycle in everything]
+    problems += [describe(cycle, edges) for cycle in cycles(files, edges)]
     for problem in problems:
         print(problem, file=sys.stderr)
     return bool(problems)
