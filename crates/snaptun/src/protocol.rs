@@ -16,9 +16,13 @@ pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// `Rekey-Timeout` (section 6.1): time after which an unanswered initiation is sent again.
 pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// `Keepalive-Timeout` (section 6.1): time after which data that is not answered with data is answered with a
+/// keepalive.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Time without a new session after which a peer has wiped all keys of a tunnel, and begins with a handshake
 /// (section 6.3): three times [`REJECT_AFTER_TIME`].
-pub const FORGET_AFTER_TIME: Duration = Duration::from_secs(540);
+pub const FORGET_AFTER_TIME: Duration = REJECT_AFTER_TIME.saturating_mul(3);
 
 /// Lifetime of a cookie at the client that received it (section 5.4.7).
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
@@ -36,17 +40,11 @@ pub const COOKIE_REPLY_BYTES: usize = WgCookieReply::LEN;
 /// shortest of all messages.
 pub const DATA_OVERHEAD_BYTES: usize = WgData::OVERHEAD;
 
-/// Offset of the sender index of an initiation (section 5.4.2).
-pub const INITIATION_SENDER_INDEX: usize = 4;
-
 /// Offset of the receiver index of a response (section 5.4.3).
 pub const RESPONSE_RECEIVER_INDEX: usize = 8;
 
 /// Offset of the receiver index of a cookie reply (section 5.4.7).
 pub const COOKIE_REPLY_RECEIVER_INDEX: usize = 4;
-
-/// Offset of the receiver index of a data message (section 5.4.6).
-pub const DATA_RECEIVER_INDEX: usize = 4;
 
 const _: () = assert!(INITIATION_BYTES == 148);
 const _: () = assert!(RESPONSE_BYTES == 92 + 20);

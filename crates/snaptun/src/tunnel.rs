@@ -23,7 +23,7 @@ use crate::crypto::stack::wipe_stack;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
 use crate::event::DirectoryChange;
-use crate::protocol::{REKEY_AFTER_TIME, REKEY_TIMEOUT};
+use crate::protocol::{KEEPALIVE_TIMEOUT, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT};
 use crate::transmit::Transmit;
 use crate::tunnel::key_confirmation::KeyConfirmation;
 use crate::tunnel::outstanding::Outstanding;
@@ -35,9 +35,10 @@ use crate::tunnel::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
 const REKEY_OVERDUE: Duration = REKEY_AFTER_TIME.saturating_add(REKEY_TIMEOUT);
 
 /// Age of a session that the peer began at which the peer has missed the next handshake: a peer that only receives
-/// begins it at 165 s (section 6.2), and tries again after [`REKEY_TIMEOUT`]. A peer may take us for the side that
+/// begins it at `REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT` (section 6.2), and tries again after
+/// [`REKEY_TIMEOUT`]. A peer may take us for the side that
 /// renews the session, when it has answered an initiation of ours whose session never began.
-const REKEY_MISSED: Duration = Duration::from_secs(165).saturating_add(REKEY_TIMEOUT);
+const REKEY_MISSED: Duration = REJECT_AFTER_TIME.saturating_sub(KEEPALIVE_TIMEOUT);
 
 /// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
 /// or a handshake after 15 s, has happened by then.

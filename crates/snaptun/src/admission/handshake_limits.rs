@@ -177,18 +177,14 @@ impl HandshakeLimits {
 
     /// A message of this address needs a cookie.
     pub(crate) fn count_cookie_wanted(&self, now: Instant, address: IpAddr) -> CookiesWanted {
-        let second = self.second(now);
-        let [this, other] = if second.is_multiple_of(2) {
-            [0, 1]
-        } else {
-            [1, 0]
-        };
+        let (second, host) = (self.second(now), host(address));
+        let of = |second: Second| &self.cookies_wanted[second as usize % 2];
         CookiesWanted {
-            now: self.cookies_wanted[this].add(second, &host(address)),
+            now: of(second).add(second, &host),
             // Nothing is before the first second.
-            before: second.checked_sub(1).map_or(0, |before| {
-                self.cookies_wanted[other].get(before, &host(address))
-            }),
+            before: second
+                .checked_sub(1)
+                .map_or(0, |before| of(before).get(before, &host)),
         }
     }
 

@@ -78,14 +78,14 @@ impl KeyCounts {
 
     /// How many the key has, or a few more.
     pub(crate) fn get(&self, second: Second, key: &impl Hash) -> u32 {
-        let [first, second_row] = self.of(key);
-        first.get(second).min(second_row.get(second))
+        let [one, other] = self.of(key);
+        one.get(second).min(other.get(second))
     }
 
     /// Counts one more of the key, and returns how many that makes, or a few more.
     pub(crate) fn add(&self, second: Second, key: &impl Hash) -> u32 {
-        let [first, second_row] = self.of(key);
-        first.add(second).min(second_row.add(second))
+        let [one, other] = self.of(key);
+        one.add(second).min(other.add(second))
     }
 
     /// Counts one more of the key if it had fewer than `limit`. Shards that do so at once may exceed the limit by

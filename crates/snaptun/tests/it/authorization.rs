@@ -6,8 +6,7 @@ use std::time::Duration;
 use snaptun::{DropReason, ShardConfig};
 
 use crate::clock::new_shard;
-use testkit::shard::Client;
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Shard};
 
 #[test]
 fn a_revoked_identity_loses_its_tunnel_with_its_next_incoming_packet() {

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use snaptun::{DropReason, ShardConfig};
 
 use crate::clock::now;
-use testkit::shard::Client;
-use testkit::shard::{In, Shard};
+use testkit::shard::{Client, In, Shard};
 
 fn shard_with(config: ShardConfig) -> Shard {
     Shard::new(now(), config)

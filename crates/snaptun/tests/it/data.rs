@@ -3,8 +3,7 @@
 use snaptun::{Consumed, DropReason, Payload};
 
 use crate::clock::new_shard;
-use testkit::shard::Received;
-use testkit::shard::{In, Out};
+use testkit::shard::{In, Out, Received};
 
 #[test]
 fn packets_arrive_byte_for_byte_in_both_directions() {

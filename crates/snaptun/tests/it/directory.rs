@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use snaptun::{DirectoryChange, Event, ShardConfig};
 
 use crate::clock::{new_shard, now};
-use testkit::shard::Client;
-use testkit::shard::Shard;
+use testkit::shard::{Client, Shard};
 
 /// As often as the timers of a tunnel are looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -9,8 +9,7 @@ use crate::forging::TIMESTAMP;
 use crate::overload::{flood_from_anywhere, small_shard};
 use crate::screening::response_to_shard;
 use testkit::messages::write_mac1;
-use testkit::shard::Client;
-use testkit::shard::{In, Shard};
+use testkit::shard::{Client, In, Shard};
 
 /// How often a client that is not answered tries again (WireGuard whitepaper, section 6.1).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,8 +7,7 @@ use snaptun::{DropReason, Endpoint, Via};
 use crate::clock::new_shard;
 use crate::forging::TIMESTAMP;
 use testkit::messages::write_mac1;
-use testkit::shard::{Client, secret};
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Shard, secret};
 
 #[test]
 fn a_client_learns_the_address_that_the_gateway_sees() {

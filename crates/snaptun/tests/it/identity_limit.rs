@@ -8,8 +8,7 @@ use snaptun::{Consumed, DropReason, ShardConfig};
 use crate::clock::now;
 use crate::forging::TIMESTAMP;
 use testkit::messages::write_mac1;
-use testkit::shard::Client;
-use testkit::shard::{In, Shard};
+use testkit::shard::{Client, In, Shard};
 
 const LIMIT: u64 = 5;
 

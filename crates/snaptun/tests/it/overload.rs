@@ -8,8 +8,7 @@ use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
 
 use crate::clock::{new_shard, now};
 use crate::screening::response_to_shard;
-use testkit::shard::{Client, Received};
-use testkit::shard::{In, Shard};
+use testkit::shard::{Client, In, Received, Shard};
 
 const LIMIT: u64 = 5;
 

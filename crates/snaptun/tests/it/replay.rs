@@ -7,8 +7,7 @@ use snaptun::{Consumed, DropReason, Endpoint, ReplayGuard, ShardConfig};
 use crate::clock::{new_shard, now, wall};
 use crate::forging::{TIMESTAMP, disguised};
 use testkit::messages::write_mac1;
-use testkit::shard::{Client, Received};
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Received, Shard};
 
 const NEW_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: true });
 const KNOWN_TUNNEL: In = In::Consumed(Consumed::HandshakeAnswered { new_tunnel: false });

@@ -6,8 +6,7 @@ use std::time::Duration;
 use snaptun::{Consumed, DropReason, ShardConfig};
 
 use crate::clock::{new_shard, now};
-use testkit::shard::{Client, Received};
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Received, Shard};
 
 /// How long a handshake that is not answered is given, and the next one is put off.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);

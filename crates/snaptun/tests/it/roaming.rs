@@ -5,8 +5,7 @@ use std::time::Duration;
 use snaptun::{DropReason, ShardConfig};
 
 use crate::clock::{new_shard, now};
-use testkit::shard::Client;
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Shard};
 
 fn roam(client: &mut Client, port: u16) {
     client.endpoint.remote.set_port(port);

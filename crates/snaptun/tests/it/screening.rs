@@ -5,8 +5,7 @@ use std::time::Duration;
 use snaptun::{Consumed, DropReason, Incoming, Packet};
 
 use crate::clock::new_shard;
-use testkit::shard::{Client, Received};
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Received, Shard};
 
 /// Where a response has the index of the initiation that it answers.
 const RECEIVER_INDEX: usize = 8;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
 
 use crate::clock::new_shard;
-use testkit::shard::Client;
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Shard};
 
 /// A client at the address of another.
 fn newcomer_at(shard: &Shard, address: Endpoint) -> Client {

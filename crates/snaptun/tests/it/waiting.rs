@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use snaptun::{Consumed, DropReason, Payload, ShardConfig};
 
 use crate::clock::{new_shard, now};
-use testkit::shard::{Client, Received};
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Received, Shard};
 
 #[test]
 fn nothing_is_sent_in_a_session_that_the_client_has_not_confirmed() {
