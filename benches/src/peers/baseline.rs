@@ -79,7 +79,7 @@ pub(crate) struct AgainstBaseline {
     pub(crate) verdict: Verdict,
 }
 
-/// Whether the ratio is at most [`RATIO_MAX`]: the whole interval has to be on one side of it.
+/// Verdict on whether the ratio is at most [`RATIO_MAX`]; undecided if the interval contains it.
 fn verdict(interval: Option<MedianInterval>) -> Verdict {
     match interval {
         Some(interval) if interval.high <= RATIO_MAX => Verdict::Holds,

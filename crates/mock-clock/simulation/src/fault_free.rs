@@ -1,4 +1,4 @@
-//! Fault-free periods: nothing goes wrong except floods, and every client that may be served has to be, soon.
+//! Fault-free periods. Floods continue, all other faults stop, and every authorized client must be served soon.
 
 use std::time::Duration;
 

@@ -54,7 +54,7 @@ pub(crate) enum Happening {
     ToldOfMove { shard: usize },
     /// From now on nothing goes wrong but for floods.
     FaultFreeBegan,
-    /// The fault-free period is over, and so many clients were served again in time.
+    /// End of the fault-free period, with the number of clients served in time.
     FaultFreeEnded { served: usize },
     /// What a shard had counted.
     Counted { counters: String },

@@ -51,7 +51,7 @@ pub(super) fn print_warning(warning: &dyn Display) {
 /// Prints a line to standard error: behind those of the log, if there is one.
 fn print_line(line: &dyn Display) {
     if !logging::print(line) {
-        // There is nobody left to tell if this fails.
+        // A failure cannot be reported anywhere.
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 }

@@ -9,7 +9,7 @@ use crate::config::setting::Setting;
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
-    /// Nobody set it.
+    /// Not set: the default holds.
     Default,
     /// A flag of the command line.
     Flag(&'static Setting),

@@ -64,7 +64,7 @@ pub(crate) enum Kind {
     Special {
         shape: Shape,
         value_name: &'static str,
-        /// What holds when nobody sets it, for people to read.
+        /// Default value as text for people.
         default: &'static str,
         /// A value as TOML.
         example: &'static str,
@@ -134,7 +134,7 @@ impl Setting {
         }
     }
 
-    /// What holds when nobody sets it, for people to read; empty if nothing does.
+    /// Default value as text for people; empty if there is none.
     pub(crate) fn default(&self) -> String {
         match self.kind {
             Kind::Special { default, .. } => default.to_owned(),

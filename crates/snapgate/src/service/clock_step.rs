@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// The clocks differ by more than what passes between reading the one and the other.
 const STEP_MIN: Duration = Duration::from_millis(500);
 
-/// Compares the system clock with the monotonic clock, which nobody sets and which stands still while the machine
+/// Compares the system clock with the monotonic clock, which cannot be set and which stops while the machine
 /// sleeps.
 pub(crate) struct ClockSteps {
     now: Instant,

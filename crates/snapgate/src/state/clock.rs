@@ -2,7 +2,7 @@
 //!
 //! Every initiation has a timestamp by the system clock, and a client refuses one that is not later than the last.
 //! After that clock was set back, a new process would stamp earlier than the previous one. Within one boot the kernel
-//! has a second clock that nobody sets and that counts on from process to process, so it is known exactly how late
+//! has a second clock, which cannot be set and counts on from process to process, so it is known exactly how late
 //! the system clock can have been. After a reboot there is a bound.
 
 use std::time::Duration;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use snaptun::{Consumed, DropReason, ShardConfig};
 
 use crate::world::{TICK, World};
-use testkit::shard::{Client, Received};
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Received, Shard};
 
 /// `Rekey-After-Time` (WireGuard whitepaper, section 6.1).
 const REKEY_AFTER: Duration = Duration::from_secs(120);

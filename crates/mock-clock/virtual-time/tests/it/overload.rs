@@ -9,8 +9,7 @@ use ana_gotatun::packet::WgKind;
 use snaptun::{Consumed, DropReason, Endpoint, Packet, PublicKey, ShardConfig, Via};
 
 use crate::world::{TICK, World};
-use testkit::shard::Client;
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{Client, In, Out, Shard};
 
 fn strict() -> World {
     World::with(ShardConfig {

@@ -11,8 +11,7 @@ use gotatun_client::x25519::{PublicKey, StaticSecret};
 use snaptun::{Consumed, Endpoint, Via};
 
 use crate::world::{TICK, World};
-use testkit::shard::Received;
-use testkit::shard::{In, Out, Shard};
+use testkit::shard::{In, Out, Received, Shard};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const TICKS_PER_HOUR: u32 = (HOUR.as_millis() / TICK.as_millis()) as u32;

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{TICK, World};
-use testkit::shard::{Client, Received};
-use testkit::shard::{In, Shard};
+use testkit::shard::{Client, In, Received, Shard};
 
 /// The next process begins, with a shard that remembers the client or does not.
 fn restart(world: &mut World, remembered: Option<&Client>) {

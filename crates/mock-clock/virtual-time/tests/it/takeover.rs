@@ -5,8 +5,7 @@ use std::time::Duration;
 use snaptun::{Consumed, DropReason, Endpoint};
 
 use crate::world::{TICK, World};
-use testkit::shard::{Client, Received};
-use testkit::shard::{In, Out};
+use testkit::shard::{Client, In, Out, Received};
 
 /// How often the holder says something, as clients of today do unasked.
 const INTERVAL: Duration = Duration::from_secs(10);

@@ -5,8 +5,7 @@ use std::time::Duration;
 use snaptun::{Consumed, DropReason, Payload};
 
 use crate::world::{LOOK, World};
-use testkit::shard::Received;
-use testkit::shard::{In, Out};
+use testkit::shard::{In, Out, Received};
 
 /// `Keepalive-Timeout` (WireGuard whitepaper, section 6.1).
 const KEEPALIVE: Duration = Duration::from_secs(10);

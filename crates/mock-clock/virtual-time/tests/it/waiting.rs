@@ -5,8 +5,7 @@ use std::time::Duration;
 use snaptun::Consumed;
 
 use crate::world::{LOOK, TICK, World};
-use testkit::shard::Received;
-use testkit::shard::{In, Out};
+use testkit::shard::{In, Out, Received};
 
 /// `Rekey-Timeout` (WireGuard whitepaper, section 6.1).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);

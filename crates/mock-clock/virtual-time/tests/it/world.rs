@@ -5,8 +5,7 @@ use std::time::Duration;
 use snaptun::{ShardConfig, Transmit};
 use snaptun_virtual_time::VirtualClock;
 
-use testkit::shard::{Client, Received};
-use testkit::shard::{In, Shard};
+use testkit::shard::{Client, In, Received, Shard};
 
 /// As often as clients look at their timers, and as every tunnel of the shard has its turn.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
