@@ -41,7 +41,7 @@ const DRAWN_OF: u32 = 8;
 pub(crate) struct Admission {
     limits: Arc<HandshakeLimits>,
     cookies: Cookies,
-    lots: StdRng,
+    draw_rng: StdRng,
     /// Seconds in which the budget of messages without a cookie was used up, counted by the shard that first saw the
     /// next second.
     overloaded_seconds: u64,
@@ -66,7 +66,7 @@ impl Admission {
         Admission {
             limits,
             cookies: Cookies::new(now, private, public, randomness),
-            lots: randomness.generator(),
+            draw_rng: randomness.generator(),
             overloaded_seconds: 0,
             limiter: Arc::new(RateLimiter::new(public, u64::MAX)),
         }
@@ -102,7 +102,7 @@ impl Admission {
         let wanted = self.limits.count_cookie_wanted(now, address);
         let takes_part = limit == Limit::Address
             || wanted.now <= COOKIES_WHILE_OVERLOADED
-            || self.lots.random_ratio(1, DRAWN_OF);
+            || self.draw_rng.random_ratio(1, DRAWN_OF);
         takes_part
             && self.draw(COOKIES_DRAWN, wanted.now.max(wanted.before))
             && self.limits.take_cookie(now, address)
@@ -110,7 +110,7 @@ impl Admission {
 
     /// Returns true for about `winners` out of `messages` messages, at random.
     pub(crate) fn draw(&mut self, winners: u32, messages: u32) -> bool {
-        messages <= winners || self.lots.random_ratio(winners, messages)
+        messages <= winners || self.draw_rng.random_ratio(winners, messages)
     }
 
     /// Returns the limits shared by all shards.

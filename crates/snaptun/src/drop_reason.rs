@@ -70,7 +70,8 @@ impl DropReason {
                 DropReason::Unsolicited
             }
             WireGuardError::NoCurrentSession => DropReason::NoSession,
-            // `ConnectionExpired` of a data packet: its counter is beyond Reject-After-Messages (WireGuard whitepaper, section 6.1).
+            // `ConnectionExpired` of a data packet: its counter is beyond Reject-After-Messages (WireGuard whitepaper,
+            // section 6.1).
             WireGuardError::DuplicateCounter
             | WireGuardError::InvalidCounter
             | WireGuardError::ConnectionExpired => DropReason::Replayed,
