@@ -1,4 +1,4 @@
-//! Whatever comes in whatever order, nothing is lost or counted twice.
+//! Accounting: nothing is lost or counted twice, whatever arrives in whatever order.
 
 use proptest::prelude::*;
 
