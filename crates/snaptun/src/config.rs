@@ -58,16 +58,16 @@ pub struct ShardConfig {
     /// Time in which every tunnel is visited once. It bounds how long a silent tunnel outlives its authorization, and
     /// is the shortest interval between two checks of a tunnel's WireGuard timers.
     ///
-    /// Clamped to [`TIMER_ROUND_MIN`](Self::TIMER_ROUND_MIN)..=[`TIMER_ROUND_MAX`](Self::TIMER_ROUND_MAX).
+    /// Clamped to 1 ms..=1 s.
     pub timer_round: Duration,
 }
 
 impl ShardConfig {
     /// Shortest timer round: no timer needs a finer resolution.
-    pub const TIMER_ROUND_MIN: Duration = Duration::from_millis(1);
+    pub(crate) const TIMER_ROUND_MIN: Duration = Duration::from_millis(1);
 
     /// Longest timer round: a revoked identity loses its tunnel within it.
-    pub const TIMER_ROUND_MAX: Duration = Duration::from_secs(1);
+    pub(crate) const TIMER_ROUND_MAX: Duration = Duration::from_secs(1);
 }
 
 impl Default for ShardConfig {

@@ -17,14 +17,14 @@ pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `Keepalive-Timeout` (section 6.1): time after which unanswered data is acknowledged with a keepalive.
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time without a new session after which a peer has wiped all keys of a tunnel and needs a new handshake (section
 /// 6.3): three times [`REJECT_AFTER_TIME`].
-pub const FORGET_AFTER_TIME: Duration = REJECT_AFTER_TIME.saturating_mul(3);
+pub(crate) const FORGET_AFTER_TIME: Duration = REJECT_AFTER_TIME.saturating_mul(3);
 
 /// Lifetime of a cookie at the client (section 5.4.7).
-pub const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
+pub(crate) const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
 
 /// Length in bytes of an initiation (section 5.4.2).
 pub const INITIATION_BYTES: usize = WgHandshakeInit::LEN;
@@ -39,10 +39,10 @@ pub const COOKIE_REPLY_BYTES: usize = WgCookieReply::LEN;
 pub const DATA_OVERHEAD_BYTES: usize = WgData::OVERHEAD;
 
 /// Offset of the receiver index of a response (section 5.4.3).
-pub const RESPONSE_RECEIVER_INDEX: usize = 8;
+pub(crate) const RESPONSE_RECEIVER_INDEX: usize = 8;
 
 /// Offset of the receiver index of a cookie reply (section 5.4.7).
-pub const COOKIE_REPLY_RECEIVER_INDEX: usize = 4;
+pub(crate) const COOKIE_REPLY_RECEIVER_INDEX: usize = 4;
 
 const _: () = assert!(INITIATION_BYTES == 148);
 const _: () = assert!(RESPONSE_BYTES == 92 + 20);

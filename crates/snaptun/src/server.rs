@@ -41,33 +41,33 @@ use crate::tunnel_table::{Slot, TunnelTable};
 
 /// One shard: the tunnels of one worker. See the [crate documentation](crate) for its use.
 pub struct SnapTunServer<A: SnapTunAuthorization> {
-    pub(crate) static_private: StaticKey,
-    pub(crate) agreement_key: AgreementKey,
-    pub(crate) static_public: PublicKey,
-    pub(crate) opener: InitiationOpener,
-    pub(crate) replay_guard: Arc<ReplayGuard>,
-    pub(crate) authorization: Arc<A>,
+    static_private: StaticKey,
+    agreement_key: AgreementKey,
+    static_public: PublicKey,
+    opener: InitiationOpener,
+    replay_guard: Arc<ReplayGuard>,
+    authorization: Arc<A>,
     /// Authorization generation at the start of the batch.
-    pub(crate) generation: u64,
-    pub(crate) config: ShardConfig,
+    generation: u64,
+    config: ShardConfig,
     /// Set while the shard makes no new tunnels.
-    pub(crate) draining: bool,
-    pub(crate) admission: Admission,
+    draining: bool,
+    admission: Admission,
     /// Shared by all tunnels, which are found by address, so that not each of them needs a generator and a set of
     /// indices.
-    pub(crate) session_indices: IndexTable,
+    session_indices: IndexTable,
     /// Seeds the timer jitter of each tunnel. Clients see the jitter: a weaker generator would show which tunnels
     /// belong to one shard.
-    pub(crate) jitter: StdRng,
-    pub(crate) tunnels: TunnelTable<A::SessionData>,
-    pub(crate) census: Census,
+    jitter: StdRng,
+    tunnels: TunnelTable<A::SessionData>,
+    census: Census,
     /// Slot at which the last search for a silent tunnel ended.
-    pub(crate) silent_search_at: usize,
-    pub(crate) events: Events,
-    pub(crate) restart: RestartQueue,
-    pub(crate) waiting: WaitingTotals,
-    pub(crate) timer_round: TimerRound,
-    pub(crate) counters: ShardCounters,
+    silent_search_at: usize,
+    events: Events,
+    restart: RestartQueue,
+    waiting: WaitingTotals,
+    timer_round: TimerRound,
+    counters: ShardCounters,
 }
 
 /// Snapshot of a tunnel for inspection.

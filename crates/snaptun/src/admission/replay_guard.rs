@@ -31,11 +31,11 @@ const LOCKS: usize = 64;
 /// client's clock: it must be later than all timestamps accepted from its identity, or new and among the latest of
 /// them.
 ///
-/// - Reordering: up to 32 initiations of one identity may arrive in any order within
-///   [`REORDERING_MAX`](Self::REORDERING_MAX), because all sockets of an identity may start at once. Of more than 32
-///   the earliest may be refused; their clients succeed when they try again.
+/// - Reordering: up to 32 initiations of one identity may arrive in any order within 180 s, because all sockets of an
+///   identity may start at once. Of more than 32 the earliest may be refused; their clients succeed when they try
+///   again.
 /// - A client whose clock was set back is refused until it has caught up with the identity's last handshake, if that
-///   was more than `REORDERING_MAX` ago (WireGuard whitepaper, section 5.1: always).
+///   was more than 180 s ago (WireGuard whitepaper, section 5.1: always).
 /// - Memory: at least the number of identities given to [`new`](Self::new) are remembered, those with the latest
 ///   handshakes, and at most twice as many. An identity takes about 200 bytes, or 2 KB with constant handshakes.
 /// - The latest timestamp of each forgotten identity stays in a table with one place per remembered identity. An
@@ -65,9 +65,6 @@ pub struct ReplayGuard {
 }
 
 impl ReplayGuard {
-    /// Maximum delay of an initiation behind later ones of its identity.
-    pub const REORDERING_MAX: Duration = initiation_times::REORDERING_MAX;
-
     /// Default number of identities: enough for 100,000 tunnels, mostly of different identities.
     pub const IDENTITIES_DEFAULT: usize = 1 << 18;
 
@@ -223,7 +220,7 @@ mod tests {
             guard.accept(now, &[2; 32], Timestamp([3; 12]), &[1; 32]),
             Ok(())
         );
-        for later in [Duration::ZERO, ReplayGuard::REORDERING_MAX * 10] {
+        for later in [Duration::ZERO, initiation_times::REORDERING_MAX * 10] {
             let again = guard.accept(now + later, &[2; 32], Timestamp([3; 12]), &[9; 32]);
             assert_eq!(again, Err(DropReason::ReplayedInitiation));
         }
