@@ -40,7 +40,7 @@ pub struct HandshakeLimits {
     cookies_sent: KeyCounts,
 }
 
-/// Budget per second.
+/// Budget of handshake messages per second.
 struct Budget {
     used: Count,
     per_second: u64,
@@ -48,7 +48,7 @@ struct Budget {
     per_address: u64,
 }
 
-/// Knowledge about a sender.
+/// What a sender has proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
     /// Its source address may be spoofed.
@@ -62,8 +62,8 @@ pub(crate) enum Sender {
 pub(crate) enum Purpose {
     /// It asks for an answer.
     Initiation,
-    /// It answers an initiation of ours. Responses without the index of one of our initiations cost nothing, so their
-    /// number is bounded by our initiations. They have no shared budget; only the limit per address holds.
+    /// It answers an initiation of ours. A response without a matching index is dropped at no cost, so their number is
+    /// bounded by our initiations, and they have no shared budget; only the limit per address holds.
     Response,
 }
 

@@ -142,8 +142,7 @@ impl ReplayGuard {
         }
     }
 
-    /// Returns true if an initiation with this ephemeral key was accepted recently. Cheap; false may be wrong, true is
-    /// not.
+    /// Returns true if an initiation with this ephemeral key was accepted recently. Cheap, but misses some of them.
     pub(crate) fn has_seen(&self, ephemeral: &[u8; 32]) -> bool {
         self.seen.contains(self.hasher.hash_one(ephemeral))
     }
