@@ -42,7 +42,7 @@ impl Census {
         self.half_open_order.push_back((slot, tunnel.number()));
         self.half_open += 1;
         if self.half_open_order.len() > ORDER_LEN_MIN.max(2 * half_open_max) {
-            // At least half of the entries are removed, so the cost per added tunnel is that of a few entries.
+            // At least half of the entries are removed, so the cost per added tunnel is constant.
             self.half_open_order
                 .retain(|(slot, number)| is_half_open(tunnels, *slot, *number));
         }

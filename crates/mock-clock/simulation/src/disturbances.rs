@@ -179,7 +179,7 @@ impl World<'_> {
         }
     }
 
-    /// Returns the source address of an attack: that of a client, or a random one.
+    /// Returns the source address of an attack: the address of a client, or a random one.
     fn made_up_address(&mut self) -> Endpoint {
         if self.rng.random_bool(0.3) {
             let client = &self.clients[self.rng.random_range(0..self.clients.len())];

@@ -50,7 +50,7 @@ pub(crate) const SERVED_WITHIN: Duration = DELAY_MAX
     .saturating_add(RETRY.saturating_mul(2))
     .saturating_add(ROUND_TRIPS);
 
-/// Maximum time until a client is served again if it has to displace a tunnel: that of another identity at its address,
+/// Maximum time until a client is served again if it has to displace a tunnel: another identity has one at its address,
 /// or one beyond a limit. The tunnel has to become silent first, a cookie proves the client's address, and the client
 /// may have to wait for its next attempt twice.
 pub(crate) fn served_past_others_within(silent_after: Duration) -> Duration {

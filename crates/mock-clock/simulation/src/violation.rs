@@ -85,8 +85,8 @@ pub enum Violation {
         /// Length of the packet in bytes.
         bytes: usize,
     },
-    /// The gateway delivered a client's packet as that of another identity.
-    #[error("the gateway delivered packet {packet} of client {client} as that of identity {as_of}")]
+    /// The gateway delivered a client's packet as a packet of another identity.
+    #[error("the gateway delivered packet {packet} of client {client} for identity {as_of}")]
     DeliveredAsOthers {
         /// Sender of the packet.
         client: usize,

@@ -124,7 +124,7 @@ impl Cookies {
 }
 
 impl Secrets {
-    /// `private` makes the secrets unpredictable, `salt` different from those of other shards and processes.
+    /// `private` makes the secrets unpredictable, `salt` different in each shard and process.
     fn new(now: Instant, private: &StaticKey, salt: u64) -> Self {
         let root = Blake2s256::new()
             .chain_update(b"snapgate cookie secret")

@@ -48,12 +48,12 @@ struct Budget {
     per_address: u64,
 }
 
-/// What a sender has proven.
+/// State of a sender's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
-    /// Its source address may be spoofed.
+    /// The address may be spoofed.
     Unverified,
-    /// It has shown a cookie: it receives at its source address.
+    /// The sender has shown a cookie: it receives at the address.
     Verified,
 }
 

@@ -1,4 +1,4 @@
-//! Accounting: nothing is lost or counted twice, whatever arrives in whatever order.
+//! Accounting over random sequences of messages: nothing is lost or counted twice.
 
 use proptest::prelude::*;
 

@@ -98,7 +98,7 @@ fn a_replay_does_not_restore_a_removed_tunnel() {
     shard.connect(&mut client);
 }
 
-/// The tunnel has seen only older initiations, and would accept this one as a new one of its own.
+/// The tunnel has seen only older initiations, and would accept this one as new.
 #[test]
 fn a_replay_of_one_sockets_initiation_does_not_change_the_tunnel_of_another() {
     let mut shard = new_shard();

@@ -77,7 +77,7 @@ fn the_old_tunnel_at_another_worker_is_removed() {
     assert!(after.server.has_tunnel(client.remote()));
 }
 
-/// Each worker tells the other of its tunnel. The later one stays, in whatever order they are told.
+/// Each worker tells the other of its tunnel. The later one stays, in any order of the messages.
 #[test]
 fn of_two_simultaneous_tunnels_the_later_stays() {
     let [mut first, mut second] = shards();
