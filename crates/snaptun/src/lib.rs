@@ -2,8 +2,9 @@
 //!
 //! SNAPtun is the [WireGuard protocol](https://www.wireguard.com/papers/wireguard.pdf) with one addition: the handshake
 //! response ends with the socket address that the responder saw. Endhosts use it to reach a SCION network access point
-//! (SNAP). This crate holds the tunnels of many clients. It opens no socket, starts no thread, waits for nothing and
-//! logs nothing: datagrams and packets go in, and datagrams, packets and events come out.
+//! (SNAP); their side is the crate `snap-tun`. This crate holds the tunnels of many clients. It opens no socket, starts
+//! no thread, waits for nothing and logs nothing: datagrams and packets go in, and datagrams, packets and events come
+//! out.
 //!
 //! It differs from a WireGuard interface in these points:
 //!
@@ -22,6 +23,7 @@
 //! | --- | --- |
 //! | [`SnapTunServer`] | a *shard*: the tunnels of one thread |
 //! | [`ShardConfig`] | limits and intervals of a shard |
+//! | [`StaticKey`] | private key of a gateway, wiped from memory when dropped |
 //! | [`SnapTunAuthorization`], [`Grant`] | authorization of identities, and data about them for the caller |
 //! | [`ReplayGuard`], [`HandshakeLimits`] | state shared by all shards of a gateway |
 //! | [`Endpoint`], [`Via`] | remote address of a datagram, and the local side that received it |
@@ -29,6 +31,7 @@
 //! | [`Transmit`] | datagram to send |
 //! | [`Event`] | news for other shards, and for a directory of tunnels |
 //! | [`ShardCounters`] | event counters for metrics |
+//! | [`protocol`] | lengths, times and message kinds of the protocol |
 //!
 //! # Building a server
 //!
