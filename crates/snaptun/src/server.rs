@@ -53,8 +53,8 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     /// Set while the shard makes no new tunnels.
     draining: bool,
     admission: Admission,
-    /// Shared by all tunnels, which are found by address, so that not each of them needs a generator and a set of
-    /// indices.
+    /// One table for all tunnels saves a generator and a set of indices per tunnel. Tunnels are found by address, so
+    /// their indices need not be unique.
     session_indices: IndexTable,
     /// Seeds the timer jitter of each tunnel. Clients see the jitter: a weaker generator would show which tunnels
     /// belong to one shard.

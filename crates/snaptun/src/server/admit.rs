@@ -30,8 +30,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         Ok(sender)
     }
 
-    /// Answers a handshake message that was not admitted with a cookie, or drops it. `slot` is the tunnel of its
-    /// address.
+    /// Answers a handshake message beyond the limits with a cookie, or drops it. `slot` is the tunnel of its address.
     ///
     /// The address of a tunnel in use has a separate cookie limit, which others at its IP address cannot use up.
     pub(crate) fn refuse<M: WgHandshakeBase>(

@@ -150,7 +150,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             self.restart.forget(remote);
         } else if self.has_room(&identity) && self.restart.pace.take(now) {
             let to = Endpoint { remote, via };
-            // Whether or not it was begun, data from the address begins the next.
+            // Data from the address begins the next handshake, also if this one could not begin.
             let _reason = self.begin_handshake(now, to, identity, grant, send_to_network);
         }
     }
