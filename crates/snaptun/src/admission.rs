@@ -1,4 +1,4 @@
-//! What a handshake message has to pass before a Diffie-Hellman is spent on it.
+//! Checks of a handshake message before a Diffie-Hellman is spent on it.
 
 pub(crate) mod allowance;
 mod cookies;
@@ -21,34 +21,34 @@ use crate::admission::handshake_limits::{HandshakeLimits, Limit, Purpose, Sender
 use crate::crypto::randomness::Randomness;
 use crate::crypto::static_key::StaticKey;
 
-/// About so many of an address's messages in a second are drawn by lot to get a cookie, whenever they come. If the
-/// first messages got all, a client that tries again every 5 s would come too late each time.
+/// Expected number of cookies per address and second; the messages that get one are drawn at random over the whole
+/// second. If the first messages got all of them, a client that retries every 5 s would come too late each time.
 const COOKIES_DRAWN: u32 = 400;
 
-/// Messages of one address in a second that take part in the lot while the budget is used up. Of those beyond,
-/// one of [`DRAWN_OF`] does.
+/// Number of messages per address and second that take part in the draw while the shared budget is used up. Of the
+/// rest, one in [`DRAWN_OF`] does.
 const COOKIES_WHILE_OVERLOADED: u32 = 4;
 
 /// See [`COOKIES_WHILE_OVERLOADED`].
 const DRAWN_OF: u32 = 8;
 
-/// The shard's defence against too many handshakes.
+/// The shard's defence against handshake floods.
 ///
-/// Anyone can write any source address into a message without a cookie, so those have a budget of their
-/// own: however many come, messages with a cookie are admitted from another, and all that the rest
-/// costs is a cookie reply for some of them. A reply costs ten times what it takes to drop a message, and is
-/// sent to a host that may not have asked for it: so each address gets few.
+/// Messages without a cookie may carry any source address, so they have a separate budget: during a flood of them,
+/// messages with a cookie are admitted from another budget, and the excess costs a cookie reply for some of its
+/// messages. A reply costs ten times as much as a drop and goes to a host that may not have asked for it, so the number
+/// per address is limited.
 pub(crate) struct Admission {
     limits: Arc<HandshakeLimits>,
     cookies: Cookies,
-    lots: StdRng,
-    /// Seconds in which the budget of messages without a cookie was used up, of those whose end this shard saw
-    /// first.
+    draw_rng: StdRng,
+    /// Seconds in which the budget of messages without a cookie was used up, counted by the shard that first saw the
+    /// next second.
     overloaded_seconds: u64,
     limiter: Arc<RateLimiter>,
 }
 
-/// A message was not admitted.
+/// Rejection of a handshake message by a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Excess {
     pub(crate) sender: Sender,
@@ -66,18 +66,18 @@ impl Admission {
         Admission {
             limits,
             cookies: Cookies::new(now, private, public, randomness),
-            lots: randomness.generator(),
+            draw_rng: randomness.generator(),
             overloaded_seconds: 0,
             limiter: Arc::new(RateLimiter::new(public, u64::MAX)),
         }
     }
 
-    /// Whether the sender of a message knows our public key. `datagram` is a message of the kind `M`.
+    /// Returns true if the mac1 of `datagram`, a message of type `M`, is valid: the sender knows our public key.
     pub(crate) fn is_mac1_valid<M: WgHandshakeBase>(&self, datagram: &[u8]) -> bool {
         self.cookies.is_mac1_valid::<M>(datagram)
     }
 
-    /// Admits a handshake message if there is a budget for it. Its mac1 is valid.
+    /// Admits a handshake message with a valid mac1 if its budget allows.
     pub(crate) fn admit<M: WgHandshakeBase>(
         &mut self,
         now: Instant,
@@ -97,28 +97,28 @@ impl Admission {
         }
     }
 
-    /// Whether one more cookie may be sent to an address in this second, for a message that is over `limit`.
+    /// Takes a cookie for a message over `limit` from an address. Returns false if the address gets none.
     pub(crate) fn take_cookie(&mut self, now: Instant, address: IpAddr, limit: Limit) -> bool {
         let wanted = self.limits.count_cookie_wanted(now, address);
         let takes_part = limit == Limit::Address
             || wanted.now <= COOKIES_WHILE_OVERLOADED
-            || self.lots.random_ratio(1, DRAWN_OF);
+            || self.draw_rng.random_ratio(1, DRAWN_OF);
         takes_part
             && self.draw(COOKIES_DRAWN, wanted.now.max(wanted.before))
             && self.limits.take_cookie(now, address)
     }
 
-    /// Whether a message is drawn by lot, where about `winners` of so many messages are.
+    /// Returns true for about `winners` out of `messages` messages, at random.
     pub(crate) fn draw(&mut self, winners: u32, messages: u32) -> bool {
-        messages <= winners || self.lots.random_ratio(winners, messages)
+        messages <= winners || self.draw_rng.random_ratio(winners, messages)
     }
 
-    /// What all shards count together.
+    /// Returns the limits shared by all shards.
     pub(crate) fn limits(&self) -> &HandshakeLimits {
         &self.limits
     }
 
-    /// A cookie for the sender of a message.
+    /// Returns the cookie reply to a message.
     pub(crate) fn cookie_reply<M: WgHandshakeBase>(
         &mut self,
         now: Instant,
@@ -128,13 +128,13 @@ impl Admission {
         self.cookies.reply_to(now, from, message)
     }
 
-    /// Whole seconds in which senders without a cookie were too many, those under way not among them. Each is
-    /// counted by one shard.
+    /// Returns the number of seconds, the current one excluded, in which the budget of senders without a cookie was
+    /// used up. Each second is counted by one shard.
     pub(crate) fn overloaded_seconds(&self) -> u64 {
         self.overloaded_seconds
     }
 
-    /// For `Tunn::new`, which wants one. `Tunn` only resets what it counts, which is nothing.
+    /// Returns the limiter that `Tunn::new` requires. `Tunn` only resets its counts, which stay zero.
     pub(crate) fn limiter(&self) -> Arc<RateLimiter> {
         Arc::clone(&self.limiter)
     }

@@ -1,36 +1,37 @@
-//! Who may have a tunnel, and until when.
+//! Authorization of identities.
 
 use std::fmt;
 use std::time::Instant;
 
-/// The authorization layer behind a shard.
+/// Authorization layer behind a shard.
 ///
-/// It is asked when a tunnel is created and when a cached [`Grant`] ends, not per packet. Many shards
-/// ask the same one, from many threads.
+/// Asked when a tunnel is created and when a cached [`Grant`] ends, not per packet. All shards of a gateway share one
+/// implementation and call it from their threads.
 pub trait SnapTunAuthorization {
-    /// What the layer above needs to know about an authorized identity. The shard keeps it in the
-    /// tunnel and lends it with every packet.
+    /// Data about an authorized identity for the layer above. The shard keeps it in the tunnel and returns a reference
+    /// with every packet.
     type SessionData;
 
     /// Returns a grant if `identity`, an X25519 public key, may have a tunnel at `now`.
     fn is_authorized(&self, now: Instant, identity: &[u8; 32]) -> Option<Grant<Self::SessionData>>;
 
-    /// A number that changes whenever an earlier answer may no longer hold: an identity was revoked,
-    /// its session data changed, or it may have a tunnel again. An identity that is authorized again without a
-    /// new number is served when it next sends something.
+    /// Returns a number that changes whenever an earlier answer may no longer hold: an identity was revoked or
+    /// authorized again, or its session data changed. An identity that is authorized again without a new number is
+    /// served when it next sends something.
     ///
-    /// Make the change visible to [`is_authorized`](Self::is_authorized) first and the new number
-    /// second (a release store, read here with acquire). In the other order a shard could ask in
-    /// between, and keep the old answer under the new number.
+    /// Publish the change to [`is_authorized`](Self::is_authorized) first and the new number second (a release store,
+    /// loaded here with acquire). In the other order a shard could ask in between and cache the old answer under the
+    /// new number.
     fn generation(&self) -> u64;
 }
 
-/// The answer to "may this identity have a tunnel?".
+/// Permission of an identity to have a tunnel.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Grant<S> {
-    /// When the grant ends; the identity is asked about again then. `None`: not by itself.
+    /// End of the grant, at which the shard asks again. `None`: valid until
+    /// [`generation`](SnapTunAuthorization::generation) changes.
     pub expires: Option<Instant>,
-    /// What the layer above needs to know.
+    /// Data for the layer above.
     pub session_data: S,
 }
 
@@ -42,15 +43,15 @@ impl<S> fmt::Debug for Grant<S> {
     }
 }
 
-/// A grant as a tunnel keeps it.
+/// Grant cached in a tunnel.
 pub(crate) struct CachedGrant<S> {
     grant: Grant<S>,
-    /// The generation that was current before the question was asked.
+    /// Generation read before the grant was requested.
     generation: u64,
 }
 
 impl<S> CachedGrant<S> {
-    /// Asks about `identity`. A grant that has already ended is none.
+    /// Requests a grant for `identity`. Returns `None` for a grant that has already ended.
     pub(crate) fn ask<A>(
         authorization: &A,
         now: Instant,
@@ -65,12 +66,12 @@ impl<S> CachedGrant<S> {
         cached.holds(now, generation).then_some(cached)
     }
 
-    /// Whether the answer can be used without asking again.
+    /// Returns true if the grant can be used without asking again.
     pub(crate) fn holds(&self, now: Instant, generation: u64) -> bool {
         self.generation == generation && self.grant.expires.is_none_or(|expires| now < expires)
     }
 
-    /// When it ends by itself.
+    /// Returns the end of the grant, if it has one.
     pub(crate) fn end(&self) -> Option<Instant> {
         self.grant.expires
     }

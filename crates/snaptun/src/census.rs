@@ -1,4 +1,4 @@
-//! The tunnels of a shard by what is limited: their identity, and whether their peer has used them.
+//! Counts of a shard's tunnels by identity and by use, for the limits.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,21 +7,21 @@ use smallvec::SmallVec;
 use crate::tunnel::Tunnel;
 use crate::tunnel_table::{Slot, TunnelTable};
 
-/// The least length of the order of half-open tunnels at which those that are no longer half-open are taken out.
+/// Minimum length of the order of half-open tunnels at which outdated entries are removed.
 const ORDER_LEN_MIN: usize = 128;
 
-/// The tunnels by what is limited.
+/// The tunnels by identity, and the half-open ones.
 #[derive(Default)]
 pub(crate) struct Census {
     by_identity: HashMap<[u8; 32], SmallVec<[Slot; 2]>, ahash::RandomState>,
-    /// The half-open tunnels, oldest first, with their numbers. Those that were used since, or are gone, are taken
-    /// out when they get in the way.
+    /// Half-open tunnels, oldest first, with their numbers. Entries of tunnels that were used since, or are gone, are
+    /// removed lazily.
     half_open_order: VecDeque<(Slot, u64)>,
     half_open: usize,
 }
 
 impl Census {
-    /// Number of half-open tunnels: no peer has used them yet.
+    /// Returns the number of half-open tunnels: not yet used by their peer.
     pub(crate) fn half_open(&self) -> usize {
         self.half_open
     }
@@ -32,7 +32,7 @@ impl Census {
             .map_or(&[], SmallVec::as_slice)
     }
 
-    /// Adds a half-open tunnel. `half_open_max` is how many there may be.
+    /// Adds a half-open tunnel. `half_open_max` is the limit of half-open tunnels.
     pub(crate) fn add<S>(&mut self, slot: Slot, tunnels: &TunnelTable<S>, half_open_max: usize) {
         let Some(tunnel) = tunnels.get(slot) else {
             return;
@@ -42,13 +42,13 @@ impl Census {
         self.half_open_order.push_back((slot, tunnel.number()));
         self.half_open += 1;
         if self.half_open_order.len() > ORDER_LEN_MIN.max(2 * half_open_max) {
-            // At least half of the entries go, so the cost is that of a few for each that came.
+            // At least half of the entries are removed, so the cost per added tunnel is constant.
             self.half_open_order
                 .retain(|(slot, number)| is_half_open(tunnels, *slot, *number));
         }
     }
 
-    /// The peer of a tunnel has used it for the first time.
+    /// Records the first use of a tunnel by its peer.
     pub(crate) fn confirm(&mut self) {
         self.half_open -= 1;
     }
@@ -64,8 +64,7 @@ impl Census {
         }
     }
 
-    /// Returns the tunnel that has been half-open for longest. A client speaks as soon as it is answered, so an
-    /// honest one is the oldest for a round trip at most.
+    /// Returns the oldest half-open tunnel. Honest clients use a tunnel as soon as it is answered, within a round trip.
     pub(crate) fn oldest_half_open<S>(&mut self, tunnels: &TunnelTable<S>) -> Option<Slot> {
         while let Some((slot, number)) = self.half_open_order.front().copied() {
             if is_half_open(tunnels, slot, number) {
@@ -77,7 +76,7 @@ impl Census {
     }
 }
 
-/// Whether the tunnel with this number is still in the slot, and half-open.
+/// Returns true if the tunnel with this number is still in the slot, and half-open.
 fn is_half_open<S>(tunnels: &TunnelTable<S>, slot: Slot, number: u64) -> bool {
     let tunnel = tunnels.get(slot);
     tunnel.is_some_and(|tunnel| tunnel.number() == number && !tunnel.is_in_use())

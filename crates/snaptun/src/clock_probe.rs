@@ -13,22 +13,22 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 
-/// A timer of the WireGuard state machine below the shard, which shows whether the clock there advances.
+/// Timer of the WireGuard state machine that shows if its clock advances.
 ///
 /// `ana-gotatun` reads the clock itself, and its feature `mock_instant` replaces that clock by one that only tests
-/// move. In a gateway that is built so, no session is renewed, expires or is kept alive, and nothing else shows it.
-/// So a gateway starts a probe, waits for [`DEADLINE`](Self::DEADLINE), and must not serve unless the probe
-/// [has advanced](Self::has_advanced).
+/// advance. A gateway built with it would never renew, expire or keep alive a session, without any other symptom. A
+/// gateway therefore starts a probe, waits for [`DEADLINE`](Self::DEADLINE), and must not serve unless the probe [has
+/// advanced](Self::has_advanced).
 pub struct ClockProbe(Tunn<SmallRng>);
 
 impl ClockProbe {
-    /// Time that has to pass by the clock of `Tunn` before the probe has advanced.
+    /// Time on the clock of `Tunn` after which the probe has advanced.
     pub const DEADLINE: Duration = Duration::from_millis(1);
 
-    /// Starts the timer: the retransmission of an initiation that is sent nowhere.
+    /// Starts the timer: the retransmission of an initiation that is never sent.
     #[must_use]
     pub fn start() -> Self {
-        // Nothing here is secret or random: no packet leaves.
+        // Fixed values are fine: no packet leaves.
         let private = StaticSecret::from([1; 32]);
         let public = PublicKey::from(&private);
         let mut tunn = Tunn::new_with_rng(
@@ -49,10 +49,10 @@ impl ClockProbe {
         ClockProbe(tunn)
     }
 
-    /// Whether [`DEADLINE`](Self::DEADLINE) has passed since the start.
+    /// Returns true if [`DEADLINE`](Self::DEADLINE) has passed since the start.
     #[must_use]
     pub fn has_advanced(&mut self) -> bool {
-        // The initiation is due again, or, after a leap of the clock, given up.
+        // The initiation is due again or, after a leap of the clock, given up.
         !matches!(self.0.update_timers(), Ok(None))
     }
 }

@@ -4,72 +4,70 @@ use std::time::Duration;
 
 /// Limits and intervals of a shard.
 ///
-/// [`HandshakeLimits`](crate::HandshakeLimits) holds the limits of handshakes per second for all shards of a gateway
-/// together: those of an address and of an identity as they are here, the others times the number of shards.
+/// [`HandshakeLimits`](crate::HandshakeLimits) applies the handshake rates to all shards of a gateway together: the
+/// limits per address and per identity unchanged, the `handshakes_per_second` budgets multiplied by the number of
+/// shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
-    /// Handshake messages that one source address may send in a second before it has to prove, with a
-    /// cookie, that it receives what is sent to it (WireGuard whitepaper, section 5.3).
+    /// Maximum number of handshake messages per second from one source address without a cookie. Beyond it the sender
+    /// has to prove with a cookie that it receives at that address (WireGuard whitepaper, section 5.3).
     ///
-    /// An IPv6 address counts as the /64 that it is in. Of zero everyone has to.
+    /// An IPv6 address counts as its /64. With 0, every sender needs a cookie.
     pub handshakes_per_ip_per_second: u64,
-    /// Initiations without a cookie that are taken in in a second, for each shard, of all addresses together.
-    /// Beyond that every new sender has to show one.
+    /// Maximum number of initiations without a cookie per second and shard, from all addresses together. Beyond it
+    /// every new sender needs a cookie.
     pub handshakes_per_second: u64,
-    /// Handshake messages that one source address may send in a second with a cookie. More are dropped.
+    /// Maximum number of handshake messages per second from one source address with a cookie. The rest is dropped.
     pub verified_handshakes_per_ip_per_second: u64,
-    /// Initiations with a cookie that are taken in in a second, for each shard. More are dropped, but for one in
-    /// 5 s of the client of each tunnel in use.
+    /// Maximum number of initiations with a cookie per second and shard. The rest is dropped, except for one initiation
+    /// in 5 s from the client of each tunnel in use.
     pub verified_handshakes_per_second: u64,
-    /// Initiations of one identity that are answered in a second. More are dropped, once the identity has
-    /// proven that it made that many.
+    /// Maximum number of initiations answered per second for one identity. Further ones are dropped as soon as the
+    /// identity is proven to have made that many.
     pub handshakes_per_identity_per_second: u64,
-    /// Handshakes that the shard begins in a second because tunnels of the process before are
-    /// [remembered](crate::SnapTunServer::remember). At least 1.
+    /// Maximum number of handshakes per second that the shard begins with [remembered](crate::SnapTunServer::remember)
+    /// clients of the previous process. At least 1.
     pub restart_handshakes_per_second: u64,
-    /// Tunnels of the shard. A newcomer beyond that takes the place of a tunnel that nobody has used, or of
-    /// one that is silent; where there is none it is refused.
+    /// Maximum number of tunnels of the shard. A new tunnel beyond it replaces a half-open or silent tunnel; without
+    /// such a tunnel, its initiation is refused.
     pub tunnels_per_shard: usize,
-    /// Tunnels of one identity in the shard. One more takes the place of the identity's own that nobody
-    /// has used, or that is silent; where there is none it is refused.
+    /// Maximum number of tunnels of one identity in the shard. A new tunnel beyond it replaces a half-open or silent
+    /// tunnel of the same identity; without such a tunnel, its initiation is refused.
     pub tunnels_per_identity: usize,
-    /// Tunnels that no peer has used yet: a client does as soon as it is answered. One more takes the
-    /// place of the oldest.
+    /// Maximum number of half-open tunnels: answered, but not yet used by their peer. Clients use a tunnel as soon as
+    /// they are answered. A new tunnel beyond the limit replaces the oldest half-open one.
     pub half_open_tunnels: usize,
-    /// How long a tunnel has not been heard from when it counts as silent: its place may go to another then,
-    /// and its address to a client that shows by a cookie that it is there. Clients send a keepalive every
-    /// 10 s. A tunnel that nobody has used is silent from the start.
+    /// Time without authenticated messages after which a tunnel is silent: it may be replaced, and a client that shows
+    /// a cookie may take over its address. Clients send a keepalive every 10 s. Half-open tunnels are always silent.
     pub silent_after: Duration,
-    /// Whether an identity that uses a new tunnel loses the older ones at once: clients that roam, and have
-    /// one socket each. Otherwise they go when they expire, and one identity can have many sockets.
+    /// If set, an identity that uses a new tunnel loses its older ones at once: for clients that roam and have one
+    /// socket each. Otherwise the older tunnels expire, and one identity can have many sockets.
     pub one_tunnel_per_identity: bool,
-    /// [Changes of the directory](crate::DirectoryChange) that wait to be taken; 0 keeps
-    /// none.
+    /// Maximum number of pending [directory changes](crate::DirectoryChange); 0 disables them.
     pub directory_changes: usize,
-    /// Packets that may wait in one tunnel for a session.
+    /// Maximum number of packets that wait for a session in one tunnel.
     pub waiting_packets_per_tunnel: usize,
-    /// Bytes that may wait in one tunnel.
+    /// Maximum number of waiting bytes in one tunnel.
     pub waiting_bytes_per_tunnel: usize,
-    /// Bytes that may wait in all tunnels of one identity together.
+    /// Maximum number of waiting bytes in all tunnels of one identity.
     pub waiting_bytes_per_identity: usize,
-    /// Bytes that may wait in all tunnels together that no peer has used yet.
+    /// Maximum number of waiting bytes in all half-open tunnels.
     pub waiting_bytes_half_open: usize,
-    /// Bytes that may wait in all tunnels together.
+    /// Maximum number of waiting bytes in all tunnels of the shard.
     pub waiting_bytes_per_shard: usize,
-    /// The time in which every tunnel has its turn once: the longest that a silent tunnel outlives its
-    /// authorization, and the least time between two looks at its WireGuard timers.
+    /// Time in which every tunnel is visited once. It bounds how long a silent tunnel outlives its authorization, and
+    /// is the shortest interval between two checks of a tunnel's WireGuard timers.
     ///
-    /// A value outside [`TIMER_ROUND_MIN`](Self::TIMER_ROUND_MIN) and
-    /// [`TIMER_ROUND_MAX`](Self::TIMER_ROUND_MAX) counts as the nearer of the two.
+    /// Clamped to 1 ms..=1 s.
     pub timer_round: Duration,
 }
 
 impl ShardConfig {
-    /// More often is of no use to any timer.
-    pub const TIMER_ROUND_MIN: Duration = Duration::from_millis(1);
+    /// Shortest timer round: no timer needs a finer resolution.
+    pub(crate) const TIMER_ROUND_MIN: Duration = Duration::from_millis(1);
 
-    /// A revoked identity keeps nothing for longer.
-    pub const TIMER_ROUND_MAX: Duration = Duration::from_secs(1);
+    /// Longest timer round: a revoked identity loses its tunnel within it.
+    pub(crate) const TIMER_ROUND_MAX: Duration = Duration::from_secs(1);
 }
 
 impl Default for ShardConfig {
@@ -77,34 +75,34 @@ impl Default for ShardConfig {
         ShardConfig {
             // A carrier's NAT puts many clients behind one address; each needs one every two minutes.
             handshakes_per_ip_per_second: 100,
-            // One costs about 0.05 ms if its identity is not authorized, so a flood of strangers takes 10 % of
-            // a worker's time; and it is twice what 100,000 tunnels need for their rekeys.
+            // One costs about 0.05 ms if its identity is not authorized, so a flood of unknown identities takes 10 % of
+            // a worker's time; twice the rekey rate of 100,000 tunnels.
             handshakes_per_second: 2_000,
-            // Hosts behind one carrier's NAT, all at once.
+            // All hosts behind one carrier's NAT at once.
             verified_handshakes_per_ip_per_second: 1_000,
-            // Together with the others as much as a worker can answer.
+            // Together with `handshakes_per_second`, as much as one worker can answer.
             verified_handshakes_per_second: 4_000,
-            // Every tunnel that an identity may have, in one second, as after a restart; after that each needs
-            // one every two minutes. They take 1.4 % of a worker's time.
+            // All tunnels of an identity in one second, as after a restart; later each needs one handshake every two
+            // minutes. 64 a second take 1.4 % of a worker's time.
             handshakes_per_identity_per_second: 64,
-            // Begun and completed they take a quarter of a worker's time.
+            // Begun and completed, 1,000 a second take a quarter of a worker's time.
             restart_handshakes_per_second: 1_000,
-            // Some 1.5 GB of memory.
+            // About 1.5 GB of memory.
             tunnels_per_shard: 1 << 17,
-            // A client with many sockets, and its old ones after a restart.
+            // A client with many sockets, plus its old tunnels after a restart.
             tunnels_per_identity: 64,
-            // At the most handshakes that a worker can answer, a client has 0.4 s for its first word.
+            // At the highest handshake rate of a worker, a client has 0.4 s to use its tunnel.
             half_open_tunnels: 2_048,
-            // Three keepalives of a client in a row are lost.
+            // Three lost keepalives in a row.
             silent_after: Duration::from_secs(35),
             one_tunnel_per_identity: false,
             directory_changes: 0,
-            // What `Tunn` itself would keep.
+            // The same number as in `Tunn`.
             waiting_packets_per_tunnel: 256,
             waiting_bytes_per_tunnel: 256 << 10,
-            // Four tunnels full. Of identities that fill theirs it takes 64 to fill the memory of all.
+            // Four full tunnels. It takes 64 such identities to fill `waiting_bytes_per_shard`.
             waiting_bytes_per_identity: 1 << 20,
-            // An eighth of the memory: 1 Gbit/s to clients with a round trip of 60 ms.
+            // An eighth of `waiting_bytes_per_shard`: 1 Gbit/s to clients with a round trip of 60 ms.
             waiting_bytes_half_open: 8 << 20,
             waiting_bytes_per_shard: 64 << 20,
             timer_round: Duration::from_millis(250),

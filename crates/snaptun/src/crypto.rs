@@ -1,4 +1,4 @@
-//! Keys, the first half of the handshake, and what keeps secrets from staying in memory.
+//! Keys, the first half of the handshake, and the wiping of secrets.
 
 pub(crate) mod initiation;
 pub(crate) mod key_agreement;

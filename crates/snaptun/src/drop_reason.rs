@@ -1,55 +1,55 @@
-//! Why a packet went no further.
+//! Reasons for which packets are dropped.
 
 use ana_gotatun::noise::TunnResult;
 use ana_gotatun::noise::errors::WireGuardError;
 use closed_enum::closed_enum;
 
 closed_enum! {
-    /// Why a packet went no further: the complete list.
+    /// Reason for which a datagram or packet was dropped.
     pub enum DropReason {
-        Malformed: "malformed", "no SNAPtun message: wrong type, reserved bytes or length";
+        Malformed: "malformed", "not a SNAPtun message: wrong type, reserved bytes or length";
         NoTunnel: "no_tunnel",
-            "from an address without a tunnel and no initiation, or to an address without a tunnel";
+            "message other than an initiation from an address without a tunnel, or packet to such an address";
         InvalidMac: "invalid_mac",
             "wrong first message authentication code: the sender does not know the gateway's public key";
         AddressHandshakeLimit: "address_handshake_limit",
-            "handshake message with a cookie, beyond the limit of its address";
+            "handshake message with a cookie, over the limit of its address";
         TotalHandshakeLimit: "total_handshake_limit",
-            "initiation with a cookie, beyond the limit of all shards together";
+            "initiation with a cookie, over the limit of all shards together";
         CookieReplyLimit: "cookie_reply_limit",
-            "handshake message without a cookie, beyond its limits, from an address that was sent enough cookies";
-        /// What the identity had is gone.
-        Unauthorized: "unauthorized", "the identity may not have a tunnel, or no longer";
+            "handshake message without a cookie, over its limits, from an address over its limit of cookies";
+        /// Removes the identity's tunnel.
+        Unauthorized: "unauthorized", "identity without authorization, or with a revoked one";
         AddressHeld: "address_held",
-            "initiation of another identity than that of the tunnel at the address, which is in use";
+            "initiation from an address at which another identity has a tunnel in use";
         IdentityTunnelLimit: "identity_tunnel_limit",
-            "initiation of an identity that has its maximum of tunnels, all in use";
+            "initiation of an identity whose maximum number of tunnels is in use";
         IdentityHandshakeLimit: "identity_handshake_limit",
-            "initiation of an identity that had its maximum of handshakes in this second";
+            "initiation of an identity over its limit of handshakes per second";
         ShardTunnelLimit: "shard_tunnel_limit",
-            "initiation without room for a tunnel: all tunnels of the shard are in use";
+            "initiation for a new tunnel while all tunnels of the shard are in use";
         /// See [`SnapTunServer::drain`](crate::SnapTunServer::drain).
-        Draining: "draining", "message that would make a tunnel while the gateway drains";
+        Draining: "draining", "message for a new tunnel while the gateway drains";
         /// See [`ReplayGuard`](crate::ReplayGuard).
         ReplayedInitiation: "replayed_initiation",
-            "initiation that was accepted before, or is too old to tell";
+            "initiation that was accepted before, or is too old to be checked";
         /// See [`ReplayGuard`](crate::ReplayGuard).
         FutureTimestamp: "future_timestamp",
             "initiation whose timestamp is too far ahead of the system clock";
         StaleInitiation: "stale_initiation", "initiation not newer than the last one of its tunnel";
-        Unsolicited: "unsolicited", "handshake response or cookie reply that answers no message of the gateway";
-        NoSession: "no_session", "data for a session that does not exist, or no longer";
-        Replayed: "replayed", "data whose counter was seen before, or is too old to tell";
+        Unsolicited: "unsolicited", "handshake response or cookie reply without a matching message of the gateway";
+        NoSession: "no_session", "data for an unknown or expired session";
+        Replayed: "replayed", "data whose counter was seen before, or is too old to be checked";
         Forged: "forged", "wrong authentication tag";
-        /// On the wire it would be a keepalive, which is delivered to nobody.
+        /// On the wire it would be a keepalive, which peers do not deliver.
         Empty: "empty", "empty packet from SCION";
         WaitingQueueFull: "waiting_queue_full",
-            "no session yet, and no room for one more waiting packet";
+            "packet without a session, and without room to wait for one";
     }
 }
 
 impl DropReason {
-    /// The reason behind a result of `Tunn` that is not the one its message asks for.
+    /// Returns the reason for an unexpected result of `Tunn`.
     pub(crate) fn of_result(result: &TunnResult) -> Self {
         match result {
             TunnResult::Err(error) => Self::of_error(error),
@@ -59,7 +59,7 @@ impl DropReason {
         }
     }
 
-    /// The reason behind an error of the WireGuard state machine.
+    /// Returns the reason for an error of the WireGuard state machine.
     pub(crate) fn of_error(error: &WireGuardError) -> Self {
         match error {
             WireGuardError::InvalidMac => DropReason::InvalidMac,
@@ -70,8 +70,8 @@ impl DropReason {
                 DropReason::Unsolicited
             }
             WireGuardError::NoCurrentSession => DropReason::NoSession,
-            // `ConnectionExpired`, said of a data packet: its counter is beyond
-            // Reject-After-Messages (WireGuard whitepaper, section 6.1).
+            // `ConnectionExpired` of a data packet: its counter is beyond Reject-After-Messages (WireGuard whitepaper,
+            // section 6.1).
             WireGuardError::DuplicateCounter
             | WireGuardError::InvalidCounter
             | WireGuardError::ConnectionExpired => DropReason::Replayed,

@@ -1,25 +1,25 @@
-//! Where the datagrams of a tunnel come from and go to.
+//! UDP paths of tunnels.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Both ends of the UDP path of a tunnel.
+/// Both ends of a tunnel's UDP path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// The socket address of the peer. It names the tunnel: there is one tunnel per remote address.
+    /// Socket address of the peer. It identifies the tunnel: there is one tunnel per remote address.
     pub remote: SocketAddr,
-    /// The local side that the peer talks to.
+    /// Local side that the peer sends to.
     pub via: Via,
 }
 
-/// The local side of a tunnel.
+/// Local side of a tunnel, opaque to the shard.
 ///
-/// The shard does not read it. It remembers the `Via` of the last authenticated packet of a tunnel and
-/// hands it back with every [`Transmit`](crate::Transmit), so that answers leave from the address that
-/// the peer sends to: clients drop what comes from another one.
+/// The shard stores the `Via` of a tunnel's last authenticated message and returns it with every
+/// [`Transmit`](crate::Transmit), so that answers leave from the address that the peer sends to. Clients drop datagrams
+/// from any other address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Via {
-    /// Which of the caller's listeners the packet came in on.
+    /// Listener of the caller on which the datagram arrived.
     pub listener: u16,
-    /// The local address that the peer sent to, where the listener is bound to more than one.
+    /// Destination address of the datagram, for listeners bound to several addresses.
     pub local_ip: Option<IpAddr>,
 }

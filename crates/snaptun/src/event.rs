@@ -1,59 +1,58 @@
-//! What comes out of a shard besides packets.
+//! Events of a shard for its caller.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Something that others than the peers of the shard's tunnels have to know.
+/// Event for other shards, or for the directory of tunnels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// An identity uses a new tunnel. Tell all other shards, by
-    /// [`end_older_tunnels`](crate::SnapTunServer::end_older_tunnels). Only where
+    /// An identity uses a new tunnel. Pass the move to all other shards with
+    /// [`end_older_tunnels`](crate::SnapTunServer::end_older_tunnels). Only if
     /// [`one_tunnel_per_identity`](crate::ShardConfig::one_tunnel_per_identity) is set.
     Moved(Move),
-    /// A tunnel came into use, is still in use, or is gone: for whoever keeps a directory of tunnels for the next
-    /// process. Only where [`directory_changes`](crate::ShardConfig::directory_changes) is set.
+    /// A tunnel came into use, is still in use, or is gone: for a directory of tunnels that the next process restores.
+    /// Only if [`directory_changes`](crate::ShardConfig::directory_changes) is set.
     Directory(DirectoryChange),
 }
 
-/// An identity uses a new tunnel: its older ones, at other shards, have no more use.
+/// Move of an identity to a new tunnel, which makes its older tunnels in other shards obsolete.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Move {
     pub(crate) identity: [u8; 32],
-    /// When the new tunnel came into being.
+    /// Creation time of the new tunnel.
     pub(crate) at: Instant,
 }
 
-/// A change of the directory of tunnels.
+/// Change of the directory of tunnels.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum DirectoryChange {
     /// The peer uses the tunnel at this address.
     Seen {
-        /// The address of the tunnel.
+        /// Address of the tunnel.
         remote: SocketAddr,
-        /// Its identity.
+        /// Identity of the peer.
         identity: [u8; 32],
-        /// When the peer last sent something authenticated.
+        /// Time of the peer's last authenticated message.
         heard_at: Instant,
     },
-    /// The address has no tunnel any more.
+    /// The address no longer has a tunnel.
     Gone {
-        /// The address.
+        /// Address of the former tunnel.
         remote: SocketAddr,
     },
 }
 
 impl DirectoryChange {
-    /// A tunnel is reported again when its peer was heard from so much later than reported.
+    /// Minimum advance of `heard_at` after which a tunnel is reported again.
     pub const REFRESH: Duration = Duration::from_secs(60);
 }
 
-/// The events that the caller has not taken.
+/// Events not yet taken by the caller.
 ///
-/// Where there is no room for a change of the directory, nothing waits and nothing grows: a tunnel is reported when its
-/// timers are looked at the next time, and one that is gone is not reported, so that what the caller has of it grows
-/// old.
+/// When the directory queue is full, a tunnel is reported at its next timer check instead; a tunnel that is gone is not
+/// reported, so its entry in the caller's directory grows old.
 pub(crate) struct Events {
     moves: VecDeque<Move>,
     directory: VecDeque<DirectoryChange>,
@@ -81,7 +80,7 @@ impl Events {
         self.directory.len() < self.directory_capacity
     }
 
-    /// Reports a change of the directory if there is room.
+    /// Queues a directory change if there is room.
     pub(crate) fn push_directory(&mut self, change: DirectoryChange) {
         if self.has_room_for_directory() {
             self.directory.push_back(change);

@@ -1,4 +1,4 @@
-//! The fates of datagrams and packets.
+//! Fates of datagrams and packets.
 
 use std::fmt;
 
@@ -6,58 +6,57 @@ use ana_gotatun::packet::Packet;
 
 use crate::drop_reason::DropReason;
 
-/// The fate of an incoming datagram.
+/// Fate of an incoming datagram.
 #[must_use]
 pub enum Incoming<'a, S> {
-    /// It carried a packet.
+    /// The datagram carried a packet.
     Delivered {
-        /// What was inside, byte for byte as the peer sent it; never empty. Clients may have padded it.
+        /// Inner packet, byte for byte as sent by the peer, possibly with its padding; never empty.
         packet: Packet,
-        /// What the authorization layer said about the peer.
+        /// Session data of the peer's grant.
         session_data: &'a S,
     },
-    /// It was a valid message with nothing to deliver.
+    /// Valid message without a packet to deliver.
     Consumed(Consumed),
-    /// It went no further.
+    /// The datagram was dropped.
     Dropped(DropReason),
 }
 
-/// A valid incoming message with nothing to deliver.
+/// Kind of a valid incoming message without a packet to deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Consumed {
-    /// An initiation, which was answered.
+    /// Initiation, which was answered.
     HandshakeAnswered {
-        /// It made a new tunnel.
+        /// The initiation made a new tunnel.
         new_tunnel: bool,
     },
-    /// The answer to our initiation.
+    /// Response to our initiation.
     HandshakeCompleted,
-    /// A handshake message whose sender has to show a cookie: it was answered with one and is otherwise
-    /// forgotten.
+    /// Handshake message that was answered with a cookie and otherwise ignored.
     CookieReplySent,
-    /// A cookie for our next initiation.
+    /// Cookie for our next initiation.
     CookieReceived,
-    /// An empty data message.
+    /// Empty data message.
     Keepalive,
 }
 
-/// The fate of an outgoing packet.
+/// Fate of an outgoing packet.
 #[must_use]
 pub enum Outgoing<'a, S> {
     /// Its datagram was appended to `send_to_network`.
     Encapsulated {
-        /// What the authorization layer said about the peer.
+        /// Session data of the peer's grant.
         session_data: &'a S,
     },
-    /// It waits for a session. Later it is either sent, as [`Payload::Forwarded`](crate::Payload::Forwarded), or discarded with its
+    /// Waiting for a session. Later sent as [`Payload::Forwarded`](crate::Payload::Forwarded), or discarded with its
     /// tunnel and counted in [`ShardCounters`](crate::ShardCounters).
     Waiting {
-        /// What the authorization layer said about the peer.
+        /// Session data of the peer's grant.
         session_data: &'a S,
     },
-    /// It went no further.
+    /// The packet was dropped.
     Dropped {
-        /// Why. [`DropReason::NoTunnel`]: the address is no tunnel's.
+        /// Reason of the drop. [`DropReason::NoTunnel`]: the address has no tunnel.
         reason: DropReason,
         /// The packet, unchanged.
         packet: Packet,

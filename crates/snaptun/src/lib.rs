@@ -1,54 +1,219 @@
-//! One shard of SNAPtun tunnels, without I/O.
+//! Sans-I/O server side of SNAPtun, for one or many threads.
 //!
-//! SNAPtun is the [WireGuard protocol](https://www.wireguard.com/papers/wireguard.pdf) plus one field:
-//! the handshake response tells the initiator the socket address that the responder saw. A
-//! [`SnapTunServer`] holds the tunnels of one worker, exactly one per remote socket address. A gateway
-//! has many of them, and sends all packets of one remote address to the same. They share no tunnel, and nothing that
-//! data needs: only the [`ReplayGuard`] and the [`HandshakeLimits`], which handshakes pass.
+//! SNAPtun is the [WireGuard protocol](https://www.wireguard.com/papers/wireguard.pdf) with one addition: the handshake
+//! response ends with the socket address that the responder saw. Endhosts use it to reach a SCION network access point
+//! (SNAP); their side is the crate `snap-tun`. This crate holds the tunnels of many clients. It opens no socket, starts
+//! no thread, waits for nothing and logs nothing: datagrams and packets go in, and datagrams, packets and events come
+//! out.
 //!
-//! # How to drive a shard
+//! It differs from a WireGuard interface in these points:
 //!
-//! The shard has no socket, thread, channel or log. One thread owns it and, in turn:
+//! - Peers are not configured. An authorization layer, [`SnapTunAuthorization`], decides about each public key, which
+//!   is called an *identity* here.
+//! - A tunnel belongs to one remote socket address. A client at a new address needs a new handshake and gets a new
+//!   tunnel, and one identity can have several tunnels.
+//! - Packets are opaque bytes. The caller chooses the tunnel of an outgoing packet by its remote address; there are no
+//!   allowed IPs, and packets are not padded.
+//! - The server begins handshakes with clients that it knows, but sends no persistent keepalives and uses no preshared
+//!   keys.
 //!
-//! 1. calls [`start_batch`](SnapTunServer::start_batch), once, before it handles a batch of packets;
-//! 2. gives every datagram from the network to
-//!    [`handle_incoming_packet`](SnapTunServer::handle_incoming_packet), and forwards what is
-//!    [`Delivered`](Incoming::Delivered);
-//! 3. gives every packet for a tunnel to
-//!    [`handle_outgoing_packet`](SnapTunServer::handle_outgoing_packet);
-//! 4. calls [`update_timers`](SnapTunServer::update_timers), at the latest when
-//!    [`next_timer`](SnapTunServer::next_timer) says so;
-//! 5. takes each [event](Event) out by [`poll_event`](SnapTunServer::poll_event): what other shards are to be told, and
-//!    changes of the directory of tunnels that the next process tells its shards by
-//!    [`remember`](SnapTunServer::remember);
-//! 6. sends all that was appended to `send_to_network`, in order.
+//! # Types
 //!
-//! Time is an argument, `now`: one reading of the clock serves a batch, and it never goes back. The
-//! WireGuard state machine below, `ana-gotatun`, reads the monotonic clock itself when it looks at its
-//! timers and counts handshakes, so `now` has to be the real time, or that of its mock clock. A [`ClockProbe`] shows
-//! which of them it is.
+//! | type | purpose |
+//! | --- | --- |
+//! | [`SnapTunServer`] | a *shard*: the tunnels of one thread |
+//! | [`ShardConfig`] | limits and intervals of a shard |
+//! | [`StaticKey`] | private key of a gateway, wiped from memory when dropped |
+//! | [`SnapTunAuthorization`], [`Grant`] | authorization of identities, and data about them for the caller |
+//! | [`ReplayGuard`], [`HandshakeLimits`] | state shared by all shards of a gateway |
+//! | [`Endpoint`], [`Via`] | remote address of a datagram, and the local side that received it |
+//! | [`Incoming`], [`Outgoing`] | fate of a datagram or packet, with the reason of a drop in [`DropReason`] |
+//! | [`Transmit`] | datagram to send |
+//! | [`Event`] | news for other shards, and for a directory of tunnels |
+//! | [`ShardCounters`] | event counters for metrics |
+//! | [`protocol`] | lengths, times and message kinds of the protocol |
 //!
-//! # What a caller can rely on
+//! # Building a server
 //!
-//! - Every datagram has exactly one fate, its [`Incoming`]; every packet has exactly one [`Outgoing`]. One
-//!   that is [`Waiting`](Outgoing::Waiting) becomes exactly one [`Transmit`] or one count in
-//!   [`ShardCounters`].
-//! - A tunnel comes into being only by an initiation whose identity is authorized, which no shard accepted
-//!   before, and which was answered; or where an identity that is authorized had one in the process
-//!   before, or before its grant ended, until it answers or 5 s have passed.
-//! - The address of a tunnel that talks is its own: no other identity can take it or end it. One that has
-//!   been silent for [`silent_after`](ShardConfig::silent_after) goes to a client that proves to be there.
-//! - However many handshake messages come, those of addresses that have not shown a cookie cost at most
-//!   a cookie reply each beyond their budget, and those that have are admitted from a budget of their own.
-//! - A shard that [drains](SnapTunServer::drain) makes no tunnel, and serves those that it has as before.
-//! - There are no more tunnels than [`ShardConfig`] says, and what there is in memory for each is bounded.
-//! - An identity that is no longer authorized loses its tunnel at its next packet, in either direction,
-//!   and without one within a timer round.
-//! - Packets of one tunnel leave in the order in which they came, those that waited first, and arrive
-//!   byte for byte.
-//! - What a peer receives leaves by the [`Via`] that its last authenticated packet came in by.
-//! - What is no SNAPtun message, or comes from an address without a tunnel and is no initiation, costs a
-//!   comparison or a look into a hash map, and no allocation.
+//! The example `one_socket` is a complete server in one file. Its core is this:
+//!
+//! ```
+//! use std::collections::{HashSet, VecDeque};
+//! use std::net::SocketAddr;
+//! use std::sync::Arc;
+//! use std::time::{Instant, SystemTime};
+//!
+//! use snaptun::{
+//!     Endpoint, Grant, HandshakeLimits, Incoming, Outgoing, Packet, ReplayGuard, ShardConfig,
+//!     SnapTunAuthorization, SnapTunServer, StaticSecret, Transmit, Via,
+//! };
+//!
+//! /// The authorized public keys. This set never changes, and neither does its generation.
+//! struct Customers(HashSet<[u8; 32]>);
+//!
+//! impl SnapTunAuthorization for Customers {
+//!     /// Anything that the caller needs with a packet, such as an account.
+//!     type SessionData = &'static str;
+//!
+//!     fn is_authorized(&self, _now: Instant, identity: &[u8; 32]) -> Option<Grant<&'static str>> {
+//!         self.0.contains(identity).then_some(Grant {
+//!             expires: None,
+//!             session_data: "customer",
+//!         })
+//!     }
+//!
+//!     fn generation(&self) -> u64 {
+//!         0
+//!     }
+//! }
+//!
+//! fn new_shard(now: Instant, key: StaticSecret, customers: Customers) -> SnapTunServer<Customers> {
+//!     let config = ShardConfig::default();
+//!     let replay_guard = ReplayGuard::new(
+//!         now,
+//!         ReplayGuard::IDENTITIES_DEFAULT,
+//!         ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
+//!     );
+//!     // A server that runs for long repeats this every few seconds.
+//!     replay_guard.set_clock(now, Some(SystemTime::now()));
+//!     let limits = HandshakeLimits::new(now, &config, 1);
+//!     SnapTunServer::new(
+//!         now,
+//!         key,
+//!         Arc::new(customers),
+//!         Arc::new(replay_guard),
+//!         Arc::new(limits),
+//!         config,
+//!     )
+//! }
+//!
+//! /// Handles a datagram, and sends the packet in it, if any, back through its tunnel.
+//! fn handle(
+//!     shard: &mut SnapTunServer<Customers>,
+//!     now: Instant,
+//!     datagram: &[u8],
+//!     remote: SocketAddr,
+//!     send_to_network: &mut VecDeque<Transmit>,
+//! ) {
+//!     let from = Endpoint {
+//!         remote,
+//!         via: Via::default(),
+//!     };
+//!     shard.start_batch();
+//!     let datagram = Packet::copy_from(datagram);
+//!     match shard.handle_incoming_packet(now, datagram, from, send_to_network) {
+//!         Incoming::Delivered { packet, .. } => {
+//!             match shard.handle_outgoing_packet(now, packet, remote, send_to_network) {
+//!                 Outgoing::Encapsulated { .. } | Outgoing::Waiting { .. } => {}
+//!                 Outgoing::Dropped { reason, .. } => eprintln!("packet to {remote}: {reason}"),
+//!             }
+//!         }
+//!         Incoming::Consumed(_) => {}
+//!         Incoming::Dropped(reason) => eprintln!("datagram from {remote}: {reason}"),
+//!     }
+//!     shard.update_timers(now, send_to_network);
+//!     // Send each datagram of `send_to_network` from its `to.via` to its `to.remote`.
+//! }
+//! #
+//! # use testkit::shard::{Client, Received};
+//! # let now = Instant::now();
+//! # let key = StaticSecret::from([7; 32]);
+//! # let mut client = Client::new(1, snaptun::PublicKey::from(&key));
+//! # let customers = Customers(HashSet::from([client.identity()]));
+//! # let mut shard = new_shard(now, key, customers);
+//! # let mut sent = VecDeque::new();
+//! # handle(&mut shard, now, &client.initiation(), client.remote(), &mut sent);
+//! # let response = sent.pop_front().expect("a response");
+//! # let Received::Answer(keepalive) = client.receive(&response.packet) else {
+//! #     panic!("the client did not accept the response");
+//! # };
+//! # handle(&mut shard, now, &keepalive, client.remote(), &mut sent);
+//! # handle(&mut shard, now, &client.data(b"packet"), client.remote(), &mut sent);
+//! # let echo = sent.pop_front().expect("a packet");
+//! # assert_eq!(client.receive(&echo.packet), Received::Data(b"packet".to_vec()));
+//! ```
+//!
+//! # Call order
+//!
+//! One thread owns a shard. In each turn it:
+//!
+//! 1. reads the clock, and calls [`start_batch`](SnapTunServer::start_batch), which loads the authorization generation
+//!    for the batch;
+//! 2. passes datagrams from the network to [`handle_incoming_packet`](SnapTunServer::handle_incoming_packet), and
+//!    forwards [`Delivered`](Incoming::Delivered) packets;
+//! 3. passes packets for clients to [`handle_outgoing_packet`](SnapTunServer::handle_outgoing_packet);
+//! 4. calls [`update_timers`](SnapTunServer::update_timers), which sends due keepalives and handshakes and removes
+//!    tunnels that expired or lost their authorization;
+//! 5. calls [`poll_event`](SnapTunServer::poll_event) until it returns `None`, if
+//!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) or
+//!    [`directory_changes`](ShardConfig::directory_changes) is set;
+//! 6. sends the datagrams appended to `send_to_network`, in order;
+//! 7. waits for input, at most until [`next_timer`](SnapTunServer::next_timer).
+//!
+//! A caller that queues handshake messages screens them first with
+//! [`screen_handshake`](SnapTunServer::screen_handshake), and passes the accepted ones to
+//! [`handle_screened_packet`](SnapTunServer::handle_screened_packet).
+//!
+//! # Time and randomness
+//!
+//! The argument `now` is a reading of the monotonic clock that serves a whole batch and never goes back. It has to be
+//! the real time, because the WireGuard state machine in `ana-gotatun` reads the clock itself for its timers. Its
+//! feature `mock_instant` replaces that clock; a [`ClockProbe`] at the start of a server detects such a build.
+//!
+//! Timestamps of initiations are compared with the system clock, which the caller reports with
+//! [`ReplayGuard::set_clock`]. Until then, and with `None`, no timestamp is refused as too far in the future.
+//!
+//! Random numbers come from the operating system. The feature `simulation` adds constructors with a seed (`seeded`)
+//! that make hashers, draws and jitter reproducible; keys stay random. Servers must not use them.
+//!
+//! # Several shards
+//!
+//! To use more cores, create one shard per thread, and pass all datagrams and packets of one remote address to the same
+//! shard, for example by a hash of the address with a secret key. Create all shards with the same `now`, private key
+//! and authorization, and share a [`ReplayGuard`] and a [`HandshakeLimits`] between them:
+//!
+//! - An attacker chooses the shard by the source address, so a captured initiation could be replayed to every shard
+//!   whose guard has not seen it.
+//! - With limits per shard, an attacker could find out which addresses share a shard, and flood that one.
+//!
+//! Only handshakes access the two, so data of different shards never contends. A caller with
+//! [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) also passes each [`Event::Moved`] to all other
+//! shards, with [`end_older_tunnels`](SnapTunServer::end_older_tunnels).
+//!
+//! # Authorization
+//!
+//! A shard asks for a [`Grant`] when it creates a tunnel, when the grant ends, and after the
+//! [`generation`](SnapTunAuthorization::generation) changes; never per packet. An identity that is no longer authorized
+//! loses its tunnel at its next packet in either direction, or without one within
+//! [`timer_round`](ShardConfig::timer_round). The shard remembers such a client for some time, and begins a handshake
+//! when its grant returns. Fates borrow the session data of the grant.
+//!
+//! # Restarts
+//!
+//! A client notices a restarted server only after 15 s. To shorten this, save the tunnels in use, from
+//! [`tunnels`](SnapTunServer::tunnels) or [`Event::Directory`], and pass them to [`remember`](SnapTunServer::remember)
+//! in the next process, which then begins the handshakes. A shard that [drains](SnapTunServer::drain) serves its
+//! tunnels, but makes no new ones.
+//!
+//! # Errors
+//!
+//! No input panics, and there are no other errors than drops. Every datagram has exactly one fate, its [`Incoming`],
+//! and every packet exactly one [`Outgoing`]. A [`Waiting`](Outgoing::Waiting) packet later becomes exactly one
+//! [`Transmit`] or one count in [`ShardCounters`]. [`DropReason`] implements `Error`, and has a name for metrics.
+//!
+//! # Guarantees
+//!
+//! - Only an initiation of an authorized identity, which no shard has accepted before, makes a tunnel. The exception is
+//!   a handshake begun with a remembered client, whose tunnel is removed without a response within 5 s.
+//! - No other identity can take or end a tunnel in use. The address of a tunnel that has been silent for
+//!   [`silent_after`](ShardConfig::silent_after) goes to a client that proves with a cookie that it receives there.
+//! - During a flood of handshake messages without cookies, each message beyond the budget costs at most a cookie reply,
+//!   and messages with a cookie are admitted from a separate budget.
+//! - The number of tunnels and the memory per tunnel are limited by [`ShardConfig`].
+//! - Packets of one tunnel keep their order, including those that waited for a session, and arrive byte for byte.
+//! - Datagrams to a peer leave by the [`Via`] of its last authenticated message.
+//! - Datagrams that are not SNAPtun messages, and messages other than initiations from an address without a tunnel,
+//!   cost at most one look-up in a hash map and no allocation.
 
 mod admission;
 mod authorization;

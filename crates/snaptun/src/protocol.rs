@@ -1,75 +1,72 @@
-//! The constants of WireGuard and SNAPtun, and the kinds of their messages.
+//! Constants and message kinds of WireGuard and SNAPtun.
 //!
-//! Section numbers are those of the [WireGuard whitepaper](https://www.wireguard.com/papers/wireguard.pdf). SNAPtun
-//! adds one field: the handshake response ends with the socket address that the responder saw.
+//! Section numbers refer to the [WireGuard whitepaper](https://www.wireguard.com/papers/wireguard.pdf). SNAPtun adds
+//! one field: the handshake response ends with the socket address that the responder saw.
 
 use std::time::Duration;
 
 use ana_gotatun::packet::{WgCookieReply, WgData, WgHandshakeInit, WgHandshakeResp};
 
-/// `Rekey-After-Time` (section 6.1): age of a session at which the side that began it begins the next.
+/// `Rekey-After-Time` (section 6.1): age of a session at which its initiator begins the next handshake.
 pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 
-/// `Reject-After-Time` (section 6.1): age at which a session is used no more.
+/// `Reject-After-Time` (section 6.1): age at which a session is no longer used.
 pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 
 /// `Rekey-Timeout` (section 6.1): time after which an unanswered initiation is sent again.
 pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `Keepalive-Timeout` (section 6.1): time after which data that is not answered with data is answered with a
-/// keepalive.
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// `Keepalive-Timeout` (section 6.1): time after which unanswered data is acknowledged with a keepalive.
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time without a new session after which a peer has wiped all keys of a tunnel, and begins with a handshake
-/// (section 6.3): three times [`REJECT_AFTER_TIME`].
-pub const FORGET_AFTER_TIME: Duration = REJECT_AFTER_TIME.saturating_mul(3);
+/// Time without a new session after which a peer has wiped all keys of a tunnel and needs a new handshake (section
+/// 6.3): three times [`REJECT_AFTER_TIME`].
+pub(crate) const FORGET_AFTER_TIME: Duration = REJECT_AFTER_TIME.saturating_mul(3);
 
-/// Lifetime of a cookie at the client that received it (section 5.4.7).
-pub const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
+/// Lifetime of a cookie at the client (section 5.4.7).
+pub(crate) const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
 
 /// Length in bytes of an initiation (section 5.4.2).
 pub const INITIATION_BYTES: usize = WgHandshakeInit::LEN;
 
-/// Length in bytes of a response: WireGuard's 92 (section 5.4.3), and the 20 of the address that SNAPtun reports.
+/// Length in bytes of a response: WireGuard's 92 (section 5.4.3), plus SNAPtun's 20 for the reported address.
 pub const RESPONSE_BYTES: usize = WgHandshakeResp::LEN;
 
 /// Length in bytes of a cookie reply (section 5.4.7).
 pub const COOKIE_REPLY_BYTES: usize = WgCookieReply::LEN;
 
-/// Bytes of a data message around its packet, header and tag (section 5.4.6). An empty one, a keepalive, is the
-/// shortest of all messages.
+/// Length in bytes of a data message's header and tag (section 5.4.6), and of the shortest message, the keepalive.
 pub const DATA_OVERHEAD_BYTES: usize = WgData::OVERHEAD;
 
 /// Offset of the receiver index of a response (section 5.4.3).
-pub const RESPONSE_RECEIVER_INDEX: usize = 8;
+pub(crate) const RESPONSE_RECEIVER_INDEX: usize = 8;
 
 /// Offset of the receiver index of a cookie reply (section 5.4.7).
-pub const COOKIE_REPLY_RECEIVER_INDEX: usize = 4;
+pub(crate) const COOKIE_REPLY_RECEIVER_INDEX: usize = 4;
 
 const _: () = assert!(INITIATION_BYTES == 148);
 const _: () = assert!(RESPONSE_BYTES == 92 + 20);
 const _: () = assert!(COOKIE_REPLY_BYTES == 64);
 const _: () = assert!(DATA_OVERHEAD_BYTES == 32);
 
-/// The kinds of messages (section 5.4). The first byte is the type, the next three are reserved and zero.
+/// Kinds of messages (section 5.4). The first byte is the type, the next three are reserved and zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// Type 1: begins a handshake.
     Initiation,
     /// Type 2: answers an initiation.
     Response,
-    /// Type 3: gives the sender of a handshake message a cookie.
+    /// Type 3: carries a cookie for the sender of a handshake message.
     CookieReply,
     /// Type 4: carries a packet, or nothing (a keepalive).
     Data,
 }
 
 impl MessageKind {
-    // `Packet::try_into_wg` allocates an error report, with a backtrace, for every packet that it
-    // refuses. It refuses nothing that passes here.
-    /// Returns the kind of a UDP payload, by its type, reserved bytes and length; `None` if it is no message.
+    /// Returns the kind of a UDP payload by its type, reserved bytes and length, or `None` if it is not a message.
     #[must_use]
     pub fn of(datagram: &[u8]) -> Option<Self> {
+        // `Packet::try_into_wg` accepts every datagram accepted here. Its errors allocate a report with a backtrace.
         let (kind, fits) = match datagram.first_chunk()? {
             [1, 0, 0, 0] => (Self::Initiation, datagram.len() == INITIATION_BYTES),
             [2, 0, 0, 0] => (Self::Response, datagram.len() == RESPONSE_BYTES),

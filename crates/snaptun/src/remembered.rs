@@ -1,4 +1,4 @@
-//! Clients that are known, and have no tunnel.
+//! Known clients without a tunnel.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use slab::Slab;
 
 use crate::endpoint::Via;
 
-/// The clients, by address. They can also be gone through a slice at a time.
+/// The remembered clients by address, and in slots that can be visited a slice at a time.
 #[derive(Default)]
 pub(crate) struct Remembered {
     slots_by_remote: HashMap<SocketAddr, usize, ahash::RandomState>,
     clients: Slab<Client>,
-    /// One more than the highest slot used since there was no client.
+    /// One more than the highest slot in use since the table was last empty.
     slots: usize,
     lapsed: usize,
 }
@@ -22,23 +22,23 @@ pub(crate) struct Remembered {
 #[derive(Clone, Copy)]
 pub(crate) struct Client {
     pub(crate) remote: SocketAddr,
-    /// The local side of a tunnel whose grant ended; `None` for one of the previous process.
+    /// Local side of a tunnel whose grant ended; `None` for a client of the previous process.
     pub(crate) via: Option<Via>,
     pub(crate) identity: [u8; 32],
     pub(crate) wait: Wait,
-    /// When a handshake may be begun.
+    /// Earliest time of the next handshake.
     pub(crate) not_before: Instant,
     pub(crate) forget_at: Instant,
 }
 
-/// What a client's next handshake waits for.
+/// What has to happen before the next handshake with a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// Data from its address.
     AwaitsData,
-    /// Its identity's grant.
+    /// The return of its identity's grant.
     Lapsed,
-    /// The grant is back: room, and its turn.
+    /// The grant is back: room for a tunnel, and the restart rate limit.
     Returned,
 }
 
@@ -47,12 +47,12 @@ impl Remembered {
         self.clients.len()
     }
 
-    /// How many of them had a tunnel of this process.
+    /// Number of clients that had a tunnel of this process.
     pub(crate) fn lapsed(&self) -> usize {
         self.lapsed
     }
 
-    /// How many slots there are, free ones included.
+    /// Number of slots, free ones included.
     pub(crate) fn slots(&self) -> usize {
         self.slots
     }
@@ -66,7 +66,7 @@ impl Remembered {
         self.clients.get_mut(*slot)
     }
 
-    /// Takes in a client, in the place of one at the same address.
+    /// Inserts a client, replacing one at the same address.
     pub(crate) fn insert(&mut self, client: Client) {
         self.remove(client.remote);
         self.lapsed += usize::from(client.via.is_some());
@@ -82,7 +82,7 @@ impl Remembered {
         let client = self.clients.remove(slot);
         self.lapsed -= usize::from(client.via.is_some());
         if self.clients.is_empty() {
-            // Gives the memory back.
+            // Frees the memory.
             *self = Self::default();
         }
     }

@@ -1,4 +1,4 @@
-//! The clients that the shard begins a handshake with, and how fast it does.
+//! Remembered clients, and the rate at which the shard begins handshakes with them.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use crate::config::ShardConfig;
 use crate::remembered::Remembered;
 use crate::timer_round::TimerRound;
 
-/// Handshakes that fall due while the worker does something else may be begun at once, up to those of this
-/// time: at the default pace 20, which take 3 ms.
+/// Handshakes that fell due while the worker was busy are begun at once, up to this backlog: 20 at the default rate,
+/// which take 3 ms.
 const BURST: Duration = Duration::from_millis(20);
 
-/// The clients that the shard begins a handshake with.
+/// The clients that the shard begins handshakes with.
 pub(crate) struct RestartQueue {
     pub(crate) remembered: Remembered,
-    /// In which all of them are looked at once.
+    /// Round in which every remembered client is visited once.
     pub(crate) round: TimerRound,
     pub(crate) pace: Pace,
 }
@@ -28,22 +28,22 @@ impl RestartQueue {
         }
     }
 
-    /// The peer at this address uses a tunnel of this process.
+    /// Removes a client that uses a tunnel of this process.
     pub(crate) fn forget(&mut self, remote: SocketAddr) {
         self.remembered.remove(remote);
     }
 
-    /// When the next clients are to be looked at, if there are any.
+    /// Returns the time of the next visit to remembered clients, if there are any.
     pub(crate) fn next_slice_at(&self) -> Option<Instant> {
         let slots = self.remembered.slots();
         (slots > 0).then(|| self.round.next_slice_at(slots))
     }
 }
 
-/// Spreads what may be done so often in a second evenly over it.
+/// Rate limit that spreads permits evenly over each second.
 pub(crate) struct Pace {
     interval: Duration,
-    /// When the next would be due if all had come evenly.
+    /// Due time of the next permit at an even rate.
     due: Instant,
 }
 
@@ -55,7 +55,7 @@ impl Pace {
         }
     }
 
-    /// Whether one may be done now.
+    /// Takes a permit. Returns false if the rate is used up.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         let due = self.due.max(now);
         if due.duration_since(now) > BURST {
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "any point in time to count from")]
-    fn a_second_has_as_many_as_configured_and_the_burst() {
+    fn a_second_has_the_configured_rate_plus_the_burst() {
         let start = Instant::now();
         for per_second in [1, 7, 1000, 1_000_000] {
             let mut pace = Pace::new(start, per_second);

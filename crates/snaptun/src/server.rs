@@ -1,4 +1,4 @@
-//! The shard itself.
+//! The shard.
 
 mod admit;
 mod drain;
@@ -39,68 +39,69 @@ use crate::tunnel::Tunnel;
 use crate::tunnel::waiting_queue::WaitingTotals;
 use crate::tunnel_table::{Slot, TunnelTable};
 
-/// One shard: the tunnels of one worker. The [crate's page](crate) says how to drive it.
+/// One shard: the tunnels of one worker. See the [crate documentation](crate) for its use.
 pub struct SnapTunServer<A: SnapTunAuthorization> {
-    pub(crate) static_private: StaticKey,
-    pub(crate) agreement_key: AgreementKey,
-    pub(crate) static_public: PublicKey,
-    pub(crate) opener: InitiationOpener,
-    pub(crate) replay_guard: Arc<ReplayGuard>,
-    pub(crate) authorization: Arc<A>,
-    /// The authorization layer's generation at the start of the batch.
-    pub(crate) generation: u64,
-    pub(crate) config: ShardConfig,
-    /// Nobody gets a tunnel any more.
-    pub(crate) draining: bool,
-    pub(crate) admission: Admission,
-    /// Tunnels are found by address, so their session indices need not differ; one table for all spares
-    /// each a random generator and a set of its own.
-    pub(crate) session_indices: IndexTable,
-    /// Seeds the jitter of each tunnel's timers. Clients see the jitter: from a weaker generator's they could
-    /// tell which tunnels are of one shard.
-    pub(crate) jitter: StdRng,
-    pub(crate) tunnels: TunnelTable<A::SessionData>,
-    pub(crate) census: Census,
-    /// Where the last search for a silent tunnel ended.
-    pub(crate) silent_search_at: usize,
-    pub(crate) events: Events,
-    pub(crate) restart: RestartQueue,
-    pub(crate) waiting: WaitingTotals,
-    pub(crate) timer_round: TimerRound,
-    pub(crate) counters: ShardCounters,
+    static_private: StaticKey,
+    agreement_key: AgreementKey,
+    static_public: PublicKey,
+    opener: InitiationOpener,
+    replay_guard: Arc<ReplayGuard>,
+    authorization: Arc<A>,
+    /// Authorization generation at the start of the batch.
+    generation: u64,
+    config: ShardConfig,
+    /// Set while the shard makes no new tunnels.
+    draining: bool,
+    admission: Admission,
+    /// One table for all tunnels saves a generator and a set of indices per tunnel. Tunnels are found by address, so
+    /// their indices need not be unique.
+    session_indices: IndexTable,
+    /// Seeds the timer jitter of each tunnel. Clients see the jitter: a weaker generator would show which tunnels
+    /// belong to one shard.
+    jitter: StdRng,
+    tunnels: TunnelTable<A::SessionData>,
+    census: Census,
+    /// Slot at which the last search for a silent tunnel ended.
+    silent_search_at: usize,
+    events: Events,
+    restart: RestartQueue,
+    waiting: WaitingTotals,
+    timer_round: TimerRound,
+    counters: ShardCounters,
 }
 
-/// What there is to see of a tunnel.
+/// Snapshot of a tunnel for inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunnelView<'a> {
-    /// The address that names it.
+    /// Remote address, which identifies the tunnel.
     pub remote: SocketAddr,
-    /// The public key of its peer.
+    /// Public key of the peer.
     pub identity: &'a [u8; 32],
-    /// When it came into being.
+    /// Creation time.
     pub created_at: Instant,
-    /// Whether the peer has ever used it: it is half-open if not.
+    /// False while the tunnel is half-open: its peer has not used it yet.
     pub in_use: bool,
 }
 
-/// Why a tunnel is removed.
+/// Reason for the removal of a tunnel.
 #[derive(Clone, Copy)]
 pub(crate) enum Removal {
     Expired,
     Revoked,
-    /// The address has a new owner.
+    /// Another client takes over the address.
     Replaced,
-    /// There are too many.
+    /// A limit of tunnels is reached.
     Evicted,
-    /// The identity uses another.
+    /// The identity uses a newer tunnel.
     Moved,
 }
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Makes a shard without tunnels. All shards of a gateway have the same `static_private`, the key
-    /// that clients know the gateway by, the same `authorization`, the same `replay_guard` and the same
-    /// `handshake_limits`. They have the same `now` too: when cookies begin anew would tell clients which shard they
-    /// belong to.
+    /// Creates a shard without tunnels.
+    ///
+    /// All shards of a gateway take the same `static_private`, the key that clients know the gateway by, and the same
+    /// `authorization`, `replay_guard`, `handshake_limits` and `now`: with different times, the renewal of cookies
+    /// would show clients which shard they belong to.
     pub fn new(
         now: Instant,
         static_private: impl Into<StaticKey>,
@@ -121,7 +122,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         )
     }
 
-    /// The same with hashers, lots and jitter that follow from `seed`, for simulations.
+    /// Like [`new`](Self::new), with hashers, draws and jitter derived from `seed`, for simulations only.
     #[cfg(feature = "simulation")]
     pub fn seeded(
         now: Instant,
@@ -187,18 +188,18 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Begins a batch: everything handled until the next call sees authorization changes made up to now.
+    /// Begins a batch: messages handled until the next call see the authorization changes made before this one.
     pub fn start_batch(&mut self) {
         self.generation = self.authorization.generation();
     }
 
-    /// Whether the address has a tunnel. It may have no session.
+    /// Returns true if the address has a tunnel, with or without a session.
     #[must_use]
     pub fn has_tunnel(&self, remote: SocketAddr) -> bool {
         self.tunnels.find(remote).is_some()
     }
 
-    /// All tunnels, in no order: for whoever inspects the shard, since it reads every one of them.
+    /// Returns all tunnels, in no particular order. Visits each of them, so it is meant for inspection.
     pub fn tunnels(&self) -> impl Iterator<Item = TunnelView<'_>> {
         self.tunnels.iter().map(|tunnel| TunnelView {
             remote: tunnel.endpoint().remote,
@@ -208,31 +209,31 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         })
     }
 
-    /// How many tunnels there are.
+    /// Returns the number of tunnels.
     #[must_use]
     pub fn tunnel_count(&self) -> usize {
         self.tunnels.len()
     }
 
-    /// How many of the tunnels no peer has used yet: their initiation was answered, and nothing more.
+    /// Returns the number of half-open tunnels: answered, but not yet used by their peer.
     #[must_use]
     pub fn half_open_tunnels(&self) -> usize {
         self.census.half_open()
     }
 
-    /// How many packets wait for a session, in all tunnels together.
+    /// Returns the number of packets waiting for a session, in all tunnels.
     #[must_use]
     pub fn waiting_packets(&self) -> usize {
         self.waiting.packets
     }
 
-    /// How many bytes these packets have.
+    /// Returns the number of bytes of [`waiting_packets`](Self::waiting_packets).
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.waiting.bytes
     }
 
-    /// What happened so far.
+    /// Returns the event counters.
     #[must_use]
     pub fn counters(&self) -> ShardCounters {
         ShardCounters {
@@ -241,7 +242,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Removes a tunnel, and returns what is left of it.
+    /// Removes a tunnel and returns it, without its waiting packets.
     pub(crate) fn remove(
         &mut self,
         slot: Slot,

@@ -1,32 +1,31 @@
-//! The order in which timers are looked at: all slots once in a round, a slice at a time.
+//! Order in which timers are checked: all slots once per round, one slice at a time.
 
 use std::time::{Duration, Instant};
 
 use crate::config::ShardConfig;
 use crate::tunnel_table::Slot;
 
-/// At most so many slices make a round: with the default round one every millisecond, so that
-/// looking at tunnels keeps no packet waiting for long.
+/// Maximum number of slices per round: with the default round one every millisecond, so that timer checks delay no
+/// packet for long.
 const SLICES_PER_ROUND_MAX: usize = 250;
 
-/// A smaller slice is not worth waking up for.
+/// Smallest slice worth waking up for.
 const SLICE_SLOTS_MIN: usize = 64;
 
-/// A call that comes late catches up, but with no more than this part of all tunnels, so that being
-/// late does not make the next packets late.
+/// Largest slice after a late call, as a fraction of all tunnels, so that being late does not delay the next packets.
 const CATCH_UP_DIVISOR: usize = 8;
 
 const _: () = assert!(CATCH_UP_DIVISOR < SLICES_PER_ROUND_MAX);
 
-/// Goes round the slots at an even pace.
+/// Visits the slots at an even pace.
 pub(crate) struct TimerRound {
     round: Duration,
-    /// The first slot of the next slice.
+    /// First slot of the next slice.
     next_slot: usize,
     pub(crate) last_slice: Instant,
-    /// The authorization layer's generation that every tunnel has been looked at in, or will be.
+    /// Authorization generation that every tunnel was checked against, or will be in this round.
     generation: u64,
-    /// So many slots come before everyone has been looked at in it.
+    /// Number of slots left to visit before every tunnel was checked against `generation`.
     slots_to_look_at: usize,
 }
 
@@ -41,7 +40,7 @@ impl TimerRound {
         }
     }
 
-    /// Begins a round in which every tunnel is looked at if authorizations changed.
+    /// Begins a round that checks every tunnel if authorizations changed.
     pub(crate) fn note_generation(&mut self, generation: u64, slots: usize) {
         if self.generation != generation {
             self.generation = generation;
@@ -49,7 +48,7 @@ impl TimerRound {
         }
     }
 
-    /// Whether the next slice is part of such a round.
+    /// Returns true if the next slice is part of such a round.
     pub(crate) fn is_for_all(&self) -> bool {
         self.slots_to_look_at > 0
     }
@@ -61,7 +60,7 @@ impl TimerRound {
         self.last_slice + self.round / slices as u32
     }
 
-    /// Returns the slots whose turn has come since the last slice.
+    /// Returns the slots that are due since the last slice.
     pub(crate) fn next_slice(
         &mut self,
         now: Instant,
@@ -98,7 +97,8 @@ mod tests {
         (TimerRound::new(now, ROUND, 0), now)
     }
 
-    /// Calls as often as asked for, and returns how often each slot had its turn and the longest slice.
+    /// Visits all slices that fall due until `until`; returns the number of visits per slot and the length of the
+    /// longest slice.
     fn turns(round: &mut TimerRound, slots: usize, until: Instant) -> (Vec<u32>, usize) {
         let mut turns = vec![0; slots];
         let mut longest = 0;
@@ -114,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn every_slot_has_its_turn_once_a_round() {
+    fn every_slot_is_visited_once_per_round() {
         for slots in [1, 63, 64, 65, 500, 3200, 3201, 10_000, 100_000] {
             let (mut round, now) = start();
             let (turns, longest) = turns(&mut round, slots, now + ROUND);
-            // Rounding up in each slice brings some slots forward, never back.
+            // Rounding up in each slice brings some visits forward, never back.
             assert!(turns.iter().all(|n| (1..=2).contains(n)), "{slots} slots");
             assert!(turns.iter().sum::<u32>() as usize <= slots + SLICES_PER_ROUND_MAX);
             assert!(longest <= SLICE_SLOTS_MIN.max(slots.div_ceil(SLICES_PER_ROUND_MAX) + 1));
@@ -150,11 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn a_new_generation_makes_one_whole_round_look_at_every_tunnel() {
+    fn a_new_generation_starts_one_round_that_visits_every_tunnel() {
         let (mut round, now) = start();
         round.note_generation(0, 100);
         assert!(!round.is_for_all());
-        // In the middle of a round as well.
+        // Also in the middle of a round.
         round.next_slice(now + ROUND / 2, 100).for_each(drop);
         for quarter in 3..=6 {
             round.note_generation(1, 100);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_takes_no_time_out_of_bounds() {
+    fn the_round_is_clamped_to_its_limits() {
         let (_, now) = start();
         let next = |round| TimerRound::new(now, round, 0).next_slice_at(1);
         assert_eq!(next(Duration::ZERO), now + Duration::from_millis(1));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_turn_goes_on_when_slots_are_added() {
+    fn visits_continue_where_they_were_when_slots_are_added() {
         let (mut round, now) = start();
         let first: Vec<_> = round.next_slice(now + ROUND / 2, 100).collect();
         assert_eq!((first[0], first.len()), (Slot(0), 50));

@@ -6,18 +6,18 @@ use ana_gotatun::packet::{Packet, WgCookieReply};
 
 use crate::endpoint::Endpoint;
 
-/// A datagram to send.
+/// Datagram to send.
 pub struct Transmit {
-    /// Where to, and from which local side.
+    /// Destination, and local side to send from.
     pub to: Endpoint,
-    /// The complete UDP payload: one SNAPtun message.
+    /// Complete UDP payload: one SNAPtun message.
     pub packet: Packet,
-    /// On whose behalf.
+    /// Origin of the payload.
     pub payload: Payload,
 }
 
 impl Transmit {
-    /// A message of the shard's own.
+    /// Returns a message of the shard itself.
     pub(crate) fn protocol(to: Endpoint, message: impl Into<Packet>) -> Self {
         Transmit {
             to,
@@ -26,7 +26,7 @@ impl Transmit {
         }
     }
 
-    /// A data message that carries a packet of the caller.
+    /// Returns a data message with a packet of the caller.
     pub(crate) fn forwarded(to: Endpoint, data: Packet) -> Self {
         Transmit {
             to,
@@ -35,19 +35,18 @@ impl Transmit {
         }
     }
 
-    /// A cookie reply, to where the message came from that it answers. That proves nothing about a tunnel's peer.
+    /// Returns a cookie reply to the source of the message that it answers, which may be spoofed.
     pub(crate) fn cookie_reply(to: Endpoint, reply: &WgCookieReply) -> Self {
         Self::protocol(to, Packet::copy_from(reply).into_bytes())
     }
 }
 
-/// On whose behalf a datagram is sent.
+/// Origin of a datagram's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
-    /// It carries one packet that was given to
-    /// [`handle_outgoing_packet`](crate::SnapTunServer::handle_outgoing_packet).
+    /// Packet of the caller from [`handle_outgoing_packet`](crate::SnapTunServer::handle_outgoing_packet).
     Forwarded,
-    /// It is the gateway's own: handshake, cookie reply or keepalive, or a packet that was given to
+    /// Message of the gateway: handshake, cookie reply, keepalive, or a packet from
     /// [`send_own_packet`](crate::SnapTunServer::send_own_packet).
     Protocol,
 }

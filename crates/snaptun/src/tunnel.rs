@@ -30,80 +30,79 @@ use crate::tunnel::outstanding::Outstanding;
 use crate::tunnel::phase::Phase;
 use crate::tunnel::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
 
-/// Age of a session at which the next handshake is overdue: the side that began the session has tried, and tried
-/// again. The 55 s that the session is still good for are enough for ten tries.
+/// Age of a session at which the next handshake is overdue: its initiator has made two attempts. The remaining 55 s of
+/// the session suffice for ten more.
 const REKEY_OVERDUE: Duration = REKEY_AFTER_TIME.saturating_add(REKEY_TIMEOUT);
 
-/// Age of a session that the peer began at which the peer has missed the next handshake: a peer that only receives
-/// begins it at `REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT` (section 6.2), and tries again after
-/// [`REKEY_TIMEOUT`]. A peer may take us for the side that
-/// renews the session, when it has answered an initiation of ours whose session never began.
+/// Age of a session begun by the peer at which the peer has missed the next handshake: a peer that only receives begins
+/// it at `REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT` (section 6.2) and retries after [`REKEY_TIMEOUT`]. A
+/// peer may leave the renewal to us after it answered an initiation of ours whose session never began.
 const REKEY_MISSED: Duration = REJECT_AFTER_TIME.saturating_sub(KEEPALIVE_TIMEOUT);
 
-/// How long neither data nor a handshake passed a quiet tunnel: what follows data, a keepalive after 10 s
-/// or a handshake after 15 s, has happened by then.
+/// Time without data and handshakes after which a tunnel is quiet: keepalives follow data after 10 s, handshakes after
+/// 15 s.
 const QUIET_AFTER: Duration = Duration::from_secs(20);
 
-/// `Tunn` draws the jitter of its timers from a generator of its own. That needs no cryptography, and the
-/// default one has 320 bytes.
+/// `Tunn` with a small generator for the jitter of its timers, which needs no cryptographic one; the default has 320
+/// bytes.
 pub(crate) type Tunn = ana_gotatun::noise::Tunn<SmallRng>;
 
 pub(crate) struct Tunnel<S> {
     endpoint: Endpoint,
     peer: Peer<S>,
-    /// No other tunnel of the shard has had this number; later ones have higher.
+    /// Unique in the shard, and higher for later tunnels.
     number: u64,
     phase: Phase,
     confirmation: KeyConfirmation,
     created_at: Instant,
-    /// When we last answered an initiation.
+    /// Time of our last response to an initiation.
     answered_at: Instant,
     outstanding: Outstanding,
-    /// When data last passed, in either direction; before it did, when the tunnel came into being.
+    /// Time of the last data in either direction; at first the creation time.
     data_at: Instant,
-    /// Made when it is first needed: most tunnels are never flooded.
+    /// Allocated on demand: most tunnels are never flooded.
     allowance: Option<Box<Allowance>>,
-    /// When a handshake message last passed, in either direction.
+    /// Time of the last handshake message in either direction.
     handshake_at: Instant,
-    /// When the peer last sent something authenticated.
+    /// Time of the peer's last authenticated message.
     heard_at: Instant,
     waiting: WaitingQueue,
     tunn: Tunn,
 }
 
-/// Who is at the other end.
+/// Identity and secrets of the peer.
 pub(crate) struct Peer<S> {
     pub(crate) identity: [u8; 32],
-    /// The secret of our static key and the peer's, which proves its initiations. It costs a
-    /// Diffie-Hellman, and `Tunn` keeps its own to itself.
+    /// Shared secret of both static keys, which proves the peer's initiations. Costs a Diffie-Hellman; `Tunn` does not
+    /// expose its copy.
     pub(crate) static_shared: SharedSecret,
     pub(crate) grant: CachedGrant<S>,
 }
 
-/// What an accepted message was.
+/// Kind of an accepted message.
 pub(crate) enum Received {
     Packet(Packet),
     Keepalive,
-    /// The answer is to be sent.
+    /// With the response to send.
     Initiation(WgKind),
-    /// The keepalive that confirms the session is to be sent.
+    /// With the keepalive to send, which confirms the session.
     Response(WgKind),
     CookieReply,
 }
 
-/// What became of an outgoing packet.
+/// Fate of an outgoing packet.
 pub(crate) enum Sent {
     Encapsulated(Packet),
-    /// An initiation is to be sent if none is under way.
+    /// With the initiation to send if none is under way.
     Waiting(Option<Packet<WgHandshakeInit>>),
     Refused(Packet),
 }
 
-/// The tunnel has been silent for too long; it is to be removed.
+/// The tunnel was silent for too long and has to be removed.
 pub(crate) struct Expired;
 
 impl<S> Tunnel<S> {
-    /// On the heap from the start: a tunnel has 11 KB, and each move of it takes time and leaves a copy of its keys.
+    /// Boxed from the start: a tunnel has 11 KB, and each move takes time and leaves a copy of its keys.
     fn new(
         now: Instant,
         tunn: Tunn,
@@ -130,7 +129,7 @@ impl<S> Tunnel<S> {
         })
     }
 
-    /// Answers the initiation of a new peer. There is a tunnel only if that succeeds.
+    /// Creates the tunnel of a new peer by answering its initiation.
     pub(crate) fn answer(
         now: Instant,
         tunn: Tunn,
@@ -144,7 +143,7 @@ impl<S> Tunnel<S> {
         Ok((tunnel, response))
     }
 
-    /// Begins the handshake with a peer that had a tunnel before.
+    /// Creates a tunnel by beginning a handshake with a remembered peer.
     pub(crate) fn restart(
         now: Instant,
         tunn: Tunn,
@@ -189,39 +188,39 @@ impl<S> Tunnel<S> {
         &self.peer.static_shared
     }
 
-    /// Whether the peer has ever used the tunnel. If not, our answers may never have reached it.
+    /// Returns true if the peer has used the tunnel. Before that, our response may not have reached it.
     pub(crate) fn is_in_use(&self) -> bool {
         self.phase.is_in_use()
     }
 
-    /// What initiations from the tunnel's address get beyond the limits: nothing if nobody has used the tunnel.
+    /// Returns the allowance for initiations beyond the limits, or `None` for a tunnel that is not in use.
     pub(crate) fn allowance(&mut self, now: Instant) -> Option<&mut Allowance> {
         let in_use = self.is_in_use();
         let allowance = &mut self.allowance;
         in_use.then(|| &mut **allowance.get_or_insert_with(|| Box::new(Allowance::new(now))))
     }
 
-    /// Whether the peer has not been heard from for so long, or never but for initiations.
+    /// Returns true if the peer has been silent for at least `silent_after`, or has sent only initiations.
     pub(crate) fn is_silent(&self, now: Instant, silent_after: Duration) -> bool {
         !self.is_in_use() || now.saturating_duration_since(self.heard_at) >= silent_after
     }
 
-    /// Whether we began it, and the peer has not been heard from.
+    /// Returns true if we began the first handshake and have not heard from the peer.
     pub(crate) fn is_restarting(&self) -> bool {
         self.phase == Phase::Restarting
     }
 
-    /// A response with this receiver index is taken in.
+    /// Records a response with this receiver index.
     pub(crate) fn note_response(&mut self, index: u32) {
         self.outstanding.note_response(index);
     }
 
-    /// Whether that peer did not answer in time.
+    /// Returns true if the peer of such a tunnel did not answer in time.
     pub(crate) fn is_restart_over(&self, now: Instant) -> bool {
         self.is_restarting() && now.saturating_duration_since(self.created_at) >= REKEY_TIMEOUT
     }
 
-    /// Whether the directory has the tunnel.
+    /// Returns true if the tunnel was reported to the directory.
     pub(crate) fn is_in_directory(&self) -> bool {
         matches!(
             self.phase,
@@ -231,7 +230,7 @@ impl<S> Tunnel<S> {
         )
     }
 
-    /// Takes what the directory is to be told, if it is time.
+    /// Returns the tunnel's directory change if one is due, and marks it as reported.
     pub(crate) fn take_directory_change(&mut self) -> Option<DirectoryChange> {
         let Phase::InUse { in_directory } = &mut self.phase else {
             return None;
@@ -249,7 +248,7 @@ impl<S> Tunnel<S> {
         })
     }
 
-    /// Whether the identity may have this tunnel. Asks only when the cached grant does not tell.
+    /// Returns true if the identity is authorized. Asks the authorization layer only if the cached grant does not hold.
     pub(crate) fn is_authorized<A>(
         &mut self,
         authorization: &A,
@@ -271,8 +270,7 @@ impl<S> Tunnel<S> {
         }
     }
 
-    /// Takes in a message that came from the tunnel's address. Only what is authenticated changes
-    /// where the tunnel's datagrams leave from.
+    /// Handles a message from the tunnel's address. Only authenticated messages change the tunnel's endpoint.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
@@ -325,7 +323,7 @@ impl<S> Tunnel<S> {
         Ok(Received::Initiation(response))
     }
 
-    /// Answers an initiation, which makes a session that the peer has not confirmed yet.
+    /// Answers an initiation, which creates a session that the peer has not confirmed yet.
     fn answer_initiation(
         &mut self,
         initiation: Packet<WgHandshakeInit>,
@@ -341,8 +339,9 @@ impl<S> Tunnel<S> {
         }
     }
 
-    /// `Tunn` keeps the initiation before its last for ever. A response to it that was held back would
-    /// begin a session, and we would send in it, which the peer has long had and soon forgets.
+    /// Handles a response to an initiation that is still awaited. `Tunn` keeps its last but one initiation forever: a
+    /// delayed response to it would begin a session in which we would send, although the peer made its half long ago
+    /// and soon forgets it.
     fn receive_response(
         &mut self,
         now: Instant,
@@ -367,7 +366,7 @@ impl<S> Tunnel<S> {
         }
     }
 
-    /// A cookie reply proves only that its sender has seen our initiation: the tunnel's endpoint stays.
+    /// A cookie reply proves only that its sender has seen our initiation, so the endpoint does not change.
     fn receive_cookie_reply(
         &mut self,
         reply: Packet<WgCookieReply>,
@@ -378,8 +377,7 @@ impl<S> Tunnel<S> {
         }
     }
 
-    /// Encapsulates everything that waits, in order, if there is a session to do it with. Returns how
-    /// many packets that were.
+    /// Encapsulates all waiting packets in order if there is a session. Returns their number.
     pub(crate) fn send_waiting(
         &mut self,
         now: Instant,
@@ -406,7 +404,7 @@ impl<S> Tunnel<S> {
         sent
     }
 
-    /// Encapsulates a packet, or lets it wait for a session.
+    /// Encapsulates a packet, or queues it until there is a session.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -424,7 +422,7 @@ impl<S> Tunnel<S> {
         }
     }
 
-    /// Whether the session that `Tunn` would use, if there is one, is known to the peer.
+    /// Returns true if the peer knows the session, if any, in which `Tunn` would send.
     fn may_send(&self) -> bool {
         self.is_in_use() && self.confirmation.is_newest_used_intact()
     }
@@ -436,10 +434,10 @@ impl<S> Tunnel<S> {
         }
     }
 
-    /// Encapsulates a packet, or gives it back where it would have to wait for a session.
+    /// Encapsulates a packet, or returns it as an error if it has to wait for a session.
     pub(crate) fn send_at_once(&mut self, now: Instant, packet: Packet) -> Result<Packet, Packet> {
-        // No session comes into being but by an incoming packet, after which nothing waits: what waits
-        // now has no session, and this packet stays behind it.
+        // Only an incoming message creates a session, and then all waiting packets are sent. So if packets are waiting,
+        // there is no session, and this packet must stay behind them.
         if !self.waiting.is_empty() || !self.may_send() {
             return Err(packet);
         }
@@ -447,24 +445,24 @@ impl<S> Tunnel<S> {
         self.tunn.encapsulate_with_session(packet).map(Packet::from)
     }
 
-    /// Whether neither data nor a handshake message passed for a while, and none waits to.
+    /// Returns true if no data and no handshake message passed for a while, and no packet is waiting.
     pub(crate) fn is_quiet(&self, now: Instant) -> bool {
         !self.is_talking(now, QUIET_AFTER)
             && now.saturating_duration_since(self.handshake_at) >= QUIET_AFTER
             && self.waiting.is_empty()
     }
 
-    /// Whether data passed less than `idle_after` ago, in either direction.
+    /// Returns true if data passed less than `idle_after` ago, in either direction.
     pub(crate) fn is_talking(&self, now: Instant, idle_after: Duration) -> bool {
         now.saturating_duration_since(self.data_at) < idle_after
     }
 
-    /// When the authorization layer has to be asked again at the latest, unless its generation changes.
+    /// Returns the end of the cached grant.
     pub(crate) fn grant_end(&self) -> Option<Instant> {
         self.peer.grant.end()
     }
 
-    /// Makes an initiation, unless a handshake that we began is under way.
+    /// Returns an initiation, unless a handshake begun by us is under way.
     fn begin_handshake(&mut self, now: Instant) -> Option<Packet<WgHandshakeInit>> {
         let initiation = self.tunn.format_handshake_initiation(false)?;
         wipe_stack();
@@ -472,16 +470,16 @@ impl<S> Tunnel<S> {
         Some(initiation)
     }
 
-    /// Begins a handshake if packets wait for one and none is under way in either direction.
+    /// Begins a handshake if packets wait for a session and no handshake is under way in either direction.
     fn initiation_for_waiting(&mut self, now: Instant) -> Option<Packet<WgHandshakeInit>> {
         let is_due = !self.waiting.is_empty()
             && now.saturating_duration_since(self.answered_at) >= REKEY_TIMEOUT;
         is_due.then(|| self.begin_handshake(now)).flatten()
     }
 
-    /// Begins a handshake if the next is overdue and the client is there. It is overdue later where it is for the client
-    /// to do: where that began the session, and its initiations are not among those that are refused without being
-    /// opened.
+    /// Begins a handshake if the next one is overdue and the client is not silent. If the client began the session, and
+    /// its initiations are not being refused unopened, the handshake is overdue later, because the client has to renew
+    /// it.
     pub(crate) fn initiation_overdue(
         &mut self,
         now: Instant,
@@ -507,7 +505,7 @@ impl<S> Tunnel<S> {
         self.begin_handshake(now)
     }
 
-    /// Whether initiations from the tunnel's address were refused unopened lately.
+    /// Returns true if initiations from the tunnel's address were recently refused unopened.
     pub(crate) fn is_under_pressure(&self, now: Instant) -> bool {
         let allowance = self.allowance.as_ref();
         allowance.is_some_and(|allowance| allowance.is_under_pressure(now))
@@ -518,9 +516,9 @@ impl<S> Tunnel<S> {
         self.handshake_at = now;
     }
 
-    /// Looks at the timers: returns a message that is due, or says that the tunnel has expired.
+    /// Checks the timers. Returns a due message, or an error if the tunnel has expired.
     pub(crate) fn update_timers(&mut self, now: Instant) -> Result<Option<WgKind>, Expired> {
-        // `ConnectionExpired` is the only error that it knows.
+        // `ConnectionExpired` is its only error.
         let due = self.tunn.update_timers().map_err(|_| Expired)?;
         if let Some(WgKind::HandshakeInit(initiation)) = &due {
             self.initiated(now, initiation);
@@ -532,7 +530,7 @@ impl<S> Tunnel<S> {
         Ok(due)
     }
 
-    /// Drops all that waits and returns how many packets that were.
+    /// Drops all waiting packets and returns their number.
     pub(crate) fn discard_waiting(&mut self, totals: &mut WaitingTotals) -> u64 {
         self.waiting.discard(totals)
     }

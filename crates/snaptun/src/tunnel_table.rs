@@ -1,4 +1,4 @@
-//! The tunnels of a shard, by remote address.
+//! The tunnels of a shard by remote address.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,26 +8,26 @@ use slab::Slab;
 
 use crate::tunnel::Tunnel;
 
-/// The place of a tunnel in the table. Removing the tunnel frees it for another.
+/// Place of a tunnel in the table, reused after the tunnel is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(pub(crate) usize);
 
-/// Finding a tunnel hashes its address once; everything after that goes by [`Slot`].
+/// Tunnels by remote address. A look-up hashes the address once; later accesses use the [`Slot`].
 pub(crate) struct TunnelTable<S> {
     slots_by_remote: HashMap<SocketAddr, Slot, ahash::RandomState>,
-    /// Boxed, because a tunnel has 11 KB: `Tunn` alone is 10,608 bytes, of which the receive windows of
-    /// its eight sessions are 8,320. A slab of the tunnels themselves copies all of them whenever it
-    /// grows, 1 GB between two packets at 100,000 tunnels, and never gives memory back; a slab of chunks
-    /// avoids only the first. The price is one more pointer to follow.
+    /// Boxed because a tunnel has 11 KB: `Tunn` has 10,608 bytes, 8,320 of them for the receive windows of its eight
+    /// sessions. A slab of unboxed tunnels copies all of them when it grows, 1 GB between two packets at 100,000
+    /// tunnels, and never frees memory; a slab of chunks avoids only the first. The price is one more pointer to
+    /// follow.
     tunnels: Slab<Entry<S>>,
     /// One more than the highest slot ever used.
     slots: usize,
 }
 
-/// What passing by a tunnel touches, without following the pointer.
+/// Fields read at every visit of a tunnel, without following its pointer.
 struct Entry<S> {
     tunnel: Box<Tunnel<S>>,
-    /// Its timers need no look before.
+    /// Time of the next timer check.
     look_at: Instant,
 }
 
@@ -44,7 +44,7 @@ impl<S> TunnelTable<S> {
         self.tunnels.len()
     }
 
-    /// How many slots there are, free ones included. Timers go through them all.
+    /// Number of slots, free ones included.
     pub(crate) fn slots(&self) -> usize {
         self.slots
     }
@@ -65,21 +65,21 @@ impl<S> TunnelTable<S> {
         self.tunnels.iter().map(|(_, entry)| &*entry.tunnel)
     }
 
-    /// Whether the timers of the tunnel are to be looked at.
+    /// Returns true if a timer check of the tunnel is due.
     pub(crate) fn is_look_due(&self, slot: Slot, now: Instant) -> bool {
         self.tunnels
             .get(slot.0)
             .is_some_and(|entry| now >= entry.look_at)
     }
 
-    /// The timers of the tunnel are to be looked at again at `look_at`.
+    /// Schedules the next timer check of the tunnel.
     pub(crate) fn look_again(&mut self, slot: Slot, look_at: Instant) {
         if let Some(entry) = self.tunnels.get_mut(slot.0) {
             entry.look_at = look_at;
         }
     }
 
-    /// Takes in a tunnel for an address that has none.
+    /// Inserts a tunnel for an address without one.
     pub(crate) fn insert(&mut self, now: Instant, tunnel: Box<Tunnel<S>>) -> Slot {
         let remote = tunnel.endpoint().remote;
         let slot = Slot(self.tunnels.insert(Entry {

@@ -1,4 +1,4 @@
-//! The socket addresses of clients, as their NATs give them.
+//! Socket addresses of clients behind NATs.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,10 +6,10 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 pub(crate) struct Addresses {
-    /// How often a client is behind the IP address of others.
+    /// Probability that a client shares an IP address with others.
     shared_ips: f64,
     given: u16,
-    /// Those that clients had and have no more.
+    /// Addresses that clients have given up.
     left: Vec<SocketAddr>,
 }
 
@@ -22,7 +22,7 @@ impl Addresses {
         }
     }
 
-    /// An address that nobody has had.
+    /// Returns an unused address.
     pub(crate) fn another(&mut self, rng: &mut StdRng) -> SocketAddr {
         self.given += 1;
         let [high, low] = self.given.to_be_bytes();
@@ -36,7 +36,7 @@ impl Addresses {
         SocketAddr::from((Ipv4Addr::new(10, 1, high, low), 40_000))
     }
 
-    /// An address that a client left, if there is one.
+    /// Returns an address that a client gave up, or an unused one.
     pub(crate) fn reuse(&mut self, rng: &mut StdRng) -> SocketAddr {
         if self.left.is_empty() {
             return self.another(rng);
@@ -48,7 +48,7 @@ impl Addresses {
         self.left.push(address);
     }
 
-    /// An address that no client has.
+    /// Returns an address that no client has.
     pub(crate) fn left_or_unknown(&self, rng: &mut StdRng) -> SocketAddr {
         let count = self.left.len();
         match count.checked_sub(1) {

@@ -1,10 +1,10 @@
-//! What happens next.
+//! Queue of future events.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// Events in the order of their time; those of the same time in the order in which they were added.
+/// Future events in the order of their time; events of the same time in the order in which they were added.
 pub(crate) struct Agenda<E> {
     entries: BinaryHeap<Entry<E>>,
     added: u64,
@@ -42,7 +42,7 @@ impl<E> Agenda<E> {
     }
 }
 
-/// The heap yields the greatest: that is the earliest.
+/// Reversed, because the heap yields the greatest entry first.
 impl<E> Ord for Entry<E> {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_earliest_comes_first_and_equals_in_the_order_in_which_they_were_added() {
+    fn events_come_in_the_order_of_time_and_then_of_addition() {
         let mut agenda = Agenda::new();
         for (millis, event) in [(2, 'c'), (1, 'a'), (2, 'd'), (1, 'b')] {
             agenda.add(Duration::from_millis(millis), event);

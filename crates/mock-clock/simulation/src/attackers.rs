@@ -1,4 +1,4 @@
-//! Those who flood the gateway.
+//! Attackers that flood the gateway.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,30 +10,30 @@ use snaptun::{Endpoint, Via};
 
 use crate::client::Client;
 
-/// So many datagrams that were seen on the network are remembered.
+/// Maximum number of captured datagrams of each kind.
 const CAPTURED_MAX: usize = 64;
 
-/// So many sockets of the insider listen to what the gateway answers.
+/// Number of the insider's sockets that receive the gateway's answers.
 const SOCKETS_MAX: usize = 64;
 
-/// A datagram for the gateway, made by an attacker.
+/// Datagram of an attacker for the gateway.
 pub(crate) struct Attack {
     pub(crate) from: Endpoint,
     pub(crate) bytes: Vec<u8>,
 }
 
 pub(crate) struct Attackers {
-    /// What was seen on its way to the gateway.
+    /// Captured datagrams to the gateway, except those below.
     captured: Vec<(Endpoint, Vec<u8>)>,
-    /// Responses among it: they are rare.
+    /// Captured responses, kept apart because they are rare.
     captured_responses: Vec<(Endpoint, Vec<u8>)>,
-    /// Data among it.
+    /// Captured data messages.
     captured_data: Vec<(Endpoint, Vec<u8>)>,
-    /// Initiations to an earlier process of the gateway may be among it.
+    /// Set if initiations to an earlier process of the gateway may have been captured.
     reach_back: bool,
-    /// Its identity may have no tunnel.
+    /// Client of an unauthorized identity.
     stranger: Client,
-    /// The sockets of one whose identity may.
+    /// Sockets of an authorized identity that attacks.
     insiders: VecDeque<Client>,
 }
 
@@ -49,7 +49,7 @@ impl Attackers {
         }
     }
 
-    /// Sees a datagram on its way to the gateway, and sometimes remembers it.
+    /// Observes a datagram on its way to the gateway, and captures a random selection.
     pub(crate) fn see(&mut self, rng: &mut StdRng, from: Endpoint, datagram: &[u8]) {
         const RESPONSE: u8 = 2;
         const DATA: u8 = 4;
@@ -69,8 +69,8 @@ impl Attackers {
         }
     }
 
-    /// Another process is the gateway: it knows none of the initiations that the one before took in. Half of the
-    /// time attackers forget them too.
+    /// Records a restart of the gateway, which forgets all accepted initiations. The attackers forget theirs with a
+    /// probability of one half.
     pub(crate) fn outlive_gateway(&mut self, rng: &mut StdRng) {
         self.reach_back = rng.random();
         if !self.reach_back {
@@ -78,12 +78,12 @@ impl Attackers {
         }
     }
 
-    /// Whether they may have initiations that the gateway would take in.
+    /// Returns true if the attackers may have initiations that the gateway would accept.
     pub(crate) fn reach_back(&self) -> bool {
         self.reach_back
     }
 
-    /// Any bytes; half of them begin like a message.
+    /// Random bytes; half of them begin like a message.
     pub(crate) fn garbage(rng: &mut StdRng, from: Endpoint) -> Attack {
         let lengths = [0, 4, 31, 32, 64, 112, 148, 200];
         let mut bytes = vec![0; lengths[rng.random_range(0..lengths.len())]];
@@ -96,7 +96,7 @@ impl Attackers {
         Attack { from, bytes }
     }
 
-    /// A message of a session that there is, with another counter or other contents.
+    /// Message of an existing session with another counter or other contents.
     pub(crate) fn forgery(&self, rng: &mut StdRng) -> Option<Attack> {
         const COUNTER: std::ops::Range<usize> = 8..16;
         let (from, bytes) = self.captured_data.choose(rng)?;
@@ -117,13 +117,13 @@ impl Attackers {
         Some(Attack { from: *from, bytes })
     }
 
-    /// An initiation of an identity that is not authorized.
+    /// Initiation of an unauthorized identity.
     pub(crate) fn stranger(&mut self, from: Endpoint) -> Option<Attack> {
         let bytes = self.stranger.another_initiation()?;
         Some(Attack { from, bytes })
     }
 
-    /// What was seen, once more: from where it came, or from elsewhere.
+    /// Replay of a captured datagram, from its own source address or from `elsewhere`.
     pub(crate) fn replay(&self, rng: &mut StdRng, elsewhere: Endpoint) -> Option<Attack> {
         let captured = match rng.random_range(0..4) {
             0 => &self.captured_data,
@@ -135,7 +135,7 @@ impl Attackers {
         Some(Attack { from, bytes })
     }
 
-    /// An initiation of the insider, from a new socket.
+    /// Initiation of the insider from a new socket.
     pub(crate) fn insider(&mut self, mut socket: Client) -> Option<Attack> {
         let from = Endpoint {
             remote: socket.address,
@@ -149,13 +149,13 @@ impl Attackers {
         Some(Attack { from, bytes })
     }
 
-    /// The insider's socket at an address, if it still listens.
+    /// Returns the insider's socket at an address, if it still receives.
     pub(crate) fn insider_at(&mut self, address: SocketAddr) -> Option<&mut Client> {
         let mut sockets = self.insiders.iter_mut();
         sockets.find(|socket| socket.address == address)
     }
 
-    /// An address that attackers write into what they send.
+    /// Random source address of an attacker.
     pub(crate) fn address(rng: &mut StdRng) -> Endpoint {
         let remote = SocketAddr::from((
             [10, 66, 0, rng.random_range(0..16)],

@@ -13,16 +13,16 @@ use snaptun::{Packet, PublicKey, StaticSecret, Via};
 
 use crate::clock::{Ahead, Clock};
 
-/// The persistent keepalive of clients, in seconds.
+/// Persistent keepalive of clients in seconds.
 const KEEPALIVE_SECS: u16 = 10;
 
-/// What makes a client anew: what it keeps over a restart.
+/// Properties of a client that survive its restart.
 #[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) secret: StaticSecret,
     pub(crate) gateway: PublicKey,
     pub(crate) clock: Ahead,
-    /// Whether it says something every ten seconds without being asked.
+    /// Set if the client sends a keepalive every ten seconds.
     pub(crate) keeps_alive: bool,
 }
 
@@ -30,33 +30,33 @@ pub(crate) struct Client {
     origin: Origin,
     tunn: Tunn,
     pub(crate) address: SocketAddr,
-    /// The address of the gateway that it talks to. It drops what comes from another.
+    /// Address of the gateway that the client uses. Datagrams from any other are dropped.
     pub(crate) via: Via,
-    /// Until then it does nothing.
+    /// End of the time in which the client does nothing.
     pub(crate) away_until: Duration,
-    /// Until then nothing passes between it and the gateway.
+    /// End of the time in which nothing passes between the client and the gateway.
     pub(crate) cut_off_until: Duration,
-    /// The newest initiation of the gateway that it answered.
+    /// Newest initiation of the gateway that the client answered.
     answered: Option<Sending>,
-    /// How often it was made anew.
+    /// Number of restarts and replaced state machines.
     lives: u64,
 }
 
-/// When the gateway sent a datagram.
+/// Sending of a datagram by the gateway.
 #[derive(Clone, Copy)]
 pub(crate) struct Sending {
     pub(crate) at: Duration,
-    /// How old the tunnel was.
+    /// Age of the tunnel at that time.
     pub(crate) tunnel_age: Duration,
 }
 
-/// What a datagram meant to a client.
+/// Result of a received datagram.
 pub(crate) enum Heard {
     /// A packet.
     Packet(Vec<u8>),
-    /// A response, or an initiation: this is to be sent in return.
+    /// A response or an initiation, with the answer to send.
     Answer(Vec<u8>),
-    /// A keepalive, or a cookie.
+    /// A keepalive or a cookie.
     Nothing,
     Refused,
 }
@@ -89,7 +89,7 @@ impl Client {
         now < self.cut_off_until
     }
 
-    /// The process ends and another begins.
+    /// Restarts the client's process.
     pub(crate) fn restart(&mut self, clock: &Clock, via: Via) {
         self.via = via;
         self.answered = None;
@@ -97,13 +97,13 @@ impl Client {
         self.tunn = new_tunn(clock, &self.origin, self.address, self.lives);
     }
 
-    /// Looks at the timers, and returns what is to be sent.
+    /// Checks the timers. Returns a message to send.
     pub(crate) fn tick(&mut self) -> Option<Vec<u8>> {
-        // One that has given up begins again when it has something to say.
+        // A client that has given up begins again with its next packet.
         self.tunn.update_timers().ok().flatten().map(to_bytes)
     }
 
-    /// Encapsulates a packet, if there is a session.
+    /// Encapsulates a packet if there is a session.
     pub(crate) fn encapsulate(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
         let packet = Packet::copy_from(packet);
         self.tunn
@@ -112,22 +112,22 @@ impl Client {
             .map(to_bytes)
     }
 
-    /// Starts a handshake, if none is under way.
+    /// Begins a handshake if none is under way.
     pub(crate) fn initiation(&mut self) -> Option<Vec<u8>> {
         self.tunn.format_handshake_initiation(false).map(to_bytes)
     }
 
-    /// Starts a handshake, whether or not one is under way.
+    /// Begins a handshake even if one is under way.
     pub(crate) fn another_initiation(&mut self) -> Option<Vec<u8>> {
         self.tunn.format_handshake_initiation(true).map(to_bytes)
     }
 
-    /// The address that the gateway reported.
+    /// Returns the address reported by the gateway.
     pub(crate) fn reported_address(&self) -> Option<SocketAddr> {
         self.tunn.get_initiator_remote_sockaddr()
     }
 
-    /// Takes in a datagram of the gateway.
+    /// Handles a datagram of the gateway.
     pub(crate) fn receive(&mut self, clock: &Clock, datagram: &[u8], sent: Sending) -> Heard {
         const INITIATION: u8 = 1;
         if datagram.first() == Some(&INITIATION) {
@@ -138,9 +138,9 @@ impl Client {
 
     /// Answers an initiation that is newer than the last.
     ///
-    /// `Tunn` would tell by the timestamp. But for the tunnels of the gateway the clock of the day stands still
-    /// (see [`Clock::with_right_stamps`]): their timestamps are their ages, and those of a younger tunnel are
-    /// given to a state machine that has seen none.
+    /// `Tunn` would compare the timestamps. But for the gateway's tunnels the system clock stands still (see
+    /// [`Clock::with_right_stamps`]), so their timestamps are the ages of the tunnels. An initiation of a younger
+    /// tunnel is given to a new state machine.
     fn receive_initiation(&mut self, clock: &Clock, datagram: &[u8], sent: Sending) -> Heard {
         if self.answered.is_some_and(|newest| newest.at >= sent.at) {
             return Heard::Refused;
@@ -179,7 +179,7 @@ fn heard(tunn: &mut Tunn, datagram: &[u8]) -> Heard {
 
 fn new_tunn(clock: &Clock, origin: &Origin, address: SocketAddr, life: u64) -> Tunn {
     let public = PublicKey::from(&origin.secret);
-    // Its jitter follows from who it is.
+    // The jitter depends only on the identity and the life.
     let mut seed = public.to_bytes();
     for (byte, life) in seed.iter_mut().zip(life.to_le_bytes()) {
         *byte ^= life;
@@ -196,7 +196,7 @@ fn new_tunn(clock: &Clock, origin: &Origin, address: SocketAddr, life: u64) -> T
             StdRng::from_seed(seed),
         )
     });
-    // Its timers count from a moment that is not now.
+    // The timers were created at another mock time.
     tunn.reset();
     tunn
 }

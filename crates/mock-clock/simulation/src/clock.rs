@@ -1,20 +1,20 @@
-//! The time of a simulation.
+//! Virtual time of a simulation.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use mock_instant::thread_local::MockClock;
 
-/// What the mock clock of `ana-gotatun` says at the start. Not zero, so that there can be a time before.
+/// Initial time of the mock clock of `ana-gotatun`. Not zero, so that earlier times exist.
 const START: Duration = Duration::from_secs(1_000_000);
 
-/// So far are all clocks of the day ahead of the real one, so that those that are slow are ahead of it too.
+/// Lead of all simulated system clocks over the real one, so that slow ones are also ahead of it.
 const LEAD: Duration = Duration::from_secs(10_000);
 
-/// A state machine whose clock of the day is wrong by more was held up while it was made, and is made anew.
-/// The shortest time between two events is longer.
+/// Maximum error of a state machine's system clock. A state machine whose creation took longer is created again. The
+/// shortest time between two events is longer.
 const WRONG_BY_MAX: Duration = Duration::from_micros(900);
 
-/// The clock of one simulation. It moves that of its thread, so a thread has one at a time.
+/// Clock of one simulation. It sets the thread's mock clock, so there can be one per thread.
 pub(crate) struct Clock {
     started: Instant,
     started_wall: SystemTime,
@@ -31,22 +31,22 @@ impl Clock {
         }
     }
 
-    /// The time since the start.
+    /// Returns the time since the start.
     pub(crate) fn elapsed(&self) -> Duration {
         self.elapsed
     }
 
-    /// The time for whom time is an argument.
+    /// Returns the time to pass to `snaptun`.
     pub(crate) fn now(&self) -> Instant {
         self.started + self.elapsed
     }
 
-    /// How long after the start `instant` is.
+    /// Returns the time from the start to `instant`.
     pub(crate) fn since_start(&self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.started)
     }
 
-    /// What a right clock of the day says.
+    /// Returns the time of a correct system clock.
     pub(crate) fn wall(&self) -> SystemTime {
         self.started_wall + LEAD + self.elapsed
     }
@@ -56,10 +56,10 @@ impl Clock {
         MockClock::set_time(START + elapsed);
     }
 
-    /// Makes a state machine whose initiations bear the simulation's time of day, plus `ahead`.
+    /// Makes a state machine whose initiations carry the simulated system time plus `ahead`.
     ///
-    /// `ana-gotatun` has no mock for the clock of the day: it reads the real one when a `Tunn` is made, and
-    /// adds what its monotonic clock says has passed since. So that one says another time while `make` runs.
+    /// `ana-gotatun` has no mock of the system clock: it reads the real one when a `Tunn` is created, and adds the
+    /// monotonic time since then. The mock clock is therefore set to another time while `make` runs.
     pub(crate) fn with_right_stamps<T>(&self, ahead: Ahead, make: impl Fn() -> T) -> T {
         loop {
             let before = self.real_time_passed();
@@ -81,12 +81,12 @@ impl Clock {
     }
 }
 
-/// How wrong a clock of the day is.
+/// Error of a system clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ahead {
-    /// It is right, or fast.
+    /// Correct or fast.
     By(Duration),
-    /// It is slow.
+    /// Slow.
     ButBehindBy(Duration),
 }
 

@@ -1,4 +1,4 @@
-//! Coverage: which events the simulations had. A fault that never happens finds nothing.
+//! Coverage: the events that occurred. A fault that never occurs finds nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,18 +7,18 @@ use snaptun::{DropReason, ShardCounters};
 
 use crate::gateway::Fate;
 
-/// How often each event happened.
+/// Number of occurrences of each event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     counts: BTreeMap<&'static str, u64>,
 }
 
 impl Coverage {
-    /// Events that never happened, except those that no simulated caller can cause.
+    /// Returns the events that never occurred, except those that no simulated caller can cause.
     pub fn missing(&self) -> Vec<&'static str> {
         let drops = DropReason::ALL
             .into_iter()
-            // No packet from SCION is empty.
+            // The simulation sends no empty packets.
             .filter(|reason| *reason != DropReason::Empty)
             .map(DropReason::name);
         drops
@@ -65,8 +65,8 @@ impl Coverage {
 
 const SERVED: &str = "clients served again without faults";
 
-/// What a shard counts, but for handshakes begun under pressure: floods are too thin for these here, and thick ones
-/// are in the tests of `snaptun-virtual-time`.
+/// Counter of a shard. Handshakes begun under pressure are left out: the floods here are too small, and the tests of
+/// `snaptun-virtual-time` have larger ones.
 type Counter = (&'static str, fn(&ShardCounters) -> u64);
 
 const COUNTERS: [Counter; 21] = [

@@ -1,4 +1,4 @@
-//! What goes wrong, and what changes.
+//! Faults and changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::scenario::{Disturbance, Flood};
 use crate::trace::Happening;
 use crate::world::{Event, World, some_via};
 
-/// On average, until an identity has back what it lost.
+/// Mean time until an identity gets its grant back.
 const WITHOUT_GRANT: Duration = Duration::from_secs(60);
 
-/// On average, how long a gateway drains before it ends.
+/// Mean time for which a gateway drains before it ends.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// A flood is at most so many datagrams: each costs the simulation up to 0.3 ms.
+/// Maximum number of datagrams in a flood: each costs the simulation up to 0.3 ms.
 const FLOOD_MAX: u32 = 100;
 
 impl World<'_> {
@@ -85,7 +85,7 @@ impl World<'_> {
         }
     }
 
-    /// Another process takes the gateway's place, and remembers the tunnels that there were, or does not.
+    /// Restarts the gateway. The new process remembers the tunnels of the old one with a probability of one half.
     pub(crate) fn restart_gateway(&mut self) {
         self.count();
         let new = Gateway::start(
@@ -108,7 +108,7 @@ impl World<'_> {
         Duration::from_secs(self.rng.random_range(1..=most))
     }
 
-    /// A client's NAT gives it another address: a new one, or one that another client had.
+    /// Moves a client to an unused address, or to one that another client gave up.
     fn roam(&mut self, client: usize) {
         let reuse = self.rng.random_bool(self.scenario.address_reuse);
         let address = if reuse {
@@ -133,7 +133,7 @@ impl World<'_> {
         self.trace.note(self.clock.elapsed(), moved);
     }
 
-    /// What is said about an identity changes. What it loses it has back a while later.
+    /// Changes the grant of an identity. A lost grant returns later.
     fn change_grant(&mut self, disturbance: Disturbance, client: usize, identity: usize) {
         let now = self.clock.now();
         let key = self.clients[client].key();
@@ -154,7 +154,7 @@ impl World<'_> {
         }
     }
 
-    /// An attacker sends one datagram.
+    /// Sends one datagram of an attacker.
     pub(crate) fn attack(&mut self, flood: Flood) {
         if self.fault_free.is_some() && !is_harmless(Disturbance::Flood(flood)) {
             return;
@@ -179,7 +179,7 @@ impl World<'_> {
         }
     }
 
-    /// An address of an attacker's choice: that of a client, or any.
+    /// Returns the source address of an attack: the address of a client, or a random one.
     fn made_up_address(&mut self) -> Endpoint {
         if self.rng.random_bool(0.3) {
             let client = &self.clients[self.rng.random_range(0..self.clients.len())];
@@ -191,7 +191,7 @@ impl World<'_> {
         Attackers::address(&mut self.rng)
     }
 
-    /// A new socket of the one authorized identity that is no client's.
+    /// Returns a new socket of the authorized identity that attacks.
     fn insider_socket(&mut self) -> Client {
         let identity = self.scenario.identities();
         let clock = if self.rng.random_ratio(1, 16) {
@@ -216,10 +216,10 @@ impl World<'_> {
     }
 }
 
-/// Whether clients have to be served while it lasts.
+/// Returns true if clients have to be served during the disturbance.
 fn is_harmless(disturbance: Disturbance) -> bool {
     match disturbance {
-        // It takes up what silent tunnels leave, until it is silent itself.
+        // It occupies the places of silent tunnels until it is silent itself.
         Disturbance::Flood(flood) => flood != Flood::ManyTunnels,
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! Fault-free periods. Floods continue, all other faults stop, and every authorized client must be served soon.
+//! Fault-free periods: floods continue, all other faults stop, and every authorized client has to be served soon.
 
 use std::time::Duration;
 
@@ -13,51 +13,51 @@ use crate::world::{Event, World};
 /// Mean time between two fault-free periods.
 pub(crate) const BETWEEN_PERIODS: Duration = Duration::from_secs(420);
 
-/// Length of a fault-free period: the longest that a client may take to be served again, and a reserve.
+/// Length of a fault-free period: the longest time until a client is served again, plus a margin.
 pub(crate) const LENGTH: Duration = Duration::from_secs(180);
 
 /// Interval at which every client sends a packet in a fault-free period.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often clients look at their timers.
+/// Interval at which clients check their timers.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
 
-/// The most that `ana-gotatun` adds to its timers.
+/// Maximum jitter that `ana-gotatun` adds to its timers.
 const JITTER_MAX: Duration = Duration::from_millis(333);
 
-/// A client that is not answered begins a handshake after `Keepalive-Timeout` and `Rekey-Timeout`, 10 s and
-/// 5 s (WireGuard whitepaper, section 6.5).
+/// Time after which an unanswered client begins a handshake: `Keepalive-Timeout` plus `Rekey-Timeout`, 10 s and 5 s
+/// (WireGuard whitepaper, section 6.5).
 const NOTICE: Duration = Duration::from_secs(15)
     .saturating_add(JITTER_MAX)
     .saturating_add(TICK);
 
-/// An initiation is sent again after `Rekey-Timeout` (section 6.4).
+/// Time after which an initiation is sent again: `Rekey-Timeout` (section 6.4).
 const RETRY: Duration = Duration::from_secs(5)
     .saturating_add(JITTER_MAX)
     .saturating_add(TICK);
 
-/// What is on its way is there.
+/// Time for all datagrams under way to arrive.
 pub(crate) const ROUND_TRIPS: Duration = Duration::from_secs(2);
 
-/// How long it may take until a client is served again: 43.5 s.
+/// Maximum time until a client is served again: 43.5 s.
 ///
-/// It says something, notices that nobody answers, begins a handshake, is asked for a cookie, tries again;
-/// once more for one attempt that ends in between, after `Rekey-Attempt-Time`, and begins anew with the
-/// next thing that it says. Before, the last that was on its way when the period began has to arrive.
+/// The client sends a packet, notices that no answer comes, begins a handshake, is asked for a cookie, and tries again.
+/// One more attempt and packet are added, because an attempt may end in between, after `Rekey-Attempt-Time`, and begins
+/// again with the next packet. Datagrams under way when the period begins have to arrive first.
 pub(crate) const SERVED_WITHIN: Duration = DELAY_MAX
     .saturating_add(PROBE_INTERVAL.saturating_mul(2))
     .saturating_add(NOTICE)
     .saturating_add(RETRY.saturating_mul(2))
     .saturating_add(ROUND_TRIPS);
 
-/// As long again, and until what is in the way counts as silent, where there is something in the way: the
-/// tunnel of another identity at its address, or too many. Cookies prove that it is there, and it waits for
-/// its next attempt twice.
+/// Maximum time until a client is served again if it has to displace a tunnel: another identity has one at its address,
+/// or one beyond a limit. The tunnel has to become silent first, a cookie proves the client's address, and the client
+/// may have to wait for its next attempt twice.
 pub(crate) fn served_past_others_within(silent_after: Duration) -> Duration {
     SERVED_WITHIN + silent_after + 2 * RETRY
 }
 
-/// A fault-free period, and how soon clients were served in it.
+/// A fault-free period, with the time at which each client was first served.
 pub(crate) struct FaultFreePeriod {
     pub(crate) began: Duration,
     clients: Vec<Judged>,
@@ -65,7 +65,7 @@ pub(crate) struct FaultFreePeriod {
 
 /// A client in a fault-free period.
 struct Judged {
-    /// How long it may take until it is served; `None` if nothing is promised to it.
+    /// Time in which it has to be served; `None` if this is not guaranteed.
     allowed: Option<Duration>,
     served_at: Option<Duration>,
 }
@@ -86,14 +86,14 @@ impl FaultFreePeriod {
         self.began + LENGTH
     }
 
-    /// A client was answered what it sent at `sent_at`.
+    /// Records that a client received the answer to its packet of `sent_at`.
     pub(crate) fn answered(&mut self, client: usize, sent_at: Duration, now: Duration) {
         if sent_at >= self.began {
             self.clients[client].served_at.get_or_insert(now);
         }
     }
 
-    /// Whether everyone was served in time, and lost nothing once that time was over. Returns how many that were.
+    /// Checks that every client was served in time and lost no packet afterwards. Returns the number of clients.
     pub(crate) fn judge(
         &self,
         packets: &Packets,
@@ -114,7 +114,7 @@ impl FaultFreePeriod {
                     first,
                 });
             }
-            // Not from the first answer on: a session that is nearly as old as it may be still gives that.
+            // Not from the first answer on, which may still come from a session that is about to expire.
             let from = self.began + allowed;
             let until = self.end().saturating_sub(ROUND_TRIPS);
             let lost = packets.unanswered(client, from..until);
@@ -138,8 +138,8 @@ impl World<'_> {
             let woken = &mut self.clients[client];
             woken.away_until = now;
             woken.cut_off_until = now;
-            // `Tunn` knows no other time than that of the last look, and dates its sessions by it: before
-            // anything arrives it has to know how late it is.
+            // `Tunn` knows only the time of its last timer check and dates its sessions by it, so it needs a check
+            // before anything arrives.
             if let Some(datagram) = woken.tick() {
                 self.send_to_gateway(client, datagram);
             }
@@ -152,15 +152,15 @@ impl World<'_> {
         }
     }
 
-    /// How long a client may take to be served again.
+    /// Returns the time in which a client has to be served again, if this is guaranteed.
     fn promised(&self, client: usize) -> Option<Duration> {
-        /// With so many remembered identities the replay guard forgets none. A forgotten identity leaves its latest
-        /// timestamp in a table, and other identities at the same place there have to be later than that.
+        /// Number of remembered identities at which the replay guard forgets none. A forgotten identity leaves its
+        /// latest timestamp in a table, and other identities in the same place have to be later than that.
         const ENOUGH: usize = 1 << 18;
         let Client { address, .. } = self.clients[client];
         let key = self.clients[client].key();
         let end = self.clock.now() + LENGTH;
-        // Those whose clocks are right are late, compared to those whose clocks are fast.
+        // Correct clocks are late compared to fast ones.
         let fastest = Ahead::By(self.scenario.clock_error.unwrap_or_default());
         let is_late = self.scenario.clock_of(self.scenario.identity_of(client)) != fastest;
         if self.scenario.is_crowded
@@ -178,8 +178,8 @@ impl World<'_> {
 
     pub(crate) fn end_fault_free(&mut self) -> Result<(), Violation> {
         if let Some(period) = self.fault_free.take() {
-            // An initiation to an earlier process, sent again, makes a session that its client does not know, in
-            // the place of the next that the gateway would have begun.
+            // A replayed initiation to an earlier process creates a session that its client does not know, in place of
+            // the next one that the gateway would have begun.
             let nothing_may_be_lost = !self.attackers.reach_back();
             let address_of = |client: usize| self.clients[client].address;
             let served = period.judge(&self.packets, nothing_may_be_lost, address_of)?;

@@ -1,4 +1,4 @@
-//! The gateway under test: some shards that share a replay guard, and the ledger of each.
+//! Gateway under test: shards with a shared replay guard, and the ledger of each shard.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -24,9 +24,9 @@ pub(crate) struct Gateway {
     pub(crate) registry: Arc<Registry>,
     pub(crate) guard: Arc<ReplayGuard>,
     pub(crate) shards: Vec<Shard>,
-    /// Which shard owns which address follows from this.
+    /// Key of the hash that assigns addresses to shards.
     dispatch_key: u64,
-    /// The ephemeral keys of the initiations that were answered.
+    /// Ephemeral keys of all answered initiations.
     answered: HashSet<[u8; 32]>,
     is_draining: bool,
 }
@@ -34,31 +34,31 @@ pub(crate) struct Gateway {
 pub(crate) struct Shard {
     pub(crate) server: SnapTunServer<Registry>,
     pub(crate) ledger: Ledger,
-    /// What is to be sent.
+    /// Datagrams to send.
     sent: VecDeque<Transmit>,
-    /// When the peers of the tunnels that are used were last heard from.
+    /// Tunnels in use, with the time of their peers' last message.
     pub(crate) talking: BTreeMap<SocketAddr, Talking>,
-    /// How it was when the tunnels were last inspected.
+    /// Counts at the last inspection.
     pub(crate) inspected: Inspected,
 }
 
-/// A tunnel that its peer has used.
+/// Tunnel that its peer has used.
 pub(crate) struct Talking {
     pub(crate) identity: [u8; 32],
     pub(crate) heard_at: Instant,
-    /// The address of ours that it talked to.
+    /// Local side of the peer's last message.
     via: Via,
 }
 
-/// How it was before a datagram came.
+/// State of a shard before a datagram was handled.
 struct Before {
-    /// There was no tunnel where it came from.
+    /// Set if there was no tunnel at the source address.
     was_stranger: bool,
     waited: usize,
     restarts: u64,
 }
 
-/// What became of a datagram.
+/// Fate of a datagram or packet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fate {
     Delivered,
@@ -68,7 +68,7 @@ pub(crate) enum Fate {
     Waiting,
 }
 
-/// A packet that came out of a tunnel.
+/// Packet received through a tunnel.
 pub(crate) struct Delivered {
     pub(crate) packet: Vec<u8>,
     pub(crate) session: Session,
@@ -127,7 +127,7 @@ impl Gateway {
         hasher.finish() as usize % self.shards.len()
     }
 
-    /// Takes in a datagram.
+    /// Handles a datagram.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
@@ -164,7 +164,7 @@ impl Gateway {
         if let Fate::Consumed(consumed) = fate {
             shard.ledger.consume(consumed);
             if let Consumed::HandshakeAnswered { .. } = consumed {
-                // Behind the type and the sender's index.
+                // After the type and the sender index.
                 let ephemeral = datagram.get(8..40).and_then(|key| key.try_into().ok());
                 if !ephemeral.is_some_and(|key| self.answered.insert(key)) {
                     return Err(Violation::AnsweredTwice { from: from.remote });
@@ -179,7 +179,7 @@ impl Gateway {
         Ok((fate, delivered, sent))
     }
 
-    /// Sends a packet from SCION. Returns whose tunnel it went into.
+    /// Sends a packet from SCION. Returns the identity of the tunnel.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -220,11 +220,11 @@ impl Gateway {
         Ok((fate, session.map(|session| session.identity), sent))
     }
 
-    /// The shard whose timers want to be looked at first, and when.
+    /// Returns the shard with the earliest timer, and its time.
     pub(crate) fn next_timer(&self, clock: &Clock) -> (Duration, usize) {
         let timers = self.shards.iter().enumerate().map(|(number, shard)| {
             let at = clock.since_start(shard.server.next_timer());
-            // Whole milliseconds, as everything that happens.
+            // In whole milliseconds, like all events.
             (Duration::from_millis(at.as_millis() as u64 + 1), number)
         });
         timers.min().unwrap_or((Duration::MAX, 0))
@@ -244,7 +244,7 @@ impl Gateway {
         self.take_sent(now, number, None)
     }
 
-    /// The next thing that a shard wants others to know, and which they are.
+    /// Returns the next move of a shard, and the shards to pass it to.
     pub(crate) fn next_move(&mut self) -> Option<(Move, Vec<usize>)> {
         let shards = self.shards.len();
         self.shards
@@ -265,8 +265,8 @@ impl Gateway {
         self.shards[shard].server.end_older_tunnels(moved);
     }
 
-    /// Takes what a shard wants to send. Cookies go back to where something came from; all else to a tunnel
-    /// whose identity may have one.
+    /// Takes the datagrams to send from a shard. Cookie replies must go to the source of the current datagram, all
+    /// others to tunnels with an authorized identity.
     fn take_sent(
         &mut self,
         now: Instant,
@@ -298,7 +298,7 @@ impl Gateway {
         Ok(sent)
     }
 
-    /// A packet passed the tunnel of an address: it was that of this session, and it may have one.
+    /// Checks that a packet passed the tunnel of an address with the current session data of an authorized identity.
     fn check_session(
         &self,
         now: Instant,
@@ -318,7 +318,7 @@ impl Gateway {
         })
     }
 
-    /// Makes no tunnel from now on.
+    /// Stops making tunnels.
     pub(crate) fn drain(&mut self) {
         self.is_draining = true;
         for shard in &mut self.shards {
@@ -330,25 +330,25 @@ impl Gateway {
         self.is_draining
     }
 
-    /// Remembers the tunnels of the process before.
+    /// Remembers the tunnels of the previous process.
     pub(crate) fn remember(&mut self, now: Instant, before: &Gateway) {
         for shard in &before.shards {
             for tunnel in shard.server.tunnels().filter(|tunnel| tunnel.in_use) {
                 let owner = self.owner_of(tunnel.remote);
                 let server = &mut self.shards[owner].server;
-                // One whose identity lost its authorization is not remembered.
+                // False for an identity that is no longer authorized.
                 let _ = server.remember(now, tunnel.remote, *tunnel.identity);
             }
         }
     }
 
-    /// The identity whose tunnel an address is.
+    /// Returns the identity of the tunnel at an address.
     pub(crate) fn holder_of(&self, remote: SocketAddr) -> Option<[u8; 32]> {
         let shard = &self.shards[self.owner_of(remote)];
         shard.tunnel_at(remote).map(|tunnel| *tunnel.identity)
     }
 
-    /// How old the tunnel of an address is. Zero if there is none.
+    /// Returns the age of the tunnel at an address, or zero without one.
     pub(crate) fn age_of(&self, remote: SocketAddr, now: Instant) -> Duration {
         let tunnel = self.shards[self.owner_of(remote)].tunnel_at(remote);
         tunnel.map_or(Duration::ZERO, |tunnel| {
@@ -356,7 +356,7 @@ impl Gateway {
         })
     }
 
-    /// Whether a newcomer of this identity, at this address, would have to take the place of another tunnel.
+    /// Returns true if a new tunnel of this identity at this address would have to replace another tunnel.
     pub(crate) fn is_in_the_way(&self, remote: SocketAddr, identity: &[u8; 32]) -> bool {
         let limits = &self.scenario.limits;
         let server = &self.shards[self.owner_of(remote)].server;
@@ -368,14 +368,14 @@ impl Gateway {
             || server.tunnel_count() >= limits.tunnels_per_shard
     }
 
-    /// What the shards counted, one after the other.
+    /// Returns the counters of all shards.
     pub(crate) fn counters(&self) -> impl Iterator<Item = ShardCounters> {
         self.shards.iter().map(|shard| shard.server.counters())
     }
 }
 
 impl Shard {
-    /// Remembers that the peer of a tunnel was heard from, if it was.
+    /// Records a message of a tunnel's peer.
     fn hear(&mut self, now: Instant, from: Endpoint, fate: &Fate) {
         let is_authentic = match fate {
             Fate::Delivered => true,
@@ -397,14 +397,14 @@ impl Shard {
         }
     }
 
-    /// Checks how much is to be sent because of one datagram, and where to.
+    /// Checks the number, size and destinations of the datagrams caused by one datagram.
     fn check_sent(
         &self,
         datagram: &[u8],
         from: SocketAddr,
         before: &Before,
     ) -> Result<(), Violation> {
-        // What timers had due, and an answer; what waited follows an answer.
+        // One due to timers, one answer, and the waiting packets after the answer.
         let most = if before.was_stranger {
             1
         } else {
@@ -412,7 +412,7 @@ impl Shard {
         };
         let lengths = self.sent.iter().map(|transmit| transmit.packet.len());
         let bytes: usize = lengths.sum();
-        // A peer of the process before is asked for a handshake, which is longer than its keepalive.
+        // A handshake begun with a client of the previous process is longer than the client's keepalive.
         let is_restart = self.server.counters().restart_handshakes_started > before.restarts;
         let is_amplified = before.was_stranger && !is_restart && bytes > datagram.len();
         let goes_elsewhere = self.sent.iter().any(|t| t.to.remote != from);

@@ -1,4 +1,4 @@
-//! The invariants of the shards, seen from outside.
+//! Invariants of the shards, checked from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crate::gateway::Gateway;
 use crate::violation::Violation;
 
-/// Within so long a tunnel is gone whose identity lost its authorization.
+/// Maximum time until the tunnel of a revoked identity is gone.
 const REVOKED_WITHIN: Duration = Duration::from_secs(1);
 
-/// So many locks has the replay guard, each of which remembers at least one identity.
+/// Number of locks in the replay guard, each of which remembers at least one identity.
 const GUARD_LOCKS: usize = 64;
 
-/// What changes whenever tunnels come or go.
+/// Counts that change whenever tunnels come or go.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Inspected {
     created: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Inspected {
 }
 
 impl Gateway {
-    /// Checks the books of all shards, and the tunnels of those in which some came or went.
+    /// Checks the ledgers of all shards, and the tunnels of shards in which tunnels came or went.
     pub(crate) fn check(&mut self, now: Instant) -> Result<(), Violation> {
         for number in 0..self.shards.len() {
             let shard = &self.shards[number];
@@ -43,7 +43,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Checks everything that there is to check.
+    /// Checks all invariants.
     pub(crate) fn inspect_all(&mut self, now: Instant) -> Result<(), Violation> {
         let remembered = 2 * GUARD_LOCKS * self.scenario.guarded_identities.div_ceil(GUARD_LOCKS);
         within(0, "guarded identities", self.guard.identities(), remembered)?;
@@ -82,7 +82,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Looks at every tunnel of a shard.
+    /// Checks every tunnel of a shard.
     fn inspect(&self, now: Instant, number: usize) -> Result<(), Violation> {
         let server = &self.shards[number].server;
         let limits = &self.scenario.limits;
@@ -137,7 +137,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Looks for tunnels that are gone though their peers talked, and nothing but another tunnel was against it.
+    /// Finds tunnels in use that are gone although their identity is authorized: displaced by another tunnel.
     fn find_displaced(
         &mut self,
         now: Instant,

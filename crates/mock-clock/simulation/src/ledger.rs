@@ -1,18 +1,18 @@
-//! What went through a shard, counted from outside, against what it counted itself.
+//! Counts of a shard's traffic from outside, compared with the shard's counters.
 
 use snaptun::{Consumed, Payload, SnapTunServer, Transmit};
 
 use crate::registry::Registry;
 use crate::violation::Violation;
 
-/// What went through a shard since it was made.
+/// Traffic of a shard since its creation.
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// Packets for tunnels that were not dropped at once.
     accepted: u64,
-    /// Datagrams that carry one of these.
+    /// Datagrams with one of these packets.
     forwarded: u64,
-    /// The protocol's own datagrams.
+    /// Datagrams of the protocol.
     protocol: u64,
     answered_new: u64,
     answered_known: u64,
@@ -31,7 +31,7 @@ impl Ledger {
         }
     }
 
-    /// A packet for a tunnel was encapsulated, or waits.
+    /// Records a packet for a tunnel that was encapsulated or is waiting.
     pub(crate) fn accept(&mut self) {
         self.accepted += 1;
     }
@@ -43,7 +43,7 @@ impl Ledger {
         }
     }
 
-    /// Compares all that there is to compare.
+    /// Compares all counts.
     pub(crate) fn check(
         &self,
         shard: usize,
@@ -65,9 +65,9 @@ impl Ledger {
                 self.forwarded + server.waiting_packets() as u64 + discarded,
             ),
             (
-                "messages of the protocol's own, by their causes",
+                "protocol messages by cause",
                 self.protocol,
-                // Each handshake that we completed is followed by the keepalive that confirms it.
+                // Each handshake completed by us is followed by the keepalive that confirms it.
                 counters.handshakes_answered_new
                     + counters.handshakes_answered_known
                     + counters.cookie_replies_sent()

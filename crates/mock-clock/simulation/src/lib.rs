@@ -1,41 +1,41 @@
-//! Many clients against the shards of a gateway, through a bad network, for hours, in virtual time.
+//! Simulation of many clients and the shards of a gateway on an unreliable network, over hours of virtual time.
 //!
-//! A seed decides everything: who is there, what goes wrong, how often and when (`scenario.rs`). The loop is in
-//! `world.rs`: one event after the other, and after each the invariants, seen from outside the shards.
+//! The seed determines everything: the clients, the faults, their rates and times (`scenario.rs`). The loop in
+//! `world.rs` plays one event after the other, and checks the invariants after each, from outside the shards.
 //!
-//! # The same seed gives the same events again
+//! # Reproducibility
 //!
-//! - Time is virtual, and moves from event to event (`clock.rs`). The clock of the day, which `ana-gotatun`
-//!   reads for its timestamps, is made to follow it.
+//! - Time is virtual and moves from event to event (`clock.rs`). The system clock, which `ana-gotatun` reads for its
+//!   timestamps, is made to follow it.
 //! - Hashers and jitter of the shards are seeded: feature `simulation` of `snaptun`.
-//! - Keys and nonces are those of the operating system, and nothing that is recorded depends on their values.
+//! - Keys and nonces come from the operating system, and nothing recorded depends on their values.
 //!
-//! # What it finds
+//! # Detected bugs
 //!
-//! Bugs put into the shard on purpose, and the first of the seeds from 0 on that noticed:
+//! Bugs put into the shard on purpose, and the first seed from 0 that detected each:
 //!
-//! | bug | first seed | noticed as |
+//! | bug | first seed | detected as |
 //! | --- | --- | --- |
 //! | an identity may have one tunnel too many | 7 | the limit |
-//! | a newcomer gets the address of a tunnel that talks | 0 | a tunnel in use that is gone |
-//! | a response that was held back is accepted | 12 | the age of a response |
-//! | sessions are used before their peer has | 0 | a packet in such a session |
-//! | answers do not follow the client to another address of ours | 3 | a packet that left by another way |
+//! | a newcomer gets the address of a tunnel in use | 0 | a tunnel in use that is gone |
+//! | a delayed response is accepted | 12 | the age of a response |
+//! | sessions are used before their peer has used them | 0 | a packet in such a session |
+//! | answers do not follow the client to another address of the gateway | 3 | a packet that left by another way |
 //! | the replay guard accepts everything | 0 | an initiation answered twice |
-//! | a grant is kept after its revocation | 0 | a packet with session data of old |
+//! | a grant is kept after its revocation | 0 | a packet with outdated session data |
 //! | a grant is kept after its end | 0 | a tunnel that outlives its grant |
 //! | a handshake is not counted | 0 | unbalanced messages |
 //! | no newcomer gets the address of a silent tunnel | 0 | a client that is not served |
-//! | no cookie is good | 0 | a client that is not served |
-//! | timers do not look at grants | 0 | a message to an address without a grant |
-//! | half-open tunnels that go stay counted | 0 | unbalanced half-open tunnels |
-//! | packets that wait stay when their tunnel goes | 10 | the limit |
-//! | the budgets of handshakes are not renewed | 1 | a client that is not served |
+//! | no cookie is valid | 0 | a client that is not served |
+//! | timers do not check grants | 0 | a message to an address without a grant |
+//! | removed half-open tunnels stay counted | 0 | unbalanced half-open tunnels |
+//! | waiting packets stay when their tunnel is removed | 10 | the limit |
+//! | the handshake budgets are not renewed | 1 | a client that is not served |
 //! | a shard may have one tunnel too many | 2 | the limit |
 //! | a move ends the newer tunnel | 1 | a client that is not served |
 //!
-//! What it found without being asked: a response that was held back, to an initiation before the last, began
-//! a session that the client forgets before the gateway does. For up to 15 s nothing reached the client.
+//! A bug not put in on purpose: a delayed response to the last but one initiation began a session that the client
+//! forgot before the gateway did. For up to 15 s nothing reached the client.
 
 mod addresses;
 mod agenda;
@@ -66,31 +66,31 @@ pub use crate::coverage::Coverage;
 pub use crate::trace::Line;
 pub use crate::violation::Violation;
 
-/// A simulation that came to its end.
+/// Completed simulation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Of all that happened, in order. The same for the same seed.
+    /// Digest of all events in order; the same for the same seed.
     pub digest: u64,
-    /// How many events there were.
+    /// Number of events.
     pub steps: u64,
-    /// Which events the simulation had.
+    /// Events that occurred.
     pub coverage: Coverage,
 }
 
-/// A simulation in which an invariant did not hold.
+/// Simulation in which an invariant was violated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Which one.
+    /// Violated invariant.
     pub violation: Violation,
-    /// The seed.
+    /// Seed of the simulation.
     pub seed: u64,
-    /// The event after which it did not hold.
+    /// Number of the event after which the violation was found.
     pub step: u64,
-    /// The time since the start.
+    /// Virtual time since the start.
     pub at: Duration,
-    /// What happened last.
+    /// Last events before the violation.
     pub last: Vec<String>,
-    /// What the seed made of the world.
+    /// Scenario of the seed.
     pub scenario: String,
 }
 
@@ -113,10 +113,10 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Simulates the world of a seed for some time, and tells `watch` all that happens.
+/// Simulates the world of a seed for some time. `watch` gets every event.
 ///
 /// # Errors
-/// An invariant did not hold.
+/// Fails if an invariant is violated.
 pub fn simulate(
     seed: u64,
     length: Duration,

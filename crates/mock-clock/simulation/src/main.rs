@@ -1,4 +1,4 @@
-//! The command `simulate`: see `simulate --help`.
+//! Command `simulate`: see `simulate --help`.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -10,40 +10,40 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use snaptun_simulation::{Coverage, Failure, Line, Outcome, simulate};
 
-/// Simulates hours of a gateway's shards and their clients, with seeded faults, and checks the invariants
-/// after every event.
+/// Simulates hours of a gateway's shards and their clients under seeded faults, and checks invariants after every
+/// event.
 ///
-/// Exit codes: 0 every invariant held; 1 one did not, and the seed is printed; 2 wrong usage; 3 every
-/// invariant held, and something that was to be reached was not (--complete).
+/// Exit codes: 0 all invariants held; 1 an invariant was violated, and the seed is printed; 2 wrong usage; 3 all
+/// invariants held, but coverage was incomplete (--complete).
 #[derive(Parser)]
 #[command(name = "simulate")]
 struct Arguments {
-    /// The first seed.
+    /// First seed
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     seed: u64,
-    /// How many seeds, from the first on.
+    /// Number of seeds
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     seeds: u64,
-    /// How many minutes of virtual time each.
+    /// Minutes of virtual time per seed
     #[arg(long, default_value_t = 60, value_name = "MINUTES")]
     minutes: u64,
-    /// Threads; by default one per CPU.
+    /// Number of threads; by default one per CPU
     #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZeroUsize>,
-    /// Print everything that happens. One seed after the other.
+    /// Print every event; runs one seed at a time
     #[arg(long)]
     trace: bool,
-    /// Fail if the seeds together did not come upon every drop reason and every way in which a tunnel ends.
+    /// Fail unless the seeds together cover every drop reason and every way in which a tunnel ends
     #[arg(long)]
     complete: bool,
 }
 
-/// What all seeds together gave.
+/// Results of all seeds.
 #[derive(Default)]
 struct Total {
     seeds: u64,
     steps: u64,
-    /// Of all seeds, in whatever order they came.
+    /// Sum over all seeds, independent of their order.
     digest: u64,
     coverage: Coverage,
     failure: Option<Box<Failure>>,
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     };
     match report(&arguments, &total, started.elapsed()) {
         Ok(code) => code,
-        // Nobody reads it: the exit code tells.
+        // Output is not readable any more; the exit code still tells the result.
         Err(_) if total.failure.is_some() => ExitCode::from(1),
         Err(_) => ExitCode::SUCCESS,
     }
@@ -76,7 +76,7 @@ impl Arguments {
 }
 
 impl Total {
-    /// Adds what a seed gave. Returns whether to go on.
+    /// Adds the result of a seed. Returns false to stop.
     fn add(&mut self, outcome: Result<Outcome, Box<Failure>>) -> bool {
         match outcome {
             Ok(outcome) => {
@@ -86,7 +86,7 @@ impl Total {
                 self.coverage.add(&outcome.coverage);
             }
             Err(failure) => {
-                // The lowest, so that the same command names the same.
+                // The lowest seed, so that the same command reports the same failure.
                 let earlier = self.failure.as_ref().map(|earlier| earlier.seed);
                 if earlier.is_none_or(|earlier| failure.seed < earlier) {
                     self.failure = Some(failure);
@@ -102,7 +102,7 @@ fn simulate_and_print(arguments: &Arguments) -> Total {
     let mut out = io::BufWriter::new(io::stdout());
     for seed in arguments.seeds() {
         let mut print = |line: &Line| {
-            // A reader that went away has seen what it wanted.
+            // A closed pipe means that the reader has seen enough.
             let _ = writeln!(out, "{line}");
         };
         if !total.add(simulate(seed, arguments.length(), Some(&mut print))) {
@@ -130,7 +130,7 @@ fn simulate_all(arguments: &Arguments) -> Total {
                     let outcome = simulate(seed, arguments.length(), None);
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     if !total.add(outcome) {
-                        // What others have begun is finished: one of them may be lower.
+                        // Seeds already started run to the end: one of them may be a lower failure.
                         next.store(u64::MAX / 2, Ordering::Relaxed);
                     }
                 }
@@ -164,7 +164,7 @@ fn report(arguments: &Arguments, total: &Total, time: Duration) -> io::Result<Ex
     )?;
     let missing = total.coverage.missing();
     if arguments.complete && !missing.is_empty() {
-        writeln!(out, "never reached: {}", missing.join(", "))?;
+        writeln!(out, "not covered: {}", missing.join(", "))?;
         return Ok(ExitCode::from(3));
     }
     Ok(ExitCode::SUCCESS)

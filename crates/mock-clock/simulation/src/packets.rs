@@ -1,4 +1,4 @@
-//! What is sent through the tunnels, and who may receive it.
+//! Packets sent through the tunnels, and their allowed receivers.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::violation::Violation;
 
 /// All packets of a simulation.
 ///
-/// A packet begins with who sent it and its number, and its bytes follow from these, so that whoever
-/// receives it can tell whether it is whole.
+/// A packet begins with its sender and number, which determine its bytes, so that the receiver can check that it is
+/// complete.
 #[derive(Default)]
 pub(crate) struct Packets {
     /// By client and number.
@@ -27,13 +27,13 @@ struct FromClient {
 }
 
 struct FromScion {
-    /// Whose tunnel the gateway put it into, if it did.
+    /// Identity of the tunnel that the gateway used, if any.
     identity: Option<usize>,
     answers: Option<Answered>,
     received: bool,
 }
 
-/// A packet of a client, which another one answers.
+/// Packet of a client that is answered by another packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Answered {
     pub(crate) client: usize,
@@ -56,7 +56,7 @@ fn bytes(direction: u8, sender: usize, number: usize) -> Vec<u8> {
     packet
 }
 
-/// The sender and the number of a packet that is whole.
+/// Returns the sender and number of an undamaged packet.
 fn parse(direction: u8, packet: &[u8]) -> Option<(usize, usize)> {
     let header: &[u8; HEADER] = packet.first_chunk()?;
     let [_, s0, s1, n0, n1, n2, n3] = *header;
@@ -73,7 +73,7 @@ impl Packets {
         }
     }
 
-    /// A client sends a packet.
+    /// Creates the next packet of a client.
     pub(crate) fn send(&mut self, client: usize, now: Duration) -> Vec<u8> {
         let sent = &mut self.from_clients[client];
         sent.push(FromClient {
@@ -84,12 +84,12 @@ impl Packets {
         bytes(TO_SCION, client, sent.len() - 1)
     }
 
-    /// The last packet of a client was not sent after all.
+    /// Removes the last packet of a client, which was not sent.
     pub(crate) fn unsend(&mut self, client: usize) {
         self.from_clients[client].pop();
     }
 
-    /// The gateway delivers a packet as that of an identity.
+    /// Records the delivery of a packet with the session data of an identity.
     pub(crate) fn deliver(
         &mut self,
         packet: &[u8],
@@ -124,7 +124,7 @@ impl Packets {
         })
     }
 
-    /// A packet comes from SCION.
+    /// Creates a packet from SCION.
     pub(crate) fn come(&mut self, answers: Option<Answered>) -> (usize, Vec<u8>) {
         self.from_scion.push(FromScion {
             identity: None,
@@ -135,12 +135,12 @@ impl Packets {
         (number, bytes(FROM_SCION, 0, number))
     }
 
-    /// The gateway took a packet from SCION in, for the tunnel of an identity.
+    /// Records that the gateway accepted a packet from SCION for the tunnel of an identity.
     pub(crate) fn accept(&mut self, number: usize, identity: usize) {
         self.from_scion[number].identity = Some(identity);
     }
 
-    /// A client receives a packet. Returns which of its own this answers.
+    /// Records a packet received by a client. Returns the packet of the client that it answers.
     pub(crate) fn receive(
         &mut self,
         client: usize,
@@ -163,7 +163,7 @@ impl Packets {
                 packet: number,
             });
         }
-        // An address may have gone to another socket of the identity meanwhile.
+        // The address may have moved to another socket of the identity.
         let own = record.answers.filter(|answered| answered.client == client);
         if let Some(answered) = own {
             self.from_clients[client][answered.packet].answered = true;
@@ -171,12 +171,12 @@ impl Packets {
         Ok(own.map(|answered| answered.packet))
     }
 
-    /// When a packet of a client was sent.
+    /// Returns the time at which a client sent a packet.
     pub(crate) fn sent_at(&self, client: usize, packet: usize) -> Duration {
         self.from_clients[client][packet].sent_at
     }
 
-    /// The first packet that a client sent in this time and that was not answered.
+    /// Returns the first unanswered packet that a client sent in this time.
     pub(crate) fn unanswered(
         &self,
         client: usize,
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_delivered_once_and_whole_and_as_its_senders() {
+    fn a_packet_is_delivered_once_unchanged_and_for_its_sender() {
         let mut packets = Packets::of_clients(2);
         let packet = packets.send(1, Duration::ZERO);
         let mut damaged = packet.clone();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_answered_is_found_in_its_time_only() {
+    fn unanswered_packets_are_found_within_their_time() {
         let mut packets = Packets::of_clients(1);
         let second = Duration::from_secs(1);
         packets.send(0, second);

@@ -1,4 +1,4 @@
-//! Who may have a tunnel: the authorization layer of the simulated gateway.
+//! Authorization layer of the simulated gateway.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use snaptun::{Grant, SnapTunAuthorization};
 
-/// What the authorization layer says about an identity.
+/// Session data of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
     pub(crate) identity: usize,
-    /// Counts what was said about it.
+    /// Number of changes so far.
     pub(crate) version: u32,
 }
 
@@ -26,7 +26,7 @@ struct Entry {
     standing: Standing,
 }
 
-/// How an identity stands.
+/// Authorization of an identity.
 #[derive(Clone, Copy)]
 enum Standing {
     Granted { until: Option<Instant> },
@@ -58,7 +58,7 @@ impl Registry {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// What is said about an identity that may have a tunnel.
+    /// Returns the session data of an authorized identity.
     pub(crate) fn session(&self, key: &[u8; 32], now: Instant) -> Option<Session> {
         let entries = self.entries();
         let entry = entries.get(key)?;
@@ -69,7 +69,7 @@ impl Registry {
         held.then_some(entry.session)
     }
 
-    /// The number of an identity that was ever granted anything.
+    /// Returns the number of an identity that was granted at least once.
     pub(crate) fn number_of(&self, key: &[u8; 32]) -> usize {
         let entries = self.entries();
         entries
@@ -77,7 +77,7 @@ impl Registry {
             .map_or(usize::MAX, |entry| entry.session.identity)
     }
 
-    /// How long an identity has not been allowed a tunnel. Zero: it is, or not for any time.
+    /// Returns the time since an identity lost its authorization; zero while it is authorized.
     pub(crate) fn time_without(&self, key: &[u8; 32], now: Instant) -> Duration {
         let end = match self.entries().get(key).map(|entry| entry.standing) {
             Some(Standing::Granted { until }) => until,
@@ -87,7 +87,7 @@ impl Registry {
         end.map_or(Duration::ZERO, |end| now.saturating_duration_since(end))
     }
 
-    /// Whether an identity keeps what it has until then, if nobody revokes it.
+    /// Returns true if an identity stays authorized until then unless it is revoked.
     pub(crate) fn lasts_until(&self, key: &[u8; 32], until: Instant) -> bool {
         match self.entries().get(key).map(|entry| entry.standing) {
             Some(Standing::Granted { until: end }) => end.is_none_or(|end| end > until),

@@ -1,7 +1,7 @@
-//! What a seed makes of the world: who is there, what is wrong, and how often.
+//! Scenario of a seed: clients, faults and their rates.
 //!
-//! Every seed leaves some of the faults out and turns others up, so that rare combinations come up:
-//! with everything on at once, one fault hides another.
+//! Every seed leaves out some faults and amplifies others, so that rare combinations occur: with all faults at once,
+//! one hides another.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -13,35 +13,35 @@ use snaptun::ShardConfig;
 
 use crate::clock::Ahead;
 
-/// The longest that the network keeps a datagram. Shorter than the time between two initiations of one side,
-/// so that none overtakes the next.
+/// Maximum delay of the network. Shorter than the time between two initiations of one side, so that none overtakes the
+/// next.
 pub(crate) const DELAY_MAX: Duration = Duration::from_secs(4);
 
-/// The world of a seed.
+/// Scenario of a seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) shards: usize,
     pub(crate) limits: ShardConfig,
-    /// How many identities the replay guard remembers at least.
+    /// Minimum number of identities that the replay guard remembers.
     pub(crate) guarded_identities: usize,
     pub(crate) clients: usize,
     pub(crate) sockets_per_identity: usize,
-    /// How wrong the clocks of some identities are.
+    /// Clock error of some identities.
     pub(crate) clock_error: Option<Duration>,
     pub(crate) network: Conditions,
-    /// On average, between two packets of a client.
+    /// Mean time between two packets of a client.
     pub(crate) pause: Duration,
-    /// How often an address that a client left is given to another.
+    /// Probability that a roaming client gets an address that another client gave up.
     pub(crate) address_reuse: f64,
-    /// How often a new client is behind the address of others.
+    /// Probability that a new client shares the IP address of others.
     pub(crate) shared_ips: f64,
-    /// What goes wrong, and on average how often.
+    /// Faults with their mean intervals.
     pub(crate) disturbances: Vec<(Disturbance, Duration)>,
-    /// Limits are so low that not everyone can be served.
+    /// Set if the limits are too low to serve all clients.
     pub(crate) is_crowded: bool,
 }
 
-/// What the network does to datagrams.
+/// Faults of the network.
 #[derive(Clone, Debug)]
 pub(crate) struct Conditions {
     pub(crate) loss: f64,
@@ -51,7 +51,7 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// A network as it should be.
+    /// A network without faults.
     pub(crate) const FAULT_FREE: Conditions = Conditions {
         loss: 0.0,
         duplication: 0.0,
@@ -60,48 +60,47 @@ impl Conditions {
     };
 }
 
-/// Something that goes wrong, or changes.
+/// Fault or change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Disturbance {
-    /// The NAT of a client gives it another address.
+    /// A client's NAT gives it another address.
     Roam,
-    /// Two clients behind NATs get each other's address.
+    /// Two clients behind NATs swap their addresses.
     Swap,
-    /// A client talks to another address of the gateway, in the same session.
+    /// A client uses another address of the gateway in the same session.
     OtherWay,
-    /// The process of a client ends, and starts again with the same key.
+    /// A client's process ends and starts again with the same key.
     ClientRestart,
-    /// Nothing reaches a client, or comes from it, for a while.
+    /// A client is cut off from the network for a while.
     CutOff,
     /// A client's host sleeps.
     Sleep,
-    /// Everyone is quiet for a long time.
+    /// All clients are quiet for a long time.
     QuietHour,
-    /// The gateway's process ends, at once or after a drain, and a new one begins, which remembers the tunnels
-    /// that there were or does not.
+    /// The gateway restarts, at once or after a drain. The new process may remember the tunnels of the old one.
     GatewayRestart,
-    /// An identity loses its authorization, and has it back a while later.
+    /// An identity loses its authorization and gets it back later.
     Revoke,
-    /// An identity is given a grant that ends by itself.
+    /// An identity gets a grant with an end.
     Expire,
     /// The session data of an identity change.
     ChangeSession,
-    /// Someone sends a lot.
+    /// An attacker floods the gateway.
     Flood(Flood),
 }
 
-/// What an attacker sends.
+/// Datagrams of an attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Flood {
-    /// Any bytes.
+    /// Random bytes.
     Garbage,
-    /// Messages of the sessions that clients have, with made-up counters and contents.
+    /// Messages of clients' sessions with forged counters and contents.
     Forgeries,
-    /// Initiations of unauthorized identities, from anywhere.
+    /// Initiations of unauthorized identities, from random addresses.
     Strangers,
-    /// What was seen on the network, from anywhere.
+    /// Replayed datagrams, from random addresses.
     Replays,
-    /// Initiations of one authorized identity, from ever new addresses.
+    /// Initiations of one authorized identity, each from a new address.
     ManyTunnels,
 }
 
@@ -109,7 +108,7 @@ impl Scenario {
     pub(crate) fn of(rng: &mut StdRng) -> Self {
         let is_crowded = rng.random_bool(0.3);
         let clients = rng.random_range(4..=if is_crowded { 8 } else { 16 });
-        // An identity that roams may have one socket only.
+        // An identity that roams may have only one socket.
         let one_tunnel_per_identity = rng.random_bool(0.3);
         let sockets_per_identity = if one_tunnel_per_identity {
             1
@@ -137,7 +136,7 @@ impl Scenario {
             limits.verified_handshakes_per_second = pick(rng, [1, 8]);
             limits.verified_handshakes_per_ip_per_second = pick(rng, [1, 8]);
         } else {
-            // The insider has its limit full, and every client its own tunnel. All others are silent.
+            // Room for the insider's maximum number of tunnels and one per client. All others are silent.
             limits.tunnels_per_identity = pick(rng, [4, 8, 64]);
             limits.tunnels_per_shard = pick(rng, [clients + limits.tunnels_per_identity, 1 << 17]);
             limits.half_open_tunnels = pick(rng, [20, 2_048]);
@@ -176,7 +175,7 @@ impl Scenario {
         client / self.sockets_per_identity
     }
 
-    /// The clock of an identity: every third is fast, and every third slow, where clocks are wrong.
+    /// Returns the clock of an identity: with clock errors, every third is fast and every third slow.
     pub(crate) fn clock_of(&self, identity: usize) -> Ahead {
         match (self.clock_error, identity % 3) {
             (Some(error), 1) => Ahead::By(error),
@@ -188,8 +187,8 @@ impl Scenario {
 
 fn disturbances(rng: &mut StdRng) -> Vec<(Disturbance, Duration)> {
     use Disturbance as D;
-    // With the most seconds between two of a kind: handshake floods are expensive, not for the gateway but
-    // for the simulation, which plays both sides.
+    // With the longest mean interval in seconds. Handshake floods are rare because they are expensive for the
+    // simulation, which computes both sides.
     let kinds = [
         (D::Roam, 600),
         (D::Swap, 900),
@@ -228,12 +227,12 @@ fn sometimes<T>(
     probability: f64,
     make: impl FnOnce(&mut StdRng) -> T,
 ) -> Option<T> {
-    // Draws in any case, so that the rest of the scenario does not depend on the answer.
+    // Drawn unconditionally, so that the rest of the scenario does not depend on the outcome.
     let value = make(rng);
     rng.random_bool(probability).then_some(value)
 }
 
-/// Some time, on average `mean`, in whole milliseconds and at least two.
+/// Returns a random time with this mean, in whole milliseconds and at least two.
 pub(crate) fn some_time(rng: &mut impl RngCore, mean: Duration) -> Duration {
     let mean = mean.as_millis() as u64;
     Duration::from_millis(2 + rng.random_range(0..=2 * mean))

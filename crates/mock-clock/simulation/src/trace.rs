@@ -1,4 +1,4 @@
-//! What happened, in order: the digest of it, the end of it, and all of it for whoever watches.
+//! Trace of the events: a digest of all, the last ones, and all of them for a watcher.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,19 +9,19 @@ use std::time::Duration;
 use crate::gateway::Fate;
 use crate::scenario::Disturbance;
 
-/// So many happenings are shown when a seed fails.
+/// Number of events shown when a seed fails.
 const LAST: usize = 40;
 
-/// Something that happened. Nothing here depends on a key or a nonce, so it is the same in every run.
+/// Traced event. It contains no keys or nonces, so it is the same in every run.
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum Happening {
-    /// The gateway took a datagram in.
+    /// The gateway received a datagram.
     Incoming {
         from: SocketAddr,
         message: Message,
         fate: Fate,
     },
-    /// The gateway was given a packet from SCION.
+    /// The gateway received a packet from SCION.
     Outgoing {
         to: SocketAddr,
         packet: usize,
@@ -29,38 +29,38 @@ pub(crate) enum Happening {
     },
     /// The gateway sent a datagram.
     Sent { to: SocketAddr, message: Message },
-    /// A client sent one.
+    /// A client sent a datagram.
     ClientSent { client: usize, message: Message },
-    /// A client took a datagram in.
+    /// A client received a datagram.
     ClientReceived {
         client: usize,
         message: Message,
         meant: &'static str,
     },
-    /// A datagram was lost, or nobody was there to receive it.
+    /// A datagram was lost, or had no receiver.
     Lost { message: Message },
-    /// Something went wrong, or changed.
+    /// A fault or change began.
     Disturbed {
         disturbance: Disturbance,
         whom: Option<usize>,
     },
-    /// Another process is the gateway from now on.
+    /// The gateway restarted.
     GatewayRestarted,
-    /// An identity may have a tunnel from now on.
+    /// An identity was authorized.
     Granted { identity: usize },
-    /// A client has this address from now on.
+    /// A client got this address.
     Moved { client: usize, to: SocketAddr },
     /// A shard was told that an identity uses a newer tunnel.
     ToldOfMove { shard: usize },
-    /// From now on nothing goes wrong but for floods.
+    /// A fault-free period began.
     FaultFreeBegan,
-    /// End of the fault-free period, with the number of clients served in time.
+    /// A fault-free period ended, with the number of clients served in time.
     FaultFreeEnded { served: usize },
-    /// What a shard had counted.
+    /// Counters of a shard.
     Counted { counters: String },
 }
 
-/// What can be told of a datagram.
+/// Traced properties of a datagram.
 #[derive(Clone, Copy, Hash)]
 pub(crate) struct Message {
     kind: u8,
@@ -97,7 +97,7 @@ pub(crate) struct Trace<'w> {
     watch: Option<&'w mut dyn FnMut(&Line)>,
 }
 
-/// A line of a trace.
+/// Line of a trace.
 pub struct Line {
     step: u64,
     at: Duration,
@@ -114,7 +114,7 @@ impl<'w> Trace<'w> {
         }
     }
 
-    /// Something else happens.
+    /// Advances to the next step.
     pub(crate) fn step(&mut self) {
         self.step += 1;
     }
@@ -143,7 +143,7 @@ impl<'w> Trace<'w> {
         self.digest.finish()
     }
 
-    /// The last that happened.
+    /// Returns the last events.
     pub(crate) fn last(&self) -> Vec<String> {
         self.last.iter().map(Line::to_string).collect()
     }

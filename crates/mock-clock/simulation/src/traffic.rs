@@ -1,4 +1,4 @@
-//! What is sent, through the network, and what becomes of it where it arrives.
+//! Traffic through the network, and its handling at both ends.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::trace::{Happening, Message};
 use crate::violation::Violation;
 use crate::world::{Event, World};
 
-/// A response to one initiation is taken in for 10 s after the next, which follows in less than 10 s.
+/// Maximum age of an accepted response: it is accepted for 10 s after the next initiation, which follows within 10 s.
 const RESPONSE_AGE_MAX: Duration = Duration::from_secs(20);
 
 impl World<'_> {
-    /// A client sends a packet, or begins a handshake if it has no session.
+    /// Sends a packet of a client, or begins a handshake if there is no session.
     pub(crate) fn speak(&mut self, number: usize) {
         let now = self.clock.elapsed();
         if self.clients[number].is_away(now) {
@@ -84,7 +84,7 @@ impl World<'_> {
         }
     }
 
-    /// What the network makes of a datagram: the copies that arrive, and after what time.
+    /// Passes a datagram through the network. Returns the copies that arrive, with their delays.
     fn pass_network(&mut self, datagram: Vec<u8>) -> Vec<(Duration, Vec<u8>)> {
         let conditions = if self.fault_free.is_some() {
             &Conditions::FAULT_FREE
@@ -234,7 +234,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Packets come from SCION for a client, for where one was, or for nobody.
+    /// Sends packets from SCION to a client, to an address that a client gave up, or to an unknown address.
     pub(crate) fn come_from_scion(&mut self) -> Result<(), Violation> {
         let to = if self.rng.random_bool(0.9) {
             self.clients[self.rng.random_range(0..self.clients.len())].address
@@ -267,7 +267,7 @@ impl World<'_> {
     }
 }
 
-/// The key that no two responses have in common: it is behind the type and both indices.
+/// Returns the ephemeral key of a response, which is unique. It follows the type and both indexes.
 fn ephemeral_of_response(datagram: &[u8]) -> Option<[u8; 32]> {
     const RESPONSE: u8 = 2;
     if datagram.first() != Some(&RESPONSE) {

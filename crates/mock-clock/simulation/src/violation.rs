@@ -1,4 +1,4 @@
-//! What must never happen.
+//! Violations of invariants.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,207 +6,205 @@ use std::time::Duration;
 use snaptun::DropReason;
 use thiserror::Error;
 
-/// An invariant that did not hold.
+/// Violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Violation {
-    /// There are two tunnels of one address.
+    /// An address has two tunnels.
     #[error("shard {shard} has two tunnels at {remote}")]
     TwoTunnels {
-        /// Which shard.
+        /// Number of the shard.
         shard: usize,
-        /// The address.
+        /// Address of the tunnels.
         remote: SocketAddr,
     },
-    /// A shard does not find a tunnel that it has, or has one that belongs to another.
+    /// A shard does not find one of its tunnels, or has a tunnel that belongs to another shard.
     #[error("the tunnel at {remote} is lost in shard {shard}")]
     LostTunnel {
-        /// Which shard.
+        /// Number of the shard.
         shard: usize,
-        /// The address.
+        /// Address of the tunnel.
         remote: SocketAddr,
     },
-    /// Something is beyond its limit.
+    /// A count exceeds its limit.
     #[error("shard {shard} has {is} {what}, and the limit is {limit}")]
     Limit {
-        /// Which shard.
+        /// Number of the shard.
         shard: usize,
-        /// What there is too much of.
+        /// Name of the count.
         what: &'static str,
-        /// How much there is.
+        /// Current count.
         is: usize,
-        /// How much there may be.
+        /// Limit of the count.
         limit: usize,
     },
-    /// What the shard counted is not what was seen from outside.
+    /// A counter of the shard differs from the count from outside.
     #[error("shard {shard}: {what}: {seen} seen, {counted} counted")]
     Unbalanced {
-        /// Which shard.
+        /// Number of the shard.
         shard: usize,
-        /// What was counted.
+        /// Name of the counter.
         what: &'static str,
-        /// How many were seen.
+        /// Count from outside.
         seen: u64,
-        /// How many were counted.
+        /// Counter of the shard.
         counted: u64,
     },
     /// A tunnel outlived the authorization of its identity.
-    #[error(
-        "the tunnel of identity {identity} at {remote} is there {time:?} after its grant ended"
-    )]
+    #[error("the tunnel of identity {identity} at {remote} exists {time:?} after its grant ended")]
     OutlivedItsGrant {
-        /// Whose.
+        /// Identity of the tunnel.
         identity: usize,
-        /// Where.
+        /// Address of the tunnel.
         remote: SocketAddr,
-        /// For how long.
+        /// Time since the end of the grant.
         time: Duration,
     },
-    /// A tunnel in use is gone, and nothing but another was against it.
+    /// A tunnel in use was displaced by another tunnel.
     #[error("shard {shard} ended the tunnel at {remote}, which was in use")]
     Displaced {
-        /// Which shard.
+        /// Number of the shard.
         shard: usize,
-        /// The address.
+        /// Address of the tunnel.
         remote: SocketAddr,
     },
-    /// A packet passed in the name of an identity that may not have a tunnel, or with session data of old.
+    /// A packet passed with the session data of an unauthorized identity, or with outdated session data.
     #[error(
-        "a packet of identity {identity} passed with session data {given:?}; right is {right:?}"
+        "a packet of identity {identity} passed with session data {given:?}; expected {right:?}"
     )]
     PassedUnauthorized {
-        /// Whose.
+        /// Identity in the session data.
         identity: usize,
-        /// The version of the session data that came with it.
+        /// Version of the session data returned with the packet.
         given: u32,
-        /// The version that it should have been, if it may have any.
+        /// Expected version, if the identity is authorized.
         right: Option<u32>,
     },
-    /// The gateway delivered what no client sent, or not like this.
+    /// The gateway delivered a packet that no client sent.
     #[error("the gateway delivered {bytes} bytes that no client sent")]
     DeliveredUnsent {
-        /// How many.
+        /// Length of the packet in bytes.
         bytes: usize,
     },
-    /// The gateway delivered a client's packet as that of another identity.
-    #[error("the gateway delivered packet {packet} of client {client} as that of identity {as_of}")]
+    /// The gateway delivered a client's packet as a packet of another identity.
+    #[error("the gateway delivered packet {packet} of client {client} for identity {as_of}")]
     DeliveredAsOthers {
-        /// Who sent it.
+        /// Sender of the packet.
         client: usize,
-        /// Its number.
+        /// Number of the packet.
         packet: usize,
-        /// Whom the gateway took the client for.
+        /// Identity reported by the gateway.
         as_of: usize,
     },
     /// The gateway delivered a packet twice.
     #[error("the gateway delivered packet {packet} of client {client} twice")]
     DeliveredTwice {
-        /// Who sent it.
+        /// Sender of the packet.
         client: usize,
-        /// Its number.
+        /// Number of the packet.
         packet: usize,
     },
-    /// A client received what was not given to the gateway for it.
-    #[error("client {client} received {bytes} bytes that nobody sent to it")]
+    /// A client received a packet that was not sent to it.
+    #[error("client {client} received {bytes} bytes that were not sent to it")]
     ReceivedOthers {
-        /// Who.
+        /// Receiver of the packet.
         client: usize,
-        /// How many.
+        /// Length of the packet in bytes.
         bytes: usize,
     },
     /// A client received a packet twice.
     #[error("client {client} received packet {packet} twice")]
     ReceivedTwice {
-        /// Who.
+        /// Receiver of the packet.
         client: usize,
-        /// The number of the packet.
+        /// Number of the packet.
         packet: usize,
     },
-    /// A client was told that it has another address than it has.
-    #[error("client {client} at {is} was told that it is at {told:?}")]
+    /// The gateway reported a wrong address to a client.
+    #[error("client {client} at {is} was told that its address is {told:?}")]
     WrongAddressReported {
-        /// Who.
+        /// Number of the client.
         client: usize,
-        /// Where it is.
+        /// Address of the client.
         is: SocketAddr,
-        /// What it was told.
+        /// Reported address.
         told: Option<SocketAddr>,
     },
-    /// A response was taken in long after it was sent.
-    #[error("a response from {from} was taken in {age:?} after it was sent")]
+    /// A response was accepted long after it was sent.
+    #[error("a response from {from} was accepted {age:?} after it was sent")]
     LateResponse {
-        /// Where it came from.
+        /// Sender of the response.
         from: SocketAddr,
-        /// When it was sent.
+        /// Age of the response.
         age: Duration,
     },
-    /// A packet left in a session that the peer may never have had.
+    /// A packet left in a session that its peer has not confirmed.
     #[error("a packet for {to} left in a session that its peer has not used")]
     SentUnconfirmed {
-        /// Where to.
+        /// Destination of the packet.
         to: SocketAddr,
     },
-    /// One initiation was answered twice in the life of a process.
+    /// An initiation was answered twice by one process.
     #[error("an initiation was answered again, from {from}")]
     AnsweredTwice {
-        /// Where it came from the second time.
+        /// Source of the second copy.
         from: SocketAddr,
     },
-    /// One datagram made the gateway send more than it may.
+    /// The gateway sent more than it may because of one datagram.
     #[error("the gateway sent {datagrams} datagrams, {bytes} bytes, because of one from {from}")]
     SentTooMuch {
-        /// Where it came from.
+        /// Source of the datagram.
         from: SocketAddr,
-        /// How many datagrams.
+        /// Number of datagrams sent.
         datagrams: usize,
-        /// How many bytes.
+        /// Number of bytes sent.
         bytes: usize,
     },
-    /// The gateway sent something to an address without an authorized tunnel.
+    /// The gateway sent a message to an address without an authorized tunnel.
     #[error("the gateway sent a message of type {kind} to {to}, which has no authorized tunnel")]
     SentToStranger {
-        /// Where to.
+        /// Destination of the message.
         to: SocketAddr,
-        /// The first byte of the message.
+        /// First byte of the message.
         kind: u8,
     },
-    /// A packet left from another address of the gateway's than the client talks to, who drops it.
-    #[error("a packet for {to} left by another way than its peer came in by")]
+    /// A packet left from another address of the gateway than the client uses, so the client drops it.
+    #[error("a packet for {to} left from another address than its peer sends to")]
     LeftByAnotherWay {
-        /// Where to.
+        /// Destination of the packet.
         to: SocketAddr,
     },
-    /// What the gateway did not take in was changed.
-    #[error("a packet that was dropped for {reason:?} came back changed")]
+    /// A dropped packet was returned changed.
+    #[error("a packet that was dropped as {reason:?} was returned changed")]
     ReturnedChanged {
-        /// Why it was dropped.
+        /// Reason of the drop.
         reason: DropReason,
     },
-    /// The clocks of timers stand still.
-    #[error("shard {shard} wants its timers to be looked at again at once")]
+    /// The timers of a shard are due again at once.
+    #[error("the timers of shard {shard} are due again at once")]
     RestlessTimers {
-        /// Which shard.
+        /// Number of the shard.
         shard: usize,
     },
-    /// A client that should be served is not.
+    /// A client was not served in time.
     #[error(
         "client {client} at {remote} was not served again within {allowed:?}: first at {first:?}"
     )]
     NotServed {
-        /// Who.
+        /// Number of the client.
         client: usize,
-        /// Where it is.
+        /// Address of the client.
         remote: SocketAddr,
-        /// How long it may take.
+        /// Maximum time until it is served.
         allowed: Duration,
-        /// How long it took, if it was served at all.
+        /// Time until it was served, if it was.
         first: Option<Duration>,
     },
-    /// A client that is served lost a packet on a network that loses none.
-    #[error("packet {packet} of client {client} was lost while nothing was wrong")]
+    /// A served client lost a packet on a network without loss.
+    #[error("packet {packet} of client {client} was lost in a fault-free period")]
     LostWithoutFaults {
-        /// Who.
+        /// Number of the client.
         client: usize,
-        /// The number of the packet.
+        /// Number of the packet.
         packet: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! The loop: one event after the other, and after each the invariants.
+//! The event loop, with a check of the invariants after each event.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,47 +22,47 @@ use crate::scenario::{Disturbance, Flood, Scenario, some_time};
 use crate::trace::{Happening, Trace};
 use crate::violation::Violation;
 
-/// How often everything is inspected, whether or not something changed.
+/// Interval of full inspections.
 const INSPECTION_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a client that is away does not look whether it still is.
+/// Timer interval of a client that is away.
 const AWAY_TICK: Duration = Duration::from_secs(2);
 
-/// More than there are clients. Their intervals are multiples of so many milliseconds.
+/// More than there are clients. Clients act at multiples of this number of milliseconds, each with its own offset.
 const SLOTS: u64 = 20;
 
-/// Something that will happen.
+/// Future event.
 pub(crate) enum Event {
     /// A datagram arrives at the gateway.
     AtGateway {
         from: Endpoint,
         bytes: Vec<u8>,
     },
-    /// A datagram of the gateway arrives where it was sent to.
+    /// A datagram of the gateway arrives at its destination.
     AtClient {
         to: Endpoint,
         bytes: Vec<u8>,
         sent: Sending,
     },
-    /// A client looks at its timers.
+    /// A client checks its timers.
     Tick(usize),
-    /// A client has something to say.
+    /// A client sends a packet.
     Speak(usize),
-    /// The same, in a fault-free period.
+    /// A client sends a packet in a fault-free period.
     Probe(usize),
-    /// A packet comes from SCION.
+    /// A packet arrives from SCION.
     FromScion,
-    /// A shard hears that an identity uses a newer tunnel elsewhere.
+    /// A shard is told that an identity uses a newer tunnel elsewhere.
     Move {
         shard: usize,
         moved: Move,
     },
     Disturb(Disturbance, Duration),
-    /// The gateway has drained for long enough.
+    /// The drain of the gateway ends.
     DrainEnds,
-    /// The identity of a client may have a tunnel.
+    /// The identity of a client is authorized.
     Grant(usize),
-    /// An attacker sends something, and so many more after it.
+    /// An attacker sends a datagram, with `left` more to follow.
     Attack {
         flood: Flood,
         gap: Duration,
@@ -86,7 +86,7 @@ pub(crate) struct World<'w> {
     pub(crate) agenda: Agenda<Event>,
     pub(crate) fault_free: Option<FaultFreePeriod>,
     pub(crate) packets: Packets,
-    /// When the responses of clients were sent, by their ephemeral keys.
+    /// Sending times of clients' responses by their ephemeral keys.
     pub(crate) responses: HashMap<[u8; 32], Duration>,
     pub(crate) trace: Trace<'w>,
     pub(crate) coverage: Coverage,
@@ -155,7 +155,7 @@ impl<'w> World<'w> {
         world
     }
 
-    /// Puts what happens by itself on the agenda.
+    /// Schedules all recurring events.
     fn plan(&mut self) {
         for client in 0..self.clients.len() {
             self.add_for_client(client, TICK, Event::Tick(client));
@@ -169,13 +169,13 @@ impl<'w> World<'w> {
         self.agenda.add(INSPECTION_INTERVAL, Event::Inspect);
     }
 
-    /// Lets something happen in some time, on average `mean`.
+    /// Schedules an event in a random time with this mean.
     pub(crate) fn add_in(&mut self, mean: Duration, event: Event) {
         let at = self.clock.elapsed() + some_time(&mut self.rng, mean);
         self.agenda.add(at, event);
     }
 
-    /// The same for what a client does, which may begin a handshake: every client has milliseconds of its own,
+    /// Schedules an action of a client, which may begin a handshake. Every client has its own offset in milliseconds,
     /// so that the order of their timestamps does not depend on the real clock (`Clock::with_right_stamps`).
     pub(crate) fn add_for_client(&mut self, client: usize, mean: Duration, event: Event) {
         let at = self.clock.elapsed() + some_time(&mut self.rng, mean);
@@ -183,7 +183,7 @@ impl<'w> World<'w> {
         self.agenda.add(Duration::from_millis(millis), event);
     }
 
-    /// The whole simulation.
+    /// Runs the simulation.
     pub(crate) fn run(&mut self, length: Duration) -> Result<(), Violation> {
         loop {
             let (timer_at, shard) = self.gateway.next_timer(&self.clock);
@@ -242,7 +242,7 @@ impl<'w> World<'w> {
                 self.add_in(mean, Event::Disturb(disturbance, mean));
             }
             Event::DrainEnds => {
-                // Where a fault-free period began meanwhile, it has.
+                // A fault-free period may have ended the drain already.
                 if self.gateway.is_draining() {
                     self.restart_gateway();
                 }
@@ -274,7 +274,7 @@ impl<'w> World<'w> {
         Ok(())
     }
 
-    /// The other shards hear of moves a little later, as through a mailbox.
+    /// Passes moves to the other shards after a short delay, as through a mailbox.
     fn tell_of_moves(&mut self) {
         while let Some((moved, others)) = self.gateway.next_move() {
             for shard in others {
@@ -286,7 +286,7 @@ impl<'w> World<'w> {
         }
     }
 
-    /// Adds up what the gateway counted, before it ends.
+    /// Adds up the counters of a gateway before it ends.
     pub(crate) fn count(&mut self) {
         for counters in self.gateway.counters() {
             self.coverage.note_counters(&counters);
@@ -300,7 +300,7 @@ pub(crate) fn secret(rng: &mut StdRng) -> StaticSecret {
     StaticSecret::from(key)
 }
 
-/// One of the gateway's addresses.
+/// Returns a random local side of the gateway.
 pub(crate) fn some_via(rng: &mut StdRng) -> Via {
     Via {
         listener: rng.random_range(0..2),

@@ -1,47 +1,47 @@
-//! What initiations from the address of a tunnel in use get beyond the shard's limits.
+//! Handshakes with the client of a tunnel in use beyond the shard's limits.
 //!
-//! Anyone can write a client's address into an initiation, and a few hosts with cookies can use up every budget
-//! of the shard. So that the client keeps its tunnel, one initiation in [`REKEY_TIMEOUT`] is answered beyond all
-//! limits, and only the client can use that up: with its cookie, or with an initiation that is proven to be its
-//! own. To prove one costs CPU, which has a budget for each tunnel and one for the shard. If they are used up,
-//! the gateway begins the next handshake itself, since only the client sees what it has to repeat in its answer.
+//! Anyone can put a client's address into an initiation, and a few hosts with cookies can use up every budget of the
+//! shard. To let the client keep its tunnel, one initiation per [`REKEY_TIMEOUT`] is answered beyond all limits. Only
+//! the client can use it up: with its cookie, or with an initiation that is proven to be its own. A proof costs CPU
+//! time, which has a budget per tunnel and one per shard. When they are used up, the gateway begins the next handshake
+//! itself, because only the client sees the index that its response has to repeat.
 
 use std::time::{Duration, Instant};
 
 use crate::admission::handshake_limits::Sender;
 use crate::protocol::REKEY_TIMEOUT;
 
-/// Initiations without a cookie from the tunnel's address that are opened in a second beyond the limits, to see
-/// whether the client made them. One costs one X25519, 40 to 50 µs with what is around it: 0.6 % of a worker's time.
+/// Maximum number of initiations per second and tunnel, without a cookie and beyond the limits, that are opened to see
+/// if the client made them. Each costs one X25519, 40 to 50 µs with overhead: 0.6 % of a worker's time.
 ///
-/// With fewer spoofed messages a second, the client is answered at its first try. With `n` more, it is with a
-/// probability of `PROOFS_PER_TUNNEL / n`.
+/// Below this number of spoofed messages per second the client is answered at its first attempt, above it, with `n`
+/// messages, with a probability of `PROOFS_PER_TUNNEL / n`.
 const PROOFS_PER_TUNNEL: u32 = 128;
 
-/// Cookies sent to the tunnel's address in a second, at most: 2 KB/s for somebody who did not ask for them. Of
-/// its own, so that messages from other ports of the client's IP address, or its carrier's NAT, do not use it up.
+/// Maximum number of cookies per second for the tunnel's address: 2 KB/s of unsolicited traffic. Separate from the
+/// cookies of the IP address, which messages from other ports, or other hosts behind a carrier's NAT, can use up.
 const COOKIES_PER_TUNNEL: u32 = 32;
 
-/// About so many of the messages in a second are drawn by lot to get one, whenever they come.
+/// Expected number of messages per second that are drawn at random to get a cookie.
 pub(crate) const COOKIES_DRAWN: u32 = 24;
 
-/// How long after an initiation was refused unopened the address counts as under pressure: a client that is not
-/// answered sends one every [`REKEY_TIMEOUT`], and a flood more.
+/// Time for which the address counts as under pressure after an initiation was refused unopened: an unanswered client
+/// sends one every [`REKEY_TIMEOUT`], and a flood sends more.
 const UNDER_PRESSURE_FOR: Duration = REKEY_TIMEOUT.saturating_mul(2);
 
-/// The length of the time that proofs and cookies are counted in.
+/// Period in which proofs and cookies are counted.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What is left to the address of one tunnel.
+/// Remaining allowance of one tunnel's address.
 pub(crate) struct Allowance {
     period_began: Instant,
     proofs: u32,
-    /// Messages that needed a cookie, in this period and in the one before.
+    /// Messages that needed a cookie, in this period and the previous one.
     cookies_wanted: [u32; 2],
     cookies_sent: u32,
     /// When an initiation was last answered beyond the limits.
     answered_at: Option<Instant>,
-    /// When an initiation was last refused beyond the limits without being opened.
+    /// When an initiation beyond the limits was last refused unopened.
     refused_at: Option<Instant>,
 }
 
@@ -57,10 +57,10 @@ impl Allowance {
         }
     }
 
-    /// Whether an initiation beyond the limits may be opened, to be answered if the client made it.
+    /// Returns true if an initiation beyond the limits may be opened, to be answered if the client made it.
     ///
-    /// With a cookie it counts as the client's at once. Without one, `take_proof` decides whether the gateway
-    /// may open another in this second.
+    /// With a cookie it counts as the client's at once. Without one, `take_proof` takes a permit of the gateway to open
+    /// another in this second.
     pub(crate) fn may_open(
         &mut self,
         now: Instant,
@@ -86,12 +86,13 @@ impl Allowance {
         true
     }
 
-    /// An initiation of the client is answered beyond the limits.
+    /// Records that an initiation of the client is answered beyond the limits.
     pub(crate) fn answered(&mut self, now: Instant) {
         self.answered_at = Some(now);
     }
 
-    /// Whether one more cookie may be sent to the tunnel's address; `draw` decides by lot about a message of so many.
+    /// Takes a cookie for the tunnel's address. `draw` gets the number of messages and decides at random about this
+    /// one.
     pub(crate) fn take_cookie(&mut self, now: Instant, draw: impl FnOnce(u32) -> bool) -> bool {
         self.begin_period_if_due(now);
         let [wanted, wanted_before] = &mut self.cookies_wanted;
@@ -102,7 +103,8 @@ impl Allowance {
         may
     }
 
-    /// Whether the client may try in vain: initiations from its address were refused unopened lately.
+    /// Returns true if initiations from the address were recently refused unopened, so that the client's may be among
+    /// them.
     pub(crate) fn is_under_pressure(&self, now: Instant) -> bool {
         self.refused_at
             .is_some_and(|at| now.saturating_duration_since(at) < UNDER_PRESSURE_FOR)
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_without_a_cookie_use_up_proofs_and_nothing_else() {
+    fn messages_without_a_cookie_use_up_only_proofs() {
         let (mut allowance, now) = start();
         let mut taken = 0;
         let mut take_proof = || {
@@ -158,18 +160,18 @@ mod tests {
     }
 
     #[test]
-    fn without_proofs_of_the_gateway_an_address_is_under_pressure_at_once() {
+    fn an_address_is_under_pressure_once_the_gateway_has_no_proofs_left() {
         let (mut allowance, now) = start();
         assert!(!allowance.may_open(now, Sender::Unverified, || false));
         assert!(allowance.is_under_pressure(now));
     }
 
     #[test]
-    fn cookies_of_a_second_are_drawn_by_lot_up_to_a_limit() {
+    fn cookies_are_drawn_at_random_up_to_a_limit_per_second() {
         let (mut allowance, now) = start();
         for second in 0..2 {
             let now = now + second * PERIOD;
-            // As many as the second before had, or as there are by now.
+            // The larger of the previous second's number and the number so far.
             let least = if second == 0 { 1 } else { 200 };
             let drawn = (1..=100).filter(|nth| {
                 allowance.take_cookie(now, |messages| {

@@ -1,8 +1,8 @@
-//! The message authentication codes of handshake messages, and the cookies in them.
+//! Message authentication codes of handshake messages, and cookies.
 //!
-//! A cookie (WireGuard whitepaper, section 5.3) proves that its sender receives what is sent to the
-//! address that it sends from. `ana-gotatun` has cookies too, but counts every source address in a map
-//! without bounds, and all of its cookies are worth nothing from one moment to the next, every 128 s.
+//! A cookie (WireGuard whitepaper, section 5.3) proves that its sender receives at its source address. `ana-gotatun`
+//! also has cookies, but counts every source address in an unbounded map, and all of its cookies become invalid at once
+//! every 128 s.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ use crate::crypto::randomness::Randomness;
 use crate::crypto::static_key::StaticKey;
 use crate::protocol::COOKIE_LIFETIME;
 
-/// How long cookies are made with one secret. They are good for as long again, since that is how long clients keep
-/// theirs.
+/// Time for which cookies are made with one secret. They stay valid for as long again, because clients keep a cookie
+/// for that time.
 const SECRET_LIFETIME: Duration = COOKIE_LIFETIME;
 
 pub(crate) struct Cookies {
@@ -31,16 +31,16 @@ pub(crate) struct Cookies {
     reply_key: [u8; 32],
     /// Boxed, so that moving the shard leaves no copy.
     secrets: Box<Secrets>,
-    /// Random nonces, since any order among them would tell which replies are of one shard. 192 random bits
-    /// do not repeat. `StdRng` is ChaCha12, so those that are seen do not tell those that follow.
+    /// Generator of random nonces: any order among them would show which replies come from one shard. 192 random bits
+    /// do not repeat. `StdRng` is ChaCha12, so nonces do not reveal later ones.
     nonces: StdRng,
 }
 
-/// What cookies are made of: the secret of now, and the one before.
+/// Cookie secrets of the current period and the previous one.
 struct Secrets {
     root: [u8; 32],
     started: Instant,
-    /// How many lifetimes after `started` the secrets are for.
+    /// Number of the current period of [`SECRET_LIFETIME`] since `started`.
     period: u64,
     current: [u8; 32],
     previous: [u8; 32],
@@ -62,7 +62,8 @@ impl Cookies {
         }
     }
 
-    /// Whether the sender knows our public key. `datagram` is a message of the kind `M`, in its exact length.
+    /// Returns true if the mac1 is valid: the sender knows our public key. `datagram` is a message of type `M` in its
+    /// exact length.
     pub(crate) fn is_mac1_valid<M: WgHandshakeBase>(&self, datagram: &[u8]) -> bool {
         let (Some(until_mac1), Some(mac1)) = (
             datagram.get(..M::MAC1_OFF),
@@ -76,14 +77,14 @@ impl Cookies {
             .is_ok()
     }
 
-    /// Whether the message shows a cookie that was given to its sender's address.
+    /// Returns true if the message carries a cookie that was issued to its source address.
     pub(crate) fn are_shown_by<M: WgHandshakeBase>(
         &mut self,
         now: Instant,
         from: SocketAddr,
         message: &M,
     ) -> bool {
-        // What a sender without a cookie writes.
+        // The mac2 of a sender without a cookie.
         if *message.mac2() == [0; 16] {
             return false;
         }
@@ -98,7 +99,7 @@ impl Cookies {
         shows(&self.secrets.current) || shows(&self.secrets.previous)
     }
 
-    /// The answer to a message whose sender has to show a cookie, and has it by this.
+    /// Returns a reply that carries the cookie of the message's source address.
     pub(crate) fn reply_to<M: WgHandshakeBase>(
         &mut self,
         now: Instant,
@@ -111,7 +112,7 @@ impl Cookies {
         self.nonces.fill_bytes(&mut reply.nonce);
         let nonce = reply.nonce;
         let mut sealed = cookie(&self.secrets.current, from);
-        // It fails for texts of many gigabytes only; the tag stays zero then, and the reply is refused.
+        // Fails only for texts of many gigabytes; the tag then stays zero, and the client refuses the reply.
         if let Ok(tag) = <XChaCha20Poly1305 as KeyInit>::new(&self.reply_key.into())
             .encrypt_in_place_detached(&nonce.into(), message.mac1(), &mut sealed)
         {
@@ -123,7 +124,7 @@ impl Cookies {
 }
 
 impl Secrets {
-    /// `private` makes them unpredictable, `salt` other than those of another shard or process.
+    /// `private` makes the secrets unpredictable, `salt` different in each shard and process.
     fn new(now: Instant, private: &StaticKey, salt: u64) -> Self {
         let root = Blake2s256::new()
             .chain_update(b"snapgate cookie secret")
@@ -143,7 +144,7 @@ impl Secrets {
 
     fn renew_if_due(&mut self, now: Instant) {
         let age = now.saturating_duration_since(self.started).as_secs();
-        // Not from zero: the first period has one before it too.
+        // Starts at 1, because the first period has a previous one too.
         let period = 1 + age / SECRET_LIFETIME.as_secs();
         if period > self.period {
             self.set_period(period);
@@ -169,7 +170,7 @@ impl Drop for Secrets {
     }
 }
 
-/// The cookie of an address.
+/// Returns the cookie of an address.
 fn cookie(secret: &[u8; 32], from: SocketAddr) -> [u8; 16] {
     let mac = keyed(secret);
     let mac = match from.ip() {

@@ -1,4 +1,4 @@
-//! How many handshakes all shards of a gateway take in together.
+//! Handshake limits of all shards of a gateway together.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,40 +9,38 @@ use crate::admission::key_counts::{Count, KeyCounts, Second};
 use crate::config::ShardConfig;
 use crate::crypto::randomness::Randomness;
 
-/// Cookies sent to one address in a second, at most: 32 KB/s for a host that did not ask for them.
+/// Maximum number of cookies per second for one address: 32 KB/s of unsolicited traffic.
 const COOKIES_PER_ADDRESS: u64 = 500;
 
-/// Initiations beyond the limits, without a cookie, that each shard's share allows to open in a second to see
-/// whether the client of a tunnel made them. One costs one X25519, 40 to 50 µs with what is around it: 5 % of a
-/// worker's time.
+/// Share of each shard in the initiations per second that may be opened without a cookie, beyond the limits, to see if
+/// the client of a tunnel made them. Each costs one X25519, 40 to 50 µs with overhead: 5 % of a worker's time.
 const PROOFS_PER_SHARD: u64 = 1_024;
 
-/// Counts the handshake messages of all shards in each second, against the limits of [`ShardConfig`]. All shards of
-/// a gateway have the same one.
+/// Counts of handshake messages per second against the limits of [`ShardConfig`], shared by all shards of a gateway.
 ///
-/// If each shard counted for itself, an attacker who used up the limit of its own address at one shard could see
-/// which other ports of its address belong to the same shard, and aim a flood at it.
+/// With counts per shard, an attacker who used up the limit of its own address at one shard could find out which other
+/// ports of its address belong to the same shard, and aim a flood at it.
 ///
-/// It is off the packet path: only handshake messages with a valid mac1 come here, and no shard waits for another.
-/// Shards that count at the same moment may exceed a limit by one each.
+/// Only handshake messages with a valid mac1 are counted, never data, and no shard waits for another. Shards that count
+/// at the same moment may exceed a limit by one each.
 pub struct HandshakeLimits {
     started: Instant,
-    /// The latest second in which a message came.
+    /// Latest second with a message.
     latest: AtomicU32,
     unverified: Budget,
     verified: Budget,
-    /// Handshakes answered, by identity.
+    /// Answered handshakes by identity.
     by_identity: KeyCounts,
     per_identity: u64,
     /// Initiations opened beyond the limits.
     proofs: Count,
     proofs_per_second: u64,
-    /// Messages that needed a cookie, in even and in odd seconds, so that the second before can be read too.
+    /// Messages that needed a cookie, in even and in odd seconds, so that the previous second can still be read.
     cookies_wanted: [KeyCounts; 2],
     cookies_sent: KeyCounts,
 }
 
-/// What may be admitted in a second.
+/// Budget of handshake messages per second.
 struct Budget {
     used: Count,
     per_second: u64,
@@ -50,52 +48,52 @@ struct Budget {
     per_address: u64,
 }
 
-/// What a sender is known to be.
+/// State of a sender's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
-    /// It may have made its address up.
+    /// The address may be spoofed.
     Unverified,
-    /// It has shown a cookie: it receives what is sent to its address.
+    /// The sender has shown a cookie: it receives at the address.
     Verified,
 }
 
-/// What a handshake message is admitted for.
+/// Purpose of a handshake message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// It asks us to answer.
+    /// It asks for an answer.
     Initiation,
-    /// It answers us. There are no more of these than we asked for, since without the index of our initiation
-    /// they cost nothing, so they have no budget in common; the limit of each address holds.
+    /// It answers an initiation of ours. A response without a matching index is dropped at no cost, so their number is
+    /// bounded by our initiations, and they have no shared budget; only the limit per address holds.
     Response,
 }
 
-/// Which limit a message exceeds.
+/// Limit that a message exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// That of its address.
+    /// Limit of its address.
     Address,
-    /// That of all senders together.
+    /// Limit of all senders together.
     Total,
 }
 
-/// How many messages of an address needed a cookie.
+/// Number of messages of an address that needed a cookie.
 pub(crate) struct CookiesWanted {
-    /// In this second, the message that asks included.
+    /// In this second, including the current message.
     pub(crate) now: u32,
-    /// In the second before.
+    /// In the previous second.
     pub(crate) before: u32,
 }
 
 impl HandshakeLimits {
-    /// Makes the limits of a gateway with so many shards. Of `config`, the limits of an address and of an
-    /// identity hold for all shards together, the budgets for each of them.
+    /// Creates the limits of a gateway with `shards` shards. The limits per address and per identity of `config` hold
+    /// for all shards together; the budgets are multiplied by `shards`.
     #[must_use]
     pub fn new(now: Instant, config: &ShardConfig, shards: usize) -> Self {
         Self::with_randomness(now, config, shards, Randomness::of_the_system())
     }
 
-    /// The same with hashers that follow from `seed`, for simulations: whoever knows the seed can choose
-    /// addresses that share a limit.
+    /// Like [`new`](Self::new), with hashers derived from `seed`, for simulations only: anyone who knows the seed can
+    /// choose addresses that share a limit.
     #[cfg(feature = "simulation")]
     #[must_use]
     pub fn seeded(now: Instant, config: &ShardConfig, shards: usize, seed: u64) -> Self {
@@ -134,7 +132,7 @@ impl HandshakeLimits {
         }
     }
 
-    /// Admits a handshake message if there is a budget for it.
+    /// Admits a handshake message if its budget allows.
     pub(crate) fn admit(
         &self,
         now: Instant,
@@ -149,7 +147,7 @@ impl HandshakeLimits {
         budget.take(self.second(now), address, purpose)
     }
 
-    /// Whether this is the first message that any shard got in its second, and in the last one with any the budget of
+    /// Returns true for the first message of a second at any shard if, in the last second with messages, the budget of
     /// messages without a cookie was used up.
     pub(crate) fn ends_overload(&self, now: Instant) -> bool {
         let second = self.second(now);
@@ -160,35 +158,35 @@ impl HandshakeLimits {
         latest < second && self.unverified.is_used_up(latest)
     }
 
-    /// Takes one of the initiations that may be opened beyond the limits in this second.
+    /// Takes a permit to open an initiation beyond the limits. Returns false if none is left in this second.
     pub(crate) fn take_proof(&self, now: Instant) -> bool {
         self.proofs.take(self.second(now), self.proofs_per_second)
     }
 
-    /// Whether so many handshakes of this identity were answered in this second that there may be no more.
+    /// Returns true if this identity has reached its limit of answered handshakes in this second.
     pub(crate) fn is_identity_over_limit(&self, now: Instant, identity: &[u8; 32]) -> bool {
         u64::from(self.by_identity.get(self.second(now), identity)) >= self.per_identity
     }
 
-    /// An initiation was proven to be of this identity, and to be no replay.
+    /// Counts an initiation that is proven to be of this identity and not a replay.
     pub(crate) fn count_identity(&self, now: Instant, identity: &[u8; 32]) {
         self.by_identity.add(self.second(now), identity);
     }
 
-    /// A message of this address needs a cookie.
+    /// Counts a message of this address that needs a cookie.
     pub(crate) fn count_cookie_wanted(&self, now: Instant, address: IpAddr) -> CookiesWanted {
         let (second, host) = (self.second(now), host(address));
         let of = |second: Second| &self.cookies_wanted[second as usize % 2];
         CookiesWanted {
             now: of(second).add(second, &host),
-            // Nothing is before the first second.
+            // The first second has no previous one.
             before: second
                 .checked_sub(1)
                 .map_or(0, |before| of(before).get(before, &host)),
         }
     }
 
-    /// Whether one more cookie may be sent to an address in this second.
+    /// Takes a cookie for an address. Returns false if none is left in this second.
     pub(crate) fn take_cookie(&self, now: Instant, address: IpAddr) -> bool {
         self.cookies_sent
             .take(self.second(now), &host(address), COOKIES_PER_ADDRESS)
@@ -229,7 +227,7 @@ impl fmt::Debug for HandshakeLimits {
     }
 }
 
-/// What counts as one address: of an IPv6 address its first 64 bits, since one host has all of the others.
+/// Returns the key of an address: of an IPv6 address the first 64 bits, because one host can use all of the rest.
 fn host(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => address.to_bits().into(),
@@ -257,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_the_same_limit_with_many_shards_and_a_budget_grows_with_them() {
+    fn limits_of_an_address_hold_for_all_shards_and_budgets_grow_with_their_number() {
         let (limits, now) = limits(
             &ShardConfig {
                 handshakes_per_ip_per_second: 3,
@@ -279,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_of_one_ipv6_subnet_count_as_one() {
+    fn addresses_of_one_ipv6_subnet_share_their_limits() {
         let (limits, now) = limits(
             &ShardConfig {
                 handshakes_per_ip_per_second: 1,
@@ -297,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overloaded_second_is_told_once() {
+    fn an_overloaded_second_is_reported_once() {
         let (limits, now) = limits(
             &ShardConfig {
                 handshakes_per_second: 1,
@@ -318,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_wanted_are_known_of_this_second_and_the_one_before() {
+    fn wanted_cookies_are_counted_for_this_second_and_the_previous_one() {
         let (limits, now) = limits(&ShardConfig::default(), 1);
         let from = address("192.0.2.1");
         let want = |now| {

@@ -1,20 +1,20 @@
-//! Counts per key and second that all shards share, in memory that does not grow with the number of keys.
+//! Counts per key and second, shared by all shards, in memory that does not grow with the number of keys.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
 
-/// Counts in each of the two rows.
+/// Number of counts in each of the two rows.
 const COLUMNS: usize = 1 << 14;
 
-/// The number of a second since the limits were made. 32 bits last for 136 years.
+/// Number of a second since the limits were created. 32 bits last for 136 years.
 pub(crate) type Second = u32;
 
-/// A count of what happened in the latest second that it was used in.
+/// Count of the events in the latest second with an event.
 ///
-/// The upper half of the word is that second, the lower half the count, so that no thread has to reset it. A shard
-/// whose batch began in the second before counts in the later one.
+/// The upper half of the word is that second, the lower half the count, so no thread has to reset it. A shard whose
+/// batch began in an earlier second counts in the later one.
 #[derive(Default)]
 pub(crate) struct Count(AtomicU64);
 
@@ -24,7 +24,7 @@ impl Count {
         if latest < second { 0 } else { count }
     }
 
-    /// Counts one more, and returns how many that makes.
+    /// Adds one and returns the new count.
     pub(crate) fn add(&self, second: Second) -> u32 {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
@@ -46,8 +46,8 @@ impl Count {
         }
     }
 
-    /// Counts one more if there were fewer than `limit`. Shards that do so at once may exceed the limit by
-    /// one each.
+    /// Adds one if the count is below `limit`, and returns true if it did. Concurrent calls may exceed the limit by one
+    /// each.
     pub(crate) fn take(&self, second: Second, limit: u64) -> bool {
         let may = u64::from(self.get(second)) < limit;
         if may {
@@ -59,9 +59,9 @@ impl Count {
 
 /// Counts by key.
 ///
-/// Every key has one count in each row, picked by a keyed hash, and has as many as the lower of them says. So
-/// no key gets more than its limit, and one gets less only when both of its counts are shared with others that
-/// send a lot; nobody can choose to share them.
+/// A keyed hash picks one count per row for each key, and the lower of the two is the key's count. A key never gets
+/// more than its limit. It gets less only if it shares both counts with keys that send a lot, which attackers cannot
+/// choose, because they do not know the hash key.
 pub(crate) struct KeyCounts {
     rows: [Box<[Count]>; 2],
     hasher: RandomState,
@@ -76,20 +76,20 @@ impl KeyCounts {
         }
     }
 
-    /// How many the key has, or a few more.
+    /// Returns the count of the key, or slightly more.
     pub(crate) fn get(&self, second: Second, key: &impl Hash) -> u32 {
         let [one, other] = self.of(key);
         one.get(second).min(other.get(second))
     }
 
-    /// Counts one more of the key, and returns how many that makes, or a few more.
+    /// Adds one to the count of the key, and returns the new count or slightly more.
     pub(crate) fn add(&self, second: Second, key: &impl Hash) -> u32 {
         let [one, other] = self.of(key);
         one.add(second).min(other.add(second))
     }
 
-    /// Counts one more of the key if it had fewer than `limit`. Shards that do so at once may exceed the limit by
-    /// one each.
+    /// Adds one if the count of the key is below `limit`, and returns true if it did. Concurrent calls may exceed the
+    /// limit by one each.
     pub(crate) fn take(&self, second: Second, key: &impl Hash, limit: u64) -> bool {
         let may = u64::from(self.get(second, key)) < limit;
         if may {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_is_a_second_behind_counts_in_the_later_one() {
+    fn a_shard_in_an_earlier_second_counts_in_the_later_one() {
         let count = Count::default();
         assert_eq!(count.add(8), 1);
         assert_eq!(count.add(7), 2);
@@ -152,19 +152,19 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_keys_at_their_limit_hold_back_few_others() {
+    fn a_thousand_keys_at_their_limit_affect_few_others() {
         let counts = KeyCounts::new(RandomState::new());
         for key in 0..1000 {
             counts.take(0, &key, 1);
             assert!(!counts.take(0, &key, 1));
         }
-        // Both counts are taken with a probability of 0.35 %.
+        // A key shares both counts with a probability of 0.35 %.
         let held_back = (1000..2000).filter(|key| !counts.take(0, key, 1)).count();
         assert!(held_back < 100, "{held_back} of 1000");
     }
 
     #[test]
-    fn no_count_of_several_threads_is_lost() {
+    fn concurrent_increments_are_not_lost() {
         const EACH: u32 = 10_000;
         let count = Count::default();
         let together = Barrier::new(3);

@@ -1,9 +1,8 @@
-//! What all shards of a gateway remember of the initiations that they accepted.
+//! Memory of accepted initiations, shared by all shards of a gateway.
 //!
-//! A captured initiation can be sent again to any worker, and a tunnel knows only its own. This is therefore
-//! the one thing that shards share. It is off the packet path: data never comes here, an initiation reads
-//! [`SeenInitiations`] before anything is spent on it, and takes a lock of [`InitiationTimes`] only once its
-//! identity is proven and authorized.
+//! A captured initiation can be replayed to any worker, and a tunnel knows only its own initiations. Data never
+//! accesses this memory: an initiation reads [`SeenInitiations`] before anything is spent on it, and locks
+//! [`InitiationTimes`] only after its identity is proven and authorized.
 
 mod initiation_times;
 mod seen_initiations;
@@ -21,46 +20,43 @@ use crate::crypto::initiation::Timestamp;
 use crate::crypto::randomness::Randomness;
 use crate::drop_reason::DropReason;
 
-/// Identities are spread over so many locks, so that workers rarely meet.
+/// Number of locks that the identities are spread over, so that workers rarely contend.
 const LOCKS: usize = 64;
 
-/// Refuses initiations that were accepted before, by whichever shard. All shards of a gateway have the
-/// same one.
+/// Replay protection for initiations, shared by all shards of a gateway.
 ///
-/// # What it promises
+/// # Guarantees
 ///
-/// An initiation that one shard accepted is accepted by none again. What tells is the timestamp inside, by
-/// the client's clock: one that is not later than all of its identity's is refused, unless it is among
-/// the latest and merely late.
+/// An initiation accepted by one shard is never accepted again by any shard. The check compares its timestamp, from the
+/// client's clock: it must be later than all timestamps accepted from its identity, or new and among the latest of
+/// them.
 ///
-/// - Merely late is what comes within [`REORDERING_MAX`](Self::REORDERING_MAX) and among the last 32
-///   initiations of its identity, in any order: the sockets of one identity start at once. Of more than 32
-///   the earliest may be refused; their clients succeed when they try again.
-/// - A client whose clock was set back is refused until it has caught up with the identity's last handshake,
-///   if that is longer ago than `REORDERING_MAX` (WireGuard whitepaper, section 5.1: at any time).
-/// - At least as many identities as [`new`](Self::new) is told to are remembered, those of the latest
-///   handshakes, and at most twice as many: about 200 bytes each, and 2 KB for one that shakes hands all the time.
-/// - The latest timestamp of each forgotten identity stays behind in a table with a place for each identity that
-///   is remembered. An identity that is not remembered has to be later than what is in its place, so that
-///   a forgotten identity's initiations are no more accepted than before, whatever its clock said. A client whose
-///   clock is behind is let in unless it shares its place with a forgotten identity of a later handshake.
-/// - A new process has forgotten everything.
+/// - Reordering: up to 32 initiations of one identity may arrive in any order within 180 s, because all sockets of an
+///   identity may start at once. Of more than 32 the earliest may be refused; their clients succeed when they try
+///   again.
+/// - A client whose clock was set back is refused until it has caught up with the identity's last handshake, if that
+///   was more than 180 s ago (WireGuard whitepaper, section 5.1: always).
+/// - Memory: at least the number of identities given to [`new`](Self::new) are remembered, those with the latest
+///   handshakes, and at most twice as many. An identity takes about 200 bytes, or 2 KB with constant handshakes.
+/// - The latest timestamp of each forgotten identity stays in a table with one place per remembered identity. An
+///   unknown identity has to be later than the timestamp in its place, so initiations of forgotten identities are not
+///   accepted again, whatever their clocks. A client whose clock is behind is accepted unless it shares its place with
+///   a forgotten identity of a later handshake.
+/// - A new process starts without this memory.
 ///
 /// # Timestamps in the future
 ///
-/// A timestamp that is accepted locks its identity out until the client's clock is later. So one that is more than
-/// a tolerance ahead of the system clock is refused ([`FutureTimestamp`](DropReason::FutureTimestamp)),
-/// and one handshake with a wrong clock locks an identity out for no longer than the tolerance. Clocks that are
-/// behind are not judged: only the order of an identity's own timestamps matters.
+/// An accepted timestamp locks its identity out until the client's clock is later. A timestamp further ahead of the
+/// system clock than a tolerance is therefore refused ([`FutureTimestamp`](DropReason::FutureTimestamp)), so that one
+/// handshake with a wrong clock locks an identity out for at most the tolerance. Clocks that are behind are not
+/// checked: only the order of an identity's own timestamps matters.
 ///
-/// The caller says what the system clock says, and whether it can be trusted
-/// ([`set_clock`](Self::set_clock)). While it cannot, nothing is refused as being in the future. When it can again,
-/// identities that were accepted in the future meanwhile are no longer held to these timestamps, which
-/// are still accepted only once.
+/// The caller reports the system clock, and whether it can be trusted, with [`set_clock`](Self::set_clock). While it is
+/// not trusted, no timestamp is refused as future. When it becomes trusted, identities accepted with future timestamps
+/// are no longer held to them; each of those timestamps is still accepted only once.
 pub struct ReplayGuard {
     started: Instant,
-    /// What the system clock says that it was at `started`, in nanoseconds since 1970, which lasts until 2554; 0
-    /// while it is not trusted.
+    /// System time at `started` in nanoseconds since 1970, which lasts until 2554; 0 while it is not trusted.
     started_wall: AtomicU64,
     timestamp_tolerance: Duration,
     hasher: RandomState,
@@ -69,28 +65,25 @@ pub struct ReplayGuard {
 }
 
 impl ReplayGuard {
-    /// How much later than others of its identity an initiation may arrive.
-    pub const REORDERING_MAX: Duration = initiation_times::REORDERING_MAX;
-
-    /// Enough for a gateway of 100,000 tunnels, most of whose clients have an identity of their own.
+    /// Default number of identities: enough for 100,000 tunnels, mostly of different identities.
     pub const IDENTITIES_DEFAULT: usize = 1 << 18;
 
-    /// How far ahead of the system clock a timestamp may be by default: an hour of daylight saving time that
-    /// is counted wrong, on either side, and whatever else is wrong by less. It is how long a client is locked
-    /// out at most when its clock is set right.
+    /// Default tolerance for timestamps ahead of the system clock: one hour of daylight saving time set wrong on each
+    /// side. It is the longest lock-out of a client whose wrong clock is corrected.
     pub const TIMESTAMP_TOLERANCE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
 
-    /// Makes a guard that has seen nothing, and does not trust the system clock before it is
-    /// [told](Self::set_clock) what that says. `identities` is how many it remembers, `timestamp_tolerance` how far
-    /// ahead of the system clock a timestamp may be.
+    /// Creates an empty guard. It does not trust the system clock before [`set_clock`](Self::set_clock).
+    ///
+    /// `identities` is the number of identities to remember, `timestamp_tolerance` the maximum advance of a timestamp
+    /// over the system clock.
     #[must_use]
     pub fn new(now: Instant, identities: usize, timestamp_tolerance: Duration) -> Self {
         let randomness = Randomness::of_the_system();
         Self::with_randomness(now, identities, timestamp_tolerance, randomness)
     }
 
-    /// The same with hashers that follow from `seed`, for simulations: whoever knows the seed can choose
-    /// what shares a place with what.
+    /// Like [`new`](Self::new), with hashers derived from `seed`, for simulations only: anyone who knows the seed can
+    /// choose identities that share a place.
     #[cfg(feature = "simulation")]
     #[must_use]
     pub fn seeded(
@@ -122,10 +115,10 @@ impl ReplayGuard {
         }
     }
 
-    /// Takes in what the system clock says at `now`; `None` if it is known, or likely, to be wrong.
+    /// Sets the system time at `now`; `None` if it is known, or likely, to be wrong.
     ///
-    /// Call it every few seconds: a clock that is set is taken for what it was until then. Any thread may; no shard
-    /// waits for it.
+    /// Call it every few seconds, from any thread: until then the guard advances the last time it was given. No shard
+    /// waits for the call.
     pub fn set_clock(&self, now: Instant, wall: Option<SystemTime>) {
         let uptime = now.saturating_duration_since(self.started);
         let started_wall = wall
@@ -149,12 +142,12 @@ impl ReplayGuard {
         }
     }
 
-    /// Whether an initiation with this ephemeral key was accepted lately. Cheap, and sure if it says yes.
+    /// Returns true if an initiation with this ephemeral key was accepted recently. Cheap, but misses some of them.
     pub(crate) fn has_seen(&self, ephemeral: &[u8; 32]) -> bool {
         self.seen.contains(self.hasher.hash_one(ephemeral))
     }
 
-    /// Remembers the initiation, or refuses it. Its identity must be proven.
+    /// Records an initiation, whose identity must be proven, or refuses it.
     pub(crate) fn accept(
         &self,
         now: Instant,
@@ -162,18 +155,18 @@ impl ReplayGuard {
         timestamp: Timestamp,
         ephemeral: &[u8; 32],
     ) -> Result<(), DropReason> {
-        // The map inside a lock hashes with a key of its own.
+        // The map inside a lock hashes with another key.
         let lock = self.hasher.hash_one(identity) as usize % LOCKS;
         self.times[lock]
             .lock()
-            // Nothing panics while it holds the lock, and every state in between is sound.
+            // No code panics while it holds the lock, and every intermediate state is valid.
             .unwrap_or_else(PoisonError::into_inner)
             .accept(self.present(now), identity, timestamp)?;
         self.seen.insert(self.hasher.hash_one(ephemeral));
         Ok(())
     }
 
-    /// How many identities are remembered now.
+    /// Returns the number of identities remembered.
     #[must_use]
     pub fn identities(&self) -> usize {
         let remembered = |times: &Mutex<InitiationTimes>| {
@@ -207,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_accepted_is_seen_at_once() {
+    fn an_accepted_initiation_is_seen_at_once() {
         let (guard, now) = guard();
         assert!(!guard.has_seen(&[1; 32]));
         assert_eq!(
@@ -218,15 +211,15 @@ mod tests {
         assert_eq!(guard.identities(), 1);
     }
 
-    /// As if the short memory had forgotten the ephemeral key.
+    /// As if `SeenInitiations` had forgotten the ephemeral key.
     #[test]
-    fn the_timestamp_alone_gives_a_replay_away() {
+    fn a_replay_is_detected_by_its_timestamp_alone() {
         let (guard, now) = guard();
         assert_eq!(
             guard.accept(now, &[2; 32], Timestamp([3; 12]), &[1; 32]),
             Ok(())
         );
-        for later in [Duration::ZERO, ReplayGuard::REORDERING_MAX * 10] {
+        for later in [Duration::ZERO, initiation_times::REORDERING_MAX * 10] {
             let again = guard.accept(now + later, &[2; 32], Timestamp([3; 12]), &[9; 32]);
             assert_eq!(again, Err(DropReason::ReplayedInitiation));
         }
@@ -234,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_stays_bounded() {
+    fn the_number_of_identities_is_bounded() {
         let (guard, now) = guard();
         for n in 0..10_000u64 {
             let mut identity = [0; 32];
@@ -266,14 +259,14 @@ mod tests {
             Err(DropReason::FutureTimestamp)
         );
         assert_eq!(accept(&guard, now, 1, 1001), Ok(()));
-        // The clock goes on by itself.
+        // The guard advances the clock itself.
         assert_eq!(accept(&guard, now + HOUR, 1, 1002), Ok(()));
-        // A clock that is behind is not judged.
+        // Clocks that are behind are not checked.
         assert_eq!(accept(&guard, now, 2, 1), Ok(()));
     }
 
     #[test]
-    fn a_clock_that_is_set_counts_from_then_on() {
+    fn a_changed_system_clock_applies_from_then_on() {
         let (guard, now) = guard();
         let wall = SystemTime::UNIX_EPOCH + 1000 * HOUR;
         guard.set_clock(now + HOUR, Some(wall));
@@ -292,7 +285,7 @@ mod tests {
         let (guard, now) = guard();
         assert_eq!(accept(&guard, now, 1, 700_000), Ok(()));
         let now = now + 2 * HOUR;
-        // Untrusted by the caller, or from before 1970, or earlier than the uptime.
+        // Not trusted by the caller, before 1970, or less than the uptime.
         let before_1970 = SystemTime::UNIX_EPOCH - HOUR;
         let walls = [None, Some(before_1970), Some(SystemTime::UNIX_EPOCH + HOUR)];
         for (identity, wall) in (2..).zip(walls) {

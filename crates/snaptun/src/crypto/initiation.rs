@@ -1,9 +1,8 @@
-//! Who sent an initiation, and when.
+//! Identity and timestamp of an initiation.
 //!
-//! `ana-gotatun` tells the identity that an initiation claims, and keeps to itself the timestamp, whose
-//! encryption is what proves the claim. Both are needed before a [`Tunn`](ana_gotatun::noise::Tunn) may see
-//! the message, so the first half of the handshake (WireGuard whitepaper, section 5.4.2) is here once more,
-//! as the responder computes it.
+//! `ana-gotatun` returns the identity that an initiation claims, but not the timestamp, whose encryption proves the
+//! claim. Both are needed before a [`Tunn`](ana_gotatun::noise::Tunn) may process the message, so this module repeats
+//! the responder's first half of the handshake (WireGuard whitepaper, section 5.4.2).
 
 use std::time::Duration;
 
@@ -21,16 +20,16 @@ use crate::drop_reason::DropReason;
 const CONSTRUCTION: &[u8] = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
 
-/// The moment at which a peer made an initiation, by its own clock: TAI64N, big-endian seconds and
-/// nanoseconds, so that the order of the bytes is that of time.
+/// Time of an initiation by the peer's clock: TAI64N, big-endian seconds and nanoseconds, so that byte order is time
+/// order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timestamp(pub(crate) [u8; 12]);
 
 impl Timestamp {
-    /// What a client writes whose system clock says that so much time has passed since 1970.
+    /// Returns the timestamp that a client writes when its system clock is `since_1970` after 1970.
     pub(crate) fn of(since_1970: Duration) -> Self {
-        /// The second that 1970 began, as the clients count: ten of the leap seconds were before that,
-        /// and they add all 37 of today.
+        /// TAI64 label of the start of 1970 as clients compute it: ten leap seconds were before 1970, and they add
+        /// all 37 of today.
         const EPOCH: u64 = (1 << 62) + 37;
         let seconds = EPOCH.saturating_add(since_1970.as_secs());
         let mut timestamp = [0; 12];
@@ -39,7 +38,7 @@ impl Timestamp {
         Timestamp(timestamp)
     }
 
-    /// The seconds of the TAI64 label.
+    /// Returns the seconds of the TAI64 label.
     pub(crate) fn seconds(self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -49,11 +48,11 @@ impl Timestamp {
 /// Opens initiations to one static key.
 pub(crate) struct InitiationOpener {
     chaining_key: [u8; 32],
-    /// Of the construction, the identifier and our public key.
+    /// Hash of the construction, the identifier and our public key.
     hash: [u8; 32],
 }
 
-/// An initiation whose identity is known and not proven: anyone can claim any.
+/// Opened initiation. Its identity is a claim that anyone can make, not yet proven.
 pub(crate) struct Claim {
     pub(crate) identity: [u8; 32],
     chaining_key: Zeroizing<[u8; 32]>,
@@ -70,7 +69,7 @@ impl InitiationOpener {
         }
     }
 
-    /// Decrypts the identity that the sender claims, which costs one Diffie-Hellman.
+    /// Decrypts the claimed identity. Costs one Diffie-Hellman.
     pub(crate) fn open(
         &self,
         static_key: &AgreementKey,
@@ -94,8 +93,8 @@ impl InitiationOpener {
 }
 
 impl Claim {
-    /// Decrypts the timestamp, which only the owner of the claimed identity can have encrypted: `shared`
-    /// is the secret of both static keys.
+    /// Decrypts the timestamp, which only the owner of the claimed identity can have encrypted. `shared` is the shared
+    /// secret of both static keys.
     pub(crate) fn prove(
         &self,
         initiation: &WgHandshakeInit,
@@ -109,7 +108,7 @@ impl Claim {
     }
 }
 
-/// `AEAD` of section 5.4 with the counter 0, in the opening direction.
+/// `AEAD` of section 5.4 with counter 0, decrypting.
 fn open_in_place(
     key: &[u8; 32],
     authenticated: &[u8],
@@ -130,7 +129,7 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// `KDF` of section 5.4: as many keys as the caller takes.
+/// `KDF` of section 5.4 with `KEYS` outputs.
 fn kdf<const KEYS: usize>(chaining_key: &[u8; 32], input: &[u8]) -> [Zeroizing<[u8; 32]>; KEYS] {
     let extracted = hmac(chaining_key, &[input]);
     let mut keys = std::array::from_fn(|_| Zeroizing::new([0; 32]));
@@ -142,9 +141,9 @@ fn kdf<const KEYS: usize>(chaining_key: &[u8; 32], input: &[u8]) -> [Zeroizing<[
     keys
 }
 
-/// The state of the hash has no drop that wipes it; it is on a stack that is (`on_wiped_stack`).
+/// Computes HMAC. The hash state is not wiped on drop; it lies on a stack that is (`on_wiped_stack`).
 fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-    // HMAC fills a short key up with zeros, to the 64 bytes of a block of BLAKE2s.
+    // HMAC pads a short key with zeros to the 64-byte block of BLAKE2s.
     let mut block = Zeroizing::new([0; 64]);
     block[..key.len()].copy_from_slice(key);
     let mut hmac = <SimpleHmac<Blake2s256> as KeyInit>::new((&*block).into());

@@ -1,7 +1,7 @@
 //! X25519 (RFC 7748) with the static key of the gateway.
 //!
-//! By aws-lc, in half the time of x25519-dalek: whoever knows the public key can ask for one agreement with
-//! every initiation, before the shard knows who it is.
+//! Uses aws-lc, in half the time of x25519-dalek: anyone who knows the public key can cause one agreement per
+//! initiation, before the shard knows the sender's identity.
 
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use zeroize::Zeroizing;
@@ -9,30 +9,30 @@ use zeroize::Zeroizing;
 use crate::crypto::stack::agree_on_wiped_stack;
 use crate::drop_reason::DropReason;
 
-/// The private key of the gateway, made ready. Wiped from memory when dropped.
+/// Prepared private key of the gateway. Wiped from memory when dropped.
 pub(crate) struct AgreementKey(PrivateKey);
 
-/// What two keys agree on. Wiped from memory when dropped.
+/// Shared secret of two keys. Wiped from memory when dropped.
 pub(crate) struct SharedSecret(Zeroizing<[u8; 32]>);
 
 impl AgreementKey {
     #[expect(
         clippy::expect_used,
-        reason = "before there are packets, and any 32 bytes are a key"
+        reason = "any 32 bytes are a key, and this runs at startup"
     )]
     pub(crate) fn new(private: &[u8; 32]) -> Self {
         let key = PrivateKey::from_private_key(&X25519, private);
         AgreementKey(key.expect("32 bytes are an X25519 key"))
     }
 
-    /// Agrees with the owner of a point. An error for points with which everyone agrees on zero (RFC 7748,
-    /// section 6.1).
+    /// Computes the shared secret with a public key. Fails for points of low order, whose shared secret is zero for
+    /// every key (RFC 7748, section 6.1).
     pub(crate) fn agree(&self, point: &[u8; 32]) -> Result<SharedSecret, DropReason> {
         agree_on_wiped_stack(|| {
             let point = UnparsedPublicKey::new(&X25519, point);
             agree(&self.0, point, DropReason::Forged, |shared| {
                 let mut secret = SharedSecret(Zeroizing::new([0; 32]));
-                // It always has that length.
+                // Always 32 bytes long.
                 let bytes: &[u8; 32] = shared.first_chunk().ok_or(DropReason::Forged)?;
                 secret.0.copy_from_slice(bytes);
                 Ok(secret)
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_agreed_with_a_point_of_low_order() {
+    fn points_of_low_order_are_rejected() {
         let key = AgreementKey::new(&[7; 32]);
         let mut one = [0; 32];
         one[0] = 1;

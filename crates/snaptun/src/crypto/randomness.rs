@@ -1,13 +1,13 @@
-//! Where the random values of a shard come from.
+//! Random values of a shard.
 //!
-//! None of them is a key: keys are made by `ana-gotatun`, always from the operating system.
+//! None of them is a key: `ana-gotatun` makes keys, always from the operating system's generator.
 
 use ahash::RandomState;
 use rand::SeedableRng;
 #[cfg(feature = "simulation")]
 use rand::{RngCore as _, rngs::StdRng};
 
-/// Makes hashers and random generators that nobody can foresee, or, in a simulation, the same ones again.
+/// Source of unpredictable hashers and generators or, in simulations, of reproducible ones.
 pub(crate) struct Randomness {
     #[cfg(feature = "simulation")]
     seeded: Option<StdRng>,
@@ -28,7 +28,7 @@ impl Randomness {
         }
     }
 
-    /// A hasher with keys of its own.
+    /// Returns a hasher with new keys.
     pub(crate) fn hasher(&mut self) -> RandomState {
         #[cfg(feature = "simulation")]
         if let Some(seeded) = &mut self.seeded {
@@ -38,7 +38,7 @@ impl Randomness {
         RandomState::new()
     }
 
-    /// A generator with a seed of its own.
+    /// Returns a generator with a new seed.
     pub(crate) fn generator<R: SeedableRng>(&mut self) -> R {
         #[cfg(feature = "simulation")]
         if let Some(seeded) = &mut self.seeded {

@@ -1,4 +1,4 @@
-//! The private key of a gateway.
+//! Private key of a gateway.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,39 +8,39 @@ use zeroize::Zeroizing;
 
 use crate::crypto::stack::on_wiped_stack;
 
-/// A static X25519 private key. Clones share one copy of the bytes on the heap, which is wiped when the last is
-/// dropped; `Debug` does not show it.
+/// Static X25519 private key. Clones share one copy of the bytes on the heap, which is wiped when the last is dropped.
+/// `Debug` does not print it.
 #[derive(Clone)]
 pub struct StaticKey(Arc<Zeroizing<[u8; 32]>>);
 
 impl StaticKey {
-    /// Makes a key of the bytes that `fill` writes. They are written where they stay, since a key that is moved leaves
-    /// copies on the stack.
+    /// Makes a key from the bytes that `fill` writes. They are written in place, because moving a key leaves copies on
+    /// the stack.
     ///
     /// # Errors
-    /// Those of `fill`.
+    /// Returns the error of `fill`.
     pub fn try_filled<E>(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), E>) -> Result<Self, E> {
         let mut key = Arc::new(Zeroizing::new([0; 32]));
-        // Nobody shares it yet, so nothing is copied.
+        // The only reference, so nothing is copied.
         let bytes: &mut Zeroizing<[u8; 32]> = Arc::make_mut(&mut key);
         fill(bytes)?;
         Ok(StaticKey(key))
     }
 
-    /// The bytes of the key, as they were written.
+    /// Returns the bytes of the key, unclamped.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The public key that belongs to it.
+    /// Returns the public key.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         on_wiped_stack(|| PublicKey::from(&self.to_secret()))
     }
 
-    /// A copy of the key for code that takes it by value, such as `Tunn`. Moving it leaves further copies on the
-    /// stack: that is for [`on_wiped_stack`].
+    /// Returns a copy of the key for code that takes it by value, such as `Tunn`. Moving the copy leaves more copies on
+    /// the stack; call it inside [`on_wiped_stack`].
     #[must_use]
     pub fn to_secret(&self) -> StaticSecret {
         StaticSecret::from(*self.as_bytes())

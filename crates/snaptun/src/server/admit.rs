@@ -1,4 +1,4 @@
-//! Admission of handshake messages, and what those get that are not admitted.
+//! Admission of handshake messages, and answers to those beyond the limits.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::transmit::Transmit;
 use crate::tunnel_table::Slot;
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Admits a handshake message if its limits allow it.
+    /// Admits a handshake message if its limits allow.
     pub(crate) fn admit<M: WgHandshakeBase>(
         &mut self,
         now: Instant,
@@ -30,9 +30,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         Ok(sender)
     }
 
-    /// Ends the way of a handshake message that was not admitted; `slot` is the tunnel of its address.
+    /// Answers a handshake message beyond the limits with a cookie, or drops it. `slot` is the tunnel of its address.
     ///
-    /// The address of a tunnel in use has cookies of its own, whoever uses up those of its IP address.
+    /// The address of a tunnel in use has a separate cookie limit, which others at its IP address cannot use up.
     pub(crate) fn refuse<M: WgHandshakeBase>(
         &mut self,
         slot: Option<Slot>,

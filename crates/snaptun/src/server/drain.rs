@@ -1,4 +1,4 @@
-//! The last phase of a shard: nobody gets a tunnel any more, and who has one goes on talking.
+//! Draining: no new tunnels, while existing ones stay in service.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,16 @@ use crate::authorization::SnapTunAuthorization;
 use crate::server::SnapTunServer;
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Makes no tunnel from now on: a message that would is [`Draining`](crate::DropReason::Draining), and
-    /// answered by nothing. Existing tunnels live on, with new sessions when theirs are old.
+    /// Stops making tunnels: messages that need a new one are dropped as [`Draining`](crate::DropReason::Draining)
+    /// without an answer. Existing tunnels stay in service and renew their sessions.
     pub fn drain(&mut self) {
         self.draining = true;
     }
 
-    /// In how many tunnels data passed less than `idle_after` ago, in either direction. Keepalives and
-    /// handshakes are no data: clients send them whether or not they need their tunnel.
+    /// Returns the number of tunnels in which data passed less than `idle_after` ago, in either direction. Keepalives
+    /// and handshakes do not count: clients send them even without data.
     ///
-    /// Looks at every tunnel, at a cache miss each: 100,000 take some 10 ms.
+    /// Visits every tunnel, at one cache miss each: about 10 ms for 100,000 tunnels.
     #[must_use]
     pub fn talking_tunnels(&self, now: Instant, idle_after: Duration) -> usize {
         self.tunnels

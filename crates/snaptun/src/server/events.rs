@@ -1,14 +1,14 @@
-//! What comes out of the shard besides packets.
+//! Events for the caller.
 
 use crate::authorization::SnapTunAuthorization;
 use crate::event::{Event, Move};
 use crate::server::{Removal, SnapTunServer};
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Returns the next event: moves first, then changes of the directory, each in the order in which they happened.
+    /// Returns the next event: moves first, then directory changes, each in the order in which they happened.
     ///
-    /// Call it after every batch until there are no more. Changes of the directory stay where they are while
-    /// `directory_has_room` is false.
+    /// Call it after every batch until it returns `None`. Directory changes stay queued while `directory_has_room` is
+    /// false.
     #[must_use]
     pub fn poll_event(&mut self, directory_has_room: bool) -> Option<Event> {
         if let Some(moved) = self.events.pop_move() {
@@ -21,8 +21,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.events.pop_directory().map(Event::Directory)
     }
 
-    /// Ends the tunnels of an identity that are older than the one that it now uses. Those of a shard that is not told
-    /// are left to their timers.
+    /// Ends the older tunnels of an identity that uses a new one. In shards that are not told, they expire.
     pub fn end_older_tunnels(&mut self, moved: &Move) {
         for slot in self.census.tunnels_of(&moved.identity).to_vec() {
             let tunnel = self.tunnels.get(slot);

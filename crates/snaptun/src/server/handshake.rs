@@ -1,4 +1,4 @@
-//! What an initiation has to pass before it is answered.
+//! Steps of an initiation until it is answered.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -21,20 +21,20 @@ use crate::transmit::Transmit;
 use crate::tunnel::{Peer, Tunn, Tunnel};
 use crate::tunnel_table::Slot;
 
-/// An initiation that was admitted, and what it claims.
+/// Admitted initiation and its claimed identity.
 struct Opened {
     initiation: Packet<WgHandshakeInit>,
     from: Endpoint,
     sender: Sender,
     claim: Claim,
-    /// All limits are used up, and the client of the tunnel at its address made it.
+    /// Set if all limits are used up and the client of the tunnel at its address is proven to have made it.
     beyond_limits: bool,
 }
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Takes in an initiation; `slot` is the tunnel of the address that it came from.
+    /// Handles an initiation; `slot` is the tunnel of its source address.
     ///
-    /// What is cheap comes first, and nothing changes before the sender has proven who it is.
+    /// Cheap checks come first, and no state changes before the sender's identity is proven.
     pub(crate) fn receive_initiation(
         &mut self,
         slot: Option<Slot>,
@@ -46,7 +46,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         if slot.is_none() && self.draining {
             return Incoming::Dropped(DropReason::Draining);
         }
-        // An initiation is known by its ephemeral key: with another, nothing in it can be decrypted.
+        // The ephemeral key identifies an initiation: with another key, nothing in it can be decrypted.
         if self
             .replay_guard
             .has_seen(&initiation.unencrypted_ephemeral)
@@ -64,8 +64,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         })
     }
 
-    /// Takes in an initiation that was admitted, or that may be answered beyond the limits if the client of the
-    /// tunnel made it: from here on there are secrets on the stack.
+    /// Handles an initiation that was admitted, or that may be answered beyond the limits if the client of the tunnel
+    /// made it. From here on there are secrets on the stack.
     fn receive_admitted(
         &mut self,
         slot: Option<Slot>,
@@ -80,7 +80,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 Ok(claim) => (sender, claim),
                 Err(reason) => return Incoming::Dropped(reason),
             },
-            // A client keeps its tunnel, whoever uses up the budgets.
+            // The client of a tunnel is answered even if others use up the budgets.
             Err(excess) => match self.claim_of_client(slot, &initiation) {
                 Some(claim) => (excess.sender, claim),
                 None => {
@@ -99,7 +99,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             claim,
             beyond_limits: admission.is_err(),
         };
-        // Where `prepare` removes the tunnel, the address is free again.
+        // If `prepare` removes the tunnel, the address is free again.
         let fate = match slot.filter(|slot| self.prepare(*slot, now, send_to_network).is_ok()) {
             Some(slot) if self.belongs_to(slot, &opened.claim.identity) => {
                 self.answer_in_tunnel(slot, now, opened, send_to_network)
@@ -112,7 +112,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Whether an initiation beyond all limits may be opened, to see whether the client of the tunnel at its address
+    /// Returns true if an initiation beyond all limits may be opened, to see if the client of the tunnel at its address
     /// made it.
     fn may_exceed_limits(&mut self, slot: Option<Slot>, now: Instant, excess: Excess) -> bool {
         let limits = self.admission.limits();
@@ -123,7 +123,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             })
     }
 
-    /// Opens an initiation that the client of a tunnel made; `None` if somebody else did.
+    /// Opens an initiation made by the client of a tunnel. Returns `None` if another sender made it.
     fn claim_of_client(
         &mut self,
         slot: Option<Slot>,
@@ -141,7 +141,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         tunnel.is_some_and(|tunnel| tunnel.identity() == identity)
     }
 
-    /// The owner of the address begins a session in its tunnel.
+    /// Answers the initiation of a tunnel's own peer with a new session.
     fn answer_in_tunnel(
         &mut self,
         slot: Slot,
@@ -163,7 +163,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 Incoming::Delivered { .. } => return Err(DropReason::Malformed),
             };
         if opened.beyond_limits {
-            // Only now: a replay, and whatever is not the client's, leaves it to the client.
+            // Only now, so that replays and spoofed initiations leave the permit to the client.
             self.counters.handshakes_beyond_limits += 1;
             let tunnel = self.tunnels.get_mut(slot);
             if let Some(allowance) = tunnel.and_then(|tunnel| tunnel.allowance(now)) {
@@ -173,7 +173,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         Ok(consumed)
     }
 
-    /// Makes a tunnel for an identity that has none at this address; `holder` is another's that has.
+    /// Makes a tunnel for an identity without one at this address; `holder` is the tunnel of another identity there.
     fn answer_newcomer(
         &mut self,
         holder: Option<Slot>,
@@ -189,7 +189,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
         let (peer, timestamp) = self.prove_newcomer(now, &opened)?;
         if holder.is_some() && opened.sender == Sender::Unverified {
-            // Whoever made the address up must not end the tunnel there.
+            // A spoofed source address must not end the tunnel there.
             let address = opened.from.remote.ip();
             if !self.admission.take_cookie(now, address, Limit::Address) {
                 return Err(DropReason::CookieReplyLimit);
@@ -227,14 +227,14 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         Ok(Consumed::HandshakeAnswered { new_tunnel: true })
     }
 
-    /// Whether a tunnel may lose its place to another.
+    /// Returns true if the tunnel may be replaced by another.
     fn is_silent(&self, slot: Slot, now: Instant) -> bool {
         let silent_after = self.config.silent_after;
         let tunnel = self.tunnels.get(slot);
         tunnel.is_none_or(|tunnel| tunnel.is_silent(now, silent_after))
     }
 
-    /// Who an identity without a tunnel at this address is, if it is authorized and the initiation its own.
+    /// Authorizes the sender of an initiation without a tunnel at this address, and proves its identity.
     fn prove_newcomer(
         &mut self,
         now: Instant,
@@ -272,7 +272,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             self.static_private.to_secret(),
             PublicKey::from(peer.identity),
             None,
-            // The clients keep their tunnels alive themselves.
+            // Clients keep their tunnels alive themselves.
             None,
             self.session_indices.clone(),
             self.admission.limiter(),

@@ -1,4 +1,4 @@
-//! A datagram's way from the network into a tunnel.
+//! Path of a datagram from the network into a tunnel.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -19,10 +19,11 @@ use crate::tunnel::Received;
 use crate::tunnel_table::Slot;
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Takes in one datagram from the network.
+    /// Handles one datagram from the network.
     ///
-    /// `packet` is the UDP payload, `from` where it came from. Whatever has to be sent is appended to
-    /// `send_to_network`: answers, and, once the peer can read them, all packets that waited in the tunnel.
+    /// `packet` is the UDP payload, `from` its source and the local side that received it. Datagrams to send are
+    /// appended to `send_to_network`: answers, and all packets that waited in the tunnel once the peer can decrypt
+    /// them.
     pub fn handle_incoming_packet(
         &mut self,
         now: Instant,
@@ -39,11 +40,11 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.handle_screened_packet(now, packet, from, send_to_network)
     }
 
-    /// Takes in a data message, or a handshake message that [`screen_handshake`](Self::screen_handshake) let pass, as
-    /// [`handle_incoming_packet`](Self::handle_incoming_packet) does, without its checks of type and mac1.
+    /// Handles a data message, or a handshake message accepted by [`screen_handshake`](Self::screen_handshake), like
+    /// [`handle_incoming_packet`](Self::handle_incoming_packet) but without its checks of type and mac1.
     ///
-    /// The shard may have changed in between. A message that was not screened, and whose sender does not know our
-    /// public key, costs a share of the limits.
+    /// The shard may change between the two calls. A handshake message that was not screened counts against the limits
+    /// even if its mac1 is wrong.
     pub fn handle_screened_packet(
         &mut self,
         now: Instant,
@@ -51,7 +52,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         from: Endpoint,
         send_to_network: &mut VecDeque<Transmit>,
     ) -> Incoming<'_, A::SessionData> {
-        // What `MessageKind` knows is refused by nobody.
+        // Never fails for a known `MessageKind`.
         let Ok(message) = packet.try_into_wg() else {
             return Incoming::Dropped(DropReason::Malformed);
         };
@@ -73,10 +74,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Takes in a response.
+    /// Handles a response.
     ///
-    /// The first to an initiation of ours needs no admission: there are no more of these than we sent, and none by
-    /// somebody who did not see the initiation.
+    /// The first response to each of our initiations needs no admission: their number is bounded by our initiations,
+    /// and only an observer of an initiation can make one.
     fn receive_response(
         &mut self,
         slot: Slot,
@@ -99,7 +100,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         })
     }
 
-    /// Takes in a message for the tunnel in `slot`, if that may still be there.
+    /// Handles a message for the tunnel in `slot`, unless the tunnel turns out to be gone.
     fn receive_if_ready(
         &mut self,
         slot: Slot,
@@ -114,7 +115,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Takes in a message for the tunnel in `slot`.
+    /// Handles a message for the tunnel in `slot`.
     pub(crate) fn receive_in_tunnel(
         &mut self,
         slot: Slot,
@@ -142,7 +143,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 });
             }
         }
-        // What waited goes out behind an answer, and before the tunnel is lent to the caller.
+        // Waiting packets are sent after an answer, and before the caller borrows the tunnel.
         let delivered: Result<Packet, Consumed> = match received {
             Received::Packet(packet) => Ok(packet),
             Received::Keepalive => Err(Consumed::Keepalive),
@@ -169,10 +170,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Makes a tunnel ready for a message to pass.
+    /// Prepares a tunnel for a message: checks its authorization and brings its timers up to date.
     ///
     /// # Errors
-    /// The tunnel is gone: its identity is no longer authorized, or its time is over.
+    /// Fails if this removed the tunnel: its identity is no longer authorized, or it expired.
     pub(crate) fn prepare(
         &mut self,
         slot: Slot,

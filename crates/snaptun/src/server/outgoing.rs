@@ -1,4 +1,4 @@
-//! A packet's way from SCION into a tunnel.
+//! Path of a packet from SCION into a tunnel.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use crate::tunnel::Sent;
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Sends a packet through the tunnel of the remote address `to`.
     ///
-    /// What goes to the network is appended to `send_to_network`: the packet itself, or, where there is
-    /// no session, possibly an initiation. Nothing is padded: the peer receives `packet` byte for byte.
+    /// Datagrams to send are appended to `send_to_network`: the encapsulated packet or, without a session, an
+    /// initiation if none is under way. Packets are not padded: the peer receives `packet` byte for byte.
     pub fn handle_outgoing_packet(
         &mut self,
         now: Instant,
@@ -69,10 +69,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Sends a packet of the caller's own, such as an SCMP error, through the tunnel of the remote
-    /// address `to`: as [`Payload::Protocol`](crate::Payload::Protocol), and only if it can leave at once. It is not worth a wait.
+    /// Sends a packet of the gateway, such as an SCMP error, through the tunnel of the remote address `to`, as
+    /// [`Payload::Protocol`](crate::Payload::Protocol).
     ///
-    /// Returns whether its datagram was appended to `send_to_network`.
+    /// Such packets do not wait for a session. Returns true if the datagram was appended to `send_to_network`.
     #[must_use]
     pub fn send_own_packet(
         &mut self,

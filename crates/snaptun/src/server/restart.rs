@@ -1,20 +1,19 @@
-//! Handshakes that the gateway begins with clients that do not know that their tunnel is gone.
+//! Handshakes begun by the gateway with clients that do not know that their tunnel is gone.
 //!
-//! A client notices only after 15 s that its gateway has forgotten it (WireGuard whitepaper, section 6.5),
-//! but answers an initiation at once. The shard remembers two kinds of clients without a tunnel:
+//! A client notices only after 15 s that its gateway has forgotten it (WireGuard whitepaper, section 6.5), but answers
+//! an initiation at once. The shard remembers two kinds of clients without a tunnel:
 //!
-//! - Tunnels of the previous process. The first data message from such an address begins the handshake.
-//! - Tunnels whose identity's grant ended. Whenever authorizations change, the shard looks at all of these, a
-//!   slice at a time, and begins a handshake with those that are authorized again: their clients may be silent
-//!   for 10 s. If that is lost, data begins the next one. Until the grant returns the client is sent nothing.
+//! - Clients of the previous process. The first data message from such an address begins the handshake.
+//! - Clients whose grant ended. When authorizations change, the shard visits all of them, a slice at a time, and begins
+//!   a handshake with those that are authorized again, because clients may be silent for 10 s. If it is lost, data
+//!   begins the next one. Nothing is sent to the client before the grant returns.
 //!
-//! Anyone can send data messages from made-up addresses. What that costs is bounded: such a handshake is
-//! begun at an even pace, once in [`REKEY_TIMEOUT`] for each address, and only where there is room without
-//! ending a tunnel. One that is not answered within that time is given up, rather than retransmitted. The
-//! client's own initiation is taken in at any time, as in every tunnel of its identity.
+//! Spoofed data messages can trigger these handshakes, so their cost is bounded: they are rate-limited, begun at most
+//! once per [`REKEY_TIMEOUT`] and address, and only if there is room without ending a tunnel. A handshake without a
+//! response in that time is given up, not retransmitted. The client's own initiations are accepted at any time.
 //!
-//! Clients behind one address answer all at once, so the first response to each of these handshakes is taken in
-//! whatever the limit of its address: they are no more than were begun.
+//! Clients behind one address answer all at once, so the first response to each of these handshakes is exempt from the
+//! limit of its address.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -31,14 +30,14 @@ use crate::transmit::Transmit;
 use crate::tunnel::{Peer, Tunnel};
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Remembers that `identity` had a tunnel at `remote` in the process before this one: if data comes from
-    /// there in the next 180 s, the shard begins a handshake.
+    /// Remembers that `identity` had a tunnel at `remote` in the previous process: if data arrives from there in the
+    /// next 180 s, the shard begins a handshake.
     ///
-    /// Returns false, and remembers nothing, if there is a tunnel already, the identity may not have one, or as
-    /// many addresses are remembered as there may be tunnels.
+    /// Returns false without remembering it if there is already a tunnel, the identity is not authorized, or the number
+    /// of remembered addresses has reached `tunnels_per_shard`.
     ///
-    /// The clock of the day must be later than any at which the process before began a handshake: clients
-    /// refuse initiations with an earlier timestamp than the last, and `Tunn` takes it from that clock.
+    /// The system clock must be later than at any handshake that the previous process began: `Tunn` takes the
+    /// timestamps of initiations from it, and clients refuse a timestamp that is not later than the last.
     pub fn remember(&mut self, now: Instant, remote: SocketAddr, identity: [u8; 32]) -> bool {
         let remembered = &mut self.restart.remembered;
         if self.tunnels.find(remote).is_some()
@@ -58,19 +57,19 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         true
     }
 
-    /// How many tunnels of the process before are remembered, and not there yet.
+    /// Returns the number of remembered clients of the previous process that have no tunnel yet.
     #[must_use]
     pub fn remembered_tunnels(&self) -> usize {
         self.restart.remembered.len() - self.restart.remembered.lapsed()
     }
 
-    /// How many tunnels are remembered that were removed because the grant of their identity ended.
+    /// Returns the number of remembered clients whose tunnel was removed because the grant of their identity ended.
     #[must_use]
     pub fn lapsed_tunnels(&self) -> usize {
         self.restart.remembered.lapsed()
     }
 
-    /// Remembers a tunnel whose identity's grant ended, if its peer used it.
+    /// Remembers the client of a tunnel whose grant ended, if it used the tunnel.
     pub(crate) fn remember_lapsed(&mut self, now: Instant, tunnel: &Tunnel<A::SessionData>) {
         let remembered = &mut self.restart.remembered;
         let Endpoint { remote, via } = tunnel.endpoint();
@@ -93,8 +92,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Looks at those remembered clients whose turn has come: forgets them, or begins a handshake with those that
-    /// are authorized again.
+    /// Visits a slice of the remembered clients: forgets the outdated ones, and begins handshakes with those that are
+    /// authorized again.
     pub(crate) fn look_at_remembered(
         &mut self,
         now: Instant,
@@ -123,7 +122,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Begins a handshake with the client of a tunnel whose identity's grant ended, if that has returned.
+    /// Begins a handshake with a client whose grant ended, if the grant is back.
     fn resume(
         &mut self,
         now: Instant,
@@ -151,13 +150,13 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             self.restart.forget(remote);
         } else if self.has_room(&identity) && self.restart.pace.take(now) {
             let to = Endpoint { remote, via };
-            // It was begun, or cannot be: data from the address begins the next.
+            // Data from the address begins the next handshake, also if this one could not begin.
             let _reason = self.begin_handshake(now, to, identity, grant, send_to_network);
         }
     }
 
-    /// Takes in data from an address without a tunnel: begins a handshake if there was one there.
-    /// Returns why the data itself goes no further.
+    /// Handles data from an address without a tunnel: begins a handshake if its client is remembered. Returns the drop
+    /// reason of the data.
     pub(crate) fn restart_tunnel(
         &mut self,
         now: Instant,
@@ -189,7 +188,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.begin_handshake(now, from, identity, grant, send_to_network)
     }
 
-    /// Begins a handshake with a remembered client. Returns why data from it goes no further.
+    /// Begins a handshake with a remembered client. Returns the drop reason of data from it.
     fn begin_handshake(
         &mut self,
         now: Instant,

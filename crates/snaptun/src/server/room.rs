@@ -1,7 +1,7 @@
-//! Room for new tunnels: which one goes when there are too many.
+//! Room for new tunnels, and the choice of the tunnel to replace.
 //!
-//! A tunnel that talks goes for nobody. Before it, the newcomer is refused: an attacker can fill what is
-//! free, and what is idle, but can end nothing that is in use.
+//! A tunnel in use is never ended for a newcomer, which is refused instead: an attacker can take free and idle places,
+//! but cannot end a tunnel in use.
 
 use std::time::Instant;
 
@@ -11,12 +11,13 @@ use crate::server::{Removal, SnapTunServer};
 use crate::tunnel::Tunnel;
 use crate::tunnel_table::Slot;
 
-/// How many tunnels are looked at for one that is silent. A newcomer that finds none is refused, and looks
-/// at the next when it tries again.
+/// Number of tunnels searched for a silent one. If none is, the newcomer is refused; its next attempt searches the next
+/// ones.
 const LOOKED_AT: usize = 64;
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Makes room for one more tunnel of `identity`, or says which limit keeps it out. `holder` goes anyway.
+    /// Makes room for one more tunnel of `identity`; `holder` is removed by the caller. The error is the limit that was
+    /// hit.
     pub(crate) fn make_room(
         &mut self,
         now: Instant,
@@ -39,14 +40,14 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         Ok(())
     }
 
-    /// Whether there is room for one more tunnel of `identity` without ending another.
+    /// Returns true if one more tunnel of `identity` fits without ending another.
     pub(crate) fn has_room(&self, identity: &[u8; 32]) -> bool {
         self.census.tunnels_of(identity).len() < self.config.tunnels_per_identity
             && self.census.half_open() < self.config.half_open_tunnels
             && self.tunnels.len() < self.config.tunnels_per_shard
     }
 
-    /// Takes in a tunnel that there is room for.
+    /// Inserts a tunnel for which there is room.
     pub(crate) fn insert(&mut self, now: Instant, tunnel: Box<Tunnel<A::SessionData>>) {
         let slot = self.tunnels.insert(now, tunnel);
         let half_open_max = self.config.half_open_tunnels;
@@ -57,8 +58,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.remove(victim, Removal::Evicted);
     }
 
-    /// Of the tunnels of one identity the oldest that was never used, or else the one that is silent for
-    /// longest. Nobody else can make it have too many, so it is its own that goes.
+    /// Returns the oldest half-open tunnel of an identity, or else its longest silent one. Only the identity itself can
+    /// exceed its limit, so it loses a tunnel of its own.
     fn least_used_of(&self, identity: &[u8; 32], now: Instant) -> Option<Slot> {
         let own = self.census.tunnels_of(identity).iter();
         own.filter_map(|slot| Some((*slot, self.tunnels.get(*slot)?)))
@@ -67,8 +68,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             .map(|(slot, _)| slot)
     }
 
-    /// A tunnel that was not heard from lately, if there is one among the next that are looked at: of
-    /// those, the one that is silent for longest.
+    /// Returns the longest silent tunnel among the next [`LOOKED_AT`], if one of them is silent.
     fn find_silent(&mut self, now: Instant) -> Option<Slot> {
         let slots = self.tunnels.slots();
         let looked_at = LOOKED_AT.min(slots);

@@ -1,4 +1,4 @@
-//! What a handshake message can be refused for before it costs memory or a place in a queue.
+//! Screening of handshake messages before they use memory or a place in a queue.
 
 use std::net::SocketAddr;
 
@@ -13,20 +13,18 @@ use crate::server::SnapTunServer;
 use crate::tunnel::outstanding::Outstanding;
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Refuses a handshake message that cannot lead to anything, without a change of the shard's state, a
-    /// copy or an allocation.
+    /// Refuses a handshake message that cannot succeed, without changing the shard, copying or allocating.
     ///
-    /// `datagram` is the UDP payload, a message of this `kind`; `from` is where it came from. Costs at most a look-up of the address and
-    /// one BLAKE2s of 116 bytes. What passes goes on to
-    /// [`handle_screened_packet`](Self::handle_screened_packet); data messages always pass.
+    /// `datagram` is a UDP payload of this `kind`, received from `from`. Costs at most one look-up of the address and
+    /// one BLAKE2s of 116 bytes. Pass accepted messages to [`handle_screened_packet`](Self::handle_screened_packet).
+    /// Data messages are always accepted.
     ///
     /// # Errors
     ///
-    /// - [`InvalidMac`](DropReason::InvalidMac): the sender of an initiation or response does not know our public
-    ///   key.
+    /// - [`InvalidMac`](DropReason::InvalidMac): the sender of an initiation or response does not know our public key.
     /// - [`NoTunnel`](DropReason::NoTunnel): a response or cookie reply from an address without a tunnel.
-    /// - [`Unsolicited`](DropReason::Unsolicited): a response to none of the tunnel's last two initiations, or a
-    ///   cookie reply to another than its last handshake message.
+    /// - [`Unsolicited`](DropReason::Unsolicited): a response that answers neither of the tunnel's last two
+    ///   initiations, or a cookie reply that does not answer its last handshake message.
     pub fn screen_handshake(
         &self,
         kind: MessageKind,

@@ -1,8 +1,8 @@
-//! Keepalives, rekeys and the end of tunnels, a slice of them at a time.
+//! Keepalives, rekeys and the expiry of tunnels, a slice at a time.
 //!
-//! Every tunnel has a turn in each round, at which the end of its authorization is noticed. Looking at its
-//! timers costs several cache misses, so that happens at few of these turns. `Tunn` knows no other time than
-//! that of the last look: before a message passes a tunnel that is looked at seldom, its timers catch up.
+//! Every tunnel is visited once per round, which checks its authorization. Checking its WireGuard timers costs several
+//! cache misses, so only some of the visits do. `Tunn` knows only the time of its last check, so the timers of a quiet
+//! tunnel, which is checked less often, are brought up to date before a message passes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,24 +14,23 @@ use crate::server::{Removal, SnapTunServer};
 use crate::transmit::Transmit;
 use crate::tunnel_table::Slot;
 
-/// How long the shard is left alone while it has no tunnel, and nothing is due.
+/// Timer interval of a shard without tunnels.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a tunnel is looked at. The timers that matter take 5 s and more.
+/// Interval between timer checks of a tunnel. The timers that matter take 5 s or more.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a quiet tunnel is looked at. It waits for nothing but the end of its sessions, after 180 s,
-/// and its own, after 540 s.
+/// Interval between timer checks of a quiet tunnel, which waits only for the end of its sessions after 180 s and its
+/// own after 540 s.
 const QUIET_LOOK_INTERVAL: Duration = Duration::from_secs(4);
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Looks at the timers of a slice of the tunnels: sends keepalives and initiations that are due, and
-    /// removes tunnels that expired or whose identity is no longer authorized. Begins handshakes with clients whose
-    /// identity is authorized again.
+    /// Visits a slice of the tunnels: sends due keepalives and initiations, and removes tunnels that expired or whose
+    /// identity is no longer authorized. Begins handshakes with clients whose identity is authorized again.
     ///
-    /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel has its turn once in
-    /// [`timer_round`](crate::ShardConfig::timer_round) if the calls are never more than an eighth of that
-    /// apart; its timers are looked at once a second, or every four seconds when nothing passes.
+    /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel is visited once per
+    /// [`timer_round`](crate::ShardConfig::timer_round) if calls are at most an eighth of that apart. Its WireGuard
+    /// timers are checked once a second, or every four seconds while it is quiet.
     pub fn update_timers(&mut self, now: Instant, send_to_network: &mut VecDeque<Transmit>) {
         if now < self.next_timer() {
             return;
@@ -48,7 +47,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// When [`update_timers`](Self::update_timers) has something to do. It may have passed.
+    /// Returns the time at which [`update_timers`](Self::update_timers) has work to do. It may be in the past.
     #[must_use]
     pub fn next_timer(&self) -> Instant {
         let of_tunnels = if self.tunnels.len() == 0 {
@@ -60,8 +59,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         of_remembered.map_or(of_tunnels, |at| at.min(of_tunnels))
     }
 
-    /// Brings the timers of a quiet tunnel up to date, because a message is about to pass. Returns false
-    /// when the tunnel is gone.
+    /// Brings the timers of a quiet tunnel up to date before a message passes. Returns false if the tunnel is gone.
     pub(crate) fn catch_up(
         &mut self,
         slot: Slot,
@@ -73,8 +71,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         there
     }
 
-    /// Decides when a tunnel is looked at next: `quiet_interval` from now if it is quiet, and not after its
-    /// grant ends.
+    /// Schedules the next timer check: `quiet_interval` from now for a quiet tunnel, and no later than the end of its
+    /// grant.
     fn look_again(&mut self, slot: Slot, now: Instant, quiet_interval: Duration) {
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return;
@@ -88,7 +86,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.tunnels.look_again(slot, look_at);
     }
 
-    /// Looks at the timers of a tunnel. Returns false when the tunnel is gone.
+    /// Checks the authorization and timers of a tunnel. Returns false if the tunnel is gone.
     fn look_at(
         &mut self,
         slot: Slot,

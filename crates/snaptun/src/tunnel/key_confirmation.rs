@@ -1,49 +1,48 @@
-//! Whether the session that a tunnel would send with is known to the peer.
+//! Confirmation by the peer of the session in which a tunnel sends.
 //!
-//! A responder sends no data in a new session before it has received an authenticated data packet in
-//! it (WireGuard whitepaper, section 5.4.4): until then the initiation may have been anyone's replay.
-//! `Tunn` keeps to that only where an older session exists. It would send at once in the very first
-//! session, and in one that comes to lie in the slot of the session in use.
+//! A responder sends no data in a new session before it has received an authenticated data message in it (WireGuard
+//! whitepaper, section 5.4.4): until then the initiation may be a replay. `Tunn` complies only if there is an older
+//! session. It would send at once in the very first session, and in one that overwrites the slot of the session in use.
 
 use std::time::{Duration, Instant};
 
-/// `Tunn` keeps the sessions of a tunnel in a ring of so many slots (`N_SESSIONS`) and gives each new
-/// session the next slot, whatever lies there.
+/// Size of the ring in which `Tunn` keeps the sessions of a tunnel (`N_SESSIONS`). Each new session overwrites the next
+/// slot.
 const SESSION_SLOTS: u8 = 8;
 
 #[derive(Default)]
 pub(crate) struct KeyConfirmation {
-    /// The newest session, by our index of it.
+    /// Our index of the newest session.
     newest_session: u32,
-    /// The session that was last confirmed, which is the one in use.
+    /// The last confirmed session, which is in use.
     in_use: Option<InUse>,
-    /// Sessions made by answering an initiation since the newest was last confirmed.
+    /// Number of sessions made by answering initiations since the newest was last confirmed.
     unconfirmed: u8,
 }
 
-/// A confirmed session.
+/// Confirmed session.
 #[derive(Clone, Copy)]
 struct InUse {
-    /// When it was confirmed, which is about when it began.
+    /// Time of the confirmation, about when the session began.
     since: Instant,
-    /// Whether we began its handshake.
+    /// Set if we began the handshake.
     is_ours: bool,
 }
 
 impl KeyConfirmation {
-    /// We answered an initiation; the session waits for its confirmation.
+    /// Records a session made by answering an initiation, not yet confirmed.
     pub(crate) fn answered(&mut self, session: u32) {
         self.newest_session = session;
         self.unconfirmed = self.unconfirmed.saturating_add(1);
     }
 
-    /// The peer answered our initiation, which confirms the session.
+    /// Records a session confirmed by the peer's response to our initiation.
     pub(crate) fn completed(&mut self, now: Instant, session: u32) {
         self.newest_session = session;
         self.confirm(now, true);
     }
 
-    /// An authenticated data packet came in that session.
+    /// Records an authenticated data message in a session.
     pub(crate) fn peer_used(&mut self, now: Instant, session: u32) {
         if session == self.newest_session && self.unconfirmed > 0 {
             self.confirm(now, false);
@@ -55,25 +54,24 @@ impl KeyConfirmation {
         self.in_use = Some(InUse { since, is_ours });
     }
 
-    /// How long ago a session was last confirmed, which is about as old as that session is.
+    /// Returns the time since a session was last confirmed, about the age of that session.
     pub(crate) fn session_age(&self, now: Instant) -> Option<Duration> {
         self.in_use
             .map(|session| now.saturating_duration_since(session.since))
     }
 
-    /// Whether the session in use came from a handshake that we began: who began it renews it.
+    /// Returns true if we began the handshake of the session in use, so that we renew it.
     ///
-    /// `Tunn` goes by the last handshake that it saw, whether or not the peer uses its session. When an initiation of
-    /// the peer crosses ours, `Tunn` takes the peer to have begun the session, the peer takes us to, and neither
-    /// renews it.
+    /// `Tunn` goes by the last handshake it saw, even if the peer does not use its session. When initiations cross,
+    /// `Tunn` assumes that the peer began the session, the peer assumes that we did, and neither side renews it.
     pub(crate) fn is_ours(&self) -> bool {
         self.in_use.is_some_and(|session| session.is_ours)
     }
 
-    /// Whether the session that the peer used last is still what `Tunn` would send with.
+    /// Returns true if `Tunn` would send in the session that the peer used last.
     ///
-    /// It uses the newest session that the peer has used, until newer ones have gone once around the
-    /// ring and one of them lies in its slot.
+    /// `Tunn` sends in the newest session that the peer has used, until newer sessions have gone round the ring and
+    /// overwritten its slot.
     pub(crate) fn is_newest_used_intact(&self) -> bool {
         self.unconfirmed < SESSION_SLOTS
     }
@@ -98,7 +96,7 @@ mod tests {
         confirmation.peer_used(start, 1);
         confirmation.peer_used(start + second, 1);
         assert_eq!(confirmation.session_age(start + second), Some(second));
-        // A session that the peer does not use makes nothing younger.
+        // A session that the peer does not use does not reset the age.
         confirmation.answered(2);
         confirmation.peer_used(start + second, 1);
         assert_eq!(confirmation.session_age(start + second), Some(second));
@@ -110,11 +108,11 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_whose_initiation_began_it() {
+    fn a_session_belongs_to_the_side_whose_initiation_began_it() {
         let mut confirmation = KeyConfirmation::default();
         confirmation.completed(now(), 1);
         assert!(confirmation.is_ours());
-        // An initiation that crossed ours is answered, and its session never used.
+        // An initiation that crossed ours is answered, but its session is never used.
         confirmation.answered(2);
         confirmation.peer_used(now(), 1);
         assert!(confirmation.is_ours());
@@ -141,7 +139,7 @@ mod tests {
             confirmation.answered(session);
         }
         assert!(!confirmation.is_newest_used_intact());
-        // An older one that is still used says nothing about the one that lies in its slot.
+        // Use of an older session does not show which session is in its slot.
         confirmation.peer_used(now(), 5);
         assert!(!confirmation.is_newest_used_intact());
         confirmation.peer_used(now(), 9);

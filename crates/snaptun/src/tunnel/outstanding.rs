@@ -1,36 +1,36 @@
-//! Handshake messages of ours that the peer may answer.
+//! Our handshake messages that the peer may answer.
 
 use std::time::{Duration, Instant};
 
 use crate::protocol::REKEY_TIMEOUT;
 
-/// How long a response to our initiation is waited for: by then we have sent another initiation, or the peer
-/// has begun a handshake itself.
+/// Time for which a response to our initiation is accepted: later we have sent another initiation, or the peer has
+/// begun a handshake.
 const RESPONSE_AWAITED: Duration = REKEY_TIMEOUT.saturating_mul(2);
 
-/// The sender indexes of a tunnel's last handshake messages.
+/// Sender indexes of a tunnel's last handshake messages.
 ///
-/// An answer repeats the index of the message that it answers. Indexes are random 32-bit numbers, so only
-/// the peer, and an observer on the path to it, can make an answer that is taken in.
+/// An answer repeats the index of the message it answers. Indexes are random 32-bit numbers, so only the peer, or an
+/// observer on the path to it, can make an acceptable answer.
 #[derive(Default)]
 pub(crate) struct Outstanding {
-    /// When the last initiation was sent, while no response to it was accepted.
+    /// Time of the last initiation without an accepted response.
     initiated_at: Option<Instant>,
-    /// The last two initiations, latest first: `Tunn` takes a response to either of them.
+    /// Last two initiations, latest first: `Tunn` accepts a response to either.
     initiations: [Option<Initiation>; 2],
-    /// The last initiation or response: `Tunn` takes a cookie for that one only.
+    /// Last initiation or response: `Tunn` accepts a cookie only for that one.
     last_message: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
 struct Initiation {
     index: u32,
-    /// No response to this index has come.
+    /// Set until a response to this index has come.
     unanswered: bool,
 }
 
 impl Outstanding {
-    /// An initiation with this sender index was sent.
+    /// Records an initiation sent with this sender index.
     pub(crate) fn initiated(&mut self, now: Instant, index: u32) {
         let initiation = Initiation {
             index,
@@ -41,23 +41,23 @@ impl Outstanding {
         self.last_message = Some(index);
     }
 
-    /// A response with this sender index was sent.
+    /// Records a response sent with this sender index.
     pub(crate) fn responded(&mut self, index: u32) {
         self.last_message = Some(index);
     }
 
-    /// A response was accepted: no other is awaited.
+    /// Records an accepted response, after which no other is awaited.
     pub(crate) fn completed(&mut self) {
         self.initiated_at = None;
         self.initiations = [None; 2];
     }
 
-    /// When the last initiation was sent that no response to was accepted.
+    /// Returns the time of the last initiation without an accepted response.
     pub(crate) fn initiated_at(&self) -> Option<Instant> {
         self.initiated_at
     }
 
-    /// Whether a response to this index answers one of our initiations, at whatever time.
+    /// Returns true if a response to this index answers one of our last two initiations, regardless of its age.
     pub(crate) fn is_initiation(&self, index: u32) -> bool {
         self.initiations
             .iter()
@@ -65,7 +65,7 @@ impl Outstanding {
             .any(|initiation| initiation.index == index)
     }
 
-    /// Whether a response to this index is still awaited.
+    /// Returns true if a response to this index is still awaited.
     pub(crate) fn awaits_response(&self, now: Instant, index: u32) -> bool {
         self.is_initiation(index)
             && self
@@ -73,7 +73,7 @@ impl Outstanding {
                 .is_some_and(|at| now.saturating_duration_since(at) < RESPONSE_AWAITED)
     }
 
-    /// Whether this index is that of an initiation of ours to which no response has come.
+    /// Returns true if this is the index of an initiation of ours to which no response has come.
     pub(crate) fn is_unanswered(&self, index: u32) -> bool {
         self.initiations
             .iter()
@@ -81,7 +81,7 @@ impl Outstanding {
             .any(|initiation| initiation.index == index && initiation.unanswered)
     }
 
-    /// A response to this index has come.
+    /// Records that a response to this index has come.
     pub(crate) fn note_response(&mut self, index: u32) {
         let answered = |initiation: &&mut Initiation| initiation.index == index;
         if let Some(initiation) = self.initiations.iter_mut().flatten().find(answered) {
@@ -89,7 +89,7 @@ impl Outstanding {
         }
     }
 
-    /// Whether a cookie reply to this index answers our last handshake message.
+    /// Returns true if a cookie reply to this index answers our last handshake message.
     pub(crate) fn awaits_cookie(&self, index: u32) -> bool {
         self.last_message == Some(index)
     }

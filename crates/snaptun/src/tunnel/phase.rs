@@ -1,18 +1,17 @@
-//! What the peer of a tunnel is known to do with it.
+//! Phase of a tunnel: what is known about its peer.
 
 use std::time::Instant;
 
-/// The phase of a tunnel. It goes from top to bottom, and may begin with either of the first two.
+/// Phase of a tunnel. It begins with one of the first two and only moves down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// We began the handshake, with a peer that had a tunnel before; it has not been heard from.
+    /// We began the handshake with a remembered peer, and have not heard from it.
     Restarting,
-    /// We answered the peer's initiation, and have heard nothing else from it: our answer may never have
-    /// reached it.
+    /// We answered the peer's initiation, and have heard nothing else from it: our response may not have reached it.
     HalfOpen,
     /// The peer has used a session of the tunnel, or has answered our initiation.
     InUse {
-        /// When the peer was last heard from, as far as the directory knows; `None` if it does not have the tunnel.
+        /// Time of the peer's last message as reported to the directory; `None` if the tunnel was not reported.
         in_directory: Option<Instant>,
     },
 }
@@ -22,14 +21,14 @@ impl Phase {
         matches!(self, Phase::InUse { .. })
     }
 
-    /// An initiation of the peer was answered.
+    /// Records an answered initiation of the peer.
     pub(crate) fn answered(&mut self) {
         if *self == Phase::Restarting {
             *self = Phase::HalfOpen;
         }
     }
 
-    /// The peer used a session, or answered our initiation.
+    /// Records that the peer used a session, or answered our initiation.
     pub(crate) fn used(&mut self) {
         if !self.is_in_use() {
             *self = Phase::InUse { in_directory: None };
@@ -42,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tunnel_is_in_use_from_the_first_word_of_its_peer_that_is_no_initiation() {
+    fn a_tunnel_is_in_use_once_its_peer_sends_more_than_an_initiation() {
         for mut phase in [Phase::Restarting, Phase::HalfOpen] {
             phase.answered();
             assert_eq!(phase, Phase::HalfOpen);
@@ -53,7 +52,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "any point in time")]
-    fn what_the_directory_knows_lasts() {
+    fn the_directory_state_survives_later_messages() {
         let in_use = Phase::InUse {
             in_directory: Some(Instant::now()),
         };

@@ -1,8 +1,8 @@
 //! Packets that wait in a tunnel for a session.
 //!
-//! What waits in all tunnels of a shard together is bounded, and anybody can send packets to a tunnel. So that
-//! nobody fills this memory alone, one identity has a share of it, and so have the half-open tunnels together:
-//! these cost their client no more than a handshake, and an honest one is half-open for a round trip.
+//! Anyone can send packets to a tunnel, so the waiting bytes of all tunnels of a shard are bounded. To keep one sender
+//! from filling this memory, each identity has a limit, and so have all half-open tunnels together: those cost their
+//! client only a handshake, and honest ones are half-open for a round trip.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -12,34 +12,32 @@ use ana_gotatun::packet::Packet;
 
 use crate::config::ShardConfig;
 
-/// The packets that wait in one tunnel. A tunnel waits once in a long while, so a tunnel that does not has 8
-/// bytes for it.
+/// Packets that wait in one tunnel. Tunnels rarely have any; an empty queue takes 8 bytes.
 #[derive(Default)]
 pub(crate) struct WaitingQueue(Option<Box<Waiting>>);
 
 struct Waiting {
-    /// Oldest first, and never none.
+    /// Oldest first, never empty.
     packets: VecDeque<Packet>,
     bytes: usize,
     owner: Owner,
 }
 
-/// Whose share of the memory a tunnel's packets use.
+/// Owner of waiting packets, whose limits they count against.
 #[derive(Clone, Copy)]
 pub(crate) struct Owner {
     pub(crate) identity: [u8; 32],
-    /// The tunnel is half-open. Where packets wait already it is what it was when the first came: the queue is
-    /// emptied when the tunnel is first used.
+    /// State of the tunnel when its first waiting packet arrived: the queue is emptied when the tunnel is first used.
     pub(crate) half_open: bool,
 }
 
-/// What waits in all tunnels of a shard.
+/// Totals of the waiting packets in all tunnels of a shard.
 #[derive(Default)]
 pub(crate) struct WaitingTotals {
     pub(crate) packets: usize,
     pub(crate) bytes: usize,
     half_open_bytes: usize,
-    /// Bytes of each identity for which packets wait.
+    /// Waiting bytes of each identity with waiting packets.
     bytes_by_identity: HashMap<[u8; 32], usize, ahash::RandomState>,
 }
 
@@ -48,10 +46,10 @@ impl WaitingQueue {
         self.0.is_none()
     }
 
-    /// Takes the packet in, or gives it back when a limit is reached.
+    /// Queues a copy of the packet, or returns the packet if a limit is reached.
     ///
-    /// What waits is a copy: a received packet is often a slice of a train's buffer, and would keep all
-    /// of its 64 KiB, so that the limits in bytes would mean nothing.
+    /// A received packet is often a slice of a train's buffer and would keep all of its 64 KiB allocated, unseen by the
+    /// limits in bytes.
     pub(crate) fn push(
         &mut self,
         packet: Packet,
@@ -88,7 +86,7 @@ impl WaitingQueue {
         Some(packet)
     }
 
-    /// Puts back what [`pop`](Self::pop) returned.
+    /// Puts back a packet from [`pop`](Self::pop).
     pub(crate) fn unpop(&mut self, packet: Packet, owner: Owner, totals: &mut WaitingTotals) {
         let waiting = self.waiting(owner);
         totals.add(&waiting.owner, packet.len());
@@ -96,7 +94,7 @@ impl WaitingQueue {
         waiting.packets.push_front(packet);
     }
 
-    /// Drops all that waits and returns how many packets that were.
+    /// Drops all waiting packets and returns their number.
     pub(crate) fn discard(&mut self, totals: &mut WaitingTotals) -> u64 {
         let mut discarded = 0;
         while self.pop(totals).is_some() {
@@ -143,7 +141,7 @@ impl WaitingTotals {
         }
     }
 
-    /// Number of identities for which packets wait.
+    /// Returns the number of identities with waiting packets.
     #[cfg(test)]
     fn identities(&self) -> usize {
         self.bytes_by_identity.len()
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_are_zero_again_when_nothing_waits_however_it_left() {
+    fn totals_return_to_zero_when_the_queue_is_empty() {
         let limits = ShardConfig::default();
         let mut totals = WaitingTotals::default();
         let mut queue = WaitingQueue::default();
@@ -175,8 +173,7 @@ mod tests {
             );
         }
         assert_eq!((totals.half_open_bytes, totals.identities()), (300, 1));
-        // The tunnel was used meanwhile.
-        // The tunnel was used meanwhile, and one packet has to go back, the last of all too.
+        // The tunnel was used meanwhile, and each packet, including the last, is put back once.
         for left in [300, 200, 100] {
             let packet = queue.pop(&mut totals).expect("a packet");
             queue.unpop(packet, owner(1, false), &mut totals);

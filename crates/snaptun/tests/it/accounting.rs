@@ -1,4 +1,4 @@
-//! Whatever comes in whatever order, nothing is lost or counted twice.
+//! Accounting over random sequences of messages: nothing is lost or counted twice.
 
 use proptest::prelude::*;
 

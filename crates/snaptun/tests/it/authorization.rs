@@ -1,4 +1,4 @@
-//! Who may have a tunnel, and what happens when that changes.
+//! Changes of authorization.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn a_revoked_identity_loses_its_tunnel_with_its_next_outgoing_packet() {
 }
 
 #[test]
-fn a_revoked_identity_loses_its_tunnel_without_a_packet_too() {
+fn a_revoked_identity_also_loses_its_tunnel_without_a_packet() {
     let mut shard = new_shard();
     let client = shard.client(1);
     let mut waiting = shard.client(2);
@@ -124,7 +124,7 @@ fn new_session_data_reaches_existing_tunnels_in_both_directions() {
     assert_eq!(shard.server.counters().tunnels_revoked, 0);
 }
 
-/// A revoked identity's other tunnels go too, and room and address are free for others.
+/// All tunnels of a revoked identity are removed, and their places and addresses are free.
 #[test]
 fn a_revoked_identity_leaves_nothing_behind() {
     let mut shard = new_shard();
@@ -151,7 +151,7 @@ fn a_revoked_identity_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_grant_that_ended_is_asked_for_again() {
+fn a_grant_that_ended_is_requested_again() {
     let mut shard = new_shard();
     let client = shard.connected_client(1);
     let lifetime = Duration::from_secs(60);
@@ -164,7 +164,7 @@ fn a_grant_that_ended_is_asked_for_again() {
         Out::Encapsulated(1)
     );
 
-    // Renewed without a change of the generation, as by a token that is valid for longer.
+    // Renewed without a new generation, as by a token that is valid for longer.
     let asked = shard.registry.asked.load(Ordering::Relaxed);
     shard
         .registry

@@ -1,4 +1,4 @@
-//! More tunnels than there may be.
+//! Limits of the number of tunnels.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ fn shard_with(config: ShardConfig) -> Shard {
     Shard::new(now(), config)
 }
 
-/// The socket of the identity 1 at this port.
+/// Returns the socket of identity 1 at this port.
 fn socket(shard: &Shard, port: u16) -> Client {
     let remote = SocketAddr::from(([10, 0, 0, 1], port));
     let client = Client::at(remote, 1, Shard::public_key());
@@ -54,7 +54,7 @@ fn one_identity_cannot_have_more_tunnels_than_its_limit() {
 }
 
 #[test]
-fn an_identity_at_its_limit_keeps_what_it_uses() {
+fn an_identity_at_its_limit_keeps_tunnels_in_use() {
     let mut shard = shard_with(ShardConfig {
         tunnels_per_identity: 2,
         ..ShardConfig::default()
@@ -74,12 +74,12 @@ fn an_identity_at_its_limit_keeps_what_it_uses() {
     shard.connect(&mut next);
     assert!(has(&shard, &used) && has(&shard, &next) && !has(&shard, &silent));
     assert_eq!(shard.server.tunnel_count(), 2);
-    // A rekey is no new tunnel.
+    // A rekey is not a new tunnel.
     shard.connect(&mut used);
 }
 
 #[test]
-fn of_an_identitys_tunnels_one_that_was_never_used_goes_first() {
+fn an_identity_at_its_limit_loses_an_unused_tunnel_first() {
     let mut shard = shard_with(ShardConfig {
         tunnels_per_identity: 3,
         ..ShardConfig::default()
@@ -95,7 +95,7 @@ fn of_an_identitys_tunnels_one_that_was_never_used_goes_first() {
 }
 
 #[test]
-fn the_oldest_tunnel_without_a_word_from_its_peer_makes_room() {
+fn the_oldest_half_open_tunnel_is_evicted() {
     let mut shard = shard_with(ShardConfig {
         half_open_tunnels: 2,
         ..ShardConfig::default()
@@ -111,7 +111,7 @@ fn the_oldest_tunnel_without_a_word_from_its_peer_makes_room() {
     assert!(has(&shard, &honest));
     talks(&mut shard, &mut honest);
 
-    // Once used, a tunnel does not count.
+    // A tunnel in use does not count as half-open.
     shard.connect(&mut clients[2]);
     shard.connect(&mut clients[3]);
     assert_eq!(shard.server.half_open_tunnels(), 0);
@@ -119,7 +119,7 @@ fn the_oldest_tunnel_without_a_word_from_its_peer_makes_room() {
 }
 
 #[test]
-fn in_a_full_shard_the_unused_goes_then_the_silent_and_never_what_talks() {
+fn a_full_shard_evicts_unused_tunnels_then_silent_ones_and_never_those_in_use() {
     let mut shard = shard_with(ShardConfig {
         tunnels_per_shard: 3,
         ..ShardConfig::default()
@@ -147,7 +147,7 @@ fn in_a_full_shard_the_unused_goes_then_the_silent_and_never_what_talks() {
     assert_eq!(shard.server.counters().tunnels_evicted, 2);
 }
 
-/// The holder of the address makes the room itself.
+/// The holder's tunnel makes the room.
 #[test]
 fn a_takeover_in_a_full_shard_ends_no_other_tunnel() {
     let mut shard = shard_with(ShardConfig {

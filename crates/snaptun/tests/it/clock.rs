@@ -1,4 +1,4 @@
-//! The one place that reads the clocks.
+//! The only module that reads the clocks.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,7 +14,7 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// What the system clock says, which the clients take their timestamps from.
+/// Returns the system time, which also stamps the clients' initiations.
 #[expect(
     clippy::disallowed_methods,
     reason = "the tests are the caller that owns the clock"
@@ -23,7 +23,7 @@ pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// A shard with the default configuration.
+/// Returns a shard with the default configuration.
 pub(crate) fn new_shard() -> Shard {
     Shard::new(now(), ShardConfig::default())
 }
@@ -33,6 +33,6 @@ fn the_clock_below_the_tunnels_advances() {
     let mut probe = ClockProbe::start();
     let give_up_at = now() + Duration::from_secs(20);
     while !probe.has_advanced() {
-        assert!(now() < give_up_at, "it stands still");
+        assert!(now() < give_up_at, "the clock stands still");
     }
 }

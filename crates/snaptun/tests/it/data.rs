@@ -9,7 +9,7 @@ use testkit::shard::{In, Out, Received};
 fn packets_arrive_byte_for_byte_in_both_directions() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
-    // No length is padded to a multiple of 16, or cut to what an IP header says.
+    // Packets are neither padded to a multiple of 16 nor cut to the length in an IP header.
     for len in (1..70).chain([1399, 1400, 9184, 65_000]) {
         let packet: Vec<u8> = (0..len).map(|n| n as u8).collect();
         let datagram = client.data(&packet);
@@ -63,7 +63,7 @@ fn a_replayed_data_packet_is_dropped() {
 }
 
 #[test]
-fn a_forged_data_packet_is_dropped_and_spoils_nothing() {
+fn a_forged_data_packet_is_dropped_without_effect() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     let genuine = client.data(b"genuine");
@@ -88,7 +88,7 @@ fn data_for_an_unknown_session_is_dropped() {
 }
 
 #[test]
-fn a_packet_for_an_address_without_a_tunnel_comes_back() {
+fn a_packet_for_an_address_without_a_tunnel_is_returned() {
     let mut shard = new_shard();
     let to = "10.9.9.9:9".parse().unwrap();
     let fate = shard.outgoing(b"packet", to);
@@ -107,7 +107,7 @@ fn an_empty_packet_is_not_sent_as_a_keepalive() {
 }
 
 #[test]
-fn a_packet_of_the_gateways_own_arrives_and_counts_as_its_own() {
+fn a_packet_of_the_gateway_arrives_and_counts_as_protocol() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     assert!(shard.send_own(b"error", client.remote()));
@@ -116,12 +116,12 @@ fn a_packet_of_the_gateways_own_arrives_and_counts_as_its_own() {
 }
 
 #[test]
-fn a_packet_of_the_gateways_own_does_not_wait() {
+fn a_packet_of_the_gateway_does_not_wait() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     assert!(!shard.send_own(b"no tunnel", client.remote()));
     shard.answer(&mut client);
-    assert!(!shard.send_own(b"no session that is confirmed", client.remote()));
+    assert!(!shard.send_own(b"no confirmed session", client.remote()));
     assert!(!shard.send_own(b"", client.remote()));
     assert_eq!(shard.server.waiting_packets(), 0);
     assert!(shard.sent.is_empty());

@@ -1,4 +1,4 @@
-//! What the shard tells of its tunnels for the process after it.
+//! Changes of the directory of tunnels for the next process.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use snaptun::{DirectoryChange, Event, ShardConfig};
 use crate::clock::{new_shard, now};
 use testkit::shard::{Client, Shard};
 
-/// As often as the timers of a tunnel are looked at.
+/// Interval of the timer checks of a tunnel.
 const LOOK: Duration = Duration::from_secs(1);
 
-fn shard_that_tells(directory_changes: usize) -> Shard {
+fn shard_with_directory(directory_changes: usize) -> Shard {
     let config = ShardConfig {
         directory_changes,
         ..ShardConfig::default()
@@ -52,8 +52,8 @@ fn keepalive(shard: &mut Shard, client: &mut Client) {
 }
 
 #[test]
-fn a_tunnel_in_use_is_told_of_and_that_it_is_gone() {
-    let mut shard = shard_that_tells(16);
+fn a_tunnel_in_use_and_its_end_are_reported() {
+    let mut shard = shard_with_directory(16);
     let client = shard.connected_client(1);
     let heard_at = shard.now;
     look(&mut shard);
@@ -67,8 +67,8 @@ fn a_tunnel_in_use_is_told_of_and_that_it_is_gone() {
 }
 
 #[test]
-fn a_tunnel_that_nobody_uses_is_not_told_of() {
-    let mut shard = shard_that_tells(16);
+fn a_half_open_tunnel_is_not_reported() {
+    let mut shard = shard_with_directory(16);
     let mut client = shard.client(1);
     shard.answer(&mut client);
     look(&mut shard);
@@ -79,15 +79,15 @@ fn a_tunnel_that_nobody_uses_is_not_told_of() {
 }
 
 #[test]
-fn a_tunnel_is_told_of_again_when_it_was_heard_from_much_later() {
+fn a_tunnel_is_reported_again_after_a_much_later_message() {
     let refresh = DirectoryChange::REFRESH;
-    let mut shard = shard_that_tells(16);
+    let mut shard = shard_with_directory(16);
     let mut client = shard.connected_client(1);
     let told = shard.now;
     look(&mut shard);
     changes(&mut shard);
 
-    // Time alone is no news.
+    // Time alone is not a change.
     shard.now = told + 2 * refresh;
     look(&mut shard);
     assert_eq!(changes(&mut shard), []);
@@ -105,8 +105,8 @@ fn a_tunnel_is_told_of_again_when_it_was_heard_from_much_later() {
 }
 
 #[test]
-fn what_there_is_no_room_for_is_told_of_later() {
-    let mut shard = shard_that_tells(2);
+fn changes_beyond_the_queue_are_reported_later() {
+    let mut shard = shard_with_directory(2);
     let clients = [1, 2, 3, 4, 5].map(|identity| shard.connected_client(identity));
     let heard_at = shard.now;
     let mut told = Vec::new();
@@ -123,8 +123,8 @@ fn what_there_is_no_room_for_is_told_of_later() {
 }
 
 #[test]
-fn the_new_owner_of_an_address_is_told_of_after_the_old_one() {
-    let mut shard = shard_that_tells(16);
+fn the_new_owner_of_an_address_is_reported_after_the_old_one() {
+    let mut shard = shard_with_directory(16);
     let holder = shard.connected_client(1);
     look(&mut shard);
     shard.now += ShardConfig::default().silent_after;
@@ -135,14 +135,14 @@ fn the_new_owner_of_an_address_is_told_of_after_the_old_one() {
     let heard_at = shard.now;
     look(&mut shard);
     let [first, rest @ ..] = &changes(&mut shard)[..] else {
-        panic!("nothing was told");
+        panic!("nothing was reported");
     };
     assert!(matches!(first, DirectoryChange::Seen { .. }));
     assert_eq!(rest, [gone(&holder), seen(&newcomer, heard_at)]);
 }
 
 #[test]
-fn nothing_is_told_unless_asked_for() {
+fn nothing_is_reported_by_default() {
     let mut shard = new_shard();
     let client = shard.connected_client(1);
     look(&mut shard);

@@ -1,4 +1,4 @@
-//! A shard that drains: nobody gets a tunnel, and who has one keeps it.
+//! Draining: no new tunnels, and existing ones stay in service.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const IDLE: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_draining_shard_answers_no_newcomer() {
-    // Outside of a drain the first of these configurations answers, the second demands a cookie.
+    // Without a drain the first configuration answers, and the second demands a cookie.
     for handshakes_per_ip_per_second in [100, 0] {
         let config = ShardConfig {
             handshakes_per_ip_per_second,
@@ -29,7 +29,7 @@ fn a_draining_shard_answers_no_newcomer() {
 }
 
 #[test]
-fn a_draining_shard_gives_no_silent_address_away() {
+fn a_draining_shard_does_not_reassign_a_silent_address() {
     let mut shard = new_shard();
     let holder = shard.connected_client(1);
     let mut newcomer = shard.client(2);
@@ -100,7 +100,7 @@ fn a_tunnel_talks_while_data_passes_in_either_direction() {
 }
 
 #[test]
-fn keepalives_and_handshakes_are_no_talk() {
+fn keepalives_and_handshakes_do_not_count_as_data() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     shard.now += IDLE;
@@ -112,7 +112,7 @@ fn keepalives_and_handshakes_are_no_talk() {
 }
 
 #[test]
-fn a_packet_that_waits_for_a_session_is_talk_when_it_leaves() {
+fn a_waiting_packet_counts_as_data_when_it_leaves() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     shard.answer(&mut client);

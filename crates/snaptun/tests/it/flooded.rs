@@ -1,4 +1,4 @@
-//! Tunnels whose addresses attackers write into their messages, while all limits are used up.
+//! Tunnels whose addresses are spoofed, while all limits are used up.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::screening::response_to_shard;
 use testkit::messages::write_mac1;
 use testkit::shard::{Client, In, Shard};
 
-/// How often a client that is not answered tries again (WireGuard whitepaper, section 6.1).
+/// Interval at which an unanswered client retries (WireGuard whitepaper, section 6.1).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Attackers with cookies, enough to use up the budget of those in every second.
+/// Attackers with cookies, enough to use up the budget of cookie holders in every second.
 struct CookieHolders([Client; 3]);
 
 impl CookieHolders {
@@ -40,8 +40,8 @@ impl CookieHolders {
     }
 }
 
-/// What an attacker can send from the address of a client whose public key it knows, and a message of whom it
-/// has captured: an initiation of its own, and one of the client with another timestamp.
+/// Returns messages that an attacker can send from a client's address if it knows the client's public key and has
+/// captured a message: an initiation of another identity, and one of the client with a changed timestamp.
 fn spoofed(client: &mut Client) -> [Vec<u8>; 2] {
     let stranger = Client::new(99, Shard::public_key()).initiation();
     let mut forged = client.initiation();
@@ -50,7 +50,7 @@ fn spoofed(client: &mut Client) -> [Vec<u8>; 2] {
     [stranger, forged]
 }
 
-/// So many spoofed messages arrive; none of them is answered by a response.
+/// Sends spoofed messages, none of which is answered by a response.
 fn flood(shard: &mut Shard, from: Endpoint, messages: usize, spoofed: &[Vec<u8>]) {
     for message in spoofed.iter().cycle().take(messages) {
         let fate = shard.incoming(message, from);
@@ -67,7 +67,7 @@ fn flood(shard: &mut Shard, from: Endpoint, messages: usize, spoofed: &[Vec<u8>]
 }
 
 #[test]
-fn who_has_a_tunnel_can_rekey_though_all_budgets_are_used_up() {
+fn a_client_with_a_tunnel_can_rekey_when_all_budgets_are_used_up() {
     let mut shard = small_shard();
     let mut client = shard.connected_client(1);
     let mut newcomer = shard.client(2);
@@ -80,7 +80,7 @@ fn who_has_a_tunnel_can_rekey_though_all_budgets_are_used_up() {
     assert_eq!(fate, In::Dropped(DropReason::TotalHandshakeLimit));
     shard.connect(&mut client);
     assert_eq!(shard.server.counters().handshakes_beyond_limits, 1);
-    // Once in the time after which clients try again.
+    // Once per retry interval of the clients.
     let again = client.initiation();
     let fate = shard.incoming(&again, client.endpoint);
     assert_eq!(fate, In::Consumed(Consumed::CookieReplySent));
@@ -91,9 +91,9 @@ fn who_has_a_tunnel_can_rekey_though_all_budgets_are_used_up() {
     assert_eq!(shard.server.tunnel_count(), 1);
 }
 
-/// 0 of 17 were answered once.
+/// Regression: once, none of 17 was answered.
 #[test]
-fn under_a_hundred_spoofed_messages_a_second_every_rekey_is_answered_at_the_first_try() {
+fn with_a_hundred_spoofed_messages_a_second_every_rekey_is_answered_at_the_first_attempt() {
     let mut shard = small_shard();
     let mut client = shard.connected_client(1);
     let spoofed = spoofed(&mut client);
@@ -113,9 +113,9 @@ fn under_a_hundred_spoofed_messages_a_second_every_rekey_is_answered_at_the_firs
     assert_eq!(shard.server.counters().handshakes_beyond_limits, 17);
 }
 
-/// Captured on the path, when the shard did not take it in.
+/// Captured on the path before it reached the shard.
 #[test]
-fn a_replay_uses_nothing_up() {
+fn a_replay_uses_up_no_allowance() {
     let mut shard = small_shard();
     let mut client = shard.connected_client(1);
     let mut attackers = CookieHolders::new(&mut shard);
@@ -131,7 +131,7 @@ fn a_replay_uses_nothing_up() {
 }
 
 #[test]
-fn a_client_with_a_cookie_is_answered_whatever_comes_from_its_address() {
+fn a_client_with_a_cookie_is_answered_during_a_flood_from_its_address() {
     let mut shard = small_shard();
     let mut client = shard.connected_client(1);
     let spoofed = spoofed(&mut client);
@@ -146,7 +146,7 @@ fn a_client_with_a_cookie_is_answered_whatever_comes_from_its_address() {
     shard.connect(&mut client);
 }
 
-/// They come from a host behind the same NAT, or with made-up ports.
+/// From a host behind the same NAT, or with spoofed ports.
 #[test]
 fn messages_from_other_ports_do_not_use_up_the_cookies_of_a_tunnels_address() {
     let config = ShardConfig {
@@ -155,7 +155,7 @@ fn messages_from_other_ports_do_not_use_up_the_cookies_of_a_tunnels_address() {
     };
     let mut shard = Shard::new(now(), config);
     let mut client = shard.connected_client(1);
-    // One of the client's is answered beyond the limits, and more in the same time are not.
+    // One of the client's initiations is answered beyond the limits, later ones within the interval are not.
     shard.answer(&mut client);
     shard.answer(&mut client);
     let mut neighbour = Client::new(99, Shard::public_key());
@@ -173,9 +173,9 @@ fn messages_from_other_ports_do_not_use_up_the_cookies_of_a_tunnels_address() {
     shard.connect(&mut client);
 }
 
-/// Only the client has seen the index that its response repeats.
+/// Only the client has seen the index that its response has to repeat.
 #[test]
-fn spoofed_responses_do_not_keep_the_clients_out() {
+fn spoofed_responses_do_not_block_the_clients_response() {
     let mut shard = small_shard();
     let mut client = shard.client(1);
     let response = response_to_shard(&mut shard, &mut client);

@@ -1,12 +1,12 @@
-//! What an attacker can do to a captured message.
+//! Modifications of captured messages.
 
 use testkit::messages::write_mac1;
 use testkit::shard::Shard;
 
-/// Where the encrypted timestamp of an initiation is.
+/// Position of the encrypted timestamp in an initiation.
 pub(crate) const TIMESTAMP: std::ops::Range<usize> = 88..116;
 
-/// The same initiation with all in it that is not encrypted, but for the ephemeral key, made anew.
+/// Returns the initiation with all of its unencrypted fields changed, except the ephemeral key.
 pub(crate) fn disguised(initiation: &[u8]) -> Vec<u8> {
     const SENDER_INDEX: std::ops::Range<usize> = 4..8;
     const MAC2: std::ops::Range<usize> = 132..148;

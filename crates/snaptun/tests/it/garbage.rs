@@ -1,14 +1,14 @@
-//! What is no SNAPtun message.
+//! Datagrams that are not SNAPtun messages.
 
 use snaptun::{DropReason, Endpoint};
 
 use crate::clock::new_shard;
 use testkit::shard::In;
 
-/// The reason for a datagram of zeros behind this type, and whether the address has a tunnel matters.
+/// Returns the drop reason for zeros after this type; `tunnel` is true for the address of a tunnel.
 fn expected(message_type: u8, len: usize, tunnel: bool) -> DropReason {
     match (message_type, len, tunnel) {
-        // A code of zeros is not the right one.
+        // A mac1 of zeros is wrong.
         (1, 148, _) => DropReason::InvalidMac,
         (2, 112, true) | (3, 64, true) => DropReason::Unsolicited,
         (4, 32.., true) => DropReason::NoSession,

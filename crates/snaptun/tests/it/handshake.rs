@@ -1,4 +1,4 @@
-//! How tunnels come into being, and how they do not.
+//! Creation of tunnels.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,7 +22,7 @@ fn a_client_learns_the_address_that_the_gateway_sees() {
 }
 
 #[test]
-fn clients_have_a_tunnel_each() {
+fn each_client_has_its_own_tunnel() {
     let mut shard = new_shard();
     let mut clients: Vec<_> = (1..=5).map(|n| shard.connected_client(n)).collect();
     assert_eq!(shard.server.tunnel_count(), clients.len());
@@ -64,7 +64,7 @@ fn an_initiation_for_another_gateway_is_dropped() {
     assert!(shard.sent.is_empty());
 }
 
-/// The identity in it is genuine and authorized; only the last part of the message is not.
+/// The identity is genuine and authorized; only the end of the message is damaged.
 #[test]
 fn an_initiation_that_fails_after_its_identity_was_authorized_makes_no_tunnel() {
     let mut shard = new_shard();
@@ -105,7 +105,7 @@ fn only_an_initiation_can_open_an_address() {
 }
 
 #[test]
-fn a_response_or_cookie_that_nobody_asked_for_is_dropped() {
+fn an_unsolicited_response_or_cookie_is_dropped() {
     let mut shard = new_shard();
     let client = shard.connected_client(1);
     let mut cookie_reply = vec![0; 64];
@@ -144,7 +144,7 @@ fn an_address_stays_with_its_identity() {
 }
 
 #[test]
-fn a_client_that_starts_again_is_let_in_at_once() {
+fn a_client_that_restarts_is_answered_at_once() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     client.restart();
@@ -173,7 +173,7 @@ fn a_client_at_a_new_address_gets_a_second_tunnel() {
     assert_eq!(client.observed_address(), Some(client.remote()));
     assert_eq!(shard.server.tunnel_count(), 2);
 
-    // Data is bound to the address of its session.
+    // Data belongs to the address of its session.
     let datagram = client.data(b"new");
     assert_eq!(
         shard.incoming(&datagram, old),
@@ -190,7 +190,7 @@ fn a_client_at_a_new_address_gets_a_second_tunnel() {
 }
 
 #[test]
-fn only_an_authenticated_packet_changes_where_answers_leave_from() {
+fn only_an_authenticated_packet_changes_the_local_address_of_answers() {
     fn via(listener: u16) -> Via {
         Via {
             listener,
@@ -210,7 +210,7 @@ fn only_an_authenticated_packet_changes_where_answers_leave_from() {
     shard.connect(&mut client);
     assert_eq!(leaves_by(&mut shard, &client), via(1));
 
-    // Spoofed from the client's address, to another of the gateway's.
+    // Spoofed from the client's address, to another address of the gateway.
     let remote = client.remote();
     let spoofed = Endpoint {
         remote,

@@ -1,4 +1,4 @@
-//! Too many handshakes of one identity.
+//! Handshake limit of an identity.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn shard() -> Shard {
     Shard::new(now(), config)
 }
 
-/// A socket of the identity with the number 1.
+/// Returns a socket of identity 1.
 fn socket(shard: &Shard, port: u16) -> Client {
     let mut socket = shard.client(1);
     socket.endpoint.remote = SocketAddr::from(([192, 0, 2, 1], port));
@@ -50,9 +50,9 @@ fn an_identity_with_many_sockets_is_answered_up_to_its_limit() {
     assert_eq!(shard.server.tunnel_count(), 2 * LIMIT as usize + 1);
 }
 
-/// The identity in an initiation can be anyone's; only the timestamp proves it.
+/// Anyone can claim any identity in an initiation; only the timestamp proves it.
 #[test]
-fn claims_to_be_an_identity_and_replays_do_not_use_its_limit_up() {
+fn false_claims_and_replays_do_not_use_up_an_identitys_limit() {
     let mut shard = shard();
     let mut client = socket(&shard, 1);
     let mut forged = client.initiation();
@@ -72,7 +72,7 @@ fn claims_to_be_an_identity_and_replays_do_not_use_its_limit_up() {
 }
 
 #[test]
-fn rekeys_count_as_well() {
+fn rekeys_count_against_the_limit() {
     let mut shard = shard();
     let mut client = socket(&shard, 1);
     for _ in 0..LIMIT {

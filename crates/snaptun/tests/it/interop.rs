@@ -1,4 +1,4 @@
-//! The clients of today: `ana-gotatun` 0.2.1.
+//! Current clients: `ana-gotatun` 0.2.1.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl OldClient {
         shard.registry.grant(public.to_bytes(), 1, None);
         let limiter = Arc::new(RateLimiter::new(&public, 20));
         let gateway = PublicKey::from(Shard::public_key().to_bytes());
-        // As snap-tun 0.8.6 makes it: a keepalive every 10 s.
+        // As in snap-tun 0.8.6: a keepalive every 10 s.
         let tunn = Tunn::new(secret, gateway, None, Some(10), 0, limiter, remote);
         OldClient {
             tunn,
@@ -54,13 +54,13 @@ impl OldClient {
         self.tunn.handle_incoming_packet(message)
     }
 
-    /// Takes the shard's response and returns the client's keepalive.
+    /// Handles the shard's response and returns the client's keepalive.
     fn complete(&mut self, shard: &mut Shard) -> Vec<u8> {
         let response = shard.sent.pop_front().expect("a response");
         assert!(shard.sent.is_empty());
         match self.receive(&response.packet) {
             TunnResult::WriteToNetwork(WgKind::Data(keepalive)) => to_bytes(keepalive),
-            result => panic!("the client did not take the response: {result:?}"),
+            result => panic!("the client did not accept the response: {result:?}"),
         }
     }
 
@@ -77,7 +77,7 @@ impl OldClient {
             );
             let datagram = shard.sent.pop_front().unwrap().packet;
             let TunnResult::WriteToTunnel(received) = self.receive(&datagram) else {
-                panic!("the client did not take the data");
+                panic!("the client did not accept the data");
             };
             assert_eq!(received[..], packet[..]);
         }
@@ -111,7 +111,7 @@ fn an_old_client_connects_learns_its_address_and_rekeys() {
 }
 
 #[test]
-fn what_waited_reaches_an_old_client_in_order() {
+fn waiting_packets_reach_an_old_client_in_order() {
     let mut shard = new_shard();
     let mut client = OldClient::new(&shard);
     let initiation = client.initiation();
@@ -127,7 +127,7 @@ fn what_waited_reaches_an_old_client_in_order() {
     for n in 0..10u8 {
         let datagram = shard.sent.pop_front().unwrap().packet;
         let TunnResult::WriteToTunnel(received) = client.receive(&datagram) else {
-            panic!("the client did not take the data");
+            panic!("the client did not accept the data");
         };
         assert_eq!(received[..], [n]);
     }

@@ -7,19 +7,19 @@ use snaptun::{Consumed, DropReason, ShardConfig};
 use crate::clock::{new_shard, now};
 use testkit::shard::{Client, In, Out, Received, Shard};
 
-/// How long a handshake that is not answered is given, and the next one is put off.
+/// Timeout of an unanswered handshake, and minimum interval between two.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const ROUND: Duration = Duration::from_millis(250);
 
-/// What has the form of data and is none.
+/// Forged data message.
 const SPOOFED: [u8; 48] = {
     let mut message = [0x5a; 48];
     (message[0], message[1], message[2], message[3]) = (4, 0, 0, 0);
     message
 };
 
-/// Lets the shard look at its timers as often as they ask for it, for so long.
+/// Runs the shard's timers for some time, whenever they are due.
 fn pass(shard: &mut Shard, time: Duration) {
     let end = shard.now + time;
     loop {
@@ -33,7 +33,7 @@ fn pass(shard: &mut Shard, time: Duration) {
     }
 }
 
-/// The identity loses its grant, and the tunnel is gone.
+/// Ends the grant of the identity, which removes the tunnel.
 fn lapse(shard: &mut Shard, client: &Client) {
     shard.registry.revoke(client.identity());
     pass(shard, ROUND);
@@ -49,7 +49,7 @@ fn started(shard: &Shard) -> u64 {
     shard.server.counters().restart_handshakes_started
 }
 
-/// The client answers the only datagram that the shard has sent.
+/// Lets the client answer the only datagram that the shard has sent.
 fn complete(shard: &mut Shard, client: &mut Client) {
     let [initiation] = shard.take_sent().try_into().expect("an initiation");
     assert_eq!(initiation.to, client.endpoint);
@@ -62,7 +62,7 @@ fn complete(shard: &mut Shard, client: &mut Client) {
 }
 
 #[test]
-fn a_silent_client_is_served_again_a_round_after_its_grant_is_back() {
+fn a_silent_client_is_served_again_a_round_after_its_grant_returns() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     lapse(&mut shard, &client);
@@ -85,7 +85,7 @@ fn a_silent_client_is_served_again_a_round_after_its_grant_is_back() {
 }
 
 #[test]
-fn a_grant_that_ended_by_itself_may_be_renewed_late() {
+fn an_expired_grant_may_be_renewed_late() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     let expires = shard.now + Duration::from_secs(1);
@@ -97,9 +97,9 @@ fn a_grant_that_ended_by_itself_may_be_renewed_late() {
     complete(&mut shard, &mut client);
 }
 
-/// Its generation need not change where a grant is prolonged.
+/// The generation need not change when a grant is extended.
 #[test]
-fn data_begins_the_handshake_too() {
+fn data_also_begins_the_handshake() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let expires = shard.now + Duration::from_secs(1);
@@ -116,12 +116,12 @@ fn data_begins_the_handshake_too() {
 }
 
 #[test]
-fn an_identity_whose_grant_never_returns_is_sent_nothing_and_forgotten() {
+fn a_client_whose_grant_never_returns_gets_no_messages_and_is_forgotten() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     lapse(&mut shard, &client);
     for other in 0..20 {
-        // The list changes for others.
+        // The list changes for other identities.
         let _other = shard.client(100 + other);
         let datagram = client.data(b"lost");
         let fate = shard.incoming(&datagram, client.endpoint);
@@ -140,7 +140,7 @@ fn an_identity_whose_grant_never_returns_is_sent_nothing_and_forgotten() {
 }
 
 #[test]
-fn one_initiation_is_sent_for_a_grant_that_returns_and_one_in_five_seconds_for_spoofed_data() {
+fn a_returned_grant_causes_one_initiation_and_spoofed_data_one_in_five_seconds() {
     let mut shard = new_shard();
     let client = shard.connected_client(1);
     lapse(&mut shard, &client);
@@ -165,7 +165,7 @@ fn one_initiation_is_sent_for_a_grant_that_returns_and_one_in_five_seconds_for_s
 }
 
 #[test]
-fn a_grant_that_comes_and_goes_makes_one_initiation_in_five_seconds() {
+fn a_flapping_grant_causes_one_initiation_in_five_seconds() {
     let mut shard = new_shard();
     let client = shard.connected_client(1);
     for _ in 0..20 {
@@ -180,7 +180,7 @@ fn a_grant_that_comes_and_goes_makes_one_initiation_in_five_seconds() {
 }
 
 #[test]
-fn an_address_that_another_client_has_meanwhile_is_left_alone() {
+fn no_handshake_begins_at_an_address_that_another_client_has_taken() {
     let mut shard = new_shard();
     let client = shard.connected_client(1);
     lapse(&mut shard, &client);
@@ -191,7 +191,7 @@ fn an_address_that_another_client_has_meanwhile_is_left_alone() {
     pass(&mut shard, ROUND);
     assert!(shard.sent.is_empty());
     let Received::Answer(keepalive) = newcomer.receive(&response) else {
-        panic!("the client did not take the response");
+        panic!("the client did not accept the response");
     };
     shard.incoming(&keepalive, newcomer.endpoint);
     assert_eq!(shard.server.lapsed_tunnels(), 0);
@@ -201,7 +201,7 @@ fn an_address_that_another_client_has_meanwhile_is_left_alone() {
 }
 
 #[test]
-fn only_what_a_client_used_is_remembered() {
+fn only_tunnels_in_use_are_remembered() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     shard.answer(&mut client);
@@ -231,7 +231,7 @@ fn a_client_that_has_moved_gets_no_handshake_at_its_old_address() {
     let mut shard = Shard::new(now(), config);
     let client = shard.connected_client(1);
     lapse(&mut shard, &client);
-    // Authorized, and there first.
+    // Authorized, and the client uses its new address first.
     renew(&shard, &client);
     let mut moved = Client::at("10.9.9.9:9".parse().unwrap(), 1, Shard::public_key());
     shard.connect(&mut moved);
@@ -240,9 +240,9 @@ fn a_client_that_has_moved_gets_no_handshake_at_its_old_address() {
     assert_eq!(shard.server.lapsed_tunnels(), 0);
 }
 
-/// The file of identities was empty for a moment.
+/// As when the identities file was empty for a moment.
 #[test]
-fn when_all_return_at_once_handshakes_begin_at_an_even_pace() {
+fn handshakes_after_a_mass_return_are_rate_limited() {
     const PER_SECOND: u64 = 100;
     let config = ShardConfig {
         restart_handshakes_per_second: PER_SECOND,
@@ -283,7 +283,7 @@ fn when_all_return_at_once_handshakes_begin_at_an_even_pace() {
 }
 
 #[test]
-fn no_more_are_remembered_than_there_may_be_tunnels() {
+fn remembered_clients_are_limited_to_the_number_of_tunnels() {
     let config = ShardConfig {
         tunnels_per_shard: 3,
         ..ShardConfig::default()

@@ -1,11 +1,11 @@
-//! The shard against clients, on the real clock. What takes minutes is tested in the package
+//! Tests of a shard and its clients on the real clock. Tests that take minutes are in the package
 //! `snaptun-virtual-time`.
 
 #![expect(
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "how tests fail, in their helpers too"
+    reason = "how tests fail, also in their helpers"
 )]
 
 mod accounting;

@@ -1,4 +1,4 @@
-//! Too many handshakes from one source.
+//! Handshake floods from one source and from many.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use testkit::shard::{Client, In, Received, Shard};
 
 const LIMIT: u64 = 5;
 
-/// A shard whose budgets are all small and different.
+/// Returns a shard whose budgets are all small and different.
 pub(crate) fn small_shard() -> Shard {
     let config = ShardConfig {
         handshakes_per_ip_per_second: 2,
@@ -24,7 +24,7 @@ pub(crate) fn small_shard() -> Shard {
     Shard::new(now(), config)
 }
 
-/// Initiations of a key that is not authorized, each from another address.
+/// Sends initiations of an unauthorized identity, each from another address.
 pub(crate) fn flood_from_anywhere(shard: &mut Shard, initiations: u8) -> Vec<In> {
     let mut stranger = Client::new(99, Shard::public_key());
     (0..initiations)
@@ -42,7 +42,7 @@ pub(crate) fn flood_from_anywhere(shard: &mut Shard, initiations: u8) -> Vec<In>
         .collect()
 }
 
-/// Lets the client have a cookie, by a flood.
+/// Gives the client a cookie by means of a flood.
 fn give_cookie(shard: &mut Shard, client: &mut Client) {
     flood_from_anywhere(shard, 6);
     shard.show_cookie(client);
@@ -56,7 +56,7 @@ fn limited_shard() -> Shard {
     Shard::new(now(), config)
 }
 
-/// Uses up what the client's address may send.
+/// Uses up the limit of the client's address.
 fn flood(shard: &mut Shard, from: Endpoint) {
     let mut stranger = Client::new(99, Shard::public_key());
     for _ in 0..LIMIT {
@@ -67,7 +67,7 @@ fn flood(shard: &mut Shard, from: Endpoint) {
 }
 
 #[test]
-fn under_load_a_cookie_is_all_that_is_sent_and_lets_the_client_in() {
+fn under_load_only_a_cookie_is_sent_and_it_admits_the_client() {
     let mut shard = limited_shard();
     let mut client = shard.client(1);
     flood(&mut shard, client.endpoint);
@@ -84,13 +84,13 @@ fn under_load_a_cookie_is_all_that_is_sent_and_lets_the_client_in() {
     assert!(reply.packet.len() <= initiation.len(), "no amplification");
     assert_eq!(client.receive(&reply.packet), Received::Cookie);
 
-    // The next initiation shows the cookie.
+    // The next initiation carries the cookie.
     shard.connect(&mut client);
     assert_eq!(shard.server.tunnel_count(), 1);
 }
 
 #[test]
-fn a_cookie_is_good_for_its_address_only() {
+fn a_cookie_is_valid_only_for_its_address() {
     let mut shard = limited_shard();
     let mut client = shard.client(1);
     flood(&mut shard, client.endpoint);
@@ -109,18 +109,18 @@ fn a_cookie_is_good_for_its_address_only() {
 }
 
 #[test]
-fn under_load_an_established_tunnel_goes_on() {
+fn under_load_an_established_tunnel_keeps_working() {
     let mut shard = limited_shard();
     let mut client = shard.connected_client(1);
     let mut neighbour = shard.client(2);
-    // `connected_client` used one, and the last is answered beyond the limit, because the tunnel is in use.
+    // `connected_client` used one, and the last is answered beyond the limit because the tunnel is in use.
     for _ in 1..=LIMIT {
         shard.answer(&mut client);
     }
     let rekey = client.initiation();
     let fate = shard.incoming(&rekey, client.endpoint);
     assert_eq!(fate, In::Consumed(Consumed::CookieReplySent));
-    assert_eq!(shard.sent.len(), 1, "the cookie is all that is sent");
+    assert_eq!(shard.sent.len(), 1, "only the cookie is sent");
     shard.sent.clear();
 
     let datagram = client.data(b"data");
@@ -132,9 +132,9 @@ fn under_load_an_established_tunnel_goes_on() {
     shard.connect(&mut neighbour);
 }
 
-/// Whoever is flooded answers late, and a full socket loses honest messages as well.
+/// A flooded host answers late, and a full socket also loses honest messages.
 #[test]
-fn addresses_that_flood_are_given_few_cookies_and_others_one_at_once() {
+fn flooding_addresses_get_few_cookies_and_others_get_one_at_once() {
     let mut shard = small_shard();
     let mut client = shard.client(1);
     flood_from_anywhere(&mut shard, 6);
@@ -150,12 +150,12 @@ fn addresses_that_flood_are_given_few_cookies_and_others_one_at_once() {
         }
         shard.sent.clear();
     }
-    // Four, and of the 80 that follow one of eight by lot, so that nobody else there is kept out.
+    // Four, and a random one in eight of the 80 that follow, so that other clients at the address still get some.
     assert!((5..50).contains(&fates[0]), "{fates:?}");
     shard.show_cookie(&mut client);
     shard.connect(&mut client);
 
-    // In the next second there are as many again.
+    // The next second has the same number again.
     shard.now += Duration::from_secs(1);
     flood_from_anywhere(&mut shard, 6);
     for _ in 0..4 {
@@ -165,7 +165,7 @@ fn addresses_that_flood_are_given_few_cookies_and_others_one_at_once() {
 }
 
 #[test]
-fn messages_with_a_wrong_code_do_not_count() {
+fn messages_with_a_wrong_mac1_do_not_count() {
     let mut shard = limited_shard();
     let mut client = shard.client(1);
     for _ in 0..2 * LIMIT {
@@ -203,7 +203,7 @@ fn a_flood_from_many_addresses_does_not_keep_a_newcomer_out() {
 }
 
 #[test]
-fn nobody_needs_a_cookie_once_the_flood_is_over() {
+fn no_cookie_is_needed_after_a_flood() {
     let mut shard = small_shard();
     flood_from_anywhere(&mut shard, 100);
     shard.now += Duration::from_secs(1);
@@ -215,7 +215,7 @@ fn nobody_needs_a_cookie_once_the_flood_is_over() {
 }
 
 #[test]
-fn an_address_with_a_cookie_has_a_limit_too() {
+fn an_address_with_a_cookie_has_a_limit() {
     let mut shard = small_shard();
     let mut client = shard.client(1);
     give_cookie(&mut shard, &mut client);
@@ -231,7 +231,7 @@ fn an_address_with_a_cookie_has_a_limit_too() {
 }
 
 #[test]
-fn the_shard_has_a_limit_for_senders_with_cookies_too() {
+fn the_shard_has_a_limit_for_senders_with_cookies() {
     let mut shard = small_shard();
     let mut clients: Vec<_> = (0..9).map(|n| shard.client(n)).collect();
     for client in &mut clients {
@@ -251,7 +251,7 @@ fn the_shard_has_a_limit_for_senders_with_cookies_too() {
 
 /// Clients use a cookie for 120 s.
 #[test]
-fn a_cookie_is_good_for_two_minutes_whenever_it_was_given() {
+fn a_cookie_is_valid_for_at_least_two_minutes() {
     for given_after in [0, 100, 119, 120, 121, 239] {
         let mut shard = small_shard();
         let mut client = shard.client(1);
@@ -283,7 +283,7 @@ fn a_response_to_the_gateway_needs_no_cookie_in_a_flood() {
     assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
 }
 
-/// 2,322,404 of 2,323,104 messages were answered once.
+/// Regression: once, 2,322,404 of 2,323,104 messages were answered.
 #[test]
 fn one_address_is_sent_a_bounded_number_of_cookies_in_a_second() {
     let mut shard = new_shard();
@@ -308,16 +308,16 @@ fn one_address_is_sent_a_bounded_number_of_cookies_in_a_second() {
     }
 }
 
-/// Somebody sends 700 initiations a second from other ports of the newcomer's address, and the newcomer always comes
-/// last in its second: what is given to the first ones is gone.
+/// A host sends 700 initiations a second from other ports of the newcomer's address, and the newcomer always comes last
+/// in its second, when everything that is given to the first messages is gone.
 #[test]
-fn a_flood_with_its_own_address_does_not_keep_a_newcomer_out_who_comes_last_in_every_second() {
+fn a_flood_from_its_own_address_does_not_keep_out_a_newcomer_that_comes_last_in_every_second() {
     const TRIES: usize = 18;
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let initiation = Client::new(99, Shard::public_key()).initiation();
     let is_answered = (0..TRIES).any(|_| {
-        // The client tries again every 5 s, and the flood goes on.
+        // The client retries every 5 s while the flood goes on.
         for _ in 0..5 {
             shard.now += Duration::from_secs(1);
             for port in 1..=700 {
@@ -339,9 +339,9 @@ fn a_flood_with_its_own_address_does_not_keep_a_newcomer_out_who_comes_last_in_e
     assert!(is_answered);
 }
 
-/// Where something in them is the same for all replies of a worker, they tell which ports are of one worker.
+/// A byte with the same value in all replies of a worker would show which ports belong to one worker.
 #[test]
-fn no_byte_of_a_cookie_replys_nonce_is_the_same_in_all() {
+fn no_byte_of_the_nonce_is_constant_over_cookie_replies() {
     const NONCE: std::ops::Range<usize> = 8..32;
     let mut shard = new_shard();
     let mut stranger = Client::new(99, Shard::public_key());
@@ -367,10 +367,10 @@ fn no_byte_of_a_cookie_replys_nonce_is_the_same_in_all() {
     assert!(values.iter().all(|values| values.len() > 128));
 }
 
-/// Where each shard counted for itself, somebody who had used up its address's limit at one of them saw which other
-/// ports of its address belong to the same.
+/// With counts per shard, a sender that used up its address's limit at one shard could see which other ports of its
+/// address belong to the same shard.
 #[test]
-fn what_one_address_used_up_is_used_up_at_every_shard() {
+fn the_limit_of_an_address_holds_across_shards() {
     let mut shard = limited_shard();
     let mut sibling = shard.sibling();
     let mut stranger = Client::new(99, Shard::public_key());
@@ -396,7 +396,7 @@ fn what_one_address_used_up_is_used_up_at_every_shard() {
 }
 
 #[test]
-fn a_budget_that_is_used_up_is_used_up_at_every_shard() {
+fn a_budget_holds_across_shards() {
     let mut shard = small_shard();
     let mut sibling = shard.sibling();
     flood_from_anywhere(&mut shard, 100);

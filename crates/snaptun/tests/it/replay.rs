@@ -1,4 +1,4 @@
-//! Captured messages, sent again.
+//! Replays of captured messages.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn elsewhere(client: &Client) -> Endpoint {
     }
 }
 
-/// Sends a captured initiation, as it was and disguised, from these addresses.
+/// Replays a captured initiation from these addresses, unchanged and with changed fields.
 fn replay(shard: &mut Shard, initiation: &[u8], from: &[Endpoint]) {
     let tunnels = shard.server.tunnel_count();
     for from in from {
@@ -33,7 +33,7 @@ fn replay(shard: &mut Shard, initiation: &[u8], from: &[Endpoint]) {
 }
 
 #[test]
-fn a_replayed_initiation_creates_nothing_and_is_answered_by_nothing() {
+fn a_replayed_initiation_has_no_effect_and_gets_no_answer() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let initiation = client.initiation();
@@ -48,7 +48,7 @@ fn a_replayed_initiation_creates_nothing_and_is_answered_by_nothing() {
 }
 
 #[test]
-fn a_replay_at_another_worker_creates_nothing() {
+fn a_replay_at_another_worker_has_no_effect() {
     let mut shard = new_shard();
     let mut sibling = shard.sibling();
     let mut client = shard.client(1);
@@ -59,12 +59,12 @@ fn a_replay_at_another_worker_creates_nothing() {
         &initiation,
         &[client.endpoint, elsewhere(&client)],
     );
-    // One that the client itself makes there is another matter.
+    // A new initiation of the client is accepted there.
     sibling.connect(&mut client);
 }
 
 #[test]
-fn a_replayed_rekey_creates_nothing() {
+fn a_replayed_rekey_has_no_effect() {
     let mut shard = new_shard();
     let mut sibling = shard.sibling();
     let mut client = shard.connected_client(1);
@@ -77,7 +77,7 @@ fn a_replayed_rekey_creates_nothing() {
 }
 
 #[test]
-fn a_replay_does_not_bring_back_a_tunnel_that_is_gone() {
+fn a_replay_does_not_restore_a_removed_tunnel() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let initiation = client.initiation();
@@ -98,7 +98,7 @@ fn a_replay_does_not_bring_back_a_tunnel_that_is_gone() {
     shard.connect(&mut client);
 }
 
-/// The tunnel has seen older initiations only, and would take this one for a new one of its own.
+/// The tunnel has seen only older initiations, and would accept this one as new.
 #[test]
 fn a_replay_of_one_sockets_initiation_does_not_change_the_tunnel_of_another() {
     let mut shard = new_shard();
@@ -149,7 +149,7 @@ fn the_sockets_of_one_identity_connect_in_any_order_at_any_worker() {
 }
 
 #[test]
-fn a_replay_is_not_even_given_a_cookie() {
+fn a_replay_gets_no_cookie() {
     let config = ShardConfig {
         handshakes_per_ip_per_second: 1,
         ..ShardConfig::default()
@@ -179,9 +179,9 @@ fn a_damaged_copy_that_comes_first_does_not_keep_the_original_out() {
     assert_eq!(fate, NEW_TUNNEL);
 }
 
-/// An unauthorized identity leaves nothing behind: the client may try again as soon as it is let in.
+/// A refused identity leaves no state: the client may retry as soon as it is authorized.
 #[test]
-fn an_initiation_that_was_refused_may_come_again() {
+fn a_refused_initiation_may_be_sent_again() {
     let mut shard = new_shard();
     let mut client = Client::new(1, Shard::public_key());
     let initiation = client.initiation();
@@ -193,12 +193,12 @@ fn an_initiation_that_was_refused_may_come_again() {
 }
 
 #[test]
-fn what_the_gateway_sent_means_nothing_to_it() {
+fn messages_reflected_to_the_gateway_are_dropped() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let response = shard.answer(&mut client);
     let Received::Answer(keepalive) = client.receive(&response) else {
-        panic!("the client did not take the response");
+        panic!("the client did not accept the response");
     };
     shard.incoming(&keepalive, client.endpoint);
     assert_eq!(
@@ -220,7 +220,7 @@ fn what_the_gateway_sent_means_nothing_to_it() {
     let cookie = strict.sent.pop_back().unwrap().packet.to_vec();
 
     for (reflected, reason) in [
-        // It answers the client, and no initiation of the gateway.
+        // It answers the client, not an initiation of the gateway.
         (response, DropReason::Unsolicited),
         (cookie, DropReason::Unsolicited),
         (data, DropReason::NoSession),
@@ -233,7 +233,7 @@ fn what_the_gateway_sent_means_nothing_to_it() {
     assert!(shard.sent.is_empty());
 }
 
-/// The clients' initiations overtake each other on their way, and the tunnel takes the latest only.
+/// The client's initiations are reordered, and the tunnel accepts only the latest.
 #[test]
 fn an_initiation_that_was_overtaken_is_stale() {
     let mut shard = new_shard();
@@ -249,10 +249,10 @@ fn an_initiation_that_was_overtaken_is_stale() {
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[test]
-fn one_handshake_with_a_clock_far_ahead_is_refused_and_locks_nobody_out() {
+fn a_handshake_with_a_clock_far_ahead_is_refused_and_locks_out_no_client() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
-    // As the gateway sees it.
+    // From the gateway's point of view.
     shard.set_clock(Some(wall() - 40 * YEAR));
     for _ in 0..2 {
         let initiation = client.initiation();
@@ -263,7 +263,7 @@ fn one_handshake_with_a_clock_far_ahead_is_refused_and_locks_nobody_out() {
     assert_eq!(shard.server.tunnel_count(), 0);
     shard.set_clock(Some(wall()));
     shard.connect(&mut client);
-    // In a tunnel as well.
+    // Also in an existing tunnel.
     shard.set_clock(Some(wall() - 40 * YEAR));
     let initiation = client.initiation();
     let fate = shard.incoming(&initiation, client.endpoint);
@@ -271,12 +271,12 @@ fn one_handshake_with_a_clock_far_ahead_is_refused_and_locks_nobody_out() {
 }
 
 #[test]
-fn a_gateway_whose_clock_is_not_trusted_refuses_no_clock() {
+fn a_gateway_without_a_trusted_clock_accepts_any_timestamp() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     shard.set_clock(None);
     shard.connect(&mut client);
-    // From now on it is the gateway's clock that is behind.
+    // From now on the gateway's clock is behind.
     shard.set_clock(Some(wall() - YEAR));
     let initiation = client.initiation();
     let fate = shard.incoming(&initiation, client.endpoint);

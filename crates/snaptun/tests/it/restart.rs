@@ -1,4 +1,4 @@
-//! Clients of the process before.
+//! Clients of the previous process.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use snaptun::{Consumed, DropReason, ShardConfig};
 use crate::clock::{new_shard, now};
 use testkit::shard::{Client, In, Out, Received, Shard};
 
-/// How long a handshake that is not answered is given, and the next one is put off.
+/// Timeout of an unanswered handshake, and minimum interval between two.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What has the form of data and is none.
+/// Forged data message.
 const SPOOFED: [u8; 48] = {
     let mut message = [0x5a; 48];
     (message[0], message[1], message[2], message[3]) = (4, 0, 0, 0);
     message
 };
 
-/// The shard of the process that comes after that of `shard`, and remembers these clients.
+/// Returns a shard of the next process that remembers these clients.
 fn process_after(shard: &Shard, clients: &[&Client]) -> Shard {
     let mut after = shard.sibling();
     for client in clients {
@@ -32,7 +32,7 @@ fn remember(shard: &mut Shard, client: &Client) -> bool {
     shard.server.remember(now, remote, client.identity())
 }
 
-/// Gives the shard data that it cannot read.
+/// Sends the shard forged data.
 fn spoof(shard: &mut Shard, client: &Client) -> In {
     shard.incoming(&SPOOFED, client.endpoint)
 }
@@ -41,7 +41,7 @@ fn started(shard: &Shard) -> u64 {
     shard.server.counters().restart_handshakes_started
 }
 
-/// Lets the shard look at its timers after so long.
+/// Advances the time and runs the shard's timers.
 fn pass(shard: &mut Shard, time: Duration) {
     shard.now += time;
     shard.update_timers();
@@ -76,13 +76,13 @@ fn a_client_is_served_again_after_one_round_trip() {
     assert_eq!(counters.restart_handshakes_started, 1);
     assert_eq!(counters.restart_handshakes_completed, 1);
     assert_eq!(shard.server.remembered_tunnels(), 0);
-    // What is no handshake of a restart ends no tunnel.
+    // The end of the restart timeout does not end the completed tunnel.
     pass(&mut shard, REKEY_TIMEOUT);
     assert!(shard.server.has_tunnel(client.remote()));
 }
 
 #[test]
-fn a_client_that_nobody_remembers_is_not() {
+fn a_client_that_is_not_remembered_gets_no_handshake() {
     let mut before = new_shard();
     let client = before.connected_client(1);
     let mut stranger = before.connected_client(2);
@@ -109,7 +109,7 @@ fn only_data_begins_a_handshake() {
 }
 
 #[test]
-fn spoofed_data_makes_one_initiation_in_five_seconds_and_keeps_no_tunnel() {
+fn spoofed_data_causes_one_initiation_in_five_seconds_and_keeps_no_tunnel() {
     let before = new_shard();
     let client = before.client(1);
     let mut shard = process_after(&before, &[&client]);
@@ -132,9 +132,9 @@ fn spoofed_data_makes_one_initiation_in_five_seconds_and_keeps_no_tunnel() {
     assert_eq!(shard.server.remembered_tunnels(), 1);
 }
 
-/// The tunnel has to make room, and its address has to wait all the same.
+/// The tunnel is revoked, but its address still has to wait.
 #[test]
-fn an_address_waits_five_seconds_even_if_its_tunnel_is_gone() {
+fn an_address_waits_five_seconds_even_after_its_tunnel_is_removed() {
     let before = new_shard();
     let client = before.client(1);
     let mut shard = process_after(&before, &[&client]);
@@ -154,7 +154,7 @@ fn an_address_waits_five_seconds_even_if_its_tunnel_is_gone() {
 }
 
 #[test]
-fn the_clients_own_initiation_wins_while_spoofed_data_keeps_coming() {
+fn the_clients_initiation_is_accepted_during_a_flood_of_spoofed_data() {
     let before = new_shard();
     let mut client = before.client(1);
     let mut shard = process_after(&before, &[&client]);
@@ -176,7 +176,7 @@ fn the_clients_own_initiation_wins_while_spoofed_data_keeps_coming() {
 }
 
 #[test]
-fn an_answered_client_that_has_not_spoken_yet_is_not_given_up() {
+fn an_answered_client_is_not_given_up_before_its_first_packet() {
     let before = new_shard();
     let mut client = before.client(1);
     let mut shard = process_after(&before, &[&client]);
@@ -188,7 +188,7 @@ fn an_answered_client_that_has_not_spoken_yet_is_not_given_up() {
 }
 
 #[test]
-fn a_remembered_address_goes_to_whoever_has_it_now() {
+fn a_remembered_client_is_forgotten_when_another_takes_its_address() {
     let before = new_shard();
     let client = before.client(1);
     let mut shard = process_after(&before, &[&client]);
@@ -199,7 +199,7 @@ fn a_remembered_address_goes_to_whoever_has_it_now() {
 }
 
 #[test]
-fn a_client_that_came_by_itself_is_not_remembered() {
+fn a_client_with_a_tunnel_is_not_remembered() {
     let mut shard = new_shard();
     let client = shard.connected_client(1);
     assert!(!remember(&mut shard, &client));
@@ -217,7 +217,7 @@ fn a_revoked_identity_is_not_remembered() {
 }
 
 #[test]
-fn an_identity_revoked_since_gets_no_initiation() {
+fn a_client_revoked_after_the_restart_gets_no_initiation() {
     let before = new_shard();
     let client = before.client(1);
     let mut shard = process_after(&before, &[&client]);
@@ -227,14 +227,14 @@ fn an_identity_revoked_since_gets_no_initiation() {
         In::Dropped(DropReason::Unauthorized)
     );
     assert!(shard.sent.is_empty());
-    // Once it is authorized again, it does.
+    // Once authorized again, it does.
     shard.registry.grant(client.identity(), 1, None);
     spoof(&mut shard, &client);
     assert_eq!(started(&shard), 1);
 }
 
 #[test]
-fn handshakes_begin_at_an_even_pace() {
+fn handshakes_after_a_restart_are_rate_limited() {
     let config = ShardConfig {
         restart_handshakes_per_second: 100,
         ..ShardConfig::default()
@@ -257,9 +257,9 @@ fn handshakes_begin_at_an_even_pace() {
     assert!(shard.server.counters().restart_handshakes_deferred > 1000);
 }
 
-/// As behind the NAT of a carrier.
+/// As behind a carrier's NAT.
 #[test]
-fn clients_at_one_address_answer_all_at_once() {
+fn clients_at_one_address_may_all_answer_at_once() {
     let config = ShardConfig {
         handshakes_per_ip_per_second: 3,
         ..ShardConfig::default()
@@ -296,7 +296,7 @@ fn clients_at_one_address_answer_all_at_once() {
 }
 
 #[test]
-fn nobody_loses_a_tunnel_to_a_restart() {
+fn a_restart_handshake_evicts_no_tunnel() {
     let config = ShardConfig {
         half_open_tunnels: 2,
         tunnels_per_shard: 3,
@@ -306,7 +306,7 @@ fn nobody_loses_a_tunnel_to_a_restart() {
     let mut before = Shard::new(now(), config);
     let clients = [1, 2, 3].map(|identity| before.connected_client(identity));
     let mut shard = process_after(&before, &[&clients[0], &clients[1], &clients[2]]);
-    // As many are remembered as there may be.
+    // The maximum number is remembered already.
     let fourth = shard.client(4);
     assert!(!remember(&mut shard, &fourth));
 
@@ -318,7 +318,7 @@ fn nobody_loses_a_tunnel_to_a_restart() {
         spoof(&mut shard, &clients[0]),
         In::Dropped(DropReason::NoTunnel)
     );
-    // Two newcomers have been answered.
+    // Two newcomers were answered.
     let [mut one, mut two] = [5, 6].map(|identity| shard.client(identity));
     shard.answer(&mut one);
     shard.answer(&mut two);
@@ -350,7 +350,7 @@ fn a_newcomer_takes_the_place_of_a_restart_that_is_not_answered() {
 }
 
 #[test]
-fn what_no_session_can_be_left_of_is_forgotten() {
+fn clients_are_forgotten_when_their_sessions_have_ended() {
     let before = new_shard();
     let client = before.client(1);
     let mut shard = process_after(&before, &[&client]);

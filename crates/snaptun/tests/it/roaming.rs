@@ -1,4 +1,4 @@
-//! One client at one address after the other.
+//! A client that changes its address.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn roam(client: &mut Client, port: u16) {
     client.endpoint.remote.set_port(port);
 }
 
-/// A shard where an identity has one tunnel, and another of the same gateway.
+/// Returns two shards of a gateway in which an identity has one tunnel.
 fn shards() -> [Shard; 2] {
     let config = ShardConfig {
         one_tunnel_per_identity: true,
@@ -22,7 +22,7 @@ fn shards() -> [Shard; 2] {
 }
 
 #[test]
-fn a_client_that_roams_is_served_at_once_and_its_old_tunnel_left_to_its_timers() {
+fn a_client_that_roams_is_served_at_once_and_its_old_tunnel_expires_later() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     let old = client.remote();
@@ -36,14 +36,14 @@ fn a_client_that_roams_is_served_at_once_and_its_old_tunnel_left_to_its_timers()
 }
 
 #[test]
-fn the_old_tunnel_goes_with_the_first_word_in_the_new_one() {
+fn the_old_tunnel_is_removed_with_the_first_packet_in_the_new_one() {
     let [mut shard, _] = shards();
     let mut client = shard.connected_client(1);
     let other = shard.connected_client(2);
     let old = client.remote();
     shard.now += Duration::from_secs(1);
     roam(&mut client, 1);
-    // The new one is answered, which may be anyone's doing; the old one is still in use.
+    // The new tunnel is answered, but the initiation may be a replay; the old tunnel stays in use.
     shard.answer(&mut client);
     while shard.next_move().is_some() {}
     assert!(shard.server.has_tunnel(old));
@@ -60,7 +60,7 @@ fn the_old_tunnel_goes_with_the_first_word_in_the_new_one() {
 }
 
 #[test]
-fn the_old_tunnel_goes_at_another_worker_too() {
+fn the_old_tunnel_at_another_worker_is_removed() {
     let [mut before, mut after] = shards();
     let mut client = before.connected_client(1);
     let old = client.remote();
@@ -77,9 +77,9 @@ fn the_old_tunnel_goes_at_another_worker_too() {
     assert!(after.server.has_tunnel(client.remote()));
 }
 
-/// Each worker tells the other of its tunnel; the later one stays, whatever the order of the news.
+/// Each worker tells the other of its tunnel. The later one stays, in any order of the messages.
 #[test]
-fn of_two_tunnels_that_come_at_once_the_later_stays() {
+fn of_two_simultaneous_tunnels_the_later_stays() {
     let [mut first, mut second] = shards();
     let mut client = first.connected_client(1);
     let old = client.remote();
@@ -95,7 +95,7 @@ fn of_two_tunnels_that_come_at_once_the_later_stays() {
 }
 
 #[test]
-fn a_rekey_is_no_move() {
+fn a_rekey_is_not_a_move() {
     let [mut shard, _] = shards();
     let mut client = shard.connected_client(1);
     while shard.next_move().is_some() {}

@@ -7,10 +7,10 @@ use snaptun::{Consumed, DropReason, Incoming, Packet};
 use crate::clock::new_shard;
 use testkit::shard::{Client, In, Out, Received, Shard};
 
-/// Where a response has the index of the initiation that it answers.
+/// Position of the index in a response that identifies the initiation it answers.
 const RECEIVER_INDEX: usize = 8;
 
-/// A tunnel that nobody has used, whose shard has begun a handshake: returns the client's response to it.
+/// Lets a shard begin a handshake in a half-open tunnel, and returns the client's response.
 pub(crate) fn response_to_shard(shard: &mut Shard, client: &mut Client) -> Vec<u8> {
     shard.answer(client);
     shard.now += Duration::from_secs(6);
@@ -24,7 +24,7 @@ pub(crate) fn response_to_shard(shard: &mut Shard, client: &mut Client) -> Vec<u
 }
 
 #[test]
-fn what_is_no_message_is_malformed() {
+fn datagrams_that_are_not_messages_are_malformed() {
     let shard = new_shard();
     let mut client = shard.client(1);
     let initiation = client.initiation();
@@ -33,11 +33,11 @@ fn what_is_no_message_is_malformed() {
         assert_eq!(screen(datagram), Err(DropReason::Malformed));
     }
     let data = [&[4, 0, 0, 0][..], &[0; 28]].concat();
-    assert_eq!(screen(&data), Ok(()), "data is not judged here");
+    assert_eq!(screen(&data), Ok(()), "data is not screened");
 }
 
 #[test]
-fn an_initiation_passes_with_its_code_and_only_with_it() {
+fn an_initiation_passes_only_with_a_valid_mac1() {
     let shard = new_shard();
     let mut client = shard.client(1);
     let mut initiation = client.initiation();
@@ -52,7 +52,7 @@ fn an_initiation_passes_with_its_code_and_only_with_it() {
 }
 
 #[test]
-fn a_response_passes_if_the_tunnel_there_has_asked_for_it() {
+fn a_response_passes_if_the_tunnel_awaits_it() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let neighbour = shard.connected_client(2);
@@ -75,7 +75,7 @@ fn a_response_passes_if_the_tunnel_there_has_asked_for_it() {
     let verdict = screen(&shard, &client, &damaged);
     assert_eq!(verdict, Err(DropReason::InvalidMac));
 
-    // Nothing of this was remembered.
+    // Screening changed no state.
     let fate = shard.incoming(&response, client.endpoint);
     assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
     let verdict = screen(&shard, &client, &response);
@@ -101,7 +101,7 @@ fn a_cookie_reply_passes_if_it_answers_the_tunnels_last_handshake_message() {
 }
 
 #[test]
-fn what_was_screened_is_handled_without_verifying_its_code_again() {
+fn a_screened_message_is_handled_without_checking_its_mac1_again() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let mut initiation = client.initiation();
@@ -118,7 +118,7 @@ fn what_was_screened_is_handled_without_verifying_its_code_again() {
         fate,
         Incoming::Consumed(Consumed::HandshakeAnswered { new_tunnel: true })
     ));
-    // What is too short is refused all the same.
+    // A message that is too short is still refused.
     let packet = Packet::copy_from(&initiation[..147]);
     let fate = shard
         .server

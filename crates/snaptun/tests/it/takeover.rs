@@ -1,4 +1,4 @@
-//! An address that goes to another client.
+//! An address that moves to another client.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use snaptun::{Consumed, DropReason, Endpoint, ShardConfig};
 use crate::clock::new_shard;
 use testkit::shard::{Client, In, Out, Shard};
 
-/// A client at the address of another.
+/// Returns a client at the address of another one.
 fn newcomer_at(shard: &Shard, address: Endpoint) -> Client {
     let mut newcomer = shard.client(2);
     newcomer.endpoint = address;
@@ -24,14 +24,14 @@ fn initiate(shard: &mut Shard, client: &mut Client) -> In {
 }
 
 #[test]
-fn a_silent_address_goes_to_a_client_that_proves_to_be_there() {
+fn a_silent_address_goes_to_a_client_that_proves_its_address() {
     let mut shard = new_shard();
     let mut holder = shard.connected_client(1);
     let mut newcomer = newcomer_at(&shard, holder.endpoint);
     silence(&mut shard);
 
     shard.show_cookie(&mut newcomer);
-    // Nothing has changed so far.
+    // The holder still has its tunnel.
     let fate = shard.outgoing(b"for the holder", holder.remote());
     assert_eq!(fate, Out::Encapsulated(1));
     assert_eq!(shard.deliver_to(&mut holder), [b"for the holder"]);
@@ -49,7 +49,7 @@ fn a_silent_address_goes_to_a_client_that_proves_to_be_there() {
 }
 
 #[test]
-fn a_talking_tunnel_is_not_displaced_cookie_or_not() {
+fn a_tunnel_in_use_is_not_displaced_even_with_a_cookie() {
     let mut shard = new_shard();
     let mut holder = shard.connected_client(1);
     let mut newcomer = newcomer_at(&shard, holder.endpoint);
@@ -70,13 +70,13 @@ fn a_talking_tunnel_is_not_displaced_cookie_or_not() {
     );
 }
 
-/// What the gateway sends proves nothing about who hears it.
+/// Outgoing packets prove nothing about their receiver.
 #[test]
 fn a_tunnel_that_only_receives_is_silent() {
     let mut shard = new_shard();
     let holder = shard.connected_client(1);
     silence(&mut shard);
-    let fate = shard.outgoing(b"for nobody", holder.remote());
+    let fate = shard.outgoing(b"unheard", holder.remote());
     assert_eq!(fate, Out::Encapsulated(1));
     shard.sent.clear();
     let mut newcomer = newcomer_at(&shard, holder.endpoint);
@@ -84,9 +84,9 @@ fn a_tunnel_that_only_receives_is_silent() {
     shard.connect(&mut newcomer);
 }
 
-/// A replay or forgery from the address does not count as a word from its holder.
+/// A replay or forgery from the address does not count as a message of its holder.
 #[test]
-fn only_what_is_authenticated_keeps_an_address() {
+fn only_authenticated_messages_keep_an_address() {
     let mut shard = new_shard();
     let mut holder = shard.connected_client(1);
     let replayed = holder.data(b"once");
@@ -102,9 +102,9 @@ fn only_what_is_authenticated_keeps_an_address() {
     shard.show_cookie(&mut newcomer);
 }
 
-/// An attacker with an identity of its own opens tunnels at addresses that it makes up.
+/// An attacker with an authorized identity opens tunnels at spoofed addresses.
 #[test]
-fn a_tunnel_that_nobody_used_does_not_keep_its_address() {
+fn a_half_open_tunnel_does_not_keep_its_address() {
     let mut shard = new_shard();
     let mut squatter = shard.client(1);
     shard.answer(&mut squatter);
@@ -120,7 +120,7 @@ fn a_tunnel_that_nobody_used_does_not_keep_its_address() {
 }
 
 #[test]
-fn who_is_not_authorized_gets_neither_the_address_nor_a_cookie() {
+fn an_unauthorized_identity_gets_neither_the_address_nor_a_cookie() {
     let mut shard = new_shard();
     let holder = shard.connected_client(1);
     let mut stranger = Client::new(3, Shard::public_key());
@@ -132,9 +132,9 @@ fn who_is_not_authorized_gets_neither_the_address_nor_a_cookie() {
     assert!(shard.server.has_tunnel(holder.remote()));
 }
 
-/// The cookie belongs to another address: the sender is not at this one.
+/// The cookie belongs to another address, so the sender does not receive at this one.
 #[test]
-fn a_cookie_of_another_address_takes_nothing_over() {
+fn a_cookie_of_another_address_allows_no_takeover() {
     let mut shard = new_shard();
     let holder = shard.connected_client(1);
     let elsewhere = shard.client(3);
@@ -153,7 +153,7 @@ fn a_cookie_of_another_address_takes_nothing_over() {
 }
 
 #[test]
-fn the_old_holder_does_not_get_its_address_back_from_a_talking_newcomer() {
+fn the_old_holder_does_not_get_its_address_back_while_the_newcomer_uses_it() {
     let mut shard = new_shard();
     let mut holder = shard.connected_client(1);
     let mut newcomer = newcomer_at(&shard, holder.endpoint);

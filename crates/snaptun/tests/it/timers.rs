@@ -21,7 +21,7 @@ fn an_idle_shard_waits_for_a_second() {
 }
 
 #[test]
-fn a_few_tunnels_wake_the_caller_once_a_round() {
+fn a_few_tunnels_wake_the_caller_once_per_round() {
     let mut shard = new_shard();
     let _clients: Vec<_> = (0..3).map(|n| shard.connected_client(n)).collect();
     shard.now += ShardConfig::default().timer_round;
@@ -47,7 +47,7 @@ fn nothing_happens_before_the_next_timer_is_due() {
     assert!(!shard.server.has_tunnel(client.remote()));
 }
 
-/// Revoked tunnels go when their turn comes.
+/// Revoked tunnels are removed when they are visited.
 #[test]
 fn a_round_reaches_every_tunnel_in_slices() {
     const TUNNELS: u16 = 300;

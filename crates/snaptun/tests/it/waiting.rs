@@ -19,7 +19,7 @@ fn nothing_is_sent_in_a_session_that_the_client_has_not_confirmed() {
     assert_eq!(shard.server.waiting_packets(), 100);
 
     let Received::Answer(keepalive) = client.receive(&response) else {
-        panic!("the client did not take the response");
+        panic!("the client did not accept the response");
     };
     let fate = shard.incoming(&keepalive, client.endpoint);
     assert_eq!(fate, In::Consumed(Consumed::Keepalive));
@@ -37,7 +37,7 @@ fn nothing_is_sent_in_a_session_that_the_client_has_not_confirmed() {
 
 /// The client's keepalive is lost, or overtaken by its first packet.
 #[test]
-fn a_first_data_packet_confirms_the_session_too() {
+fn a_first_data_packet_confirms_the_session() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let response = shard.answer(&mut client);
@@ -52,7 +52,7 @@ fn a_first_data_packet_confirms_the_session_too() {
 }
 
 #[test]
-fn what_is_dropped_confirms_nothing() {
+fn dropped_messages_do_not_confirm_a_session() {
     let mut shard = new_shard();
     let mut client = shard.client(1);
     let response = shard.answer(&mut client);
@@ -71,7 +71,7 @@ fn during_a_rekey_packets_leave_in_the_old_session_until_the_new_one_is_confirme
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     let response = shard.answer(&mut client);
-    // The client has not seen the response: it can only read the old session.
+    // The client has not seen the response, so it can decrypt only the old session.
     assert_eq!(
         shard.outgoing(b"old session", client.remote()),
         Out::Encapsulated(1)
@@ -79,7 +79,7 @@ fn during_a_rekey_packets_leave_in_the_old_session_until_the_new_one_is_confirme
     assert_eq!(shard.deliver_to(&mut client), [b"old session"]);
 
     let Received::Answer(keepalive) = client.receive(&response) else {
-        panic!("the client did not take the response");
+        panic!("the client did not accept the response");
     };
     shard.incoming(&keepalive, client.endpoint);
     assert_eq!(
@@ -87,7 +87,7 @@ fn during_a_rekey_packets_leave_in_the_old_session_until_the_new_one_is_confirme
         Out::Encapsulated(1)
     );
     let sent = shard.take_sent();
-    // The client's index of the session: in the response at 8, in data at 4.
+    // The client's session index: at byte 8 in the response, at byte 4 in data.
     assert_eq!(sent[0].packet[4..8], response[8..12]);
     assert_eq!(
         client.receive(&sent[0].packet),
@@ -95,7 +95,7 @@ fn during_a_rekey_packets_leave_in_the_old_session_until_the_new_one_is_confirme
     );
 }
 
-/// So many sessions `Tunn` keeps; one more takes the place of the first.
+/// Number of sessions that `Tunn` keeps; another one takes the place of the first.
 const SESSIONS: usize = 8;
 
 #[test]
@@ -115,14 +115,14 @@ fn a_session_that_replaced_the_confirmed_one_is_not_used_before_it_is_confirmed(
     assert!(shard.sent.is_empty());
 
     let Received::Answer(keepalive) = client.receive(&response) else {
-        panic!("the client did not take the response");
+        panic!("the client did not accept the response");
     };
     shard.incoming(&keepalive, client.endpoint);
     assert_eq!(shard.deliver_to(&mut client), [b"waits"]);
 }
 
 #[test]
-fn a_tunnel_lets_only_so_many_packets_wait() {
+fn the_number_of_waiting_packets_per_tunnel_is_limited() {
     let mut shard = Shard::new(
         now(),
         ShardConfig {
@@ -144,7 +144,7 @@ fn a_tunnel_lets_only_so_many_packets_wait() {
 }
 
 #[test]
-fn a_tunnel_lets_only_so_many_bytes_wait() {
+fn the_number_of_waiting_bytes_per_tunnel_is_limited() {
     let mut shard = Shard::new(
         now(),
         ShardConfig {
@@ -162,9 +162,9 @@ fn a_tunnel_lets_only_so_many_bytes_wait() {
     );
     assert_eq!(shard.outgoing(&[3; 400], client.remote()), Out::Waiting(1));
 
-    // What left makes room.
+    // Packets that left make room.
     let Received::Answer(keepalive) = client.receive(&response) else {
-        panic!("the client did not take the response");
+        panic!("the client did not accept the response");
     };
     shard.incoming(&keepalive, client.endpoint);
     assert_eq!(shard.deliver_to(&mut client), [vec![1; 600], vec![3; 400]]);
@@ -176,7 +176,7 @@ fn a_tunnel_lets_only_so_many_bytes_wait() {
 }
 
 #[test]
-fn all_tunnels_together_let_only_so_many_bytes_wait() {
+fn the_number_of_waiting_bytes_per_shard_is_limited() {
     let mut shard = Shard::new(
         now(),
         ShardConfig {
@@ -195,7 +195,7 @@ fn all_tunnels_together_let_only_so_many_bytes_wait() {
         Out::Dropped(DropReason::WaitingQueueFull, vec![2; 600])
     );
 
-    // The first tunnel goes, and what waited in it.
+    // The first tunnel is removed, with its waiting packet.
     shard.registry.revoke(first.identity());
     let fate = shard.outgoing(b"revoked", first.remote());
     assert_eq!(
@@ -207,7 +207,7 @@ fn all_tunnels_together_let_only_so_many_bytes_wait() {
     assert_eq!(shard.server.waiting_packets(), 1);
 }
 
-/// A packet of `bytes` for a client of the shard waits, or is refused.
+/// Returns true if a packet of `bytes` for a client waits, false if it is refused.
 fn waits(shard: &mut Shard, client: &Client, bytes: usize) -> bool {
     matches!(
         shard.outgoing(&vec![1; bytes], client.remote()),
@@ -215,7 +215,7 @@ fn waits(shard: &mut Shard, client: &Client, bytes: usize) -> bool {
     )
 }
 
-/// A client of the identity at another address, whose initiation was answered.
+/// Returns a client of the identity at another address, with a half-open tunnel.
 fn half_open(shard: &mut Shard, identity: u16, port: u16) -> Client {
     let remote = SocketAddr::from(([10, 1, 0, 1], port));
     let mut client = Client::at(remote, identity, Shard::public_key());
@@ -225,7 +225,7 @@ fn half_open(shard: &mut Shard, identity: u16, port: u16) -> Client {
     client
 }
 
-/// The client has a tunnel that it has used, in which the gateway has no session that it may use.
+/// Returns a client with a tunnel in use in which the gateway has no usable session.
 fn used_without_session(shard: &mut Shard, identity: u16) -> Client {
     let mut client = shard.connected_client(identity);
     for _ in 0..SESSIONS {
@@ -258,7 +258,7 @@ fn a_few_identities_with_many_half_open_tunnels_leave_room_for_others() {
 }
 
 #[test]
-fn an_identity_has_its_share_in_tunnels_that_it_uses_too() {
+fn an_identity_has_a_limit_of_waiting_bytes_over_all_its_tunnels() {
     let config = ShardConfig {
         waiting_bytes_per_identity: 1000,
         ..ShardConfig::default()
@@ -275,7 +275,7 @@ fn an_identity_has_its_share_in_tunnels_that_it_uses_too() {
 }
 
 #[test]
-fn half_open_tunnels_have_a_share_and_the_first_word_of_a_client_frees_it() {
+fn half_open_tunnels_have_a_limit_of_waiting_bytes_that_use_of_a_tunnel_frees() {
     let config = ShardConfig {
         waiting_bytes_half_open: 1000,
         ..ShardConfig::default()
@@ -291,7 +291,7 @@ fn half_open_tunnels_have_a_share_and_the_first_word_of_a_client_frees_it() {
 
     shard.sent.clear();
     let Received::Answer(keepalive) = client.receive(&response) else {
-        panic!("the client did not take the response");
+        panic!("the client did not accept the response");
     };
     shard.incoming(&keepalive, client.endpoint);
     assert_eq!(shard.deliver_to(&mut client), [vec![1; 1000]]);

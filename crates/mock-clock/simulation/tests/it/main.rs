@@ -1,4 +1,4 @@
-//! Some simulations. `.ci/run` plays a thousand.
+//! A few simulations. `.ci/run` runs a thousand.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn seeds_differ() {
 }
 
 #[test]
-fn a_failure_tells_what_happened_last_and_how_to_see_it_again() {
+fn a_failure_shows_the_last_events_and_the_seed() {
     let failure = Failure {
         violation: Violation::DeliveredTwice {
             client: 3,
@@ -47,13 +47,13 @@ fn a_failure_tells_what_happened_last_and_how_to_see_it_again() {
         seed: 17,
         step: 1_234,
         at: Duration::from_millis(56_789),
-        last: vec!["what happened last".to_owned()],
-        scenario: "what the seed made of the world".to_owned(),
+        last: vec!["last event".to_owned()],
+        scenario: "scenario of the seed".to_owned(),
     };
     assert_eq!(
         failure.to_string(),
-        "what the seed made of the world\n\
-         what happened last\n\
+        "scenario of the seed\n\
+         last event\n\
          seed 17 failed at step 1234, after 56.789 s: \
          the gateway delivered packet 9 of client 3 twice"
     );

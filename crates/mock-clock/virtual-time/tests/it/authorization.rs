@@ -31,9 +31,9 @@ fn a_silent_tunnel_does_not_outlive_its_grant_by_more_than_a_round() {
     assert_eq!(world.exchange(&mut other), [b"packet"]);
 }
 
-/// It is looked at seldom, until a message passes.
+/// The timers of a quiet tunnel are checked less often until a message passes.
 #[test]
-fn a_quiet_tunnel_that_a_message_passes_does_not_outlive_its_grant_by_more_than_a_round() {
+fn a_quiet_tunnel_with_a_new_message_does_not_outlive_its_grant_by_more_than_a_round() {
     let mut world = World::new();
     let mut client = world.shard.client(1);
     let lifetime = Duration::from_secs(60);
@@ -64,9 +64,9 @@ fn a_silent_tunnel_whose_grant_is_renewed_stays() {
     }
 }
 
-/// Both directions carry packets all the time; then the identity is revoked, or its grant ends.
+/// Both directions carry packets all the time when the identity is revoked or its grant ends.
 #[test]
-fn a_tunnel_in_use_carries_nothing_a_second_after_its_grant_is_gone() {
+fn a_tunnel_in_use_carries_nothing_a_second_after_its_grant_ended() {
     const SECOND: Duration = Duration::from_secs(1);
     for revoked in [true, false] {
         let mut world = World::new();
@@ -100,7 +100,7 @@ fn a_tunnel_in_use_carries_nothing_a_second_after_its_grant_is_gone() {
     }
 }
 
-/// A token is renewed late, or an identity is taken off the list by mistake.
+/// A token is renewed late, or an identity is removed from the list by mistake.
 #[test]
 fn a_client_that_only_keeps_its_tunnel_alive_is_served_within_a_second_of_its_new_grant() {
     const SECOND: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What a gateway does to find out that it was built with this clock.
+//! Detection of a gateway built with the mock clock.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use snaptun::ClockProbe;
 use snaptun_virtual_time::VirtualClock;
 
 #[test]
-fn a_clock_that_stands_still_is_noticed_however_much_time_passes() {
+fn a_clock_that_stands_still_is_detected() {
     let mut clock = VirtualClock::start();
     let mut probe = ClockProbe::start();
     let started = Instant::now();

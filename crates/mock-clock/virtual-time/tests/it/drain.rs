@@ -1,4 +1,4 @@
-//! A drain that takes longer than a session lives.
+//! A drain that outlasts several sessions.
 
 use std::time::Duration;
 

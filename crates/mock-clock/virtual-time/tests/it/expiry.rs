@@ -1,4 +1,4 @@
-//! The end of sessions and tunnels.
+//! Expiry of sessions and tunnels.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use testkit::shard::{In, Out};
 /// `Reject-After-Time` (WireGuard whitepaper, section 6.1).
 const REJECT_AFTER: Duration = Duration::from_secs(180);
 
-/// After three times that all keys of a tunnel are forgotten (section 6.3).
+/// Time without a new session after which all keys of a tunnel are wiped (section 6.3).
 const FORGET_AFTER: Duration = Duration::from_secs(540);
 
 #[test]
@@ -80,11 +80,11 @@ fn a_vanished_client_is_given_up_after_90_seconds_of_initiations() {
     let client = world.shard.connected_client(1);
     world.run_shard(REJECT_AFTER + TICK);
     assert_eq!(
-        world.shard.outgoing(b"for nobody", client.remote()),
+        world.shard.outgoing(b"unheard", client.remote()),
         Out::Waiting(1)
     );
     let sent = world.run_shard(Duration::from_secs(89));
-    // Every 5 s and up to 333 ms of jitter, seen at the next look.
+    // Every 5 s, plus up to 333 ms of jitter, seen at the next timer check.
     assert!(
         (14..=18).contains(&sent.len()),
         "{} initiations",
@@ -105,7 +105,7 @@ fn a_vanished_client_is_given_up_after_90_seconds_of_initiations() {
 }
 
 #[test]
-fn the_old_tunnel_of_a_client_that_moved_expires_alone() {
+fn the_old_tunnel_of_a_client_that_moved_expires() {
     let mut world = World::new();
     let mut client = world.shard.connected_client(1);
     let old = client.endpoint;
@@ -113,7 +113,7 @@ fn the_old_tunnel_of_a_client_that_moved_expires_alone() {
         remote: "10.9.9.9:9".parse().unwrap(),
         ..old
     };
-    // The timestamps of its initiations come from a clock that stands still in between.
+    // The system clock, which stamps initiations, has to advance in between.
     world.sleep(TICK);
     world.shard.connect(&mut client);
     assert_eq!(world.shard.server.tunnel_count(), 2);

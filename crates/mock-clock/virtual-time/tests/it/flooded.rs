@@ -1,4 +1,4 @@
-//! A tunnel in use whose address attackers write into valid initiations, while all other budgets are used up.
+//! A tunnel in use whose address is spoofed in valid initiations, while all other budgets are used up.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use testkit::shard::{Client, In, Out, Received, Shard};
 /// `Rekey-After-Time` (WireGuard whitepaper, section 6.1).
 const REKEY_AFTER: Duration = Duration::from_secs(120);
 
-/// Cookie holders have used up the budget of messages with a cookie, and of those without one there is one left,
-/// which the client connects with.
+/// Cookie holders have used up the budget of messages with a cookie. The budget without a cookie is one message, which
+/// connects the client.
 fn used_up() -> World {
     World::with(ShardConfig {
         handshakes_per_second: 1,
@@ -23,13 +23,13 @@ fn used_up() -> World {
 /// Initiations of a client.
 #[derive(Debug, Default)]
 struct Tries {
-    /// Before each new session, whichever side began it.
+    /// Per session, regardless of the side that began it.
     per_session: Vec<u32>,
     /// Since the last session.
     unfinished: u32,
 }
 
-/// The client sends and receives a packet in every tick, and all of them have to arrive. In between, `spoofed` comes
+/// Lets the client send and receive a packet in every tick, all of which have to arrive. In between, `spoofed` arrives
 /// from its address `rate` times a second.
 fn live(
     world: &mut World,
@@ -77,12 +77,12 @@ fn flood(shard: &mut Shard, client: &Client, spoofed: &[u8], messages: usize) {
             ),
             "{fate:?}"
         );
-        // Who wrote the message does not get it, and the client cannot read it.
+        // The attacker does not receive the cookie, and the client cannot decrypt it.
         shard.sent.clear();
     }
 }
 
-/// Carries datagrams to and fro. Returns the packets that the client received.
+/// Exchanges datagrams. Returns the packets that the client received.
 fn exchange(world: &mut World, client: &mut Client, tries: &mut Tries) -> Vec<Vec<u8>> {
     const TYPE_DATA: u8 = 4;
     let mut packets = Vec::new();
@@ -91,7 +91,7 @@ fn exchange(world: &mut World, client: &mut Client, tries: &mut Tries) -> Vec<Ve
             Received::Data(packet) if packet.is_empty() => {}
             Received::Data(packet) => packets.push(packet),
             Received::Answer(answer) => {
-                // Its keepalive in a session that it began, or its response to the gateway.
+                // A keepalive in a session begun by the client, or a response to the gateway.
                 if answer[0] == TYPE_DATA || transmit.packet[0] == 1 {
                     tries
                         .per_session
@@ -108,7 +108,7 @@ fn exchange(world: &mut World, client: &mut Client, tries: &mut Tries) -> Vec<Ve
 }
 
 #[test]
-fn under_a_hundred_spoofed_messages_a_second_every_rekey_takes_one_try() {
+fn with_a_hundred_spoofed_messages_a_second_every_rekey_takes_one_attempt() {
     let mut world = used_up();
     let mut client = world.shard.connected_client(1);
     let spoofed = Client::new(99, Shard::public_key()).initiation();
@@ -119,9 +119,9 @@ fn under_a_hundred_spoofed_messages_a_second_every_rekey_takes_one_try() {
     assert_eq!(world.shard.server.counters().handshakes_under_pressure, 0);
 }
 
-/// For as long as the client would try, and longer than its session would last.
+/// For as long as the client would retry, and longer than its session would last.
 #[test]
-fn under_twenty_thousand_spoofed_messages_a_second_the_gateway_begins_the_rekey() {
+fn with_twenty_thousand_spoofed_messages_a_second_the_gateway_begins_the_rekey() {
     let mut world = used_up();
     let mut client = world.shard.connected_client(1);
     let spoofed = Client::new(99, Shard::public_key()).initiation();
@@ -131,23 +131,23 @@ fn under_twenty_thousand_spoofed_messages_a_second_the_gateway_begins_the_rekey(
     let flood = Duration::from_secs(95);
     live(&mut world, &mut client, flood, &spoofed, 20_000, &mut tries);
 
-    // It lives on in another session, and lost nothing.
+    // The tunnel continues in another session without loss.
     assert_eq!(tries.per_session.len(), 1, "{tries:?}");
     assert!(tries.per_session[0] <= 3, "{tries:?}");
     assert!(world.shard.server.counters().handshakes_under_pressure >= 1);
     assert_eq!(world.shard.server.tunnel_count(), 1);
 }
 
-/// Neither what is spoofed for the address of a client that is gone, nor a session that is young enough, makes the
-/// gateway send anything.
+/// The gateway sends nothing because of messages with the spoofed address of a client that is gone, or while the
+/// session is young enough.
 #[test]
 fn a_flood_makes_the_gateway_begin_no_handshake_with_a_silent_client() {
     let mut world = used_up();
     let mut client = world.shard.connected_client(1);
     let spoofed = Client::new(99, Shard::public_key()).initiation();
-    let data = client.data(b"the last word");
+    let data = client.data(b"last packet");
     let fate = world.shard.incoming(&data, client.endpoint);
-    assert_eq!(fate, In::Delivered(b"the last word".to_vec(), 1));
+    assert_eq!(fate, In::Delivered(b"last packet".to_vec(), 1));
     for _ in 0..300 {
         flood(&mut world.shard, &client, &spoofed, 300);
         world.run_shard(Duration::from_secs(1));

@@ -1,9 +1,9 @@
-//! The shard against clients over virtual hours. Its other tests are in the package `snaptun`.
+//! Tests of a shard and its clients over hours of virtual time. The other tests are in the package `snaptun`.
 
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "how tests fail, in their helpers too"
+    reason = "how tests fail, also in their helpers"
 )]
 
 mod authorization;

@@ -1,4 +1,4 @@
-//! Too many handshakes: the count that starts again every second, and cookies that the gateway is given.
+//! Handshake floods: limits per second, and cookies sent to the gateway.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn strict() -> World {
     })
 }
 
-/// Two initiations from one address: the first is within the limit.
+/// Sends two initiations from one address, of which the first is within the limit.
 fn use_up_the_limit(world: &mut World, stranger: &mut Client) {
     let fates = [(); 2].map(|()| {
         let initiation = stranger.initiation();
@@ -66,7 +66,7 @@ fn a_client_under_load_can_ask_the_gateway_for_a_cookie() {
     );
     let initiation = world.shard.sent.pop_back().expect("an initiation").packet;
 
-    // A limit of nothing: every initiation needs a cookie.
+    // With a limit of zero, every initiation needs a cookie.
     let under_load = RateLimiter::new(&PublicKey::from(client.identity()), 0);
     let gateway = "192.0.2.1:1".parse().unwrap();
     let Err(TunnResult::WriteToNetwork(WgKind::CookieReply(reply))) =
@@ -74,7 +74,7 @@ fn a_client_under_load_can_ask_the_gateway_for_a_cookie() {
     else {
         panic!("no cookie was asked for");
     };
-    // Whoever saw the initiation could have sent the reply: it does not tell where the client is.
+    // An observer of the initiation could have sent the reply, so it does not change the client's endpoint.
     let via = Via {
         listener: 7,
         local_ip: None,

@@ -16,7 +16,7 @@ use testkit::shard::{In, Out, Received, Shard};
 const HOUR: Duration = Duration::from_secs(3600);
 const TICKS_PER_HOUR: u32 = (HOUR.as_millis() / TICK.as_millis()) as u32;
 
-/// A client begins a new session every 120 s; the 30th would be due as the hour ends.
+/// A client begins a new session every 120 s; the 30th is due when the hour ends.
 const REKEYS_PER_HOUR: u64 = 29;
 
 #[test]
@@ -54,13 +54,13 @@ fn a_tunnel_that_only_receives_is_rekeyed_and_loses_nothing() {
         assert_eq!(world.tick(&mut client), [packet]);
     }
     let counters = world.shard.server.counters();
-    // The client has to be asked for nothing: it confirms with keepalives and rekeys at 165 s.
+    // The client needs no initiation: it acknowledges with keepalives and rekeys at 165 s.
     assert_eq!(counters.handshakes_initiated, 0);
     assert_eq!(counters.handshakes_answered_known, 3600 / 165);
     assert_eq!(world.shard.server.tunnel_count(), 1);
 }
 
-/// The same with a client of today, which has the persistent keepalive of snap-tun 0.8.6.
+/// The same with a current client, with the persistent keepalive of snap-tun 0.8.6.
 #[test]
 fn a_tunnel_of_an_old_client_is_rekeyed_and_loses_nothing() {
     let mut world = World::new();
@@ -88,7 +88,7 @@ fn a_tunnel_of_an_old_client_is_rekeyed_and_loses_nothing() {
         if let Ok(Some(message)) = client.update_timers() {
             to_gateway.push(to_bytes(message));
         }
-        // From the second tick on there is a tunnel.
+        // The tunnel exists from the second tick on.
         if n > 0 {
             let packet = n.to_be_bytes();
             let message = client.handle_outgoing_packet(Packet::copy_from(packet.as_slice()));
@@ -137,8 +137,8 @@ fn to_bytes(message: impl Into<Packet>) -> Vec<u8> {
     message.into().to_vec()
 }
 
-/// The client's initiation crosses the gateway's, and arrives after the client's response: each side takes the other
-/// for the one that renews the session, unless the gateway knows which handshake the session in use came from.
+/// The client's initiation crosses the gateway's and arrives after the client's response. Each side then expects the
+/// other to renew the session, unless the gateway knows which handshake began the session in use.
 #[test]
 fn a_session_that_began_with_crossing_initiations_is_renewed_and_loses_nothing() {
     let mut world = World::new();
@@ -160,7 +160,7 @@ fn a_session_that_began_with_crossing_initiations_is_renewed_and_loses_nothing()
         fate,
         In::Consumed(Consumed::HandshakeAnswered { .. })
     ));
-    // The client has forgotten what it would be the answer to.
+    // The client no longer awaits this response.
     world.shard.sent.clear();
 
     for n in 1..TICKS_PER_HOUR {
@@ -174,8 +174,8 @@ fn a_session_that_began_with_crossing_initiations_is_renewed_and_loses_nothing()
     }
 }
 
-/// A client that has answered an initiation of the gateway, and whose answer was lost, takes the gateway for the side
-/// that renews the session that is still in use. The gateway goes by who began that one.
+/// A client whose response to the gateway was lost expects the gateway to renew the session still in use. The gateway
+/// renews a session itself only if it began it.
 #[test]
 fn a_session_that_its_client_does_not_renew_is_renewed_before_it_ends() {
     let mut world = World::new();
@@ -183,7 +183,7 @@ fn a_session_that_its_client_does_not_renew_is_renewed_before_it_ends() {
     for n in 0..TICKS_PER_HOUR / 10 {
         world.sleep(TICK);
         world.shard.update_timers();
-        // Its timers, which would begin the handshake, are not looked at.
+        // The client's timers, which would begin the handshake, are not checked.
         let packet = n.to_be_bytes();
         let datagram = client.data(&packet);
         let fate = world.shard.incoming(&datagram, client.endpoint);

@@ -1,11 +1,11 @@
-//! The gateway is replaced while its clients go on.
+//! Replacement of the gateway while its clients stay in use.
 
 use std::time::Duration;
 
 use crate::world::{TICK, World};
 use testkit::shard::{Client, In, Received, Shard};
 
-/// The next process begins, with a shard that remembers the client or does not.
+/// Starts the next process, with a shard that may remember the client.
 fn restart(world: &mut World, remembered: Option<&Client>) {
     world.shard = world.shard.sibling();
     if let Some(client) = remembered {
@@ -15,7 +15,7 @@ fn restart(world: &mut World, remembered: Option<&Client>) {
     }
 }
 
-/// Lets the client send a packet each tick for so long. Returns how many arrived.
+/// Lets the client send a packet in each tick. Returns the number of packets that arrived.
 fn send_for(world: &mut World, client: &mut Client, time: Duration) -> u32 {
     let mut arrived = 0;
     for _ in 0..time.as_millis() / TICK.as_millis() {
@@ -44,7 +44,7 @@ fn a_client_loses_one_packet_to_a_restart_and_nothing_for_ten_minutes_after_it()
 }
 
 #[test]
-fn without_a_record_it_takes_fifteen_seconds() {
+fn a_client_that_is_not_remembered_is_served_after_fifteen_seconds() {
     let (mut world, mut client) = connected();
     restart(&mut world, None);
     let arrived = send_for(&mut world, &mut client, Duration::from_secs(14));
@@ -70,21 +70,21 @@ fn a_handshake_that_was_lost_is_begun_again_after_five_seconds() {
     assert_eq!(counters.restart_handshakes_completed, 1);
 }
 
-/// Why a gateway begins no handshakes before its clock has passed that of the process before.
+/// The reason why a gateway waits with handshakes until its clock has passed that of the previous process.
 #[test]
-fn a_client_refuses_an_initiation_that_is_stamped_earlier_than_the_last() {
+fn a_client_refuses_an_initiation_with_an_earlier_timestamp_than_the_last() {
     let (mut world, mut client) = connected();
-    // The gateway began the first session, so it begins the next ones as well.
+    // The gateway began the first session, so it also begins the next ones.
     restart(&mut world, Some(&client));
     send_for(&mut world, &mut client, Duration::from_secs(200));
     assert!(world.shard.server.counters().handshakes_initiated > 1);
-    // Each `Tunn` takes the time of day when it is made and counts on from there. The time of day is no
-    // part of the mock clock: this is as if it had been set back by 200 s.
+    // Each `Tunn` reads the system clock when it is created, and counts on from there. The system clock is not mocked:
+    // this is as if it had been set back by 200 s.
     restart(&mut world, Some(&client));
     assert!(!is_answered(&mut world.shard, &mut client));
 }
 
-/// Whether the client answers the initiation that its data makes the shard send.
+/// Returns true if the client answers the initiation that its data makes the shard send.
 fn is_answered(shard: &mut Shard, client: &mut Client) -> bool {
     let data = client.data(b"packet");
     shard.incoming(&data, client.endpoint);

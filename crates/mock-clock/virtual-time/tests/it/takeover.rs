@@ -1,4 +1,4 @@
-//! An address that goes from one client to another, over time.
+//! An address that moves from one client to another over time.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use snaptun::{Consumed, DropReason, Endpoint};
 use crate::world::{TICK, World};
 use testkit::shard::{Client, In, Out, Received};
 
-/// How often the holder says something, as clients of today do unasked.
+/// Interval of the holder's keepalives, as with current clients.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often a client asks that is not answered (WireGuard whitepaper, section 6.1).
+/// Interval at which an unanswered client retries (WireGuard whitepaper, section 6.1).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A client whose NAT has given it the address of another one, as its own timers drive it. Returns how long
-/// it took to be served.
+/// Runs a client, driven by its own timers, that got the address of another client from its NAT. Returns the time until
+/// it was served.
 fn time_until_served(world: &mut World, newcomer: &mut Client) -> Duration {
     let start = world.shard.now;
     let mut datagrams = vec![newcomer.initiation()];
@@ -51,25 +51,25 @@ fn a_newcomer_at_a_silent_address_is_served_within_six_seconds() {
     assert_eq!(fate, Out::Encapsulated(2));
 }
 
-/// Of what the holder says every third word is lost.
+/// Every third of the holder's keepalives is lost.
 #[test]
-fn a_newcomer_at_a_talking_address_is_not_served_in_an_hour() {
+fn a_newcomer_at_an_address_in_use_is_not_served_in_an_hour() {
     let mut world = World::new();
     let mut holder = world.shard.connected_client(1);
     let mut newcomer = world.shard.client(2);
     newcomer.endpoint = holder.endpoint;
     let end = world.shard.now + HOUR;
-    let mut word_due = world.shard.now;
+    let mut keepalive_due = world.shard.now;
     let mut attempt_due = world.shard.now;
-    let mut words = 0;
+    let mut keepalives = 0;
     while world.shard.now < end {
         let now = world.shard.now;
-        if now >= word_due {
-            word_due = now + INTERVAL;
-            words += 1;
-            let word = holder.data(b"word");
-            if words % 3 != 0 {
-                world.shard.incoming(&word, holder.endpoint);
+        if now >= keepalive_due {
+            keepalive_due = now + INTERVAL;
+            keepalives += 1;
+            let keepalive = holder.data(b"");
+            if keepalives % 3 != 0 {
+                world.shard.incoming(&keepalive, holder.endpoint);
             }
         }
         if now >= attempt_due {
@@ -84,9 +84,9 @@ fn a_newcomer_at_a_talking_address_is_not_served_in_an_hour() {
     assert!(world.shard.server.has_tunnel(holder.remote()));
 }
 
-/// Captured at the start, and sent again every minute, from everywhere.
+/// Captured at the start, and replayed every minute from different addresses.
 #[test]
-fn a_replay_is_of_no_use_for_as_long_as_the_gateway_lives() {
+fn a_replay_is_refused_for_the_life_of_the_gateway() {
     let mut world = World::new();
     let mut client = world.shard.client(1);
     let captured = client.initiation();
@@ -97,7 +97,7 @@ fn a_replay_is_of_no_use_for_as_long_as_the_gateway_lives() {
         ..client.endpoint
     };
     for _ in 0..2 * 60 {
-        // Its tunnel is gone after a while: nobody has used it.
+        // The unused tunnel is gone after a while.
         world.run_shard(Duration::from_secs(60));
         for from in [client.endpoint, elsewhere] {
             let fate = world.shard.incoming(&captured, from);

@@ -1,4 +1,4 @@
-//! Messages that timers cause.
+//! Messages caused by timers.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn unanswered_data_is_acknowledged_with_a_keepalive_after_10_seconds() {
         world.shard.incoming(&datagram, client.endpoint),
         In::Delivered(b"data".to_vec(), 1)
     );
-    // The look before tells `Tunn` the time.
+    // The previous check tells `Tunn` the time.
     assert!(world.run_shard(KEEPALIVE - LOOK).is_empty());
     let sent = world.run_shard(2 * LOOK);
     assert_eq!(sent.len(), 1);
@@ -29,7 +29,7 @@ fn unanswered_data_is_acknowledged_with_a_keepalive_after_10_seconds() {
     );
     assert_eq!(client.receive(&sent[0].packet), Received::Data(Vec::new()));
     assert_eq!(world.shard.server.counters().keepalives_sent, 1);
-    // Once.
+    // Only once.
     assert!(world.run_shard(2 * KEEPALIVE).is_empty());
 }
 
@@ -43,7 +43,7 @@ fn a_keepalive_is_not_acknowledged() {
 }
 
 #[test]
-fn a_client_that_does_not_answer_is_asked_for_a_handshake_after_15_seconds() {
+fn a_handshake_begins_after_15_seconds_without_an_answer() {
     let mut world = World::new();
     let mut client = world.shard.connected_client(1);
     assert_eq!(
@@ -53,12 +53,12 @@ fn a_client_that_does_not_answer_is_asked_for_a_handshake_after_15_seconds() {
     world.shard.sent.clear();
     let due = Duration::from_secs(15);
     assert!(world.run_shard(due - LOOK).is_empty());
-    // 15 s and up to 333 ms of jitter.
+    // 15 s, plus up to 333 ms of jitter.
     let sent = world.run_shard(Duration::from_millis(333) + 2 * LOOK);
     assert_eq!(sent.len(), 1);
     assert_eq!(world.shard.server.counters().handshakes_initiated, 1);
 
-    // The client may have started again meanwhile: a new session is what it needs.
+    // Even if the client has restarted, it needs a new session.
     client.restart();
     let Received::Answer(response) = client.receive(&sent[0].packet) else {
         panic!("the client did not answer");
@@ -66,7 +66,7 @@ fn a_client_that_does_not_answer_is_asked_for_a_handshake_after_15_seconds() {
     let fate = world.shard.incoming(&response, client.endpoint);
     assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
     assert_eq!(world.shard.server.counters().handshakes_completed, 1);
-    // Nothing waits, so a keepalive is what tells the client that it may send.
+    // No packet waits, so a keepalive tells the client that it may send.
     let sent = world.shard.take_sent();
     assert_eq!(sent.len(), 1);
     assert_eq!(
@@ -81,10 +81,10 @@ fn a_client_that_does_not_answer_is_asked_for_a_handshake_after_15_seconds() {
     assert_eq!(world.exchange(&mut client), [b"arrives"]);
 }
 
-/// Of two responses one was held back until the other was accepted. It would begin a session that the client
-/// has had for long, and forgets before the gateway does.
+/// One of two responses was delayed until the other was accepted. It would begin a session that the client forgets
+/// before the gateway does.
 #[test]
-fn a_response_that_was_held_back_is_refused() {
+fn a_delayed_response_is_refused() {
     let mut world = World::new();
     let mut client = world.shard.connected_client(1);
     world.shard.outgoing(b"lost", client.remote());

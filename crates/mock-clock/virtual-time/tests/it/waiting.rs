@@ -10,9 +10,9 @@ use testkit::shard::{In, Out, Received};
 /// `Rekey-Timeout` (WireGuard whitepaper, section 6.1).
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The client got the response, but its keepalive was lost.
+/// The client received the response, but its keepalive was lost.
 #[test]
-fn a_session_that_stays_unconfirmed_is_replaced_by_one_of_the_gateways_own() {
+fn an_unconfirmed_session_is_replaced_by_one_that_the_gateway_begins() {
     let mut world = World::new();
     let mut client = world.shard.client(1);
     let response = world.shard.answer(&mut client);
@@ -31,9 +31,9 @@ fn a_session_that_stays_unconfirmed_is_replaced_by_one_of_the_gateways_own() {
     assert_eq!(world.shard.server.counters().handshakes_completed, 1);
 }
 
-/// The response was lost: the client asks again before the gateway would.
+/// The response was lost, and the client retries before the gateway would.
 #[test]
-fn a_client_that_asks_again_is_given_what_waits() {
+fn a_client_that_retries_receives_the_waiting_packets() {
     let mut world = World::new();
     let mut client = world.shard.client(1);
     world.shard.answer(&mut client);
@@ -48,7 +48,7 @@ fn a_client_that_asks_again_is_given_what_waits() {
 }
 
 #[test]
-fn an_unconfirmed_tunnel_in_which_nothing_waits_is_left_alone() {
+fn an_unconfirmed_tunnel_without_waiting_packets_causes_no_messages() {
     let mut world = World::new();
     let mut client = world.shard.client(1);
     world.shard.answer(&mut client);
@@ -57,14 +57,14 @@ fn an_unconfirmed_tunnel_in_which_nothing_waits_is_left_alone() {
 
 /// The session in use has ended, and the next one is not confirmed.
 #[test]
-fn an_old_session_that_ended_does_not_make_an_unconfirmed_one_usable() {
+fn the_end_of_a_session_does_not_make_an_unconfirmed_one_usable() {
     let mut world = World::new();
     let mut client = world.shard.connected_client(1);
     world.run_shard(Duration::from_secs(180) + TICK);
     for n in 0..3u8 {
         assert_eq!(world.shard.outgoing(&[n], client.remote()), Out::Waiting(1));
     }
-    // The gateway's initiation is lost; the client makes one of its own.
+    // The gateway's initiation is lost, and the client makes its own.
     world.shard.sent.clear();
     let response = world.shard.answer(&mut client);
     assert!(world.shard.sent.is_empty());

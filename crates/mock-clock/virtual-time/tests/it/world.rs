@@ -1,4 +1,4 @@
-//! A shard, its clients and the time they live in.
+//! A shard and its clients in virtual time.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use snaptun_virtual_time::VirtualClock;
 
 use testkit::shard::{Client, In, Received, Shard};
 
-/// As often as clients look at their timers, and as every tunnel of the shard has its turn.
+/// Interval at which clients check their timers, and at which the shard visits every tunnel.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
-/// The shard notices within so long that a timer of a tunnel is due: it looks once a second, at a turn.
+/// Maximum delay until the shard sees a due timer: it checks once a second, at a visit.
 pub(crate) const LOOK: Duration = Duration::from_millis(1250);
 
-/// The same for a tunnel that nothing passed for a while: it looks every 4 s.
+/// The same for a quiet tunnel, which is checked every 4 s.
 pub(crate) const QUIET_LOOK: Duration = Duration::from_millis(4250);
 
 pub(crate) struct World {
@@ -32,13 +32,13 @@ impl World {
         World { clock, shard }
     }
 
-    /// Lets time pass in which nobody does anything.
+    /// Advances the time without any activity.
     pub(crate) fn sleep(&mut self, time: Duration) {
         self.clock.advance(time);
         self.shard.now = self.clock.now();
     }
 
-    /// Lets time pass in which the shard looks at its timers. Returns what it sent.
+    /// Advances the time while the shard checks its timers. Returns the datagrams that it sent.
     pub(crate) fn run_shard(&mut self, time: Duration) -> Vec<Transmit> {
         let end = self.clock.now() + time;
         while self.clock.now() < end {
@@ -48,8 +48,8 @@ impl World {
         self.shard.take_sent()
     }
 
-    /// Lets a tick pass for the shard and a client, with all that follows from their timers. Returns
-    /// the packets that the client received.
+    /// Advances the time by a tick with the timers of the shard and a client. Returns the packets that the client
+    /// received.
     pub(crate) fn tick(&mut self, client: &mut Client) -> Vec<Vec<u8>> {
         self.sleep(TICK);
         self.shard.update_timers();
@@ -59,7 +59,7 @@ impl World {
         self.exchange(client)
     }
 
-    /// Carries datagrams to and fro until there are none. Returns the packets that the client received.
+    /// Exchanges datagrams until there are none. Returns the packets that the client received.
     pub(crate) fn exchange(&mut self, client: &mut Client) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
         while let Some(transmit) = self.shard.sent.pop_front() {

@@ -1,4 +1,4 @@
-//! The timestamps of accepted initiations, by identity.
+//! Timestamps of accepted initiations by identity.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,67 +9,66 @@ use crate::crypto::initiation::Timestamp;
 use crate::drop_reason::DropReason;
 use crate::protocol::REJECT_AFTER_TIME;
 
-/// How much later than others of its identity an initiation may arrive: as long as a session is used.
+/// Maximum delay of an initiation behind later ones of its identity: the lifetime of a session.
 pub(super) const REORDERING_MAX: Duration = REJECT_AFTER_TIME;
 
-/// Timestamps kept apart for one identity: enough for a client with 32 sockets that starts.
+/// Number of timestamps kept for one identity: enough for a client that starts with 32 sockets.
 const RECENT_MAX: usize = 32;
 
-/// Gaps kept for one identity while the system clock is not trusted.
+/// Number of gaps kept for one identity while the system clock is not trusted.
 const GAPS_MAX: usize = 4;
 
-/// The identities with the latest handshakes, and the timestamps of these.
+/// Timestamps of the identities with the latest handshakes.
 ///
-/// They are in two maps, and the older is dropped when the younger is full: a list in the order of use
-/// would be longer and no more exact.
+/// Two maps; the older is dropped when the younger is full. A list in the order of use would take more code and be no
+/// more exact.
 pub(super) struct InitiationTimes {
     younger: HashMap<[u8; 32], Times, RandomState>,
     older: HashMap<[u8; 32], Times, RandomState>,
     /// Number of identities that fill a map.
     full: usize,
-    /// The latest timestamp accepted of the forgotten identities, by hash of the identity. An identity that
-    /// is in neither map has to be later than its place here. Identities with clocks that are ahead so affect
-    /// only those few that share a place with them. Plain arrays, because the allocator gives zeroed
-    /// memory for these without touching it.
+    /// Latest accepted timestamps of forgotten identities, by hash of the identity. An identity in neither map has to
+    /// be later than its place here, so identities with fast clocks affect only the few that share a place with them.
+    /// Plain arrays, which the allocator zeroes without touching the memory.
     forgotten: Box<[[u8; 12]]>,
     hasher: RandomState,
 }
 
-/// What is known about the present time when an initiation arrives.
+/// Current time when an initiation arrives.
 #[derive(Clone, Copy)]
 pub(super) struct Present {
-    /// Time since the guard was made.
+    /// Time since the guard was created.
     pub(super) uptime: Duration,
-    /// The latest timestamp that is plausible; `None` while the system clock is not trusted.
+    /// Latest plausible timestamp; `None` while the system clock is not trusted.
     pub(super) latest_plausible: Option<Timestamp>,
 }
 
-/// The initiations accepted of one identity.
+/// Accepted initiations of one identity.
 struct Times {
-    /// No initiation that is not later is accepted any more.
+    /// Only later initiations are accepted.
     floor: Timestamp,
-    /// Those above it.
+    /// Accepted timestamps above the floor.
     recent: Vec<Recent>,
-    /// Only for identities that made a handshake while the system clock was not trusted.
+    /// Only for identities with a handshake while the system clock was not trusted.
     unjudged: Option<Box<Unjudged>>,
 }
 
 struct Recent {
     timestamp: Timestamp,
-    /// When it was accepted, by our clock.
+    /// Time of acceptance, on the uptime clock.
     at: Duration,
 }
 
-/// What is needed to lower the floor again when the clock becomes trusted and shows that it is in the future.
+/// State for lowering the floor if the clock, once trusted, shows that the floor is in the future.
 #[derive(Default)]
 struct Unjudged {
-    /// Nothing was accepted within these. Ascending.
+    /// Ranges without an accepted timestamp, ascending.
     gaps: Vec<Gap>,
-    /// Accepted timestamps lie within, and the floor is below. Both ends are included.
+    /// Range of accepted timestamps above the floor that were in the future, both ends included.
     ahead: Option<(Timestamp, Timestamp)>,
 }
 
-/// Timestamps between two accepted ones. The ends are not included.
+/// Range between two accepted timestamps, excluding both.
 struct Gap {
     from: Timestamp,
     to: Timestamp,
@@ -90,10 +89,10 @@ impl InitiationTimes {
         self.younger.len() + self.older.len()
     }
 
-    /// Remembers the timestamp.
+    /// Records the timestamp.
     ///
     /// # Errors
-    /// It may have been accepted before, or is too far in the future.
+    /// Fails if it may have been accepted before, or is too far in the future.
     pub(super) fn accept(
         &mut self,
         present: Present,
@@ -111,7 +110,7 @@ impl InitiationTimes {
         let mut times =
             remembered.unwrap_or_else(|| Times::above(self.forgotten[self.place_of(identity)]));
         if let Err(reason) = times.accept(present, timestamp) {
-            // Replayed initiations do not decide which identities are remembered.
+            // Replayed initiations must not change which identities are remembered.
             if was_remembered {
                 self.older.insert(*identity, times);
             }
@@ -124,7 +123,7 @@ impl InitiationTimes {
         Ok(())
     }
 
-    /// Drops the older map, whose place the younger one takes.
+    /// Forgets the older map and moves the younger one to its place.
     fn forget_older(&mut self) {
         let empty = HashMap::with_hasher(self.hasher.clone());
         let younger = std::mem::replace(&mut self.younger, empty);
@@ -188,7 +187,7 @@ impl Times {
         Ok(())
     }
 
-    /// Makes room: the earliest timestamp becomes the floor.
+    /// Frees an entry: the earliest timestamp becomes the floor.
     fn raise_floor(&mut self) {
         let earliest = (0..self.recent.len()).min_by_key(|n| self.recent[*n].timestamp);
         if let Some(earliest) = earliest {
@@ -196,7 +195,7 @@ impl Times {
         }
     }
 
-    /// Keeps the gap below a timestamp that cannot be judged yet; of too many the narrowest is dropped.
+    /// Records the gap below a timestamp that cannot be checked yet. Beyond [`GAPS_MAX`] the narrowest gap is dropped.
     fn note_gap(&mut self, timestamp: Timestamp) {
         let latest = self.latest();
         let gaps = &mut self.unjudged.get_or_insert_default().gaps;
@@ -216,8 +215,8 @@ impl Times {
         }
     }
 
-    /// Judges what was accepted while the system clock was not trusted: timestamps in the future hold the identity
-    /// to nothing but themselves.
+    /// Checks timestamps accepted while the system clock was not trusted. Those in the future are taken out of the
+    /// floor, and are only kept from being accepted again.
     fn judge(&mut self, latest_plausible: Timestamp) {
         let latest = self.recent_latest();
         let Some(unjudged) = &mut self.unjudged else {
@@ -246,13 +245,13 @@ impl Times {
         self.unjudged.as_ref().and_then(|unjudged| unjudged.ahead)
     }
 
-    /// The latest timestamp accepted, apart from what is known to be ahead.
+    /// Returns the latest accepted timestamp, except those known to be in the future.
     fn recent_latest(&self) -> Timestamp {
         let recent = self.recent.iter().map(|recent| recent.timestamp);
         recent.fold(self.floor, Timestamp::max)
     }
 
-    /// The latest timestamp accepted.
+    /// Returns the latest accepted timestamp.
     fn latest(&self) -> Timestamp {
         let latest = self.recent_latest();
         self.ahead().map_or(latest, |(_, to)| latest.max(to))
@@ -281,7 +280,7 @@ mod tests {
         InitiationTimes::new(full, RandomState::with_seeds(1, 2, 3, 4))
     }
 
-    /// A trusted clock that takes everything up to `latest_plausible`.
+    /// A trusted clock that accepts timestamps up to `latest_plausible`.
     fn trusted(latest_plausible: u32) -> Present {
         Present {
             uptime: NOW,
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_timestamp_is_accepted_once_of_each_identity() {
+    fn a_timestamp_is_accepted_once_per_identity() {
         let mut times = times(8);
         for n in 0..3 {
             assert!(accept(&mut times, n, 7));
@@ -319,9 +318,9 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_are_kept_come_in_any_order_and_each_once() {
+    fn timestamps_that_fit_are_accepted_in_any_order_and_once() {
         let mut times = times(8);
-        // Backwards: the worst order.
+        // Descending: the worst order.
         for second in (1..=RECENT_MAX as u32).rev() {
             assert!(accept(&mut times, 1, second));
         }
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn of_more_the_earliest_are_refused_and_none_is_accepted_twice() {
+    fn of_too_many_timestamps_the_earliest_are_refused_and_none_is_accepted_twice() {
         let mut times = times(8);
         let last = 2 * RECENT_MAX as u32;
         for second in 2..=last {
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_identities_of_the_latest_handshakes_are_remembered_and_no_more_than_twice_as_many() {
+    fn identities_of_the_latest_handshakes_are_remembered_and_at_most_twice_as_many() {
         let mut times = times(8);
         for n in 0..1000 {
             assert!(accept(&mut times, n, 10 + n));
@@ -372,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_not_accepted_again() {
+    fn initiations_of_forgotten_identities_are_not_accepted_again() {
         let mut times = times(8);
         for n in 0..1000 {
             assert!(accept(&mut times, n, 10 + n));
@@ -383,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_changes_nothing_of_who_is_remembered() {
+    fn refused_initiations_do_not_change_which_identities_are_remembered() {
         let mut times = times(2);
         for n in 0..10 {
             assert!(accept(&mut times, n, 10 + n));
@@ -399,9 +398,9 @@ mod tests {
         assert_eq!(times.identities(), 4);
     }
 
-    /// Whatever our own clock says: the identity may have a clock that is ahead of it.
+    /// The identity's clock may be ahead of ours, whether or not ours is trusted.
     #[test]
-    fn what_was_accepted_of_a_clock_that_is_ahead_is_not_accepted_again_when_it_is_forgotten() {
+    fn an_initiation_of_a_forgotten_identity_with_a_fast_clock_is_not_accepted_again() {
         for present in [trusted(6000), UNTRUSTED] {
             let mut times = times(8);
             let ahead = 0..4;
@@ -409,7 +408,7 @@ mod tests {
                 assert_eq!(times.accept(present, &identity(n), at(6000 - n)), Ok(()));
             }
             for n in 100..1000 {
-                // Those that share a place with one that is ahead are refused until they are later.
+                // Identities that share a place with one that is ahead are refused until they are later.
                 let _accepted = times.accept(present, &identity(n), at(5000));
             }
             for n in ahead {
@@ -422,14 +421,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_ahead_keeps_out_only_those_that_share_its_place() {
+    fn a_fast_clock_locks_out_only_identities_that_share_its_place() {
         let mut times = times(1000);
         let present = trusted(6000);
         assert_eq!(times.accept(present, &identity(0), at(6000)), Ok(()));
-        // Two maps full of others with clocks that are behind.
+        // Two full maps of other identities, with slow clocks.
         let accepted = |n: &u32| times.accept(present, &identity(*n), at(4000)).is_ok();
         let accepted = (1..=4000).filter(accepted).count();
-        // A place is forgotten 2 times or 3, so all of the same second are refused that share one.
+        // A place is forgotten 2 or 3 times, so identities with the same second that share one are refused.
         assert!(accepted > 2000, "{accepted}");
         assert!(!times.older.contains_key(&identity(0)));
         let accepted = |n: &u32| times.accept(present, &identity(*n), at(5000)).is_ok();
@@ -438,17 +437,17 @@ mod tests {
     }
 
     #[test]
-    fn an_implausible_timestamp_is_refused_by_name_and_leaves_nothing_behind() {
+    fn a_future_timestamp_is_refused_and_leaves_no_trace() {
         let mut times = times(8);
         assert_eq!(times.accept(trusted(100), &identity(1), at(101)), FUTURE);
         assert_eq!(times.identities(), 0);
         assert_eq!(times.accept(trusted(100), &identity(1), at(100)), Ok(()));
-        // Each has to be later than the last, and no more.
+        // Being later than the last is enough.
         assert_eq!(times.accept(trusted(101), &identity(1), at(101)), Ok(()));
     }
 
     #[test]
-    fn while_the_clock_is_not_trusted_nothing_is_implausible_and_each_is_accepted_once() {
+    fn without_a_trusted_clock_every_timestamp_is_accepted_once() {
         let mut times = times(8);
         for second in [1, 2_000_000_000, 4_000_000_000] {
             assert_eq!(times.accept(UNTRUSTED, &identity(1), at(second)), Ok(()));
@@ -457,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_becomes_trusted_frees_identities_that_were_ahead_and_accepts_nothing_twice() {
+    fn a_clock_that_becomes_trusted_frees_locked_out_identities_and_accepts_nothing_twice() {
         for late in [Duration::ZERO, REORDERING_MAX * 2] {
             let mut times = times(8);
             let mut accepted = vec![500, 505, 1000, 4000, 4001, 4100, 9000];
@@ -468,7 +467,7 @@ mod tests {
                 uptime: NOW + late,
                 ..trusted(latest_plausible)
             };
-            // The clock says 1500 and goes on.
+            // The clock shows 1500 and advances.
             for second in [1500, 1600, 3999] {
                 let present = present(second + 10);
                 assert_eq!(times.accept(present, &identity(1), at(second)), Ok(()));
@@ -482,7 +481,7 @@ mod tests {
         }
     }
 
-    /// A client that makes a handshake every two minutes for a day, and then has its clock set wrong.
+    /// A client makes a handshake every two minutes for a day, then has its clock set wrong.
     #[test]
     fn the_widest_gaps_are_kept() {
         let mut times = times(8);
@@ -503,9 +502,9 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Clocks of the gateway and of the clients do what they like.
+        /// With arbitrary clocks of the gateway and the clients.
         #[test]
-        fn nothing_is_accepted_twice(
+        fn no_initiation_is_accepted_twice(
             steps in proptest::collection::vec(
                 (0_u32..6, 0_u32..40, proptest::option::of(0_u32..40), 0_u64..60),
                 1..300,

@@ -1,22 +1,22 @@
-//! A short memory of single initiations, which many threads read without waiting.
+//! Recent initiations, in a lock-free set.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The words of one bucket: a cache line.
+/// Words per bucket: one cache line.
 const BUCKET: usize = 8;
 
 /// 2 MiB: at 1,000 handshakes a second the last four minutes.
 const BUCKETS: usize = 1 << 15;
 
-/// The hashes of the initiations that were accepted lately.
+/// Hashes of recently accepted initiations.
 ///
-/// It spares replays their Diffie-Hellman and keeps no promise: a full bucket forgets one of its own,
-/// and two threads that write to one at the same time may lose one. What it forgot,
-/// [`InitiationTimes`](super::initiation_times::InitiationTimes) knows.
+/// Saves the Diffie-Hellman for most replays, without a guarantee: a full bucket forgets one entry, and two threads
+/// that write to one bucket at the same time may lose one.
+/// [`InitiationTimes`](super::initiation_times::InitiationTimes) refuses the rest.
 pub(super) struct SeenInitiations {
     /// Zero for an empty place.
     hashes: Box<[AtomicU64]>,
-    /// Which place of a full bucket is overwritten next.
+    /// Next place to overwrite in a full bucket.
     turn: AtomicUsize,
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_inserted_is_found() {
+    fn inserted_hashes_are_found() {
         let seen = SeenInitiations::new();
         for hash in [0, 2, u64::MAX] {
             assert!(!seen.contains(hash));
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bucket_forgets_the_oldest() {
+    fn a_full_bucket_forgets_its_oldest_entry() {
         let seen = SeenInitiations::new();
         let in_one_bucket = |n: usize| (n * BUCKETS + 1) as u64;
         for n in 0..=BUCKET {
