@@ -92,7 +92,7 @@ fn settings_page() -> String {
     for mode in Forward::MODES {
         writeln!(page, "| `{}` | {} |", mode.name(), mode.help()).unwrap();
     }
-    page.push_str("\n## A file with every setting\n\n```toml\n");
+    page.push_str("\n## Example file with all settings\n\n```toml\n");
     for setting in SETTINGS {
         page.push_str(&setting.example());
         page.push('\n');
