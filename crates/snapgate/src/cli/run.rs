@@ -114,7 +114,7 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     let manager = ServiceManager::of_this_process();
     let reloader = match follow_identities(effective, &gateway, &manager) {
         Ok(reloader) => reloader,
-        Err(error) => return fail(FAILURE, &format!("cannot watch the identities file: {error}")),
+        Err(error) => return fail(FAILURE, &format!("cannot watch identities: {error}")),
     };
     announce(&effective.config, &gateway);
     let service = Service {
