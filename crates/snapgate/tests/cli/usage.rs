@@ -4,9 +4,16 @@ use crate::{Outcome, Workspace};
 
 #[test]
 fn help_fits_80_columns() {
-    for command in [&[][..], &["run"], &["check"], &["genkey"], &["pubkey"]] {
-        let mut command = Workspace::new().snapgate(command);
-        command.arg("--help").env("COLUMNS", "80");
+    let workspace = Workspace::new();
+    for arguments in [
+        ["--help"].as_slice(),
+        &["run", "--help"],
+        &["check", "--help"],
+        &["genkey", "--help"],
+        &["pubkey", "--help"],
+    ] {
+        let mut command = workspace.snapgate(arguments);
+        command.env("COLUMNS", "80");
         let outcome = Outcome::of(command);
         for line in outcome.success().lines() {
             assert!(line.chars().count() <= 80, "{line}");
