@@ -37,7 +37,7 @@ fn settings_are_printed_with_their_sources() {
         assert!(printed.contains(&line), "{line}\n{printed}");
     }
     for line in [
-        &format!("    # public key {PUBLIC_KEY}"),
+        format!("    # public key {PUBLIC_KEY}").as_str(),
         "# state_dir: none",
         "verified_handshakes_per_ip_per_second = 7",
         "    # SNAPGATE_VERIFIED_HANDSHAKES_PER_IP_PER_SECOND",
