@@ -22,7 +22,7 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 pub(crate) struct FileSettings {
     pub(crate) settings: RawSettings,
     pub(crate) problems: Vec<Problem>,
-    /// False after a syntax error: a missing setting may be in the unreadable part.
+    /// False if a part of the file is unreadable: missing settings may be there.
     pub(crate) is_whole: bool,
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn load(
 
 struct Resolver {
     raw: RawSettings,
-    /// False if a part of the file is unreadable: missing settings may be there.
+    /// [`file::FileSettings::is_whole`].
     is_whole: bool,
     problems: Vec<Problem>,
     settings: Vec<EffectiveSetting>,
