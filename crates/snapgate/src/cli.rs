@@ -24,46 +24,46 @@ struct Cli {
 }
 
 const ABOUT: &str = "\
-The data plane of a SCION Network Access Point: terminates SNAPtun tunnels and forwards the SCION \
+Data plane of a SCION Network Access Point: terminates SNAPtun tunnels and forwards the SCION \
 packets inside them";
 
 const EXAMPLES: &str = "\
 Examples:
   snapgate genkey --output private.key
-      Make the gateway's key; prints the public key, which clients need
+      Generate a private key and print the public key for the clients
   snapgate check --config snapgate.toml
-      Say what a configuration means, or all that is wrong with it
+      Print all settings with their sources, or all errors
   snapgate run --config snapgate.toml
       Run the gateway until SIGINT or SIGTERM
 
 Exit codes:
-  0  done
-  1  failed while running
-  2  wrong usage or configuration";
+  0  success
+  1  failure at run time
+  2  invalid usage or configuration";
 
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway until SIGINT or SIGTERM.
     Run(run::RunArgs),
-    /// Check a configuration: print what it means, or all that is wrong with it.
+    /// Check a configuration and print all settings, or all errors.
     Check(check::CheckArgs),
-    /// Make a private key and print it, like `wg genkey`.
+    /// Generate a private key, like `wg genkey`.
     Genkey(genkey::GenkeyArgs),
-    /// Read a private key from standard input and print its public key, like `wg pubkey`.
+    /// Print the public key of the private key on standard input, like `wg pubkey`.
     Pubkey(pubkey::PubkeyArgs),
 }
 
-/// Runs the command line. `arguments` starts with the program's name.
+/// Runs a command. The first argument is the name of the program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Err(error) = hardening::forbid_dumps() {
         print_warning(&format!(
-            "the memory of this process, private keys included, may be dumped or read: {error}"
+            "cannot protect the memory of this process, with private keys, from dumps: {error}"
         ));
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come as "errors" too. A failure cannot be reported anywhere.
+            // Includes help and version. There is no way to report a failed write.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
         }

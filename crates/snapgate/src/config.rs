@@ -1,4 +1,4 @@
-//! The effective configuration: everything resolved and checked, nothing left to look up.
+//! Configuration of a gateway, resolved and checked.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,10 +20,10 @@ use crate::keys::PrivateKey;
 pub(crate) mod fault;
 pub(crate) mod file;
 mod forward;
-pub(crate) mod given;
 pub(crate) mod options;
 pub(crate) mod place;
 pub(crate) mod problem;
+pub(crate) mod raw;
 pub(crate) mod resolve;
 pub(crate) mod setting;
 pub(crate) mod settings;
@@ -32,42 +32,40 @@ pub(crate) mod toml_file;
 pub(crate) mod values;
 pub(crate) mod workers;
 
-/// What a gateway is started with.
+/// Configuration of a gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where tunnels come in: at least one address, no duplicates.
+    /// Addresses for tunnels: at least one, without duplicates.
     pub listen: Vec<SocketAddr>,
-    /// How many workers, and why that many.
+    /// Number of workers.
     pub workers: WorkerCount,
-    /// The CPU of each worker.
+    /// CPU of each worker.
     pub cpus: CpuPinning,
-    /// The gateway's static private key.
+    /// Static private key of the gateway.
     pub private_key: PrivateKey,
-    /// Who may open a tunnel.
+    /// Clients that may open a tunnel.
     pub authorization: Authorization,
-    /// Where tunnels are kept for the process after this one; `None` keeps none.
+    /// Directory that keeps a record of the tunnels for the next process, if any.
     pub state_dir: Option<PathBuf>,
-    /// Where decrypted packets go.
+    /// Handling of decrypted packets.
     pub forward: Forward,
-    /// Who brings a datagram to the worker of its tunnel.
+    /// Path of a datagram to the worker of its tunnel.
     pub dispatch: Dispatch,
     /// Trains and buffers of all sockets.
     pub sockets: SocketOptions,
-    /// Bounds of each worker's shard, and of the handshakes of all workers. `directory_changes` follows from
-    /// `state_dir`.
+    /// Limits of each worker's shard, and of the handshakes of all workers. `directory_changes` is set by the gateway
+    /// if there is a `state_dir`.
     pub limits: ShardConfig,
-    /// Identities whose handshakes are remembered so that none is accepted twice: at least so many, in
-    /// all workers together.
+    /// Minimum number of identities, in all workers together, whose last handshake is remembered to reject replays.
     pub remembered_identities: usize,
-    /// How far ahead of the system clock the timestamp of a handshake may be.
+    /// Maximum lead of a handshake's timestamp over the system clock.
     pub handshake_timestamp_tolerance: Duration,
-    /// Where the metrics are served over HTTP; `None` serves none.
+    /// Address on which metrics are served over HTTP, if any.
     pub metrics: Option<SocketAddr>,
 }
 
 impl Config {
-    /// One worker that runs wherever the scheduler puts it and listens on `listen`, with the
-    /// defaults for all that is not an argument.
+    /// Returns a configuration with one unpinned worker that listens on `listen`, and defaults for everything else.
     pub fn new(
         listen: SocketAddr,
         private_key: PrivateKey,
@@ -80,7 +78,7 @@ impl Config {
         }
     }
 
-    /// One worker that runs wherever the scheduler puts it and listens nowhere yet.
+    /// Returns a configuration with one unpinned worker and without listen addresses.
     pub(crate) fn with_options(
         options: Options,
         private_key: PrivateKey,
@@ -108,33 +106,33 @@ impl Config {
     }
 }
 
-/// The number of workers and the reason for it.
+/// Number of workers and the reason for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WorkerCount {
-    /// Worker threads, each with one shard and its own sockets.
+    /// Number of worker threads, each with one shard and its own sockets.
     pub count: NonZeroUsize,
-    /// Why that many.
+    /// Reason for the number.
     pub reason: WorkerReason,
 }
 
-/// Why there are that many workers. `Display` completes the sentence "2 workers: ...".
+/// Reason for the number of workers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WorkerReason {
-    /// The operator said so.
+    /// The setting `workers`.
     Configured,
-    /// One for each CPU that the operator listed.
+    /// One for each CPU in the setting `cpus`.
     CpuList {
-        /// CPUs in the list.
+        /// Number of CPUs in the list.
         cpus: usize,
     },
     /// One for each CPU that this process may run on.
     AffinityMask {
-        /// CPUs in the mask.
+        /// Number of CPUs in the mask.
         cpus: usize,
     },
-    /// As many as the CPU time of the control group keeps busy.
+    /// One for each whole CPU of the control group's quota.
     CgroupQuota {
-        /// Thousandths of a CPU: 1500 is one and a half.
+        /// CPU time in thousandths of a CPU.
         millicpus: u64,
     },
 }
@@ -156,18 +154,17 @@ impl fmt::Display for WorkerReason {
     }
 }
 
-/// Which CPU each worker runs on.
+/// Placement of the workers on CPUs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CpuPinning {
-    /// The CPU of each worker, by the number of the worker: as many entries as workers, all
-    /// different.
+    /// CPU of each worker, by the worker's index, without duplicates.
     Pinned(Vec<usize>),
-    /// The kernel's scheduler moves the workers as it likes.
+    /// The kernel's scheduler places the workers.
     Unpinned,
 }
 
 impl CpuPinning {
-    /// The CPU of a worker, if it has a fixed one.
+    /// Returns the CPU of a pinned worker.
     pub fn cpu_of(&self, worker: usize) -> Option<usize> {
         match self {
             Self::Pinned(cpus) => cpus.get(worker).copied(),
@@ -176,11 +173,11 @@ impl CpuPinning {
     }
 }
 
-/// Who may open a tunnel.
+/// Clients that may open a tunnel.
 #[derive(Clone, Debug)]
 pub enum Authorization {
-    /// Everyone with a key: for tests and measurements.
+    /// Every client that knows the gateway's public key; for tests and measurements.
     AnyIdentity,
-    /// These and nobody else.
+    /// Only the listed identities.
     Identities(Vec<Identity>),
 }

@@ -1,22 +1,22 @@
-//! Which CPUs there are for the workers: the affinity mask, the control group's quota, CPU lists.
+//! CPUs for the workers: the affinity mask, the quota of the control group, and CPU lists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Linux numbers its CPUs below this, whatever the build (`NR_CPUS` of the largest architecture).
+/// Upper limit of Linux' CPU numbers (`NR_CPUS` of the largest architecture).
 const MAX_CPUS: usize = 8192;
 
-/// What this process may use.
+/// CPUs that a process may use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AvailableCpus {
-    /// The CPUs of the affinity mask, in ascending order (sched_getaffinity(2)).
+    /// CPUs of the affinity mask, in ascending order (sched_getaffinity(2)).
     pub allowed: Vec<usize>,
-    /// CPU time that the control group grants, in thousandths of a CPU.
+    /// CPU quota of the control group, in thousandths of a CPU.
     pub quota_millicpus: Option<u64>,
 }
 
 impl AvailableCpus {
-    /// Asks the kernel.
+    /// Returns the CPUs that the kernel allows for this process.
     pub fn of_this_process() -> Self {
         let mut allowed: Vec<usize> = core_affinity::get_core_ids()
             .unwrap_or_default()
@@ -34,26 +34,21 @@ impl AvailableCpus {
     }
 }
 
-/// Why a text is no list of CPUs.
+/// Error in a CPU list.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum CpuListFault {
-    /// A part is neither a number nor a range.
-    #[error(
-        "{0:?} is neither a CPU nor a range of CPUs; write the list like 0-3,8, or auto or none"
-    )]
+    /// An entry of the list.
+    #[error("expected a CPU list, such as 0-3,8, or auto or none, got {0:?}")]
     NotACpu(String),
-    /// A range ends before it starts.
-    #[error("the range {0} ends before it starts; write the smaller CPU first")]
-    Backwards(String),
-    /// The number is too large for Linux.
-    #[error("{0} is no CPU: Linux numbers them below {MAX_CPUS}")]
+    #[error("the CPU range {0} is reversed; write the smaller number first")]
+    Reversed(String),
+    #[error("CPU {0} is too large; Linux numbers CPUs below {MAX_CPUS}")]
     TooLarge(String),
-    /// The same CPU twice.
-    #[error("CPU {0} is there twice; each worker needs its own")]
-    Twice(usize),
+    #[error("CPU {0} is listed twice; use a different CPU for each worker")]
+    Duplicate(usize),
 }
 
-/// Reads a list such as `0-3,8`, the format of cpuset(7), in the order given.
+/// Parses a list such as `0-3,8`, the format of cpuset(7). Returns the CPUs in the order of the list.
 pub(crate) fn parse_list(text: &str) -> Result<Vec<usize>, CpuListFault> {
     let mut cpus = Vec::new();
     for part in text.split(',') {
@@ -65,11 +60,11 @@ pub(crate) fn parse_list(text: &str) -> Result<Vec<usize>, CpuListFault> {
             }
         };
         if last < first {
-            return Err(CpuListFault::Backwards(part.trim().to_owned()));
+            return Err(CpuListFault::Reversed(part.trim().to_owned()));
         }
         for cpu in first..=last {
             if cpus.contains(&cpu) {
-                return Err(CpuListFault::Twice(cpu));
+                return Err(CpuListFault::Duplicate(cpu));
             }
             cpus.push(cpu);
         }
@@ -89,7 +84,7 @@ fn parse_cpu(text: &str, part: &str) -> Result<usize, CpuListFault> {
         .ok_or_else(|| CpuListFault::TooLarge(digits.to_owned()))
 }
 
-/// Writes a list as [`parse_list`] reads it: ascending runs become ranges.
+/// Formats a list for [`parse_list`], with ranges for ascending runs.
 pub(crate) fn format_list(cpus: &[usize]) -> String {
     let mut parts = Vec::new();
     let mut rest = cpus.iter().copied().peekable();
@@ -107,12 +102,11 @@ pub(crate) fn format_list(cpus: &[usize]) -> String {
     parts.join(",")
 }
 
-/// The smallest CPU quota of the process's control group and those around it, in thousandths of a
-/// CPU.
+/// Returns the smallest CPU quota of the process's control group and its ancestors, in thousandths of a CPU.
 ///
-/// Version 2 states it in `cpu.max`, version 1 in `cpu.cfs_quota_us` and `cpu.cfs_period_us`
-/// (Documentation/admin-guide/cgroup-v2.rst and Documentation/scheduler/sched-bwc.rst of Linux).
-/// `root` is `/`, but for tests.
+/// The quota is in `cpu.max` for cgroup version 2, and in `cpu.cfs_quota_us` and `cpu.cfs_period_us` for version 1
+/// (Documentation/admin-guide/cgroup-v2.rst and Documentation/scheduler/sched-bwc.rst of Linux). `root` is `/`, or a
+/// directory in tests.
 fn quota_millicpus(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
@@ -142,14 +136,14 @@ fn quota_millicpus(root: &Path) -> Option<u64> {
 /// A mount of a control group hierarchy that can limit CPU time.
 struct Mount<'a> {
     is_version_2: bool,
-    /// The group that is mounted.
+    /// The mounted group.
     group: &'a str,
-    /// Where it is mounted.
+    /// The mount point.
     directory: &'a str,
 }
 
 impl<'a> Mount<'a> {
-    /// Reads a line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+    /// Parses a line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
     fn parse(line: &'a str) -> Option<Self> {
         let (mount, file_system) = line.split_once(" - ")?;
         let mut mount = mount.split(' ').skip(3);
@@ -167,11 +161,11 @@ impl<'a> Mount<'a> {
         })
     }
 
-    /// The directory of the control group at `path` and those around it, up to the mount.
+    /// Returns the directories of the control group at `path` and of its ancestors, up to the mount point.
     fn directories(&self, root: &Path, path: &str) -> impl Iterator<Item = PathBuf> {
         let top = root.join(self.directory.trim_start_matches('/'));
-        // In a container without a cgroup namespace, both name the group from the host's root. A
-        // path outside of the mount cannot be looked up, the mount itself still can.
+        // In a container without a cgroup namespace, `path` and `group` both start at the host's root. For a path
+        // outside of the mount, only the mount point is readable.
         let inside = Path::new(path)
             .strip_prefix(self.group)
             .unwrap_or(Path::new(""));
@@ -189,14 +183,14 @@ fn has_word(list: &str, word: &str) -> bool {
     list.split(',').any(|entry| entry == word)
 }
 
-/// `cpu.max` is `QUOTA PERIOD` in microseconds, or `max PERIOD`.
+/// Reads `cpu.max`: `QUOTA PERIOD` in microseconds, or `max PERIOD` without a quota.
 fn read_quota_v2(directory: &Path) -> Option<u64> {
     let text = fs::read_to_string(directory.join("cpu.max")).ok()?;
     let mut fields = text.split_whitespace();
     millicpus(fields.next()?.parse().ok()?, fields.next()?.parse().ok()?)
 }
 
-/// The quota is -1 where there is none.
+/// Reads `cpu.cfs_quota_us`, which is -1 without a quota, and `cpu.cfs_period_us`.
 fn read_quota_v1(directory: &Path) -> Option<u64> {
     let read = |name: &str| -> Option<u64> {
         fs::read_to_string(directory.join(name))
@@ -219,13 +213,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_keep_the_order_given() {
+    fn list_keeps_its_order() {
         assert_eq!(parse_list("0-3,8"), Ok(vec![0, 1, 2, 3, 8]));
         assert_eq!(parse_list(" 5 , 1-2"), Ok(vec![5, 1, 2]));
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn invalid_lists_are_rejected() {
         for text in [
             "", ",", "1,", "a", "1-", "-1", "1--2", "1-2-3", "+1", "0x1", "1.5",
         ] {
@@ -236,9 +230,9 @@ mod tests {
         }
         assert_eq!(
             parse_list("3-1"),
-            Err(CpuListFault::Backwards("3-1".to_owned()))
+            Err(CpuListFault::Reversed("3-1".to_owned()))
         );
-        assert_eq!(parse_list("0-2,1"), Err(CpuListFault::Twice(1)));
+        assert_eq!(parse_list("0-2,1"), Err(CpuListFault::Duplicate(1)));
         assert_eq!(
             parse_list("0-99999999999999999999"),
             Err(CpuListFault::TooLarge("99999999999999999999".to_owned()))
@@ -251,7 +245,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_written_list_reads_back(cpus in proptest::collection::hash_set(0..MAX_CPUS, 1..40)) {
+        fn formatted_list_is_parsed_back(cpus in proptest::collection::hash_set(0..MAX_CPUS, 1..40)) {
             let cpus: Vec<usize> = cpus.into_iter().collect();
             prop_assert_eq!(parse_list(&format_list(&cpus)), Ok(cpus));
         }
@@ -262,7 +256,7 @@ mod tests {
         }
     }
 
-    /// A root directory with these files.
+    /// Creates a root directory with the given files.
     fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
@@ -282,7 +276,7 @@ mod tests {
         34 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
 
     #[test]
-    fn the_smallest_quota_of_nested_groups_counts() {
+    fn smallest_quota_of_nested_groups_applies() {
         let root = root(&[
             ("proc/self/cgroup", "0::/system.slice/snapgate.service\n"),
             ("proc/self/mountinfo", MOUNT_V2),
@@ -296,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_without_limit_has_no_quota() {
+    fn group_without_limit_has_no_quota() {
         let root = root(&[
             ("proc/self/cgroup", "0::/a\n"),
             ("proc/self/mountinfo", MOUNT_V2),
@@ -306,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_read_from_the_cpu_controller() {
+    fn quota_of_version_1_is_read_from_the_cpu_controller() {
         let root = root(&[
             (
                 "proc/self/cgroup",
@@ -325,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_sees_its_group_at_the_mount() {
+    fn quota_of_a_container_is_read_at_the_mount_point() {
         let root = root(&[
             ("proc/self/cgroup", "2:cpu:/docker/4711\n"),
             (
@@ -339,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_outside_of_the_namespace_is_looked_up_at_the_mount() {
+    fn quota_outside_of_the_cgroup_namespace_is_read_at_the_mount_point() {
         let root = root(&[
             ("proc/self/cgroup", "0::/../sibling\n"),
             ("proc/self/mountinfo", MOUNT_V2),
@@ -349,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_and_a_zero_period_are_no_quota() {
+    fn invalid_quota_is_ignored() {
         for text in [
             "",
             "100000",
@@ -368,12 +362,12 @@ mod tests {
     }
 
     #[test]
-    fn without_proc_there_is_no_quota() {
+    fn no_quota_without_proc() {
         assert_eq!(quota_millicpus(root(&[]).path()), None);
     }
 
     #[test]
-    fn this_process_may_run_somewhere() {
+    fn this_process_has_allowed_cpus() {
         assert!(!AvailableCpus::of_this_process().allowed.is_empty());
     }
 }

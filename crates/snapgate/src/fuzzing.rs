@@ -1,51 +1,52 @@
-//! The parsers of files, for the fuzz targets: text in, values or complaints out.
+//! Parsers of files for the fuzz targets.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::config::given::{Given, Text};
 use crate::config::place::Place;
 use crate::config::problem::Problem;
+use crate::config::raw::{RawSettings, RawValue};
 use crate::config::setting::Setting;
 use crate::config::settings;
 use crate::config::{file, resolve};
 use crate::cpus::AvailableCpus;
 use crate::identities::{self, Identity};
 
-/// What the files are called in complaints.
+/// File name in problems.
 pub const FILE_NAME: &str = "x.toml";
 
-/// What became of the text of a configuration file.
+/// Content of a configuration file.
 #[derive(Debug)]
 pub struct Configuration {
-    /// The values of each setting that was given, as text.
+    /// Values of each setting in the file, as text.
     pub given: Vec<(&'static str, Vec<String>)>,
-    /// What is wrong with the file.
+    /// Problems of the file.
     pub complaints: Vec<String>,
-    /// The settings of the gateway that would start, or what is wrong with what was given.
+    /// Effective settings, or the problems of the settings in the file.
     pub effective: Result<Vec<(&'static str, Value)>, Vec<String>>,
 }
 
-/// Reads the text of a configuration file. Files that it names are left out, so that none is opened,
-/// and `private_key_file` is the private key.
+/// Parses the text of a configuration file. Settings with file names are ignored, except for `private_key_file`, which
+/// is replaced.
 #[must_use]
 pub fn read_configuration(text: &str, private_key_file: &Path) -> Configuration {
-    let settings = file::parse(FILE_NAME.as_ref(), text);
-    let texts_of = |setting: &'static Setting| settings.given.texts(setting).unwrap_or_default();
-    let mut without_files = Given::default();
+    let content = file::parse(FILE_NAME.as_ref(), text);
+    let values_of =
+        |setting: &'static Setting| content.settings.values(setting).unwrap_or_default();
+    let mut without_files = RawSettings::default();
     for setting in settings::SETTINGS {
         if setting.kind.names_a_file() {
             continue;
         }
-        for text in texts_of(setting) {
-            without_files.add(setting, text.clone());
+        for value in values_of(setting) {
+            without_files.add(setting, value.clone());
         }
-        if settings.given.is_broken(setting) {
-            without_files.add_broken(setting);
+        if content.settings.is_invalid(setting) {
+            without_files.mark_invalid(setting);
         }
     }
-    let private_key = Text {
+    let private_key = RawValue {
         text: private_key_file.display().to_string(),
         place: Place::Default,
     };
@@ -65,20 +66,25 @@ pub fn read_configuration(text: &str, private_key_file: &Path) -> Configuration 
     Configuration {
         given: settings::SETTINGS
             .iter()
-            .map(|setting| (setting.name, texts_of(setting)))
-            .filter(|(_, texts)| !texts.is_empty())
-            .map(|(name, texts)| (name, texts.iter().map(|text| text.text.clone()).collect()))
+            .map(|setting| (setting.name, values_of(setting)))
+            .filter(|(_, values)| !values.is_empty())
+            .map(|(name, values)| {
+                (
+                    name,
+                    values.iter().map(|value| value.text.clone()).collect(),
+                )
+            })
             .collect(),
-        complaints: texts(settings.problems),
+        complaints: texts(content.problems),
         effective,
     }
 }
 
-/// Reads the text of a file of identities.
+/// Parses the text of an identities file.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it, each as a sentence.
+/// All problems of the file.
 pub fn read_identities(text: &str) -> Result<Vec<Identity>, Vec<String>> {
     let listed = identities::parse(FILE_NAME.as_ref(), text).map_err(texts)?;
     Ok(listed.into_iter().map(|(_, identity)| identity).collect())

@@ -1,10 +1,10 @@
-//! The file of identities that may open a tunnel.
+//! The identities file: clients that may open a tunnel.
 //!
 //! ```toml
 //! [[identity]]
 //! public_key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
 //! name = "laptop"                    # optional
-//! expires = 2027-01-01T00:00:00Z     # optional, RFC 3339, with or without quotes
+//! expires = 2027-01-01T00:00:00Z     # optional RFC 3339 time, with or without quotes
 //! ```
 
 use std::borrow::Cow;
@@ -19,39 +19,38 @@ use crate::config::fault::IdentityFault;
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
 use crate::config::text_file::{self, FileFault};
-use crate::config::toml_file::{self, Complaints, in_file_order};
+use crate::config::toml_file::{self, Diagnostics, in_file_order};
 use crate::keys::PublicKey;
 
-/// About 75 bytes for each of three million identities.
+/// Room for three million identities of about 75 bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
-/// A peer that may open tunnels.
+/// A client that may open tunnels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// The peer's static public key.
+    /// Static public key of the client.
     pub public_key: PublicKey,
-    /// What people call it: for messages only.
+    /// Name for messages.
     pub name: Option<String>,
-    /// From this moment on the peer has no tunnel.
+    /// Time from which the client may not have a tunnel.
     pub expires: Option<jiff::Timestamp>,
 }
 
-/// What a good file of identities says.
+/// Content of a valid identities file.
 pub(crate) struct Listed {
     pub(crate) identities: Vec<Identity>,
-    /// What the operator had better know.
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// Reads a file of identities, none of which may be the gateway's `own_key`. Waits for no other process.
+/// Reads an identities file, which may not contain the gateway's `own_key`. Does not wait for other processes.
 ///
 /// # Errors
 ///
-/// All that is wrong with the file.
+/// All problems of the file.
 pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Vec<Problem>> {
     let text = read_text(path).map_err(|fault| vec![Problem::with_file(path, fault)])?;
     let listed = parse(path, &text)?;
-    let problems = own_keys(path, &listed, own_key);
+    let problems = problems_of_own_key(path, &listed, own_key);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -63,14 +62,18 @@ pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Ve
 
 fn read_text(path: &Path) -> Result<Zeroizing<String>, FileFault> {
     let file = text_file::open_regular(path)?;
-    // A pipe has been refused already, with a reason that says more.
+    // Checked second, because `open_regular` has a more precise error for pipes.
     if text_file::is_descriptor(path) {
         return Err(FileFault::Descriptor);
     }
     text_file::read_file(file, MAX_FILE_BYTES)
 }
 
-fn own_keys(path: &Path, listed: &[(usize, Identity)], own_key: Option<PublicKey>) -> Vec<Problem> {
+fn problems_of_own_key(
+    path: &Path,
+    listed: &[(usize, Identity)],
+    own_key: Option<PublicKey>,
+) -> Vec<Problem> {
     listed
         .iter()
         .filter(|(_, identity)| Some(identity.public_key) == own_key)
@@ -110,11 +113,11 @@ fn place(path: &Path, line: usize) -> Place {
     }
 }
 
-/// Reads the text of a file of identities.
+/// Parses the text of an identities file. Returns each identity with its line.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
-    let (document, complaints) = toml_file::parse(path, text);
+    let (document, diagnostics) = toml_file::parse(path, text);
     let mut reader = Reader {
-        complaints,
+        diagnostics,
         lines_of_keys: HashMap::new(),
         identities: Vec::new(),
     };
@@ -125,16 +128,16 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<(usize, Identity)>, V
                     reader.read_identity(entry);
                 }
             }
-            ("identity", _) => reader.complain(key.span().start, IdentityFault::NotATable),
+            ("identity", _) => reader.report(key.span().start, IdentityFault::NotATable),
             (other, _) => {
-                reader.complain(
+                reader.report(
                     key.span().start,
                     IdentityFault::UnknownTable(other.to_owned()),
                 );
             }
         }
     }
-    let problems = reader.complaints.into_problems();
+    let problems = reader.diagnostics.into_problems();
     if problems.is_empty() {
         Ok(reader.identities)
     } else {
@@ -143,25 +146,25 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<(usize, Identity)>, V
 }
 
 struct Reader {
-    complaints: Complaints,
+    diagnostics: Diagnostics,
     lines_of_keys: HashMap<PublicKey, usize>,
     identities: Vec<(usize, Identity)>,
 }
 
 impl Reader {
-    fn complain(&mut self, offset: usize, fault: IdentityFault) {
-        self.complaints.add(offset, None, fault.into());
+    fn report(&mut self, offset: usize, fault: IdentityFault) {
+        self.diagnostics.add(offset, None, fault.into());
     }
 
     fn read_identity(&mut self, entry: &Spanned<DeValue<'_>>) {
         let start = entry.span().start;
         let DeValue::Table(table) = entry.get_ref() else {
-            return self.complain(start, IdentityFault::NotATable);
+            return self.report(start, IdentityFault::NotATable);
         };
         let mut public_key = None;
         let mut name = None;
         let mut expires = None;
-        let mut is_sound = true;
+        let mut is_valid = true;
         for (key, value) in in_file_order(table) {
             let read = match key.get_ref().as_ref() {
                 "public_key" => self
@@ -172,18 +175,18 @@ impl Reader {
                 other => Err(IdentityFault::UnknownKey(other.to_owned())),
             };
             if let Err(fault) = read {
-                is_sound = false;
+                is_valid = false;
                 let at = if matches!(fault, IdentityFault::UnknownKey(_)) {
                     key.span()
                 } else {
                     value.span()
                 };
-                self.complain(at.start, fault);
+                self.report(at.start, fault);
             }
         }
         match public_key {
             Some(public_key) => {
-                let line = self.complaints.line_of(start);
+                let line = self.diagnostics.line_of(start);
                 self.identities.push((
                     line,
                     Identity {
@@ -193,8 +196,8 @@ impl Reader {
                     },
                 ));
             }
-            // A key that is there but bad has been complained about.
-            None if is_sound => self.complain(start, IdentityFault::NoPublicKey),
+            // An invalid key was reported above.
+            None if is_valid => self.report(start, IdentityFault::NoPublicKey),
             None => {}
         }
     }
@@ -205,7 +208,7 @@ impl Reader {
     ) -> Result<PublicKey, IdentityFault> {
         let key = PublicKey::from_base64(read_string("public_key", value)?)
             .map_err(IdentityFault::PublicKey)?;
-        let line = self.complaints.line_of(value.span().start);
+        let line = self.diagnostics.line_of(value.span().start);
         match self.lines_of_keys.insert(key, line) {
             None => Ok(key),
             Some(first_line) => {
@@ -226,7 +229,7 @@ fn read_string<'a>(
     }
 }
 
-/// RFC 3339, as a string or as TOML's own kind of date.
+/// Parses an RFC 3339 time, as a string or as a TOML date.
 fn read_timestamp(value: &Spanned<DeValue<'_>>) -> Result<jiff::Timestamp, IdentityFault> {
     let text = match value.get_ref() {
         DeValue::String(text) => text.to_string(),
@@ -243,14 +246,14 @@ mod tests {
     const ALICE: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
     const BOB: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
-    /// The identities, or each complaint.
+    /// Returns the identities, or the problems as text.
     fn parse_text(text: &str) -> Result<Vec<(usize, Identity)>, Vec<String>> {
         parse("ids.toml".as_ref(), text)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn identities_come_with_their_lines() {
+    fn identities_have_their_lines() {
         let text = format!(
             "# ours\n[[identity]]\npublic_key = \"{ALICE}\"\nname = \
              \"laptop\"\n\n[[identity]]\nexpires = 2027-01-01T00:00:00Z\npublic_key = \"{BOB}\"\n"
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_is_the_same_with_and_without_quotes() {
+    fn expiry_is_the_same_with_and_without_quotes() {
         for expires in [
             "2027-01-01T01:00:00+01:00",
             "\"2027-01-01T01:00:00+01:00\"",
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_without_offset_is_no_moment() {
+    fn expiry_needs_a_utc_offset() {
         for expires in [
             "2027-01-01T00:00:00",
             "2027-01-01",
@@ -302,17 +305,17 @@ mod tests {
             "\"\"",
         ] {
             let text = format!("[[identity]]\npublic_key = \"{ALICE}\"\nexpires = {expires}");
-            let complaints = parse_text(&text).unwrap_err();
-            assert_eq!(complaints.len(), 1, "{expires}: {complaints:?}");
+            let problems = parse_text(&text).unwrap_err();
+            assert_eq!(problems.len(), 1, "{expires}: {problems:?}");
             assert!(
-                complaints[0].starts_with("ids.toml:3: expires is not a date"),
-                "{expires}: {complaints:?}"
+                problems[0].starts_with("ids.toml:3: expires: expected a date"),
+                "{expires}: {problems:?}"
             );
         }
     }
 
     #[test]
-    fn every_fault_is_named_with_its_line() {
+    fn all_faults_are_reported_with_their_lines() {
         let text = format!(
             "[[identity]]\nname = \"no key\"\n[[identity]]\npublic_key = \
              \"short\"\n[[identity]]\npublic_key = \"{ALICE}\"\n[[identity]]\npublic_key = \
@@ -321,33 +324,33 @@ mod tests {
              \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n[extra]\n"
         );
         let starts = [
-            "ids.toml:1: this identity has no public_key; add",
-            "ids.toml:4: public_key is not base64; it has to be 32 bytes in base64",
+            "ids.toml:1: identity without public_key; add",
+            "ids.toml:4: public_key: expected 32 bytes in base64, got other text",
             "ids.toml:8: public_key is the same as on line 6; remove one",
             "ids.toml:9: unknown key \"naem\"; an identity has public_key",
-            "ids.toml:11: public_key has to be a string; put it in quotes",
-            "ids.toml:12: name has to be a string; put it in quotes",
-            "ids.toml:14: public_key is a low-order point",
-            "ids.toml:15: unknown key \"extra\"; the file holds [[identity]] tables",
+            "ids.toml:11: public_key: expected a string in quotes",
+            "ids.toml:12: name: expected a string in quotes",
+            "ids.toml:14: public_key: expected a public key, got a low-order point",
+            "ids.toml:15: unknown key \"extra\"; the file contains only [[identity]] tables",
         ];
-        let complaints = parse_text(&text).unwrap_err();
-        assert_eq!(complaints.len(), starts.len(), "{complaints:#?}");
-        for (complaint, start) in complaints.iter().zip(starts) {
-            assert!(complaint.starts_with(start), "{complaint}");
+        let problems = parse_text(&text).unwrap_err();
+        assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+        for (problem, start) in problems.iter().zip(starts) {
+            assert!(problem.starts_with(start), "{problem}");
         }
     }
 
     #[test]
-    fn one_identity_in_single_brackets_is_explained() {
-        let complaints = parse_text(&format!("[identity]\npublic_key = \"{ALICE}\"")).unwrap_err();
+    fn identity_in_single_brackets_is_explained() {
+        let problems = parse_text(&format!("[identity]\npublic_key = \"{ALICE}\"")).unwrap_err();
         assert_eq!(
-            complaints,
-            ["ids.toml:1: an identity has to be a table; start it with a line [[identity]]"]
+            problems,
+            ["ids.toml:1: expected a table; start each identity with a line [[identity]]"]
         );
     }
 
     #[test]
-    fn an_empty_file_names_nobody() {
+    fn empty_file_has_no_identities() {
         assert_eq!(parse_text(""), Ok(Vec::new()));
     }
 }

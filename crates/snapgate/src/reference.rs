@@ -1,5 +1,5 @@
-//! Files that are generated from the code: a test fails when one is not current, and
-//! `SNAPGATE_UPDATE_REFERENCE=1 cargo test -p snapgate --lib reference` writes them.
+//! Files generated from the code. The tests fail if a file is outdated;
+//! `SNAPGATE_UPDATE_REFERENCE=1 cargo test -p snapgate --lib reference` regenerates all files.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -16,33 +16,33 @@ use crate::metrics;
 use crate::state::StateStatus;
 use crate::status::Status;
 
-/// Compares a file of the repository with what it should be.
-fn assert_current(file: &str, wanted: &str) {
+/// Asserts that a file of the repository has the expected content.
+fn assert_current(file: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .join(file);
     if std::env::var_os("SNAPGATE_UPDATE_REFERENCE").is_some() {
-        fs::write(&path, wanted).unwrap();
+        fs::write(&path, expected).unwrap();
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
     assert!(
-        found == wanted,
-        "{file} is not current; write it with `SNAPGATE_UPDATE_REFERENCE=1 cargo test -p snapgate --lib reference`"
+        found == expected,
+        "{file} is outdated; run `SNAPGATE_UPDATE_REFERENCE=1 cargo test -p snapgate --lib reference`"
     );
 }
 
 #[test]
-fn the_reference_of_settings_is_current() {
+fn settings_reference_is_current() {
     assert_current("docs/CONFIGURATION.md", &settings_page());
 }
 
 #[test]
-fn fuzzing_begins_with_every_setting_that_names_no_file() {
+fn fuzzing_corpus_has_all_settings_without_file_names() {
     let settings = SETTINGS
         .iter()
         .filter(|setting| !setting.kind.names_a_file());
     let lines = settings.map(|setting| match setting.name {
-        // The alternative is a file.
+        // Required without `identities`, which names a file.
         "allow_any_identity" => "allow_any_identity = true\n".to_owned(),
         _ => setting.example() + "\n",
     });
@@ -53,13 +53,13 @@ fn fuzzing_begins_with_every_setting_that_names_no_file() {
 const SETTINGS_HEAD: &str = "\
 # Configuration
 
-<!-- Generated from crates/snapgate/src by the test reference::the_reference_of_settings_is_current. -->
+<!-- Generated from crates/snapgate/src by the test reference::settings_reference_is_current. -->
 
-Each setting is a key of the configuration file (`--config FILE` or `SNAPGATE_CONFIG`), a flag and an environment \
-variable: `local_prefix`, `--local-prefix` and `SNAPGATE_LOCAL_PREFIX`. A flag wins over the variable, the variable \
-over the file, the file over the default; lists are replaced, not merged. Repeat the flag of a list, and put commas \
-between the values of a variable. Paths in the file are relative to the file's directory. `snapgate check` prints every \
-value and where it came from, or all errors.
+Each setting is a key of the configuration file (`--config FILE` or `SNAPGATE_CONFIG`), a flag and an environment
+variable: `local_prefix`, `--local-prefix` and `SNAPGATE_LOCAL_PREFIX`. Flags override environment variables, which
+override the file. Lists are replaced, not merged. The flag of a list is repeated; its environment variable is separated
+by commas. Paths in the file are relative to the file's directory. `snapgate check` prints all values with their
+sources, or all errors.
 ";
 
 fn settings_page() -> String {
@@ -73,7 +73,7 @@ fn settings_page() -> String {
         }
         let values = setting.kind.value_name().replace('|', "\\|");
         let only = if setting.is_for_scion {
-            " (forward mode `scion` only)"
+            " (only with `forward = \"scion\"`)"
         } else {
             ""
         };
@@ -92,7 +92,7 @@ fn settings_page() -> String {
     for mode in Forward::MODES {
         writeln!(page, "| `{}` | {} |", mode.name(), mode.help()).unwrap();
     }
-    page.push_str("\n## A file with every setting\n\n```toml\n");
+    page.push_str("\n## Example file with all settings\n\n```toml\n");
     for setting in SETTINGS {
         page.push_str(&setting.example());
         page.push('\n');
@@ -102,29 +102,29 @@ fn settings_page() -> String {
 }
 
 #[test]
-fn the_reference_of_metrics_is_current() {
+fn metrics_reference_is_current() {
     assert_current("docs/METRICS.md", &metrics_page());
 }
 
 const METRICS_HEAD: &str = "\
 # Metrics
 
-<!-- Generated from crates/snapgate/src by the test reference::the_reference_of_metrics_is_current. -->
+<!-- Generated from crates/snapgate/src by the test reference::metrics_reference_is_current. -->
 
-`--metrics ADDRESS:PORT` serves these in the OpenMetrics text format at `/metrics`. Metrics of workers have the label \
-`worker` besides those listed: its index, from 0. Directions: `incoming` is from tunnels towards SCION, `outgoing` \
-from SCION into tunnels.
+`--metrics ADDRESS:PORT` serves these metrics in the OpenMetrics text format at `/metrics`. Metrics of workers also have
+the label `worker`, the worker's index from 0. Direction `incoming` is from tunnels to SCION, `outgoing` is from SCION
+into tunnels.
 
-Every datagram received has one fate. In every scrape, for every worker,
+Every received datagram has exactly one fate. In every scrape, for every worker,
 
     received + mailbox taken = delivered + sent + dropped + mailbox given + in flight
 
-where delivered datagrams are those consumed by the gateway, and originated ones stand outside of the sum. \
-[TUNING.md](TUNING.md#what-a-rising-counter-means) says what to do when a counter rises.
+where delivered datagrams are those that the gateway consumes. Datagrams that the gateway originates are not part of the
+sum. [TUNING.md](TUNING.md#what-a-rising-counter-means) explains what to do when a counter rises.
 
 ";
 
-/// Every metric of a gateway that has a state directory and a file of identities, and every reason for a drop.
+/// Returns all metrics of a gateway with a state directory and an identities file, and all drop reasons.
 fn metrics_page() -> String {
     let workers: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
     let authorization = ConfiguredIdentities::new(&Authorization::Identities(Vec::new()));
@@ -172,7 +172,7 @@ fn metrics_page() -> String {
         }
     }
     page.push_str("\n## Drop reasons\n\n");
-    page.push_str("The labels of `snapgate_dropped_packets_total`.\n\n");
+    page.push_str("Labels of `snapgate_dropped_packets_total`.\n\n");
     page.push_str("| stage | reason | the datagram |\n| --- | --- | --- |\n");
     for reason in DropReason::all() {
         let (stage, name) = (reason.stage(), reason.name());

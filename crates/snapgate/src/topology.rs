@@ -1,5 +1,5 @@
-//! The `topology.json` of the open-source SCION router, as far as a gateway needs it: the ISD-AS
-//! and the internal address of the border router behind each interface.
+//! The `topology.json` of the open-source SCION router: the ISD-AS number, and the internal address of the border
+//! router behind each interface.
 //!
 //! ```json
 //! {
@@ -22,15 +22,14 @@ use crate::config::place::Place;
 use crate::config::problem::Problem;
 use crate::config::text_file;
 
-/// No topology comes near this many bytes.
+/// Far more than any topology needs.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The border routers of one AS.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Topology {
-    /// The AS.
     pub(crate) isd_as: IsdAs,
-    /// The internal address of the router behind each interface.
+    /// Internal address of the router behind each interface.
     pub(crate) next_hops: BTreeMap<u16, SocketAddr>,
 }
 
@@ -54,7 +53,7 @@ fn isd_as<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IsdAs, D::Error>
     let text = String::deserialize(deserializer)?;
     let isd_as = text
         .parse()
-        .map_err(|_| D::Error::custom(format!("{text:?} is not an ISD-AS number")))?;
+        .map_err(|_| D::Error::custom(format!("expected an ISD-AS number, got {text:?}")))?;
     if is_wildcard(isd_as) {
         Err(D::Error::custom(format!("{text:?} is a wildcard")))
     } else {
@@ -62,7 +61,7 @@ fn isd_as<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IsdAs, D::Error>
     }
 }
 
-/// Whether the ISD or the AS is left open.
+/// Returns true if the ISD or the AS number is 0.
 pub(crate) fn is_wildcard(isd_as: IsdAs) -> bool {
     isd_as.isd() == 0 || isd_as.asn() == 0
 }
@@ -70,10 +69,14 @@ pub(crate) fn is_wildcard(isd_as: IsdAs) -> bool {
 fn internal_addr<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse()
-        .map_err(|_| D::Error::custom(format!("{text:?} is not an IP address with a port")))
+        .map_err(|_| D::Error::custom(format!("expected an IP address with a port, got {text:?}")))
 }
 
-/// Reads a topology file, or says all that is wrong with it.
+/// Reads a topology file.
+///
+/// # Errors
+///
+/// All problems of the file.
 pub(crate) fn read(path: &Path) -> Result<Topology, Vec<Problem>> {
     let text = text_file::read(path, MAX_FILE_BYTES)
         .map_err(|fault| vec![Problem::with_file(path, fault)])?;
@@ -82,13 +85,13 @@ pub(crate) fn read(path: &Path) -> Result<Topology, Vec<Problem>> {
 
 fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
     let file: TopologyFile = serde_json::from_str(text).map_err(|error| {
-        // The kind of an error does not tell: a bad number of an interface counts as bad syntax.
+        // serde_json reports some errors of content as syntax errors, such as an invalid interface number.
         let (fault, error): (fn(String) -> TopologyFault, _) =
             match serde_json::from_str::<IgnoredAny>(text) {
                 Ok(_) => (TopologyFault::NotATopology, error),
                 Err(error) => (TopologyFault::NotJson, error),
             };
-        // The message ends with the place, which the problem names already.
+        // The message ends with the location, which is in the problem's place.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
         let place = Place::Line {
@@ -102,7 +105,7 @@ fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
         }]
     })?;
     let mut problems = Vec::new();
-    let mut complain = |fault: TopologyFault| {
+    let mut report = |fault: TopologyFault| {
         problems.push(Problem {
             place: Some(Place::File(path.into())),
             setting: None,
@@ -112,22 +115,22 @@ fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
     let mut routers: BTreeMap<u16, (String, SocketAddr)> = BTreeMap::new();
     for (name, router) in file.border_routers {
         if router.internal_addr.port() == 0 {
-            complain(TopologyFault::PortZero(name.clone()));
+            report(TopologyFault::PortZero(name.clone()));
         }
         if router.internal_addr.ip().is_unspecified() {
-            complain(TopologyFault::Unspecified {
+            report(TopologyFault::Unspecified {
                 router: name.clone(),
                 address: router.internal_addr,
             });
         }
         for &interface in router.interfaces.keys() {
             if interface == 0 {
-                complain(TopologyFault::InterfaceZero(name.clone()));
+                report(TopologyFault::InterfaceZero(name.clone()));
             }
             if let Some((first, _)) =
                 routers.insert(interface, (name.clone(), router.internal_addr))
             {
-                complain(TopologyFault::InterfaceTwice {
+                report(TopologyFault::InterfaceTwice {
                     interface,
                     first,
                     second: name.clone(),
@@ -152,7 +155,7 @@ fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
 mod tests {
     use super::*;
 
-    /// As the open-source router's generator writes it, shortened.
+    /// Shortened output of the open-source router's generator.
     const TOPOLOGY: &str = r#"{
   "attributes": [],
   "isd_as": "1-ff00:0:110",
@@ -174,14 +177,14 @@ mod tests {
   }
 }"#;
 
-    /// The topology, or each complaint.
+    /// Returns the topology, or the problems as text.
     fn read_text(text: &str) -> Result<Topology, Vec<String>> {
         parse("topology.json".as_ref(), text)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn each_interface_leads_to_its_router() {
+    fn each_interface_has_its_router() {
         let topology = read_text(TOPOLOGY).unwrap();
         assert_eq!(topology.isd_as, "1-ff00:0:110".parse().unwrap());
         let next_hops: Vec<String> = topology
@@ -196,20 +199,20 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_named_with_its_line() {
+    fn unexpected_content_is_reported_with_its_line() {
         for (from, to, line, what) in [
             (
                 "1-ff00:0:110\",",
                 "1-zz\",",
                 3,
-                "\"1-zz\" is not an ISD-AS number",
+                "expected an ISD-AS number, got \"1-zz\"",
             ),
             ("1-ff00:0:110\",", "1-0\",", 3, "\"1-0\" is a wildcard"),
             (
                 "127.0.0.9:31002",
                 "router:31002",
                 8,
-                "\"router:31002\" is not an IP address with a port",
+                "expected an IP address with a port, got \"router:31002\"",
             ),
             ("\"1\": {", "\"one\": {", 10, "invalid"),
             ("\"1\": {", "\"65536\": {", 10, "invalid"),
@@ -227,35 +230,34 @@ mod tests {
             ),
         ] {
             assert!(TOPOLOGY.contains(from), "{from}");
-            let complaints = read_text(&TOPOLOGY.replacen(from, to, 1)).unwrap_err();
-            assert_eq!(complaints.len(), 1, "{complaints:?}");
-            let start = format!("topology.json:{line}: this is no topology of a SCION AS: ");
-            let end =
-                "; it needs isd_as and border_routers, each with internal_addr and interfaces";
+            let problems = read_text(&TOPOLOGY.replacen(from, to, 1)).unwrap_err();
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            let start = format!("topology.json:{line}: not a SCION topology: ");
+            let end = "; expected isd_as, and border_routers with internal_addr and interfaces";
             assert!(
-                complaints[0].starts_with(&start)
-                    && complaints[0].contains(what)
-                    && complaints[0].ends_with(end),
-                "{to}: {complaints:?}"
+                problems[0].starts_with(&start)
+                    && problems[0].contains(what)
+                    && problems[0].ends_with(end),
+                "{to}: {problems:?}"
             );
         }
     }
 
     #[test]
-    fn what_is_not_json_is_named_with_its_line() {
+    fn invalid_json_is_reported_with_its_line() {
         let text = TOPOLOGY.replacen("\"mtu\": 1400,", "\"mtu\": 1400", 1);
         assert_eq!(
             read_text(&text).unwrap_err(),
-            ["topology.json:5: this is not JSON: expected `,` or `}`"]
+            ["topology.json:5: invalid JSON: expected `,` or `}`"]
         );
         assert_eq!(
             read_text("").unwrap_err(),
-            ["topology.json:1: this is not JSON: EOF while parsing a value"]
+            ["topology.json:1: invalid JSON: EOF while parsing a value"]
         );
     }
 
     #[test]
-    fn contradictions_are_all_named() {
+    fn all_invalid_routers_are_reported() {
         let text = TOPOLOGY
             .replace("\"41\"", "\"1\"")
             .replace("\"2\"", "\"0\"")
@@ -264,20 +266,20 @@ mod tests {
         assert_eq!(
             read_text(&text).unwrap_err(),
             [
-                "topology.json: border router \"br1-ff00_0_110-1\" has port 0 in its \
-                 internal_addr; give it the port it listens on",
-                "topology.json: border router \"br1-ff00_0_110-2\" has the internal_addr \
-                 [::]:31004, every address of a host; give it the one that the gateway reaches",
-                "topology.json: border router \"br1-ff00_0_110-2\" has an interface 0; interfaces \
-                 count from 1",
+                "topology.json: border router \"br1-ff00_0_110-1\" has port 0 in internal_addr; use \
+                 the router's port",
+                "topology.json: border router \"br1-ff00_0_110-2\" has the wildcard address \
+                 [::]:31004 as internal_addr; use an address that the gateway can reach",
+                "topology.json: border router \"br1-ff00_0_110-2\" has interface 0; interfaces are \
+                 numbered from 1",
                 "topology.json: border routers \"br1-ff00_0_110-1\" and \"br1-ff00_0_110-2\" both \
-                 have interface 1; remove it from one of them",
+                 have interface 1; remove one",
             ]
         );
     }
 
     #[test]
-    fn an_as_without_routers_is_a_topology() {
+    fn topology_without_routers_is_valid() {
         let topology = read_text(r#"{"isd_as": "1-64512"}"#).unwrap();
         assert!(topology.next_hops.is_empty());
     }

@@ -1,6 +1,5 @@
 //! `snapgate check`.
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,11 +9,12 @@ use super::output::{USAGE, print, print_error, print_warning};
 use super::setting_args::ConfigArgs;
 use crate::config::problem::Problem;
 use crate::config::resolve::{Effective, EffectiveSetting};
+use crate::config::setting::Kind;
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CheckArgs {
-    /// Print one JSON object, of the effective configuration or of the errors
+    /// Print one JSON object per line for each setting and warning, or for each error
     #[arg(long)]
     json: bool,
 
@@ -23,29 +23,30 @@ pub(super) struct CheckArgs {
 }
 
 const EXAMPLES: &str = "\
-Takes the flags and environment variables of `snapgate run`. Prints every setting with where its \
-value came from, and never a secret; or every error, with its file, line and remedy.
+Accepts the flags and environment variables of `snapgate run`. Prints all settings as TOML, each \
+with the source of its value in a comment, or all errors with file and line. Never prints a \
+private key.
 
 Examples:
   snapgate check --config snapgate.toml
   snapgate check --config snapgate.toml --workers 4 --json
 
 Exit codes:
-  0  the configuration is good
-  2  it is not";
+  0  valid configuration
+  2  invalid configuration";
 
 /// Checks a configuration.
 pub(super) fn check(arguments: CheckArgs) -> ExitCode {
     match (arguments.config.load(), arguments.json) {
-        (Ok(effective), true) => print(&line(&effective_json(&effective))),
+        (Ok(effective), true) => print(&json_lines(&effective_json(&effective))),
         (Ok(effective), false) => {
             for warning in &effective.warnings {
                 print_warning(warning);
             }
-            print(&table(&effective.settings))
+            print(&commented_toml(&effective.settings))
         }
         (Err(problems), true) => {
-            print(&line(&problems_json(&problems)));
+            print(&json_lines(&problems_json(&problems)));
             ExitCode::from(USAGE)
         }
         (Err(problems), false) => {
@@ -57,113 +58,120 @@ pub(super) fn check(arguments: CheckArgs) -> ExitCode {
     }
 }
 
-fn line(value: &Value) -> String {
-    format!("{value:#}\n")
+fn json_lines(objects: &[Value]) -> String {
+    objects.iter().map(|object| format!("{object}\n")).collect()
 }
 
-fn effective_json(effective: &Effective) -> Value {
-    let settings: serde_json::Map<String, Value> = effective
-        .settings
-        .iter()
-        .map(
-            |EffectiveSetting {
-                 setting,
-                 value,
-                 note,
-                 place,
-             }| {
-                let entry = json!({ "value": value, "note": note, "from": place.to_string() });
-                (setting.name.to_owned(), entry)
-            },
-        )
-        .collect();
-    let warnings: Vec<String> = effective.warnings.iter().map(ToString::to_string).collect();
-    json!({
-        "ok": true,
-        "public_key": effective.config.private_key.public_key().to_string(),
-        "settings": settings,
-        "warnings": warnings,
-    })
-}
-
-fn problems_json(problems: &[Problem]) -> Value {
-    let errors: Vec<Value> = problems
-        .iter()
-        .map(|problem| {
-            let place = problem.place.as_ref();
-            json!({
-                "file": place.and_then(|place| place.file()).map(|file| file.display().to_string()),
-                "line": place.and_then(|place| place.line()),
-                "from": place.map(ToString::to_string),
-                "setting": problem.setting.map(|setting| setting.name),
-                "error": problem.fault.to_string(),
-            })
+fn effective_json(effective: &Effective) -> Vec<Value> {
+    let settings = effective.settings.iter().map(|effective| {
+        json!({
+            "setting": effective.setting.name,
+            "value": effective.value,
+            "note": effective.note,
+            "from": effective.place.to_string(),
         })
-        .collect();
-    json!({ "ok": false, "errors": errors })
+    });
+    let public_key = effective.config.private_key.public_key().to_string();
+    let warnings = effective.warnings.iter().map(ToString::to_string);
+    settings
+        .chain([json!({ "public_key": public_key })])
+        .chain(warnings.map(|warning| json!({ "warning": warning })))
+        .collect()
 }
 
-/// What is wider than this many characters pushes only its own line's place to the right.
-const VALUE_WIDTH: usize = 58;
+fn problems_json(problems: &[Problem]) -> Vec<Value> {
+    let errors = problems.iter().map(|problem| {
+        let place = problem.place.as_ref();
+        json!({
+            "error": problem.fault.to_string(),
+            "setting": problem.setting.map(|setting| setting.name),
+            "from": place.map(ToString::to_string),
+            "file": place.and_then(|place| place.file()).map(|file| file.display().to_string()),
+            "line": place.and_then(|place| place.line()),
+        })
+    });
+    errors.collect()
+}
 
-/// One line for each value: setting, value, where it came from. A note that does not fit next to the
-/// value has a line of its own.
-fn table(settings: &[EffectiveSetting]) -> String {
-    let mut rows: Vec<[String; 3]> = Vec::new();
-    for EffectiveSetting {
+/// Maximum width of a line, except for long values and names.
+const LINE_WIDTH: usize = 80;
+
+/// Minimum width of an assignment in front of a comment.
+const ASSIGNMENT_WIDTH: usize = 45;
+
+/// Formats the settings as TOML, with the source of each value in a comment.
+fn commented_toml(settings: &[EffectiveSetting]) -> String {
+    settings.iter().map(commented_setting).collect()
+}
+
+fn commented_setting(effective: &EffectiveSetting) -> String {
+    let EffectiveSetting {
         setting,
         value,
         note,
         place,
-    } in settings
-    {
-        let values = match value {
-            Value::Null => vec!["none".to_owned()],
-            Value::String(text) => vec![text.clone()],
-            Value::Array(values) if !values.is_empty() => values.iter().map(plain).collect(),
-            Value::Object(entries) if !entries.is_empty() => entries
-                .iter()
-                .map(|(key, value)| format!("{key} = {}", plain(value)))
-                .collect(),
-            Value::Array(_) | Value::Object(_) => vec!["none".to_owned()],
-            other => vec![other.to_string()],
-        };
-        let mut values = values.into_iter();
-        let mut first = values.next().unwrap_or_default();
-        let mut note = note.as_ref().map(|note| format!("({note})"));
-        if let Some(short) =
-            note.take_if(|note| first.chars().count() + 1 + note.chars().count() <= VALUE_WIDTH)
-        {
-            first = format!("{first} {short}");
+    } = effective;
+    let name = setting.name;
+    let (value, note) = match (&setting.kind, note) {
+        _ if value.is_null() => return format!("# {name}: none\n"),
+        // The note is the size with its unit.
+        (Kind::Size { .. }, Some(size)) if value.to_string() != *size => {
+            (size.as_str().into(), None)
         }
-        rows.push([setting.name.to_owned(), first, place.to_string()]);
-        rows.extend(
-            note.into_iter()
-                .chain(values)
-                .map(|value| [String::new(), value, String::new()]),
-        );
-    }
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
+        (Kind::Size { .. }, _) => (value.clone(), None),
+        (_, note) => (value.clone(), note.as_ref()),
     };
-    let (names, values) = (width(0), width(1).min(VALUE_WIDTH));
-    let mut text = String::new();
-    for [name, value, place] in &rows {
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{}",
-            format!("{name:names$}  {value:values$}  {place}").trim_end()
-        );
-    }
-    text
+    let mut assignment = assignment(name, &value).into_iter();
+    let first = assignment.next().unwrap_or_default();
+    let width = first.chars().count().max(ASSIGNMENT_WIDTH);
+    let fits = |comment: &str| width + 2 + comment.chars().count() <= LINE_WIDTH;
+
+    let source = format!("# {place}");
+    let mut comments = match note {
+        None => vec![source],
+        Some(note) => {
+            let with_note = format!("{source} ({note})");
+            if fits(&with_note) {
+                vec![with_note]
+            } else {
+                vec![source, format!("# {note}")]
+            }
+        }
+    };
+    let first = if fits(&comments[0]) {
+        format!("{first:ASSIGNMENT_WIDTH$}  {}", comments.remove(0))
+    } else {
+        first
+    };
+    let comments = comments.iter().map(|comment| format!("    {comment}"));
+    let lines = [first].into_iter().chain(comments).chain(assignment);
+    lines.map(|line| line + "\n").collect()
 }
 
-fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+/// Returns the lines of TOML that assign `value` to `key`, with one line for each entry of a table or a long array.
+fn assignment(key: &str, value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(entries) if !entries.is_empty() => entries
+            .iter()
+            .map(|(name, value)| format!("{key}.{} = {}", toml(&name.as_str().into()), toml(value)))
+            .collect(),
+        _ => {
+            let line = format!("{key} = {}", toml(value));
+            match value {
+                Value::Array(values) if line.chars().count() > LINE_WIDTH => {
+                    let values = values.iter().map(|value| format!("    {},", toml(value)));
+                    [format!("{key} = [")]
+                        .into_iter()
+                        .chain(values)
+                        .chain(["]".to_owned()])
+                        .collect()
+                }
+                _ => vec![line],
+            }
+        }
+    }
+}
+
+fn toml(value: &Value) -> String {
+    toml::Value::try_from(value).map_or_else(|_| value.to_string(), |value| value.to_string())
 }

@@ -16,8 +16,8 @@ use crate::keys::{self, PrivateKey};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct GenkeyArgs {
-    /// Write the private key to this new file, which its owner alone can read (0600), and print the
-    /// public key instead; an existing file is not overwritten
+    /// Write the private key to a new file with mode 0600, and print the public key; an existing
+    /// file is not overwritten
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -25,38 +25,38 @@ pub(super) struct GenkeyArgs {
 const EXAMPLES: &str = "\
 Examples:
   snapgate genkey --output /etc/snapgate/private.key
-  snapgate genkey | tee private.key | snapgate pubkey     (with umask 077)";
+  (umask 077; snapgate genkey | tee private.key | snapgate pubkey)";
 
-/// Makes a key.
+/// Generates a key.
 pub(super) fn genkey(arguments: &GenkeyArgs) -> ExitCode {
     let key = match PrivateKey::generate() {
         Ok(key) => key,
         Err(error) => {
             return fail(
                 FAILURE,
-                &format!("the operating system has no random numbers: {error}"),
+                &format!("cannot get random numbers from the operating system: {error}"),
             );
         }
     };
     match &arguments.output {
         Some(file) => match keys::write_private_key_file(file, &key) {
             Ok(()) => print(&format!("{}\n", key.public_key())),
-            Err(fault) => fail(FAILURE, &format!("{} {fault}", file.display())),
+            Err(fault) => fail(FAILURE, &format!("{}: {fault}", file.display())),
         },
         None => print_key(&key),
     }
 }
 
 fn print_key(key: &PrivateKey) -> ExitCode {
-    // Not through `Stdout`, whose buffer would keep a copy of the key.
+    // The buffer of `Stdout` would keep a copy of the key.
     let mut output = match io::stdout().as_fd().try_clone_to_owned() {
         Ok(output) => File::from(output),
         Err(error) => return end_after_printing(Err(error)),
     };
     if let Some(mode) = mode_of_file(&output).filter(|mode| mode & 0o007 != 0) {
         print_warning(&format!(
-            "standard output is a file that others can use (mode {mode:04o}); use --output, or \
-             umask 077"
+            "standard output is a file that other users can access (mode {mode:04o}); use --output \
+             or umask 077"
         ));
     }
     let mut line = Zeroizing::new(String::with_capacity(keys::KEY_BASE64_LEN + 1));
@@ -65,7 +65,7 @@ fn print_key(key: &PrivateKey) -> ExitCode {
     end_after_printing(output.write_all(line.as_bytes()))
 }
 
-/// The permissions of a file, if it is one and no pipe or terminal.
+/// Returns the mode bits of a regular file.
 fn mode_of_file(file: &File) -> Option<u32> {
     let metadata = file.metadata().ok()?;
     metadata

@@ -1,4 +1,4 @@
-//! What commands print, and how they end.
+//! Output and exit codes of commands.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -6,24 +6,24 @@ use std::process::ExitCode;
 
 use crate::logging;
 
-/// The command could not do its work.
+/// Exit code for a failure at run time.
 pub(super) const FAILURE: u8 = 1;
 
-/// What was asked for makes no sense.
+/// Exit code for invalid usage or configuration.
 pub(super) const USAGE: u8 = 2;
 
-/// Prints to standard output and ends the command.
+/// Prints to standard output and returns the exit code.
 pub(super) fn print(text: &str) -> ExitCode {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
     end_after_printing(written.and_then(|()| stdout.flush()))
 }
 
-/// Ends the command after its result went to standard output, or did not.
+/// Returns the exit code after a write to standard output.
 pub(super) fn end_after_printing(written: io::Result<()>) -> ExitCode {
     match written {
         Ok(()) => ExitCode::SUCCESS,
-        // Who closed the pipe has seen enough.
+        // The reader closed the pipe on purpose, such as `head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(FAILURE),
         Err(error) => fail(
             FAILURE,
@@ -32,26 +32,26 @@ pub(super) fn end_after_printing(written: io::Result<()>) -> ExitCode {
     }
 }
 
-/// Prints an error and ends the command.
+/// Prints an error and returns the exit code.
 pub(super) fn fail(code: u8, error: &dyn Display) -> ExitCode {
     print_error(error);
     ExitCode::from(code)
 }
 
-/// Prints one error to standard error.
+/// Prints an error to standard error.
 pub(super) fn print_error(error: &dyn Display) {
     print_line(&format_args!("error: {error}"));
 }
 
-/// Prints one warning to standard error.
+/// Prints a warning to standard error.
 pub(super) fn print_warning(warning: &dyn Display) {
     print_line(&format_args!("warning: {warning}"));
 }
 
-/// Prints a line to standard error: behind those of the log, if there is one.
+/// Prints a line to standard error, after the lines of the log if it has started.
 fn print_line(line: &dyn Display) {
     if !logging::print(line) {
-        // A failure cannot be reported anywhere.
+        // There is no way to report a failed write.
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 }

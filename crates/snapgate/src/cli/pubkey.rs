@@ -20,21 +20,21 @@ Example:
 
 /// Prints the public key of the private key on standard input.
 pub(super) fn pubkey(_arguments: &PubkeyArgs) -> ExitCode {
-    // Not through `Stdin`, whose buffer would keep a copy of the key.
+    // The buffer of `Stdin` would keep a copy of the key.
     let input = match io::stdin().as_fd().try_clone_to_owned() {
         Ok(input) => File::from(input),
-        Err(error) => return fail(FAILURE, &format!("standard input cannot be read: {error}")),
+        Err(error) => return fail(FAILURE, &format!("cannot read standard input: {error}")),
     };
     match keys::read_private_key(input) {
         Ok(key) => {
             if !key.is_clamped() {
                 print_warning(
-                    &"standard input holds a key that is not clamped, as private keys of WireGuard are: is it \
-                                a public key?",
+                    &"standard input: the key is not clamped like a WireGuard private key; check \
+                      that it is not a public key",
                 );
             }
             print(&format!("{}\n", key.public_key()))
         }
-        Err(fault) => fail(USAGE, &format!("standard input {fault}")),
+        Err(fault) => fail(USAGE, &format!("standard input: {fault}")),
     }
 }

@@ -33,9 +33,9 @@ pub(super) struct RunArgs {
 
 const EXAMPLES: &str = "\
 Every setting is a flag (--local-prefix), an environment variable (SNAPGATE_LOCAL_PREFIX) and a \
-key of the configuration file (local_prefix). A flag wins over the variable, the variable over the \
-file, the file over the default. Repeat the flag of a list; put commas between the values of a \
-variable. Paths in the file are relative to the file's directory.
+key of the configuration file (local_prefix). Flags override environment variables, which override \
+the file. The flag of a list is repeated; its environment variable is separated by commas. Paths \
+in the file are relative to the file's directory.
 
 Examples:
   snapgate run --config /etc/snapgate/snapgate.toml
@@ -44,7 +44,7 @@ Examples:
   snapgate run --private-key-file private.key --allow-any-identity \\
       --forward echo --workers 2
 
-A configuration file:
+Configuration file:
   private_key_file = \"private.key\"
   identities = \"identities.toml\"
   internal = \"10.0.0.5:30100\"
@@ -52,31 +52,32 @@ A configuration file:
   [next_hop]
   \"1-ff00:0:110#1\" = \"10.0.0.1:31002\"
 
-A file of identities:
+Identities file:
   [[identity]]
   public_key = \"hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=\"
   name = \"laptop\"
   expires = 2027-01-01T00:00:00Z
 
 Signals:
-  SIGTERM  make no new tunnels, serve those that talk for a while (--drain-timeout-seconds), then stop
-  SIGINT   stop at once, as does a second SIGTERM 0.5 s after the first or later
-  SIGHUP   read the identities again, which also happens by itself when their file changes
+  SIGTERM  drain: refuse new tunnels, serve active ones, then stop
+           (--drain-timeout-seconds, --drain-idle-seconds)
+  SIGINT   stop at once; so does a second SIGTERM at least 0.5 s after the first
+  SIGHUP   reload the identities; changes of the file are also detected
 
 Exit codes:
   0  stopped by SIGINT or SIGTERM
-  1  failed to start or while running
-  2  wrong usage or configuration";
+  1  failure at start or run time
+  2  invalid usage or configuration";
 
 /// Number of warnings logged before the log is flushed.
 const WARNINGS_AT_ONCE: usize = 256;
 
-/// Time that the last lines on standard error and standard output get at the end, when they are read slowly.
+/// Maximum time for the last lines on a slow standard error or standard output.
 const PRINT_TIME: Duration = Duration::from_millis(500);
 
 /// Runs the gateway until a signal or a failure.
 pub(super) fn run(arguments: RunArgs) -> ExitCode {
-    // Before there is another thread, and so that no signal finds the gateway half built.
+    // Before any other thread starts, and before a signal can interrupt the start of the gateway.
     let signals = match signals::listen(exit_now) {
         Ok(signals) => signals,
         Err(error) => return fail(FAILURE, &format!("cannot wait for signals: {error}")),
@@ -96,7 +97,7 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
     code
 }
 
-/// Ends the process, whatever other threads do. `std::process::exit` would wait for a thread that exits already.
+/// Ends the process at once. `std::process::exit` would wait for another thread that is exiting.
 fn exit_now(code: u8) {
     logging::flush(Instant::now() + PRINT_TIME / 5);
     signal_hook::low_level::exit(code.into());
@@ -104,7 +105,7 @@ fn exit_now(code: u8) {
 
 fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     warn(&effective.warnings);
-    // `/readyz` can answer 200 before this thread goes on, and a gateway that is ready drains on SIGTERM.
+    // Before the start, because `/readyz` can answer 200 before `start` returns, and a ready gateway drains on SIGTERM.
     signals.serving();
     let gateway = match Gateway::start(&effective.config) {
         Ok(gateway) => gateway,
@@ -113,7 +114,7 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     let manager = ServiceManager::of_this_process();
     let reloader = match follow_identities(effective, &gateway, &manager) {
         Ok(reloader) => reloader,
-        Err(error) => return fail(FAILURE, &format!("cannot follow the identities: {error}")),
+        Err(error) => return fail(FAILURE, &format!("cannot watch identities: {error}")),
     };
     announce(&effective.config, &gateway);
     let service = Service {
@@ -136,10 +137,10 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     }
 }
 
-/// Prints to standard output, which nobody may be reading any more.
+/// Prints to standard output until `deadline`, because a write blocks if the reader is slow.
 fn print_by(text: &str, deadline: Instant) {
     let write = || {
-        // Not `io::stdout()`: a write that blocks would hold its lock.
+        // A blocked write through `io::stdout()` would hold its lock.
         let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let write = move |text: &[u8]| {
             stdout.write_all(text).inspect_err(|error| {
@@ -157,16 +158,16 @@ fn print_by(text: &str, deadline: Instant) {
     }
 }
 
-/// Logs what is wrong with a configuration that can be used.
+/// Logs the warnings about a valid configuration.
 fn warn(warnings: &[Warning]) {
     let mut is_read = true;
     for (index, warning) in (1..).zip(warnings) {
         match warning {
-            // Not for a log filter to hide.
+            // A log filter must not hide this warning.
             Warning::AnyIdentity => print_warning(warning),
             _ => tracing::warn!("{warning}"),
         }
-        // There can be more than the log holds at once.
+        // There can be more warnings than fit into the queue of the log.
         if index % WARNINGS_AT_ONCE == 0 && is_read {
             is_read = logging::flush(Instant::now() + PRINT_TIME);
         }
@@ -184,7 +185,7 @@ fn follow_identities(
         .transpose()
 }
 
-/// Says what runs, and why as it does.
+/// Logs the effective configuration.
 fn announce(config: &Config, gateway: &Gateway) {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(
@@ -209,7 +210,7 @@ fn announce(config: &Config, gateway: &Gateway) {
     }
     match &config.forward {
         Forward::Scion(scion) => {
-            // The real port, where the kernel chose it.
+            // Contains the port that the kernel chose for port 0.
             let internal = gateway.internal_addr().unwrap_or(scion.internal);
             let routers = scion.next_hops.len();
             tracing::info!(

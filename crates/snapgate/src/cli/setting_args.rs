@@ -1,4 +1,4 @@
-//! The settings as flags and environment variables, made from the one table.
+//! Flags and environment variables, derived from the table of settings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
-use crate::config::given::{Given, Text};
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
+use crate::config::raw::{RawSettings, RawValue};
 use crate::config::resolve::{self, Effective};
 use crate::config::setting::{Setting, Shape};
 use crate::config::settings::{self, SETTINGS};
 use crate::cpus::AvailableCpus;
 
-/// Where a configuration comes from: a file and flags, or environment variables.
+/// Sources of the configuration: flags, environment variables and a file.
 #[derive(Args)]
 pub(super) struct ConfigArgs {
-    /// Read settings from this TOML file; flags and environment variables win over it
+    /// TOML file with settings; flags and environment variables override it
     #[arg(
         long,
         value_name = "FILE",
@@ -31,10 +31,10 @@ pub(super) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// The configuration for this machine.
+    /// Returns the effective configuration, or all problems.
     pub(super) fn load(self) -> Result<Effective, Vec<Problem>> {
         let available = AvailableCpus::of_this_process();
-        let mut effective = resolve::load(self.settings.given, self.config.as_deref(), &available)?;
+        let mut effective = resolve::load(self.settings.0, self.config.as_deref(), &available)?;
         effective
             .warnings
             .extend(misspelt_variables(std::env::vars_os()));
@@ -42,8 +42,8 @@ impl ConfigArgs {
     }
 }
 
-/// Variables of the environment that were probably meant to be settings. Others are left alone:
-/// Kubernetes sets SNAPGATE_PORT and more for a service of this name.
+/// Returns warnings about environment variables with names similar to settings. Other variables are ignored:
+/// Kubernetes sets SNAPGATE_PORT and more for a service named `snapgate`.
 fn misspelt_variables(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> impl Iterator<Item = Warning> {
@@ -58,10 +58,7 @@ fn misspelt_variables(
     })
 }
 
-/// All settings of the table.
-struct SettingArgs {
-    given: Given,
-}
+struct SettingArgs(RawSettings);
 
 impl Args for SettingArgs {
     fn augment_args(command: Command) -> Command {
@@ -75,7 +72,7 @@ impl Args for SettingArgs {
 
 impl FromArgMatches for SettingArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let mut given = Given::default();
+        let mut raw = RawSettings::default();
         for setting in SETTINGS {
             let place = match matches.value_source(setting.name) {
                 Some(ValueSource::CommandLine) => Place::Flag(setting),
@@ -87,16 +84,16 @@ impl FromArgMatches for SettingArgs {
                 .into_iter()
                 .flatten()
             {
-                given.add(
+                raw.add(
                     setting,
-                    Text {
+                    RawValue {
                         text: text.clone(),
                         place: place.clone(),
                     },
                 );
             }
         }
-        Ok(Self { given })
+        Ok(Self(raw))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -152,25 +149,25 @@ mod tests {
             let file = crate::config::file::parse("snapgate.toml".as_ref(), &example);
             assert_eq!(file.problems, [], "{example}");
             assert!(
-                file.given
-                    .texts(setting)
-                    .is_some_and(|texts| !texts.is_empty()),
+                file.settings
+                    .values(setting)
+                    .is_some_and(|values| !values.is_empty()),
                 "{example}"
             );
         }
     }
 
     #[test]
-    fn flags_give_what_the_file_gives() {
+    fn flags_have_the_same_values_as_the_file() {
         let command = SettingArgs::augment_args(Command::new("test"));
         for setting in SETTINGS {
             let file = crate::config::file::parse("snapgate.toml".as_ref(), &setting.example());
             let values: Vec<&str> = file
-                .given
-                .texts(setting)
+                .settings
+                .values(setting)
                 .unwrap()
                 .iter()
-                .map(|text| text.text.as_str())
+                .map(|value| value.text.as_str())
                 .collect();
             let flags = values
                 .iter()
@@ -180,20 +177,24 @@ mod tests {
                 .try_get_matches_from(["test".to_owned()].into_iter().chain(flags))
                 .unwrap();
             let args = SettingArgs::from_arg_matches(&matches).unwrap();
-            let texts = args.given.texts(setting).unwrap();
+            let from_flags = args.0.values(setting).unwrap();
             assert_eq!(
-                texts
+                from_flags
                     .iter()
-                    .map(|text| text.text.as_str())
+                    .map(|value| value.text.as_str())
                     .collect::<Vec<_>>(),
                 values
             );
-            assert!(texts.iter().all(|text| text.place == Place::Flag(setting)));
+            assert!(
+                from_flags
+                    .iter()
+                    .all(|value| value.place == Place::Flag(setting))
+            );
         }
     }
 
     #[test]
-    fn misspelt_variables_are_noticed_and_foreign_ones_left_alone() {
+    fn misspelt_variables_cause_warnings_and_others_do_not() {
         let variables = [
             "SNAPGATE_LISEN",
             "SNAPGATE_LISTEN",
@@ -207,8 +208,7 @@ mod tests {
         let warnings: Vec<_> = misspelt_variables(variables.into_iter())
             .map(|warning| warning.to_string())
             .collect();
-        let expected =
-            "the environment variable SNAPGATE_LISEN is not known; did you mean SNAPGATE_LISTEN?";
+        let expected = "unknown environment variable SNAPGATE_LISEN; did you mean SNAPGATE_LISTEN?";
         assert_eq!(warnings, [expected]);
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration file: TOML whose keys are the settings.
+//! The configuration file: TOML with settings as keys.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,22 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::fault::Fault;
-use crate::config::given::{Given, Text};
 use crate::config::problem::Problem;
+use crate::config::raw::{RawSettings, RawValue};
 use crate::config::setting::{Setting, Shape};
 use crate::config::settings;
 use crate::config::text_file;
-use crate::config::toml_file::{self, Complaints, in_file_order};
+use crate::config::toml_file::{self, Diagnostics, in_file_order};
 
-/// No configuration comes near this many bytes.
+/// Far more than any configuration needs.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// What a configuration file gives.
+/// Content of a configuration file.
 #[derive(Default, Debug)]
 pub(crate) struct FileSettings {
-    /// The settings in it.
-    pub(crate) given: Given,
-    /// What is wrong with it.
+    pub(crate) settings: RawSettings,
     pub(crate) problems: Vec<Problem>,
-    /// Whether all of it could be read: otherwise a missing setting may stand in the rest.
+    /// False if a part of the file is unreadable: missing settings may be there.
     pub(crate) is_whole: bool,
 }
 
@@ -39,27 +37,30 @@ pub(crate) fn read(path: &Path) -> FileSettings {
     }
 }
 
-/// Reads the text of a configuration file.
+/// Parses the text of a configuration file.
 pub(crate) fn parse(path: &Path, text: &str) -> FileSettings {
-    let (document, complaints) = toml_file::parse(path, text);
+    let (document, diagnostics) = toml_file::parse(path, text);
     let mut reader = Reader {
-        complaints,
-        given: Given::default(),
+        diagnostics,
+        settings: RawSettings::default(),
     };
     for (key, value) in in_file_order(document.get_ref()) {
         reader.read_setting(key, value);
     }
-    let Reader { complaints, given } = reader;
+    let Reader {
+        diagnostics,
+        settings,
+    } = reader;
     FileSettings {
-        given,
-        is_whole: complaints.is_whole(),
-        problems: complaints.into_problems(),
+        settings,
+        is_whole: diagnostics.is_whole(),
+        problems: diagnostics.into_problems(),
     }
 }
 
 struct Reader {
-    complaints: Complaints,
-    given: Given,
+    diagnostics: Diagnostics,
+    settings: RawSettings,
 }
 
 impl Reader {
@@ -70,21 +71,20 @@ impl Reader {
                 key: name.to_owned(),
                 nearest: settings::nearest(name),
             };
-            return self.complaints.add(key.span().start, None, fault);
+            return self.diagnostics.add(key.span().start, None, fault);
         };
         match (setting.kind.shape(), value.get_ref()) {
-            // The default is to listen everywhere, which is the last thing that this can mean. The
-            // other lists may be empty: it is what their defaults come to.
+            // An empty list is the default of the other lists, but `listen` defaults to all addresses.
             (Shape::List, DeValue::Array(entries))
                 if entries.is_empty() && *setting == settings::LISTEN =>
             {
-                self.given.add_broken(setting);
-                self.complaints
+                self.settings.mark_invalid(setting);
+                self.diagnostics
                     .add(value.span().start, Some(setting), Fault::Empty);
             }
             (Shape::List, DeValue::Array(entries)) => {
                 for entry in entries {
-                    self.read_text(setting, entry, "");
+                    self.read_string(setting, entry, "");
                 }
             }
             (Shape::Table, DeValue::Table(entries)) => {
@@ -95,7 +95,7 @@ impl Reader {
             (Shape::Text | Shape::NumberOrText, DeValue::String(_))
             | (Shape::Number | Shape::NumberOrText, DeValue::Integer(_))
             | (Shape::Switch, DeValue::Boolean(_)) => self.add(setting, value, ""),
-            (_, other) => self.wrong_type(setting, value, other, wanted(setting.kind.shape())),
+            _ => self.report_wrong_type(setting, value),
         }
     }
 
@@ -108,25 +108,30 @@ impl Reader {
         let name = key.get_ref().as_ref();
         if settings::by_name(name).is_some() {
             let fault = Fault::SettingInTable(name.to_owned());
-            return self.complaints.add(key.span().start, Some(setting), fault);
+            return self.diagnostics.add(key.span().start, Some(setting), fault);
         }
-        self.read_text(setting, value, &format!("{name}="));
+        self.read_string(setting, value, &format!("{name}="));
     }
 
-    fn read_text(&mut self, setting: &'static Setting, value: &Spanned<DeValue<'_>>, prefix: &str) {
+    fn read_string(
+        &mut self,
+        setting: &'static Setting,
+        value: &Spanned<DeValue<'_>>,
+        prefix: &str,
+    ) {
         match value.get_ref() {
             DeValue::String(_) => self.add(setting, value, prefix),
-            other => self.wrong_type(setting, value, other, wanted(setting.kind.shape())),
+            _ => self.report_wrong_type(setting, value),
         }
     }
 
     fn add(&mut self, setting: &'static Setting, value: &Spanned<DeValue<'_>>, prefix: &str) {
-        if !self.complaints.is_readable(value.span().start) {
-            return self.given.add_broken(setting);
+        if !self.diagnostics.is_readable(value.span().start) {
+            return self.settings.mark_invalid(setting);
         }
         let text = match value.get_ref() {
             DeValue::String(text) => text.to_string(),
-            // Written in hexadecimal or with underscores, it means the same.
+            // TOML integers can be hexadecimal and contain underscores.
             DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix())
             {
                 Ok(value) => value.to_string(),
@@ -135,44 +140,38 @@ impl Reader {
             DeValue::Boolean(value) => value.to_string(),
             _ => return,
         };
-        let place = self.complaints.place(value.span().start);
-        self.given.add(
+        let place = self.diagnostics.place(value.span().start);
+        self.settings.add(
             setting,
-            Text {
+            RawValue {
                 text: format!("{prefix}{text}"),
                 place,
             },
         );
     }
 
-    fn wrong_type(
-        &mut self,
-        setting: &'static Setting,
-        value: &Spanned<DeValue<'_>>,
-        found: &DeValue<'_>,
-        wanted: &'static str,
-    ) {
-        let found = match found {
+    fn report_wrong_type(&mut self, setting: &'static Setting, value: &Spanned<DeValue<'_>>) {
+        let found = match value.get_ref() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",
-            DeValue::Float(_) => "a fraction",
-            DeValue::Boolean(_) => "true or false",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
             DeValue::Datetime(_) => "a date",
             DeValue::Array(_) => "an array",
             DeValue::Table(_) => "a table",
         };
         let fault = Fault::WrongType {
             found,
-            wanted,
+            expected: toml_type(setting.kind.shape()),
             example: setting.example(),
         };
-        self.given.add_broken(setting);
-        self.complaints
+        self.settings.mark_invalid(setting);
+        self.diagnostics
             .add(value.span().start, Some(setting), fault);
     }
 }
 
-fn wanted(shape: Shape) -> &'static str {
+fn toml_type(shape: Shape) -> &'static str {
     match shape {
         Shape::Text => "a string",
         Shape::Number => "an integer",
@@ -183,12 +182,12 @@ fn wanted(shape: Shape) -> &'static str {
     }
 }
 
-/// A path from a file is relative to the file's directory; others are relative to where the process
-/// is.
-pub(crate) fn resolve_path(text: &Text) -> PathBuf {
-    match text.place.file().and_then(Path::parent) {
-        Some(directory) => directory.join(&text.text),
-        None => PathBuf::from(&text.text),
+/// Returns the path that a value names. In a file it is relative to the file's directory, elsewhere to the working
+/// directory.
+pub(crate) fn resolve_path(value: &RawValue) -> PathBuf {
+    match value.place.file().and_then(Path::parent) {
+        Some(directory) => directory.join(&value.text),
+        None => PathBuf::from(&value.text),
     }
 }
 
@@ -197,8 +196,8 @@ mod tests {
     use super::*;
     use crate::config::place::Place;
 
-    /// Each complaint about a text.
-    fn complaints(text: &str) -> Vec<String> {
+    /// Returns the problems of a text.
+    fn problems(text: &str) -> Vec<String> {
         parse("x.toml".as_ref(), text)
             .problems
             .iter()
@@ -206,129 +205,122 @@ mod tests {
             .collect()
     }
 
-    /// What a text gives for a setting.
-    fn given(text: &str, setting: &Setting) -> Vec<(String, Option<usize>)> {
-        let settings = parse("x.toml".as_ref(), text);
-        assert_eq!(settings.problems, [], "{text}");
-        let texts = settings.given.texts(setting).unwrap_or_default();
-        texts
+    /// Returns the values of a setting with their lines.
+    fn values(text: &str, setting: &Setting) -> Vec<(String, Option<usize>)> {
+        let file = parse("x.toml".as_ref(), text);
+        assert_eq!(file.problems, [], "{text}");
+        let values = file.settings.values(setting).unwrap_or_default();
+        values
             .iter()
-            .map(|text| (text.text.clone(), text.place.line()))
+            .map(|value| (value.text.clone(), value.place.line()))
             .collect()
     }
 
     #[test]
-    fn values_come_with_their_lines() {
+    fn values_have_their_lines() {
         let text = "\nlisten = [\n  \"0.0.0.0:1\",\n  \"[::]:2\",\n]\nworkers = 0x1_0\nno_gso = true\n\
                     [next_hop]\n\"1-1#2\" = \"10.0.0.1:1\"\n";
         assert_eq!(
-            given(text, &settings::LISTEN),
+            values(text, &settings::LISTEN),
             [
                 ("0.0.0.0:1".to_owned(), Some(3)),
                 ("[::]:2".to_owned(), Some(4))
             ]
         );
         assert_eq!(
-            given(text, &settings::WORKERS),
+            values(text, &settings::WORKERS),
             [("16".to_owned(), Some(6))]
         );
         assert_eq!(
-            given(text, settings::by_name("no_gso").unwrap()),
+            values(text, settings::by_name("no_gso").unwrap()),
             [("true".to_owned(), Some(7))]
         );
         assert_eq!(
-            given(text, &settings::NEXT_HOP),
+            values(text, &settings::NEXT_HOP),
             [("1-1#2=10.0.0.1:1".to_owned(), Some(9))]
         );
     }
 
     #[test]
-    fn an_unknown_key_is_named_with_the_nearest() {
+    fn unknown_key_is_reported_with_the_most_similar_one() {
         assert_eq!(
-            complaints("\nlisen = 1\nlocal-prefix = []\nSNAPGATE_LOG = \"\"\nzzz = 1\n"),
+            problems("\nlisen = 1\nlocal-prefix = []\nSNAPGATE_LOG = \"\"\nzzz = 1\n"),
             [
                 "x.toml:2: unknown key \"lisen\"; did you mean \"listen\"?",
                 "x.toml:3: unknown key \"local-prefix\"; did you mean \"local_prefix\"?",
                 "x.toml:4: unknown key \"SNAPGATE_LOG\"; did you mean \"log\"?",
-                "x.toml:5: unknown key \"zzz\"; `snapgate run --help` lists all",
+                "x.toml:5: unknown key \"zzz\"; `snapgate run --help` lists all settings",
             ]
         );
     }
 
     #[test]
-    fn a_value_of_the_wrong_type_is_named_with_a_right_line() {
-        let complaints = complaints(
+    fn value_of_the_wrong_type_is_reported_with_an_example() {
+        let problems = problems(
             "workers = 1.5\nlisten = \"0.0.0.0:1\"\nno_gso = \"yes\"\nmetrics = \
              9820\nlocal_prefix = [1]\n\
              next_hop = [\"a=b\"]\nhandshakes_per_ip_per_second = \"9\"\nlog = \
              2027-01-01\nforward = {}\n",
         );
         let starts = [
-            "x.toml:1: workers: an integer or a string belongs here instead of a fraction; write \
-             it like workers = ",
-            "x.toml:2: listen: an array of strings belongs here instead of a string; write it \
-             like listen = [",
-            "x.toml:3: no_gso: true or false belongs here instead of a string; write it like \
-             no_gso = false",
-            "x.toml:4: metrics: a string belongs here instead of an integer; write it like \
-             metrics = \"",
-            "x.toml:5: local_prefix: an array of strings belongs here instead of an integer",
-            "x.toml:6: next_hop: a table of strings belongs here instead of an array; write it \
-             like next_hop = {",
-            "x.toml:7: handshakes_per_ip_per_second: an integer belongs here instead of a string",
-            "x.toml:8: log: a string belongs here instead of a date",
-            "x.toml:9: forward: a string belongs here instead of a table",
+            "x.toml:1: workers: expected an integer or a string, got a float; example: workers = ",
+            "x.toml:2: listen: expected an array of strings, got a string; example: listen = [",
+            "x.toml:3: no_gso: expected true or false, got a string; example: no_gso = false",
+            "x.toml:4: metrics: expected a string, got an integer; example: metrics = \"",
+            "x.toml:5: local_prefix: expected an array of strings, got an integer",
+            "x.toml:6: next_hop: expected a table of strings, got an array; example: next_hop = {",
+            "x.toml:7: handshakes_per_ip_per_second: expected an integer, got a string",
+            "x.toml:8: log: expected a string, got a date",
+            "x.toml:9: forward: expected a string, got a table",
         ];
-        assert_eq!(complaints.len(), starts.len(), "{complaints:#?}");
-        for (complaint, start) in complaints.iter().zip(starts) {
-            assert!(complaint.starts_with(start), "{complaint}");
+        assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+        for (problem, start) in problems.iter().zip(starts) {
+            assert!(problem.starts_with(start), "{problem}");
         }
     }
 
     #[test]
-    fn a_setting_below_the_table_of_next_hops_is_told_where_it_belongs() {
-        let complaints =
-            complaints("[next_hop]\n\"1-1#1\" = \"10.0.0.1:1\"\nmetrics = \"127.0.0.1:1\"\n");
-        assert_eq!(complaints.len(), 1);
-        assert!(
-            complaints[0].starts_with("x.toml:3: next_hop: \"metrics\" stands below [next_hop]"),
-            "{complaints:?}"
+    fn setting_in_the_table_of_next_hops_is_reported() {
+        assert_eq!(
+            problems("[next_hop]\n\"1-1#1\" = \"10.0.0.1:1\"\nmetrics = \"127.0.0.1:1\"\n"),
+            [
+                "x.toml:3: next_hop: \"metrics\" is a setting, but is in the table [next_hop]; move it \
+                 above the line [next_hop]"
+            ]
         );
     }
 
     #[test]
-    fn every_syntax_error_is_named_and_the_rest_still_read() {
-        let settings = parse(
+    fn all_syntax_errors_are_reported() {
+        let file = parse(
             "x.toml".as_ref(),
             "listen = [\"a\"\nworkers = = 2\nlog = \"info\"\nlog = \"warn\"\n",
         );
-        assert!(!settings.is_whole);
-        let lines: Vec<_> = settings
+        assert!(!file.is_whole);
+        let lines: Vec<_> = file
             .problems
             .iter()
             .filter_map(|problem| problem.place.as_ref()?.line())
             .collect();
-        assert!(lines.len() >= 2, "{:?}", settings.problems);
+        assert!(lines.len() >= 2, "{:?}", file.problems);
         assert!(
-            settings.problems[0]
-                .to_string()
-                .contains("this is not TOML: "),
+            file.problems[0].to_string().contains("invalid TOML: "),
             "{:?}",
-            settings.problems
+            file.problems
         );
     }
 
     #[test]
-    fn nothing_to_listen_on_is_not_everything() {
+    fn empty_listen_is_rejected() {
         assert_eq!(
-            complaints("listen = []\nlocal_prefix = []\n"),
-            ["x.toml:1: listen: the value is empty; give it one or leave the setting out"]
+            problems("listen = []\nlocal_prefix = []\n"),
+            ["x.toml:1: listen: empty value; set a value or remove the setting"]
         );
     }
 
     #[test]
-    fn paths_in_a_file_are_relative_to_it() {
-        let text = |place| Text {
+    fn paths_in_a_file_are_relative_to_its_directory() {
+        let value = |place| RawValue {
             text: "a.key".to_owned(),
             place,
         };
@@ -336,9 +328,9 @@ mod tests {
             file: Path::new("/etc/snapgate/x.toml").into(),
             line: 1,
         };
-        assert_eq!(resolve_path(&text(line)), Path::new("/etc/snapgate/a.key"));
+        assert_eq!(resolve_path(&value(line)), Path::new("/etc/snapgate/a.key"));
         assert_eq!(
-            resolve_path(&text(Place::Flag(&settings::TOPOLOGY))),
+            resolve_path(&value(Place::Flag(&settings::TOPOLOGY))),
             Path::new("a.key")
         );
     }

@@ -1,4 +1,5 @@
-//! The settings that have a default and depend on no other setting, by the parts of the gateway that use them.
+//! Values of the settings that have a default and depend on no other setting, by the part of the gateway that uses
+//! them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use udp_shards::{Dispatch, SocketOptions};
 
 use crate::config::forward::{Forward, ScmpErrorLimits};
 
-/// Targets of settings; [`Options::default`] has the defaults.
+/// Values of settings; [`Options::default`] has the defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) allow_any_identity: bool,
@@ -42,21 +43,21 @@ impl Default for Options {
     }
 }
 
-/// How long the end may take.
+/// Durations of a drain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DrainTimes {
-    /// The longest that tunnels are served; zero stops at once.
+    /// Maximum time for which tunnels are served; zero stops at once.
     pub(crate) timeout: Duration,
-    /// A tunnel without data for this time is no longer served.
+    /// Time without data in any tunnel after which the gateway stops.
     pub(crate) idle_after: Duration,
 }
 
 impl Default for DrainTimes {
     fn default() -> Self {
         Self {
-            // Well below the 30 s that Kubernetes grants, and the 90 s of systemd.
+            // Below the stop timeouts of Kubernetes (30 s) and systemd (90 s).
             timeout: Duration::from_secs(20),
-            // Longer than the pauses of a conversation.
+            // Longer than the pauses in a conversation.
             idle_after: Duration::from_secs(5),
         }
     }

@@ -1,4 +1,4 @@
-//! Where a value or a problem is.
+//! Sources of values and locations of problems.
 
 use std::fmt;
 use std::path::Path;
@@ -6,20 +6,18 @@ use std::sync::Arc;
 
 use crate::config::setting::Setting;
 
-/// Where a value came from.
+/// Source of a value, or location of a problem.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
-    /// Not set: the default holds.
+    /// Not set.
     Default,
-    /// A flag of the command line.
     Flag(&'static Setting),
-    /// An environment variable.
     Environment(&'static Setting),
     /// A line of a file.
     Line {
-        /// The file as it was named.
+        /// Path as given by the operator.
         file: Arc<Path>,
-        /// Counted from 1.
+        /// Line number from 1.
         line: usize,
     },
     /// A file as a whole.
@@ -27,7 +25,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// The file, when the place is in one.
+    /// Returns the file, if the place is in one.
     pub(crate) fn file(&self) -> Option<&Path> {
         match self {
             Self::Line { file, .. } | Self::File(file) => Some(file),
@@ -35,7 +33,7 @@ impl Place {
         }
     }
 
-    /// The line, when there is one.
+    /// Returns the line, if the place is one.
     pub(crate) fn line(&self) -> Option<usize> {
         match self {
             Self::Line { line, .. } => Some(*line),

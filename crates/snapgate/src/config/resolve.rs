@@ -1,4 +1,4 @@
-//! From what was given to the effective configuration, with every complaint there is.
+//! Resolution of all sources into the effective configuration, or into all problems.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use crate::config::fault::Fault;
 use crate::config::file::{self, resolve_path};
-use crate::config::given::{Given, Text};
 use crate::config::options::{DrainTimes, Options};
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
+use crate::config::raw::{RawSettings, RawValue};
 use crate::config::setting::{Kind, Setting};
 use crate::config::settings;
 use crate::config::text_file::FileFault;
-use crate::config::workers::{self, CpusAsked, WorkersAsked};
+use crate::config::workers::{self, RequestedCpus, RequestedWorkers};
 use crate::config::{Authorization, Config, CpuPinning, Forward, WorkerCount, values};
 use crate::cpus::AvailableCpus;
 use crate::identities::{self, Listed};
@@ -27,60 +27,55 @@ use crate::reload::{FileVersion, IdentitiesFile};
 
 mod scion;
 
-/// The port of WireGuard's documentation, which firewalls and people know.
+/// Port of WireGuard's documentation.
 const DEFAULT_PORT: u16 = 51820;
 
-/// A configuration that is fit to run, and how it came about.
+/// A valid configuration, and the sources of its values.
 #[derive(Debug)]
 pub(crate) struct Effective {
-    /// What the gateway is started with.
     pub(crate) config: Config,
-    /// Where the identities in it come from; `None` where everyone is let in.
+    /// File of the identities in `config`; `None` if any identity is authorized.
     pub(crate) identities_file: Option<IdentitiesFile>,
-    /// How long the end may take.
     pub(crate) drain: DrainTimes,
-    /// What goes to standard error.
+    /// Log filter.
     pub(crate) log: String,
-    /// Every setting in the order of the table.
+    /// All settings in the order of the table.
     pub(crate) settings: Vec<EffectiveSetting>,
-    /// What the operator had better know.
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// The value that a setting has, and why.
+/// Value of a setting, and its source.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct EffectiveSetting {
-    /// The setting.
     pub(crate) setting: &'static Setting,
-    /// Its value; null when there is none.
+    /// Null for a setting without value.
     pub(crate) value: Value,
-    /// More about it.
+    /// Explanation of the value.
     pub(crate) note: Option<String>,
-    /// Where it came from.
+    /// Source of the value.
     pub(crate) place: Place,
 }
 
-/// Resolves the flags and environment variables in `given` and the file, with the defaults behind
-/// them.
+/// Resolves the flags and environment variables in `raw`, the file and the defaults, in this order of precedence.
 ///
 /// # Errors
 ///
-/// Every problem, not only the first.
+/// All problems of all sources.
 pub(crate) fn load(
-    mut given: Given,
+    mut raw: RawSettings,
     file: Option<&Path>,
     available: &AvailableCpus,
 ) -> Result<Effective, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut is_whole = true;
     if let Some(file) = file {
-        let settings = file::read(file);
-        problems = settings.problems;
-        is_whole = settings.is_whole;
-        given.fill_from(settings.given);
+        let content = file::read(file);
+        problems = content.problems;
+        is_whole = content.is_whole;
+        raw.fill_from(content.settings);
     }
     Resolver {
-        given,
+        raw,
         is_whole,
         problems,
         settings: Vec::new(),
@@ -91,8 +86,8 @@ pub(crate) fn load(
 }
 
 struct Resolver {
-    given: Given,
-    /// Whether the whole file could be read: otherwise a missing setting may stand in the rest.
+    raw: RawSettings,
+    /// [`file::FileSettings::is_whole`].
     is_whole: bool,
     problems: Vec<Problem>,
     settings: Vec<EffectiveSetting>,
@@ -143,8 +138,8 @@ impl Resolver {
 
     fn listen(&mut self) -> Vec<SocketAddr> {
         let setting = &settings::LISTEN;
-        let parse = |text: &Text| values::socket_address(&text.text, DEFAULT_PORT);
-        let Some(given) = self.all(setting, parse) else {
+        let parse = |value: &RawValue| values::socket_address(&value.text, DEFAULT_PORT);
+        let Some(values) = self.all(setting, parse) else {
             let (listen, note) = default_listen(Path::new("/proc/net/if_inet6").exists());
             self.record(
                 setting,
@@ -155,9 +150,9 @@ impl Resolver {
             return listen;
         };
         let mut listen: Vec<SocketAddr> = Vec::new();
-        for (address, place) in &given {
-            let clash = listen.iter().find(|earlier| overlap(**earlier, *address));
-            if let Some(&other) = clash {
+        for (address, place) in &values {
+            let overlapping = listen.iter().find(|earlier| overlap(**earlier, *address));
+            if let Some(&other) = overlapping {
                 let fault = if other == *address {
                     Fault::Duplicate(address.to_string())
                 } else {
@@ -166,17 +161,17 @@ impl Resolver {
                         other,
                     }
                 };
-                self.complain(Some(place.clone()), setting, fault);
+                self.report(Some(place.clone()), setting, fault);
             }
             listen.push(*address);
         }
-        self.record(setting, strings(&listen), None, first_place(&given));
+        self.record(setting, strings(&listen), None, first_place(&values));
         listen
     }
 
     fn private_key(&mut self) -> Option<PrivateKey> {
         let setting = &settings::PRIVATE_KEY_FILE;
-        let Some((file, place)) = self.one(setting, |text| Ok(resolve_path(text))) else {
+        let Some((file, place)) = self.one(setting, |value| Ok(resolve_path(value))) else {
             self.require(setting);
             return None;
         };
@@ -201,12 +196,12 @@ impl Resolver {
             }
             Err(fault) => {
                 let fault = match fault {
-                    // Not named in the error: it would be a secret in a log.
+                    // The error does not quote it, to keep the secret out of logs.
                     KeyFileFault::File(_) if is_a_key(&file) => Fault::KeyInsteadOfFile,
                     KeyFileFault::File(fault) => Fault::NamedFile { file, fault },
                     fault @ KeyFileFault::Key(_) => Fault::PrivateKey { file, fault },
                 };
-                self.complain(Some(place), setting, fault);
+                self.report(Some(place), setting, fault);
                 None
             }
         }
@@ -217,12 +212,12 @@ impl Resolver {
         private_key: Option<&PrivateKey>,
         options: &mut Options,
     ) -> Option<Authorization> {
-        let identities = self.one(&settings::IDENTITIES, |text| Ok(resolve_path(text)));
+        let identities = self.one(&settings::IDENTITIES, |value| Ok(resolve_path(value)));
         let any_place = self.set(&settings::ALLOW_ANY_IDENTITY, options);
         match (identities, options.allow_any_identity) {
             (Some((_, place)), true) => {
                 let fault = Fault::TwoAuthorizations(place);
-                self.complain(Some(any_place), &settings::ALLOW_ANY_IDENTITY, fault);
+                self.report(Some(any_place), &settings::ALLOW_ANY_IDENTITY, fault);
                 None
             }
             (None, true) => {
@@ -231,10 +226,10 @@ impl Resolver {
                 Some(Authorization::AnyIdentity)
             }
             (None, false) => {
-                let is_given_badly = [&settings::IDENTITIES, &settings::ALLOW_ANY_IDENTITY]
+                let is_either_invalid = [&settings::IDENTITIES, &settings::ALLOW_ANY_IDENTITY]
                     .iter()
-                    .any(|setting| self.was_complained_about(setting));
-                if self.is_whole && !is_given_badly {
+                    .any(|setting| self.is_invalid(setting));
+                if self.is_whole && !is_either_invalid {
                     self.problems.push(Problem {
                         place: None,
                         setting: None,
@@ -245,7 +240,7 @@ impl Resolver {
             }
             (Some((file, place)), false) => {
                 let own_key = private_key.map(PrivateKey::public_key);
-                // Before it is read: what changes from now on is noticed.
+                // Taken before reading, so that later changes are detected.
                 let version = FileVersion::of(&file);
                 let Listed {
                     identities,
@@ -253,7 +248,7 @@ impl Resolver {
                 } = match identities::read(&file, own_key) {
                     Ok(listed) => listed,
                     Err(problems) => {
-                        self.adopt(problems, &settings::IDENTITIES, &file, &place);
+                        self.report_problems_of(&file, problems, &settings::IDENTITIES, &place);
                         return None;
                     }
                 };
@@ -277,7 +272,7 @@ impl Resolver {
 
     fn state_dir(&mut self) -> Option<PathBuf> {
         let setting = &settings::STATE_DIR;
-        let Some((directory, place)) = self.one(setting, |text| Ok(resolve_path(text))) else {
+        let Some((directory, place)) = self.one(setting, |value| Ok(resolve_path(value))) else {
             self.record(setting, Value::Null, None, Place::Default);
             return None;
         };
@@ -298,18 +293,18 @@ impl Resolver {
                 fault: FileFault::from_reading(&error),
             },
         };
-        self.complain(Some(place), setting, fault);
+        self.report(Some(place), setting, fault);
         None
     }
 
     fn forward(&mut self, listen: &[SocketAddr], options: &mut Options) -> Option<Forward> {
         self.set(&settings::FORWARD, options);
-        if self.was_complained_about(&settings::FORWARD) {
+        if self.is_invalid(&settings::FORWARD) {
             return None;
         }
         let mode = options.forward;
         if mode.scion().is_none() {
-            self.warn_of_scion_settings(mode.name());
+            self.ignore_scion_settings(mode.name());
         }
         mode.map(|()| self.scion(listen, options)).transpose()
     }
@@ -317,13 +312,15 @@ impl Resolver {
     fn workers(&mut self, available: &AvailableCpus) -> Option<(WorkerCount, CpuPinning)> {
         let workers_setting = &settings::WORKERS;
         let cpus_setting = &settings::CPUS;
-        let workers = self.one(workers_setting, |text| WorkersAsked::parse(&text.text));
-        let cpus = self.one(cpus_setting, |text| CpusAsked::parse(&text.text));
-        if self.was_complained_about(workers_setting) || self.was_complained_about(cpus_setting) {
+        let workers = self.one(workers_setting, |value| {
+            RequestedWorkers::parse(&value.text)
+        });
+        let cpus = self.one(cpus_setting, |value| RequestedCpus::parse(&value.text));
+        if self.is_invalid(workers_setting) || self.is_invalid(cpus_setting) {
             return None;
         }
-        let (workers, workers_place) = workers.unwrap_or((WorkersAsked::Auto, Place::Default));
-        let (cpus, cpus_place) = cpus.unwrap_or((CpusAsked::Auto, Place::Default));
+        let (workers, workers_place) = workers.unwrap_or((RequestedWorkers::Auto, Place::Default));
+        let (cpus, cpus_place) = cpus.unwrap_or((RequestedCpus::Auto, Place::Default));
         let (workers, pinning) = match workers::choose(workers, &cpus, available) {
             Ok(chosen) => chosen,
             Err(fault) => {
@@ -331,7 +328,7 @@ impl Resolver {
                     Fault::CpuNotAllowed { .. } => (cpus_setting, cpus_place),
                     _ => (workers_setting, workers_place),
                 };
-                self.complain(Some(place), setting, fault);
+                self.report(Some(place), setting, fault);
                 return None;
             }
         };
@@ -358,10 +355,10 @@ impl Resolver {
         Some((workers, pinning))
     }
 
-    /// Takes the values of the settings that depend on no other and are not resolved yet.
+    /// Resolves the remaining settings, which depend on no other.
     fn set_others(&mut self, options: &mut Options) {
         for setting in settings::SETTINGS {
-            let is_resolved = |done: &EffectiveSetting| done.setting == *setting;
+            let is_resolved = |resolved: &EffectiveSetting| resolved.setting == *setting;
             if !setting.is_for_scion && !self.settings.iter().any(is_resolved) {
                 self.set(setting, options);
             }
@@ -369,43 +366,43 @@ impl Resolver {
     }
 }
 
-/// What every setting needs.
+/// Operations for all settings.
 impl Resolver {
-    /// The value of a setting that has one, if it was given and is good.
+    /// Returns the value of a setting with a single value, if it is set and valid.
     fn one<T>(
         &mut self,
         setting: &'static Setting,
-        parse: impl Fn(&Text) -> Result<T, Fault>,
+        parse: impl Fn(&RawValue) -> Result<T, Fault>,
     ) -> Option<(T, Place)> {
         self.all(setting, parse)?.into_iter().next()
     }
 
-    /// The good values of a setting, if it was given.
+    /// Returns the valid values of a setting, if it is set.
     fn all<T>(
         &mut self,
         setting: &'static Setting,
-        parse: impl Fn(&Text) -> Result<T, Fault>,
+        parse: impl Fn(&RawValue) -> Result<T, Fault>,
     ) -> Option<Vec<(T, Place)>> {
-        let texts = self.given.texts(setting)?.to_vec();
-        let mut good = Vec::with_capacity(texts.len());
-        for text in texts {
-            let parsed = if text.text.trim().is_empty() {
+        let values = self.raw.values(setting)?.to_vec();
+        let mut valid = Vec::with_capacity(values.len());
+        for value in values {
+            let parsed = if value.text.trim().is_empty() {
                 Err(Fault::Empty)
             } else {
-                parse(&text)
+                parse(&value)
             };
             match parsed {
-                Ok(value) => good.push((value, text.place)),
+                Ok(parsed) => valid.push((parsed, value.place)),
                 Err(fault) => {
-                    self.given.add_broken(setting);
-                    self.complain(Some(text.place), setting, fault);
+                    self.raw.mark_invalid(setting);
+                    self.report(Some(value.place), setting, fault);
                 }
             }
         }
-        Some(good)
+        Some(valid)
     }
 
-    /// Takes the value of a setting into its field, and returns where it came from.
+    /// Stores the value of a setting in its field, and returns the source.
     fn set(&mut self, setting: &'static Setting, options: &mut Options) -> Place {
         let number = |text: &str, min| values::number(text, min, u64::from(u32::MAX));
         let place = match setting.kind {
@@ -444,7 +441,7 @@ impl Resolver {
         field: &mut T,
         parse: impl Fn(&str) -> Result<T, Fault>,
     ) -> Place {
-        match self.one(setting, |text| parse(&text.text)) {
+        match self.one(setting, |value| parse(&value.text)) {
             Some((value, place)) => {
                 *field = value;
                 place
@@ -468,7 +465,7 @@ impl Resolver {
         });
     }
 
-    fn complain(&mut self, place: Option<Place>, setting: &'static Setting, fault: Fault) {
+    fn report(&mut self, place: Option<Place>, setting: &'static Setting, fault: Fault) {
         self.problems.push(Problem {
             place,
             setting: Some(setting),
@@ -476,25 +473,23 @@ impl Resolver {
         });
     }
 
-    fn was_complained_about(&self, setting: &Setting) -> bool {
-        self.given.is_broken(setting)
+    fn is_invalid(&self, setting: &Setting) -> bool {
+        self.raw.is_invalid(setting)
     }
 
-    /// Complains that a setting is missing, unless it is there but bad or may be where the file is
-    /// bad.
+    /// Reports a missing setting, unless it is set but invalid, or may be in the unreadable part of the file.
     fn require(&mut self, setting: &'static Setting) {
-        if self.is_whole && !self.was_complained_about(setting) {
-            self.complain(None, setting, Fault::Missing(setting));
+        if self.is_whole && !self.is_invalid(setting) {
+            self.report(None, setting, Fault::Missing(setting));
         }
     }
 
-    /// Takes over the problems of a file that a setting names. That the file cannot be read is a
-    /// problem of the place that names it.
-    fn adopt(
+    /// Reports the problems of a file that a setting names. An unreadable file is a problem of the place that names it.
+    fn report_problems_of(
         &mut self,
+        file: &Path,
         problems: Vec<Problem>,
         setting: &'static Setting,
-        file: &Path,
         place: &Place,
     ) {
         for problem in problems {
@@ -504,7 +499,7 @@ impl Resolver {
                         file: file.to_owned(),
                         fault,
                     };
-                    self.complain(Some(place.clone()), setting, fault);
+                    self.report(Some(place.clone()), setting, fault);
                 }
                 _ => self.problems.push(problem),
             }
@@ -512,18 +507,18 @@ impl Resolver {
     }
 }
 
-/// Every address of the host. Binding `[::]` fails where the kernel has no IPv6 at all.
+/// Returns the wildcard addresses. Without IPv6 in the kernel, `[::]` could not be bound.
 fn default_listen(has_ipv6: bool) -> (Vec<SocketAddr>, &'static str) {
     let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT));
     let ipv6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT));
     if has_ipv6 {
-        (vec![ipv4, ipv6], "every address of this host")
+        (vec![ipv4, ipv6], "all addresses of this host")
     } else {
-        (vec![ipv4], "every address of this host, which has no IPv6")
+        (vec![ipv4], "all addresses of this host, without IPv6")
     }
 }
 
-/// Whether somebody gave a key where a file belongs, perhaps behind the directory of a configuration.
+/// Returns true if a path ends with a private key, possibly after the directory of the configuration.
 fn is_a_key(path: &Path) -> bool {
     let text = path.to_string_lossy();
     let start = text.len().checked_sub(keys::KEY_BASE64_LEN);
@@ -532,8 +527,7 @@ fn is_a_key(path: &Path) -> bool {
         .is_some_and(|end| PrivateKey::from_base64(end).is_ok())
 }
 
-/// Whether a datagram to one of these addresses could as well be for the other. Port 0 is no port:
-/// the kernel chooses another one each time.
+/// Returns true if both addresses receive the same datagrams. With port 0 the kernel chooses a free port.
 fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
     let either_is_wildcard = left.ip().is_unspecified() || right.ip().is_unspecified();
     left.port() != 0
@@ -542,7 +536,7 @@ fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
         && (either_is_wildcard || left.ip() == right.ip())
 }
 
-/// By file and line. What is in no file comes last.
+/// Orders problems by file and line, and those outside of files last.
 fn in_order_of_files(left: &Problem, right: &Problem) -> Ordering {
     let key = |problem: &'_ Problem| {
         let place = problem.place.as_ref();
@@ -556,7 +550,7 @@ fn strings<T: ToString>(values: &[T]) -> Value {
     values.iter().map(ToString::to_string).collect()
 }
 
-/// Where a list of values came from: all of one list come from one source.
+/// Returns the source of a list; all values of a list have the same source.
 fn first_place<T>(values: &[(T, Place)]) -> Place {
     values
         .first()

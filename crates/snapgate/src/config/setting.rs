@@ -1,4 +1,4 @@
-//! What a setting is. The table of all settings is in [`settings`](super::settings).
+//! Declaration of a setting. The table of all settings is in [`settings`](super::settings).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,82 +10,78 @@ use udp_shards::Dispatch;
 use crate::config::forward::Forward;
 use crate::config::options::Options;
 
-/// One thing an operator can set. Its flag, environment variable, file key, line in `snapgate check`, place in the
-/// reference and example follow from this declaration.
+/// A setting of the gateway. Its flag, environment variable, file key, line in `snapgate check`, row in
+/// docs/CONFIGURATION.md and example are derived from this declaration.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting {
-    /// The key in the file. The flag has `-` for `_`, the environment variable is in capitals.
+    /// Key in the file. The flag has `-` for `_`, the environment variable is in capitals.
     pub(crate) name: &'static str,
-    /// The heading in the help.
+    /// Heading in the help.
     pub(crate) group: &'static str,
-    /// What values there are, and where they go.
     pub(crate) kind: Kind,
-    /// What it does, in a line or two.
+    /// One sentence for the help.
     help: &'static str,
-    /// Whether it has an effect only when packets are forwarded to SCION.
+    /// True if it has an effect only in the forward mode `scion`.
     pub(crate) is_for_scion: bool,
 }
 
-/// The values of a setting, and the field that they go to, which also has the default.
+/// Type of a setting's values, and the field that holds the value and its default.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// A whole number from 1.
+    /// Whole number from 1.
     Number(fn(&mut Options) -> &mut u64),
-    /// A whole number from 1, of things in memory.
+    /// Whole number from 1, of objects in memory.
     Count(fn(&mut Options) -> &mut usize),
     /// Whole seconds from `min`.
     Seconds {
         field: fn(&mut Options) -> &mut Duration,
         min: u64,
     },
-    /// Bytes, with or without a unit.
+    /// Bytes, from `min` to `max`, with or without a unit.
     Size {
         field: fn(&mut Options) -> &mut usize,
         min: usize,
         max: usize,
     },
-    /// True or false. The field gets the value `on` for true.
+    /// True or false. The field is set to `on` for true.
     Switch {
         field: fn(&mut Options) -> &mut bool,
         on: bool,
     },
-    /// A forward mode.
     Forward(fn(&mut Options) -> &mut Forward<()>),
-    /// A kind of dispatch.
     Dispatch(fn(&mut Options) -> &mut Dispatch),
-    /// A socket address to listen on, or none. Examples have this port.
+    /// Socket address to listen on, or none.
     Address {
         field: fn(&mut Options) -> &mut Option<SocketAddr>,
+        /// Port in examples.
         port: u16,
     },
-    /// A log filter.
     LogFilter(fn(&mut Options) -> &mut String),
-    /// Values that are resolved together with those of other settings, by `resolve`.
+    /// Values that `resolve` resolves together with other settings.
     Special {
         shape: Shape,
         value_name: &'static str,
-        /// Default value as text for people.
+        /// Default value as help text.
         default: &'static str,
         /// A value as TOML.
         example: &'static str,
     },
 }
 
-/// What the values of a setting look like in each place.
+/// Syntax of the values of a setting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Shape {
-    /// A string.
+    /// String.
     Text,
-    /// An integer.
+    /// Integer.
     Number,
-    /// An integer or a string, such as `4` or `"auto"`, `65536` or `"64KiB"`.
+    /// Integer or string, such as `4` or `"auto"`, `65536` or `"64KiB"`.
     NumberOrText,
     /// `true` or `false`; the bare flag means `true`.
     Switch,
-    /// An array of strings; the flag is given once for each, the environment variable has commas.
+    /// Array of strings; a repeated flag; a comma-separated environment variable.
     List,
-    /// A table of strings; the flag is `KEY=VALUE`, once for each, the environment variable has
-    /// commas.
+    /// Table of strings; a repeated flag `KEY=VALUE`; a comma-separated environment variable.
     Table,
 }
 
@@ -105,7 +101,7 @@ impl Setting {
         }
     }
 
-    /// The same setting, with an effect only when packets are forwarded to SCION.
+    /// Returns the setting, restricted to the forward mode `scion`.
     pub(crate) const fn for_scion(self) -> Self {
         Self {
             is_for_scion: true,
@@ -113,28 +109,28 @@ impl Setting {
         }
     }
 
-    /// The flag without its dashes.
+    /// Returns the flag without its dashes.
     pub(crate) fn flag(&self) -> String {
         self.name.replace('_', "-")
     }
 
-    /// The environment variable.
+    /// Returns the name of the environment variable.
     pub(crate) fn environment(&self) -> String {
         format!("SNAPGATE_{}", self.name.to_uppercase())
     }
 
-    /// What it does; of a forward mode also what each does.
+    /// Returns the help text; that of the forward mode describes each mode.
     pub(crate) fn help(&self) -> String {
         match self.kind {
             Kind::Forward(_) => {
-                let modes = Forward::MODES.map(|mode| format!("{} ({})", mode.name(), mode.help()));
-                format!("{}: {}", self.help, modes.join(", "))
+                let modes = Forward::MODES.map(|mode| format!("{}: {}", mode.name(), mode.help()));
+                format!("{}; {}", self.help, modes.join("; "))
             }
             _ => self.help.to_owned(),
         }
     }
 
-    /// Default value as text for people; empty if there is none.
+    /// Returns the default value as help text; empty if there is none.
     pub(crate) fn default(&self) -> String {
         match self.kind {
             Kind::Special { default, .. } => default.to_owned(),
@@ -147,7 +143,7 @@ impl Setting {
         }
     }
 
-    /// A line of the file that sets it.
+    /// Returns a line of the configuration file that sets it.
     pub(crate) fn example(&self) -> String {
         let value = match self.kind {
             Kind::Special { example, .. } => example.to_owned(),
@@ -162,7 +158,7 @@ impl Setting {
 }
 
 impl Kind {
-    /// What values look like.
+    /// Returns the syntax of the values.
     pub(crate) const fn shape(&self) -> Shape {
         match self {
             Self::Number(_) | Self::Count(_) | Self::Seconds { .. } => Shape::Number,
@@ -175,7 +171,7 @@ impl Kind {
         }
     }
 
-    /// The value's name in the help.
+    /// Returns the name of the value in the help.
     pub(crate) fn value_name(&self) -> String {
         match self {
             Self::Number(_) | Self::Count(_) | Self::Seconds { .. } => "N".to_owned(),
@@ -189,7 +185,7 @@ impl Kind {
         }
     }
 
-    /// Whether values are paths.
+    /// Returns true if the values are paths.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn names_a_file(&self) -> bool {
         matches!(
@@ -201,7 +197,7 @@ impl Kind {
         )
     }
 
-    /// The value in `options`, with how people write it if that differs.
+    /// Returns the value in `options`, and its usual spelling if that differs.
     pub(crate) fn value(&self, options: &mut Options) -> (Value, Option<String>) {
         let value = match self {
             Self::Number(field) => (*field(options)).into(),
@@ -222,10 +218,10 @@ impl Kind {
     }
 }
 
-/// Every kind of dispatch.
+/// All kinds of dispatch.
 pub(crate) const DISPATCHES: [Dispatch; 2] = [Dispatch::Kernel, Dispatch::User];
 
-/// The word for a kind of dispatch.
+/// Returns the value of the setting `dispatch`.
 pub(crate) const fn dispatch_name(dispatch: &Dispatch) -> &'static str {
     match dispatch {
         Dispatch::Kernel => "kernel",
@@ -233,7 +229,7 @@ pub(crate) const fn dispatch_name(dispatch: &Dispatch) -> &'static str {
     }
 }
 
-/// Writes a size in the largest unit that fits.
+/// Formats a size in the largest unit that divides it.
 pub(crate) fn format_size(bytes: usize) -> String {
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {
         if bytes != 0 && bytes.is_multiple_of(1 << shift) {

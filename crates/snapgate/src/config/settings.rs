@@ -1,4 +1,4 @@
-//! The one table of settings.
+//! Table of all settings.
 
 use crate::config::setting::{Kind, Setting, Shape};
 
@@ -7,16 +7,16 @@ const FORWARDING: &str = "Forwarding";
 const WORKERS_GROUP: &str = "Workers";
 const SOCKETS: &str = "Sockets";
 const LIMITS: &str = "Limits";
-const STOPPING: &str = "Stopping";
-const OBSERVING: &str = "Observing";
+const SHUTDOWN: &str = "Shutdown";
+const OBSERVABILITY: &str = "Observability";
 
-/// A receive buffer holds at least one train, a send buffer at least one datagram (64 KiB either).
+/// Room for one train in a receive buffer, or one datagram in a send buffer (64 KiB either).
 const MIN_BUFFER_BYTES: usize = 64 << 10;
 
-/// The kernel keeps twice the size in a signed 32-bit number (socket(7)).
+/// The kernel stores twice the size in a signed 32-bit number (socket(7)).
 const MAX_BUFFER_BYTES: usize = (i32::MAX / 2) as usize;
 
-/// Every setting, in the order of the help, of `snapgate check` and of the reference.
+/// All settings, in the order of the help, of `snapgate check` and of docs/CONFIGURATION.md.
 pub(crate) static SETTINGS: &[&Setting] = &[
     &LISTEN,
     &PRIVATE_KEY_FILE,
@@ -36,8 +36,8 @@ pub(crate) static SETTINGS: &[&Setting] = &[
         "dispatch",
         WORKERS_GROUP,
         Kind::Dispatch(|options| &mut options.dispatch),
-        "What brings a datagram to the worker of its tunnel: a program at the sockets, or the other \
-         workers",
+        "Path of a datagram to the worker of its tunnel: kernel (BPF program at the sockets) or \
+         user (handover between workers)",
     ),
     &Setting::new(
         "no_gso",
@@ -46,7 +46,7 @@ pub(crate) static SETTINGS: &[&Setting] = &[
             field: |options| &mut options.sockets.gso,
             on: false,
         },
-        "Send one datagram at a time instead of trains (UDP_SEGMENT)",
+        "Send datagrams one at a time instead of in trains (disables UDP_SEGMENT)",
     ),
     &Setting::new(
         "no_gro",
@@ -55,7 +55,7 @@ pub(crate) static SETTINGS: &[&Setting] = &[
             field: |options| &mut options.sockets.gro,
             on: false,
         },
-        "Receive one datagram at a time instead of trains (UDP_GRO)",
+        "Receive datagrams one at a time instead of in trains (disables UDP_GRO)",
     ),
     &Setting::new(
         "receive_buffer",
@@ -81,62 +81,64 @@ pub(crate) static SETTINGS: &[&Setting] = &[
         "handshakes_per_ip_per_second",
         LIMITS,
         Kind::Number(|options| &mut options.limits.handshakes_per_ip_per_second),
-        "Handshake messages of one IP address in a second before it has to prove with a cookie that it \
-         receives there",
+        "Handshake messages per second from one IP address (IPv6: /64) without a cookie; above \
+         that a cookie is required",
     ),
     &Setting::new(
         "handshakes_per_second",
         LIMITS,
         Kind::Number(|options| &mut options.limits.handshakes_per_second),
-        "Handshake initiations in a second, for each worker, before every sender has to show a cookie; \
-         all workers count together",
+        "Handshake initiations per second and worker without a cookie, pooled over all workers; \
+         above that every sender needs a cookie",
     ),
     &Setting::new(
         "verified_handshakes_per_ip_per_second",
         LIMITS,
         Kind::Number(|options| &mut options.limits.verified_handshakes_per_ip_per_second),
-        "Handshake messages with a cookie of one IP address in a second; more are dropped",
+        "Handshake messages per second from one IP address (IPv6: /64) with a cookie; excess is \
+         dropped",
     ),
     &Setting::new(
         "verified_handshakes_per_second",
         LIMITS,
         Kind::Number(|options| &mut options.limits.verified_handshakes_per_second),
-        "Handshake initiations with a cookie in a second, for each worker; more are dropped. All \
-         workers count together",
+        "Handshake initiations per second and worker with a cookie, pooled over all workers; \
+         excess is dropped",
     ),
     &Setting::new(
         "handshakes_per_identity_per_second",
         LIMITS,
         Kind::Number(|options| &mut options.limits.handshakes_per_identity_per_second),
-        "Handshakes of one identity answered in a second; more are dropped. Lower than \
-         tunnels_per_identity, a client with as many sockets takes longer to open them",
+        "Handshakes per second answered for one identity; excess is dropped. Values below \
+         tunnels_per_identity delay clients with that many sockets",
     ),
     &Setting::new(
         "restart_handshakes_per_second",
         LIMITS,
         Kind::Number(|options| &mut options.limits.restart_handshakes_per_second),
-        "Handshakes begun in a second, in one worker, with clients that --state-dir remembers or whose \
-         grant returned",
+        "Handshakes per second that each worker starts with clients known from --state-dir or \
+         from a returned grant",
     ),
     &Setting::new(
         "tunnels_per_worker",
         LIMITS,
         Kind::Count(|options| &mut options.limits.tunnels_per_shard),
-        "Tunnels of one worker; more take the places of unused and silent ones, or are refused",
+        "Maximum tunnels of one worker; a new one replaces an unused or silent tunnel, or is \
+         refused",
     ),
     &Setting::new(
         "tunnels_per_identity",
         LIMITS,
         Kind::Count(|options| &mut options.limits.tunnels_per_identity),
-        "Tunnels of one identity in one worker; more take the places of its own unused and silent \
-         ones, or are refused",
+        "Maximum tunnels of one identity in one worker; a new one replaces an unused or silent \
+         tunnel of the identity, or is refused",
     ),
     &Setting::new(
         "half_open_tunnels",
         LIMITS,
         Kind::Count(|options| &mut options.limits.half_open_tunnels),
-        "Tunnels of one worker that their clients have not used yet; more take the places of the \
-         oldest",
+        "Maximum tunnels of one worker that their clients have not used yet; a new one replaces \
+         the oldest",
     ),
     &Setting::new(
         "silent_after_seconds",
@@ -145,8 +147,8 @@ pub(crate) static SETTINGS: &[&Setting] = &[
             field: |options| &mut options.limits.silent_after,
             min: 1,
         },
-        "A client that sent nothing for this time is silent: its address, and its place where tunnels \
-         are too many, may go to another",
+        "Seconds without a packet from the client until its tunnel is silent and may lose its \
+         place and its address to another client",
     ),
     &Setting::new(
         "one_tunnel_per_identity",
@@ -155,15 +157,15 @@ pub(crate) static SETTINGS: &[&Setting] = &[
             field: |options| &mut options.limits.one_tunnel_per_identity,
             on: true,
         },
-        "An identity that uses a new tunnel loses its older ones at once, not when they expire; for \
-         clients with one socket each",
+        "Remove the older tunnels of an identity as soon as it uses a new one; for clients with \
+         one socket",
     ),
     &Setting::new(
         "remembered_identities",
         LIMITS,
         Kind::Count(|options| &mut options.remembered_identities),
-        "Identities whose handshakes are remembered, so that captured ones are of no use; 200 bytes \
-         each",
+        "Minimum number of identities whose last handshake is remembered to reject replays; 200 \
+         bytes each",
     ),
     &Setting::new(
         "handshake_timestamp_tolerance_seconds",
@@ -172,14 +174,14 @@ pub(crate) static SETTINGS: &[&Setting] = &[
             field: |options| &mut options.handshake_timestamp_tolerance,
             min: 1,
         },
-        "A handshake is refused if its timestamp is further ahead of the system clock; also the \
-         longest that a client is refused after its clock was set back",
+        "Seconds that a handshake timestamp may be ahead of the system clock; also the maximum \
+         time for which a client is rejected after its clock was set back",
     ),
     &Setting::new(
         "waiting_packets_per_tunnel",
         LIMITS,
         Kind::Count(|options| &mut options.limits.waiting_packets_per_tunnel),
-        "Packets that may wait for the handshake of one tunnel",
+        "Maximum packets queued for the handshake of one tunnel",
     ),
     &Setting::new(
         "waiting_bytes_per_tunnel",
@@ -189,7 +191,7 @@ pub(crate) static SETTINGS: &[&Setting] = &[
             min: 0,
             max: usize::MAX,
         },
-        "Bytes that may wait for the handshake of one tunnel",
+        "Maximum bytes queued for the handshake of one tunnel",
     ),
     &Setting::new(
         "waiting_bytes_per_identity",
@@ -199,7 +201,7 @@ pub(crate) static SETTINGS: &[&Setting] = &[
             min: 0,
             max: usize::MAX,
         },
-        "Bytes that may wait for the handshakes of one identity in one worker",
+        "Maximum bytes queued for the handshakes of one identity in one worker",
     ),
     &Setting::new(
         "waiting_bytes_half_open",
@@ -209,7 +211,7 @@ pub(crate) static SETTINGS: &[&Setting] = &[
             min: 0,
             max: usize::MAX,
         },
-        "Bytes that may wait in all tunnels of one worker that their clients have not used yet",
+        "Maximum bytes queued in all tunnels of one worker that their clients have not used yet",
     ),
     &Setting::new(
         "waiting_bytes_per_worker",
@@ -219,62 +221,62 @@ pub(crate) static SETTINGS: &[&Setting] = &[
             min: 0,
             max: usize::MAX,
         },
-        "Bytes that may wait for handshakes in one worker",
+        "Maximum bytes queued for handshakes in one worker",
     ),
     &Setting::new(
         "scmp_errors_per_tunnel_per_second",
         LIMITS,
         Kind::Number(|options| &mut options.scmp_error_limits.per_tunnel_per_second),
-        "SCMP errors per second into one tunnel, twice as many at once; errors of the gateway, \
-         from SCION and from other tunnels are counted apart",
+        "SCMP errors per second into one tunnel, in bursts of up to twice as many; separate \
+         budgets for errors of the gateway, from SCION and from other tunnels",
     )
     .for_scion(),
     &Setting::new(
         "scmp_errors_per_second",
         LIMITS,
         Kind::Number(|options| &mut options.scmp_error_limits.per_second),
-        "SCMP errors per second into all tunnels of one worker; errors of the gateway, from SCION \
-         and from other tunnels are counted apart",
+        "SCMP errors per second into all tunnels of one worker; separate budgets for errors of \
+         the gateway, from SCION and from other tunnels",
     )
     .for_scion(),
     &Setting::new(
         "drain_timeout_seconds",
-        STOPPING,
+        SHUTDOWN,
         Kind::Seconds {
             field: |options| &mut options.drain.timeout,
             min: 0,
         },
-        "The longest that tunnels are served after SIGTERM, while no new ones are made; 0 stops at \
-         once",
+        "Maximum seconds of draining after SIGTERM, while existing tunnels are served and new \
+         ones refused; 0 stops at once",
     ),
     &Setting::new(
         "drain_idle_seconds",
-        STOPPING,
+        SHUTDOWN,
         Kind::Seconds {
             field: |options| &mut options.drain.idle_after,
             min: 1,
         },
-        "After SIGTERM the gateway stops when no data passed any tunnel for this time",
+        "Seconds without data in any tunnel until a draining gateway stops",
     ),
     &Setting::new(
         "metrics",
-        OBSERVING,
+        OBSERVABILITY,
         Kind::Address {
             field: |options| &mut options.metrics,
             port: 9820,
         },
-        "Serve metrics over HTTP here",
+        "Address on which metrics are served over HTTP",
     ),
     &Setting::new(
         "log",
-        OBSERVING,
+        OBSERVABILITY,
         Kind::LogFilter(|options| &mut options.log),
-        "What goes to standard error: off, error, warn, info, debug, trace, or directives such as \
-         info,snapgate::worker=debug",
+        "Log messages on standard error: off, error, warn, info, debug, trace, or directives such \
+         as info,snapgate::worker=debug",
     ),
 ];
 
-// Those that are resolved together with others, and so have names.
+// Settings that are resolved together with others.
 
 pub(crate) static LISTEN: Setting = Setting::new(
     "listen",
@@ -282,10 +284,10 @@ pub(crate) static LISTEN: Setting = Setting::new(
     Kind::Special {
         shape: Shape::List,
         value_name: "ADDRESS:PORT",
-        default: "0.0.0.0:51820 and, where the host has IPv6, [::]:51820",
+        default: "0.0.0.0:51820, and [::]:51820 if the host has IPv6",
         example: r#"["192.0.2.1:51820", "[2001:db8::1]:51820"]"#,
     },
-    "Address for tunnels; repeatable",
+    "UDP address for tunnels; repeatable",
 );
 
 pub(crate) static PRIVATE_KEY_FILE: Setting = Setting::new(
@@ -297,7 +299,7 @@ pub(crate) static PRIVATE_KEY_FILE: Setting = Setting::new(
         default: "",
         example: r#""/etc/snapgate/private.key""#,
     },
-    "The gateway's private key in base64, as `snapgate genkey` prints it; required",
+    "File with the gateway's private key in base64, as `snapgate genkey` prints it; required",
 );
 
 pub(crate) static IDENTITIES: Setting = Setting::new(
@@ -309,8 +311,8 @@ pub(crate) static IDENTITIES: Setting = Setting::new(
         default: "",
         example: r#""/etc/snapgate/identities.toml""#,
     },
-    "Identities that may open a tunnel: TOML with [[identity]] tables of public_key and, optionally, \
-     name and expires (RFC 3339); this or --allow-any-identity is required",
+    "TOML file of identities that may open tunnels: [[identity]] tables with public_key and \
+     optional name and expires (RFC 3339); required without --allow-any-identity",
 );
 
 pub(crate) static ALLOW_ANY_IDENTITY: Setting = Setting::new(
@@ -320,7 +322,7 @@ pub(crate) static ALLOW_ANY_IDENTITY: Setting = Setting::new(
         field: |options| &mut options.allow_any_identity,
         on: true,
     },
-    "Let everyone who knows the public key open a tunnel: for tests and measurements only",
+    "Accept every client that knows the gateway's public key; for tests and measurements only",
 );
 
 pub(crate) static STATE_DIR: Setting = Setting::new(
@@ -329,18 +331,18 @@ pub(crate) static STATE_DIR: Setting = Setting::new(
     Kind::Special {
         shape: Shape::Text,
         value_name: "DIR",
-        default: "none: clients notice a restart after 15 s",
+        default: "none; clients notice a restart after 15 s",
         example: r#""/var/lib/snapgate""#,
     },
-    "Keep a directory of the tunnels here, by which a gateway that is started again serves its clients \
-     at once; for one gateway alone",
+    "Directory that keeps a record of the tunnels, so that a restarted gateway serves its clients \
+     at once; not shared between gateways",
 );
 
 pub(crate) static FORWARD: Setting = Setting::new(
     "forward",
     FORWARDING,
     Kind::Forward(|options| &mut options.forward),
-    "What happens to packets from tunnels",
+    "Handling of packets from tunnels",
 );
 
 pub(crate) static INTERNAL: Setting = Setting::new(
@@ -352,7 +354,7 @@ pub(crate) static INTERNAL: Setting = Setting::new(
         default: "",
         example: r#""10.0.0.5:30100""#,
     },
-    "The gateway's address towards SCION routers; required to forward to SCION",
+    "Address towards SCION routers and hosts of the AS; required with --forward scion",
 )
 .for_scion();
 
@@ -365,7 +367,7 @@ pub(crate) static NEXT_HOP: Setting = Setting::new(
         default: "",
         example: r#"{ "1-ff00:0:110#1" = "10.0.0.1:31002" }"#,
     },
-    "The router behind an interface of the AS, by its internal address; repeatable",
+    "Internal address of the border router behind an interface of the AS; repeatable",
 )
 .for_scion();
 
@@ -378,8 +380,7 @@ pub(crate) static TOPOLOGY: Setting = Setting::new(
         default: "",
         example: r#""/etc/scion/topology.json""#,
     },
-    "The topology.json of the AS's routers: its border routers add to --next-hop, its ISD-AS to \
-     --local-isd-as",
+    "topology.json of the AS; its border routers add to --next-hop, its ISD-AS to --local-isd-as",
 )
 .for_scion();
 
@@ -389,10 +390,10 @@ pub(crate) static LOCAL_ISD_AS: Setting = Setting::new(
     Kind::Special {
         shape: Shape::List,
         value_name: "ISD-AS",
-        default: "those of the next hops and the topology",
+        default: "the ASes of the next hops and the topology",
         example: r#"["1-ff00:0:110"]"#,
     },
-    "The AS of this gateway: packets from tunnels must come from it; repeatable",
+    "AS of the gateway, which packets from tunnels must have as their source; repeatable",
 )
 .for_scion();
 
@@ -402,10 +403,10 @@ pub(crate) static LOCAL_PREFIX: Setting = Setting::new(
     Kind::Special {
         shape: Shape::List,
         value_name: "PREFIX",
-        default: "none: packets within the AS go to tunnels only",
+        default: "none; packets within the AS go to tunnels only",
         example: r#"["10.0.0.0/24"]"#,
     },
-    "Hosts of the AS that packets may be sent to directly; repeatable",
+    "Prefix of hosts of the AS that packets may be sent to directly; repeatable",
 )
 .for_scion();
 
@@ -415,10 +416,11 @@ pub(crate) static INTERNAL_FROM: Setting = Setting::new(
     Kind::Special {
         shape: Shape::List,
         value_name: "PREFIX|any",
-        default: "none: routers, and hosts of the AS under their own address",
+        default: "none; only routers, and hosts of the AS that are the packet's SCION source",
         example: r#"["10.0.1.0/24"]"#,
     },
-    "Hosts besides the routers that may send any packet to the internal address; repeatable",
+    "Prefix of hosts, besides the routers, that may send any packet to the internal address; \
+     repeatable",
 )
 .for_scion();
 
@@ -428,10 +430,10 @@ pub(crate) static WORKERS: Setting = Setting::new(
     Kind::Special {
         shape: Shape::NumberOrText,
         value_name: "N|auto",
-        default: "auto: the smaller of the affinity mask and the cgroup's CPU quota",
+        default: "auto; one per CPU of the affinity mask, within the cgroup's CPU quota",
         example: r#""auto""#,
     },
-    "Worker threads, which share the tunnels; more than there are CPUs needs --cpus none",
+    "Number of worker threads, which share the tunnels; more than CPUs needs --cpus none",
 );
 
 pub(crate) static CPUS: Setting = Setting::new(
@@ -440,13 +442,13 @@ pub(crate) static CPUS: Setting = Setting::new(
     Kind::Special {
         shape: Shape::Text,
         value_name: "LIST|auto|none",
-        default: "auto: each worker on its own CPU of the affinity mask",
+        default: "auto; one CPU of the affinity mask for each worker",
         example: r#""auto""#,
     },
-    "The CPU of each worker, such as 0-3,8, or none to let the scheduler move them",
+    "CPU of each worker, for example 0-3,8; none leaves the placement to the scheduler",
 );
 
-/// The setting with this file key.
+/// Returns the setting with a file key.
 pub(crate) fn by_name(name: &str) -> Option<&'static Setting> {
     SETTINGS
         .iter()
@@ -454,15 +456,15 @@ pub(crate) fn by_name(name: &str) -> Option<&'static Setting> {
         .find(|setting| setting.name == name)
 }
 
-/// The file key that is most like `name`, if one is like it at all.
+/// Returns the file key most similar to `name`, if any is similar.
 pub(crate) fn nearest(name: &str) -> Option<&'static str> {
-    // People also write the flag's or the variable's spelling.
+    // The name may be spelled like the flag or the environment variable.
     let name = name.to_lowercase().replace('-', "_");
     let name = name.strip_prefix("snapgate_").unwrap_or(&name);
     SETTINGS
         .iter()
         .map(|setting| (strsim::jaro_winkler(name, setting.name), setting.name))
-        .filter(|(likeness, _)| *likeness > 0.8)
+        .filter(|(similarity, _)| *similarity > 0.8)
         .max_by(|left, right| left.0.total_cmp(&right.0))
         .map(|(_, name)| name)
 }

@@ -1,4 +1,4 @@
-//! Reading a text file that an operator named, with faults that people understand.
+//! Reading of text files that an operator names.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read as _};
@@ -8,50 +8,46 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-/// Why a file cannot be used. Reads on from the file's name.
+/// Reason why a file is unusable. The file's name is not part of the message.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum FileFault {
-    /// There is no such file.
-    #[error("does not exist; check the path")]
+    #[error("not found; check the path")]
     NotFound,
-    /// It is a directory.
-    #[error("is a directory; name a file in it")]
+    #[error("is a directory; use the path of a file")]
     IsADirectory,
-    /// It has no content of its own: a pipe, a socket or a device.
-    #[error("is a {0} and not a regular file, which it has to be to be read again when it changes")]
+    /// A pipe, a socket or a device, which cannot be read again when it changes.
+    #[error("expected a regular file, which can be read again when it changes, got a {0}")]
     NotRegular(&'static str),
-    /// It is an open descriptor of this process.
+    /// A path to an open file of a process.
     #[error(
-        "is an open descriptor of this process and shows no new version of the file; give the path of the file"
+        "expected the path of a file, got an open descriptor, which does not show later versions \
+         of the file"
     )]
     Descriptor,
-    /// This user may not read it.
-    #[error("may not be read by this user; check the permissions of the file and its directories")]
+    #[error("permission denied; check the permissions of the file and its directories")]
     NotPermitted,
-    /// Something else, in the operating system's words.
-    #[error("cannot be read: {0}")]
+    /// Message of the operating system.
+    #[error("cannot read: {0}")]
     Unreadable(String),
-    /// It has too many bytes to be what it should be.
-    #[error("is larger than {0} bytes; is it the right file?")]
+    /// Maximum size in bytes.
+    #[error("larger than {0} bytes; check the path")]
     TooLarge(u64),
-    /// It is not text.
-    #[error("is not UTF-8 text: byte {offset} on line {line}; is it the right file?")]
+    #[error("not UTF-8 text (byte {offset}, line {line}); check the path")]
     NotUtf8 {
-        /// Bytes before it.
+        /// Offset of the first invalid byte.
         offset: usize,
-        /// Its line, counted from 1.
+        /// Its line, from 1.
         line: usize,
     },
-    /// It exists and shall not be overwritten.
-    #[error("exists already and is not overwritten; choose another name or remove it first")]
+    #[error("already exists and is not overwritten; use another name or remove the file")]
     Exists,
-    /// It cannot be written, in the operating system's words.
-    #[error("cannot be written: {0}")]
+    /// Message of the operating system.
+    #[error("cannot write: {0}")]
     Unwritable(String),
 }
 
 impl FileFault {
-    /// The fault behind a failed read.
+    /// Returns the fault of a failed read.
     pub(crate) fn from_reading(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound,
@@ -61,7 +57,7 @@ impl FileFault {
         }
     }
 
-    /// The fault behind a failed creation of a new file.
+    /// Returns the fault of a failed creation of a file.
     pub(crate) fn from_creating(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AlreadyExists => Self::Exists,
@@ -71,20 +67,20 @@ impl FileFault {
     }
 }
 
-/// Flags for open(2) that make it wait for no other process: neither for the other end of a pipe nor for one that
-/// has a lease on the file (fcntl(2), F_SETLEASE).
+/// Flags with which open(2) does not wait for other processes: the other end of a pipe, or the holder of a lease on
+/// the file (fcntl(2), F_SETLEASE).
 pub(crate) const OPEN_AT_ONCE: i32 = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
 
-/// Opens a regular file to read it, and waits for no other process.
+/// Opens a regular file for reading, without waiting for other processes.
 pub(crate) fn open_regular(path: &Path) -> Result<File, FileFault> {
-    // To open a device can have effects.
+    // Opening a device can have side effects.
     check_regular(fs::metadata(path))?;
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(OPEN_AT_ONCE)
         .open(path)
         .map_err(|error| FileFault::from_reading(&error))?;
-    // Something else may have taken its name.
+    // The file may have been replaced since the first check.
     check_regular(file.metadata())?;
     Ok(file)
 }
@@ -111,8 +107,8 @@ fn name_of(kind: FileType) -> &'static str {
     }
 }
 
-/// Whether a path leads to an open file of a process (proc_pid_fd(5)), which stays the same file when another one
-/// takes its name.
+/// Returns true if a path names an open file of a process (proc_pid_fd(5)), which stays the same file after a
+/// replacement.
 pub(crate) fn is_descriptor(path: &Path) -> bool {
     [
         "/dev/fd",
@@ -125,13 +121,13 @@ pub(crate) fn is_descriptor(path: &Path) -> bool {
     .any(|prefix| path.starts_with(prefix))
 }
 
-/// Reads a whole file of at most `max_bytes`, from memory that is wiped afterwards.
+/// Reads a file of at most `max_bytes`. The returned text is wiped from memory when dropped.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, FileFault> {
     let file = File::open(path).map_err(|error| FileFault::from_reading(&error))?;
     read_file(file, max_bytes)
 }
 
-/// Reads an open file to its end, like [`read`]. A regular file that is too large is not read at all.
+/// Reads an open file like [`read`]. The size of a regular file is checked first.
 pub(crate) fn read_file(file: File, max_bytes: u64) -> Result<Zeroizing<String>, FileFault> {
     match file.metadata() {
         Ok(metadata) if metadata.is_file() && metadata.len() > max_bytes => {
@@ -141,12 +137,12 @@ pub(crate) fn read_file(file: File, max_bytes: u64) -> Result<Zeroizing<String>,
     }
 }
 
-/// Reads `source` to its end, like [`read`].
+/// Reads `source` like [`read`].
 pub(crate) fn read_from(
     source: impl io::Read,
     max_bytes: u64,
 ) -> Result<Zeroizing<String>, FileFault> {
-    // Reserved at once where a secret can be: a buffer that grows leaves copies behind.
+    // A growing buffer would leave copies of a secret in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(
         usize::try_from(max_bytes.min(64 << 10)).unwrap_or(0),
     ));
@@ -171,9 +167,9 @@ pub(crate) fn read_from(
     }
 }
 
-/// Finds the line of a byte.
+/// Index of the lines of a text.
 pub(crate) struct Lines {
-    /// The offset of each newline.
+    /// Offset of each newline.
     newlines: Vec<usize>,
 }
 
@@ -190,7 +186,7 @@ impl Lines {
         }
     }
 
-    /// The line of the byte at `offset`, counted from 1.
+    /// Returns the line of the byte at `offset`, from 1.
     pub(crate) fn line_of(&self, offset: usize) -> usize {
         1 + self.newlines.partition_point(|newline| *newline < offset)
     }
@@ -203,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_too_large_is_not_read() {
+    fn too_large_file_is_not_read() {
         let mut file = tempfile::tempfile().unwrap();
         file.set_len(1 << 40).unwrap();
         let read = read_file(file.try_clone().unwrap(), 1 << 20);

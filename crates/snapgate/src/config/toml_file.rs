@@ -1,4 +1,4 @@
-//! What all TOML files have in common: places, order, and going on after an error.
+//! Reading of TOML files: locations, order of the file, and recovery after errors.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -14,19 +14,22 @@ use crate::config::problem::Problem;
 use crate::config::setting::Setting;
 use crate::config::text_file::Lines;
 
-/// Collects what is wrong with a TOML file.
-pub(crate) struct Complaints {
+/// Collector of the problems of a TOML file.
+pub(crate) struct Diagnostics {
     file: Arc<Path>,
     lines: Lines,
-    /// Lines with a syntax error. The parser goes on after one with values that nobody wrote.
+    /// Lines with a syntax error. After an error the parser invents values on the same line.
     unreadable_lines: BTreeSet<usize>,
     problems: Vec<Problem>,
 }
 
-/// Parses a text as far as it can be, with the syntax errors as the first complaints.
-pub(crate) fn parse<'text>(path: &Path, text: &'text str) -> (Spanned<DeTable<'text>>, Complaints) {
+/// Parses the readable parts of a text. Syntax errors are the first problems.
+pub(crate) fn parse<'text>(
+    path: &Path,
+    text: &'text str,
+) -> (Spanned<DeTable<'text>>, Diagnostics) {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut complaints = Complaints {
+    let mut diagnostics = Diagnostics {
         file: path.into(),
         lines: Lines::of(text),
         unreadable_lines: BTreeSet::new(),
@@ -34,17 +37,17 @@ pub(crate) fn parse<'text>(path: &Path, text: &'text str) -> (Spanned<DeTable<'t
     };
     for error in &errors {
         let offset = error.span().map_or(text.len(), |span| span.start);
-        // The first error of a line is the cause of the others.
-        complaints.add(offset, None, Fault::Syntax(error.message().to_owned()));
-        complaints
+        // Only the first error of a line is reported: it causes the others.
+        diagnostics.add(offset, None, Fault::Syntax(error.message().to_owned()));
+        diagnostics
             .unreadable_lines
-            .insert(complaints.line_of(offset));
+            .insert(diagnostics.line_of(offset));
     }
-    (document, complaints)
+    (document, diagnostics)
 }
 
-impl Complaints {
-    /// Adds a complaint about what stands at `offset`, unless it cannot be read anyway.
+impl Diagnostics {
+    /// Adds a problem at the byte `offset`, unless its line has a syntax error.
     pub(crate) fn add(&mut self, offset: usize, setting: Option<&'static Setting>, fault: Fault) {
         if self.is_readable(offset) {
             let place = Some(self.place(offset));
@@ -56,7 +59,7 @@ impl Complaints {
         }
     }
 
-    /// The place of the byte at `offset`.
+    /// Returns the place of the byte at `offset`.
     pub(crate) fn place(&self, offset: usize) -> Place {
         Place::Line {
             file: Arc::clone(&self.file),
@@ -64,28 +67,28 @@ impl Complaints {
         }
     }
 
-    /// The line of the byte at `offset`, counted from 1.
+    /// Returns the line of the byte at `offset`, from 1.
     pub(crate) fn line_of(&self, offset: usize) -> usize {
         self.lines.line_of(offset)
     }
 
-    /// Whether the line of the byte at `offset` is without syntax error.
+    /// Returns true if the line of the byte at `offset` has no syntax error.
     pub(crate) fn is_readable(&self, offset: usize) -> bool {
         !self.unreadable_lines.contains(&self.line_of(offset))
     }
 
-    /// Whether the file is without syntax error.
+    /// Returns true if the file has no syntax error.
     pub(crate) fn is_whole(&self) -> bool {
         self.unreadable_lines.is_empty()
     }
 
-    /// All complaints.
+    /// Returns the problems in the order in which they were added.
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
 }
 
-/// The entries of a table, which the parser sorts by name, as they stand in the file.
+/// Returns the entries of a table, which the parser sorts by name, in the order of the file.
 pub(crate) fn in_file_order<'table, 'text>(
     table: &'table DeTable<'text>,
 ) -> Vec<(

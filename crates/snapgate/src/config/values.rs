@@ -1,4 +1,4 @@
-//! The values of settings: from text to checked value, one function for each kind.
+//! Parsers of setting values, one function per type.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,22 +15,21 @@ use crate::topology::is_wildcard;
 /// A router behind an interface of an AS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct NextHop {
-    /// The AS.
     pub(crate) isd_as: IsdAs,
-    /// The interface, from 1.
+    /// Interface number from 1.
     pub(crate) interface: u16,
-    /// The router's internal address.
+    /// Internal address of the router.
     pub(crate) address: SocketAddr,
 }
 
-/// An IP address with a port. `example_port` is what the complaint proposes.
+/// Parses an IP address with a port. The error has examples with `example_port`.
 pub(crate) fn socket_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
     let address: SocketAddr = text
         .trim()
         .parse()
         .map_err(|_| Fault::NotASocketAddress(text.to_owned(), example_port))?;
     match address.ip() {
-        // The sockets are IPv6 only, so that no client appears under two names.
+        // The sockets are IPv6-only, so that a client has only one address.
         IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
             Some(ip) => Err(Fault::MappedAddress(
                 address,
@@ -42,7 +41,7 @@ pub(crate) fn socket_address(text: &str, example_port: u16) -> Result<SocketAddr
     }
 }
 
-/// A socket address that others know the gateway by. Its port may be 0: the kernel chooses one.
+/// Parses an address of the gateway that others send to. With port 0 the kernel chooses the port.
 pub(crate) fn own_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
     let address = socket_address(text, example_port)?;
     if address.ip().is_unspecified() {
@@ -52,11 +51,11 @@ pub(crate) fn own_address(text: &str, example_port: u16) -> Result<SocketAddr, F
     }
 }
 
-/// A socket address to send to.
-pub(crate) fn remote_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
+/// Parses the address of a router.
+fn router_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
     let address = socket_address(text, example_port)?;
     if address.port() == 0 {
-        Err(Fault::PortZero(address))
+        Err(Fault::RouterPortZero(address))
     } else if address.ip().is_unspecified() {
         Err(Fault::RouterUnspecified(address))
     } else {
@@ -64,7 +63,7 @@ pub(crate) fn remote_address(text: &str, example_port: u16) -> Result<SocketAddr
     }
 }
 
-/// A whole number.
+/// Parses a whole number.
 pub(crate) fn number(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
     let digits = text.trim();
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -78,7 +77,7 @@ pub(crate) fn number(text: &str, min: u64, max: u64) -> Result<u64, Fault> {
         })
 }
 
-/// A number of bytes, with or without a unit.
+/// Parses a number of bytes, with or without a unit.
 pub(crate) fn size(text: &str, min: usize, max: usize) -> Result<usize, Fault> {
     let not_a_size = || Fault::NotASize {
         text: text.to_owned(),
@@ -105,14 +104,14 @@ pub(crate) fn size(text: &str, min: usize, max: usize) -> Result<usize, Fault> {
         .ok_or_else(not_a_size)
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(crate) fn switch(text: &str) -> Result<bool, Fault> {
     text.trim()
         .parse()
         .map_err(|_| Fault::NotASwitch(text.to_owned()))
 }
 
-/// One of a few values, by its name.
+/// Parses the name of one of `values`.
 pub(crate) fn choice<T: Copy>(
     text: &str,
     values: &[T],
@@ -125,7 +124,7 @@ pub(crate) fn choice<T: Copy>(
     })
 }
 
-/// An ISD-AS number of one AS.
+/// Parses the ISD-AS number of one AS.
 pub(crate) fn isd_as(text: &str) -> Result<IsdAs, Fault> {
     let isd_as: IsdAs = text
         .trim()
@@ -138,21 +137,33 @@ pub(crate) fn isd_as(text: &str) -> Result<IsdAs, Fault> {
     }
 }
 
-/// `ISD-AS#INTERFACE=ADDRESS:PORT`.
+/// Parses `ISD-AS#INTERFACE=ADDRESS:PORT`. Errors quote only the part before or after the `=`: in the file, these are
+/// the key and the value.
 pub(crate) fn next_hop(text: &str) -> Result<NextHop, Fault> {
-    let not_a_next_hop = || Fault::NotANextHop(text.to_owned());
-    let (interface, address) = text.split_once('=').ok_or_else(not_a_next_hop)?;
-    let (isd_as_text, interface) = interface.split_once('#').ok_or_else(not_a_next_hop)?;
+    let (key, address) = text
+        .split_once('=')
+        .ok_or_else(|| Fault::NotANextHop(text.to_owned()))?;
+    let not_an_interface = |reason| Fault::NotAnInterface {
+        key: key.to_owned(),
+        reason,
+    };
+    let (isd_as_text, interface) = key
+        .split_once('#')
+        .ok_or_else(|| not_an_interface("#INTERFACE is missing"))?;
     Ok(NextHop {
-        isd_as: isd_as(isd_as_text)?,
-        interface: number(interface, 1, u64::from(u16::MAX))?
-            .try_into()
-            .map_err(|_| not_a_next_hop())?,
-        address: remote_address(address, 31002)?,
+        isd_as: isd_as(isd_as_text).map_err(|fault| match fault {
+            Fault::WildcardIsdAs(_) => not_an_interface("the ISD-AS number is a wildcard"),
+            _ => not_an_interface("the ISD-AS number is invalid"),
+        })?,
+        interface: number(interface, 1, u16::MAX.into())
+            .ok()
+            .and_then(|interface| u16::try_from(interface).ok())
+            .ok_or_else(|| not_an_interface("the interface is not a number from 1 to 65535"))?,
+        address: router_address(address, 31002)?,
     })
 }
 
-/// A prefix of IP addresses that is not all of them.
+/// Parses a prefix of IP addresses, except one that contains all addresses.
 pub(crate) fn prefix(text: &str) -> Result<IpNet, Fault> {
     let prefix: IpNet = text
         .trim()
@@ -170,7 +181,7 @@ pub(crate) fn prefix(text: &str) -> Result<IpNet, Fault> {
     }
 }
 
-/// The IPv4 prefix that an IPv6 prefix of IPv4-mapped addresses stands for.
+/// Returns the IPv4 prefix of an IPv6 prefix of IPv4-mapped addresses.
 fn mapped_prefix(prefix: IpNet) -> Option<IpNet> {
     let IpAddr::V6(ip) = prefix.addr() else {
         return None;
@@ -179,7 +190,7 @@ fn mapped_prefix(prefix: IpNet) -> Option<IpNet> {
     IpNet::new(ip.to_ipv4_mapped()?.into(), length).ok()
 }
 
-/// A prefix of IP addresses, or `None` for `any`.
+/// Parses a prefix of IP addresses, or `any`, which is `None`.
 pub(crate) fn prefix_or_any(text: &str) -> Result<Option<IpNet>, Fault> {
     if text.trim() == "any" {
         return Ok(None);
@@ -191,30 +202,30 @@ pub(crate) fn prefix_or_any(text: &str) -> Result<Option<IpNet>, Fault> {
     }
 }
 
-/// What brings a datagram to the worker of its tunnel.
+/// Parses a kind of dispatch.
 pub(crate) fn dispatch(text: &str) -> Result<Dispatch, Fault> {
     choice(text, &DISPATCHES, dispatch_name)
 }
 
-/// The value of the setting `dispatch`: `kernel` or `user`.
+/// Parses the value of the setting `dispatch`: `kernel` or `user`.
 ///
 /// # Errors
 ///
-/// A sentence with both words.
+/// A message that lists both values.
 pub fn parse_dispatch(text: &str) -> Result<Dispatch, String> {
     dispatch(text).map_err(|fault| fault.to_string())
 }
 
-/// A filter for log messages: levels and directives, with commas between them.
+/// Parses a filter of log messages: comma-separated levels and directives. Returns it without spaces.
 pub(crate) fn log_filter(text: &str) -> Result<String, Fault> {
     let directives: Vec<&str> = text.split(',').map(str::trim).collect();
-    // A word alone would be a target whose messages all pass, which silences all others.
-    let is_sound = |directive: &&str| {
+    // `EnvFilter` reads other words as targets, which would silence the messages of all other targets.
+    let is_valid = |directive: &&str| {
         directive.contains(['=', '['])
             || (!directive.is_empty() && directive.parse::<LevelFilter>().is_ok())
     };
     let filter = directives.join(",");
-    if directives.iter().all(is_sound) && EnvFilter::builder().parse(&filter).is_ok() {
+    if directives.iter().all(is_valid) && EnvFilter::builder().parse(&filter).is_ok() {
         Ok(filter)
     } else {
         Err(Fault::NotALogFilter(text.to_owned()))
@@ -279,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_needs_a_port_and_digits() {
+    fn address_is_an_ip_address_with_a_port() {
         for text in [
             "",
             "1.2.3.4",
@@ -299,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_in_ipv6_clothes_is_named_as_ipv4() {
+    fn ipv4_mapped_address_is_rejected() {
         let fault = socket_address("[::ffff:192.0.2.1]:7", 1).unwrap_err();
         assert!(
             fault.to_string().ends_with("write it as 192.0.2.1:7"),
@@ -308,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn next_hops_are_taken_apart() {
+    fn next_hop_is_parsed() {
         let hop = next_hop("1-ff00:0:110#65535=[2001:db8::1]:31002").unwrap();
         assert_eq!(hop.isd_as, "1-ff00:0:110".parse().unwrap());
         assert_eq!(hop.interface, 65535);
@@ -316,39 +327,57 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_next_hop_says_which_part() {
-        for (text, part) in [
-            ("1-ff00:0:110=10.0.0.1:1", "is not a next hop"),
-            ("1-ff00:0:110#1", "is not a next hop"),
+    fn error_of_a_next_hop_quotes_the_wrong_part() {
+        for (text, end) in [
+            ("1-ff00:0:110#1", ", got \"1-ff00:0:110#1\""),
+            (
+                "1-ff00:0:110=10.0.0.1:1",
+                ", got \"1-ff00:0:110\": #INTERFACE is missing",
+            ),
             (
                 "1-ff00:0:zzz#1=10.0.0.1:1",
-                "\"1-ff00:0:zzz\" is not an ISD-AS number",
+                ", got \"1-ff00:0:zzz#1\": the ISD-AS number is invalid",
             ),
-            ("0-1#1=10.0.0.1:1", "0-1 is a wildcard"),
-            ("1-0#1=10.0.0.1:1", "1-0 is a wildcard"),
+            (
+                "0-1#1=10.0.0.1:1",
+                ", got \"0-1#1\": the ISD-AS number is a wildcard",
+            ),
+            (
+                "1-0#1=10.0.0.1:1",
+                ", got \"1-0#1\": the ISD-AS number is a wildcard",
+            ),
             (
                 "1-1#0=10.0.0.1:1",
-                "\"0\" is not a whole number from 1 to 65535",
+                ", got \"1-1#0\": the interface is not a number from 1 to 65535",
             ),
-            ("1-1#65536=10.0.0.1:1", "\"65536\" is not a whole number"),
+            (
+                "1-1#65536=10.0.0.1:1",
+                ", got \"1-1#65536\": the interface is not a number from 1 to 65535",
+            ),
             (
                 "1-1#1=router:1",
-                "\"router:1\" is not an IP address with a port",
+                ", got \"router:1\" (host names are not resolved)",
             ),
-            ("1-1#1=10.0.0.1:0", "10.0.0.1:0 has port 0"),
+            (
+                "1-1#1=10.0.0.1:0",
+                "10.0.0.1:0 has port 0; use the router's port",
+            ),
             (
                 "1-1#1=0.0.0.0:1",
-                "0.0.0.0:1 is every address of the host; name the router's",
+                "0.0.0.0:1 is the wildcard address; use the router's address",
             ),
-            ("1-1#1=[::]:1", "[::]:1 is every address of the host"),
+            (
+                "1-1#1=[::]:1",
+                "[::]:1 is the wildcard address; use the router's address",
+            ),
         ] {
             let fault = next_hop(text).unwrap_err().to_string();
-            assert!(fault.contains(part), "{text}: {fault}");
+            assert!(fault.ends_with(end), "{text}: {fault}");
         }
     }
 
     #[test]
-    fn prefixes_are_exact_and_not_everything() {
+    fn prefixes_without_host_bits_and_below_all_addresses_are_valid() {
         assert_eq!(prefix("10.0.0.0/8"), Ok("10.0.0.0/8".parse().unwrap()));
         let fault = prefix("10.0.0.5/8").unwrap_err().to_string();
         assert!(fault.ends_with("write 10.0.0.0/8"), "{fault}");
@@ -363,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn any_is_a_word_and_no_prefix() {
+    fn any_is_an_alternative_to_a_prefix() {
         assert_eq!(prefix_or_any(" any "), Ok(None));
         let prefix = "10.0.0.0/8".parse().unwrap();
         assert_eq!(prefix_or_any("10.0.0.0/8"), Ok(Some(prefix)));
@@ -400,18 +429,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_written_size_reads_back(bytes in 0..=usize::MAX) {
+        fn formatted_size_is_parsed_back(bytes in 0..=usize::MAX) {
             prop_assert_eq!(size(&format_size(bytes), 0, usize::MAX), Ok(bytes));
         }
 
         #[test]
-        fn a_written_size_with_a_unit_reads_back(count in 0..4096_usize, shift in 0..4_u32) {
+        fn formatted_size_with_a_unit_is_parsed_back(count in 0..4096_usize, shift in 0..4_u32) {
             let bytes = count << (10 * shift);
             prop_assert_eq!(size(&format_size(bytes), 0, usize::MAX), Ok(bytes));
         }
 
         #[test]
-        fn a_written_next_hop_reads_back(
+        fn formatted_next_hop_is_parsed_back(
             isd in 1..=u16::MAX,
             asn in 1..1_u64 << 48,
             interface in 1..=u16::MAX,

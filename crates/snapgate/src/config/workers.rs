@@ -1,4 +1,4 @@
-//! How many workers there are, and where they run.
+//! Number of workers and their CPUs.
 
 use std::num::NonZeroUsize;
 
@@ -6,28 +6,27 @@ use crate::config::fault::Fault;
 use crate::config::{CpuPinning, WorkerCount, WorkerReason, values};
 use crate::cpus::{self, AvailableCpus};
 
-/// How many workers were asked for.
+/// Value of the setting `workers`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum WorkersAsked {
-    /// As many as the machine has room for.
+pub(crate) enum RequestedWorkers {
+    /// One for each available CPU, within the cgroup's quota.
     Auto,
-    /// This many.
     Count(NonZeroUsize),
 }
 
-/// Where the workers were asked to run.
+/// Value of the setting `cpus`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum CpusAsked {
-    /// Each on its own CPU of the affinity mask.
+pub(crate) enum RequestedCpus {
+    /// One CPU of the affinity mask for each worker.
     Auto,
-    /// Each on its own CPU of this list, in its order.
+    /// One CPU of the list for each worker, in the order of the list.
     List(Vec<usize>),
-    /// Wherever the scheduler puts them.
+    /// The scheduler places the workers.
     Unpinned,
 }
 
-impl WorkersAsked {
-    /// Reads `auto` or a number.
+impl RequestedWorkers {
+    /// Parses `auto` or a number.
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         if text.trim() == "auto" {
             return Ok(Self::Auto);
@@ -43,8 +42,8 @@ impl WorkersAsked {
     }
 }
 
-impl CpusAsked {
-    /// Reads `auto`, `none` or a list such as `0-3,8`.
+impl RequestedCpus {
+    /// Parses `auto`, `none` or a list such as `0-3,8`.
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         match text.trim() {
             "auto" => Ok(Self::Auto),
@@ -54,30 +53,30 @@ impl CpusAsked {
     }
 }
 
-/// Number of workers and their CPUs, from the texts of the settings `workers` and `cpus`.
+/// Returns the number of workers and their CPUs for values of the settings `workers` and `cpus`.
 ///
 /// # Errors
 ///
-/// A sentence: what is wrong, and what to do about it.
+/// An error message with the remedy.
 pub fn place_workers(
     workers: &str,
     cpus: &str,
     available: &AvailableCpus,
 ) -> Result<(WorkerCount, CpuPinning), String> {
-    let workers = WorkersAsked::parse(workers).map_err(|fault| fault.to_string())?;
-    let cpus = CpusAsked::parse(cpus).map_err(|fault| fault.to_string())?;
+    let workers = RequestedWorkers::parse(workers).map_err(|fault| fault.to_string())?;
+    let cpus = RequestedCpus::parse(cpus).map_err(|fault| fault.to_string())?;
     choose(workers, &cpus, available).map_err(|fault| fault.to_string())
 }
 
-/// Decides how many workers there are and where each runs.
+/// Chooses the number of workers and their CPUs.
 pub(crate) fn choose(
-    workers: WorkersAsked,
-    cpus_asked: &CpusAsked,
+    workers: RequestedWorkers,
+    requested_cpus: &RequestedCpus,
     available: &AvailableCpus,
 ) -> Result<(WorkerCount, CpuPinning), Fault> {
     let allowed = &available.allowed;
-    let candidates = match cpus_asked {
-        CpusAsked::List(list) => {
+    let candidates = match requested_cpus {
+        RequestedCpus::List(list) => {
             if let Some(&cpu) = list.iter().find(|cpu| !allowed.contains(cpu)) {
                 return Err(Fault::CpuNotAllowed {
                     cpu,
@@ -86,44 +85,43 @@ pub(crate) fn choose(
             }
             list
         }
-        CpusAsked::Auto | CpusAsked::Unpinned => allowed,
+        RequestedCpus::Auto | RequestedCpus::Unpinned => allowed,
     };
     let workers = match workers {
-        WorkersAsked::Auto => {
-            as_many_as_fit(candidates.len(), cpus_asked, available.quota_millicpus)
+        RequestedWorkers::Auto => {
+            auto_workers(candidates.len(), requested_cpus, available.quota_millicpus)
         }
-        WorkersAsked::Count(count) => WorkerCount {
+        RequestedWorkers::Count(count) => WorkerCount {
             count,
             reason: WorkerReason::Configured,
         },
     };
     let count = workers.count.get();
-    match cpus_asked {
-        CpusAsked::Unpinned => Ok((workers, CpuPinning::Unpinned)),
-        CpusAsked::Auto | CpusAsked::List(_) if count > candidates.len() => {
-            let whose = match cpus_asked {
-                CpusAsked::List(_) => "listed",
-                _ => "that this process may run on",
+    match requested_cpus {
+        RequestedCpus::Unpinned => Ok((workers, CpuPinning::Unpinned)),
+        RequestedCpus::Auto | RequestedCpus::List(_) if count > candidates.len() => {
+            let cpus = match requested_cpus {
+                RequestedCpus::List(_) => "the listed CPUs",
+                _ => "the CPUs that this process may run on",
             };
             Err(Fault::TooManyWorkers {
                 workers: count,
-                cpus: format!("the CPUs {whose} ({})", cpus::format_list(candidates)),
+                cpus: format!("{cpus} ({})", cpus::format_list(candidates)),
                 at_most: candidates.len(),
             })
         }
-        CpusAsked::Auto | CpusAsked::List(_) => Ok((
+        RequestedCpus::Auto | RequestedCpus::List(_) => Ok((
             workers,
             CpuPinning::Pinned(candidates.iter().copied().take(count).collect()),
         )),
     }
 }
 
-/// One worker for each CPU, but no more than the quota keeps busy: a worker that runs out of quota
-/// stands still, with all its tunnels, until the next period. So a fraction of a CPU makes no
-/// worker.
-fn as_many_as_fit(
+/// Returns one worker for each CPU, limited to the whole CPUs of the quota: when the quota is used up, workers stop,
+/// with all their tunnels, until the next period.
+fn auto_workers(
     cpus: usize,
-    cpus_asked: &CpusAsked,
+    requested_cpus: &RequestedCpus,
     quota_millicpus: Option<u64>,
 ) -> WorkerCount {
     let cpus = cpus.clamp(1, udp_shards::MAX_WORKERS);
@@ -139,9 +137,9 @@ fn as_many_as_fit(
             };
         }
     }
-    let reason = match cpus_asked {
-        CpusAsked::List(_) => WorkerReason::CpuList { cpus },
-        CpusAsked::Auto | CpusAsked::Unpinned => WorkerReason::AffinityMask { cpus },
+    let reason = match requested_cpus {
+        RequestedCpus::List(_) => WorkerReason::CpuList { cpus },
+        RequestedCpus::Auto | RequestedCpus::Unpinned => WorkerReason::AffinityMask { cpus },
     };
     WorkerCount {
         count: NonZeroUsize::new(cpus).unwrap_or(NonZeroUsize::MIN),
@@ -160,17 +158,17 @@ mod tests {
         }
     }
 
-    fn count(count: usize) -> WorkersAsked {
-        WorkersAsked::Count(NonZeroUsize::new(count).unwrap())
+    fn count(count: usize) -> RequestedWorkers {
+        RequestedWorkers::Count(NonZeroUsize::new(count).unwrap())
     }
 
-    /// The decision in short: "workers: reason @ CPUs".
+    /// Returns the choice as "workers: reason @ CPUs".
     fn decide(
-        workers: WorkersAsked,
+        workers: RequestedWorkers,
         cpus: &str,
         available: &AvailableCpus,
     ) -> Result<String, String> {
-        let cpus = CpusAsked::parse(cpus).unwrap();
+        let cpus = RequestedCpus::parse(cpus).unwrap();
         let (workers, pinning) =
             choose(workers, &cpus, available).map_err(|fault| fault.to_string())?;
         let cpus = match pinning {
@@ -181,40 +179,40 @@ mod tests {
     }
 
     #[test]
-    fn auto_makes_one_worker_for_each_cpu_of_the_affinity_mask() {
+    fn auto_is_one_worker_for_each_cpu_of_the_affinity_mask() {
         let machine = available(&[2, 3, 7], None);
         assert_eq!(
-            decide(WorkersAsked::Auto, "auto", &machine).unwrap(),
+            decide(RequestedWorkers::Auto, "auto", &machine).unwrap(),
             "3: CPUs in the affinity mask: 3 @ 2-3,7"
         );
         assert_eq!(
-            decide(WorkersAsked::Auto, "none", &machine).unwrap(),
+            decide(RequestedWorkers::Auto, "none", &machine).unwrap(),
             "3: CPUs in the affinity mask: 3 @ anywhere"
         );
     }
 
     #[test]
-    fn auto_keeps_to_a_smaller_cgroup_quota() {
+    fn auto_is_limited_by_the_cgroup_quota() {
         let machine = |quota| available(&[0, 1, 2, 3], Some(quota));
         assert_eq!(
-            decide(WorkersAsked::Auto, "auto", &machine(2500)).unwrap(),
+            decide(RequestedWorkers::Auto, "auto", &machine(2500)).unwrap(),
             "2: CPUs in the cgroup quota: 2.5 @ 0-1"
         );
         assert_eq!(
-            decide(WorkersAsked::Auto, "auto", &machine(300)).unwrap(),
+            decide(RequestedWorkers::Auto, "auto", &machine(300)).unwrap(),
             "1: CPUs in the cgroup quota: 0.3 @ 0"
         );
         assert_eq!(
-            decide(WorkersAsked::Auto, "auto", &machine(4000)).unwrap(),
+            decide(RequestedWorkers::Auto, "auto", &machine(4000)).unwrap(),
             "4: CPUs in the affinity mask: 4 @ 0-3"
         );
     }
 
     #[test]
-    fn a_list_of_cpus_sets_their_order_and_the_number_of_workers() {
+    fn cpu_list_sets_the_order_and_the_number_of_workers() {
         let machine = available(&[0, 1, 2, 3], None);
         assert_eq!(
-            decide(WorkersAsked::Auto, "3,1", &machine).unwrap(),
+            decide(RequestedWorkers::Auto, "3,1", &machine).unwrap(),
             "2: CPUs listed: 2 @ 3,1"
         );
         assert_eq!(
@@ -224,18 +222,18 @@ mod tests {
     }
 
     #[test]
-    fn more_workers_than_cpus_need_the_scheduler() {
+    fn more_workers_than_cpus_are_rejected_unless_unpinned() {
         let machine = available(&[0, 1], None);
-        let refused = decide(count(8), "auto", &machine).unwrap_err();
+        let error = decide(count(8), "auto", &machine).unwrap_err();
         assert_eq!(
-            refused,
-            "8 workers are too many for the CPUs that this process may run on (0-1): each has a \
-             CPU of its own; ask for at most 2, or let them share with --cpus none"
+            error,
+            "8 workers exceed the CPUs that this process may run on (0-1); use at most 2 workers, \
+             or --cpus none to let them share CPUs"
         );
         assert!(
             decide(count(2), "1", &machine)
                 .unwrap_err()
-                .contains("the CPUs listed (1)")
+                .contains("the listed CPUs (1)")
         );
         assert_eq!(
             decide(count(8), "none", &machine).unwrap(),
@@ -244,22 +242,22 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_outside_of_the_affinity_mask_is_refused() {
-        let refused = decide(WorkersAsked::Auto, "0,5", &available(&[0, 1, 4], None)).unwrap_err();
+    fn cpu_outside_of_the_affinity_mask_is_rejected() {
+        let machine = available(&[0, 1, 4], None);
         assert_eq!(
-            refused,
-            "CPU 5 is not among those that this process may run on (0-1,4); leave it out"
+            decide(RequestedWorkers::Auto, "0,5", &machine).unwrap_err(),
+            "this process may not run on CPU 5; use only CPUs 0-1,4"
         );
     }
 
     #[test]
-    fn a_number_of_workers_is_auto_or_at_least_one() {
-        assert_eq!(WorkersAsked::parse("auto"), Ok(WorkersAsked::Auto));
-        assert_eq!(WorkersAsked::parse("8"), Ok(count(8)));
+    fn number_of_workers_is_auto_or_from_1_to_1024() {
+        assert_eq!(RequestedWorkers::parse("auto"), Ok(RequestedWorkers::Auto));
+        assert_eq!(RequestedWorkers::parse("8"), Ok(count(8)));
         for text in ["0", "-1", "none", "1025", ""] {
             assert_eq!(
-                WorkersAsked::parse(text).unwrap_err().to_string(),
-                format!("{text:?} is neither a whole number from 1 to 1024 nor auto")
+                RequestedWorkers::parse(text).unwrap_err().to_string(),
+                format!("expected a whole number from 1 to 1024 or auto, got {text:?}")
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Commands whose standard output nobody reads.
+//! Commands with a closed standard output.
 
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -8,11 +8,11 @@ use std::process::Stdio;
 use crate::Workspace;
 
 #[test]
-fn who_closes_the_pipe_is_not_told_about_it() {
+fn closed_pipe_causes_no_error_message() {
     let workspace = Workspace::new();
-    for command in [["genkey"].as_slice(), &["check", "--config=good.toml"]] {
-        // A write is an error (EPIPE) as when nobody has the other end of a pipe. But a process that another test
-        // starts would have a copy of that end for a moment; what is shut down is so for all copies.
+    for command in [["genkey"].as_slice(), &["check", "--config=valid.toml"]] {
+        // A write fails with EPIPE, as on a pipe without reader. A real pipe would be unreliable: a process that
+        // another test starts inherits the reading end for a moment. A shutdown applies to all copies.
         let (reader, writer) = UnixStream::pair().unwrap();
         reader.shutdown(Shutdown::Both).unwrap();
         let writer = Stdio::from(OwnedFd::from(writer));

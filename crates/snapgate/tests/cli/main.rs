@@ -1,7 +1,7 @@
-//! The command line of the real binary: what it prints, what it refuses, and how it exits.
+//! Tests of the command line: output, errors and exit codes of the binary.
 #![expect(
     clippy::unwrap_used,
-    reason = "clippy counts only functions marked #[test] as tests, not what they call"
+    reason = "clippy regards only functions with #[test] as tests, not their helpers"
 )]
 
 mod check;
@@ -17,18 +17,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// RFC 7748, section 6.1: Alice's private key, clamped, her public key, and Bob's public key.
+/// Alice's private key (clamped) and public key, and Bob's public key, from RFC 7748, section 6.1.
 const PRIVATE_KEY: &str = "cAdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LGo=";
 const PUBLIC_KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
 const PEER: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
-/// A directory of files to run the binary in.
+/// Working directory of the binary.
 struct Workspace {
     directory: tempfile::TempDir,
 }
 
 impl Workspace {
-    /// With a key, an identity and a configuration that is good.
+    /// Creates a directory with a private key, an identities file and a valid configuration.
     fn new() -> Self {
         let workspace = Self {
             directory: tempfile::tempdir().unwrap(),
@@ -38,7 +38,7 @@ impl Workspace {
             "identities.toml",
             format!("[[identity]]\npublic_key = \"{PEER}\"\n"),
         );
-        workspace.write("good.toml", GOOD);
+        workspace.write("valid.toml", VALID);
         workspace
     }
 
@@ -46,13 +46,13 @@ impl Workspace {
         self.directory.path().join(name)
     }
 
-    /// Writes a file that its owner alone can read.
+    /// Writes a file with mode 0600.
     fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path(name), content).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// The binary in this directory, without settings from the environment of the tests.
+    /// Returns a command in this directory with an empty environment.
     fn snapgate(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_snapgate"));
         command
@@ -66,15 +66,15 @@ impl Workspace {
         Outcome::of(self.snapgate(arguments))
     }
 
-    /// Checks a configuration file with this text.
+    /// Runs `snapgate check` for a configuration with the given text.
     fn check(&self, text: impl AsRef<[u8]>) -> Outcome {
         self.write("x.toml", text);
         self.run(&["check", "--config", "x.toml"])
     }
 }
 
-/// A configuration that needs no more than the workspace and two CPUs' worth of nothing.
-const GOOD: &str = "\
+/// A valid configuration, which uses only files of the workspace.
+const VALID: &str = "\
 private_key_file = \"private.key\"
 identities = \"identities.toml\"
 listen = [\"127.0.0.1:0\"]
@@ -84,7 +84,7 @@ internal = \"127.0.0.1:30100\"
 \"1-ff00:0:110#1\" = \"127.0.0.1:31002\"
 ";
 
-/// What came of running the binary.
+/// Exit code and output of the binary.
 #[derive(Debug)]
 struct Outcome {
     code: Option<i32>,
@@ -103,7 +103,7 @@ impl Outcome {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // A child that refuses its input early closes the pipe.
+        // A child that rejects its input early closes the pipe.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         Self::from(child.wait_with_output().unwrap())
     }
@@ -122,14 +122,14 @@ impl Outcome {
         outcome
     }
 
-    /// That it went well; what it printed.
-    fn good(&self) -> &str {
+    /// Asserts success, and returns the standard output.
+    fn success(&self) -> &str {
         assert_eq!(self.code, Some(0), "{self:#?}");
         &self.out
     }
 
-    /// That it was refused with exactly these errors, each given by its start.
-    fn refused_with(&self, starts: &[&str]) {
+    /// Asserts exit code 2 with one error for each of `starts`.
+    fn rejected_with(&self, starts: &[&str]) {
         assert_eq!(self.code, Some(2), "{self:#?}");
         assert_eq!(self.out, "", "{self:#?}");
         let errors: Vec<&str> = self.err.lines().collect();

@@ -1,17 +1,20 @@
-//! A flag wins over the environment variable, the variable over the file, the file over the
-//! default.
+//! Flags override environment variables, which override the file.
 
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{GOOD, Outcome, Workspace};
+use crate::{Outcome, VALID, Workspace};
 
-/// The value of a setting, and where it came from.
+/// Returns the value of a setting and its source.
 fn effective(command: Command, setting: &str) -> (Value, String) {
     let outcome = Outcome::of(command);
-    let checked: Value = serde_json::from_str(outcome.good()).unwrap();
-    let entry = &checked["settings"][setting];
+    let entry = outcome
+        .success()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|entry| entry["setting"] == setting)
+        .unwrap();
     (
         entry["value"].clone(),
         entry["from"].as_str().unwrap().to_owned(),
@@ -19,10 +22,10 @@ fn effective(command: Command, setting: &str) -> (Value, String) {
 }
 
 #[test]
-fn each_source_gives_way_to_the_one_before() {
+fn flag_overrides_variable_and_variable_overrides_file() {
     let workspace = Workspace::new();
-    workspace.write("x.toml", format!("send_buffer = \"1MiB\"\n{GOOD}"));
-    let with_default = workspace.snapgate(&["check", "--json", "--config", "good.toml"]);
+    workspace.write("x.toml", format!("send_buffer = \"1MiB\"\n{VALID}"));
+    let with_default = workspace.snapgate(&["check", "--json", "--config", "valid.toml"]);
     assert_eq!(
         effective(with_default, "send_buffer"),
         ((4 << 20).into(), "default".to_owned())
@@ -53,9 +56,9 @@ fn each_source_gives_way_to_the_one_before() {
 }
 
 #[test]
-fn a_list_replaces_the_list_of_a_lower_source() {
+fn list_replaces_the_list_of_a_lower_source() {
     let workspace = Workspace::new();
-    let check = || workspace.snapgate(&["check", "--json", "--config", "good.toml"]);
+    let check = || workspace.snapgate(&["check", "--json", "--config", "valid.toml"]);
 
     let mut with_environment = check();
     with_environment.env("SNAPGATE_LISTEN", "127.0.0.1:1,127.0.0.1:2");
@@ -83,9 +86,9 @@ fn a_list_replaces_the_list_of_a_lower_source() {
 }
 
 #[test]
-fn a_switch_can_be_switched_back() {
+fn switch_can_be_set_to_false() {
     let workspace = Workspace::new();
-    workspace.write("x.toml", format!("no_gso = true\n{GOOD}"));
+    workspace.write("x.toml", format!("no_gso = true\n{VALID}"));
     let check = |flag: &[&str]| {
         let mut command = workspace.snapgate(&["check", "--json", "--config", "x.toml"]);
         command.args(flag);
@@ -94,7 +97,7 @@ fn a_switch_can_be_switched_back() {
     assert_eq!(check(&[]), true);
     assert_eq!(check(&["--no-gso=false"]), false);
     assert_eq!(check(&["--no-gso"]), true);
-    let mut with_environment = workspace.snapgate(&["check", "--json", "--config", "good.toml"]);
+    let mut with_environment = workspace.snapgate(&["check", "--json", "--config", "valid.toml"]);
     with_environment.env("SNAPGATE_NO_GRO", "true");
     assert_eq!(
         effective(with_environment, "no_gro"),
@@ -103,45 +106,45 @@ fn a_switch_can_be_switched_back() {
 }
 
 #[test]
-fn the_file_itself_can_come_from_the_environment() {
+fn environment_variable_can_name_the_file() {
     let workspace = Workspace::new();
     let mut command = workspace.snapgate(&["check", "--json"]);
-    command.env("SNAPGATE_CONFIG", "good.toml");
+    command.env("SNAPGATE_CONFIG", "valid.toml");
     assert_eq!(
         effective(command, "internal"),
-        ("127.0.0.1:30100".into(), "good.toml:4".to_owned())
+        ("127.0.0.1:30100".into(), "valid.toml:4".to_owned())
     );
 }
 
 #[test]
-fn paths_in_a_file_are_relative_to_it_and_others_to_where_one_is() {
+fn paths_in_a_file_are_relative_to_its_directory_and_others_to_the_working_directory() {
     let workspace = Workspace::new();
     std::fs::create_dir(workspace.path("elsewhere")).unwrap();
     let elsewhere = |arguments: &[&str]| {
-        let mut command = workspace.snapgate(&["check", "--config", "../good.toml"]);
+        let mut command = workspace.snapgate(&["check", "--config", "../valid.toml"]);
         command
             .args(arguments)
             .current_dir(workspace.path("elsewhere"));
         Outcome::of(command)
     };
-    elsewhere(&[]).good();
-    elsewhere(&["--private-key-file", "../private.key"]).good();
+    elsewhere(&[]).success();
+    elsewhere(&["--private-key-file", "../private.key"]).success();
     elsewhere(&["--private-key-file", "private.key"])
-        .refused_with(&["--private-key-file: private.key does not exist; check the path"]);
+        .rejected_with(&["--private-key-file: private.key: not found; check the path"]);
 }
 
 #[test]
 fn errors_name_the_source_of_the_value() {
     let workspace = Workspace::new();
-    let mut command = workspace.snapgate(&["check", "--config", "good.toml", "--metrics", "here"]);
+    let mut command = workspace.snapgate(&["check", "--config", "valid.toml", "--metrics", "here"]);
     command
         .env("SNAPGATE_WORKERS", "zero")
         .env("SNAPGATE_LISTEN", "")
         .env("SNAPGATE_NO_GSO", "maybe");
-    Outcome::of(command).refused_with(&[
-        "SNAPGATE_LISTEN: the value is empty; give it one or leave the setting out",
-        "SNAPGATE_WORKERS: \"zero\" is neither a whole number from 1 to 1024 nor auto",
-        "SNAPGATE_NO_GSO: \"maybe\" is neither true nor false",
-        "--metrics: \"here\" is not an IP address with a port",
+    Outcome::of(command).rejected_with(&[
+        "SNAPGATE_LISTEN: empty value; set a value or remove the setting",
+        "SNAPGATE_WORKERS: expected a whole number from 1 to 1024 or auto, got \"zero\"",
+        "SNAPGATE_NO_GSO: expected true or false, got \"maybe\"",
+        "--metrics: expected an IP address with a port",
     ]);
 }

@@ -1,4 +1,4 @@
-//! `snapgate run` that does not start. What it does when it runs is in the tests of the gateway.
+//! Failed starts of `snapgate run`. The tests `process` cover a running gateway.
 
 use std::fs::File;
 use std::net::UdpSocket;
@@ -19,7 +19,7 @@ const RUN: [&str; 9] = [
 ];
 
 #[test]
-fn an_address_in_use_is_a_failure_while_running() {
+fn address_in_use_is_a_failure() {
     let workspace = Workspace::new();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -37,16 +37,16 @@ fn an_address_in_use_is_a_failure_while_running() {
 }
 
 #[test]
-fn a_state_directory_that_is_not_there_is_a_wrong_configuration() {
+fn missing_state_dir_is_an_invalid_configuration() {
     let mut arguments = RUN.to_vec();
     arguments.push("--state-dir=missing");
     Workspace::new()
         .run(&arguments)
-        .refused_with(&["--state-dir: missing does not exist; check the path"]);
+        .rejected_with(&["--state-dir: missing: not found; check the path"]);
 }
 
 #[test]
-fn an_identities_file_that_shows_no_changes_is_refused() {
+fn identities_file_without_visible_changes_is_rejected() {
     let workspace = Workspace::new();
     let (pipe, writer) = std::io::pipe().unwrap();
     drop(writer);
@@ -54,44 +54,44 @@ fn an_identities_file_that_shows_no_changes_is_refused() {
     let cases = [
         (
             Stdio::from(pipe),
-            "is a pipe and not a regular file, which it has to be to be read again when it changes",
+            "expected a regular file, which can be read again when it changes, got a pipe",
         ),
         (
             Stdio::from(file),
-            "is an open descriptor of this process and shows no new version of the file; give the path",
+            "expected the path of a file, got an open descriptor",
         ),
     ];
     for (stdin, reason) in cases {
         let mut arguments = RUN.to_vec();
         arguments[2] = "--identities=/dev/stdin";
         let output = workspace.snapgate(&arguments).stdin(stdin).output();
-        let error = format!("--identities: /dev/stdin {reason}");
-        Outcome::from(output.unwrap()).refused_with(&[&error]);
+        let error = format!("--identities: /dev/stdin: {reason}");
+        Outcome::from(output.unwrap()).rejected_with(&[&error]);
     }
 }
 
 #[test]
-fn a_bad_configuration_does_not_start() {
+fn invalid_configuration_is_rejected() {
     Workspace::new()
         .run(&[
             "run",
             "--config",
-            "good.toml",
+            "valid.toml",
             "--dispatch",
             "magic",
             "--cpus",
             "x",
         ])
-        .refused_with(&[
-            "--cpus: \"x\" is neither a CPU nor a range of CPUs",
-            "--dispatch: \"magic\" is none of kernel and user",
+        .rejected_with(&[
+            "--cpus: expected a CPU list, such as 0-3,8, or auto or none, got \"x\"",
+            "--dispatch: expected kernel or user, got \"magic\"",
         ]);
 }
 
 #[test]
-fn no_log_filter_hides_that_everyone_is_let_in() {
+fn log_filter_does_not_hide_the_warning_about_any_identity() {
     let workspace = Workspace::new();
-    // Its address is taken, so that it ends by itself.
+    // The address in use makes the start fail.
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = format!("--listen={}", taken.local_addr().unwrap());
     for filter in ["--log=error", "--log=off"] {
@@ -103,13 +103,13 @@ fn no_log_filter_hides_that_everyone_is_let_in() {
         let [warning, error] = lines.as_slice() else {
             panic!("{outcome:?}")
         };
-        assert!(warning.starts_with("warning: EVERYONE "), "{outcome:?}");
+        assert!(warning.starts_with("warning: every client "), "{outcome:?}");
         assert!(error.starts_with("error: cannot listen"), "{outcome:?}");
     }
 }
 
 #[test]
-fn without_log_messages_there_is_nothing_but_the_failure() {
+fn only_the_error_is_printed_without_a_log() {
     let workspace = Workspace::new();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = format!("--listen={}", taken.local_addr().unwrap());

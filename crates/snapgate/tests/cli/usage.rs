@@ -1,6 +1,25 @@
-//! Help, version, and what is no command.
+//! Help, version and invalid usage.
 
-use crate::Workspace;
+use crate::{Outcome, Workspace};
+
+#[test]
+fn help_fits_80_columns() {
+    let workspace = Workspace::new();
+    for arguments in [
+        ["--help"].as_slice(),
+        &["run", "--help"],
+        &["check", "--help"],
+        &["genkey", "--help"],
+        &["pubkey", "--help"],
+    ] {
+        let mut command = workspace.snapgate(arguments);
+        command.env("COLUMNS", "80");
+        let outcome = Outcome::of(command);
+        for line in outcome.success().lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
 
 #[test]
 fn help_shows_settings_with_defaults_variables_and_examples() {
@@ -17,13 +36,17 @@ fn help_shows_settings_with_defaults_variables_and_examples() {
         "[[identity]]",
         "Exit codes:",
     ] {
-        assert!(help.good().contains(expected), "{expected}\n{}", help.out);
+        assert!(
+            help.success().contains(expected),
+            "{expected}\n{}",
+            help.out
+        );
     }
     for command in ["check", "genkey", "pubkey"] {
         assert!(
             workspace
                 .run(&[command, "--help"])
-                .good()
+                .success()
                 .contains("Example"),
             "{command}"
         );
@@ -31,12 +54,12 @@ fn help_shows_settings_with_defaults_variables_and_examples() {
 }
 
 #[test]
-fn the_examples_of_the_help_are_good() {
+fn examples_in_the_help_are_valid() {
     let workspace = Workspace::new();
     let help = workspace.run(&["run", "--help"]);
     let example = |start: &str| -> String {
         let lines = help
-            .good()
+            .success()
             .lines()
             .skip_while(|line| *line != start)
             .skip(1);
@@ -47,22 +70,22 @@ fn the_examples_of_the_help_are_good() {
     };
     workspace.write(
         "identities.toml",
-        example("A file of identities:").replace(crate::PUBLIC_KEY, crate::PEER),
+        example("Identities file:").replace(crate::PUBLIC_KEY, crate::PEER),
     );
-    workspace.check(example("A configuration file:")).good();
+    workspace.check(example("Configuration file:")).success();
 }
 
 #[test]
-fn the_version_is_printed() {
+fn version_is_printed() {
     let outcome = Workspace::new().run(&["--version"]);
     assert_eq!(
-        outcome.good(),
+        outcome.success(),
         format!("snapgate {}\n", env!("CARGO_PKG_VERSION"))
     );
 }
 
 #[test]
-fn wrong_usage_is_explained() {
+fn invalid_usage_is_explained() {
     let workspace = Workspace::new();
     for (arguments, explanation) in [
         (

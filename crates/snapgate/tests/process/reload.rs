@@ -100,7 +100,7 @@ fn a_file_with_faults_changes_nothing_and_says_all_that_is_wrong() {
     assert_eq!(successful(&gateway), 1);
 
     setup.replace_identities_file(&"[[identity]]\n".repeat(133));
-    gateway.wait_for_log("identities.toml:1: this identity has no public_key; add public_key");
+    gateway.wait_for_log("identities.toml:1: identity without public_key; add public_key");
     gateway.wait_for_log("identities.toml:10: ");
     gateway.wait_for_log("and 123 more like that");
     gateway.wait_for_log("the 1 identities from before stay in force");
@@ -109,7 +109,7 @@ fn a_file_with_faults_changes_nothing_and_says_all_that_is_wrong() {
     assert_eq!(client.receive(), b"still here");
 
     fs::remove_file(setup.path("identities.toml")).unwrap();
-    gateway.wait_for_log("identities.toml: does not exist; check the path");
+    gateway.wait_for_log("identities.toml: not found; check the path");
     client.send(b"and here");
     assert_eq!(client.receive(), b"and here");
 

@@ -19,7 +19,7 @@ fn it_runs_until_a_signal_and_prints_what_it_did() {
         let ended = gateway.wait();
         assert_eq!(ended.code, Some(0), "{ended:?}");
         for line in [
-            "warning: EVERYONE who knows the public key may open a tunnel",
+            "warning: every client that knows the public key may open a tunnel",
             "workers: 1 (as configured), on any CPU",
             farewell,
         ] {

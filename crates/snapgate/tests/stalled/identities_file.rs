@@ -15,7 +15,7 @@ fn a_pipe_in_place_of_the_file_is_a_failed_reload_and_does_not_stop_the_next() {
     let mut gateway = setup.start();
     mkfifo(&setup.path("pipe"), Mode::S_IRWXU).unwrap();
     fs::rename(setup.path("pipe"), setup.path("identities.toml")).unwrap();
-    gateway.wait_for_log("identities.toml: is a pipe and not a regular file");
+    gateway.wait_for_log("identities.toml: expected a regular file");
     let metrics = gateway.metrics();
     assert_eq!(metrics.sum("snapgate_identities_last_reload_successful"), 0);
 

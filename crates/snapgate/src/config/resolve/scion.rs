@@ -1,4 +1,4 @@
-//! The SCION side: routers, local ASes and local hosts, from settings and topology.
+//! Resolution of the SCION side: routers, local ASes and local hosts, from settings and topology.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -11,17 +11,17 @@ use serde_json::Value;
 use super::{Resolver, first_place, overlap, strings};
 use crate::config::fault::Fault;
 use crate::config::file::resolve_path;
-use crate::config::given::Text;
 use crate::config::options::Options;
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
+use crate::config::raw::RawValue;
 use crate::config::setting::Setting;
 use crate::config::settings::{self, SETTINGS};
 use crate::config::values::{self, NextHop};
 use crate::config::{InternalFrom, ScionForward};
 use crate::topology::{self, Topology};
 
-/// The router behind each interface and who said so, in the order that people read.
+/// Router behind each interface, with its source, in a readable order.
 type NextHops = BTreeMap<(IsdAs, u16), (SocketAddr, Place)>;
 
 /// [`InternalFrom`], with the place of each prefix.
@@ -30,7 +30,7 @@ enum InternalSources {
     Any,
 }
 
-/// Settings that have an effect with `forward = "scion"` only.
+/// Returns the settings of the forward mode `scion`.
 fn settings_for_scion() -> impl Iterator<Item = &'static Setting> {
     SETTINGS
         .iter()
@@ -39,7 +39,7 @@ fn settings_for_scion() -> impl Iterator<Item = &'static Setting> {
 }
 
 impl Resolver {
-    /// Resolves all that forwarding to SCION needs.
+    /// Resolves the settings of the forward mode `scion`.
     pub(super) fn scion(
         &mut self,
         listen: &[SocketAddr],
@@ -89,11 +89,11 @@ impl Resolver {
         })
     }
 
-    /// Says which settings are of no use when packets do not go to SCION.
-    pub(super) fn warn_of_scion_settings(&mut self, forward: &'static str) {
+    /// Leaves the settings of the forward mode `scion` without value, with a warning for each that is set.
+    pub(super) fn ignore_scion_settings(&mut self, forward: &'static str) {
         for setting in settings_for_scion() {
-            if let Some(text) = self.given.texts(setting).and_then(<[Text]>::first) {
-                let place = text.place.clone();
+            if let Some(value) = self.raw.values(setting).and_then(<[RawValue]>::first) {
+                let place = value.place.clone();
                 self.warnings.push(Warning::NoEffect {
                     setting: setting.name,
                     place,
@@ -107,13 +107,13 @@ impl Resolver {
     fn internal(&mut self, listen: &[SocketAddr]) -> Option<SocketAddr> {
         let setting = &settings::INTERNAL;
         let Some((internal, place)) =
-            self.one(setting, |text| values::own_address(&text.text, 30100))
+            self.one(setting, |value| values::own_address(&value.text, 30100))
         else {
             self.require(setting);
             return None;
         };
         if let Some(&listen) = listen.iter().find(|listen| overlap(internal, **listen)) {
-            self.complain(
+            self.report(
                 Some(place.clone()),
                 setting,
                 Fault::InternalIsListen { internal, listen },
@@ -127,7 +127,7 @@ impl Resolver {
         let setting = &settings::NEXT_HOP;
         let mut next_hops = NextHops::new();
         for (hop, place) in self
-            .all(setting, |text| values::next_hop(&text.text))
+            .all(setting, |value| values::next_hop(&value.text))
             .unwrap_or_default()
         {
             self.add_next_hop(&mut next_hops, hop, place, setting);
@@ -137,7 +137,7 @@ impl Resolver {
 
     fn topology(&mut self) -> Option<(Topology, Place)> {
         let setting = &settings::TOPOLOGY;
-        let file: Option<(PathBuf, Place)> = self.one(setting, |text| Ok(resolve_path(text)));
+        let file: Option<(PathBuf, Place)> = self.one(setting, |value| Ok(resolve_path(value)));
         let Some((file, place)) = file else {
             self.record(setting, Value::Null, None, Place::Default);
             return None;
@@ -158,9 +158,9 @@ impl Resolver {
                 Some((topology, Place::File(file.into())))
             }
             Err(problems) => {
-                self.adopt(problems, setting, &file, &place);
-                // What it would have told is not missing but unread.
-                self.given.add_broken(setting);
+                self.report_problems_of(&file, problems, setting, &place);
+                // Its content is unknown, not missing.
+                self.raw.mark_invalid(setting);
                 None
             }
         }
@@ -168,8 +168,8 @@ impl Resolver {
 
     fn merge(&mut self, next_hops: &mut NextHops, topology: &Topology, place: &Place) {
         for (&interface, &address) in &topology.next_hops {
-            let said_already = next_hops.get(&(topology.isd_as, interface));
-            if said_already.is_none_or(|(said, _)| *said != address) {
+            let known = next_hops.get(&(topology.isd_as, interface));
+            if known.is_none_or(|(known, _)| *known != address) {
                 let hop = NextHop {
                     isd_as: topology.isd_as,
                     interface,
@@ -198,7 +198,7 @@ impl Resolver {
             }
             Some((other, _)) if *other == address => {
                 let fault = Fault::Duplicate(format!("{isd_as}#{interface}"));
-                self.complain(Some(place), setting, fault);
+                self.report(Some(place), setting, fault);
             }
             Some((other, other_place)) => {
                 let (other, other_place) = (*other, other_place.clone());
@@ -209,7 +209,7 @@ impl Resolver {
                     other,
                     other_place,
                 };
-                self.complain(Some(place), setting, fault);
+                self.report(Some(place), setting, fault);
             }
         }
     }
@@ -234,14 +234,14 @@ impl Resolver {
         topology: Option<&Topology>,
     ) -> Option<Vec<IsdAs>> {
         let setting = &settings::LOCAL_ISD_AS;
-        let given = self
-            .all(setting, |text| values::isd_as(&text.text))
+        let configured = self
+            .all(setting, |value| values::isd_as(&value.text))
             .unwrap_or_default();
-        self.reject_duplicates(setting, &given);
-        let place = first_place(&given);
-        let mut local: Vec<IsdAs> = given.into_iter().map(|(isd_as, _)| isd_as).collect();
+        self.report_duplicates(setting, &configured);
+        let place = first_place(&configured);
+        let mut local: Vec<IsdAs> = configured.into_iter().map(|(isd_as, _)| isd_as).collect();
         let is_derived = local.is_empty();
-        if is_derived && !self.was_complained_about(setting) {
+        if is_derived && !self.is_invalid(setting) {
             local.extend(next_hops.keys().map(|(isd_as, _)| *isd_as));
             local.extend(topology.map(|topology| topology.isd_as));
             local.sort_unstable();
@@ -249,11 +249,7 @@ impl Resolver {
         }
         if local.is_empty() {
             let sources = [setting, &settings::NEXT_HOP, &settings::TOPOLOGY];
-            if self.is_whole
-                && !sources
-                    .iter()
-                    .any(|setting| self.was_complained_about(setting))
-            {
+            if self.is_whole && !sources.iter().any(|setting| self.is_invalid(setting)) {
                 self.problems.push(Problem {
                     place: None,
                     setting: None,
@@ -263,7 +259,7 @@ impl Resolver {
             return None;
         }
         for ((isd_as, _), (_, place)) in next_hops {
-            if !local.contains(isd_as) && !self.was_complained_about(setting) {
+            if !local.contains(isd_as) && !self.is_invalid(setting) {
                 let local = local
                     .iter()
                     .map(ToString::to_string)
@@ -273,10 +269,10 @@ impl Resolver {
                     isd_as: *isd_as,
                     local,
                 };
-                self.complain(Some(place.clone()), &settings::NEXT_HOP, fault);
+                self.report(Some(place.clone()), &settings::NEXT_HOP, fault);
             }
         }
-        let note = is_derived.then(|| "of the next hops and the topology".to_owned());
+        let note = is_derived.then(|| "from the next hops and the topology".to_owned());
         self.record(setting, strings(&local), note, place);
         Some(local)
     }
@@ -284,9 +280,9 @@ impl Resolver {
     fn local_prefixes(&mut self) -> Vec<(IpNet, Place)> {
         let setting = &settings::LOCAL_PREFIX;
         let prefixes = self
-            .all(setting, |text| values::prefix(&text.text))
+            .all(setting, |value| values::prefix(&value.text))
             .unwrap_or_default();
-        self.reject_duplicates(setting, &prefixes);
+        self.report_duplicates(setting, &prefixes);
         let names: Vec<&IpNet> = prefixes.iter().map(|(prefix, _)| prefix).collect();
         self.record(setting, strings(&names), None, first_place(&prefixes));
         prefixes
@@ -294,23 +290,23 @@ impl Resolver {
 
     fn internal_from(&mut self) -> InternalSources {
         let setting = &settings::INTERNAL_FROM;
-        let given = self
-            .all(setting, |text| values::prefix_or_any(&text.text))
+        let sources = self
+            .all(setting, |value| values::prefix_or_any(&value.text))
             .unwrap_or_default();
-        let any = given.iter().find(|(source, _)| source.is_none());
+        let any = sources.iter().find(|(source, _)| source.is_none());
         if let Some((_, place)) = any {
             let place = place.clone();
-            if given.len() > 1 {
-                self.complain(Some(place.clone()), setting, Fault::AnyBesidePrefixes);
+            if sources.len() > 1 {
+                self.report(Some(place.clone()), setting, Fault::AnyBesidePrefixes);
             }
             self.record(setting, strings(&["any"]), None, place);
             return InternalSources::Any;
         }
-        let prefixes: Vec<(IpNet, Place)> = given
+        let prefixes: Vec<(IpNet, Place)> = sources
             .into_iter()
             .filter_map(|(prefix, place)| Some((prefix?, place)))
             .collect();
-        self.reject_duplicates(setting, &prefixes);
+        self.report_duplicates(setting, &prefixes);
         let names: Vec<&IpNet> = prefixes.iter().map(|(prefix, _)| prefix).collect();
         self.record(setting, strings(&names), None, first_place(&prefixes));
         InternalSources::Prefixes(prefixes)
@@ -332,7 +328,7 @@ impl Resolver {
             } else {
                 continue;
             };
-            self.complain(Some(place.clone()), &settings::NEXT_HOP, fault);
+            self.report(Some(place.clone()), &settings::NEXT_HOP, fault);
         }
     }
 
@@ -348,12 +344,12 @@ impl Resolver {
                     what: prefix.to_string(),
                     internal,
                 };
-                self.complain(Some(place.clone()), setting, fault);
+                self.report(Some(place.clone()), setting, fault);
             }
         }
     }
 
-    fn reject_duplicates<T: PartialEq + ToString>(
+    fn report_duplicates<T: PartialEq + ToString>(
         &mut self,
         setting: &'static Setting,
         values: &[(T, Place)],
@@ -364,7 +360,7 @@ impl Resolver {
                 .take(index)
                 .any(|(earlier, _)| earlier == value)
             {
-                self.complain(
+                self.report(
                     Some(place.clone()),
                     setting,
                     Fault::Duplicate(value.to_string()),

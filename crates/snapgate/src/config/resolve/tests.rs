@@ -13,7 +13,7 @@ const TOPOLOGY: &str = r#"{
     }
 }"#;
 
-/// What is enough to run.
+/// A minimal valid configuration.
 const MINIMAL: &str = "\
 private_key_file = 'key'
 identities = 'ids'
@@ -21,7 +21,7 @@ internal = '10.0.0.5:30100'
 topology = 'topo'
 ";
 
-/// A directory with a configuration and what it names.
+/// A directory with a configuration and the files that it names.
 struct Setup {
     directory: tempfile::TempDir,
     available: AvailableCpus,
@@ -53,19 +53,19 @@ impl Setup {
     fn load(&self, text: &str) -> Result<Effective, Vec<Problem>> {
         self.write("x.toml", text);
         load(
-            Given::default(),
+            RawSettings::default(),
             Some(&self.directory.path().join("x.toml")),
             &self.available,
         )
     }
 
-    fn good(&self, text: &str) -> Effective {
+    fn valid(&self, text: &str) -> Effective {
         self.load(text)
             .unwrap_or_else(|problems| panic!("{text}\n{problems:#?}"))
     }
 
-    /// Each complaint, without the directory.
-    fn complaints(&self, text: &str) -> Vec<String> {
+    /// Returns the problems without the directory.
+    fn problems(&self, text: &str) -> Vec<String> {
         let directory = format!("{}/", self.directory.path().display());
         let problems = self.load(text).expect_err(text);
         problems
@@ -74,9 +74,9 @@ impl Setup {
             .collect()
     }
 
-    /// The complaints about what is added to a configuration that is good.
-    fn complaints_about(&self, addition: &str) -> Vec<String> {
-        self.complaints(&format!("{MINIMAL}{addition}"))
+    /// Returns the problems of an addition to a valid configuration.
+    fn problems_of_addition(&self, addition: &str) -> Vec<String> {
+        self.problems(&format!("{MINIMAL}{addition}"))
     }
 }
 
@@ -92,10 +92,10 @@ fn address(text: &str) -> SocketAddr {
 }
 
 #[test]
-fn little_is_enough_and_every_setting_is_accounted_for() {
-    let effective = Setup::new().good(MINIMAL);
+fn minimal_configuration_has_a_value_for_every_setting() {
+    let effective = Setup::new().valid(MINIMAL);
     assert_eq!(effective.warnings, []);
-    let accounted: Vec<_> = effective
+    let names: Vec<_> = effective
         .settings
         .iter()
         .map(|effective| effective.setting.name)
@@ -104,7 +104,7 @@ fn little_is_enough_and_every_setting_is_accounted_for() {
         .iter()
         .map(|setting| setting.name)
         .collect();
-    assert_eq!(accounted, table);
+    assert_eq!(names, table);
 
     let config = &effective.config;
     assert_eq!(config.private_key.public_key().to_string(), OWN_PUBLIC_KEY);
@@ -127,22 +127,22 @@ fn little_is_enough_and_every_setting_is_accounted_for() {
 }
 
 #[test]
-fn echo_and_sink_are_accounted_for_too() {
+fn echo_and_sink_have_a_value_for_every_setting() {
     for mode in Forward::MODES.iter().filter(|mode| mode.scion().is_none()) {
         let text = format!(
             "private_key_file = 'key'\nallow_any_identity = true\nforward = '{}'\n",
             mode.name()
         );
-        let effective = Setup::new().good(&text);
+        let effective = Setup::new().valid(&text);
         assert_eq!(effective.settings.len(), settings::SETTINGS.len());
         assert_eq!(effective.warnings, [Warning::AnyIdentity]);
     }
 }
 
 #[test]
-fn every_setting_of_the_table_changes_the_configuration() {
+fn every_setting_changes_the_configuration() {
     let setup = Setup::new();
-    let named = "listen = ['127.0.0.1:7', '127.0.0.1:8']\nprivate_key_file = 'key'\nidentities = 'ids'\n\
+    let listed = "listen = ['127.0.0.1:7', '127.0.0.1:8']\nprivate_key_file = 'key'\nidentities = 'ids'\n\
          allow_any_identity = false\nstate_dir = '.'\nrestart_handshakes_per_second = 20\n\
          forward = 'scion'\ninternal = '10.0.0.5:9'\ntopology = \
          'topo'\n\
@@ -163,17 +163,17 @@ fn every_setting_of_the_table_changes_the_configuration() {
          drain_timeout_seconds = 0\ndrain_idle_seconds = 20\n\
          metrics = '127.0.0.1:11'\nlog = 'debug'\n\
          next_hop = { '2-64512#3' = '10.0.0.2:4' }\n";
-    // Those that are not named have an example.
-    let is_named = |setting: &Setting| {
-        named
+    // The other settings have an example.
+    let is_listed = |setting: &Setting| {
+        listed
             .lines()
             .any(|line| line.split(' ').next() == Some(setting.name))
     };
     let others = settings::SETTINGS
         .iter()
-        .filter(|setting| !is_named(setting));
+        .filter(|setting| !is_listed(setting));
     let others: Vec<String> = others.map(|setting| setting.example()).collect();
-    let effective = setup.good(&format!("{named}{}", others.join("\n")));
+    let effective = setup.valid(&format!("{listed}{}", others.join("\n")));
     assert!(
         effective
             .settings
@@ -266,10 +266,10 @@ fn every_setting_of_the_table_changes_the_configuration() {
 }
 
 #[test]
-fn each_setting_changes_its_own_value_alone() {
+fn each_setting_changes_only_its_own_value() {
     let setup = Setup::new();
     let values = |text: &str| -> Vec<Value> {
-        let settings = setup.good(text).settings.into_iter();
+        let settings = setup.valid(text).settings.into_iter();
         settings.map(|effective| effective.value).collect()
     };
     let defaults = values(MINIMAL);
@@ -300,10 +300,10 @@ fn each_setting_changes_its_own_value_alone() {
 }
 
 #[test]
-fn internal_from_may_be_anyone() {
-    let effective = Setup::new().good(&format!("{MINIMAL}internal_from = ['any']\n"));
+fn internal_from_accepts_any() {
+    let effective = Setup::new().valid(&format!("{MINIMAL}internal_from = ['any']\n"));
     assert_eq!(scion(&effective).internal_from, InternalFrom::Any);
-    let default = Setup::new().good(MINIMAL);
+    let default = Setup::new().valid(MINIMAL);
     assert_eq!(
         scion(&default).internal_from,
         InternalFrom::Prefixes(Vec::new())
@@ -311,8 +311,8 @@ fn internal_from_may_be_anyone() {
 }
 
 #[test]
-fn the_defaults_told_are_the_defaults_taken() {
-    let effective = Setup::new().good(MINIMAL);
+fn documented_defaults_are_in_effect() {
+    let effective = Setup::new().valid(MINIMAL);
     for EffectiveSetting {
         setting,
         value,
@@ -324,150 +324,153 @@ fn the_defaults_told_are_the_defaults_taken() {
         if *place != Place::Default || default.contains(' ') || default.is_empty() {
             continue;
         }
-        let taken = match value {
+        let actual = match value {
             Value::Null => "none".to_owned(),
             Value::String(text) => text.clone(),
             number_or_switch => number_or_switch.to_string(),
         };
         assert!(
-            default == taken || Some(&default) == note.as_ref(),
-            "{}: {taken}",
+            default == actual || Some(&default) == note.as_ref(),
+            "{}: {actual}",
             setting.name
         );
     }
 }
 
 #[test]
-fn nothing_at_all_lists_all_that_is_missing() {
+fn all_missing_settings_are_reported() {
     assert_eq!(
-        Setup::new().complaints(""),
+        Setup::new().problems(""),
         [
             "private_key_file is not set; set it with --private-key-file, \
              SNAPGATE_PRIVATE_KEY_FILE or `private_key_file = \"/etc/snapgate/private.key\"` in \
              the file",
-            "nobody may open a tunnel; name those who may with --identities FILE, or let everyone \
-             in with --allow-any-identity",
+            "no client may open a tunnel; set --identities FILE, or --allow-any-identity to accept \
+             all clients",
             "internal is not set; set it with --internal, SNAPGATE_INTERNAL or `internal = \
              \"10.0.0.5:30100\"` in the file",
-            "the local ISD-AS is not known; name it with --local-isd-as, a next hop or a topology",
+            "no local ISD-AS number; set --local-isd-as, --next-hop or --topology",
         ]
     );
 }
 
 #[test]
-fn what_is_there_but_bad_is_not_missing() {
-    let complaints = Setup::new().complaints(
+fn invalid_setting_is_not_reported_as_missing() {
+    let problems = Setup::new().problems(
         "private_key_file = 5\nidentities = 6\ninternal = 'nowhere'\nlocal_isd_as = \
          ['x']\nforward = 'scion'\n",
     );
-    assert_eq!(complaints.len(), 4, "{complaints:#?}");
+    assert_eq!(problems.len(), 4, "{problems:#?}");
     assert!(
-        complaints
+        problems
             .iter()
-            .all(|complaint| complaint.starts_with("x.toml:")),
-        "{complaints:#?}"
+            .all(|problem| problem.starts_with("x.toml:")),
+        "{problems:#?}"
     );
 }
 
 #[test]
-fn what_a_broken_file_may_hold_is_not_missing() {
-    let complaints = Setup::new().complaints("private_key_file = \nidentities = 'ids'\n");
+fn nothing_is_reported_as_missing_after_a_syntax_error() {
+    let problems = Setup::new().problems("private_key_file = \nidentities = 'ids'\n");
     assert!(
-        complaints
+        problems
             .iter()
-            .all(|complaint| complaint.contains("is not TOML")),
-        "{complaints:#?}"
+            .all(|problem| problem.contains("invalid TOML")),
+        "{problems:#?}"
     );
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named_where_they_are_named() {
+fn unusable_files_are_reported_with_the_line_that_names_them() {
     let setup = Setup::new();
     setup.write("binary", "");
     fs::write(setup.directory.path().join("binary"), b"fine\nnot \xff\n").unwrap();
     setup.write("bad key", "c2hvcnQ=\n");
     setup.write("empty", "");
     for (file, fault) in [
-        ("missing", "missing does not exist; check the path"),
-        (".", " is a directory; name a file in it"),
+        ("missing", "missing: not found; check the path"),
+        (".", ": is a directory; use the path of a file"),
         (
             "binary",
-            "binary is not UTF-8 text: byte 9 on line 2; is it the right file?",
+            "binary: not UTF-8 text (byte 9, line 2); check the path",
         ),
         (
             "bad key",
-            "bad key holds 5 bytes instead of 32; it has to hold 32 bytes in base64, `snapgate \
-             genkey",
+            "bad key: expected 32 bytes in base64, got 5; `snapgate genkey",
         ),
-        ("empty", "empty is empty; it has to hold 32 bytes in base64"),
+        (
+            "empty",
+            "empty: expected 32 bytes in base64, got an empty text; `snapgate genkey",
+        ),
     ] {
         let text = MINIMAL.replace("'key'", &format!("'{file}'"));
-        let complaints = setup.complaints(&text);
-        assert_eq!(complaints.len(), 1, "{complaints:#?}");
-        let (start, rest) = complaints[0].split_at("x.toml:1: private_key_file: ".len());
+        let problems = setup.problems(&text);
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        let (start, rest) = problems[0].split_at("x.toml:1: private_key_file: ".len());
         assert_eq!(start, "x.toml:1: private_key_file: ");
         assert!(
             rest.trim_start_matches('.').starts_with(fault),
-            "{complaints:?}"
+            "{problems:?}"
         );
     }
     for (name, line) in [("ids", 2), ("topo", 4)] {
-        let complaints = setup.complaints(&MINIMAL.replace(&format!("'{name}'"), "'missing'"));
-        assert_eq!(complaints.len(), 1, "{complaints:#?}");
+        let problems = setup.problems(&MINIMAL.replace(&format!("'{name}'"), "'missing'"));
+        assert_eq!(problems.len(), 1, "{problems:#?}");
         assert!(
-            complaints[0].starts_with(&format!("x.toml:{line}: ")),
-            "{complaints:?}"
+            problems[0].starts_with(&format!("x.toml:{line}: ")),
+            "{problems:?}"
         );
         assert!(
-            complaints[0].ends_with("missing does not exist; check the path"),
-            "{complaints:?}"
+            problems[0].ends_with("missing: not found; check the path"),
+            "{problems:?}"
         );
     }
 }
 
 #[test]
-fn a_configuration_file_that_cannot_be_used_is_named() {
+fn unusable_configuration_file_is_reported() {
     let setup = Setup::new();
-    for (file, fault) in [("missing", "does not exist"), ("", "is a directory")] {
+    for (file, fault) in [("missing", "not found"), ("", "is a directory")] {
         let path = setup.directory.path().join(file);
-        let problems = load(Given::default(), Some(&path), &setup.available).unwrap_err();
+        let problems = load(RawSettings::default(), Some(&path), &setup.available).unwrap_err();
         assert_eq!(problems.len(), 1, "{problems:?}");
-        let complaint = problems[0].to_string();
+        let problem = problems[0].to_string();
         assert!(
-            complaint.starts_with(&format!("{}: {fault}", path.display())),
-            "{complaint}"
+            problem.starts_with(&format!("{}: {fault}", path.display())),
+            "{problem}"
         );
     }
 }
 
 #[test]
-fn identities_and_everyone_contradict_each_other() {
-    let complaints = Setup::new().complaints_about("allow_any_identity = true\n");
-    assert_eq!(complaints.len(), 1);
+fn identities_conflict_with_allow_any_identity() {
+    let problems = Setup::new().problems_of_addition("allow_any_identity = true\n");
+    assert_eq!(problems.len(), 1);
     assert!(
-        complaints[0]
-            .starts_with("x.toml:5: allow_any_identity: contradicts identities (set by x.toml:2)")
+        problems[0].starts_with(
+            "x.toml:5: allow_any_identity: conflicts with identities (set by x.toml:2)"
+        )
     );
 }
 
 #[test]
-fn the_gateways_own_key_is_no_identity() {
+fn own_public_key_is_rejected_as_an_identity() {
     let setup = Setup::new();
     setup.write(
         "ids",
         &format!("[[identity]]\npublic_key = '{OWN_PUBLIC_KEY}'\n"),
     );
     assert_eq!(
-        setup.complaints(MINIMAL),
-        ["ids:1: public_key is the gateway's own; put the peer's there"]
+        setup.problems(MINIMAL),
+        ["ids:1: public_key is the gateway's own key; use the client's public key"]
     );
 }
 
 #[test]
-fn nobody_and_those_who_expired_are_worth_a_warning() {
+fn empty_list_and_expired_identities_cause_warnings() {
     let setup = Setup::new();
     setup.write("ids", "");
-    let warnings = setup.good(MINIMAL).warnings;
+    let warnings = setup.valid(MINIMAL).warnings;
     assert!(
         matches!(warnings.as_slice(), [Warning::NoIdentities(_)]),
         "{warnings:?}"
@@ -479,24 +482,24 @@ fn nobody_and_those_who_expired_are_worth_a_warning() {
             "[[identity]]\npublic_key = '{PEER}'\nname = 'old'\nexpires = 2001-01-01T00:00:00Z\n"
         ),
     );
-    let warnings = setup.good(MINIMAL).warnings;
+    let warnings = setup.valid(MINIMAL).warnings;
     let [warning @ Warning::IdentityExpired { .. }] = warnings.as_slice() else {
         panic!("{warnings:?}")
     };
     assert!(
         warning
             .to_string()
-            .ends_with("the identity \"old\" expired at 2001-01-01T00:00:00Z"),
+            .ends_with(": identity \"old\" expired at 2001-01-01T00:00:00Z"),
         "{warning}"
     );
 }
 
 #[test]
-fn a_key_that_others_can_read_is_worth_a_warning() {
+fn key_readable_by_others_causes_a_warning() {
     let setup = Setup::new();
     let world_readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(setup.directory.path().join("key"), world_readable).unwrap();
-    let warnings = setup.good(MINIMAL).warnings;
+    let warnings = setup.valid(MINIMAL).warnings;
     assert!(
         matches!(
             warnings.as_slice(),
@@ -507,23 +510,20 @@ fn a_key_that_others_can_read_is_worth_a_warning() {
 }
 
 #[test]
-fn a_state_directory_has_to_be_one() {
+fn state_dir_must_be_a_directory() {
     let setup = Setup::new();
-    for (directory, complaint) in [
-        ("missing", "missing does not exist; check the path"),
-        (
-            "key",
-            "key is not a directory; name the directory that it is in, or another",
-        ),
+    for (directory, problem) in [
+        ("missing", "missing: not found; check the path"),
+        ("key", "key is not a directory; use the path of a directory"),
     ] {
-        let complaints = setup.complaints_about(&format!("state_dir = '{directory}'\n"));
-        assert!(complaints[0].ends_with(complaint), "{complaints:?}");
-        assert!(complaints[0].contains(": state_dir: "), "{complaints:?}");
+        let problems = setup.problems_of_addition(&format!("state_dir = '{directory}'\n"));
+        assert!(problems[0].ends_with(problem), "{problems:?}");
+        assert!(problems[0].contains(": state_dir: "), "{problems:?}");
     }
 }
 
 #[test]
-fn a_state_directory_that_others_can_write_to_is_worth_a_warning() {
+fn state_dir_writable_by_others_causes_a_warning() {
     let setup = Setup::new();
     let directory = setup.directory.path().join("state");
     fs::create_dir(&directory).unwrap();
@@ -531,7 +531,7 @@ fn a_state_directory_that_others_can_write_to_is_worth_a_warning() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
         fs::set_permissions(&directory, mode).unwrap();
         let warnings = setup
-            .good(&format!("{MINIMAL}state_dir = 'state'\n"))
+            .valid(&format!("{MINIMAL}state_dir = 'state'\n"))
             .warnings;
         let is_warned = matches!(
             warnings.as_slice(),
@@ -542,126 +542,131 @@ fn a_state_directory_that_others_can_write_to_is_worth_a_warning() {
 }
 
 #[test]
-fn addresses_that_clash_are_named() {
+fn overlapping_addresses_are_rejected() {
     let setup = Setup::new();
-    for (addition, complaint) in [
+    for (addition, problem) in [
         (
             "listen = ['127.0.0.1:7', '127.0.0.1:7']\n",
-            "x.toml:5: listen: 127.0.0.1:7 is there twice; remove one",
+            "x.toml:5: listen: 127.0.0.1:7 is listed twice; remove one",
         ),
         (
             "listen = ['0.0.0.0:7', '127.0.0.1:7']\n",
-            "x.toml:5: listen: 127.0.0.1:7 and 0.0.0.0:7 overlap: one of them is every address of \
-             the host; remove one",
+            "x.toml:5: listen: 127.0.0.1:7 and 0.0.0.0:7 overlap, because one is the wildcard \
+             address; remove one",
         ),
         (
             "listen = ['[::1]:7', '127.0.0.1:8', '[::]:7']\n",
-            "x.toml:5: listen: [::]:7 and [::1]:7 overlap: one of them is every address of the \
-             host; remove one",
+            "x.toml:5: listen: [::]:7 and [::1]:7 overlap, because one is the wildcard address; \
+             remove one",
         ),
         (
             "listen = ['10.0.0.5:30100']\n",
-            "x.toml:3: internal: 10.0.0.5:30100 and the listen address 10.0.0.5:30100 overlap; \
-             give one of them another address or port",
+            "x.toml:3: internal: 10.0.0.5:30100 overlaps the listen address 10.0.0.5:30100; change \
+             the address or port of one",
         ),
         (
             "listen = ['[::]:30100', '0.0.0.0:30100']\n",
-            "x.toml:3: internal: 10.0.0.5:30100 and the listen address 0.0.0.0:30100 overlap; give \
-             one of them another address or port",
+            "x.toml:3: internal: 10.0.0.5:30100 overlaps the listen address 0.0.0.0:30100; change \
+             the address or port of one",
         ),
     ] {
-        assert_eq!(setup.complaints_about(addition), [complaint]);
+        assert_eq!(setup.problems_of_addition(addition), [problem]);
     }
-    setup.good(&format!(
+    setup.valid(&format!(
         "{MINIMAL}listen = ['127.0.0.1:0', '127.0.0.1:0', '0.0.0.0:0', '[::]:30100', \
          '127.0.0.1:7', '127.0.0.2:7', '[::]:7']\n"
     ));
 }
 
 #[test]
-fn an_internal_address_that_nobody_can_reach_is_refused() {
+fn wildcard_internal_address_is_rejected() {
     let setup = Setup::new();
     for address in ["0.0.0.0:30100", "[::]:30100", "0.0.0.0:0"] {
         assert_eq!(
-            setup.complaints(&MINIMAL.replace("10.0.0.5:30100", address)),
+            setup.problems(&MINIMAL.replace("10.0.0.5:30100", address)),
             [format!(
-                "x.toml:3: internal: {address} is every address of the host; name the one that \
-                 routers reach"
+                "x.toml:3: internal: {address} is the wildcard address; use the address that \
+                 routers send to"
             )]
         );
     }
-    setup.good(&MINIMAL.replace("10.0.0.5:30100", "10.0.0.5:0"));
+    setup.valid(&MINIMAL.replace("10.0.0.5:30100", "10.0.0.5:0"));
 }
 
 #[test]
-fn routers_that_contradict_each_other_are_named() {
+fn conflicting_scion_settings_are_rejected() {
     let setup = Setup::new();
-    for (addition, complaint) in [
+    for (addition, problem) in [
         (
             "[next_hop]\n'1-ff00:0:110#1' = '10.0.0.9:1'\n",
-            "topo: topology: 1-ff00:0:110#1 leads to 10.0.0.1:31002 here and to 10.0.0.9:1 in \
-             x.toml:6; remove one",
+            "topo: topology: 1-ff00:0:110#1 is 10.0.0.1:31002 here and 10.0.0.9:1 in x.toml:6; \
+             remove one",
         ),
         (
             "local_isd_as = ['1-1']\n",
-            "topo: next_hop: 1-ff00:0:110 is not among the local ISD-AS numbers (1-1); add it to \
+            "topo: next_hop: 1-ff00:0:110 is not a local ISD-AS number (1-1); add it to \
              local_isd_as or remove the next hop",
         ),
         (
             "[next_hop]\n'1-1#1' = '10.0.0.5:30100'\n",
-            "x.toml:6: next_hop: the router of 1-1#1 has the gateway's own internal address \
-             10.0.0.5:30100; name the router's",
+            "x.toml:6: next_hop: the router of 1-1#1 has the gateway's internal address \
+             10.0.0.5:30100; use the router's address",
         ),
         (
             "[next_hop]\n'1-1#1' = '[::1]:1'\n",
-            "x.toml:6: next_hop: the router [::1]:1 of 1-1#1 cannot be reached from the internal \
-             address 10.0.0.5:30100: one is IPv4 and the other IPv6",
+            "x.toml:6: next_hop: the internal address 10.0.0.5:30100 cannot reach the router \
+             [::1]:1 of 1-1#1: one is IPv4, the other IPv6",
+        ),
+        (
+            "[next_hop]\n'1-1#0' = '10.0.0.1:1'\n",
+            "x.toml:6: next_hop: expected ISD-AS#INTERFACE, such as 1-ff00:0:110#1, got \"1-1#0\": \
+             the interface is not a number from 1 to 65535",
         ),
         (
             "internal_from = ['10.0.0.0/24', '2001:db8::/64']\n",
-            "x.toml:5: internal_from: 2001:db8::/64 cannot be reached from the internal address \
-             10.0.0.5:30100: one is IPv4 and the other IPv6",
+            "x.toml:5: internal_from: the internal address 10.0.0.5:30100 cannot reach \
+             2001:db8::/64: one is IPv4, the other IPv6",
         ),
         (
             "internal_from = ['any', '10.0.0.0/24']\n",
-            "x.toml:5: internal_from: any includes all other values; remove any, or the other values",
+            "x.toml:5: internal_from: any includes all prefixes; remove either any or the prefixes",
         ),
         (
             "internal_from = ['10.0.0.0/24', '10.0.0.0/24']\n",
-            "x.toml:5: internal_from: 10.0.0.0/24 is there twice; remove one",
+            "x.toml:5: internal_from: 10.0.0.0/24 is listed twice; remove one",
         ),
         (
             "local_prefix = ['10.0.0.0/24', '2001:db8::/64', '10.0.0.0/24']\n",
-            "x.toml:5: local_prefix: 10.0.0.0/24 is there twice; remove one",
+            "x.toml:5: local_prefix: 10.0.0.0/24 is listed twice; remove one",
         ),
     ] {
-        let complaints = setup.complaints_about(addition);
+        let problems = setup.problems_of_addition(addition);
         assert!(
-            complaints.iter().any(|found| found == complaint),
-            "{complaint}\n{complaints:#?}"
+            problems.iter().any(|found| found == problem),
+            "{problem}\n{problems:#?}"
         );
     }
 }
 
 #[test]
-fn a_next_hop_may_repeat_the_topology() {
-    let effective = Setup::new().good(&format!(
+fn next_hop_can_repeat_the_topology() {
+    let effective = Setup::new().valid(&format!(
         "{MINIMAL}[next_hop]\n'1-ff00:0:110#1' = '10.0.0.1:31002'\n"
     ));
     assert_eq!(scion(&effective).next_hops.len(), 2);
 }
 
 #[test]
-fn without_routers_and_as_nothing_else_is_asked_for() {
+fn gateway_without_routers_is_valid_with_a_warning() {
     let text = MINIMAL.replace("topology = 'topo'", "local_isd_as = ['1-1']");
-    let effective = Setup::new().good(&text);
+    let effective = Setup::new().valid(&text);
     assert_eq!(effective.warnings, [Warning::NoNextHop]);
 }
 
 #[test]
-fn scion_settings_without_effect_are_worth_a_warning() {
+fn scion_settings_without_effect_cause_warnings() {
     let warnings = Setup::new()
-        .good(&format!("{MINIMAL}forward = 'sink'\n"))
+        .valid(&format!("{MINIMAL}forward = 'sink'\n"))
         .warnings;
     let names: Vec<_> = warnings
         .iter()
@@ -678,18 +683,19 @@ fn scion_settings_without_effect_are_worth_a_warning() {
 }
 
 #[test]
-fn workers_are_refused_beyond_the_cpus_and_doubted_beyond_the_quota() {
+fn too_many_workers_are_rejected_for_cpus_and_warned_about_for_the_quota() {
     let mut setup = Setup::new();
-    let complaints = setup.complaints_about("workers = 3\n");
+    let problems = setup.problems_of_addition("workers = 3\n");
     assert!(
-        complaints[0].starts_with("x.toml:5: workers: 3 workers are too many"),
-        "{complaints:?}"
+        problems[0].starts_with("x.toml:5: workers: 3 workers exceed the CPUs"),
+        "{problems:?}"
     );
-    assert!(
-        setup.complaints_about("cpus = '5'\n")[0].starts_with("x.toml:5: cpus: CPU 5 is not among")
+    assert_eq!(
+        setup.problems_of_addition("cpus = '5'\n"),
+        ["x.toml:5: cpus: this process may not run on CPU 5; use only CPUs 0-1"]
     );
     setup.available.quota_millicpus = Some(1500);
-    let warnings = setup.good(&format!("{MINIMAL}workers = 2\n")).warnings;
+    let warnings = setup.valid(&format!("{MINIMAL}workers = 2\n")).warnings;
     assert_eq!(
         warnings,
         [Warning::WorkersOverQuota {
@@ -697,15 +703,15 @@ fn workers_are_refused_beyond_the_cpus_and_doubted_beyond_the_quota() {
             cpus: "1.5".to_owned()
         }]
     );
-    assert_eq!(setup.good(MINIMAL).config.workers.count.get(), 1);
+    assert_eq!(setup.valid(MINIMAL).config.workers.count.get(), 1);
 }
 
 #[test]
-fn every_problem_of_every_kind_is_listed_at_once() {
+fn problems_of_all_files_are_reported_at_once() {
     let setup = Setup::new();
     setup.write("ids", "[[identity]]\n[[identity]]\npublic_key = 'x'\n");
     setup.write("topo", "{}");
-    let complaints = setup.complaints(&format!(
+    let problems = setup.problems(&format!(
         "{MINIMAL}workers = 9\nlisen = []\ndispatch = 'magic'\nlog = \
          'info,a=loud'\nreceive_buffer = '1KB'\n\
          metrics = 'localhost:1'\nwaiting_packets_per_tunnel = 0\n"
@@ -716,20 +722,20 @@ fn every_problem_of_every_kind_is_listed_at_once() {
         "topo:1: ",
         "x.toml:5: workers: ",
         "x.toml:6: unknown key",
-        "x.toml:7: dispatch: \"magic\" is none of kernel and user",
-        "x.toml:8: log: \"info,a=loud\" is not a log filter",
-        "x.toml:9: receive_buffer: \"1KB\" is not a size",
-        "x.toml:10: metrics: \"localhost:1\" is not an IP address with a port",
-        "x.toml:11: waiting_packets_per_tunnel: \"0\" is not a whole number from 1",
+        "x.toml:7: dispatch: expected kernel or user, got \"magic\"",
+        "x.toml:8: log: expected a log level",
+        "x.toml:9: receive_buffer: expected a size",
+        "x.toml:10: metrics: expected an IP address with a port",
+        "x.toml:11: waiting_packets_per_tunnel: expected a whole number from 1",
     ];
-    assert_eq!(complaints.len(), starts.len(), "{complaints:#?}");
-    for (complaint, start) in complaints.iter().zip(starts) {
-        assert!(complaint.starts_with(start), "{complaint}\n{start}");
+    assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+    for (problem, start) in problems.iter().zip(starts) {
+        assert!(problem.starts_with(start), "{problem}\n{start}");
     }
 }
 
 #[test]
-fn the_default_listens_on_ipv6_where_there_is_any() {
+fn default_listen_addresses_include_ipv6_if_available() {
     assert_eq!(
         default_listen(true).0,
         [address("0.0.0.0:51820"), address("[::]:51820")]

@@ -172,9 +172,9 @@ mod tests {
             ("--tunnels=many", "at least 1"),
             ("--size=1MiB", "is not a size"),
             ("--size=63", "is not a size from 64 to"),
-            ("--dispatch=magic", "is none of kernel and user"),
+            ("--dispatch=magic", "expected kernel or user"),
             ("--workers=9", "--cpus none"),
-            ("--cpus=7", "leave it out"),
+            ("--cpus=7", "use only CPUs 0-2"),
         ] {
             let error = parse(&[flag]).err().unwrap();
             assert!(error.contains(remedy), "{flag}: {error}");
