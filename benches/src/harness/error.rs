@@ -78,7 +78,7 @@ pub(crate) enum BenchError {
     #[error(
         "attack {attack} runs in network namespaces, whose requirements are not met:\n  {}\nOr select other attacks \
          with --only; --list shows all",
-        missing.join("\n  ")
+        .missing.join("\n  ")
     )]
     NeedsNamespaces {
         attack: String,
