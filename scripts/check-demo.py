@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the result of `snapload demo --json`: usage check-demo.py FILE."""
+"""Checks the output of `snapload demo --json`. Usage: check-demo.py FILE"""
 
 import json
 import sys
@@ -12,11 +12,11 @@ if outcome["load"]["lost"]:
     problems.append(f"{outcome['load']['lost']} packets were lost")
 for index, worker in enumerate(outcome["workers"]):
     if not worker["received"]:
-        problems.append(f"worker {index} received nothing")
+        problems.append(f"worker {index} received no packets")
     if worker["handovers"]:
         problems.append(f"worker {index} handed {worker['handovers']} packets over")
     if worker["received"] != worker["delivered"] + worker["sent"] + worker["dropped"]:
-        problems.append(f"worker {index} does not balance: {worker}")
+        problems.append(f"the counters of worker {index} do not balance: {worker}")
 if problems:
-    sys.exit("the demo went wrong: " + "; ".join(problems))
-print("the demo lost nothing, used every worker, and handed nothing over")
+    sys.exit("the demo failed: " + "; ".join(problems))
+print("demo passed: no losses, no handovers, all workers used")

@@ -1,19 +1,18 @@
 #!/usr/bin/env python3
-"""Rejects import cycles between the source files of the crates that ship.
+"""Rejects import cycles between the source files of the released crates.
 
-A file imports another one when a path in it names an item that the other file declares. Rules:
+A file imports another file if one of its paths names an item that the other file declares. Rules:
 
-- Paths count wherever they stand: in `use` declarations and inline, absolute (`crate::`, `self::`, `super::`) or
-  relative to a module that is in scope (`child::item`, `imported_module::item`). Each import is reported with the
-  line of its first occurrence.
-- A path is an import of the file that declares the item, not of the modules on the way to it: those are namespaces.
+- Paths in `use` declarations and inline paths count, absolute (`crate::`, `self::`, `super::`) or relative to a module
+  in scope (`child::item`, `imported_module::item`). Each import is reported with the line of its first occurrence.
+- A path imports the file that declares the item, not the modules in the path: those are namespaces.
 - `mod x;` declares a namespace and imports nothing.
-- A re-export (`pub use`, with any visibility) is followed to the declaration. It imports something itself only when
-  its own file uses the name elsewhere.
-- A name that is declared by a macro is taken as declared by the file of its module.
-- Comments, strings and everything under `#[cfg(test)]` do not count. Other `cfg` attributes are ignored.
-- Method calls and trait implementations name no path, so a file with `impl Type` of another file depends on that
-  file, and not the reverse.
+- A re-export (`pub use`, with any visibility) is followed to the declaration. It is an import only if its file also
+  uses the name elsewhere.
+- A name declared by a macro counts as declared by the file of its module.
+- Comments, strings and code under `#[cfg(test)]` do not count. Other `cfg` attributes are ignored.
+- Method calls and trait implementations contain no path to their type, so a file with `impl Type` depends on the file
+  of `Type`, and not the reverse.
 """
 
 import re
@@ -41,11 +40,11 @@ OPENING, CLOSING = {"(": ")", "[": "]", "{": "}"}, {")", "]", "}"}
 
 
 def strip(text):
-    """Replaces comments, strings and characters by blanks; line breaks stay."""
+    """Replaces comments, strings and characters by blanks, and keeps line breaks."""
     out, at = [], 0
     while found := NOT_CODE.search(text, at):
         start, end = found.span()
-        # A word that ends in r or b is no prefix of a string.
+        # In `number"`, r is not the prefix of a string.
         if start and text[start] in "rb" and (text[start - 1].isalnum() or text[start - 1] == "_"):
             start += 1
             out.append(text[at:start])
@@ -64,7 +63,7 @@ def strip(text):
 
 
 def tokens(path):
-    """Pairs of token and line."""
+    """Returns pairs of token and line."""
     result = []
     for number, line in enumerate(strip(path.read_text()).split("\n"), 1):
         result += [(token, number) for token in TOKEN.findall(line)]
@@ -72,7 +71,7 @@ def tokens(path):
 
 
 class Module:
-    """A module: what it declares and imports, and which paths its code names."""
+    """Declarations, imports and paths of a module."""
 
     def __init__(self, file, parent):
         self.file = file
@@ -81,7 +80,7 @@ class Module:
         self.declared = set()
         self.aliases = {}  # name -> path
         self.globs = []  # paths
-        self.imports = []  # (path, line): of `use` declarations that are no re-exports
+        self.imports = []  # (path, line): `use` declarations except re-exports
         self.reexports = []  # (name, path, line)
         self.paths = []  # (path, line): inline
         self.words = set()  # identifiers outside of `use` declarations
@@ -103,7 +102,7 @@ class Parser:
         return self.tokens[at][0] if at < len(self.tokens) else None
 
     def skip_group(self):
-        """Moves behind the bracket that closes the one at the current token."""
+        """Skips the group that begins at the current token, up to its closing bracket."""
         depth = 0
         while self.at < len(self.tokens):
             token = self.peek()
@@ -113,7 +112,7 @@ class Parser:
                 return
 
     def attributes(self):
-        """Moves behind attributes; true if one of them is `cfg(test)` or demands it together with others."""
+        """Skips attributes; returns true if one of them requires `cfg(test)`."""
         for_tests = False
         while self.peek() == "#":
             start = self.at
@@ -123,11 +122,11 @@ class Parser:
             is_cfg = attribute[2:4] == ["cfg", "("]
             for_tests |= is_cfg and "test" in attribute and not {"not", "any"} & set(attribute)
             if "path" in attribute[2:3]:
-                sys.exit(f"{self.file}: #[path] attributes are not understood")
+                sys.exit(f"{self.file}: #[path] attributes are not supported")
         return for_tests
 
     def end_of_item(self, ends_with_semicolon):
-        """Moves behind an item."""
+        """Skips the rest of an item."""
         while self.at < len(self.tokens):
             token = self.peek()
             if token == ";":
@@ -143,7 +142,7 @@ class Parser:
                 self.at += 1
 
     def body(self, module, directory):
-        """The items of a module, up to the end of the file or the bracket that closes it."""
+        """Parses the items of a module, up to the end of the file or its closing bracket."""
         while self.at < len(self.tokens) and self.peek() != "}":
             first = self.at
             for_tests = self.attributes()
@@ -155,7 +154,7 @@ class Parser:
                 self.at += 1
                 if self.peek() == "(":
                     self.skip_group()
-            # `extern "C"` has lost its string; `const fn` is a function.
+            # Modifiers of functions and traits. The string of `extern "C"` was removed.
             while self.peek() in MODIFIERS or self.peek() == "const" and self.peek(1) in {"fn", "unsafe", "extern"}:
                 self.at += 1
             keyword = self.peek()
@@ -166,7 +165,7 @@ class Parser:
                 if not for_tests:
                     self.use(module, start, public)
             elif keyword is not None:
-                # Constants end with a semicolon, whatever blocks their values have.
+                # Constants end with a semicolon, even if their value contains a block.
                 self.end_of_item(keyword in {"const", "static", "type"})
                 if not for_tests:
                     self.code(module, start)
@@ -204,7 +203,7 @@ class Parser:
                 module.imports.append((path, line))
 
     def code(self, module, start):
-        """Declarations, uses and paths between two tokens."""
+        """Records declarations, `use` declarations and paths from `start` to the current token."""
         span = self.tokens[start : self.at]
         at = 0
         is_macro = len(span) > 1 and span[0][0] != "#" and span[1][0] == "!"
@@ -242,7 +241,7 @@ class Parser:
 
 
 def use_tree(span):
-    """Triples of path, name and line, of a `use` declaration's tokens."""
+    """Returns triples of path, name and line for the tokens of a `use` declaration."""
     start = next(i for i, (token, _) in enumerate(span) if token == "use") + 1
     result = []
     stack, path, name = [], [], None
@@ -288,7 +287,7 @@ EXTERNAL = None
 
 
 def resolve(module, path, seen=frozenset()):
-    """The module that a path names, or the file that declares what it names, or EXTERNAL."""
+    """Returns the module or the declaring file that a path names, or EXTERNAL."""
     if (module, tuple(path)) in seen:
         return EXTERNAL
     seen = seen | {(module, tuple(path))}
@@ -307,13 +306,13 @@ def resolve(module, path, seen=frozenset()):
         if not isinstance(here, Module):
             return here
         found = lookup(here, name, seen, last=index == len(rest) - 1)
-        # Declared by a macro, unless it comes from another crate.
+        # An unknown name is declared by a macro, unless it is imported from another crate.
         here = here.file if found is EXTERNAL and name not in here.aliases else found
     return here
 
 
 def lookup(module, name, seen, last):
-    """What a name means in a module. The last name of a path is an item rather than a module."""
+    """Returns the meaning of a name in a module. In the last position of a path, items precede modules."""
     item = EXTERNAL
     if name in module.declared:
         item = module.file
@@ -339,7 +338,7 @@ def modules(module):
 
 
 def imports_of(root):
-    """Pairs of file and imported file, with line and path."""
+    """Returns a map from (file, imported file) to the line and path of the first import."""
     edges = {}
 
     def note(module, path, line, target):
@@ -363,7 +362,7 @@ def imports_of(root):
 
 
 def cycles(files, edges):
-    """For each file that is in a cycle a shortest one, each cycle once."""
+    """Returns a shortest cycle for each file in a cycle, without duplicates."""
     following = {file: sorted(b for a, b in edges if a == file and b in files) for file in files}
     found = {}
     for start in sorted(files):
@@ -401,9 +400,9 @@ def main():
             root = Module(path, None)
             Parser(path, root, path.parent, reached)
             edges |= imports_of(root)
-        # What is not understood here must not pass as free of cycles.
+        # Files that the parser missed would not be checked.
         for path in sorted(set(source.rglob("*.rs")) - reached):
-            problems.append(f"{path.relative_to(ROOT)} belongs to no module")
+            problems.append(f"{path.relative_to(ROOT)} does not belong to a module")
         files |= reached
 
     problems += [describe(cycle, edges) for cycle in cycles(files, edges)]

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Checks that time passes for a built gateway: usage check-shipped.py DIRECTORY, with snapgate and snapload in it.
+"""Checks that a gateway was not built with the mock clock of ana-gotatun.
 
-A gateway built with the mock clock of ana-gotatun never rekeys, expires or keeps alive a session, and looks sound
-otherwise. So a client sends data for a second, and the gateway, which has nothing to answer, must send a keepalive
-10 s later (WireGuard whitepaper, section 6.5). Nothing but the clock that tunnels go by makes it do so.
+Usage: check-shipped.py DIRECTORY, which contains snapgate and snapload.
+
+With the mock clock, sessions never rekey, expire or send keepalives; everything else works. So a client sends data for
+a second, and the gateway, which sends no data back, must send a keepalive 10 s later (WireGuard whitepaper, section
+6.5).
 """
 
 import re
@@ -16,7 +18,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-# 10 s for the keepalive, and a busy machine.
+# Above the 10 s until the keepalive, because the machine may be busy.
 PATIENCE_SECONDS = 60
 
 
@@ -30,14 +32,14 @@ def wait_for(what, condition, gateway):
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if gateway.poll() is not None:
-            sys.exit(f"the gateway ended with exit code {gateway.returncode}")
+            sys.exit(f"the gateway exited with code {gateway.returncode}")
         try:
             if result := condition():
                 return result
         except (urllib.error.URLError, ConnectionError):
             pass
         time.sleep(0.1)
-    sys.exit(f"{what} did not happen within {PATIENCE_SECONDS} s")
+    sys.exit(f"no {what} within {PATIENCE_SECONDS} s")
 
 
 def main(programs):
@@ -67,8 +69,8 @@ def main(programs):
             stdout=subprocess.DEVNULL,
         )
         try:
-            wait_for("readiness", lambda: get("/readyz"), gateway)
-            # A sink gives nothing back, so what the client thinks of it does not matter.
+            wait_for("200 from /readyz", lambda: get("/readyz"), gateway)
+            # The exit code of the client does not matter: a sink sends no packets back.
             load = ["--tunnels", "1", "--rate", "100", "--duration", "1s"]
             subprocess.run(
                 [programs / "snapload", "run", "--gateway", listen, "--public-key", public_key, *load],
@@ -76,14 +78,14 @@ def main(programs):
                 stderr=subprocess.DEVNULL,
             )
             if not count("received_packets"):
-                sys.exit("the gateway received nothing")
+                sys.exit("the gateway received no packets")
             if keepalives():
-                sys.exit("the gateway sent something before a keepalive was due")
-            wait_for("a keepalive, which shows that time passes for tunnels,", keepalives, gateway)
+                sys.exit("the gateway sent a datagram before the keepalive was due")
+            wait_for("keepalive of the gateway (is it built with the mock clock?)", keepalives, gateway)
         finally:
             gateway.kill()
             gateway.wait()
-    print("time passes for the tunnels of the gateway: it sent a keepalive")
+    print("the gateway sent a keepalive: it is built with the real clock")
 
 
 if len(sys.argv) != 2:

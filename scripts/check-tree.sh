@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rules of the source tree that neither rustc nor clippy knows.
+# Checks rules of the source tree that rustc and clippy do not check.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -8,12 +8,12 @@ complain() {
     failed=1
 }
 
-# A file that grew beyond this hides its structure.
+# Maximum length of a source file.
 while read -r lines file; do
-    ((lines <= 800)) || complain "$file has $lines lines; split it (at most 800)"
+    ((lines <= 800)) || complain "$file has $lines lines, more than 800: split it"
 done < <(git ls-files '*.rs' | xargs wc -l | awk '$2 != "total" { print $1, $2 }')
 
-# The sans-I/O crates and the packet path know neither each other nor the network.
+# The libraries of the packet path are independent of each other and of the gateway.
 for crate in snaptun scion-packet udp-shards; do
     for other in snaptun scion-packet udp-shards snapgate snapload; do
         [[ $crate == "$other" ]] && continue
@@ -24,38 +24,35 @@ for crate in snaptun scion-packet udp-shards; do
     done
 done
 
-# The gateway contains no load generator, and its tests build none.
+# Neither the gateway nor its tests depend on the load generator.
 if grep -q snapload crates/snapgate/Cargo.toml crates/testkit/Cargo.toml; then
-    complain 'crates/snapgate, and what its tests use, must not depend on snapload'
+    complain 'crates/snapgate and crates/testkit must not depend on snapload'
 fi
 
-# `unsafe` lives in one place; the tests of that place make a system call of their own.
+# Unsafe code is allowed only in `sys`, and in the tests of its crate, which make a system call themselves.
 if git grep -nE '^\s*(pub(\([a-z]+\))? )?unsafe |unsafe \{' -- \
     '*.rs' ':!crates/udp-shards/src/sys' ':!crates/udp-shards/tests'; then
-    complain 'unsafe outside of crates/udp-shards/src/sys'
+    complain 'unsafe code outside crates/udp-shards/src/sys'
 fi
 
-# A process that is being started has copies of all descriptors of its parent until it executes its program, so a
-# lock, an address or a port of another test can be held for longer than the test holds it. Only these test programs,
-# whose tests do not mind, start processes: by themselves, or with what the test kit has for it.
+# A child process has copies of all descriptors of its parent until it executes its program. Meanwhile it may hold a
+# lock, an address or a port that another test has released. So only these test programs, which tolerate that, start
+# processes, directly or by the test kit.
 starters=(crates/snapgate/tests/{cli,process,stalled,trains} crates/snapload/tests/program crates/interop/tests/killed.rs)
 others=("${starters[@]/#/:!}" ':!crates/testkit' ':!crates/snapgate/src/hardening.rs')
 if git grep -nE '\bprocess::(\{.*\b)?Command\b' -- 'crates/*.rs' "${others[@]}" ||
     git grep -nE '\b(GatewaySetup|Namespace|Network|in_namespace)\b' -- 'crates/*/tests/*.rs' "${others[@]}"; then
-    complain 'a process is started in a program whose tests share locks, addresses or ports'
+    complain 'a test program whose tests share locks, addresses or ports starts a process'
 fi
 # Tests share code by a crate, the test kit.
 if git grep -nF '#[path' -- 'crates/*.rs'; then
-    complain 'a file is included where it does not belong; move it to crates/testkit'
+    complain '#[path] attribute: move the shared file to crates/testkit'
 fi
-# What workspaces copy from each other agrees, and none but those for it has the mock clock.
 scripts/check-workspaces.py || failed=1
-# Files that import each other in a circle can be read and changed only together.
 scripts/check-imports.py || failed=1
 
-# Shell scripts are at least well-formed.
 while read -r script; do
-    bash -n "$script" || complain "$script is no valid shell script"
+    bash -n "$script" || complain "$script has a syntax error"
 done < <(git ls-files '*.sh' .ci/run)
 
 exit "$failed"

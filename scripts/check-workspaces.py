@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Compares the workspaces of the repository with the one at the root.
+"""Compares the workspaces of the repository with the root workspace.
 
-A workspace cannot inherit from another one, so versions, lints and profiles are written more than once. This
-fails when a copy differs from the root, or when the mock clock of ana-gotatun can be built into a gateway.
+A workspace cannot inherit from another one, so versions, lints and profiles are copied. This fails if a copy differs
+from the root, or if the mock clock of ana-gotatun can be built into a gateway.
 """
 
 import sys
@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Those that may have the mock clock.
+# Workspaces that may have the mock clock.
 MOCK_CLOCK = ("crates/fuzz", "crates/mock-clock")
 OTHERS = (*MOCK_CLOCK, "crates/interop", "benches")
 problems = []
@@ -23,11 +23,11 @@ def load(path):
 
 def equal(where, what, copy, original):
     if copy != original:
-        problems.append(f"{where}: {what} is {copy!r}, and {original!r} at the root")
+        problems.append(f"{where}: {what} is {copy!r}, but {original!r} in the root workspace")
 
 
 def requirement(dependency):
-    """The version that a dependency asks for, if it names one."""
+    """Returns the required version of a dependency, if any."""
     return dependency if isinstance(dependency, str) else dependency.get("version")
 
 
@@ -36,7 +36,7 @@ def package(name, dependency):
 
 
 def compare_versions(where, dependencies, root):
-    """Same package and same API: the same requirement."""
+    """Requires the same version for dependencies with the same package and the same name."""
     originals = {(package(name, d), name): requirement(d) for name, d in root["workspace"]["dependencies"].items()}
     for name, dependency in dependencies.items():
         original = originals.get((package(name, dependency), name))
@@ -45,20 +45,20 @@ def compare_versions(where, dependencies, root):
 
 
 def compare_profiles(where, profiles, root):
-    """Cargo builds a dependency again for each way in which it is optimised."""
+    """Requires the same profiles: cargo rebuilds a dependency for each profile."""
     for name, profile in profiles.items():
         original = root["profile"].get(name, {})
         for key, value in profile.items():
             if key != "package":
                 equal(where, f"profile.{name}.{key}", value, original.get(key))
         for package_name, settings in profile.get("package", {}).items():
-            # A package of that workspace alone may have settings of its own.
+            # Settings of packages that the root does not mention may differ.
             expected = original.get("package", {}).get(package_name, settings)
             equal(where, f"profile.{name}.package.{package_name}", settings, expected)
 
 
 def compatibility(version):
-    """The part of a version that cargo regards as one API: 1, 0.9, or 0.0.3."""
+    """Returns the prefix of compatible versions for cargo: 1, 0.9, or 0.0.3."""
     parts = version.split("+")[0].split(".")
     for length, part in enumerate(parts, 1):
         if part != "0":
@@ -67,7 +67,7 @@ def compatibility(version):
 
 
 def locked(path):
-    """The versions of each package from a registry, by API."""
+    """Returns the locked versions of packages from registries, by name and compatible prefix."""
     versions = {}
     for entry in load(path)["package"]:
         if "source" in entry:
@@ -80,18 +80,18 @@ def compare_locks(path, root):
         if (name, api) in root and versions != root[name, api]:
             wanted = "".join(root[name, api])
             problems.append(
-                f"{path}: {name} is {''.join(versions)}, and {wanted} at the root; "
-                f"cargo update --manifest-path {path.replace('.lock', '.toml')} {name}@{''.join(versions)} --precise {wanted}"
+                f"{path}: {name} is {''.join(versions)}, but {wanted} in the root workspace; "
+                f"run cargo update --manifest-path {path.replace('.lock', '.toml')} {name}@{''.join(versions)} --precise {wanted}"
             )
 
 
 def compare_manifests(where, manifest, root):
-    """A workspace with one package has its fields and lints there, one with several in `workspace`."""
+    """Compares fields, lints, versions and profiles. A workspace with one package has fields and lints there."""
     shared = manifest["workspace"]
     fields = shared.get("package") or manifest["package"]
     for key, value in root["workspace"]["package"].items():
         equal(where, f"package.{key}", fields.get(key), value)
-    # cargo-fuzz builds a program that is all tests.
+    # Fuzz targets are tests, for which the lints do not apply.
     if where != "crates/fuzz":
         equal(where, "lints", shared.get("lints") or manifest.get("lints"), root["workspace"]["lints"])
     if "members" in shared:
@@ -102,12 +102,12 @@ def compare_manifests(where, manifest, root):
 
 
 def refuse_mock_clock(where, lock):
-    """A lock file holds what any member may need with all of its features, tests included. So without `mock_instant`
-    in it, no cargo command in this workspace can build `ana-gotatun` on a clock that stands still."""
+    """A lock file contains the dependencies of all members with all features, including tests. If it does not contain
+    `mock_instant`, no cargo command in the workspace can build `ana-gotatun` with the mock clock."""
     if any(name == "mock_instant" for name, _ in lock):
         problems.append(
-            f"{where}Cargo.lock: a package needs mock_instant, which stops the clock of every gateway that is built "
-            "with it; move it to crates/mock-clock (cargo tree --workspace --invert mock_instant names it)"
+            f"{where}Cargo.lock: a package depends on mock_instant, which stops the clock of every gateway built with "
+            "it; move the package to crates/mock-clock (to find it: cargo tree --workspace --invert mock_instant)"
         )
 
 

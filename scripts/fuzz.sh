@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets of crates/fuzz, one after the other, from the inputs in their corpus on.
+# Runs the fuzz targets of crates/fuzz one after the other, starting from their corpus.
 #
 #   scripts/fuzz.sh                      every target for ten minutes
-#   scripts/fuzz.sh cbpf                 one of them
-#   scripts/fuzz.sh cbpf 3600            for an hour
+#   scripts/fuzz.sh cbpf                 one target for ten minutes
+#   scripts/fuzz.sh cbpf 3600            one target for an hour
 #   scripts/fuzz.sh all 12               every target for 12 seconds
 #
-# Exit code 0: nothing was found. An input that was found is in crates/fuzz/artifacts/TARGET/; this shows it
-# again: cargo fuzz run --fuzz-dir crates/fuzz --sanitizer none TARGET FILE
+# Exit code 0: no failure was found. Inputs that fail are in crates/fuzz/artifacts/TARGET/. To reproduce a failure:
+# cargo fuzz run --fuzz-dir crates/fuzz --sanitizer none TARGET FILE
 #
-# New inputs stay in the build directory, so that the next run goes on from them. Those that are worth
-# keeping are made few and small by: cargo fuzz cmin --fuzz-dir crates/fuzz --sanitizer none TARGET
+# New inputs stay in the build directory, where the next run continues with them. To minimise them for the corpus:
+# cargo fuzz cmin --fuzz-dir crates/fuzz --sanitizer none TARGET
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,15 +20,15 @@ if [[ "${1:-all}" != all ]]; then
 fi
 seconds=${2:-600}
 
-# cargo-fuzz is no dependency of anything else, so it is installed on the first run.
+# cargo-fuzz is installed on the first run.
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/snapgate/tools"
 export PATH="$PATH:$tools/bin"
 if ! command -v cargo-fuzz >/dev/null; then
     cargo install --locked --quiet --root "$tools" cargo-fuzz@0.13.2
 fi
 
-# The code under test is safe Rust, in which an address sanitizer finds nothing; without it the stable
-# toolchain is enough, and the targets are twice as fast.
+# The code under test is safe Rust, which does not need the address sanitizer. Without it, the stable toolchain is
+# enough, and the targets are twice as fast.
 flags=(--fuzz-dir crates/fuzz --sanitizer none)
 cargo fuzz build "${flags[@]}"
 

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Keeps a gateway under changing load and judges whether it stayed what it was; scripts/soak.sh runs it.
+"""Soak test of a gateway, see scripts/soak.sh.
 
-Sixty tunnels last from the beginning to the end, ten of them idle, and make new sessions every two minutes,
-while the scenarios of scripts/scenarios come and go in rounds, with pauses in between. Every ten seconds a
-line goes into the CSV file: memory, descriptors, threads, tunnels, and every counter of the gateway.
+Sixty tunnels, ten of them idle, last for the whole test and renew their sessions every two minutes. Meanwhile the
+scenarios of scripts/scenarios run in rounds, with pauses in between. Every ten seconds a line is written to the CSV
+file: memory, descriptors, threads, tunnels, and all counters of the gateway.
 
-Judged is, from the end of the first round on, when every client has been there once:
- - memory: its median in the last third of the samples against that of the first third;
- - descriptors and threads: the least of the last third against the least of the first third, since a
-   connection that is being served has a descriptor;
- - the balance of the counters of every worker, in every sample;
- - drops: none but those that the scenarios are about;
- - what the lasting tunnels lost, and the verdict of every scenario;
- - that the gateway ends as it should.
+Checks, from the end of the first round, when every client has connected once:
+ - memory: the median of the last third of the samples against the median of the first third;
+ - descriptors and threads: the minimum of the last third against the minimum of the first third, since open
+   connections have descriptors;
+ - counters of every worker: balanced in every sample;
+ - drops: only those that the scenarios cause;
+ - losses of the lasting tunnels, and the verdict of every scenario;
+ - exit code and log of the gateway.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from pathlib import Path
 SAMPLE_SECONDS = 10
 PAUSE_SECONDS = 5
 
-# Each takes some 20 s. Not the ramp, which is meant to lose packets where the gateway ends.
+# Each takes about 20 s. Without the ramp, which overloads the gateway on purpose.
 SCENARIOS = ["churn", "rekey-storm", "many-small-clients", "elephants-and-mice", "garbage", "cold-start"]
 
 LASTING_TUNNELS = 60
@@ -42,8 +42,8 @@ LASTING_LOST_MAX = 0.0001
 MEMORY_GROWTH_MAX_SHARE = 0.03
 MEMORY_GROWTH_MAX_KIB = 2048
 
-# What floods, garbage, replays and clients that come and go are answered with. No data of a client that is
-# connected is among it.
+# Drop reasons caused by floods, garbage, replays, and clients that come and go. Data of connected clients is not
+# among them.
 EXPLAINED = {
     ("tunnel", reason)
     for reason in (
@@ -51,13 +51,13 @@ EXPLAINED = {
         "unauthorized address_held replayed_initiation stale_initiation unsolicited no_session replayed forged"
     ).split()
 } | {("queue", "handshakes_full")}
-# Garbage that is long enough for a train with a message in it comes to the sockets for mixed trains. Those of clients
-# hold no garbage on loopback, which merges nothing.
+# Garbage that is long enough for a train with a message is dispatched to the sockets for mixed trains. Loopback merges
+# no datagrams, so trains of clients contain no garbage.
 EXPLAINED_KERNEL_DROPS = {"garbage", "handshake", "mixed"}
 
 
 class Failed(Exception):
-    """Something could not be run."""
+    """The test could not be run."""
 
 
 class Gateway:
@@ -69,7 +69,7 @@ class Gateway:
         self.public_key = made.stdout.strip()
         self.log = files / "gateway.log"
         flags = ["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--forward", "echo", "--workers", "2"]
-        # Tunnels of one round go when those of the next begin, so there are never more than in the first.
+        # Tunnels of one round replace those of the previous one, so their number does not grow.
         flags += ["--one-tunnel-per-identity", "--identities", identities, "--private-key-file", key_file]
         flags += os.environ.get("GATEWAY_FLAGS", "").split()
         with open(self.log, "w", encoding="utf-8") as log:
@@ -78,7 +78,7 @@ class Gateway:
         self.metrics = self.find(r"metrics are at (http://\S+)")
 
     def find(self, pattern):
-        """What the log says, once it does."""
+        """Waits for a pattern in the log, and returns its group."""
         for _ in range(100):
             if found := re.search(pattern, self.log.read_text(encoding="utf-8")):
                 return found[1]
@@ -92,7 +92,7 @@ class Gateway:
             return answer.read().decode()
 
     def scrape(self):
-        """Every time series of the gateway's own: its name, its labels, and its value."""
+        """Returns name, labels and value of every time series of the gateway."""
         text = self.metrics_text()
         series = []
         for name, labels, value in re.findall(r"^snapgate_(\w+?)(?:_total)?\{(.*)\} (\S+)$", text, re.MULTILINE):
@@ -100,10 +100,10 @@ class Gateway:
         return series
 
     def resources(self):
-        """Resident memory in KiB, open descriptors, threads."""
+        """Returns resident memory in KiB, open descriptors, and threads."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         status = dict(re.findall(r"^(\w+):\s+(\d+)", text, re.MULTILINE))
-        # Its directory of descriptors is closed to others (PR_SET_DUMPABLE).
+        # Other processes cannot read /proc/PID/fd (PR_SET_DUMPABLE).
         descriptors = re.search(r"^process_open_fds (\d+)$", self.metrics_text(), re.MULTILINE)
         return int(status["VmRSS"]), int(descriptors[1]), int(status["Threads"])
 
@@ -139,7 +139,7 @@ class Soak:
                         scenario = None
                         time.sleep(PAUSE_SECONDS)
                     if gateway.process.poll() is not None:
-                        raise Failed(f"the gateway ended:\n{gateway.log.read_text(encoding='utf-8')}")
+                        raise Failed(f"the gateway exited:\n{gateway.log.read_text(encoding='utf-8')}")
                     time.sleep(0.2)
                 self.sample(gateway, now - begin)
                 self.stop(lasting)
@@ -154,7 +154,7 @@ class Soak:
         self.judge_samples()
 
     def names(self):
-        """The scenarios, round after round."""
+        """Yields the scenarios, round after round."""
         while True:
             for index, name in enumerate(SCENARIOS):
                 yield name, index
@@ -174,7 +174,7 @@ class Soak:
 
     def start_lasting(self, gateway, files):
         flags = ["--tunnels", str(LASTING_TUNNELS), "--active", str(ACTIVE_TUNNELS), "--key-seed", "1"]
-        # It is stopped before that.
+        # Stopped earlier, at the end of the test.
         flags += ["--rate", "1000", "--duration", f"{self.seconds + 600}s", "--source-ip", "127.2.0.0/16"]
         return self.start_load("run", gateway, flags, files / "lasting.json")
 
@@ -192,7 +192,7 @@ class Soak:
         try:
             process.wait(timeout=60)
         except subprocess.TimeoutExpired as error:
-            raise Failed(f"{process.args[0]} does not end on SIGINT") from error
+            raise Failed(f"{process.args[0]} did not exit within 60 s after SIGINT") from error
 
     def sample(self, gateway, at):
         series = gateway.scrape()
@@ -218,8 +218,8 @@ class Soak:
             last = (files / "scenario.json").read_text(encoding="utf-8").splitlines()[-1:]
             errors = (files / "scenario.json.err").read_text(encoding="utf-8").strip()
             failed = [check["check"] for line in last for check in json.loads(line).get("failed_checks", [])]
-            why = "; ".join(failed) or errors or "it said nothing"
-            self.problems.append(f"{name} in round {self.rounds + 1} ended with {process.returncode}: {why}")
+            why = "; ".join(failed) or errors or "no output"
+            self.problems.append(f"{name} in round {self.rounds + 1} exited with code {process.returncode}: {why}")
 
     def judge_lasting(self, files):
         output = (files / "lasting.json").read_text(encoding="utf-8").splitlines()
@@ -228,21 +228,21 @@ class Soak:
             sent, lost = summary["sent"], summary["lost"]
         except (IndexError, KeyError, ValueError) as error:
             errors = (files / "lasting.json.err").read_text(encoding="utf-8").strip()
-            raise Failed(f"the lasting tunnels left no summary: {errors}") from error
+            raise Failed(f"no summary of the lasting tunnels: {errors}") from error
         print(f"the lasting tunnels lost {lost} of {sent} round trips")
         if lost > sent * LASTING_LOST_MAX:
             self.problems.append(f"the lasting tunnels lost {lost} of {sent} round trips")
 
     def judge_end(self, gateway):
         if gateway.process.returncode != 0:
-            self.problems.append(f"the gateway ended with {gateway.process.returncode}")
+            self.problems.append(f"the gateway exited with code {gateway.process.returncode}")
         errors = [line for line in gateway.log.read_text(encoding="utf-8").splitlines() if " ERROR " in line]
         if errors:
             self.problems.append(f"the gateway's log has {len(errors)} errors, the first: {errors[0]}")
 
     def judge_samples(self):
         if self.settled_at is None:
-            raise Failed("the time was too short for one round of all scenarios: give it six minutes or more")
+            raise Failed("the time was too short for one round of all scenarios: run at least six minutes (0.1 h)")
         settled = self.samples[self.settled_at :]
         third = max(1, len(settled) // 3)
         parts = (settled[:third], settled[-third:])
@@ -256,7 +256,7 @@ class Soak:
                 self.problems.append(f"{resource} grew from {first} to {last}")
         for column, count in self.samples[-1].items():
             name, *labels = column.split("/")
-            # Labels stand in the order in which the gateway writes them: stage and reason, or socket.
+            # Labels in the order of the metrics: stage and reason, or socket.
             unexplained = (name == "dropped_packets" and not EXPLAINED & {tuple(labels), tuple(labels[::-1])}) or (
                 name == "kernel_dropped_packets" and labels[0] not in EXPLAINED_KERNEL_DROPS
             )
@@ -265,7 +265,7 @@ class Soak:
 
 
 def balances(series):
-    """By worker, what came in less what became of it: 0 in every snapshot."""
+    """Returns incoming minus outgoing packets per worker, which is 0 in every snapshot."""
     balance = {}
     for name, labels, value in series:
         if name == "received_packets" or (name == "mailbox_packets" and labels["side"] == "taken"):
@@ -281,10 +281,10 @@ def balances(series):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--programs", type=Path, required=True)
-    parser.add_argument("--csv", type=Path, required=True)
-    parser.add_argument("--hours", type=float, required=True)
+    parser = argparse.ArgumentParser(description="Soak test of a gateway; scripts/soak.sh builds and runs it.")
+    parser.add_argument("--programs", type=Path, required=True, help="directory with snapgate and snapload")
+    parser.add_argument("--csv", type=Path, required=True, help="file for samples")
+    parser.add_argument("--hours", type=float, required=True, help="duration of the test")
     arguments = parser.parse_args()
     soak = Soak(arguments.programs.resolve(), arguments.csv, int(arguments.hours * 3600))
     try:
@@ -292,8 +292,8 @@ def main():
     except (Failed, subprocess.CalledProcessError, OSError) as error:
         soak.problems.append(str(error))
     if soak.problems:
-        sys.exit("the soak FAILED:\n  " + "\n  ".join(soak.problems))
-    print("the gateway stayed what it was")
+        sys.exit("soak test FAILED:\n  " + "\n  ".join(soak.problems))
+    print("soak test passed")
 
 
 if __name__ == "__main__":

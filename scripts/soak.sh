@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Keeps a gateway under changing load for hours, and says whether it stayed what it was.
+# Soak test: runs a gateway under changing load for hours, and checks it for leaks and unexplained losses.
 #
 #   scripts/soak.sh          two hours
 #   scripts/soak.sh 0.17     ten minutes
 #
-# scripts/soak.py says what happens meanwhile and what is judged. Samples go into soak.csv in the current
-# directory, or where SOAK_CSV says; GATEWAY_FLAGS holds further flags of `snapgate run`.
+# scripts/soak.py describes the load and the checks. Environment variables:
+#   SOAK_CSV         file for samples (default: soak.csv in the current directory)
+#   GATEWAY_FLAGS    additional flags of `snapgate run`
 #
-# Exit code 0: it stayed what it was. 1: it did not, or something could not be run.
+# Exit code 0: all checks passed. 1: a check failed, or a program could not be run.
 set -euo pipefail
 csv=$(realpath -m "${SOAK_CSV:-soak.csv}")
 cd "$(dirname "$0")/.."

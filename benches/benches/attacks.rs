@@ -1,4 +1,4 @@
-//! The gateway as a process, under attack: `scripts/bench.sh attacks`.
+//! Gateway process under attack: `scripts/bench.sh attacks`.
 
 use std::process::ExitCode;
 

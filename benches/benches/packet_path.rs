@@ -1,6 +1,7 @@
-//! Each step of a packet's way through the gateway that makes no system call, on one core:
-//! `scripts/bench.sh packet_path`. The times are those of the clock, so measure on a machine
-//! that does nothing else; what the kernel is part of is in `sockets`.
+//! Steps of the packet path without system calls, on one core: `scripts/bench.sh packet_path`. Steps with system calls
+//! are in `sockets`.
+//!
+//! Results are wall-clock times: measure on an otherwise idle machine.
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that cannot be set up must not run"
@@ -23,13 +24,13 @@ use scion_packet::{IncomingPolicy, ScionPacket, delivery_port, egress_interface}
 use snaptun::Packet;
 use udp_shards::DispatchKey;
 
-/// The first is as short as a packet with a path gets.
+/// Packet sizes in bytes; 80 is the minimum of a packet with a path.
 const SIZES: [usize; 4] = [80, 512, 1400, 8900];
 
-/// A cold handshake takes 0.3 ms, so the most takes half a minute to set up.
+/// Numbers of tunnels. A cold handshake takes 0.3 ms, so 100,000 tunnels take half a minute to set up.
 const TUNNELS: [usize; 3] = [100, 10_000, 100_000];
 
-/// Where client 0 of a shard is.
+/// Returns the address of client 0 of a shard.
 fn client() -> SocketAddr {
     ShardWithTunnels::address_of(0)
 }
@@ -63,7 +64,7 @@ fn parse_and_delivery_port(bencher: Bencher<'_, '_>) {
     bencher.bench(|| delivery_port(&ScionPacket::parse(black_box(&packet)).unwrap()));
 }
 
-/// `Tunn` alone: what the floor counts.
+/// `Tunn` alone, as in the floor.
 #[divan::bench(args = SIZES)]
 fn tunn_decapsulate(bencher: Bencher<'_, '_>, size: usize) {
     let tunnels = RefCell::new(RawTunnels::connect(1).unwrap());
@@ -79,7 +80,7 @@ fn tunn_decapsulate(bencher: Bencher<'_, '_>, size: usize) {
         .bench_local_values(|datagram| tunnels.borrow_mut().decapsulate_at_gateway(0, datagram));
 }
 
-/// `Tunn` alone: what the floor counts.
+/// `Tunn` alone, as in the floor.
 #[divan::bench(args = SIZES)]
 fn tunn_encapsulate(bencher: Bencher<'_, '_>, size: usize) {
     let mut tunnels = RawTunnels::connect(1).unwrap();
@@ -122,14 +123,14 @@ fn shard_outgoing(bencher: Bencher<'_, '_>, size: usize) {
         });
 }
 
-/// Finding a tunnel by its address, in an order without a pattern.
+/// Lookup of a tunnel by its address, in an order without a pattern.
 #[divan::bench(args = TUNNELS)]
 fn table_lookup(bencher: Bencher<'_, '_>, tunnels: usize) {
     let gateway = shard_with(tunnels);
     let gateway = gateway.borrow();
     let mut number = 0;
     bencher.bench_local(|| {
-        // Steps by a prime reach every tunnel.
+        // Steps of a prime number reach every tunnel.
         number = (number + 7919) % tunnels;
         assert!(
             gateway
@@ -139,8 +140,8 @@ fn table_lookup(bencher: Bencher<'_, '_>, tunnels: usize) {
     });
 }
 
-/// All timers that are due within ten seconds of the gateway's time; quiet tunnels have their turn every
-/// few seconds. 100 ms of it are 1 % of a core.
+/// Timers that are due within ten seconds of the gateway's time; timers of quiet tunnels are due every few seconds. A
+/// result of 100 ms is 1 % of a core.
 #[divan::bench(args = TUNNELS, max_time = 3)]
 fn timers_of_ten_seconds(bencher: Bencher<'_, '_>, tunnels: usize) {
     let gateway = shard_with(tunnels);
@@ -160,7 +161,7 @@ fn timers_of_ten_seconds(bencher: Bencher<'_, '_>, tunnels: usize) {
     });
 }
 
-/// The gateway's side of a handshake of an address without a tunnel.
+/// Gateway's side of a handshake with an address without a tunnel.
 #[divan::bench(sample_size = 16)]
 fn handshake_answered(bencher: Bencher<'_, '_>) {
     let gateway = RefCell::new(ShardWithTunnels::new(Instant::now()));
@@ -177,7 +178,7 @@ fn handshake_answered(bencher: Bencher<'_, '_>) {
         });
 }
 
-/// What an initiation costs of a flood from addresses that are made up, beyond the budget.
+/// Initiation over the budget, in a flood from forged addresses.
 #[divan::bench]
 fn initiation_answered_with_a_cookie(bencher: Bencher<'_, '_>) {
     let now = Instant::now();
@@ -191,7 +192,7 @@ fn initiation_answered_with_a_cookie(bencher: Bencher<'_, '_>) {
         });
 }
 
-/// What a captured initiation costs that is sent again.
+/// Replay of a captured initiation.
 #[divan::bench]
 fn initiation_replayed(bencher: Bencher<'_, '_>) {
     let now = Instant::now();
@@ -207,14 +208,14 @@ fn initiation_replayed(bencher: Bencher<'_, '_>) {
         });
 }
 
-/// The client's side: the initiation.
+/// Client's side of a handshake: the initiation.
 #[divan::bench]
 fn handshake_initiated(bencher: Bencher<'_, '_>) {
     let gateway = ShardWithTunnels::new(Instant::now());
     bencher.bench_local(|| gateway.initiate(0).unwrap());
 }
 
-/// A shard with so many tunnels, made once.
+/// Returns a shard with `tunnels` tunnels, which is set up once.
 fn shard_with(tunnels: usize) -> Rc<RefCell<ShardWithTunnels>> {
     thread_local! {
         static SHARDS: RefCell<HashMap<usize, Rc<RefCell<ShardWithTunnels>>>> = RefCell::default();
@@ -234,5 +235,5 @@ fn shard_with(tunnels: usize) -> Rc<RefCell<ShardWithTunnels>> {
 
 const _: () = assert!(
     SIZES[3] + TUNNEL_OVERHEAD_BYTES < 9216,
-    "a jumbo frame that the peer's buffers hold"
+    "the largest packet fits into the peer's buffers"
 );

@@ -1,4 +1,4 @@
-//! The gateway as a process, against its floor and its peer: `scripts/bench.sh peers`.
+//! Gateway process against its floor and its peer: `scripts/bench.sh peers`.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,5 @@
-//! What receiving and sending costs, in CPU time of the thread (CLOCK_THREAD_CPUTIME_ID), with the other
-//! ends of the sockets on another CPU; and our send path against that of quinn-udp:
-//! `scripts/bench.sh sockets`.
+//! CPU time of receiving and sending (CLOCK_THREAD_CPUTIME_ID), with the other ends of the sockets on another CPU; and
+//! the send path of snapgate against quinn-udp: `scripts/bench.sh sockets`.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -14,25 +13,31 @@ use clap::Parser;
 
 const SIZES: [usize; 4] = [64, 512, 1400, 8900];
 
-/// How much cheaper than quinn-udp our send path has to be, to be worth having.
+/// Maximum ratio to quinn-udp at which a separate send path is worth having.
 const OWN_SHARE_MAX: f64 = 0.9;
 
-/// CPU time per datagram of receiving and sending, and of our send path against that of quinn-udp.
+/// Measure the CPU time per datagram of receiving and sending over loopback
+///
+/// The last table compares the send path of snapgate with quinn-udp. Needs two CPUs.
 #[derive(Parser, Debug)]
-#[command(name = "sockets", bin_name = "scripts/bench.sh sockets")]
+#[command(
+    name = "sockets",
+    bin_name = "scripts/bench.sh sockets",
+    max_term_width = 80
+)]
 struct Arguments {
-    /// How often everything is measured; results are medians
+    /// Number of rounds; results are medians over them
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How long each measurement takes, in milliseconds
+    /// Duration of each measurement in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 100)]
     time: u64,
-    /// What `cargo bench` adds
+    /// Added by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// How datagrams come or go.
+/// Arrangement of datagrams.
 #[derive(Clone, Copy)]
 struct Shape {
     name: &'static str,
@@ -42,7 +47,7 @@ struct Shape {
 
 const SHAPES: [Shape; 5] = [
     Shape {
-        name: "1 peer, single datagrams, 64 a call",
+        name: "1 peer, single datagrams, 64 per call",
         peers: 1,
         train: 1,
     },
@@ -57,12 +62,12 @@ const SHAPES: [Shape; 5] = [
         train: 44,
     },
     Shape {
-        name: "100 peers in turn, single datagrams",
+        name: "100 peers in rotation, single datagrams",
         peers: 100,
         train: 1,
     },
     Shape {
-        name: "100 peers in turn, trains of 16",
+        name: "100 peers in rotation, trains of 16",
         peers: 100,
         train: 16,
     },
@@ -72,7 +77,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _nobody_listens = writeln!(io::stderr(), "sockets: {error}");
+            let _closed = writeln!(io::stderr(), "sockets: {error}");
             ExitCode::FAILURE
         }
     }
@@ -87,7 +92,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "CPU ns per datagram: median of {} rounds (least to most)\n",
+        "CPU ns per datagram: median of {} rounds (minimum-maximum)\n",
         bench.rounds
     )?;
     let sizes = SIZES.map(|size| format!("{size} B"));
@@ -116,7 +121,7 @@ impl Shape {
             sizes: vec![size],
             peers: self.peers,
             train: self.train,
-            // What is sent together: 64 single datagrams, one train to one peer, a turn of many peers.
+            // Sent together: 64 single datagrams, one train to one peer, or one train to each of many peers.
             per_send: match (self.peers, self.train) {
                 (1, 1) => 64,
                 (peers, train) => peers * train,
@@ -126,7 +131,7 @@ impl Shape {
     }
 }
 
-/// What is sent to compare send paths: datagrams to many peers come interleaved, as they do out of a
+/// Traffic for comparing send paths: name, peers, datagrams per send. Datagrams to many peers are interleaved, as in a
 /// gateway.
 const SENDS: [(&str, usize, usize); 4] = [
     ("100 peers x 1", 100, 100),
@@ -149,12 +154,12 @@ impl Bench {
         (0..self.rounds).map(|_| measure()).collect()
     }
 
-    /// In turn, so that a machine that drifts does not count.
+    /// Measures both send paths in every round, so that a drift of the machine cancels.
     fn compare_send_paths(
         &self,
         out: &mut impl io::Write,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let heading = ["ours", "quinn-udp", "ratio"].map(str::to_owned);
+        let heading = ["snapgate", "quinn-udp", "ratio"].map(str::to_owned);
         write_line(out, "send 1400 B", &heading)?;
         for (name, peers, per_send) in SENDS {
             let traffic = Traffic {
@@ -185,7 +190,7 @@ impl Bench {
         }
         writeln!(
             out,
-            "\nOurs is worth having as long as the ratio with 100 peers is at most {OWN_SHARE_MAX}."
+            "\nA ratio of at most {OWN_SHARE_MAX} with 100 peers justifies a separate send path."
         )?;
         Ok(())
     }
@@ -205,10 +210,8 @@ fn text(values: &[f64]) -> Result<String, Box<dyn std::error::Error>> {
     ))
 }
 
+/// Writes a name, and up to four cells in the line below it: 78 columns.
 fn write_line(out: &mut impl io::Write, name: &str, cells: &[String]) -> io::Result<()> {
-    let mut line = format!("{name:<38}");
-    for cell in cells {
-        line += &format!("{cell:>20}");
-    }
-    writeln!(out, "{line}")
+    let cells: String = cells.iter().map(|cell| format!("{cell:>19}")).collect();
+    writeln!(out, "{name}\n  {cells}")
 }

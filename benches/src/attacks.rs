@@ -1,11 +1,11 @@
-//! The gateway as a process, under attack: what its clients notice. `scripts/bench.sh attacks --help` says
-//! how to use it, `docs/SECURITY.md` shows what came out.
+//! Effects of attacks on the clients of a gateway process. `scripts/bench.sh attacks --help` describes the usage,
+//! `docs/SECURITY.md` has results.
 //!
-//! A hundred tunnels carry 20,000 round trips a second through a gateway with one worker and the default limits,
-//! first in peace, then under each attack. Meanwhile a new client connects, and others renew their sessions. The
-//! latency under a flood of initiations is compared with that of the same load while the attacker sends to
-//! another socket. What merges with the packets of a client (GRO) needs links, so there the gateway, one client with
-//! 5,000 round trips a second and the attacker are in network namespaces.
+//! A hundred tunnels carry 20,000 round trips per second through a gateway with one worker and the default limits,
+//! first without an attack, then under each attack. Meanwhile a new client connects, and others renew their sessions.
+//! The latency under a flood of initiations is compared with the latency while the attacker sends to another socket.
+//! Attacks whose datagrams merge with the packets of a client (GRO) need links: there the gateway, one client with
+//! 5,000 round trips per second, and the attacker are in network namespaces.
 
 mod arguments;
 mod attack;
@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use crate::harness::{self, Programs};
 
-/// What the command line asks for; `programs` are what cargo built with the benchmark.
+/// Runs the benchmark with the arguments of the process.
 #[must_use]
 pub fn main(programs: Programs) -> ExitCode {
     harness::main::<arguments::Arguments>(programs)

@@ -1,4 +1,4 @@
-//! Clients and a shard, without a network between them.
+//! Clients and a shard without a network between them.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use snaptun::{
 
 use crate::{StepError, gateway_key};
 
-/// Everyone may have a tunnel.
+/// Authorization of every identity.
 #[derive(Debug)]
 pub struct AnyIdentity;
 
@@ -34,19 +34,19 @@ impl SnapTunAuthorization for AnyIdentity {
     }
 }
 
-/// More tunnels than any measurement has.
+/// Limit of tunnels, above the number in any measurement.
 const TUNNELS_MAX: usize = 1 << 20;
 
-/// A shard, and what a network would do around it.
+/// A shard, and a factory of its clients.
 pub struct ShardWithTunnels {
-    /// The gateway's side.
+    /// The shard.
     pub shard: SnapTunServer<AnyIdentity>,
-    /// What the shard wants sent.
+    /// Datagrams that the shard sends.
     pub transmits: VecDeque<Transmit>,
     clients: ClientMaker,
 }
 
-/// What all clients share.
+/// Common parts of all clients.
 struct ClientMaker {
     gateway: PublicKey,
     indices: IndexTable,
@@ -70,13 +70,13 @@ impl ClientMaker {
 }
 
 impl ShardWithTunnels {
-    /// A shard without tunnels, which never finds itself under load, nor full.
+    /// Creates a shard without tunnels and without a limit of handshakes.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self::with_handshakes_per_second(now, u64::MAX)
     }
 
-    /// A shard without tunnels, which takes so many handshakes in a second from those who show no cookie.
+    /// Creates a shard without tunnels that accepts `handshakes_per_second` handshakes without a cookie.
     #[must_use]
     pub fn with_handshakes_per_second(now: Instant, handshakes_per_second: u64) -> Self {
         let secret = gateway_key();
@@ -112,27 +112,27 @@ impl ShardWithTunnels {
         }
     }
 
-    /// The address of client `number`.
+    /// Returns the address of client `number`.
     #[must_use]
     pub fn address_of(number: usize) -> SocketAddr {
         let [_, high, middle, low] = (number as u32).to_be_bytes();
         SocketAddr::from(([10, high, middle, low], 40_000))
     }
 
-    /// A client that has no tunnel yet, and its initiation.
+    /// Creates client `number` without a tunnel, and returns it with its initiation.
     ///
     /// # Errors
     ///
-    /// [`StepError::Tunnel`] when it makes none.
+    /// [`StepError::Tunnel`] if it makes no initiation.
     pub fn initiate(&self, number: usize) -> Result<(Tunn, Packet), StepError> {
         let mut client = self.clients.make(number as u64, Self::address_of(number));
         let initiation = client
             .format_handshake_initiation(false)
-            .ok_or(StepError::Tunnel("it made no initiation"))?;
+            .ok_or(StepError::Tunnel("the client made no initiation"))?;
         Ok((client, initiation.into_bytes()))
     }
 
-    /// Gives the shard a datagram of client `number`; true when a packet was in it.
+    /// Passes a datagram of client `number` to the shard; returns true if the shard delivers a packet.
     pub fn deliver(&mut self, now: Instant, number: usize, datagram: Packet) -> bool {
         let from = Endpoint {
             remote: Self::address_of(number),
@@ -144,11 +144,11 @@ impl ShardWithTunnels {
         matches!(fate, Incoming::Delivered { .. })
     }
 
-    /// Connects client `number` and returns its side of the tunnel.
+    /// Connects client `number`, and returns its side of the tunnel.
     ///
     /// # Errors
     ///
-    /// [`StepError::Tunnel`] when the handshake fails.
+    /// [`StepError::Tunnel`] if the handshake fails.
     pub fn connect(&mut self, now: Instant, number: usize) -> Result<Tunn, StepError> {
         let (mut client, initiation) = self.initiate(number)?;
         self.deliver(now, number, initiation);
@@ -158,7 +158,7 @@ impl ShardWithTunnels {
             .and_then(|transmit| transmit.packet.try_into_wg().ok())
             .ok_or(StepError::Tunnel("the shard did not answer an initiation"))?;
         let TunnResult::WriteToNetwork(keepalive) = client.handle_incoming_packet(response) else {
-            return Err(StepError::Tunnel("the client refused the response"));
+            return Err(StepError::Tunnel("the client rejected the response"));
         };
         self.deliver(now, number, keepalive.into());
         Ok(client)
@@ -167,9 +167,9 @@ impl ShardWithTunnels {
 
 /// A client and a shard with one tunnel between them.
 pub struct ConnectedPair {
-    /// The gateway's side; the client is number 0.
+    /// The shard, whose client 0 is connected.
     pub gateway: ShardWithTunnels,
-    /// The client's side.
+    /// The client's side of the tunnel.
     pub client: Tunn,
 }
 
@@ -178,7 +178,7 @@ impl ConnectedPair {
     ///
     /// # Errors
     ///
-    /// [`StepError::Tunnel`] when the handshake fails.
+    /// [`StepError::Tunnel`] if the handshake fails.
     pub fn connect() -> Result<Self, StepError> {
         let now = Instant::now();
         let mut gateway = ShardWithTunnels::new(now);
@@ -186,7 +186,7 @@ impl ConnectedPair {
         Ok(Self { gateway, client })
     }
 
-    /// The datagram in which the client sends `packet`; `None` without a session.
+    /// Returns the client's datagram with `packet`; `None` if there is no session.
     pub fn encapsulate(&mut self, packet: &[u8]) -> Option<Packet> {
         let data = self
             .client

@@ -1,38 +1,40 @@
-//! CPU time of threads and processes, and where they run.
+//! CPU time and CPU affinity of threads and processes.
 //!
-//! CPU time is what a step costs, whatever else the machine does: time in which a thread waits or
-//! another one has its CPU is not in it. Both clocks count nanoseconds of user and system time, up to the moment they are
-//! read (clock_gettime(2)); a read is a system call.
+//! CPU time excludes the time in which a thread waits or another thread has its CPU, so it hardly depends on the load
+//! of the machine. Both clocks count nanoseconds of user and system time (clock_gettime(2)); a read is a system call.
 
 use core_affinity::CoreId;
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-/// Why CPU time cannot be had, or not where it should be spent.
+/// Error of a CPU clock or of CPU affinity.
 #[derive(Debug, thiserror::Error)]
 pub enum CpuError {
-    /// The clock cannot be read; that of a process, when it ended.
+    /// The clock cannot be read, for example because the process has exited.
     #[error("cannot read the CPU time of {of}: {errno}")]
     Clock {
-        /// Whose CPU time.
+        /// The thread or process.
         of: String,
-        /// The kernel's answer.
+        /// Error of the kernel.
         errno: Errno,
     },
-    /// The affinity mask does not have the CPU.
-    #[error("this process may not run on CPU {0}")]
+    /// The CPU is not in the affinity mask of the process.
+    #[error("this process may not run on CPU {0} (see taskset -p)")]
     Pin(usize),
-    /// A measurement needs one CPU for the gateway and another for its load.
-    #[error("this process may run on {0} CPU; a gateway and its load need one each")]
+    /// The affinity mask of the process has fewer than two CPUs.
+    #[error(
+        "this process may run on {0} CPU: a measurement needs two, one for the gateway and one for the load \
+         generator"
+    )]
     TooFew(usize),
 }
 
-/// CPU time of the calling thread so far, in nanoseconds.
+/// Returns the CPU time of the calling thread in nanoseconds.
 ///
 /// # Errors
 ///
-/// [`CpuError::Clock`], which Linux has no reason for.
+/// [`CpuError::Clock`], which does not happen on Linux.
 pub fn thread_ns() -> Result<u64, CpuError> {
     read(ClockId::CLOCK_THREAD_CPUTIME_ID, || "a thread".to_owned())
 }
@@ -45,11 +47,11 @@ pub struct ProcessClock {
 }
 
 impl ProcessClock {
-    /// The clock of all threads of the process, those that ended among them.
+    /// Returns the clock of a process, which includes threads that have ended.
     ///
     /// # Errors
     ///
-    /// [`CpuError::Clock`] when there is no such process.
+    /// [`CpuError::Clock`] if the process does not exist.
     pub fn new(pid: u32) -> Result<Self, CpuError> {
         let clock = clock_getcpuclockid(Pid::from_raw(pid.cast_signed())).map_err(|errno| {
             CpuError::Clock {
@@ -60,11 +62,11 @@ impl ProcessClock {
         Ok(Self { pid, clock })
     }
 
-    /// CPU time so far, in nanoseconds.
+    /// Returns the CPU time in nanoseconds.
     ///
     /// # Errors
     ///
-    /// [`CpuError::Clock`] when the process ended.
+    /// [`CpuError::Clock`] if the process has exited.
     pub fn ns(&self) -> Result<u64, CpuError> {
         read(self.clock, || format!("process {}", self.pid))
     }
@@ -78,20 +80,20 @@ fn read(clock: ClockId, of: impl Fn() -> String) -> Result<u64, CpuError> {
 /// The CPUs of a measurement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placement {
-    /// The gateway's, from the first CPU up.
+    /// CPU of the gateway.
     pub gateway: usize,
-    /// Those of the load, from the last CPU down.
+    /// CPU of the load generator.
     pub load: usize,
-    /// All that this process may use.
+    /// All CPUs that this process may use.
     pub usable: Vec<usize>,
 }
 
 impl Placement {
-    /// The first usable CPU for the gateway, the last one for the load.
+    /// Assigns the first usable CPU to the gateway and the last one to the load generator.
     ///
     /// # Errors
     ///
-    /// [`CpuError::TooFew`] when there is only one.
+    /// [`CpuError::TooFew`] if there is only one.
     pub fn of_this_machine() -> Result<Self, CpuError> {
         let usable: Vec<usize> = core_affinity::get_core_ids()
             .unwrap_or_default()
@@ -109,11 +111,11 @@ impl Placement {
     }
 }
 
-/// Moves the calling thread to `cpu`.
+/// Pins the calling thread to `cpu`.
 ///
 /// # Errors
 ///
-/// [`CpuError::Pin`] when it may not run there.
+/// [`CpuError::Pin`] if the process may not use this CPU.
 pub fn pin(cpu: usize) -> Result<(), CpuError> {
     if core_affinity::set_for_current(CoreId { id: cpu }) {
         Ok(())
@@ -128,31 +130,30 @@ mod tests {
 
     use super::*;
 
-    /// Works until the clock has gone on by a millisecond.
-    fn work_until_it_goes_on(clock: impl Fn() -> Result<u64, CpuError>) {
+    /// Works until the clock has advanced by a millisecond.
+    fn work_until_it_advances(clock: impl Fn() -> Result<u64, CpuError>) {
         let give_up = Instant::now() + Duration::from_secs(60);
         let before = clock().unwrap();
         while clock().unwrap() < before + 1_000_000 {
-            assert!(Instant::now() < give_up, "the clock stands still");
+            assert!(Instant::now() < give_up, "the clock does not advance");
         }
     }
 
-    // Each clock is compared with itself alone: the kernel brings that of a process up to date at other times
-    // than that of its thread.
+    // The two clocks are not compared with each other: the kernel updates them at different times.
 
     #[test]
-    fn a_working_thread_takes_cpu_time() {
-        work_until_it_goes_on(thread_ns);
+    fn thread_clock_advances_while_the_thread_works() {
+        work_until_it_advances(thread_ns);
     }
 
     #[test]
-    fn a_working_thread_takes_cpu_time_of_its_process() {
+    fn process_clock_advances_while_a_thread_works() {
         let process = ProcessClock::new(std::process::id()).unwrap();
-        work_until_it_goes_on(|| process.ns());
+        work_until_it_advances(|| process.ns());
     }
 
     #[test]
-    fn a_process_that_is_not_there_has_no_clock() {
+    fn clock_of_an_unknown_process_is_an_error() {
         // Process numbers end at 2^22 (PID_MAX_LIMIT, include/linux/threads.h).
         assert!(ProcessClock::new((1 << 22) + 1).is_err());
     }

@@ -1,4 +1,4 @@
-//! What the benchmarks of the gateway as a process share: a command line, gateways to start, and reports.
+//! Common parts of the benchmarks of gateway processes: command line, processes, and reports.
 
 pub(crate) mod entry;
 pub(crate) mod error;
@@ -27,30 +27,30 @@ use self::run::Run;
 pub(crate) trait Benchmark: clap::Parser {
     /// Name for error messages.
     const NAME: &'static str;
-    /// What `--only` chooses from.
+    /// Values of `--only`.
     type Entry: Entry;
-    /// A result.
+    /// Result of a case.
     type Finding: Finding;
 
     fn options(&self) -> &Options<Self::Entry>;
 
-    /// Checks what can be known before anything is built.
+    /// Checks the command line and the requirements, before the gateway is built.
     fn check(&self) -> Result<(), BenchError>;
 
-    /// Builds the gateway and looks at the machine.
+    /// Builds the gateway and inspects the machine.
     fn run(&self, programs: Programs) -> Result<Run, BenchError>;
 
-    /// Measures the entries that were asked for, and reports each result as soon as it is there.
+    /// Measures the selected entries, and reports each result at once.
     fn measure(&self, run: &Run, report: &mut Report<Self::Finding>) -> Result<(), BenchError>;
 }
 
-/// Runs the benchmark that the command line describes.
+/// Parses the command line, and runs the benchmark.
 pub(crate) fn main<B: Benchmark>(programs: Programs) -> ExitCode {
     match measure_all(&B::parse(), programs) {
         Ok(verdict) => verdict.exit_code(),
         Err(error) => {
-            let _nobody_listens = writeln!(io::stderr(), "{}: {error}", B::NAME);
-            ExitCode::FAILURE
+            let _closed = writeln!(io::stderr(), "{}: {error}", B::NAME);
+            error.exit_code()
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Measurements of the packet path.
+//! Benchmarks of the packet path.
 //!
 //! | benchmark | measures |
 //! | --- | --- |
-//! | `packet_path` | each step that makes no system call, with divan, in time |
-//! | `sockets` | receiving and sending, in CPU time of the thread, and our send path against quinn-udp's |
-//! | `peers` | the gateway as a process, against its floor and against the data plane of today |
-//! | `attacks` | the gateway as a process, under attack |
+//! | `packet_path` | steps without system calls, with divan, in wall-clock time |
+//! | `sockets` | receiving and sending, in CPU time of the thread, and the send path of snapgate against quinn-udp |
+//! | `peers` | a gateway process against its floor and against snap-dataplane |
+//! | `attacks` | a gateway process under attack |
 //!
-//! The library has what they share: packets, tunnels without a network ([`ConnectedPair`],
-//! [`RawTunnels`]), clocks of CPU time ([`cpu`]), the [`steps`] that a floor is added up from, and the harness of the
-//! last two: command line, gateways as processes, verdicts and reports.
+//! This library has their common parts: packets, tunnels without a network ([`ConnectedPair`], [`RawTunnels`]), CPU
+//! clocks ([`cpu`]), the [`steps`] whose sum is a floor, and the harness of the last two: command line, gateway
+//! processes, verdicts and reports.
 
 pub mod attacks;
 mod connected_pair;
@@ -27,52 +27,50 @@ pub use packets::{IMIX, LOCAL_ISD_AS, imix_in_random_order, packet_to_remote};
 pub use raw_tunnels::RawTunnels;
 pub use snaptun::{PublicKey, StaticSecret};
 
-/// What SNAPtun adds to a packet: header and tag of a data message, in bytes.
+/// Overhead of SNAPtun per packet in bytes: header and tag of a data message.
 pub const TUNNEL_OVERHEAD_BYTES: usize = 16 + 16;
 
-/// The private key of every gateway that is measured. Known to everyone, as it should be.
+/// Returns the private key of every measured gateway, a public constant.
 #[must_use]
 pub fn gateway_key() -> StaticSecret {
     StaticSecret::from([7; 32])
 }
 
-/// The public key of every gateway that is measured.
+/// Returns the public key of every measured gateway.
 #[must_use]
 pub fn gateway_public_key() -> PublicKey {
     PublicKey::from(&gateway_key())
 }
 
-/// Why something could not be measured.
+/// Error of a measurement.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The packet could not be built.
+    /// A packet could not be built.
     #[error("cannot build a packet: {0}")]
     Packet(#[from] scion_packet::build::BuildError),
-    /// A handshake or a packet between two tunnels in memory failed.
-    #[error("a tunnel in memory failed: {0}")]
+    /// A handshake, a packet of a tunnel, or a thread failed.
+    #[error("{0}")]
     Tunnel(&'static str),
-    /// A socket could not be had.
+    /// A socket could not be bound.
     #[error("cannot bind a socket: {0}")]
     Bind(#[from] udp_shards::BindError),
-    /// A socket could not be used.
+    /// A system call on a socket failed.
     #[error("cannot {step}: {source}")]
     Socket {
-        /// What was tried, as a verb.
+        /// Name of the operation, a verb.
         step: &'static str,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: std::io::Error,
     },
-    /// Datagrams on loopback did not arrive.
-    #[error(
-        "{missing} of {sent} datagrams did not arrive: the socket's receive buffer is too small"
-    )]
+    /// Datagrams did not arrive over loopback.
+    #[error("{missing} of {sent} datagrams did not arrive: the receive buffer is too small")]
     Lost {
-        /// Sent in one batch.
+        /// Number of datagrams in the batch.
         sent: usize,
-        /// Not received.
+        /// Number of datagrams not received.
         missing: usize,
     },
-    /// A thread could not run where it should.
+    /// A CPU clock or a CPU is not available.
     #[error(transparent)]
     Cpu(#[from] cpu::CpuError),
 }

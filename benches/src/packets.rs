@@ -1,4 +1,4 @@
-//! Packets to measure with.
+//! Packets for measurements.
 
 use std::net::SocketAddr;
 
@@ -10,20 +10,20 @@ pub const LOCAL_ISD_AS: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0110);
 
 const REMOTE_ISD_AS: IsdAs = IsdAs::from_u64(0x0002_ff00_0000_0220);
 
-/// Bytes of a SCION header with a path of two hops over IPv4, and of the UDP header behind it.
+/// Length in bytes of a SCION header with IPv4 hosts and a path of two hops, and of the UDP header after it.
 const HEADERS_BYTES: usize = 36 + 4 + 8 + 2 * 12 + 8;
 
-/// The simple IMIX: of 48 packets, how many have how many bytes.
+/// The simple IMIX: number of packets, of 48, and their size in bytes.
 pub const IMIX: [(usize, usize); 3] = [(28, 64), (16, 570), (4, 1518)];
 
-/// The sizes of 48 packets of the simple IMIX, in an order without a pattern that is always the same.
+/// Returns the sizes of 48 packets of the simple IMIX, in a fixed order without a pattern.
 #[must_use]
 pub fn imix_in_random_order() -> Vec<usize> {
     let mut sizes: Vec<usize> = IMIX
         .iter()
         .flat_map(|&(count, size)| std::iter::repeat_n(size, count))
         .collect();
-    // Fisher and Yates, with the generator of Knuth's MMIX.
+    // Fisher-Yates shuffle, with the generator of Knuth's MMIX.
     let mut state: u64 = 1;
     for last in (1..sizes.len()).rev() {
         state = state
@@ -34,11 +34,11 @@ pub fn imix_in_random_order() -> Vec<usize> {
     sizes
 }
 
-/// A UDP packet of `size` bytes from `client` to a far host, by interface 1 of its AS.
+/// Returns a UDP packet of `size` bytes from `client` to a host in another AS, by interface 1.
 ///
 /// # Errors
 ///
-/// [`BuildError`] when `size` has more than 16 bits.
+/// [`BuildError`] if `size` exceeds 16 bits.
 pub fn packet_to_remote(client: SocketAddr, size: usize) -> Result<Vec<u8>, BuildError> {
     let source = ScionAddress {
         isd_as: LOCAL_ISD_AS,
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_imix_in_any_order_is_an_imix() {
+    fn shuffled_imix_has_the_sizes_of_an_imix() {
         let sizes = imix_in_random_order();
         for (count, size) in IMIX {
             assert_eq!(sizes.iter().filter(|&&is| is == size).count(), count);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_has_the_size_asked_for() {
+    fn packet_has_the_requested_size() {
         let client = SocketAddr::from(([192, 0, 2, 1], 40_000));
         for size in [HEADERS_BYTES, 1400, 8900] {
             assert_eq!(packet_to_remote(client, size).unwrap().len(), size);

@@ -1,9 +1,8 @@
-//! The gateway as a process, measured under load: against its floor, against the SNAP data plane of today,
-//! and, with `--baseline`, against an older build. `scripts/bench.sh peers --help` says how to
-//! use it, `docs/PERFORMANCE.md` how to read it.
+//! Gateway process under load: against its floor, against snap-dataplane, and, with `--baseline`, against an older
+//! build. `scripts/bench.sh peers --help` describes the usage, `docs/PERFORMANCE.md` the results.
 //!
-//! What is measured next to each other is compared with each other: a round measures every side of a
-//! comparison once, and a ratio is taken within a round. The results are medians over rounds.
+//! Each round measures every side of a comparison once, and ratios are computed per round. Results are medians over the
+//! rounds.
 
 mod arguments;
 mod baseline;
@@ -16,7 +15,7 @@ use std::process::ExitCode;
 
 use crate::harness::{self, Programs};
 
-/// What the command line asks for; `programs` are what cargo built with the benchmark.
+/// Runs the benchmark with the arguments of the process.
 #[must_use]
 pub fn main(programs: Programs) -> ExitCode {
     harness::main::<arguments::Arguments>(programs)

@@ -1,4 +1,4 @@
-//! Tunnels of ana-gotatun with nothing around them: the cryptography that a floor consists of.
+//! Bare tunnels of ana-gotatun: the cryptography in a floor.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use snaptun::{Packet, PublicKey, StaticSecret};
 
 use crate::{StepError, gateway_key};
 
-/// Both ends of a number of tunnels.
+/// Both ends of tunnels.
 pub struct RawTunnels {
     tunnels: Vec<(Tunn, Tunn)>,
 }
@@ -21,7 +21,7 @@ impl RawTunnels {
     ///
     /// # Errors
     ///
-    /// [`StepError::Tunnel`] when a handshake fails.
+    /// [`StepError::Tunnel`] if a handshake fails.
     pub fn connect(count: usize) -> Result<Self, StepError> {
         let secret = gateway_key();
         let public = PublicKey::from(&secret);
@@ -51,12 +51,11 @@ impl RawTunnels {
         Ok(Self { tunnels })
     }
 
-    /// The datagram in which the client of tunnel `number` (modulo the number of tunnels) sends
-    /// `packet`.
+    /// Returns the datagram with `packet` of the client of tunnel `number`, modulo the number of tunnels.
     ///
     /// # Errors
     ///
-    /// [`StepError::Tunnel`] without a session.
+    /// [`StepError::Tunnel`] if there is no session.
     pub fn encapsulate_at_client(
         &mut self,
         number: usize,
@@ -66,11 +65,11 @@ impl RawTunnels {
         encapsulate(client, Packet::copy_from(packet))
     }
 
-    /// The packet in a datagram of tunnel `number`'s client: what a gateway does at least.
+    /// Returns the packet in a datagram of the client of tunnel `number`.
     ///
     /// # Errors
     ///
-    /// [`StepError::Tunnel`] when it is not authentic.
+    /// [`StepError::Tunnel`] if the datagram is not authentic.
     pub fn decapsulate_at_gateway(
         &mut self,
         number: usize,
@@ -79,18 +78,18 @@ impl RawTunnels {
         let (_, gateway) = self.pair(number)?;
         let message = datagram
             .try_into_wg()
-            .map_err(|_| StepError::Tunnel("a datagram was no message"))?;
+            .map_err(|_| StepError::Tunnel("the datagram is not a WireGuard message"))?;
         match gateway.handle_incoming_packet(message) {
             TunnResult::WriteToTunnel(packet) => Ok(packet),
-            _ => Err(StepError::Tunnel("a datagram was refused")),
+            _ => Err(StepError::Tunnel("the gateway rejected a datagram")),
         }
     }
 
-    /// The datagram in which the gateway sends `packet` into tunnel `number`.
+    /// Returns the datagram with `packet` of the gateway's side of tunnel `number`.
     ///
     /// # Errors
     ///
-    /// [`StepError::Tunnel`] without a session.
+    /// [`StepError::Tunnel`] if there is no session.
     pub fn encapsulate_at_gateway(
         &mut self,
         number: usize,
@@ -100,36 +99,38 @@ impl RawTunnels {
         encapsulate(gateway, packet)
     }
 
-    /// Client and gateway of tunnel `number`, modulo the number of tunnels.
+    /// Returns client and gateway of tunnel `number`, modulo the number of tunnels.
     fn pair(&mut self, number: usize) -> Result<&mut (Tunn, Tunn), StepError> {
         number
             .checked_rem(self.tunnels.len())
             .and_then(|number| self.tunnels.get_mut(number))
-            .ok_or(StepError::Tunnel("there is none"))
+            .ok_or(StepError::Tunnel("there are no tunnels"))
     }
 }
 
 fn encapsulate(tunn: &mut Tunn, packet: Packet) -> Result<Packet, StepError> {
     tunn.encapsulate_with_session(packet)
         .map(Packet::from)
-        .map_err(|_| StepError::Tunnel("it has no session"))
+        .map_err(|_| StepError::Tunnel("the tunnel has no session"))
 }
 
 fn connect(mut client: Tunn, mut gateway: Tunn) -> Result<(Tunn, Tunn), StepError> {
     let initiation = client
         .format_handshake_initiation(false)
-        .ok_or(StepError::Tunnel("it made no initiation"))?;
+        .ok_or(StepError::Tunnel("the client made no initiation"))?;
     let TunnResult::WriteToNetwork(response) =
         gateway.handle_incoming_packet(WgKind::HandshakeInit(initiation))
     else {
-        return Err(StepError::Tunnel("an initiation was not answered"));
+        return Err(StepError::Tunnel(
+            "the gateway did not answer an initiation",
+        ));
     };
     let TunnResult::WriteToNetwork(keepalive) = client.handle_incoming_packet(response) else {
-        return Err(StepError::Tunnel("the client refused the response"));
+        return Err(StepError::Tunnel("the client rejected the response"));
     };
     match gateway.handle_incoming_packet(keepalive) {
         TunnResult::WriteToTunnel(packet) if packet.is_empty() => Ok((client, gateway)),
-        _ => Err(StepError::Tunnel("the keepalive was refused")),
+        _ => Err(StepError::Tunnel("the gateway rejected the keepalive")),
     }
 }
 
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packet_goes_in_and_comes_out_of_every_tunnel() {
+    fn every_tunnel_carries_packets_in_both_directions() {
         let mut tunnels = RawTunnels::connect(2).unwrap();
         for number in 0..4 {
             let datagram = tunnels.encapsulate_at_client(number, b"packet").unwrap();

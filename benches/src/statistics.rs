@@ -1,18 +1,18 @@
 //! Medians, spreads and confidence intervals of a few repeated measurements.
 
-/// The middle of some values, and how far they reach.
+/// Median and range of values.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct Spread {
-    /// The middle value; of an even number of values, the mean of the middle two.
+    /// Median; for an even number of values, the mean of the middle two.
     pub median: f64,
-    /// The smallest.
+    /// Smallest value.
     pub min: f64,
-    /// The largest.
+    /// Largest value.
     pub max: f64,
 }
 
 impl Spread {
-    /// The spread of `values`; `None` without any.
+    /// Returns the spread of `values`; `None` if there are none.
     #[must_use]
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
@@ -27,8 +27,8 @@ impl Spread {
         })
     }
 
-    /// The spread of the ratios of paired values: what was measured next to each other is compared with
-    /// each other, so that a machine that drifts does not count.
+    /// Returns the spread of the ratios of paired values. Pairs were measured one after the other, so that a drift of
+    /// the machine cancels.
     #[must_use]
     pub fn of_ratios(numerators: &[f64], denominators: &[f64]) -> Option<Self> {
         Self::of(
@@ -40,36 +40,35 @@ impl Spread {
     }
 }
 
-/// The confidence that a [`MedianInterval`] has at least.
+/// Minimum confidence of a [`MedianInterval`].
 pub const CONFIDENCE_MIN: f64 = 0.95;
 
-/// The fewest values that have a [`MedianInterval`]: the range of 5 values misses the median with a
-/// probability of 2 / 2^5 = 6.25 %, that of 6 values with 2 / 2^6 = 3.1 %.
+/// Minimum number of values for a [`MedianInterval`]: the range of 5 values misses the median with a probability of
+/// 2 / 2^5 = 6.25 %, the range of 6 values with 2 / 2^6 = 3.1 %.
 pub const INTERVAL_VALUES_MIN: usize = 6;
 
-/// The most values that have a [`MedianInterval`]: 2^-n is a normal `f64` up to there.
+/// Maximum number of values for a [`MedianInterval`]: up to there 2^-n is a normal `f64`.
 const INTERVAL_VALUES_MAX: usize = 1000;
 
 /// A distribution-free confidence interval of a median, from the sign test.
 ///
-/// Each value lies below the true median with probability 1/2, so the number of values below it is
-/// binomial. The interval reaches from the k-th smallest to the k-th largest value, with the largest k
-/// that leaves a confidence of [`CONFIDENCE_MIN`]. It assumes independent values with one median, and
-/// nothing about their distribution: outliers do not widen it, and it is the same for ratios as for
-/// their logarithms.
+/// Each value lies below the true median with probability 1/2, so the number of values below it is binomial. The
+/// interval reaches from the k-th smallest to the k-th largest value, with the largest k that leaves a confidence of
+/// [`CONFIDENCE_MIN`]. The values must be independent and have the same median; their distribution does not matter.
+/// Outliers do not widen the interval, and ratios and their logarithms have the same interval.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
 pub struct MedianInterval {
     /// The k-th smallest value.
     pub low: f64,
     /// The k-th largest value.
     pub high: f64,
-    /// The probability that such an interval contains the true median, at least [`CONFIDENCE_MIN`].
+    /// Probability that such an interval contains the true median, at least [`CONFIDENCE_MIN`].
     pub confidence: f64,
 }
 
 impl MedianInterval {
-    /// The interval of the median of `values`; `None` for fewer than [`INTERVAL_VALUES_MIN`] values, for
-    /// which there is none with this confidence, and for more than 1000.
+    /// Returns the interval of the median of `values`; `None` for fewer than [`INTERVAL_VALUES_MIN`] values, which have
+    /// no interval with this confidence, and for more than 1000.
     #[must_use]
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
@@ -78,7 +77,7 @@ impl MedianInterval {
         if count > INTERVAL_VALUES_MAX {
             return None;
         }
-        // P(exactly `rank` values lie below the median), and P(fewer than `rank` do).
+        // Probability that exactly `rank` values lie below the median, and that fewer than `rank` do.
         let mut exactly = 0.5_f64.powi(i32::try_from(count).ok()?);
         let mut fewer = 0.0;
         let mut rank = 0;
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+    fn median_of_an_even_number_of_values_is_the_mean_of_the_middle_two() {
         let spread = Spread::of([4.0, 1.0, 10.0, 2.0]).unwrap();
         assert_eq!((spread.median, spread.min, spread.max), (3.0, 1.0, 10.0));
         assert_eq!(Spread::of([5.0, 1.0, 2.0]).unwrap().median, 2.0);
@@ -111,15 +110,15 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_values_that_were_measured_together() {
-        // The machine becomes twice as slow in the last round; the ratio does not.
+    fn ratios_are_computed_per_round() {
+        // In the last round the machine is half as fast; the ratio is the same.
         let ratios = Spread::of_ratios(&[10.0, 10.0, 20.0], &[5.0, 5.0, 10.0]).unwrap();
         assert_eq!((ratios.median, ratios.min, ratios.max), (2.0, 2.0, 2.0));
     }
 
     #[test]
-    fn the_ranks_and_the_confidence_are_those_of_the_binomial_distribution() {
-        // Values, rank from either end, confidence: added up from exact binomial coefficients.
+    fn ranks_and_confidence_follow_the_binomial_distribution() {
+        // Values, rank from either end, confidence: sums of exact binomial coefficients.
         for (count, rank, confidence) in [
             (6_u32, 1_u32, 0.968_75),
             (8, 1, 0.992_187_5),
@@ -168,7 +167,7 @@ mod tests {
         }
 
         #[test]
-        fn the_order_of_the_values_does_not_count(
+        fn the_order_of_the_values_does_not_matter(
             (values, shuffled) in vec(0.1_f64..10.0, 0..=100)
                 .prop_flat_map(|values| (Just(values.clone()), Just(values).prop_shuffle())),
         ) {
@@ -176,7 +175,7 @@ mod tests {
         }
 
         #[test]
-        fn exchanging_numerators_and_denominators_inverts_the_interval(
+        fn inverse_ratios_have_the_inverse_interval(
             values in vec(0.1_f64..10.0, INTERVAL_VALUES_MIN..=100),
         ) {
             let interval = MedianInterval::of(values.iter().copied()).unwrap();

@@ -1,7 +1,7 @@
-//! What a gateway cannot do without, each measured alone: a floor is added up from these.
+//! Indispensable steps of a gateway, each measured alone. A floor is a sum of these.
 //!
-//! All of them are in nanoseconds of CPU time of the thread that does the step, per packet, and the
-//! median over batches, so that an interrupt or a batch that met another process does not count.
+//! Results are CPU time of the thread per packet, in nanoseconds, as the median over batches, so that a batch disturbed
+//! by an interrupt or another process does not count.
 
 mod crypto;
 mod handshakes;
@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 use crate::StepError;
 use crate::statistics::Spread;
 
-/// Batches before the measurement: they fill caches and pools.
+/// Number of batches before the measurement, which fill caches and pools.
 const WARM_UP_BATCHES: usize = 3;
 
-/// At least so many batches, however long they take.
+/// Minimum number of batches, also beyond the budget.
 const BATCHES_MIN: usize = 9;
 
-/// The median of what `batch` returns, called until `budget` is over.
+/// Calls `batch` until `budget` is over, and returns the median of its results.
 fn median_of_batches(
     budget: Duration,
     mut batch: impl FnMut() -> Result<f64, StepError>,

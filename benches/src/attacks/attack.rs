@@ -1,4 +1,4 @@
-//! The attacks.
+//! List of attacks.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::rekeys::RekeyPlan;
 use crate::harness::entry::Entry;
 use crate::harness::error::BenchError;
 
-/// An attack. Those without a rate of their own are as fast as one core sends.
+/// An attack. Attacks without a rate in their description send as fast as one core can.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Attack {
     /// random bytes from 10,000 addresses, 200,000/s
@@ -22,55 +22,55 @@ pub(crate) enum Attack {
     TrainMac1,
     /// forged data messages with the client's address, merged with its packets, 20,000/s
     TrainData,
-    /// garbage, wrong mac1 and forged data in turn, merged with the client's packets, 20,000/s
+    /// random bytes, wrong mac1 and forged data in rotation, merged with the client's packets, 20,000/s
     TrainMixed,
-    /// initiations by unauthorized identities, right in all else, from 10,000 addresses
+    /// valid initiations of unauthorized identities, from 10,000 addresses
     Strangers,
-    /// made-up initiations with a right mac1, from one address
+    /// forged initiations with a correct mac1, from one address
     OneAddress,
-    /// made-up initiations with a right mac1 and the addresses of clients, 100/s each
+    /// forged initiations with a correct mac1 and the addresses of clients, 100/s each
     #[value(name = "mac1-100")]
     Mac1At100,
-    /// made-up initiations with a right mac1 and the address of one client, 20,000/s
+    /// forged initiations with a correct mac1 and the address of one client, 20,000/s
     #[value(name = "mac1-20k")]
     Mac1At20k,
-    /// initiations that use up all budgets, with and without cookies, and 100/s with the address of each client
+    /// initiations that exhaust all budgets, with and without cookies, and 100/s with the address of each client
     Exhausted,
     /// one captured initiation of an authorized identity, from 10,000 addresses
     Replay,
-    /// initiations of an authorized identity whose clock is 80 years ahead, from 10,000 addresses
+    /// initiations of an authorized identity with a clock 80 years ahead, from 10,000 addresses
     Future,
     /// one authorized identity opens tunnels from 10,000 socket addresses, with cookies
     ManyTunnels,
-    /// data messages with forged counters and tags, from the tunnels' own addresses to their live sessions
+    /// data messages with forged counters and tags, with the addresses and sessions of all clients
     ForgedData,
-    /// 4 authorized identities open tunnels that they do not use, and send packets to these
+    /// 4 authorized identities open tunnels without using them, and send packets to these tunnels
     HalfOpen,
     /// 300 idle TCP connections to the metrics port
     IdleHttp,
 }
 
-/// Messages a second to each address that is written into them as their source.
+/// Rate of messages per forged source address, per second.
 pub(crate) const SPOOFED_PER_SECOND: u64 = 20_000;
 pub(crate) const SPOOFED_SLOWLY_PER_SECOND: u64 = 100;
 
-/// Datagrams of garbage a second.
+/// Rate of random datagrams, per second.
 pub(crate) const GARBAGE_PER_SECOND: u64 = 200_000;
 
-/// After so long a client of WireGuard begins a new session (REKEY_AFTER_TIME).
+/// Age of a session at which a client of WireGuard begins the next (REKEY_AFTER_TIME).
 const REKEY_AFTER: Duration = Duration::from_secs(120);
 
-/// After so long a client of WireGuard repeats an initiation (REKEY_TIMEOUT).
+/// Time after which a client of WireGuard repeats an initiation (REKEY_TIMEOUT).
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// Tries of a client from the age of a session at which it begins the next, 120 s, to its end after 180 s
+/// Number of initiations of a client from the age of 120 s of its session to its expiry after 180 s
 /// (REJECT_AFTER_TIME).
 const TRIES_UNTIL_EXPIRY: u32 = 11;
 
 impl Entry for Attack {}
 
 impl Attack {
-    /// The attack failed: cannot `step`.
+    /// Returns the error "attack failed: cannot `step`".
     pub(crate) fn failed(self, step: &'static str) -> impl Fn(io::Error) -> BenchError {
         move |source| BenchError::Attack {
             attack: self.name(),
@@ -79,7 +79,7 @@ impl Attack {
         }
     }
 
-    /// Whether it needs network namespaces of its own.
+    /// Returns true if the attack runs in network namespaces.
     pub(crate) fn is_in_namespaces(self) -> bool {
         matches!(
             self,
@@ -87,7 +87,7 @@ impl Attack {
         )
     }
 
-    /// Whether it needs raw sockets, or namespaces.
+    /// Returns true if the attack needs raw sockets or network namespaces.
     pub(crate) fn needs_root(self) -> bool {
         self.is_in_namespaces()
             || matches!(
@@ -96,26 +96,26 @@ impl Attack {
             )
     }
 
-    /// When clients begin new sessions meanwhile. `quick`: as early as possible.
+    /// Returns the schedule on which clients renew their sessions; with `quick`, as early as possible.
     pub(crate) fn rekey_plan(attack: Option<Self>, quick: bool) -> RekeyPlan {
         let clients_of_wireguard = RekeyPlan {
             clients: 8,
             begin_after: Duration::ZERO,
             between: TRY_AGAIN_AFTER,
             try_again_after: TRY_AGAIN_AFTER,
-            // A third of the time that there is.
+            // Fewer than the 11 until the session expires.
             tries_max: 3,
         };
         match attack {
             Some(Self::Mac1At20k) => RekeyPlan {
                 clients: 1,
                 begin_after: if quick { Duration::ZERO } else { REKEY_AFTER },
-                // Once.
+                // Only one renewal.
                 between: Duration::from_secs(3600),
                 tries_max: TRIES_UNTIL_EXPIRY,
                 ..clients_of_wireguard
             },
-            // As many initiations as possible, since each that is not answered counts.
+            // As many initiations as possible: the bound is on unanswered ones.
             Some(attack) if attack.is_in_namespaces() => RekeyPlan {
                 clients: 1,
                 between: Duration::from_millis(200),
@@ -126,10 +126,10 @@ impl Attack {
         }
     }
 
-    /// How long it takes, instead of `duration`.
+    /// Returns the duration of the attack, at least `duration`.
     pub(crate) fn duration(self, duration: Duration, quick: bool) -> Duration {
         match self {
-            // The gateway begins the handshake when the session is 125 s old.
+            // The gateway initiates the handshake when the session is 125 s old.
             Self::Mac1At20k if !quick => duration.max(REKEY_AFTER + Duration::from_secs(10)),
             _ => duration,
         }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_has_a_name_and_a_text_for_each() {
+    fn every_attack_has_a_name_and_a_description() {
         assert_eq!(Attack::all().count(), 17);
         assert_eq!(Attack::TrainMac1.name(), "train-mac1");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The attacker: a thread that sends as fast as it can, or as often as it shall.
+//! The attacker: a thread that sends at a given rate, or as fast as possible.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,53 +22,54 @@ use crate::StepError;
 use crate::cpu::{self, Placement};
 use crate::harness::error::BenchError;
 
-/// A little below the load, which has the same CPU where there are only two: the attacker has what the load
-/// leaves of it, and a quarter in any case.
+/// Nice value of the attacker, above the load's, with which it shares a CPU if there are only two: the attacker gets
+/// the rest of that CPU, and at least a quarter.
 const NICENESS: i32 = 5;
 
-/// Sends what an attack consists of.
+/// An implementation of an attack.
 pub(crate) trait Attacker {
-    /// Sends a batch, if there is room for it, and takes note of answers.
+    /// Sends a batch, as far as the queue has room, and counts answers.
     fn send_batch(&mut self, tally: &mut Tally) -> io::Result<()>;
 
-    /// Datagrams a second that it shall send; `None`: as many as possible.
+    /// Rate of datagrams per second; `None` if as fast as possible.
     fn wanted_per_second(&self) -> Option<u64> {
         None
     }
 }
 
-/// What an attacker did.
+/// Counters of an attacker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub(crate) struct Tally {
-    /// Datagrams that the kernel took, or connections that were opened.
+    /// Datagrams sent, or connections opened.
     pub(crate) sent: u64,
-    /// Datagrams that came back.
+    /// Datagrams received.
     pub(crate) answers: u64,
-    /// Datagrams a second that the attack consists of; `None`: as many as possible.
+    /// Rate of datagrams per second; `None` if as fast as possible.
     pub(crate) wanted_per_second: Option<u64>,
-    /// What was asked of the gateway meanwhile, and of that what it answered.
+    /// Probes of the gateway during the attack.
     pub(crate) probes: u64,
+    /// Successful probes.
     pub(crate) probes_answered: u64,
-    /// The longest time until an answer.
+    /// Time of the slowest probe.
     pub(crate) slowest_probe_seconds: Option<f64>,
-    /// How long it took.
+    /// Duration of the attack.
     pub(crate) seconds: f64,
 }
 
-/// What an attack is aimed at.
+/// Target of an attack.
 pub(crate) struct Aim<'a> {
     pub(crate) site: &'a Site,
     pub(crate) gateway: SocketAddr,
     pub(crate) metrics: SocketAddr,
-    /// Clients that begin new sessions.
+    /// Clients that renew their sessions.
     pub(crate) clients: &'a [Victim],
-    /// The private key of an authorized identity that only the attacker uses.
+    /// Private key of an authorized identity that only the attacker uses.
     pub(crate) insider: &'a StaticSecret,
-    /// The private keys of further authorized identities of the attacker.
+    /// Private keys of further authorized identities of the attacker.
     pub(crate) accomplices: &'a [StaticSecret],
 }
 
-/// Makes everything that an attack needs. The gateway serves at this time, and its tunnels carry packets.
+/// Prepares an attack, while the gateway and its tunnels carry packets.
 pub(crate) fn prepare(
     attack: Attack,
     aim: &Aim<'_>,
@@ -95,14 +96,14 @@ pub(crate) fn prepare(
     })
 }
 
-/// Messages with the addresses of the load's tunnel and of a client that begins new sessions.
+/// Prepares messages with the addresses of the load's tunnel and of the clients that renew their sessions.
 fn merged(
     attack: Attack,
     aim: &Aim<'_>,
     forgery: Forgery,
 ) -> Result<Box<dyn Attacker + Send>, BenchError> {
     let SocketAddr::V4(gateway) = aim.gateway else {
-        return Err(StepError::Tunnel("only IPv4 is watched").into());
+        return Err(StepError::Tunnel("the gateway must have an IPv4 address").into());
     };
     let failed = attack.failed("watch the clients by a raw socket");
     let mut victims: Vec<Victim> = aim.clients.to_vec();
@@ -114,7 +115,7 @@ fn merged(
             receiver: session.receiver,
         })
         .find(|seen| !victims.iter().any(|client| client.address == seen.address))
-        .ok_or(StepError::Tunnel("no client sent anything"))?;
+        .ok_or(StepError::Tunnel("no data message of the load seen"))?;
     victims.push(of_load);
     Ok(Box::new(Spoofed::new(
         aim.site,
@@ -134,7 +135,7 @@ pub(crate) fn attack(
 ) -> Result<Tally, BenchError> {
     cpu::pin(cpu_of_attacker(placement))?;
     rustix::process::setpriority_process(None, NICENESS)
-        .map_err(|errno| attack.failed("let the load go first")(errno.into()))?;
+        .map_err(|errno| attack.failed("lower the priority of the attacker")(errno.into()))?;
     let started = Instant::now();
     let mut tally = Tally::default();
     while !done.load(Ordering::Relaxed) {
@@ -147,7 +148,7 @@ pub(crate) fn attack(
     Ok(tally)
 }
 
-/// One that neither the gateway nor the load has, where there is one.
+/// Returns a CPU of neither the gateway nor the load, or, if there is none, the CPU of the load.
 fn cpu_of_attacker(placement: &Placement) -> usize {
     placement
         .usable

@@ -1,4 +1,4 @@
-//! One case: tunnels, clients that begin new sessions, a newcomer, and an attack.
+//! One case: tunnels, clients that renew their sessions, a newcomer, and an attack.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,37 +27,36 @@ use crate::harness::error::BenchError;
 use crate::harness::run::Run;
 use crate::harness::server::{Server, Way};
 
-/// Bytes of packets where they can be merged with spoofed messages: with header and tag they are as long as an
-/// initiation.
+/// Length of packets that merge with spoofed messages: with header and tag they are as long as an initiation.
 const MERGED_PACKET_BYTES: usize = INITIATION_BYTES - DATA_OVERHEAD_BYTES;
 
-/// Where clients come from on loopback; all of it is this host's own.
+/// Addresses of clients on loopback.
 const NEWCOMER_IP: Ipv4Addr = Ipv4Addr::new(127, 96, 0, 1);
 const REKEYING_IP: Ipv4Addr = Ipv4Addr::new(127, 97, 0, 1);
 
-/// How long the tunnels carry packets before the memory is looked at: buffers have their size by then.
+/// Time for which tunnels carry packets before the memory is measured, so that buffers have their final size.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// How long the attack is on before packets are counted.
+/// Time from the start of the attack to the start of the measurement.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// The gateway asks the kernel what it dropped twice a second.
+/// Delay before counters are read: the gateway reads the kernel's drop counters twice per second.
 const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long the newcomer tries.
+/// Time after which the newcomer gives up.
 const NEWCOMER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is in the keys of everyone who is authorized.
+/// Seeds of the keys of authorized identities.
 const TUNNEL_SEED: u64 = 41;
 const NEWCOMER_SEED: u64 = 42;
 const INSIDER_KEY: [u8; 32] = [43; 32];
 const REKEYING_SEED: u8 = 44;
 const ACCOMPLICE_SEED: u8 = 45;
 
-/// How many clients begin new sessions at most.
+/// Maximum number of clients that renew their sessions.
 const REKEYING_MAX: usize = 8;
 
-/// What came out.
+/// Measurements of a case.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) attack: Option<Attack>,
@@ -66,33 +65,33 @@ pub(crate) struct Outcome {
     pub(crate) report: Report,
     pub(crate) newcomer: Newcomer,
     pub(crate) rekeys: Rekeys,
-    /// How long the attacker's identity took to connect with a right clock; `None` when it did not.
+    /// Time in which the attacker's identity connected with a correct clock; `None` if it did not.
     pub(crate) insider_seconds: Option<f64>,
-    /// Tunnels before the attack.
+    /// Number of tunnels before the attack.
     pub(crate) tunnels_before: u64,
-    /// Datagrams that the network lost.
+    /// Number of datagrams that the network lost.
     pub(crate) lost_by_link: u64,
     /// Resident memory before and after the attack, in bytes.
     pub(crate) resident: [u64; 2],
-    /// How much of its CPU the gateway took, in percent.
+    /// CPU time of the gateway, in percent of a CPU.
     pub(crate) gateway_cpu_percent: f64,
-    /// What the gateway counted during the attack.
+    /// Counters of the gateway during the attack.
     pub(crate) counters: Counters,
 }
 
 /// A client that connects during the attack.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Newcomer {
-    /// From its first message to its session; `None` when it had none after [`NEWCOMER_PATIENCE`].
+    /// Time from the first message to the session; `None` if it took more than [`NEWCOMER_PATIENCE`].
     pub(crate) seconds: Option<f64>,
-    /// Messages that it sent again, a second after the one before.
+    /// Number of messages that it repeated after a second.
     pub(crate) retries: u64,
-    /// Cookies that it was asked to show.
+    /// Number of cookies that it received.
     pub(crate) cookies: u64,
 }
 
 impl Newcomer {
-    /// How many tunnels it can have made: one for each message that it sent.
+    /// Returns the maximum number of tunnels that it may have created: one per message.
     pub(crate) fn tunnels_max(&self) -> u64 {
         match self.seconds {
             Some(_) => 1 + self.retries,
@@ -101,16 +100,16 @@ impl Newcomer {
     }
 }
 
-/// Who is attacked.
+/// Destination of the attack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
     Gateway,
-    /// A socket at this address from which nothing is read. It shows how much CPU time the attacker takes from the
-    /// load: with two CPUs both share one.
+    /// A socket at this address that is never read. It shows how much CPU time the attacker takes from the load, with
+    /// which it shares a CPU if there are only two.
     Decoy(SocketAddr),
 }
 
-/// Measures what clients notice of `attack`, or of none.
+/// Measures the effects of `attack` on clients, or the same load without an attack.
 pub(crate) fn measure(
     run: &Run,
     duration: Duration,
@@ -138,7 +137,7 @@ struct Case<'a> {
     plan: RekeyPlan,
 }
 
-/// Keys of authorized identities other than those of the load and the newcomer.
+/// Keys of authorized identities, except for the load and the newcomer.
 struct Keys {
     insider: StaticSecret,
     rekeying: Vec<StaticSecret>,
@@ -148,7 +147,7 @@ struct Keys {
 /// An attack that is ready to begin.
 type Prepared = (Attack, Box<dyn attacker::Attacker + Send>);
 
-/// What is there before the attack begins.
+/// State before the attack.
 struct Before {
     prepared: Option<Prepared>,
     rekeying: Vec<Client>,
@@ -157,7 +156,7 @@ struct Before {
 }
 
 impl Case<'_> {
-    /// Runs where the gateway is.
+    /// Measures the case. Called in the namespace of the gateway.
     fn measure(&self) -> Result<Outcome, BenchError> {
         let keys = Keys::new();
         let identities = keys.write(self.site.tunnels())?;
@@ -180,7 +179,7 @@ impl Case<'_> {
         measured.map_err(|error| server.load_failed(error))?
     }
 
-    /// Connects clients and makes what the attack needs, while the tunnels carry packets.
+    /// Connects clients and prepares the attack, while the tunnels carry packets.
     fn prepare(
         &self,
         generator: &mut Generator<'_>,
@@ -271,7 +270,7 @@ impl Case<'_> {
             ..load.trial()
         };
         let lost_by_link_before = self.site.lost_by_link();
-        // The attack goes on until every session that was begun is there or was given up.
+        // The attack continues until every renewal has succeeded or failed.
         let (measured, done) = (AtomicBool::new(false), AtomicBool::new(false));
         let (report, tally, newcomer, rekeys, insider, cpu) = thread::scope(|scope| {
             let attacker = scope.spawn(|| match before.prepared {
@@ -346,7 +345,7 @@ impl Case<'_> {
         if let Site::Network(_) = self.site {
             load.sizes = PacketSizes::Fixed(MERGED_PACKET_BYTES);
             load.allow_remote = true;
-            // As clients with QUIC do, so that spoofed messages merge with its packets.
+            // As in clients with QUIC, so that spoofed messages merge with the packets.
             load.never_fragment = true;
         }
         load
@@ -363,7 +362,7 @@ impl Case<'_> {
     }
 }
 
-/// The result of a thread, or its panic.
+/// Returns the result of a thread, or continues its panic.
 fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     match thread.join() {
         Ok(result) => result,
@@ -377,7 +376,7 @@ impl Keys {
             (0..count)
                 .map(|number| {
                     let mut key = [seed; 32];
-                    // Not the first byte, of which X25519 ignores bits.
+                    // Not the first byte, in which X25519 ignores bits.
                     key[1] = number as u8;
                     StaticSecret::from(key)
                 })
@@ -390,7 +389,7 @@ impl Keys {
         }
     }
 
-    /// The file of identities: these, the load's tunnels and the newcomer.
+    /// Writes the identities file: these keys, the load's tunnels and the newcomer.
     fn write(&self, tunnels: usize) -> Result<NamedTempFile, BenchError> {
         let mut keys = Identities::from_seed(TUNNEL_SEED, tunnels).public_keys();
         keys.extend(Identities::from_seed(NEWCOMER_SEED, 1).public_keys());
@@ -402,7 +401,7 @@ impl Keys {
         let mut text = String::new();
         for key in keys {
             let key = snapload::key_to_base64(&key);
-            // It cannot fail.
+            // Writing to a string does not fail.
             let _written = writeln!(text, "[[identity]]\npublic_key = \"{key}\"");
         }
         let file = NamedTempFile::new().map_err(BenchError::Temporary)?;
@@ -411,7 +410,7 @@ impl Keys {
     }
 }
 
-/// How long a client with the clock of this host takes to connect, if it does.
+/// Returns the time in which a client with the clock of this host connects; `None` if it does not.
 fn connect_insider(insider: &StaticSecret, gateway: SocketAddr) -> Result<Option<f64>, BenchError> {
     let started = Instant::now();
     match Client::connect(insider, (NEWCOMER_IP, 0).into(), gateway) {

@@ -1,11 +1,11 @@
-//! What the gateway counted, from its metrics.
+//! Counters of the gateway, from its metrics.
 
 use std::collections::BTreeMap;
 
 use crate::harness::error::BenchError;
 use crate::harness::server::Server;
 
-/// Every time series of a gateway, with its workers added up, by name and labels:
+/// Time series of a gateway, summed over its workers, by name and labels:
 /// `dropped_packets_total{stage="tunnel",reason="forged"}`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Counters(BTreeMap<String, f64>);
@@ -30,13 +30,13 @@ impl Counters {
         Self(series)
     }
 
-    /// The sum of all series whose name and labels begin with `prefix`.
+    /// Returns the sum of all series whose name and labels begin with `prefix`.
     pub(crate) fn sum(&self, prefix: &str) -> u64 {
         let matching = self.0.iter().filter(|(name, _)| name.starts_with(prefix));
         matching.map(|(_, value)| *value).sum::<f64>() as u64
     }
 
-    /// How much each counter rose since `before`. Gauges keep their value.
+    /// Returns the increase of each counter since `before`. Gauges keep their value.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let risen = self.0.iter().map(|(name, value)| {
             let is_counter = name.contains("_total");
@@ -46,7 +46,7 @@ impl Counters {
         Self(risen.collect())
     }
 
-    /// What was refused, demanded and changed: the counters that rose and are about that.
+    /// Returns the counters of drops, cookies, handshakes and tunnel changes that are not 0.
     pub(crate) fn notable(&self) -> impl Iterator<Item = (&str, u64)> {
         const NOTABLE: [&str; 8] = [
             "cookies_demanded_total",
@@ -67,7 +67,7 @@ impl Counters {
     }
 }
 
-/// `name{a="b",worker="0"}` as `name{a="b"}`.
+/// Removes the label `worker`: `name{a="b",worker="0"}` becomes `name{a="b"}`.
 fn without_worker(series: &str) -> String {
     let Some((name, labels)) = series.split_once('{') else {
         return series.to_owned();
@@ -93,7 +93,7 @@ mod tests {
         snapgate_dropped_packets_total{worker=\"0\",stage=\"tunnel\",reason=\"forged\"} 3\n";
 
     #[test]
-    fn workers_are_added_up() {
+    fn series_are_summed_over_workers() {
         let counters = Counters::parse(TEXT);
         assert_eq!(counters.sum("turns_total"), 9);
         assert_eq!(counters.sum("dropped_packets_total{stage=\"tunnel\""), 3);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_rise_and_gauges_are() {
+    fn since_subtracts_counters_but_not_gauges() {
         let before = Counters::parse(TEXT);
         let later = Counters::parse(&TEXT.replace("} 3\n", "} 10\n"));
         let risen = later.since(&before);

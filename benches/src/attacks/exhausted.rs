@@ -1,7 +1,7 @@
-//! All budgets for handshakes used up, and spoofed initiations with the addresses of clients besides.
+//! Exhausted budgets of handshakes, and spoofed initiations with the addresses of clients.
 //!
-//! A few hosts that show cookies use up the budget for messages with a cookie; messages without one use up the other.
-//! The initiations are made up, which the gateway learns only from the Diffie-Hellman that the budgets are for.
+//! A few hosts with cookies exhaust the budget of messages with a cookie; messages without one exhaust the other. The
+//! initiations are forged, which the gateway detects only by the Diffie-Hellman that the budgets limit.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,25 +26,26 @@ use super::spoofed::Spoofed;
 use crate::gateway_public_key;
 use crate::harness::error::BenchError;
 
-/// Hosts that show cookies, each of which may have 1,000 handshakes a second of the worker's 4,000.
+/// Number of hosts with cookies. Each may use 1,000 handshakes per second of the worker's 4,000.
 const HOSTS: usize = 8;
 
-/// The first of their addresses, all of them this host's own: 127.129.0.1.
+/// First address of these hosts, on loopback.
 const FIRST_HOST: Ipv4Addr = Ipv4Addr::new(127, 129, 0, 1);
 
-/// Messages of all hosts in a second: half as many again as the budgets of both kinds, 4,000 and 2,000.
+/// Messages of all hosts per second: 1.5 times the budgets of both kinds, 4,000 and 2,000.
 const WITH_COOKIE_PER_SECOND: u64 = 6_000;
 const WITHOUT_COOKIE_PER_SECOND: u64 = 3_000;
 
-/// The first of as many addresses as messages without a cookie need to stay below the limit of each, 100 a second:
-/// 127.130.0.1.
+/// First address of messages without a cookie, on loopback.
 const FIRST_STRANGER: Ipv4Addr = Ipv4Addr::new(127, 130, 0, 1);
+
+/// Number of addresses of messages without a cookie: each stays below its limit, 100 per second.
 const STRANGERS: usize = 64;
 
-/// Messages whose cookie replies can still be read.
+/// Number of messages whose cookie replies can be decrypted.
 const RECENT: usize = 1 << 12;
 
-/// The pause when nothing is due.
+/// Pause if no message is due.
 const PAUSE: Duration = Duration::from_micros(200);
 
 const MAC_BYTES: usize = 16;
@@ -61,11 +62,11 @@ pub(crate) struct Exhausted {
     spoofed_per_second: u64,
 }
 
-/// The cookies of the hosts.
+/// Cookies of the hosts.
 struct Cookies {
     key: [u8; 32],
     of_hosts: [Option<[u8; MAC_BYTES]>; HOSTS],
-    /// mac1 of the last messages, by their sender index modulo [`RECENT`].
+    /// mac1 of the last messages, by sender index modulo [`RECENT`].
     mac1s: Vec<[u8; MAC_BYTES]>,
 }
 
@@ -86,7 +87,7 @@ impl Exhausted {
         })
     }
 
-    /// Queues a made-up initiation.
+    /// Queues a forged initiation.
     fn push(&mut self, from: IpAddr, cookie: Option<[u8; MAC_BYTES]>) {
         let mut message = messages::initiation(self.next, Mac1::Right(&self.public_key));
         self.cookies.remember(self.next, &message);
@@ -149,7 +150,7 @@ impl Cookies {
             .copy_from_slice(&initiation[mac1_at..mac1_at + MAC_BYTES]);
     }
 
-    /// Takes the cookie out of a reply that came to the address of a host (whitepaper, section 5.4.7).
+    /// Stores the cookie of a reply to the address of a host (whitepaper, section 5.4.7).
     fn take(&mut self, to: Option<IpAddr>, reply: &[u8]) {
         let host = (0..HOSTS).find(|&host| to == Some(address(FIRST_HOST, host)));
         let (Some(host), Some(cookie)) = (host, self.open(reply)) else {
@@ -174,7 +175,7 @@ impl Cookies {
     }
 }
 
-/// mac2 of an initiation (section 5.4.4).
+/// Writes the mac2 of an initiation (section 5.4.4).
 fn write_mac2(initiation: &mut [u8], cookie: &[u8; MAC_BYTES]) {
     let at = initiation.len() - MAC_BYTES;
     let Ok(mac) = Blake2sMac::<U16>::new_from_slice(cookie) else {
@@ -199,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// The cookie reply of a gateway that takes in no handshake without one.
+    /// Returns the cookie reply of a gateway that accepts no handshake without a cookie.
     fn cookie_reply(initiation: &[u8]) -> Option<Vec<u8>> {
         let gateway = gateway_public_key();
         let from: SocketAddr = "127.129.0.1:1000".parse().ok()?;
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_in_a_reply_is_read() {
+    fn cookie_of_a_reply_is_stored_for_its_host() {
         let gateway = gateway_public_key();
         let mut cookies = Cookies::new(&gateway);
         let initiation = messages::initiation(5, Mac1::Right(&gateway));

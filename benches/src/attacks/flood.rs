@@ -1,4 +1,4 @@
-//! The same datagrams again and again, from many addresses.
+//! Floods of prepared datagrams from many addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,48 +19,48 @@ use super::sender::Sender;
 use crate::harness::error::BenchError;
 use crate::{StepError, gateway_public_key};
 
-/// How many addresses datagrams come from, all of them this host's own.
+/// Number of source addresses, on loopback.
 pub(crate) const ADDRESSES: u32 = 10_000;
 
-/// The first of them: 127.128.0.1.
+/// First source address: 127.128.0.1.
 const FIRST_ADDRESS: u32 = 0x7f80_0001;
 
-/// Datagrams per system call. More would gain little, and keep the load waiting that has the same CPU.
+/// Datagrams per system call. More would gain little, and delay the load on the same CPU.
 const BATCH: usize = 16;
 
-/// The pause when nothing is due.
+/// Pause if no datagram is due.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// Different pieces of garbage.
+/// Number of different random datagrams.
 const GARBAGE: usize = 4096;
 
-/// The largest datagram that fits into most networks, less IP and UDP header.
+/// Maximum length of random datagrams, which fits into most networks with IP and UDP header.
 const GARBAGE_BYTES_MAX: usize = 1400;
 
-/// Initiations of strangers. Each is due again after the gateway has forgotten that it refused it.
+/// Number of unauthorized identities. When an initiation is repeated, the gateway has forgotten its rejection.
 const STRANGERS: usize = 4096;
 
-/// Made-up initiations, and initiations of an identity whose clock is ahead.
+/// Number of different forged initiations, and of initiations with a clock that is ahead.
 const INITIATIONS: usize = 4096;
 
-/// How far a clock is ahead: 80 years.
+/// Offset of the clock that is ahead: 80 years.
 const AHEAD_SECONDS: u64 = 80 * 365 * 24 * 3600;
 
-/// How long the gateway may take to answer the initiation that is captured.
+/// Time limit for the answer to the initiation that is captured.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Flood {
     sender: Sender,
     datagrams: Vec<Bytes>,
     next: usize,
-    /// How many addresses they come from.
+    /// Number of source addresses.
     addresses: usize,
     per_second: Option<u64>,
     pace: Option<Pace>,
 }
 
 impl Flood {
-    /// `per_second` random datagrams of random length.
+    /// Sends `per_second` random datagrams of random length.
     pub(crate) fn of_garbage(gateway: SocketAddr, per_second: u64) -> Result<Self, BenchError> {
         let mut random = SmallRng::seed_from_u64(1);
         let garbage = (0..GARBAGE).map(|_| {
@@ -75,7 +75,7 @@ impl Flood {
         })
     }
 
-    /// Made-up initiations with a right mac1, from one address.
+    /// Sends forged initiations with a correct mac1, from one address.
     pub(crate) fn of_one_address(gateway: SocketAddr) -> Result<Self, BenchError> {
         let public_key = gateway_public_key();
         let initiations = (0..INITIATIONS as u32)
@@ -86,7 +86,7 @@ impl Flood {
         })
     }
 
-    /// Initiations of `insider` with a clock that is ahead, each later than the one before.
+    /// Sends initiations of `insider` with a clock that is ahead, in ascending order of their timestamps.
     pub(crate) fn of_future(
         gateway: SocketAddr,
         insider: &StaticSecret,
@@ -101,13 +101,14 @@ impl Flood {
                 let seconds = now.as_secs() + AHEAD_SECONDS + number;
                 let message = initiation(insider, &public_key, seconds, &mut random);
                 Ok(message
-                    .ok_or(StepError::Tunnel("it made no initiation"))?
+                    .ok_or(StepError::Tunnel("cannot encrypt an initiation"))?
                     .into())
             })
             .collect::<Result<_, StepError>>()?;
         Self::of(gateway, initiations)
     }
 
+    /// Sends valid initiations of unauthorized identities.
     pub(crate) fn of_strangers(gateway: SocketAddr) -> Result<Self, BenchError> {
         let mut random = SmallRng::seed_from_u64(2);
         let initiations = (0..STRANGERS).map(|_| {
@@ -118,7 +119,7 @@ impl Flood {
         Self::of(gateway, initiations.collect())
     }
 
-    /// `insider` connects once, and its initiation is sent again.
+    /// Connects `insider` once, and replays its initiation.
     pub(crate) fn of_replays(
         gateway: SocketAddr,
         insider: &StaticSecret,
@@ -157,7 +158,7 @@ impl Flood {
     }
 }
 
-/// The address with a number, modulo how many there are.
+/// Returns the source address with this number, modulo [`ADDRESSES`].
 pub(crate) fn address(number: usize) -> IpAddr {
     let number = (number % ADDRESSES as usize) as u32;
     Ipv4Addr::from_bits(FIRST_ADDRESS + number).into()

@@ -1,7 +1,7 @@
-//! Data messages from the tunnels' own addresses to their live sessions, all of it right but the tag.
+//! Forged data messages with the addresses and sessions of clients; only counter and tag are wrong.
 //!
-//! The attacker sees what the clients send, which takes a raw socket, and sends by another one, with source
-//! addresses that are not its own (raw(7)).
+//! The attacker sees the messages of clients by a raw socket, and sends with their source addresses by another one
+//! (raw(7)).
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
@@ -20,17 +20,17 @@ use super::attacker::{Attacker, Tally};
 use crate::StepError;
 use crate::harness::error::BenchError;
 
-/// How long the clients are watched: each sends every few milliseconds.
+/// Time for which the clients are watched. Each sends every few milliseconds.
 const WATCHED: Duration = Duration::from_millis(300);
 
-/// Messages that are made in advance.
+/// Number of messages that are prepared.
 const MESSAGES: usize = 4096;
 
-/// Messages sent before somebody looks whether it is time to end.
+/// Number of messages per batch.
 const BATCH: usize = 64;
 
 const UDP_HEADER_BYTES: usize = 8;
-/// What is encrypted: nothing, as in a keepalive; little; much.
+/// Lengths of the encrypted part; 0 as in a keepalive.
 const PAYLOAD_BYTES: [usize; 3] = [0, 64, 1200];
 
 pub(crate) struct ForgedData {
@@ -40,7 +40,7 @@ pub(crate) struct ForgedData {
     next: usize,
 }
 
-/// A session as its client's messages show it.
+/// A session, as seen in the messages of its client.
 pub(crate) struct Session {
     pub(crate) receiver: u32,
     counter: u64,
@@ -49,12 +49,12 @@ pub(crate) struct Session {
 impl ForgedData {
     pub(crate) fn new(gateway: SocketAddr) -> Result<Self, BenchError> {
         let SocketAddr::V4(gateway) = gateway else {
-            return Err(StepError::Tunnel("a raw socket sends over IPv4 here").into());
+            return Err(StepError::Tunnel("the gateway must have an IPv4 address").into());
         };
         let sessions = watch(gateway)
             .map_err(Attack::ForgedData.failed("watch the clients by a raw socket"))?;
         if sessions.is_empty() {
-            return Err(StepError::Tunnel("no client sent anything").into());
+            return Err(StepError::Tunnel("no data message of a client seen").into());
         }
         let mut random = SmallRng::seed_from_u64(3);
         let packets = sessions
@@ -83,9 +83,9 @@ impl Attacker for ForgedData {
     }
 }
 
-/// Watches what clients send to the gateway, and returns the last data message of each.
+/// Watches the messages of clients to the gateway, and returns the address and session of each client.
 pub(crate) fn watch(gateway: SocketAddrV4) -> io::Result<Vec<(SocketAddrV4, Session)>> {
-    // It receives a copy of every UDP datagram that arrives at this host.
+    // Receives a copy of every UDP datagram that arrives at this host.
     let mut socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP))?;
     socket.set_read_timeout(Some(WATCHED))?;
     let mut packet = vec![0; 1 << 16];
@@ -101,7 +101,7 @@ pub(crate) fn watch(gateway: SocketAddrV4) -> io::Result<Vec<(SocketAddrV4, Sess
     Ok(sessions.into_iter().collect())
 }
 
-/// Who sent an IP packet, and the session of the data message in it, if it is one to the gateway.
+/// Returns the source address and the session of a data message to the gateway; `None` for other IP packets.
 fn read(packet: &[u8], gateway: SocketAddrV4) -> Option<(SocketAddrV4, Session)> {
     let (ip, udp) = packet.split_at_checked(4 * usize::from(packet.first()? & 0x0f))?;
     let (udp, message) = udp.split_at_checked(UDP_HEADER_BYTES)?;
@@ -117,8 +117,8 @@ fn read(packet: &[u8], gateway: SocketAddrV4) -> Option<(SocketAddrV4, Session)>
     Some((SocketAddrV4::new(Ipv4Addr::from(source), port(0)?), session))
 }
 
-/// An IP packet from `client` with a message for its session: some that were sent before, most that are
-/// later than all so far.
+/// Returns an IP packet from `client` with a data message for its session. Some counters were used before, most are
+/// ahead.
 fn forge(
     client: SocketAddrV4,
     gateway: SocketAddrV4,
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_forged_reads_as_the_clients_own() {
+    fn forged_message_has_address_and_session_of_the_client() {
         let client = "127.64.0.1:4000".parse().unwrap();
         let gateway = "127.0.0.1:5000".parse().unwrap();
         let seen = Session {

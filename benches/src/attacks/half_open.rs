@@ -1,5 +1,5 @@
-//! Memory for packets that wait for a session: authorized identities open tunnels that they do not use, and send
-//! packets to these. Meanwhile packets for an honest client that has not used its tunnel yet have to wait too.
+//! Attack on the memory of packets that wait for a session: authorized identities open tunnels without confirming them,
+//! and send packets to these. Meanwhile packets for an honest client wait for its confirmation, too.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -16,45 +16,45 @@ use super::rekeys::Client;
 use crate::harness::error::BenchError;
 use crate::{LOCAL_ISD_AS, StepError, gateway_public_key};
 
-/// Identities of the attackers.
+/// Number of identities of the attackers.
 pub(crate) const ATTACKERS: usize = 4;
 
-/// Identities that the attack takes: the attackers', a client that makes a new tunnel every second, and another
-/// that sends packets to it.
+/// Number of identities in the attack: the attackers, an honest client that makes a new tunnel every second, and
+/// another that sends packets to it.
 pub(crate) const IDENTITIES: usize = ATTACKERS + 2;
 
-/// Tunnels of each attacker that it does not use. With the one that it sends from they are all that it may have
+/// Number of half-open tunnels per attacker. With the tunnel that it sends from, they reach the limit
 /// (`--tunnels-per-identity`).
 pub(crate) const HALF_OPEN: usize = 63;
 
-/// The first of their addresses, all of them this host's own: 127.131.0.1. The clients' are others.
+/// First address of half-open tunnels, and addresses of the clients, on loopback.
 const FIRST_HALF_OPEN: Ipv4Addr = Ipv4Addr::new(127, 131, 0, 1);
 const SENDERS: Ipv4Addr = Ipv4Addr::new(127, 132, 0, 1);
 const HONEST_SENDER: Ipv4Addr = Ipv4Addr::new(127, 132, 0, 2);
 const HONEST_RECEIVER: Ipv4Addr = Ipv4Addr::new(127, 132, 0, 3);
 
-/// Packets a second to tunnels that are not used, and bytes of each: they fill the memory of all in 3 s.
+/// Packets per second to half-open tunnels, and their length. They fill the memory of all tunnels in 3 s.
 const PACKETS_PER_SECOND: u64 = 20_000;
 const PACKET_BYTES: usize = 1_200;
 
-/// Packets that wait for the honest client every second, and bytes of each.
+/// Number of packets that wait for the honest client, their length, and the interval.
 const HONEST_PACKETS: u64 = 20;
 const HONEST_PACKET_BYTES: usize = 200;
 const HONEST_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the honest client takes to use its new tunnel: a long round trip.
+/// Time until the honest client confirms its new tunnel: a long round trip.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
 
-/// How long an answer or a packet may take.
+/// Time limit for an answer or a packet.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) struct HalfOpen {
     gateway: SocketAddr,
-    /// One of each attacker.
+    /// One tunnel per attacker.
     senders: Vec<Client>,
-    /// Those that are not used.
+    /// Addresses of half-open tunnels.
     half_open: Vec<SocketAddr>,
-    /// They keep their ports.
+    /// Sockets at these addresses, which keep the ports in use.
     _sockets: Vec<UdpSocket>,
     next: usize,
     pace: Pace,
@@ -98,7 +98,8 @@ impl HalfOpen {
         })
     }
 
-    /// A new tunnel of the honest client, packets to it before it is used, and how many of them arrive then.
+    /// Opens a new tunnel of the honest client, sends packets to it before it is confirmed, and counts those that
+    /// arrive after the confirmation.
     fn probe(&mut self, tally: &mut Tally) -> Result<(), BenchError> {
         tally.probes += HONEST_PACKETS;
         let socket = UdpSocket::bind((HONEST_RECEIVER, 0)).map_err(BenchError::NoPort)?;
@@ -158,8 +159,8 @@ impl Attacker for HalfOpen {
     }
 }
 
-/// A new tunnel of which the gateway answered the initiation, and the message that would confirm it. `None`: it did
-/// not answer.
+/// Starts a handshake, and returns the tunnel and the message that confirms it; `None` without an answer of the
+/// gateway.
 fn answered(
     identity: &StaticSecret,
     socket: &UdpSocket,
@@ -169,7 +170,7 @@ fn answered(
     let failed = BenchError::Rekey;
     socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     let mut datagram = [0; 2048];
-    // Once more with the cookie that may be demanded.
+    // The second initiation has the cookie that the gateway may have demanded.
     for _ in 0..2 {
         let initiation = tunnel.initiate();
         socket.send_to(&initiation, gateway).map_err(failed)?;
@@ -183,7 +184,7 @@ fn answered(
     Ok((tunnel, None))
 }
 
-/// A packet of `bytes` from one client to another of the same gateway.
+/// Returns a packet of `bytes` from one client of the gateway to another.
 pub(crate) fn packet_between(
     from: SocketAddr,
     to: SocketAddr,
@@ -195,7 +196,7 @@ pub(crate) fn packet_between(
     };
     let headers = PacketBuilder::new(of(from.ip()), of(to.ip()));
     let mut packet = Vec::with_capacity(bytes);
-    // Common header, addresses of IPv4 and UDP header.
+    // Common header, address header with IPv4 hosts, UDP header.
     let payload = vec![0x5a; bytes.saturating_sub(12 + 24 + 8)];
     headers.append_udp(from.port(), to.port(), &payload, &mut packet)?;
     Ok(packet)
@@ -206,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packet_between_clients_has_the_size_asked_for() {
+    fn packet_between_clients_has_the_requested_size() {
         let [from, to] = ["127.0.0.1:1", "127.0.0.2:2"].map(|address| address.parse().unwrap());
         assert_eq!(packet_between(from, to, 200).unwrap().len(), 200);
     }

@@ -1,4 +1,4 @@
-//! Idle connections to the metrics port, and a probe that measures how long `/livez` takes meanwhile.
+//! Idle connections to the metrics port, and a probe that measures the response time of `/livez`.
 
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpStream};
@@ -9,16 +9,16 @@ use testkit::http_get;
 
 use super::attacker::{Attacker, Tally};
 
-/// Connections that are open at a time.
+/// Number of open connections.
 const CONNECTIONS: usize = 300;
 
-/// How long one may take to be opened: the queue of the listener is full when it takes longer.
+/// Time limit for connecting. It is exceeded if the queue of the listener is full.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// The time between probes.
+/// Interval between probes.
 const PROBE_EVERY: Duration = Duration::from_millis(200);
 
-/// The time between looks at the connections: those that the gateway closed are opened again.
+/// Interval at which closed connections are replaced.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct IdleHttp {
@@ -67,7 +67,7 @@ impl Attacker for IdleHttp {
     }
 }
 
-/// Whether the gateway has not closed it.
+/// Returns true unless the gateway has closed the connection.
 fn is_open(stream: &mut TcpStream) -> bool {
     let nothing = stream.read(&mut [0; 256]);
     nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

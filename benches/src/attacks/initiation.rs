@@ -1,6 +1,6 @@
-//! Handshake initiations with a timestamp of one's choice (WireGuard whitepaper, section 5.4.2).
+//! Handshake initiations with a chosen timestamp (WireGuard whitepaper, section 5.4.2).
 //!
-//! `Tunn` takes its timestamps from the system clock.
+//! `Tunn` always uses the system clock.
 
 use blake2::{Blake2s256, Digest as _};
 use chacha20poly1305::aead::AeadInPlace as _;
@@ -18,12 +18,12 @@ const IDENTIFIER: &[u8] = b"WireGuard v1 zx2c4 Jason@zx2c4.com";
 /// The TAI64 label of 1970, with the 37 leap seconds that `Tunn` adds.
 const TAI64_OF_1970: u64 = (1 << 62) + 37;
 
-/// Bytes of mac2, which stays empty.
+/// Length of mac2 in bytes; it stays 0.
 const MAC2_BYTES: usize = 16;
 
-/// An initiation by `identity` with the timestamp `seconds_since_1970`.
+/// Returns an initiation of `identity` with the timestamp `seconds_since_1970`.
 ///
-/// `None`: its text could not be encrypted, which takes a text of 256 GiB.
+/// `None` if encryption fails, which happens only for 256 GiB of plaintext.
 pub(crate) fn initiation(
     identity: &StaticSecret,
     gateway: &PublicKey,
@@ -69,7 +69,7 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// The first two keys of `KDF` (section 5.4).
+/// Returns the first two keys of `KDF` (section 5.4).
 fn two_keys(chaining_key: &[u8; 32], input: &[u8]) -> ([u8; 32], [u8; 32]) {
     let extracted = keyed_hash(chaining_key, &[input]);
     let first = keyed_hash(&extracted, &[&[1]]);
@@ -78,7 +78,7 @@ fn two_keys(chaining_key: &[u8; 32], input: &[u8]) -> ([u8; 32], [u8; 32]) {
 }
 
 fn keyed_hash(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    // HMAC fills a short key up with zeros, to the 64 bytes of a block of BLAKE2s.
+    // HMAC pads a short key with zeros to the block length of BLAKE2s, 64 bytes.
     let mut block = [0; 64];
     block[..key.len()].copy_from_slice(key);
     let mut hmac = <SimpleHmac<Blake2s256> as KeyInit>::new(&block.into());
@@ -113,7 +113,7 @@ mod tests {
     use crate::{gateway_key, gateway_public_key};
 
     #[test]
-    fn a_gateway_answers_it() {
+    fn gateway_answers_the_initiation() {
         let identity = StaticSecret::from([1; 32]);
         let gateway = gateway_public_key();
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();

@@ -1,4 +1,4 @@
-//! One identity that wants all tunnels for itself.
+//! One identity that opens as many tunnels as it can.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,13 +13,13 @@ use super::flood::{ADDRESSES, address};
 use super::sender::Sender;
 use crate::{StepError, gateway_public_key};
 
-/// Sockets, each with a port of its own.
+/// Number of sockets.
 const PORTS: usize = 100;
 
-/// IP addresses that each sends from, together as many socket addresses as the other attacks have.
+/// Number of source IP addresses per socket; in total as many socket addresses as in other attacks.
 const ADDRESSES_PER_PORT: usize = ADDRESSES as usize / PORTS;
 
-/// Handshakes begun with every socket before the next has its turn.
+/// Number of consecutive handshakes per socket.
 const BATCH: usize = 16;
 
 pub(crate) struct ManyTunnels {
@@ -31,7 +31,7 @@ pub(crate) struct ManyTunnels {
 
 struct Port {
     sender: Sender,
-    /// The last that was begun from each address.
+    /// Last handshake from each address.
     handshakes: HashMap<IpAddr, Tunnel>,
 }
 
@@ -82,7 +82,7 @@ impl Attacker for ManyTunnels {
 }
 
 impl Port {
-    /// Confirms a session, or shows the cookie that was demanded.
+    /// Confirms a session, or sends an initiation with the demanded cookie.
     fn answer(&mut self, to: Option<IpAddr>, datagram: &[u8]) {
         let Some(client) = to.and_then(|to| self.handshakes.get_mut(&to)) else {
             return;

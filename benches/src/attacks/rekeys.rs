@@ -1,4 +1,4 @@
-//! Clients that begin new sessions during an attack, as clients of WireGuard do every two minutes.
+//! Clients that renew their sessions during an attack, as clients of WireGuard do every two minutes.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -14,46 +14,47 @@ use super::half_open::packet_between;
 use crate::gateway_public_key;
 use crate::harness::error::BenchError;
 
-/// Interval of keepalives: a silent tunnel has fewer rights.
+/// Interval of keepalives: a silent tunnel may lose its address to another client.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
-/// How long a client waits at a time, so that it notices the end.
+/// Maximum time between two checks whether the attack is over.
 const WAIT: Duration = Duration::from_millis(50);
 
-/// How long a first handshake may take, in all and until it is tried again.
+/// Time limit of a first handshake, and interval between its initiations.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const CONNECT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// How many clients begin new sessions, and when.
+/// Schedule of renewals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RekeyPlan {
+    /// Number of clients.
     pub(crate) clients: usize,
-    /// From the first session to the first that follows.
+    /// Time from the first session to the first renewal.
     pub(crate) begin_after: Duration,
-    /// From each new session to the next.
+    /// Time from each new session to the next renewal.
     pub(crate) between: Duration,
-    /// How long an initiation may take to be answered.
+    /// Time after which an unanswered initiation is repeated.
     pub(crate) try_again_after: Duration,
-    /// Unanswered initiations in a row after which a renewal has failed.
+    /// Number of consecutive unanswered initiations after which a renewal has failed.
     pub(crate) tries_max: u32,
 }
 
-/// What became of the new sessions that were begun.
+/// Results of renewals.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub(crate) struct Rekeys {
-    /// New sessions that clients began.
+    /// Renewals begun by clients.
     pub(crate) begun: u64,
-    /// Those that were given up.
+    /// Renewals that failed.
     pub(crate) failed: u64,
     /// Initiations sent.
     pub(crate) tries: u64,
-    /// The most initiations for one session.
+    /// Maximum number of initiations for one renewal.
     pub(crate) tries_most: u32,
-    /// New sessions that the gateway began.
+    /// Renewals begun by the gateway.
     pub(crate) begun_by_gateway: u64,
-    /// Cookies that clients were asked to show.
+    /// Cookies received by clients.
     pub(crate) cookies: u64,
-    /// The longest that a client waited for its new session.
+    /// Duration of the slowest renewal.
     pub(crate) slowest_seconds: f64,
 }
 
@@ -68,7 +69,7 @@ impl Rekeys {
         self.slowest_seconds = self.slowest_seconds.max(other.slowest_seconds);
     }
 
-    /// `31 of 32 in 34 tries (2 at most, 5.0 s)`: tries and seconds that the slowest took.
+    /// Returns a summary: `31 of 32 in 34 tries (2 at most, 5.0 s)`, with the maximum number of tries and of seconds.
     pub(crate) fn text(&self) -> String {
         let Self {
             begun,
@@ -102,9 +103,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Makes a tunnel from `bind`.
+    /// Connects from `bind`.
     ///
-    /// Errors: [`BenchError::NoAnswer`] when there is none within 10 s.
+    /// Errors: [`BenchError::NoAnswer`] after 10 s.
     pub(crate) fn connect(
         identity: &StaticSecret,
         bind: SocketAddr,
@@ -112,8 +113,8 @@ impl Client {
     ) -> Result<Self, BenchError> {
         let public_key = gateway_public_key();
         let socket = UdpSocket::bind(bind).map_err(BenchError::NoPort)?;
-        // The packets of a socket that is not connected and never fragments have the IP ID 0, so that spoofed ones
-        // merge with them.
+        // Packets of a socket that is not connected and does not fragment have IP ID 0, so that spoofed packets merge
+        // with them.
         set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)
             .map_err(|errno| BenchError::Rekey(errno.into()))?;
         let started = Instant::now();
@@ -136,7 +137,7 @@ impl Client {
         Err(BenchError::NoAnswer)
     }
 
-    /// Its address, which it does not change.
+    /// Returns the address of the client.
     pub(crate) fn address(&self) -> Result<SocketAddr, BenchError> {
         self.socket.local_addr().map_err(BenchError::NoPort)
     }
@@ -152,7 +153,7 @@ impl Client {
         self.send(&datagram).map_err(BenchError::Rekey)
     }
 
-    /// Begins new sessions until `done`. `phase`, from 0 to 1, spreads clients over the time between two.
+    /// Renews the session until `done`. `phase`, from 0 to 1, spreads clients over the interval between renewals.
     pub(crate) fn rekey(
         mut self,
         plan: &RekeyPlan,
@@ -171,7 +172,7 @@ impl Client {
                     return Ok(self.rekeys);
                 }
                 if self.wait_for_session(WAIT.min(due - Instant::now()))? {
-                    // The gateway began it.
+                    // The gateway began the renewal.
                     due = self.connected_at + plan.between;
                 }
             }
@@ -199,13 +200,13 @@ impl Client {
         Ok(())
     }
 
-    /// A cookie that was demanded is shown by the next initiation, as in WireGuard.
+    /// Sends an initiation, with the cookie that was demanded before, as in WireGuard.
     fn initiate(&mut self) -> io::Result<()> {
         let initiation = self.tunnel.initiate();
         self.send(&initiation)
     }
 
-    /// Takes what comes, and keeps the tunnel alive. Returns whether there is a new session.
+    /// Handles datagrams and sends keepalives until `limit`; returns true once there is a new session.
     fn wait_for_session(&mut self, limit: Duration) -> io::Result<bool> {
         let end = Instant::now() + limit;
         let mut datagram = [0; 2048];
@@ -231,7 +232,7 @@ impl Client {
                     self.rekeys.cookies += 1;
                     continue;
                 }
-                // Among them what belongs to spoofed messages.
+                // Includes answers to spoofed messages.
                 TunnelEvent::Packet(_)
                 | TunnelEvent::Keepalive
                 | TunnelEvent::Refused(_)
@@ -255,13 +256,13 @@ impl Client {
     fn send(&self, datagram: &[u8]) -> io::Result<()> {
         match self.socket.send_to(datagram, self.gateway) {
             Err(error) if !is_nothing(&error) => Err(error),
-            // Where there is no room it is lost, as on the way.
+            // Lost if the buffer is full, as in a network.
             _ => Ok(()),
         }
     }
 }
 
-/// Whether nothing came or there is no room, which includes an ICMP answer about an earlier datagram.
+/// Returns true if nothing arrived or the buffer is full, including an ICMP error about an earlier datagram.
 fn is_nothing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, Interrupted, TimedOut, WouldBlock};
     matches!(
@@ -275,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_clients_noticed_adds_up() {
+    fn results_of_clients_are_summed() {
         let mut all = Rekeys {
             begun: 3,
             tries: 5,

@@ -1,4 +1,4 @@
-//! The verdict on each case, and the three forms it is written in.
+//! Verdict on each case, as text, JSON and Markdown.
 
 use std::io::{self, Write};
 
@@ -12,55 +12,55 @@ use super::half_open;
 use super::rekeys::Rekeys;
 use crate::harness::entry::Entry as _;
 use crate::harness::limit::{Limit, Verdict};
-use crate::harness::report::{Finding, write_table, write_wrapped};
+use crate::harness::report::{Finding, TERMINAL_COLUMNS, write_table, write_wrapped};
 
-/// The most of the round trips that may be lost, in percent.
+/// Maximum loss of round trips, in percent.
 const LOST_PERCENT_MAX: f64 = 0.1;
 
-/// How much memory may grow: a few tunnels, and what the allocator takes at a time.
+/// Maximum growth of memory: a few tunnels, and the granularity of the allocator.
 const GROWTH_MIB_MAX: f64 = 4.0;
 
-/// The least of the garbage that has to be in some counter, in percent.
+/// Minimum share of random datagrams in the gateway's counters, in percent.
 const COUNTED_PERCENT_MIN: f64 = 99.0;
 
-/// The least of its rate that an attack has to reach: with less, nothing is shown.
+/// Minimum share of its rate that an attack must reach to be meaningful, in percent.
 const RATE_PERCENT_MIN: f64 = 90.0;
 
-/// Cookies a second that one unverified address may be sent: 500, and those of the seconds at both ends.
+/// Maximum rate of cookies to one unverified address: 500 per second, and those of the seconds at both ends.
 const COOKIES_PER_SECOND_MAX: f64 = 600.0;
 
-/// How much more of its CPU the gateway may take because of the handshakes of one identity.
+/// Maximum additional CPU time of the gateway for the handshakes of one identity, in percent of a CPU.
 const CPU_OF_IDENTITY_PERCENT_MAX: f64 = 50.0;
 
-/// How long a probe of the health of the gateway may take.
+/// Maximum response time of the health check.
 const PROBE_SECONDS_MAX: f64 = 2.0;
 
-/// Memory growth allowed in `half-open`: beside that of all attacks, 1 MiB of waiting packets for each of the
-/// attacker's identities (`waiting_bytes_per_identity`), and as much again for the allocator and receive buffers.
+/// Maximum growth of memory in `half-open`: in addition to [`GROWTH_MIB_MAX`], 1 MiB of waiting packets per identity of
+/// the attackers (`waiting_bytes_per_identity`), and as much again for the allocator and receive buffers.
 const GROWTH_OF_HALF_OPEN_MIB_MAX: f64 = 4.0 + 2.0 * half_open::ATTACKERS as f64;
 
-/// How long an authorized newcomer may take.
+/// Maximum time in which an authorized newcomer connects.
 const NEWCOMER_SECONDS_MAX: f64 = 5.0;
 
-/// How much longer the 99th percentile may be than without an attack on the gateway.
+/// Maximum ratio of the 99th percentile of the latency to that without an attack on the gateway.
 const P99_RATIO_MAX: f64 = 3.0;
 
-/// Tunnels of one identity (`--tunnels-per-identity`).
+/// Maximum number of tunnels of one identity (`--tunnels-per-identity`).
 const TUNNELS_PER_IDENTITY: f64 = 64.0;
 
 const BYTES_PER_MIB: f64 = (1 << 20) as f64;
 
-/// A case with its verdict.
+/// Results of a case with its verdict.
 #[derive(Debug, Serialize)]
 pub(crate) struct Judged {
     name: String,
-    /// What was sent.
+    /// Description of the attack.
     about: String,
     attacker: Tally,
     round_trips: u64,
     lost: u64,
     lost_percent: f64,
-    /// The load could not keep up, or lost packets at its own sockets: what is lost is a bound then.
+    /// The load generator was too slow or lost packets at its sockets, so that `lost` is an upper bound.
     limited_by_generator: bool,
     p50_us: f64,
     p99_us: f64,
@@ -70,13 +70,13 @@ pub(crate) struct Judged {
     resident_mib: [f64; 2],
     tunnels: u64,
     bounds: Vec<Bound>,
-    /// What a reader has to know about the figures.
+    /// Remarks on the results.
     notes: Vec<&'static str>,
-    /// What the gateway counted meanwhile.
+    /// Counters of the gateway during the attack.
     counters: Vec<(String, u64)>,
 }
 
-/// What has to hold.
+/// A bound, the measured value, and the verdict.
 #[derive(Debug, Serialize)]
 struct Bound {
     what: &'static str,
@@ -106,13 +106,13 @@ impl Bound {
     }
 }
 
-/// Judges what came out of a case; `baseline` is the case without an attack on the gateway.
+/// Checks the bounds of a case; `baseline` is the case without an attack on the gateway.
 pub(crate) fn judge(outcome: &Outcome, baseline: &Outcome) -> Judged {
     let (name, about) = match (outcome.attack, outcome.target) {
-        (None, _) => ("peace".to_owned(), "no attack".to_owned()),
+        (None, _) => ("no-attack".to_owned(), "no attack".to_owned()),
         (Some(_), Target::Decoy(_)) => (
             "decoy".to_owned(),
-            "the attack that follows, on a socket that nobody reads".to_owned(),
+            "the next attack, on a socket that is never read".to_owned(),
         ),
         (Some(attack), Target::Gateway) => (attack.name(), attack.about()),
     };
@@ -187,7 +187,7 @@ fn bounds(outcome: &Outcome, baseline: &Outcome) -> Vec<Bound> {
     bounds
 }
 
-/// The bounds of one attack alone.
+/// Returns the bounds that are specific to an attack.
 fn bounds_of(attack: Attack, outcome: &Outcome, baseline: &Outcome) -> Vec<Bound> {
     let Outcome {
         tally,
@@ -198,7 +198,7 @@ fn bounds_of(attack: Attack, outcome: &Outcome, baseline: &Outcome) -> Vec<Bound
     } = outcome;
     let count = |prefix| counters.sum(prefix) as f64;
     let newcomers = f64::from(u8::from(newcomer.seconds.is_some()));
-    // Responses that came too late were answers as well.
+    // Includes late responses.
     let honest_handshakes = newcomers + rekeys.tries as f64;
     let newcomer_seconds = newcomer.seconds.unwrap_or(f64::INFINITY);
     let connects = at_most(
@@ -215,20 +215,20 @@ fn bounds_of(attack: Attack, outcome: &Outcome, baseline: &Outcome) -> Vec<Bound
             vec![Bound::new("counted", percent, " %", limit), connects]
         }
         Attack::TinyTrains | Attack::Mac1At100 | Attack::Mac1At20k => vec![connects],
-        // Newcomers may have to try for longer than this run.
+        // A newcomer may need longer than the run.
         Attack::Exhausted => vec![],
         Attack::TrainGarbage | Attack::TrainMac1 | Attack::TrainData | Attack::TrainMixed => {
             let renewed = rekeys.begun - rekeys.failed;
             let unanswered = (rekeys.tries - renewed) as f64;
             let by_link = outcome.lost_by_link as f64;
             vec![
-                at_most("initiations that were not answered", unanswered, "", 0.0),
-                at_most("lost by the network itself", by_link, "", 0.0),
+                at_most("unanswered initiations", unanswered, "", 0.0),
+                at_most("lost by the network", by_link, "", 0.0),
             ]
         }
         Attack::Strangers => {
             let ratio = p99_us(outcome) / p99_us(baseline);
-            let p99 = at_most("p99 against that of the decoy", ratio, " x", P99_RATIO_MAX);
+            let p99 = at_most("p99 relative to the decoy", ratio, " x", P99_RATIO_MAX);
             vec![connects, p99]
         }
         Attack::OneAddress => {
@@ -247,7 +247,7 @@ fn bounds_of(attack: Attack, outcome: &Outcome, baseline: &Outcome) -> Vec<Bound
         Attack::Future => {
             let seconds = outcome.insider_seconds.unwrap_or(f64::INFINITY);
             vec![
-                // One for the identity itself, whose clock is right again.
+                // One answer is for the identity itself, with a correct clock.
                 at_most("initiations answered", answered - 1.0, "", 0.0),
                 at_most(
                     "the identity connects within",
@@ -258,7 +258,7 @@ fn bounds_of(attack: Attack, outcome: &Outcome, baseline: &Outcome) -> Vec<Bound
             ]
         }
         Attack::ManyTunnels => {
-            // A newcomer that was kept waiting may have begun from several ports.
+            // A slow newcomer may have opened tunnels from several ports.
             let own =
                 count("tunnels") - outcome.tunnels_before as f64 - newcomer.tunnels_max() as f64;
             let cpu = outcome.gateway_cpu_percent - baseline.gateway_cpu_percent;
@@ -271,7 +271,7 @@ fn bounds_of(attack: Attack, outcome: &Outcome, baseline: &Outcome) -> Vec<Bound
             let changes = count("tunnel_changes_total") - newcomers;
             vec![
                 at_most("tunnels changed", changes, "", 0.0),
-                at_most("sessions made anew", answered, "", 0.0),
+                at_most("new sessions", answered, "", 0.0),
             ]
         }
         Attack::HalfOpen => {
@@ -287,7 +287,7 @@ fn bounds_of(attack: Attack, outcome: &Outcome, baseline: &Outcome) -> Vec<Bound
         Attack::IdleHttp => {
             let seconds = tally.slowest_probe_seconds.unwrap_or(f64::INFINITY);
             vec![at_most(
-                "slowest answer of /livez",
+                "slowest response of /livez",
                 seconds,
                 " s",
                 PROBE_SECONDS_MAX,
@@ -296,8 +296,8 @@ fn bounds_of(attack: Attack, outcome: &Outcome, baseline: &Outcome) -> Vec<Bound
     }
 }
 
-/// Datagrams of garbage that are in a counter: the kernel drops those that can be no message, a train as one, and
-/// the worker those that came in a train with messages or have the type of one.
+/// Returns the number of random datagrams in the gateway's counters. The BPF program drops datagrams that cannot be
+/// messages, and counts a train as one. The worker drops those in trains with messages or with a message type.
 fn garbage_counted(counters: &Counters) -> u64 {
     let by_kernel: u64 = ["garbage", "mixed", "data", "handshake"]
         .map(|socket| {
@@ -323,7 +323,12 @@ impl Finding for Judged {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         write_wrapped(out, "", &format!("{}: {}", self.name, self.about))?;
         for (name, value) in HEADING.iter().zip(self.cells()).skip(1) {
-            writeln!(out, "  {name:<22}{value}")?;
+            let line = format!("  {name:<22}{value}");
+            if line.chars().count() <= TERMINAL_COLUMNS {
+                writeln!(out, "{line}")?;
+            } else {
+                write_wrapped(out, "  ", &format!("{name}: {value}"))?;
+            }
         }
         for note in &self.notes {
             write_wrapped(out, "  ", note)?;
@@ -339,7 +344,7 @@ impl Finding for Judged {
 
     fn write_markdown(results: &[Self], out: &mut dyn Write) -> io::Result<()> {
         write_table(out, &HEADING, results.iter().map(Self::cells))?;
-        writeln!(out, "\nWhat has to hold, and what the gateway counted:\n")?;
+        writeln!(out, "\nBounds, and counters of the gateway:\n")?;
         for result in results {
             let bounds: Vec<String> = result.bounds.iter().map(Bound::text).collect();
             write!(out, "- **{}**: {}.", result.name, bounds.join("; "))?;
@@ -356,7 +361,7 @@ impl Finding for Judged {
 }
 
 impl Judged {
-    /// What stands below [`HEADING`].
+    /// Returns the row below [`HEADING`].
     fn cells(&self) -> [String; 10] {
         let attacker = &self.attacker;
         let rate = if attacker.seconds > 0.0 {
@@ -387,10 +392,11 @@ impl Judged {
     }
 }
 
-const LIMITED: &str = "the load was the limit: what it lost and how long it took is partly its own";
+const LIMITED: &str =
+    "the load was the limit: its losses and latencies are partly due to the load generator";
 
-const CLOCK_NOT_TRUSTED: &str = "not judged: the gateway does not trust the system clock, so it refuses nothing for its \
-                                 timestamp";
+const CLOCK_NOT_TRUSTED: &str =
+    "not judged: the gateway does not trust the system clock, so it rejects no timestamps";
 
 const HEADING: [&str; 10] = [
     "attack",
@@ -405,7 +411,7 @@ const HEADING: [&str; 10] = [
     "tunnels at the end",
 ];
 
-/// Three significant digits or more; none of a whole number.
+/// Formats a number with at least three significant digits, and whole numbers without decimals.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 || value.abs() >= 100.0 {
         format!("{value:.0}")
@@ -419,7 +425,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_says_what_was_measured_and_whether_it_holds() {
+    fn bound_text_has_value_limit_and_verdict() {
         let most = Bound::new("lost", 0.0512, " %", Limit::AtMost(0.1));
         assert_eq!(most.text(), "lost: 0.051 % (≤ 0.1): holds");
         let least = Bound::new("counted", 12.0, " %", Limit::AtLeast(99.0));
@@ -427,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_counted_at_every_socket_and_by_the_worker_and_nothing_else_is() {
+    fn garbage_is_counted_by_tunnel_sockets_and_workers() {
         let text = "snapgate_kernel_dropped_packets_total{worker=\"0\",socket=\"garbage\"} 1000\n\
             snapgate_kernel_dropped_packets_total{worker=\"0\",socket=\"mixed\"} 200\n\
             snapgate_kernel_dropped_packets_total{worker=\"1\",socket=\"mixed\"} 30\n\

@@ -1,4 +1,4 @@
-//! A socket of the attacker, with a queue of datagrams to the gateway.
+//! Socket of the attacker, with a queue of datagrams to the gateway.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,7 +19,7 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// A socket at a free port of every address of this host.
+    /// Opens a socket at a free port of the wildcard address.
     pub(crate) fn new(
         gateway: SocketAddr,
         capacity: usize,
@@ -35,18 +35,18 @@ impl Sender {
         })
     }
 
-    /// Number of datagrams that fit into the queue.
+    /// Returns the number of datagrams that fit into the queue.
     pub(crate) fn room(&self) -> usize {
         self.capacity - self.queue.len()
     }
 
-    /// Queues a datagram with this source address of the host; `None` lets the kernel choose one.
+    /// Queues a datagram with this source address of the host; with `None` the kernel chooses one.
     pub(crate) fn push(&mut self, from: Option<IpAddr>, datagram: Bytes) {
-        // Where there is no room it is lost, as on the way.
+        // Lost if the queue is full, as in a network.
         let _room = self.queue.push(self.gateway, from, datagram);
     }
 
-    /// Sends what waits, as far as there is room, and lets others go first where there is none.
+    /// Sends the queue as far as the socket buffer has room. If it is full, yields the CPU to other threads.
     pub(crate) fn flush(&mut self, tally: &mut Tally) {
         let flush = self.queue.flush(&self.socket, &mut |_, outcome| {
             tally.sent += u64::from(outcome.is_ok());
@@ -59,7 +59,7 @@ impl Sender {
         }
     }
 
-    /// Takes what came back: each datagram, and the address of ours that it came to.
+    /// Passes the datagrams that came back to `take`, each with its destination address.
     pub(crate) fn receive(
         &mut self,
         mut take: impl FnMut(Option<IpAddr>, BytesMut),

@@ -1,29 +1,29 @@
-//! Where the gateway, its clients and the attacker are.
+//! Network of the gateway, its clients and the attacker.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use testkit::{Host, IpVersion, Network};
 
-/// Addresses of tunnels on loopback; all of them are this host's own.
+/// Addresses of tunnels on loopback.
 const TUNNEL_IPS: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 64, 0, 0), 16));
 
-/// Tunnels in use on loopback, and in a network.
+/// Number of tunnels on loopback.
 const TUNNELS_ON_LOOPBACK: usize = 100;
 
-/// Round trips a second of all tunnels together.
+/// Round trips per second of all tunnels.
 const ROUND_TRIPS_ON_LOOPBACK: f64 = 20_000.0;
 const ROUND_TRIPS_IN_NETWORK: f64 = 5_000.0;
 
-/// How many packets of a tunnel are sent back to back. The load waits for the next in a loop when it is due
-/// within 60 µs, so with single packets it would leave nothing of its CPU to the attacker.
+/// Number of consecutive packets per tunnel. The load busy-waits if the next packet is due within 60 µs, so with single
+/// packets it would leave no CPU time to the attacker.
 const TRAIN_ON_LOOPBACK: u32 = 4;
 
-/// Where the gateway, its clients and the attacker are.
+/// Network of the gateway, its clients and the attacker.
 pub(crate) enum Site {
     /// All in the network namespace of this process.
     Loopback,
-    /// In namespaces around a router, with links that merge datagrams of the same addresses as network cards do.
+    /// In namespaces around a router, with links that merge datagrams of the same addresses, as network cards do.
     Network(Box<Hosts>),
 }
 
@@ -35,11 +35,11 @@ pub(crate) struct Hosts {
 }
 
 impl Site {
-    /// Loopback, or a network of namespaces if `in_namespaces`.
+    /// Returns loopback, or creates a network of namespaces if `in_namespaces`.
     ///
     /// # Panics
     ///
-    /// Without the rights for it.
+    /// If a requirement of namespaces is not met, see [`testkit::missing_requirements`].
     pub(crate) fn new(in_namespaces: bool) -> Self {
         if !in_namespaces {
             return Self::Loopback;
@@ -55,17 +55,17 @@ impl Site {
         }))
     }
 
-    /// Calls `body` where the gateway is. Processes that it starts end when it returns.
+    /// Calls `body` in the namespace of the gateway. Processes that it starts end when it returns.
     pub(crate) fn at_gateway<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
         self.at(|hosts| &hosts.gateway, body)
     }
 
-    /// Calls `body` where the clients are.
+    /// Calls `body` in the namespace of the clients.
     pub(crate) fn at_client<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
         self.at(|hosts| &hosts.client, body)
     }
 
-    /// Calls `body` where the attacker is.
+    /// Calls `body` in the namespace of the attacker.
     pub(crate) fn at_attacker<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
         self.at(|hosts| &hosts.attacker, body)
     }
@@ -77,7 +77,7 @@ impl Site {
         }
     }
 
-    /// The gateway's address.
+    /// Returns the address of the gateway.
     pub(crate) fn gateway_ip(&self) -> IpAddr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST.into(),
@@ -85,7 +85,7 @@ impl Site {
         }
     }
 
-    /// The address of clients other than the load's.
+    /// Returns the address of clients that are not part of the load.
     pub(crate) fn client_ip(&self, on_loopback: Ipv4Addr) -> IpAddr {
         match self {
             Self::Loopback => on_loopback.into(),
@@ -93,7 +93,7 @@ impl Site {
         }
     }
 
-    /// Addresses of the load's tunnels. With these they share a socket that is not connected.
+    /// Returns the addresses of the load's tunnels, which share an unconnected socket.
     pub(crate) fn tunnel_ips(&self) -> IpNet {
         match self {
             Self::Loopback => TUNNEL_IPS,
@@ -122,7 +122,7 @@ impl Site {
         }
     }
 
-    /// Datagrams that the gateway's link lost, if there is one: they were never the gateway's to lose.
+    /// Returns the number of datagrams lost by the gateway's link, which never reached the gateway or its clients.
     pub(crate) fn lost_by_link(&self) -> u64 {
         match self {
             Self::Loopback => 0,

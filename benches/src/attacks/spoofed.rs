@@ -1,4 +1,4 @@
-//! Messages with the addresses of clients as their source, at a steady rate to each.
+//! Messages with the source addresses of clients, at a constant rate per client.
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -12,20 +12,20 @@ use super::site::Site;
 use crate::gateway_public_key;
 use crate::harness::error::BenchError;
 
-/// Different messages for each victim.
+/// Number of different messages per victim.
 const MESSAGES: usize = 1_024;
 
-/// A client whose address is written into messages.
+/// A client whose address is forged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Victim {
     pub(crate) address: SocketAddrV4,
-    /// The receiver index of its data messages.
+    /// Receiver index of its data messages.
     pub(crate) receiver: u32,
 }
 
 pub(crate) struct Spoofed {
     sender: RawSender,
-    /// IP packets, those of different victims in turn.
+    /// IP packets, with the victims in rotation.
     packets: Vec<Vec<u8>>,
     next: usize,
     per_second: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Spoofed {
 }
 
 impl Spoofed {
-    /// Sends initiations with a right mac1.
+    /// Sends forged initiations with a correct mac1.
     pub(crate) fn initiations(aim: &Aim<'_>, per_second: u64) -> Result<Self, BenchError> {
         let (gateway, clients) = (aim.gateway, aim.clients);
         Self::new(aim.site, gateway, Forgery::RightMac1, clients, per_second)
@@ -70,7 +70,7 @@ impl Spoofed {
         })
     }
 
-    /// Sends what is due.
+    /// Sends the next `count` packets.
     pub(crate) fn send(&mut self, count: u64) {
         for _ in 0..count {
             self.sender

@@ -1,4 +1,4 @@
-//! Trains of as many messages as fit, each of one byte.
+//! Trains of the maximum number of messages, each of one byte.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use super::attacker::{Attacker, Tally};
 use super::sender::Sender;
 use crate::StepError;
 
-/// The most that the kernel takes (UDP_MAX_SEGMENTS, include/linux/udp.h, before Linux 6.9).
+/// Maximum number of datagrams in a train (UDP_MAX_SEGMENTS, include/linux/udp.h, before Linux 6.9).
 const TRAIN: usize = 64;
 
 pub(crate) struct TinyTrains(Sender);
@@ -23,7 +23,7 @@ impl TinyTrains {
 
 impl Attacker for TinyTrains {
     fn send_batch(&mut self, tally: &mut Tally) -> io::Result<()> {
-        // To one destination, of one size: they leave as one train.
+        // Datagrams of the same size to the same destination leave as one train.
         for _ in 0..self.0.room() {
             self.0.push(None, Bytes::from_static(&[0xff]));
         }

@@ -1,9 +1,8 @@
-//! The SNAP data plane of today, snap-dataplane 0.8.6, as a process that can be measured.
+//! snap-dataplane 0.8.6 as a process for measurements: the peer.
 //!
-//! It authorizes everyone. Every packet out of a tunnel goes to the router's address by one plain send,
-//! or, without a router, through the data plane's own queue back to the tunnel it is addressed to. All
-//! its work is done by one task, so it runs on one thread, without a scheduler's locks, and logs nothing.
-//! Its sockets have the buffers that snapgate asks for.
+//! It authorizes every identity. A packet from a tunnel goes to the router's address by one plain send, or, without a
+//! router, through the data plane's own queue to the tunnel of its destination. All work is done by one task on one
+//! thread, without the locks of a multi-threaded scheduler and without logs. Its sockets have the buffers of snapgate.
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, UdpSocket};
@@ -28,16 +27,16 @@ use snap_dataplane::tunnel_gateway::{NoopTunnelGatewayObserver, start_tunnel_gat
 use snap_tun::server::SnapTunAuthorization;
 use udp_shards::SocketOptions;
 
-/// The SNAP data plane of today, for measurements.
+/// Run snap-dataplane 0.8.6 for measurements
 #[derive(Parser)]
 struct Arguments {
-    /// Where tunnels come in.
+    /// Listen address for tunnels
     #[arg(long)]
     listen: SocketAddr,
-    /// Where packets out of tunnels go; without it to the tunnels they are addressed to.
+    /// Destination of packets from tunnels; by default the tunnel of their SCION destination
     #[arg(long)]
     router: Option<SocketAddr>,
-    /// The CPU to run on.
+    /// CPU to run on
     #[arg(long)]
     cpu: usize,
 }
@@ -46,7 +45,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _nobody_listens = writeln!(io::stderr(), "peer_gateway: {error}");
+            let _closed = writeln!(io::stderr(), "peer_gateway: {error}");
             ExitCode::FAILURE
         }
     }
@@ -78,7 +77,7 @@ async fn serve(arguments: &Arguments) -> io::Result<()> {
     start_tunnel_gateway(
         &mut tasks,
         socket,
-        Arc::new(Everyone),
+        Arc::new(AnyIdentity),
         dispatcher,
         Arc::new(NoopTunnelGatewayObserver),
         out_of_queue,
@@ -90,7 +89,7 @@ async fn serve(arguments: &Arguments) -> io::Result<()> {
     Ok(())
 }
 
-/// The socket that tunnels come in by, with snapgate's buffers.
+/// Opens the socket for tunnels, with the buffers of snapgate.
 fn tunnel_socket(listen: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
     let socket = UdpSocket::bind(listen)?;
     enlarge_buffers(&socket)?;
@@ -114,7 +113,7 @@ fn enlarge_buffers(socket: &UdpSocket) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a packet out of a tunnel goes.
+/// Destination of packets from tunnels.
 enum Destination {
     Router(UdpSocket),
     Tunnels(TunnelGatewayDispatcher),
@@ -124,7 +123,7 @@ impl Dispatcher for Destination {
     fn try_dispatch(&self, packet: &ScionPacketView) {
         match self {
             Self::Router(socket) => {
-                // What the kernel does not take is missing at the router, where it is counted.
+                // A packet that the kernel rejects is counted as lost at the router.
                 let _lost = socket.send(packet.as_slice());
             }
             Self::Tunnels(queue) => queue.try_dispatch(packet),
@@ -132,10 +131,10 @@ impl Dispatcher for Destination {
     }
 }
 
-/// Authorizes every identity.
-struct Everyone;
+/// Authorization of every identity.
+struct AnyIdentity;
 
-impl SnapTunAuthorization for Everyone {
+impl SnapTunAuthorization for AnyIdentity {
     type SessionData = ();
 
     fn is_authorized(&self, _now: Instant, _identity: &[u8; 32]) -> Option<Arc<()>> {

@@ -1,7 +1,6 @@
-//! Runs a program that ends with the process that started it, however that ends.
+//! Executes a program that the kernel kills when its parent process ends (PR_SET_PDEATHSIG, prctl(2)).
 //!
-//! A benchmark that is killed cannot stop its gateways itself. This asks the kernel to (PR_SET_PDEATHSIG,
-//! prctl(2)), and then becomes the program.
+//! A benchmark that is killed cannot stop its gateways itself.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -16,13 +15,13 @@ fn main() -> ExitCode {
         return fail("usage: until_parent_ends PROGRAM [ARGUMENT]...");
     };
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
-        return fail(&format!("cannot ask for the signal: {error}"));
+        return fail(&format!("cannot set the parent-death signal: {error}"));
     }
     let error = Command::new(&program).args(arguments).exec();
     fail(&format!("cannot run {}: {error}", program.display()))
 }
 
 fn fail(why: &str) -> ExitCode {
-    let _nobody_listens = writeln!(io::stderr(), "until_parent_ends: {why}");
+    let _closed = writeln!(io::stderr(), "until_parent_ends: {why}");
     ExitCode::FAILURE
 }

@@ -1,21 +1,21 @@
-//! Entries of the list of a benchmark, which can be measured alone.
+//! Entries of a benchmark, which `--only` selects.
 
 use clap::ValueEnum;
 
 /// An enum of entries, in the order of the table. Each variant has a doc comment.
 pub(crate) trait Entry: ValueEnum + Copy + PartialEq + Send + Sync + 'static {
-    /// All of them.
+    /// Returns all entries.
     fn all() -> impl Iterator<Item = Self> {
         Self::value_variants().iter().copied()
     }
 
-    /// Name on the command line and in reports.
+    /// Returns the name on the command line and in reports.
     fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// The doc comment.
+    /// Returns the doc comment.
     fn about(self) -> String {
         let value = self.to_possible_value();
         let help = value.as_ref().and_then(|value| value.get_help());

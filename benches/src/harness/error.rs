@@ -1,75 +1,90 @@
-//! Why there is no result.
+//! Errors of the benchmarks of gateway processes.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use snapload::LoadError;
 
 use crate::StepError;
 use crate::cpu::CpuError;
 
-/// Why there is no result.
+/// Error that ends a run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
     #[error(transparent)]
     Cpu(#[from] CpuError),
-    #[error("the floor cannot be measured: {0}")]
+    #[error("cannot measure: {0}")]
     Floor(#[from] StepError),
     #[error("cannot build the gateway: {0}")]
     Build(String),
     #[error("{path} is not an executable snapgate: {reason}")]
     NotSnapgate { path: PathBuf, reason: String },
-    #[error("{path} cannot be measured: its `run --help` does not list --{flag}")]
+    #[error("cannot measure {path}: its `run --help` does not list --{flag}")]
     MissingFlag { path: PathBuf, flag: &'static str },
     #[error(
-        "the baseline {path} is the gateway under test itself: copy the older build to a file outside the \
-         target directory before the new one is built"
+        "the baseline {path} is the gateway under test: copy the older build to a file outside the target \
+         directory before building the new one"
     )]
     SameFile { path: PathBuf },
-    #[error("there is no baseline")]
+    #[error("no baseline given")]
     NoBaseline,
-    #[error("no row is left to measure: --baseline-only leaves out rows without a baseline")]
+    #[error(
+        "nothing to measure: the rows selected by --only have no baseline, and --baseline-only skips such rows"
+    )]
     NoRows,
     #[error("cannot start {program}: {source}")]
     Start { program: PathBuf, source: io::Error },
-    #[error("cannot make a temporary file: {0}")]
+    #[error("cannot create a temporary file: {0}")]
     Temporary(io::Error),
-    #[error("{server} ended with {status} before it was ready; it said:\n{said}")]
+    #[error("{server} exited before it was ready ({status}); its output:\n{output}")]
     NotReady {
         server: &'static str,
         status: String,
-        said: String,
+        output: String,
     },
-    #[error("{server} was not ready within 10 s; it said:\n{said}")]
-    SlowStart { server: &'static str, said: String },
+    #[error("{server} was not ready within 10 s; its output:\n{output}")]
+    SlowStart {
+        server: &'static str,
+        output: String,
+    },
     #[error("the load on {server} failed: {source}; the server is {state}")]
     Load {
         server: &'static str,
         source: Box<LoadError>,
         state: String,
     },
-    #[error("{server} delivered no packet at all")]
+    #[error("{server} delivered no packets")]
     NothingDelivered { server: &'static str },
-    #[error("the server serves no metrics")]
+    #[error("the server does not serve metrics")]
     NoMetrics,
-    #[error("the attack {attack} failed: cannot {step}: {source}")]
+    #[error("attack {attack} failed: cannot {step}: {source}")]
     Attack {
         attack: String,
         step: &'static str,
         source: io::Error,
     },
-    #[error("the gateway did not answer an honest handshake before the attack")]
+    #[error("the gateway did not answer the handshake of an authorized client before the attack")]
     NoAnswer,
-    #[error("a client that begins new sessions failed: {0}")]
+    #[error("a client that renews its session failed: {0}")]
     Rekey(io::Error),
-    #[error("there is no client to attack")]
+    #[error("the attack needs a client with a session, and there is none")]
     NoVictim,
     #[error(
-        "the attack {attack} needs root (CAP_NET_RAW, and CAP_SYS_ADMIN for network namespaces): run the \
-         benchmark as root, or name other attacks with --only"
+        "attack {attack} forges source addresses, which needs raw sockets (CAP_NET_RAW): run as root, or as root of \
+         a network namespace (unshare -Urn, then `ip link set lo up`), or select other attacks with --only"
     )]
     NeedsRoot { attack: String },
-    #[error("the newcomer failed: {0}")]
+    #[error(
+        "attack {attack} runs in network namespaces, whose requirements are not met:\n  {}\nOr select other attacks \
+         with --only; --list shows all",
+        .missing.join("\n  ")
+    )]
+    NeedsNamespaces {
+        attack: String,
+        missing: Vec<String>,
+    },
+    #[error("the new client failed: {0}")]
     Newcomer(Box<LoadError>),
     #[error("cannot find a free port on loopback: {0}")]
     NoPort(io::Error),
@@ -84,6 +99,14 @@ pub(crate) enum BenchError {
 }
 
 impl BenchError {
+    /// Exit code of the process: 2 if the machine lacks what the command line asks for, and 1 otherwise.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NeedsRoot { .. } | Self::NeedsNamespaces { .. } => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
     pub(crate) fn write(path: &Path, source: io::Error) -> Self {
         Self::Write {
             path: path.to_owned(),

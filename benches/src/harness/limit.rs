@@ -1,11 +1,11 @@
-//! What has to hold, and whether it does.
+//! Bounds and verdicts.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-/// Bound of a figure. `Display` takes a precision.
+/// Bound of a value. `Display` takes a precision.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Limit {
@@ -14,7 +14,7 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// Whether `value` keeps to it; NaN does not.
+    /// Returns true if `value` is within the bound; false for NaN.
     pub(crate) fn holds(self, value: f64) -> bool {
         match self {
             Self::AtMost(limit) => value <= limit,
@@ -34,12 +34,12 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Whether limits hold. The greatest verdict decides on a whole run.
+/// Verdict on bounds. The verdict on a run is the greatest of all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
     Holds,
-    /// No limit is known not to hold, but a comparison with the baseline needs more rounds.
+    /// No bound is known to be exceeded, but a comparison with the baseline needs more rounds.
     NotEnoughRounds,
     DoesNotHold,
 }
@@ -75,14 +75,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_measured_does_not_hold() {
+    fn missing_values_do_not_hold() {
         assert!(!Limit::AtMost(3.0).holds(f64::NAN));
         assert!(!Limit::AtLeast(3.0).holds(f64::NAN));
         assert!(!Limit::AtMost(5.0).holds(f64::INFINITY));
     }
 
     #[test]
-    fn a_limit_is_as_precise_as_it_is_asked_for() {
+    fn display_uses_the_requested_precision() {
         assert_eq!(format!("{:.2}", Limit::AtMost(1.25)), "≤ 1.25");
         assert_eq!(Limit::AtLeast(99.0).to_string(), "≥ 99");
     }

@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! Description of the machine and the build.
 
 use std::fmt;
 use std::process::Command;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::error::BenchError;
 use super::run::{BaselineInfo, Run};
 
-/// What the figures were measured on.
+/// Machine and build on which results were measured.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Machine {
     cpu: String,
@@ -19,7 +19,7 @@ pub(super) struct Machine {
     commit: String,
     date: String,
     rounds: u32,
-    /// The older build that the gateway is compared with.
+    /// Older build for comparison.
     #[serde(skip_serializing_if = "Option::is_none")]
     baseline: Option<BaselineInfo>,
 }
@@ -88,7 +88,7 @@ fn first_line(path: &str) -> String {
     )
 }
 
-/// The commit of the tree, and whether it was changed since.
+/// Returns the commit of the source tree, with `-dirty` if there are uncommitted changes.
 fn commit() -> String {
     Command::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=10"])

@@ -1,4 +1,4 @@
-//! Command-line options that all benchmarks have.
+//! Command-line options common to the benchmarks of gateway processes.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -9,36 +9,36 @@ use super::report::Files;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options<E: Entry> {
-    /// Measure this only; repeatable
+    /// Measure only this entry; repeat the option for several
     #[arg(long, value_name = "NAME", value_enum)]
     only: Vec<E>,
-    /// Print what can be measured and end
+    /// Print the names and descriptions of all entries, and exit
     #[arg(long)]
     pub(super) list: bool,
-    /// Measure for a short time, with fewer tunnels: shows that everything works, measures little
+    /// Run with short measurements and fewer tunnels, as a test of the setup; the results are not meaningful
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Write the results here as well, one JSON object a line
+    /// Also write the results to this file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the tables of the documentation here
+    /// Also write the results to this file as Markdown tables
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Measure this gateway instead of building the one of this tree
+    /// Measure this snapgate executable, instead of building one from the source tree
     #[arg(long, value_name = "FILE")]
     pub(super) snapgate: Option<PathBuf>,
-    /// What `cargo bench` adds
+    /// Added by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 impl<E: Entry> Options<E> {
-    /// What to measure, in the order of the table.
+    /// Returns the selected entries, in the order of the table.
     pub(crate) fn chosen(&self) -> impl Iterator<Item = E> {
         E::all().filter(|entry| self.only.is_empty() || self.only.contains(entry))
     }
 
-    /// Opens the file that results go to as they come.
+    /// Creates the JSON file, to which results are written as they are measured.
     pub(super) fn open_files(&self) -> Result<Files, BenchError> {
         let create =
             |path: &PathBuf| File::create(path).map_err(|source| BenchError::write(path, source));

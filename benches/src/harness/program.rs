@@ -1,4 +1,4 @@
-//! Executables of snapgate: which flags a build has, and the command line that fits it.
+//! Executables of snapgate: the flags of a build, and a command line for it.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -13,36 +13,36 @@ use std::time::{Duration, Instant};
 
 use super::error::BenchError;
 
-/// How long `--version` and `--help` may take.
+/// Time limit of `--version` and `--help`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is checked meanwhile whether the program ended.
+/// Interval at which the exit of the program is polled.
 const ANSWER_POLL: Duration = Duration::from_millis(5);
 
-/// The most output that is read from a program, in bytes. The help of `snapgate run` has 11 KiB.
+/// Maximum number of bytes read from a program. The help of `snapgate run` has 11 KiB.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
-/// How the answer of snapgate to `--version` begins.
+/// Prefix of the output of `snapgate --version`.
 const VERSION_PREFIX: &str = "snapgate ";
 
-/// How far clap indents the flags of a help text at most; descriptions are indented further.
+/// Maximum indentation of flags in a help text of clap; descriptions are indented further.
 const FLAG_INDENT_MAX: usize = 6;
 
 /// An executable of snapgate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Program {
-    /// Absolute.
+    /// Absolute path.
     pub(crate) path: PathBuf,
-    /// Its answer to `--version`.
+    /// Output of `--version`.
     pub(crate) version: String,
-    /// The flags of `snapgate run`, without dashes.
+    /// Flags of `snapgate run`, without dashes.
     flags: BTreeSet<String>,
 }
 
 impl Program {
     /// Runs `--version` and `run --help` of `path`.
     ///
-    /// Errors: [`BenchError::NotSnapgate`] when it cannot be executed or is another program.
+    /// Errors: [`BenchError::NotSnapgate`] if it cannot be executed or is another program.
     pub(crate) fn inspect(path: &Path) -> Result<Self, BenchError> {
         let absolute =
             std::path::absolute(path).map_err(|error| not_snapgate(path, error.to_string()))?;
@@ -52,13 +52,13 @@ impl Program {
             })
         };
         let version = answer(&["--version"])?;
-        // Anything else is not asked to run.
+        // Other programs are not started with `run`.
         let version = version_line(&version).map_err(|reason| not_snapgate(&absolute, reason))?;
         let flags = flags_in_help(&answer(&["run", "--help"])?);
         if flags.is_empty() {
             return Err(not_snapgate(
                 &absolute,
-                "`run --help` shows no flags".to_owned(),
+                "`run --help` lists no flags".to_owned(),
             ));
         }
         Ok(Self {
@@ -68,7 +68,7 @@ impl Program {
         })
     }
 
-    /// The command line of `settings`, without optional ones that this build does not have.
+    /// Returns the command line of `settings`, without optional flags that this build does not have.
     ///
     /// Errors: [`BenchError::MissingFlag`].
     pub(crate) fn command_line(&self, settings: &[Setting]) -> Result<Vec<String>, BenchError> {
@@ -87,7 +87,7 @@ impl Program {
         Ok(arguments)
     }
 
-    /// The flags of `settings` that this build does not have.
+    /// Returns the flags of `settings` that this build does not have.
     pub(crate) fn missing(&self, settings: &[Setting]) -> impl Iterator<Item = &'static str> {
         settings
             .iter()
@@ -95,7 +95,7 @@ impl Program {
             .filter(|flag| !self.flags.contains(*flag))
     }
 
-    /// Whether both are the same file, also under two names.
+    /// Returns true if both are the same file, possibly under two names.
     pub(crate) fn is_same_file(&self, other: &Self) -> Result<bool, BenchError> {
         let identity = |program: &Self| {
             let metadata =
@@ -105,7 +105,7 @@ impl Program {
         Ok(identity(self)? == identity(other)?)
     }
 
-    /// Whether both files have the same content.
+    /// Returns true if both files have the same content.
     pub(crate) fn has_same_content(&self, other: &Self) -> Result<bool, BenchError> {
         let content =
             |program: &Self| fs::read(&program.path).map_err(|error| cannot_read(program, error));
@@ -116,15 +116,15 @@ impl Program {
 /// A setting of `snapgate run`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Setting {
-    /// Without dashes.
+    /// Name, without dashes.
     flag: &'static str,
     value: Option<String>,
-    /// Without it, the measurement would be another one.
+    /// A build without the flag cannot be measured.
     required: bool,
 }
 
 impl Setting {
-    /// A flag without which a measurement is not possible, or not comparable.
+    /// Returns a flag without which a measurement is not possible or not comparable.
     pub(crate) fn required(flag: &'static str, value: &dyn Display) -> Self {
         Self {
             flag,
@@ -133,7 +133,7 @@ impl Setting {
         }
     }
 
-    /// A required flag that takes no value.
+    /// Returns a required flag without a value.
     pub(crate) fn required_switch(flag: &'static str) -> Self {
         Self {
             flag,
@@ -142,7 +142,7 @@ impl Setting {
         }
     }
 
-    /// A flag that builds without it do not need, such as one that raises a limit.
+    /// Returns a flag that is left out for builds without it, such as one that raises a limit.
     pub(crate) fn optional(flag: &'static str, value: &dyn Display) -> Self {
         Self {
             required: false,
@@ -165,7 +165,7 @@ fn cannot_read(program: &Program, source: std::io::Error) -> BenchError {
     }
 }
 
-/// The first line of an answer to `--version`, or why it is not snapgate's.
+/// Returns the first line of the output of `--version`, or the reason why it is not from snapgate.
 fn version_line(answer: &str) -> Result<&str, String> {
     let line = answer.lines().next().unwrap_or_default().trim();
     if line.starts_with(VERSION_PREFIX) {
@@ -175,10 +175,10 @@ fn version_line(answer: &str) -> Result<&str, String> {
     }
 }
 
-/// The long flags that a help text of clap lists, without dashes.
+/// Returns the long flags listed in a help text of clap, without dashes.
 ///
-/// Descriptions and examples mention flags as well. They are told apart by their indentation, and by
-/// what follows: in a list that is a placeholder (`<FILE>`, `[=<true|false>]`), a gap, or nothing.
+/// Descriptions and examples mention flags, too. Listed flags differ by their indentation, and by what follows them: a
+/// placeholder (`<FILE>`, `[=<true|false>]`), a gap, or the end of the line.
 fn flags_in_help(help: &str) -> BTreeSet<String> {
     help.lines()
         .filter_map(|line| {
@@ -203,7 +203,7 @@ fn flags_in_help(help: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What a program writes to standard output until it ends, or why there is no such answer.
+/// Returns the standard output of a program that exits successfully within `timeout`, or the reason for its failure.
 fn answer(command: &mut Command, timeout: Duration) -> Result<String, String> {
     let deadline = Instant::now() + timeout;
     let mut child = command
@@ -217,7 +217,7 @@ fn answer(command: &mut Command, timeout: Duration) -> Result<String, String> {
         thread::spawn(move || {
             let mut answer = Vec::new();
             let read = output.take(ANSWER_BYTES_MAX).read_to_end(&mut answer);
-            // The receiver is gone after the timeout.
+            // Fails after the timeout, when the receiver is gone.
             let _unwanted = sender.send(read.map(|_| answer));
         });
     }
@@ -235,8 +235,8 @@ fn answer(command: &mut Command, timeout: Duration) -> Result<String, String> {
         (Ok(Some(status)), Ok(Ok(_))) => Err(status.to_string()),
         (Err(error), _) | (_, Ok(Err(error))) => Err(error.to_string()),
         (Ok(_), _) => {
-            // Gone already, or it is now.
-            let _gone = child.kill();
+            // Fails if the program has already exited.
+            let _exited = child.kill();
             let _reaped = child.wait();
             Err(format!("no answer within {} s", timeout.as_secs()))
         }
@@ -282,7 +282,7 @@ Examples:
     }
 
     #[test]
-    fn flags_are_found_in_lists_but_not_in_descriptions_or_examples() {
+    fn flags_in_descriptions_and_examples_are_ignored() {
         let found: Vec<String> = flags_in_help(HELP).into_iter().collect();
         assert_eq!(
             found,
@@ -298,7 +298,7 @@ Examples:
     }
 
     #[test]
-    fn an_optional_flag_is_left_out_for_a_build_without_it() {
+    fn optional_flags_are_left_out_for_builds_without_them() {
         let settings = [
             Setting::required("cpus", &0),
             Setting::optional("limit", &7),
@@ -319,25 +319,25 @@ Examples:
     }
 
     #[test]
-    fn a_required_flag_that_a_build_does_not_have_is_named() {
+    fn missing_required_flag_is_an_error() {
         let error = program(&["cpu"])
             .command_line(&[Setting::required("cpus", &0)])
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "/old/snapgate cannot be measured: its `run --help` does not list --cpus"
+            "cannot measure /old/snapgate: its `run --help` does not list --cpus"
         );
     }
 
     #[test]
-    fn a_file_that_is_not_an_executable_snapgate_is_refused_with_the_reason() {
+    fn other_files_are_rejected_with_the_reason() {
         let text = tempfile::NamedTempFile::new().unwrap();
         let other_program = std::env::current_exe().unwrap();
         for (path, reason) in [
             (Path::new("/no/such/file"), "No such file"),
             (Path::new("/"), "Permission denied"),
             (text.path(), "Permission denied"),
-            // The program of these tests ends with an error, since it does not know `--version`.
+            // This test program exits with an error, since it does not know `--version`.
             (&other_program, "exit status"),
         ] {
             let message = Program::inspect(path).unwrap_err().to_string();
@@ -353,7 +353,7 @@ Examples:
     }
 
     #[test]
-    fn only_the_name_in_the_version_tells_programs_apart() {
+    fn version_line_must_begin_with_the_name() {
         assert_eq!(version_line("snapgate 0.1.0\n"), Ok("snapgate 0.1.0"));
         for other in ["snapload 0.1.0\n", "snapgateway 1\n", ""] {
             assert!(version_line(other).is_err(), "{other:?}");
@@ -361,13 +361,13 @@ Examples:
     }
 
     #[test]
-    fn a_program_that_does_not_answer_in_time_is_stopped() {
+    fn program_without_an_answer_is_killed_after_the_timeout() {
         let error = answer(Command::new("sleep").arg("1000"), Duration::ZERO).unwrap_err();
         assert_eq!(error, "no answer within 0 s");
     }
 
     #[test]
-    fn a_file_is_the_same_under_every_name_and_a_copy_is_not() {
+    fn hard_links_are_the_same_file_and_copies_are_not() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| Program {
             path: directory.path().join(name),

@@ -1,4 +1,4 @@
-//! Reports: text as results come, JSON, and the tables of the documentation.
+//! Reports: text, JSON, and Markdown tables for the documentation.
 
 use std::fs::{self, File};
 use std::io::{self, StdoutLock, Write};
@@ -10,26 +10,26 @@ use super::error::BenchError;
 use super::limit::Verdict;
 use super::machine::Machine;
 
-/// A result.
+/// Result of a case.
 pub(crate) trait Finding: Serialize + Sized {
-    /// Whether its limits hold.
+    /// Returns the verdict on its bounds.
     fn verdict(&self) -> Verdict;
 
     /// Writes a paragraph for a terminal.
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Writes a table of all results, and notes.
+    /// Writes a table of all results, and their notes.
     fn write_markdown(findings: &[Self], out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Files that results go to besides standard output.
+/// Files for results, besides standard output.
 pub(crate) struct Files {
     pub(super) json: Option<File>,
-    /// Written at the end.
+    /// Written at the end of the run.
     pub(super) markdown: Option<PathBuf>,
 }
 
-/// The results so far.
+/// Results measured so far, and where they are written.
 pub(crate) struct Report<F> {
     out: StdoutLock<'static>,
     files: Files,
@@ -38,7 +38,7 @@ pub(crate) struct Report<F> {
 }
 
 impl<F: Finding> Report<F> {
-    /// A report that says what is measured on.
+    /// Begins a report with the description of the machine.
     pub(super) fn begin(mut files: Files, machine: Machine) -> Result<Self, BenchError> {
         let mut out = io::stdout().lock();
         write_wrapped(&mut out, "", &machine.to_string())?;
@@ -52,7 +52,7 @@ impl<F: Finding> Report<F> {
         })
     }
 
-    /// Adds a result and shows it.
+    /// Adds a result and prints it.
     pub(crate) fn add(&mut self, finding: F) -> Result<(), BenchError> {
         finding.write_text(&mut self.out)?;
         self.out.flush()?;
@@ -61,7 +61,7 @@ impl<F: Finding> Report<F> {
         Ok(())
     }
 
-    /// Writes the tables, and returns the verdict on everything.
+    /// Writes the tables, and returns the verdict on the run.
     pub(super) fn finish(self) -> Result<Verdict, BenchError> {
         if let Some(path) = &self.files.markdown {
             let mut text = Vec::new();
@@ -83,7 +83,7 @@ impl Files {
     }
 }
 
-/// A result and its verdict as one JSON object and a newline.
+/// Returns a result and its verdict as one JSON object and a newline.
 pub(crate) fn json_line<F: Finding>(finding: &F) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct WithVerdict<'a, F> {
@@ -98,11 +98,11 @@ pub(crate) fn json_line<F: Finding>(finding: &F) -> serde_json::Result<String> {
     Ok(json + "\n")
 }
 
-/// The widest line for a terminal, in characters.
+/// Maximum length of a line for a terminal, in characters.
 pub(crate) const TERMINAL_COLUMNS: usize = 80;
 
-/// Writes words in lines of at most [`TERMINAL_COLUMNS`], those after the first with more indent. A word that is
-/// longer, such as a path, has a line of its own.
+/// Writes words in lines of at most [`TERMINAL_COLUMNS`]; lines after the first are indented further. A longer word,
+/// such as a path, is written to a separate line.
 pub(crate) fn write_wrapped(out: &mut dyn Write, indent: &str, text: &str) -> io::Result<()> {
     let mut line = String::new();
     let mut width = 0;
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_too_long_has_a_line_of_its_own() {
+    fn too_long_words_are_written_to_separate_lines() {
         let mut out = Vec::new();
         let path = "/long".repeat(20);
         write_wrapped(&mut out, " ", &format!("at {path} it is")).unwrap();

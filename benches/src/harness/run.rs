@@ -1,4 +1,4 @@
-//! What all cases of a run share.
+//! Common settings of all cases of a run.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use super::settings;
 use crate::cpu::Placement;
 use crate::gateway_key;
 
-/// Programs of this package, which cargo builds with the benchmark.
+/// Paths of executables of this package, which cargo builds with the benchmark.
 #[derive(Clone, Copy, Debug)]
 pub struct Programs {
     /// `peer_gateway`.
@@ -30,19 +30,19 @@ pub struct Programs {
 /// A build of snapgate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Build {
-    /// The one under test.
+    /// Build under test.
     New,
-    /// The one it is compared with.
+    /// Older build for comparison.
     Baseline,
 }
 
-/// What all cases of a run share.
+/// Common settings of all cases of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) programs: Programs,
     snapgate: Program,
     baseline: Option<Program>,
-    /// Nothing but snapgate and its baseline is measured.
+    /// Measures only snapgate and its baseline.
     pub(crate) baseline_only: bool,
     pub(crate) private_key: NamedTempFile,
     pub(crate) placement: Placement,
@@ -51,7 +51,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Looks at the machine, and builds the gateway unless it is given.
+    /// Inspects the machine, and builds the gateway unless `--snapgate` is given.
     pub(crate) fn new(
         programs: Programs,
         options: &Options<impl Entry>,
@@ -77,9 +77,9 @@ impl Run {
         })
     }
 
-    /// Measures `baseline` as well.
+    /// Adds `baseline` to the comparisons.
     ///
-    /// Errors: [`BenchError::SameFile`] when it is the gateway under test, and [`BenchError::MissingFlag`].
+    /// Errors: [`BenchError::SameFile`] if it is the gateway under test, and [`BenchError::MissingFlag`].
     pub(crate) fn add_baseline(&mut self, baseline: Program) -> Result<(), BenchError> {
         if baseline.is_same_file(&self.snapgate)? {
             return Err(BenchError::SameFile {
@@ -95,7 +95,7 @@ impl Run {
         self.baseline.is_some()
     }
 
-    /// The executable of a build.
+    /// Returns the executable of a build.
     ///
     /// Errors: [`BenchError::NoBaseline`].
     pub(crate) fn program(&self, build: Build) -> Result<&Program, BenchError> {
@@ -105,7 +105,7 @@ impl Run {
         }
     }
 
-    /// What a reader has to know about the baseline.
+    /// Returns the description of the baseline for reports.
     pub(crate) fn baseline_info(&self) -> Result<Option<BaselineInfo>, BenchError> {
         let Some(baseline) = &self.baseline else {
             return Ok(None);
@@ -118,7 +118,7 @@ impl Run {
         }))
     }
 
-    /// A duration, or less of it when it shall be quick.
+    /// Returns a duration, shortened by `--quick`.
     pub(crate) fn time(&self, milliseconds: u64) -> Duration {
         Duration::from_millis(if self.quick {
             milliseconds / 4
@@ -127,21 +127,21 @@ impl Run {
         })
     }
 
-    /// A number of tunnels, or less of them when it shall be quick.
+    /// Returns a number of tunnels, reduced by `--quick`.
     pub(crate) fn many(&self, tunnels: usize) -> usize {
         if self.quick { tunnels / 10 } else { tunnels }
     }
 }
 
-/// An older build that the gateway is compared with.
+/// Description of an older build for comparison.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct BaselineInfo {
     file: PathBuf,
-    /// Its answer to `--version`.
+    /// Output of `--version`.
     version: String,
-    /// Optional flags that it does not have, without dashes.
+    /// Optional flags that the build does not have, without dashes.
     started_without: Vec<&'static str>,
-    /// The file has the same content as the gateway under test.
+    /// The executable is identical to the gateway under test.
     same_content: bool,
 }
 
@@ -149,16 +149,16 @@ impl fmt::Display for BaselineInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "baseline {} ({}", self.file.display(), self.version)?;
         if self.same_content {
-            write!(f, ", the same executable as the gateway under test")?;
+            write!(f, ", identical to the gateway under test")?;
         }
         for flag in &self.started_without {
-            write!(f, ", without --{flag}, which it does not have")?;
+            write!(f, ", which has no --{flag}")?;
         }
         write!(f, ")")
     }
 }
 
-/// Builds the gateway as it is released, and returns where it is.
+/// Builds the gateway with the release profile, and returns the path of the executable.
 fn build_snapgate() -> Result<PathBuf, BenchError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

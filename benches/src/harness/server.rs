@@ -1,4 +1,4 @@
-//! Gateways as processes of their own.
+//! Gateway processes.
 
 use std::fs::OpenOptions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -17,15 +17,15 @@ use super::run::{Build, Run};
 use super::settings::{self, INTERFACE};
 use crate::cpu::ProcessClock;
 
-/// How long a server may take to its first turn.
+/// Time limit for the start of a server.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is looked at meanwhile.
+/// Interval at which the readiness of a server is polled.
 const START_POLL: Duration = Duration::from_millis(10);
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Which gateway, and where it runs.
+/// Program and CPUs of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// snapgate with one worker on the gateway's CPU.
@@ -40,21 +40,21 @@ pub(crate) enum Kind {
     Peer,
 }
 
-/// Where several workers run.
+/// CPUs of several workers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum WorkersOn {
-    /// Each on a CPU of its own.
+    /// Each worker is pinned to a separate CPU.
     OwnCpus,
-    /// Where the scheduler puts them.
+    /// Workers are not pinned.
     AnyCpu,
 }
 
-/// What a gateway does with packets.
+/// Destination of packets from tunnels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {
-    /// Sends them to the router.
+    /// The router.
     Forward,
-    /// Sends them back into their tunnel.
+    /// The tunnel that they came from.
     Echo,
 }
 
@@ -96,24 +96,24 @@ impl Way {
     }
 }
 
-/// A running gateway. It is killed when this is dropped.
+/// A running gateway, killed on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     kind: Kind,
     pub(crate) clock: ProcessClock,
-    /// Where tunnels come in.
+    /// Listen address for tunnels.
     pub(crate) listen: SocketAddr,
-    /// What the load has to do with its packets.
+    /// Direction of the load's packets.
     pub(crate) direction: Direction,
-    /// Where it serves its metrics; the peer has none.
+    /// Metrics address; the peer has none.
     metrics: Option<SocketAddr>,
-    /// What it writes.
+    /// Standard output and standard error.
     log: NamedTempFile,
 }
 
 impl Server {
-    /// Starts a gateway that lets everyone in, and returns when it serves.
+    /// Starts a gateway that admits every identity, and waits until it is ready.
     pub(crate) fn start(run: &Run, kind: Kind, way: Way) -> Result<Self, BenchError> {
         let listen = free_udp_port(LOOPBACK)?;
         let router = free_udp_port(LOOPBACK)?;
@@ -150,9 +150,8 @@ impl Server {
         Self::start_snapgate(run, kind, listen, direction, settings)
     }
 
-    /// Starts snapgate with the default limits at an address of this host, for the identities that are listed in
-    /// a file. It has one worker. Packets for their own tunnel come back, in both ways: `Way::Forward` delivers
-    /// packets between tunnels too.
+    /// Starts snapgate with one worker and the default limits, for the identities in a file. The load expects its
+    /// packets back in both ways, because `Way::Forward` also delivers packets between tunnels.
     pub(crate) fn start_with_default_limits(
         run: &Run,
         identities: &Path,
@@ -221,20 +220,19 @@ impl Server {
     fn wait_until_ready(&mut self) -> Result<(), BenchError> {
         let started = Instant::now();
         loop {
-            // An error would say that it is no child of this process.
+            // Fails only for processes that are not children of this one.
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(BenchError::NotReady {
                     server: self.kind.name(),
                     status: status.to_string(),
-                    said: self.said(),
+                    output: self.output(),
                 });
             }
             let ready = match self.metrics {
-                // No answer: it does not listen yet.
                 Some(metrics) => {
                     http_get(metrics, "/readyz").is_some_and(|(status, _)| status == 200)
                 }
-                None => self.said().lines().any(|line| line == "ready"),
+                None => self.output().lines().any(|line| line == "ready"),
             };
             if ready {
                 return Ok(());
@@ -242,33 +240,33 @@ impl Server {
             if started.elapsed() > START_TIMEOUT {
                 return Err(BenchError::SlowStart {
                     server: self.kind.name(),
-                    said: self.said(),
+                    output: self.output(),
                 });
             }
             thread::sleep(START_POLL);
         }
     }
 
-    /// Where it serves its metrics.
+    /// Returns the address that serves metrics.
     pub(crate) fn metrics_address(&self) -> Result<SocketAddr, BenchError> {
         self.metrics.ok_or(BenchError::NoMetrics)
     }
 
-    /// Its metrics in the text format of Prometheus.
+    /// Returns the metrics in the text format of Prometheus.
     pub(crate) fn scrape(&self) -> Result<String, BenchError> {
         let answer = http_get(self.metrics_address()?, "/metrics");
         answer.map(|(_, text)| text).ok_or(BenchError::NoMetrics)
     }
 
-    /// Everything it wrote so far.
-    fn said(&self) -> String {
+    /// Returns the output so far.
+    fn output(&self) -> String {
         match std::fs::read(self.log.path()) {
-            Ok(said) => String::from_utf8_lossy(&said).into_owned(),
-            Err(error) => format!("(its output cannot be read: {error})"),
+            Ok(output) => String::from_utf8_lossy(&output).into_owned(),
+            Err(error) => format!("(cannot read it: {error})"),
         }
     }
 
-    /// The load failed, most likely because of the server.
+    /// Returns the error of a failed load, with the state of the server, which is the likely cause.
     pub(crate) fn load_failed(&mut self, error: LoadError) -> BenchError {
         BenchError::Load {
             server: self.kind.name(),
@@ -279,13 +277,13 @@ impl Server {
 
     fn state(&mut self) -> String {
         match self.child.try_wait() {
-            Ok(None) => format!("running; it said:\n{}", self.said()),
-            Ok(Some(status)) => format!("gone ({status}); it said:\n{}", self.said()),
-            Err(error) => format!("unknown ({error})"),
+            Ok(None) => format!("running; its output:\n{}", self.output()),
+            Ok(Some(status)) => format!("not running ({status}); its output:\n{}", self.output()),
+            Err(error) => format!("in an unknown state ({error})"),
         }
     }
 
-    /// Memory that it has in RAM, in bytes (VmRSS, proc_pid_status(5)).
+    /// Returns the resident memory in bytes (VmRSS, proc_pid_status(5)).
     pub(crate) fn resident_bytes(&self) -> Result<u64, BenchError> {
         let path = PathBuf::from(format!("/proc/{}/status", self.child.id()));
         let text = std::fs::read_to_string(&path).map_err(|source| BenchError::Read {
@@ -306,13 +304,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Gone already, or it is now.
-        let _gone = self.child.kill();
+        // Fails if the process has already exited.
+        let _exited = self.child.kill();
         let _reaped = self.child.wait();
     }
 }
 
-/// A port that nobody has at the moment.
+/// Returns an address with a UDP port that is free at the moment.
 fn free_udp_port(ip: IpAddr) -> Result<SocketAddr, BenchError> {
     UdpSocket::bind((ip, 0))
         .and_then(|socket| socket.local_addr())

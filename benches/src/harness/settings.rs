@@ -9,7 +9,7 @@ use snapload::DEFAULT_ISD_AS;
 use super::error::BenchError;
 use super::program::{Program, Setting};
 
-/// The interface of the gateway's AS by which packets reach the router.
+/// Interface of the gateway's AS with the router.
 pub(super) const INTERFACE: u16 = 1;
 
 pub(super) fn common(
@@ -25,7 +25,7 @@ pub(super) fn common(
     ]
 }
 
-/// Everyone is let in. All tunnels may come from one address, and at once.
+/// Admits every identity, without a limit of handshakes.
 pub(super) fn any_identity() -> Vec<Setting> {
     vec![
         Setting::required_switch("allow-any-identity"),
@@ -56,8 +56,7 @@ pub(super) fn forward(internal: SocketAddr, router: SocketAddr) -> Vec<Setting> 
     ]
 }
 
-/// Checks that `program` has every flag that a row of the table requires, and returns the optional ones that
-/// it does not have.
+/// Checks that `program` has all required flags, and returns the optional flags that it does not have.
 ///
 /// Errors: [`BenchError::MissingFlag`].
 pub(super) fn check_flags(program: &Program) -> Result<Vec<&'static str>, BenchError> {

@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line of the benchmark `peers`.
 
 use std::path::PathBuf;
 
@@ -16,11 +16,17 @@ use crate::harness::{Benchmark, Programs};
 /// Rounds of a run without a baseline.
 const ROUNDS: u32 = 5;
 
-/// Rounds of a run with a baseline: the interval then reaches from the third lowest to the third highest
-/// ratio.
+/// Rounds of a run with a baseline: the interval reaches from the third lowest to the third highest ratio.
 const ROUNDS_WITH_BASELINE: u32 = 12;
 
-const EXAMPLES: &str = "\
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  every bound holds
+  1  a measurement failed
+  2  wrong usage
+  3  a bound does not hold
+  4  all bounds hold, but a comparison with the baseline needs more rounds
+
 Examples:
   scripts/bench.sh peers --list
   scripts/bench.sh peers --only forward --only echo
@@ -28,39 +34,39 @@ Examples:
   scripts/bench.sh peers --baseline /tmp/snapgate-old --baseline-only \\
       --only forward --only echo --only forward-100 --rounds 20";
 
-/// Measures the gateway as a process: CPU time per packet against its floor and against the SNAP data
-/// plane of today (snap-dataplane 0.8.6), and everything else that docs/PERFORMANCE.md shows.
+/// Measure CPU time, memory and latency of a gateway process under load
 ///
-/// With --baseline, an older build is measured next to the new one in every round, in alternating order.
-/// For each row of CPU time (and the memory of idle tunnels), the ratio new/baseline is taken within a
-/// round, and the median ratio gets a distribution-free interval of at least 95 % confidence (from the sign
-/// test, which needs at least 6 rounds). "Within 3 %" holds when the whole interval is at most 1.03, does
-/// not hold when the whole interval is above, and needs more rounds otherwise.
+/// Compares the CPU time per packet with its floor, the sum of the indispensable steps, and with snap-dataplane 0.8.6.
+/// Prints the results of docs/PERFORMANCE.md, which explains them. Builds the gateway, unless --snapgate names an
+/// executable.
 ///
-/// Exit codes: 0 every bound holds, 1 something could not be measured, 2 wrong usage, 3 a bound does not
-/// hold, 4 all bounds hold but a comparison with the baseline needs more rounds.
+/// With --baseline, every round also measures an older build, in alternating order. The ratio new/baseline is computed
+/// per round, for CPU time and for the memory of idle tunnels. The median ratio gets a distribution-free confidence
+/// interval of at least 95 % (sign test, at least 6 rounds). "Within 3 %" holds if the whole interval is at most 1.03,
+/// does not hold if the whole interval is above 1.03, and needs more rounds otherwise.
 #[derive(Parser, Debug)]
 #[command(
     name = "peers",
     bin_name = "scripts/bench.sh peers",
-    after_help = EXAMPLES
+    max_term_width = 80,
+    after_help = AFTER_HELP
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
     options: Options<Row>,
-    /// How often every comparison is measured [default: 5; with --baseline 12; with --quick 1]
+    /// Number of rounds; results are medians over them [default: 5; with --baseline 12; with --quick 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Compare with this older snapgate, an executable that was built with --release; relative to benches/
+    /// Also measure this older snapgate executable, built with --release; the path is relative to benches/
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Compare with the baseline alone: leave out the floor, the peer, and all rows without a baseline
+    /// Compare only with the baseline: skip the floor, snap-dataplane, and rows without a baseline
     #[arg(long, requires = "baseline")]
     baseline_only: bool,
 }
 
 impl Arguments {
-    /// The rows to measure, in the order of the table.
+    /// Returns the rows to measure, in the order of the table.
     fn rows(&self) -> impl Iterator<Item = Row> {
         self.options
             .chosen()
@@ -86,13 +92,13 @@ impl Benchmark for Arguments {
         &self.options
     }
 
-    /// Errors: [`BenchError::NoRows`] when `--baseline-only` leaves out everything that `--only` names.
+    /// Errors: [`BenchError::NoRows`] if `--baseline-only` skips all rows selected by `--only`.
     fn check(&self) -> Result<(), BenchError> {
         self.rows().next().map(drop).ok_or(BenchError::NoRows)
     }
 
     fn run(&self, programs: Programs) -> Result<Run, BenchError> {
-        // Before the build, which takes minutes.
+        // Checked before the build, which takes minutes.
         let baseline = self.baseline.as_deref().map(Program::inspect).transpose()?;
         let mut run = Run::new(programs, &self.options, self.rounds())?;
         if let Some(baseline) = baseline {
@@ -114,14 +120,25 @@ impl Benchmark for Arguments {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::harness::report::TERMINAL_COLUMNS;
+
+    #[test]
+    fn help_fits_into_80_columns() {
+        let help = Arguments::command().render_long_help().to_string();
+        for line in help.lines() {
+            assert!(line.chars().count() <= TERMINAL_COLUMNS, "{line}");
+        }
+    }
 
     fn parse(arguments: &[&str]) -> Arguments {
         Arguments::try_parse_from(["peers"].iter().chain(arguments)).unwrap()
     }
 
     #[test]
-    fn the_default_number_of_rounds_is_enough_for_what_is_compared() {
+    fn default_number_of_rounds_is_enough_for_an_interval() {
         assert_eq!(parse(&[]).rounds(), 5);
         assert_eq!(parse(&["--quick"]).rounds(), 1);
         let with_baseline = parse(&["--baseline", "old"]).rounds();
@@ -133,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn only_rows_with_a_baseline_are_compared_with_the_baseline_alone() {
+    fn baseline_only_skips_rows_without_a_baseline() {
         let all = parse(&["--baseline", "old"]);
         assert!(all.rows().any(|row| row == Row::Latency));
         let compared = parse(&["--baseline", "old", "--baseline-only"]);
@@ -144,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_compared_with_a_baseline_that_is_not_given() {
+    fn baseline_only_requires_a_baseline() {
         assert!(Arguments::try_parse_from(["peers", "--baseline-only"]).is_err());
     }
 }

@@ -1,8 +1,7 @@
-//! The comparison with an older build of snapgate.
+//! Comparison with an older build of snapgate.
 //!
-//! A round measures both builds directly one after the other, and the order alternates between rounds, so
-//! that a drift of the machine and the advantage of a position cancel. What counts is the ratio within a
-//! round, and the confidence interval of its median.
+//! A round measures both builds directly one after the other, in alternating order, so that a drift of the machine and
+//! the advantage of a position cancel. The verdict depends on the confidence interval of the median ratio.
 
 use serde::Serialize;
 
@@ -11,16 +10,16 @@ use crate::harness::limit::{Limit, Verdict};
 use crate::harness::run::Build;
 use crate::statistics::{INTERVAL_VALUES_MIN, MedianInterval, Spread};
 
-/// The most that the ratio to the baseline may be.
+/// Maximum ratio to the baseline.
 const RATIO_MAX: f64 = 1.03;
 
-/// What the rounds measured of both builds.
+/// Measurements of both builds.
 #[derive(Debug)]
 pub(crate) struct Sides<T> {
     has_baseline: bool,
     /// One value per round.
     pub(crate) new: Vec<T>,
-    /// One value per round, or none without a baseline.
+    /// One value per round; empty without a baseline.
     pub(crate) baseline: Vec<T>,
 }
 
@@ -33,8 +32,8 @@ impl<T> Sides<T> {
         }
     }
 
-    /// Measures a round: the new build, and the baseline directly before or after it. The first round
-    /// begins with the new build, the second one with the baseline, and so on.
+    /// Measures a round: the new build, and the baseline directly before or after it. Odd rounds begin with the new
+    /// build, even rounds with the baseline.
     pub(crate) fn measure(
         &mut self,
         mut measure: impl FnMut(Build) -> Result<T, BenchError>,
@@ -54,7 +53,7 @@ impl<T> Sides<T> {
         Ok(())
     }
 
-    /// One figure of every value.
+    /// Maps every value.
     pub(crate) fn map<U>(&self, figure: impl Fn(&T) -> U) -> Sides<U> {
         Sides {
             has_baseline: self.has_baseline,
@@ -64,22 +63,22 @@ impl<T> Sides<T> {
     }
 }
 
-/// A figure, of which less is better, compared with that of the baseline.
+/// Comparison of a value with the baseline. Less is better.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct AgainstBaseline {
-    /// The baseline's figure.
+    /// Value of the baseline.
     pub(crate) value: Spread,
-    /// New divided by baseline, round by round.
+    /// New divided by baseline, per round.
     ratios: Vec<f64>,
     pub(crate) ratio: Spread,
-    /// Of the median ratio; `None` with fewer than 6 rounds.
+    /// Confidence interval of the median ratio; `None` with fewer than 6 rounds.
     pub(crate) interval: Option<MedianInterval>,
-    /// The most that the ratio may be.
+    /// Maximum of the ratio.
     limit: f64,
     pub(crate) verdict: Verdict,
 }
 
-/// Verdict on whether the ratio is at most [`RATIO_MAX`]; undecided if the interval contains it.
+/// Returns the verdict on [`RATIO_MAX`], which is undecided if the interval contains it.
 fn verdict(interval: Option<MedianInterval>) -> Verdict {
     match interval {
         Some(interval) if interval.high <= RATIO_MAX => Verdict::Holds,
@@ -108,12 +107,12 @@ impl AgainstBaseline {
         })
     }
 
-    /// The limit, for the table.
+    /// Returns the limit, for the table.
     pub(crate) fn bound_text(&self) -> String {
         Limit::AtMost(self.limit).to_string()
     }
 
-    /// The median ratio with its interval in brackets, or, without one, with its range.
+    /// Returns the median ratio with its interval in square brackets, or else with its range in parentheses.
     pub(crate) fn ratio_text(&self) -> String {
         let Spread { median, min, max } = self.ratio;
         match self.interval {
@@ -124,7 +123,7 @@ impl AgainstBaseline {
         }
     }
 
-    /// The verdict with its evidence, for a note.
+    /// Returns the verdict with its evidence, for a note.
     pub(crate) fn note(&self) -> String {
         let percent = (self.limit - 1.0) * 100.0;
         let verdict = self.verdict.text();
@@ -132,7 +131,7 @@ impl AgainstBaseline {
         match self.interval {
             None => format!(
                 "within {percent:.0} % of the baseline: {verdict}: an interval needs at least \
-                 {INTERVAL_VALUES_MIN}, this run had {rounds}"
+                 {INTERVAL_VALUES_MIN} rounds, this run had {rounds}"
             ),
             Some(interval) => {
                 let MedianInterval {
@@ -166,7 +165,7 @@ mod tests {
         }
     }
 
-    /// What `ratios` of a machine that becomes slower from round to round lead to.
+    /// Returns the comparison for `ratios` on a machine that becomes slower from round to round.
     fn against(ratios: &[f64]) -> AgainstBaseline {
         let baseline: Vec<f64> = (1..=ratios.len())
             .map(|round| 1000.0 * round as f64)
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_builds_alternate_in_beginning_a_round() {
+    fn the_order_of_builds_alternates() {
         let mut order = Vec::new();
         let mut sides = Sides::new(true);
         for _ in 0..3 {
@@ -215,7 +214,7 @@ mod tests {
     #[test]
     fn the_interval_decides_and_not_the_median() {
         for (ratios, verdict) in [
-            // Whatever the machine did, and with an outlier among nine.
+            // With one outlier among nine.
             (
                 &[1.0, 1.01, 0.98, 1.02, 0.99, 1.0, 1.01, 1.02, 2.0][..],
                 Verdict::Holds,
@@ -237,15 +236,15 @@ mod tests {
     }
 
     #[test]
-    fn a_note_says_how_many_rounds_are_needed_at_least() {
+    fn note_has_the_minimum_number_of_rounds() {
         assert_eq!(
             against(&[1.0; 3]).note(),
-            "within 3 % of the baseline: not enough rounds: an interval needs at least 6, this run had 3"
+            "within 3 % of the baseline: not enough rounds: an interval needs at least 6 rounds, this run had 3"
         );
     }
 
     #[test]
-    fn a_note_shows_the_evidence_of_a_verdict() {
+    fn note_has_the_evidence_of_the_verdict() {
         assert_eq!(
             against(&[1.0, 1.01, 0.98, 1.02, 0.99, 1.0]).note(),
             "within 3 % of the baseline: holds (96.9 % interval of the median ratio of 6 rounds: \

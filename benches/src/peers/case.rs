@@ -1,4 +1,4 @@
-//! A load, what the floor of forwarding it is, and how it looks to each server.
+//! A load, its floor, and its adaptation to each server.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,39 +15,38 @@ use crate::{
     RawTunnels, StepError, TUNNEL_OVERHEAD_BYTES, cpu, gateway_public_key, imix_in_random_order,
 };
 
-/// The peer receives into slots of so many bytes (`PACKET_BUF_SIZE` in its `gateway.rs`): the end of a
-/// longer train is lost.
+/// Size of the peer's receive slots (`PACKET_BUF_SIZE` in its `gateway.rs`): it truncates longer trains.
 const PEER_SLOT_BYTES: usize = 9216;
 
-/// Packets in flight: enough for every batch of a gateway to be full, and little enough for its socket
-/// buffers and for the peer's queue of 1024 packets.
+/// Number of packets in flight: enough to fill every batch of a gateway, and few enough for its socket buffers and for
+/// the peer's queue of 1024 packets.
 const WINDOW: u32 = 512;
 
-/// How many tunnels the floor takes in turn at most. More do not fit into a core's own cache either.
+/// Maximum number of tunnels in a floor. With more, the private cache of a core is too small as well.
 const FLOOR_TUNNELS_MAX: usize = 100;
 
-/// The smallest packet with a path over IPv4 that the load can send.
+/// Minimum length of packets with a path over IPv4 that the load can send.
 const SMALLEST_FORWARDED_BYTES: usize = 100;
 
-/// Addresses for 262,142 tunnels, all of them this host's own.
+/// Addresses of up to 262,142 tunnels, on loopback.
 const SOURCE_IPS: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 64, 0, 0), 14));
 
-/// How long each step of a floor is measured, in milliseconds.
+/// Duration of the measurement of each step of a floor, in milliseconds.
 const FLOOR_STEP_MS: u64 = 120;
 
 /// A load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Case {
     pub(crate) way: Way,
-    /// All of them send in turn.
+    /// Number of tunnels, which send in rotation.
     pub(crate) tunnels: usize,
     pub(crate) sizes: PacketSizes,
-    /// How many packets of one tunnel are sent back to back.
+    /// Number of consecutive packets per tunnel.
     pub(crate) train: u32,
 }
 
 impl Case {
-    /// One tunnel that sends trains of 16.
+    /// Returns the load of one tunnel that sends trains of 16.
     pub(crate) fn one_tunnel(way: Way, sizes: PacketSizes) -> Self {
         Self {
             way,
@@ -57,7 +56,7 @@ impl Case {
         }
     }
 
-    /// Tunnels that send single packets of 1400 bytes to the router.
+    /// Returns the load of tunnels that send single packets of 1400 bytes to the router.
     pub(crate) fn many_tunnels(tunnels: usize) -> Self {
         Self {
             way: Way::Forward,
@@ -67,7 +66,7 @@ impl Case {
         }
     }
 
-    /// What the load is called in the table.
+    /// Returns the name of the load in the table.
     pub(crate) fn name(&self) -> String {
         let tunnels = match self.tunnels {
             1 => "1 tunnel".to_owned(),
@@ -88,18 +87,18 @@ impl Case {
         format!("{tunnels}, {trains}, {sizes}, {way}")
     }
 
-    /// The largest packet, in bytes.
+    /// Returns the size of the largest packet in bytes.
     fn largest(&self) -> usize {
         self.packet_sizes().into_iter().max().unwrap_or_default()
     }
 
-    /// The mean size of packets, in bytes.
+    /// Returns the mean size of packets in bytes.
     pub(crate) fn mean_size(&self) -> usize {
         let sizes = self.packet_sizes();
         sizes.iter().sum::<usize>() / sizes.len().max(1)
     }
 
-    /// Sizes of packets, one for each train of a round.
+    /// Returns the sizes of packets, one for each train of a rotation.
     fn packet_sizes(&self) -> Vec<usize> {
         match self.sizes {
             PacketSizes::Fixed(bytes) => vec![bytes],
@@ -113,7 +112,7 @@ impl Case {
         }
     }
 
-    /// The trains that this server is sent: the peer gets none that it would cut.
+    /// Returns the train length for a server: the peer gets no trains that it would truncate.
     pub(crate) fn train_for(&self, kind: Kind) -> u32 {
         let whole = PEER_SLOT_BYTES / (self.largest() + TUNNEL_OVERHEAD_BYTES);
         match kind {
@@ -125,7 +124,7 @@ impl Case {
         }
     }
 
-    /// The load on `server`. Its rate and its times are those of a closed loop until they are changed.
+    /// Returns the configuration of the load on `server`, a closed loop.
     pub(crate) fn load(
         &self,
         run: &Run,
@@ -141,17 +140,17 @@ impl Case {
         load.train = Some(self.train_for(kind));
         load.rate = Rate::Max { window: WINDOW };
         if self.tunnels > 1 {
-            // Tunnels with addresses of their own share a socket: the cheapest load there is.
+            // Tunnels with different addresses share a socket, which is cheapest for the load generator.
             load.source_ips = Some(SOURCE_IPS);
         }
         Ok(load)
     }
 
-    /// What the steps that nobody can leave out cost, in nanoseconds of CPU time per packet: receiving,
-    /// decapsulating, encapsulating for an echo, and sending.
+    /// Returns the CPU time per packet of the indispensable steps, in nanoseconds: receiving, decapsulating,
+    /// encapsulating for an echo, and sending.
     ///
-    /// A train leaves as it came. Single datagrams of many tunnels to one router leave in the longest
-    /// trains.
+    /// Trains leave with the length with which they arrive. Single datagrams of many tunnels to one router leave in
+    /// trains of the maximum length.
     pub(crate) fn measure_floor(&self, run: &Run) -> Result<f64, BenchError> {
         let train = self.train as usize;
         let step = run.time(FLOOR_STEP_MS);
@@ -194,8 +193,8 @@ impl Case {
     }
 }
 
-/// Runs `work` on the CPU that the gateways run on, while the load's CPU encrypts, as it does when there is
-/// load: two CPUs can be the threads of one core, also where a virtual machine does not say so.
+/// Runs `work` on the gateway's CPU while the load's CPU encrypts, as it does under load: two CPUs may be threads of
+/// the same core, which a virtual machine may hide.
 pub(crate) fn on_the_gateways_cpu<T: Send>(
     run: &Run,
     work: impl FnOnce() -> Result<T, StepError> + Send,
@@ -230,7 +229,7 @@ fn encrypt_until(done: &AtomicBool) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Says that work is done, however it ends.
+/// Sets a flag when dropped, also by a panic.
 struct StoreOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StoreOnDrop<'_> {

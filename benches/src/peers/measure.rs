@@ -1,4 +1,4 @@
-//! Load on a server, and what it cost the server.
+//! Load on a server, and the CPU time of the server.
 
 use std::time::Duration;
 
@@ -10,40 +10,40 @@ use crate::harness::error::BenchError;
 use crate::harness::run::Run;
 use crate::harness::server::{Kind, Server};
 
-/// Parts of a measurement. The first is for warming up; each of the others begins and ends with a reading
-/// of the server's CPU clock.
+/// Number of parts of a measurement. The first is for warming up; each of the others begins and ends with a reading of
+/// the server's CPU clock.
 const PARTS: u32 = 4;
 
-/// How long a part takes, in milliseconds.
+/// Duration of a part in milliseconds.
 const PART_MS: u64 = 400;
 
-/// Packets a second that the load has ready, encrypted, so that its own cryptography is not the limit. A
-/// server that is faster is measured for a shorter time.
+/// Number of packets that the load generator encrypts in advance, per second, so that its cryptography is not the
+/// limit. A faster server is measured for a shorter time.
 const READY_PPS: u64 = 1_000_000;
 
-/// The peer is slower.
+/// The same for the peer, which is slower.
 const READY_PPS_FOR_PEER: u64 = 600_000;
 
-/// What a ready packet takes besides itself, as `snapload` counts it.
+/// Memory of a prepared packet in addition to its length, as counted by `snapload`.
 const READY_OVERHEAD_BYTES: usize = 144;
 
-/// The most memory that the ready packets take.
+/// Maximum memory of prepared packets.
 pub(crate) const READY_BYTES_MAX: u64 = 3 << 30;
 
-/// What a server did under load.
+/// Results of a server under load.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
-    /// CPU time of the server per packet that it delivered, in nanoseconds.
+    /// CPU time of the server per delivered packet, in nanoseconds.
     pub(crate) ns_per_packet: f64,
-    /// Packets delivered a second.
+    /// Packets delivered per second.
     pub(crate) delivered_pps: f64,
-    /// Packets lost, as a share of those sent.
+    /// Packets lost, as a share of packets sent.
     pub(crate) loss_share: f64,
-    /// The load could not have been higher.
+    /// The load generator could not send more.
     pub(crate) limited_by_generator: bool,
 }
 
-/// Starts a server, puts the closed loop of `case` on it, and stops it.
+/// Starts a server, runs the closed loop of `case` on it, and stops it.
 pub(crate) fn measure_load(run: &Run, case: &Case, kind: Kind) -> Result<Loaded, BenchError> {
     let mut server = Server::start(run, kind, case.way)?;
     let mut load = case.load(run, kind, &server)?;
@@ -75,7 +75,7 @@ pub(crate) fn measure_load(run: &Run, case: &Case, kind: Kind) -> Result<Loaded,
     })
 }
 
-/// Runs a load; a failure says what became of the server.
+/// Runs a load. The error includes the state of the server.
 pub(crate) fn drive(
     server: &mut Server,
     load: &LoadConfig,
@@ -87,14 +87,14 @@ pub(crate) fn drive(
 /// Reads a server's CPU clock whenever an interval of a load ends.
 pub(crate) struct Meter {
     clock: ProcessClock,
-    /// CPU time when the first interval ended, which is not counted.
+    /// CPU time at the end of the first interval, which is not counted.
     first: Option<Result<u64, BenchError>>,
     last: Option<Result<u64, BenchError>>,
     packets: u64,
     seconds: f64,
 }
 
-/// What happened between the ends of the first and of the last interval.
+/// CPU time and packets between the ends of the first and the last interval.
 pub(crate) struct Cost {
     pub(crate) cpu_ns: u64,
     pub(crate) packets: u64,

@@ -1,4 +1,4 @@
-//! Results, and the three forms they are written in.
+//! Results, as text, JSON and Markdown.
 
 use std::io::{self, Write};
 
@@ -9,39 +9,39 @@ use crate::harness::limit::{Limit, Verdict};
 use crate::harness::report::{Finding, write_table, write_wrapped};
 use crate::statistics::Spread;
 
-/// What was measured in one case, and what it is compared with.
+/// Result of a case, and its comparisons.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Measured {
-    /// The row it belongs to.
+    /// Row of the table.
     row: String,
-    /// What was measured.
+    /// Name of the case.
     pub(crate) case: String,
     pub(crate) unit: &'static str,
-    /// snapgate.
+    /// Value of snapgate.
     pub(crate) value: Spread,
-    /// The most that `value` may be, where that does not depend on another measurement.
+    /// Maximum of `value`, if it does not depend on another measurement.
     pub(crate) limit: Option<f64>,
     pub(crate) comparisons: Vec<Comparison>,
-    /// The comparison with an older build, if there is one.
+    /// Comparison with an older build.
     baseline: Option<AgainstBaseline>,
-    /// What a reader has to know about the figures.
+    /// Remarks on the results.
     pub(crate) notes: Vec<String>,
 }
 
-/// Something else that was measured in the same rounds.
+/// Comparison with another measurement in the same rounds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Comparison {
-    /// What it is.
+    /// Name of the other measurement.
     pub(crate) with: &'static str,
-    /// In the same unit.
+    /// Value of the other measurement, in the same unit.
     pub(crate) value: Spread,
-    /// snapgate divided by the other, round by round.
+    /// snapgate divided by the other, per round.
     pub(crate) ratio: Spread,
     pub(crate) bound: Option<Limit>,
 }
 
 impl Measured {
-    /// A case without comparisons. `values` are one per round.
+    /// Creates the result of a case without comparisons. `values` has one value per round.
     pub(crate) fn new(
         row: impl Into<String>,
         case: impl Into<String>,
@@ -60,7 +60,7 @@ impl Measured {
         }
     }
 
-    /// Compares `ours` with `theirs`, measured in the same rounds. Without `theirs` there is no comparison.
+    /// Adds a comparison of `ours` with `theirs`, measured in the same rounds, unless `theirs` is empty.
     pub(crate) fn compare(
         &mut self,
         with: &'static str,
@@ -79,7 +79,7 @@ impl Measured {
         });
     }
 
-    /// Compares the new build with the baseline, if there is one. Less is better.
+    /// Adds a comparison of the new build with the baseline, if there is one. Less is better.
     pub(crate) fn compare_with_baseline(&mut self, sides: &Sides<f64>) {
         let Some(against) = AgainstBaseline::of(sides) else {
             return;
@@ -88,7 +88,7 @@ impl Measured {
         self.baseline = Some(against);
     }
 
-    /// The lines of the table, cell by cell: case, value, compared with, its value, ratio, bound, verdict.
+    /// Returns the lines of the table: case, value, compared with, its value, ratio, bound, verdict.
     fn lines(&self) -> Vec<[String; 7]> {
         let verdict = |holds| if holds { "yes" } else { "NO" }.to_owned();
         let mut first = [self.case.clone(), with_unit(self.value, self.unit)];
@@ -156,7 +156,7 @@ impl Finding for Measured {
         verdicts.chain(baseline).max().unwrap_or(Verdict::Holds)
     }
 
-    /// Writes a line for the gateway, and one for each that it is compared with.
+    /// Writes a line for the gateway, and one for each comparison.
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         for [case, value, with, other, ratio, bound, verdict] in self.lines() {
             if !case.is_empty() {
@@ -198,7 +198,7 @@ const HEADING: [&str; 7] = [
     "holds",
 ];
 
-/// A line for a terminal. The columns leave room for the longest verdict, which is the last.
+/// Returns a line for a terminal. The longest verdict fits into 80 columns.
 fn columns(with: &str, value: &str, ratio: &str, bound: &str, verdict: &str) -> String {
     let line = if ratio.is_empty() && bound.is_empty() {
         format!("{with:<16}  {value}")
@@ -230,7 +230,7 @@ fn with_unit(spread: Spread, unit: &str) -> String {
     )
 }
 
-/// Three significant digits or more.
+/// Formats a number with at least three significant digits.
 fn number(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_about_medians() {
+    fn bounds_apply_to_medians() {
         let mut measured = measured();
         assert!(holds(&measured));
         measured.compare("peer", &[100.0], &[200.0], Some(Limit::AtLeast(0.6)));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paragraph_says_value_ratio_and_verdict() {
+    fn paragraph_has_value_ratio_and_verdict() {
         let mut out = Vec::new();
         measured().write_text(&mut out).unwrap();
         assert_eq!(
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paragraph_is_as_wide_as_a_terminal_at_most() {
+    fn paragraph_fits_into_80_columns() {
         let mut measured = with_baseline(1.01, 5);
         measured.case = "1 tunnel, trains of 16, ".repeat(4);
         measured.limit = Some(10.0);
@@ -296,7 +296,7 @@ mod tests {
         assert!(text.contains("≤ 10.0"), "{text}");
     }
 
-    /// `measured`, compared with a baseline in as many rounds.
+    /// Returns [`measured`] compared with a baseline in `rounds` rounds.
     fn with_baseline(ratio: f64, rounds: usize) -> Measured {
         let mut measured = measured();
         let mut sides = Sides::new(true);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_shows_the_baseline_with_its_interval() {
+    fn table_has_the_interval_of_the_baseline() {
         let lines = with_baseline(1.01, 6).lines();
         assert_eq!(
             lines[1],
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_baseline_decides_on_the_outcome_as_far_as_it_is_known() {
+    fn verdict_of_a_run_includes_the_baseline() {
         let holds = with_baseline(1.0, 6);
         let does_not = with_baseline(1.1, 6);
         let unknown = with_baseline(1.1, 5);
@@ -355,14 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_compared_with_what_was_not_measured() {
+    fn missing_measurements_are_not_compared() {
         let mut measured = Measured::new("forward", "a case", "ns/packet", &[100.0]);
         measured.compare("floor", &[100.0], &[], Some(Limit::AtMost(1.25)));
         assert!(measured.comparisons.is_empty() && holds(&measured));
     }
 
     #[test]
-    fn json_has_the_ratios_the_interval_and_the_verdict_of_the_baseline() {
+    fn json_has_ratios_interval_and_verdict_of_the_baseline() {
         let object = |measured: &Measured| -> serde_json::Value {
             serde_json::from_str(&json_line(measured).unwrap()).unwrap()
         };
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_one_object_a_line_with_the_verdict() {
+    fn json_has_one_object_per_line_with_the_verdict() {
         let text = json_line(&measured()).unwrap();
         assert_eq!(text.matches('\n').count(), 1);
         let object: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! The rows of the table.
+//! Rows of the table.
 
 mod handshakes;
 mod idle;
@@ -16,28 +16,28 @@ use crate::harness::run::Run;
 /// A row of the table; some have several lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Row {
-    /// CPU per packet: one tunnel, trains of 16, to a router
+    /// CPU time per packet: one tunnel, trains of 16, to a router
     Forward,
-    /// CPU per packet: one tunnel, trains of 16, back into the tunnel
+    /// CPU time per packet: one tunnel, trains of 16, back into the tunnel
     Echo,
-    /// CPU per packet: 100 tunnels in turn, to a router
+    /// CPU time per packet: 100 tunnels in rotation, to a router
     #[value(name = "forward-100")]
     Forward100,
-    /// CPU per packet: 10,000 tunnels in turn, against 100
+    /// CPU time per packet: 10,000 tunnels in rotation, against 100
     #[value(name = "forward-10k")]
     Forward10k,
-    /// CPU per packet: 64, 512, 8900 bytes, and IMIX
+    /// CPU time per packet: 64, 512 and 8900 bytes, and IMIX
     Sizes,
-    /// CPU per packet and delivered rate: 2 workers against 1
+    /// CPU time per packet and delivered rate: 2 workers against 1
     #[value(name = "workers-2")]
     Workers2,
-    /// CPU per packet: 8 workers on all CPUs against 1
+    /// CPU time per packet: 8 workers on all CPUs against 1
     #[value(name = "workers-8")]
     Workers8,
-    /// CPU, memory, and another tunnel's latency with 100,000 idle tunnels
+    /// CPU time and memory of 100,000 idle tunnels, and the latency of another tunnel
     #[value(name = "idle-100k")]
     Idle100k,
-    /// CPU per handshake of a storm of new identities
+    /// CPU time per handshake while 4,000 new identities connect
     Handshakes,
     /// latency at half of the loss-free rate
     Latency,
@@ -46,7 +46,7 @@ pub(crate) enum Row {
 impl Entry for Row {}
 
 impl Row {
-    /// Whether it has a figure that is compared with a baseline.
+    /// Returns true if the row has a comparison with a baseline.
     pub(crate) fn has_baseline(self) -> bool {
         self != Self::Latency
     }
@@ -67,5 +67,5 @@ impl Row {
     }
 }
 
-/// The unit of most rows.
+/// Unit of most rows.
 const NS_PER_PACKET: &str = "ns/packet";

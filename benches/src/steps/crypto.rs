@@ -1,4 +1,4 @@
-//! Taking packets out of tunnels and putting them in, with `Tunn` alone.
+//! Decapsulation and encapsulation with `Tunn` alone.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use snaptun::Packet;
 
 use crate::{RawTunnels, StepError, cpu, packet_to_remote};
 
-/// Packets per batch: few enough to stay in a core's own cache from the making to the measuring.
+/// Number of packets per batch: few enough to stay in the private cache of a core until they are measured.
 const BATCH_PACKETS: usize = 256;
 
-/// What cryptography costs, in nanoseconds per packet.
+/// CPU time of cryptography, in nanoseconds per packet.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Crypto {
-    /// A datagram becomes a packet.
+    /// Datagram to packet.
     pub decapsulate_ns: f64,
-    /// A packet becomes a datagram.
+    /// Packet to datagram.
     pub encapsulate_ns: f64,
 }
 
-/// Measures both directions of `tunnels` tunnels in turn, with packets of `sizes` in turn.
+/// Measures both directions, with `tunnels` tunnels and packets of `sizes` in rotation.
 ///
 /// # Errors
 ///
@@ -59,7 +59,7 @@ pub fn measure_crypto(
     })
 }
 
-/// CPU time per packet of `step`. Its results are freed as they come: a gateway sends them soon, too.
+/// Returns the CPU time of `step` per packet. Its results are freed at once, as a gateway sends them soon.
 fn per_packet(
     packets: Vec<Packet>,
     mut step: impl FnMut(usize, Packet) -> Result<Packet, StepError>,

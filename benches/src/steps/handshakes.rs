@@ -1,14 +1,14 @@
-//! Handshakes, each side apart.
+//! Handshakes, measured for each side.
 
 use std::time::{Duration, Instant};
 
 use crate::{ShardWithTunnels, StepError, cpu};
 
-/// Handshakes per batch.
+/// Number of handshakes per batch.
 const BATCH_HANDSHAKES: usize = 16;
 
-/// What it costs a shard to answer the initiation of an address without a tunnel, in nanoseconds: reading
-/// the identity, authorizing it, making the tunnel and the response.
+/// Returns the CPU time in which a shard answers the initiation of an address without a tunnel, in nanoseconds:
+/// decrypting the identity, authorizing it, creating the tunnel and the response.
 ///
 /// # Errors
 ///
@@ -37,7 +37,7 @@ pub fn measure_answer(budget: Duration) -> Result<f64, StepError> {
     })
 }
 
-/// What an initiation costs its sender, in nanoseconds.
+/// Returns the CPU time in which a client makes an initiation, in nanoseconds.
 ///
 /// # Errors
 ///

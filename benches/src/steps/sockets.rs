@@ -1,7 +1,7 @@
-//! Receiving and sending over loopback, with the two ends on two CPUs as a gateway and its clients are.
+//! Receiving and sending over loopback, with the two ends on two CPUs, like a gateway and its clients.
 //!
-//! The ends take turns: a batch is sent, and then all of it received. Only the end that is measured reads
-//! its CPU clock, around its own calls; waiting for the other one is not in it.
+//! The ends take turns: a batch is sent, and then all of it is received. The measured end reads its CPU clock around
+//! its own calls, which excludes waiting for the other end.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,33 +19,31 @@ use udp_shards::{
 use crate::StepError;
 use crate::cpu::{self, Placement};
 
-/// The most datagrams a batch has.
+/// Maximum number of datagrams in a batch.
 const BATCH_DATAGRAMS: usize = 512;
 
-/// The most bytes a batch has: they fit into the smallest receive buffer that is asked for several times,
-/// since the kernel counts its own bookkeeping, too.
+/// Maximum number of bytes in a batch: several times below the smallest receive buffer, since the kernel also charges
+/// its bookkeeping.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Trains that one call receives, as in a worker.
+/// Maximum number of trains per receive call, as in a worker.
 const TRAINS_PER_RECEIVE: usize = 32;
 
-/// How long a batch may take to arrive: loopback takes microseconds, a busy machine longer.
+/// Time limit for the arrival of a batch. Loopback takes microseconds, a busy machine longer.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Who sends what to whom.
+/// Traffic between the measured socket and its peers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Traffic {
-    /// Bytes of the datagrams, in turn.
+    /// Sizes of the datagrams in bytes, in rotation.
     pub sizes: Vec<usize>,
-    /// How many sockets the measured one talks with, in turn.
+    /// Number of peer sockets, in rotation.
     pub peers: usize,
-    /// How many datagrams each of them sends or is sent before it is the next one's turn. They travel as
-    /// a train as far as their sizes allow.
+    /// Number of consecutive datagrams per peer. They travel as a train if their sizes allow it.
     pub train: usize,
-    /// How many datagrams the sending end has at a time, when it is measured: those it can gather into
-    /// trains.
+    /// Number of datagrams per send when sending is measured: those that can be gathered into trains.
     pub per_send: usize,
-    /// Whether trains leave as one buffer (UDP_SEGMENT), or datagram by datagram.
+    /// Sends trains as one buffer (UDP_SEGMENT) instead of datagram by datagram.
     pub gso: bool,
 }
 
@@ -57,7 +55,7 @@ impl Traffic {
         }
     }
 
-    /// The datagrams of a batch: to or from whom, and of what size.
+    /// Returns the datagrams of a batch: number of the peer, and size in bytes.
     fn batch(&self) -> Vec<(usize, usize)> {
         let per_turn = self.peers * self.train;
         let mean_bytes = self.sizes.iter().sum::<usize>() / self.sizes.len().max(1);
@@ -65,7 +63,7 @@ impl Traffic {
         if self.per_send < usize::MAX {
             most = most.max(self.per_send);
         }
-        // Whole turns where they fit, so that every peer counts alike.
+        // Whole rotations if they fit, so that all peers have the same weight.
         let count = if per_turn <= most {
             most / per_turn * per_turn
         } else {
@@ -78,14 +76,14 @@ impl Traffic {
     }
 }
 
-/// A way to send a batch of datagrams.
+/// An implementation of sending a batch of datagrams.
 pub trait SendPath {
-    /// Sends all of them, in trains where it can. `datagrams` are the number of the peer and the bytes,
-    /// and are its own, as what comes from cryptography is.
+    /// Sends all datagrams (number of the peer, and bytes), in trains if possible. Datagrams are passed by value, like
+    /// the output of encryption.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// The error of the kernel.
     fn send(
         &mut self,
         socket: &ShardSocket,
@@ -94,7 +92,7 @@ pub trait SendPath {
     ) -> io::Result<()>;
 }
 
-/// Ours: [`SendQueue`].
+/// Send path of snapgate: [`SendQueue`].
 #[derive(Debug)]
 pub struct OwnSend {
     queue: SendQueue<Bytes>,
@@ -117,7 +115,7 @@ impl SendPath for OwnSend {
     ) -> io::Result<()> {
         for (peer, datagram) in datagrams {
             if let Some(&to) = peers.get(peer) {
-                // It has no limits.
+                // The queue has no limits.
                 let _full = self.queue.push(to, None, datagram);
             }
         }
@@ -130,16 +128,16 @@ impl SendPath for OwnSend {
     }
 }
 
-/// quinn-udp's: the datagrams to one peer are copied into one buffer and sent with one call.
+/// Send path with quinn-udp: the datagrams to one peer are copied into one buffer and sent with one call.
 ///
-/// It is told the number of the peer, and so needs no map to find its buffer.
+/// Buffers are found by the number of the peer, without a map.
 #[derive(Debug, Default)]
 pub struct QuinnSend {
     state: Option<UdpSocketState>,
     trains: Vec<(Vec<u8>, usize)>,
 }
 
-/// The most datagrams and bytes of one segmented send over IPv4.
+/// Maximum number of datagrams and bytes of one segmented send over IPv4.
 const QUINN_TRAIN_DATAGRAMS: usize = 64;
 const QUINN_TRAIN_BYTES: usize = 65_535 - 20 - 8;
 
@@ -206,7 +204,7 @@ impl SendPath for QuinnSend {
     }
 }
 
-/// What it costs to receive a datagram, in nanoseconds.
+/// Returns the CPU time of receiving a datagram, in nanoseconds.
 ///
 /// # Errors
 ///
@@ -244,7 +242,7 @@ pub fn measure_receive(
     })
 }
 
-/// What it costs to send a datagram with our send path, in nanoseconds.
+/// Returns the CPU time of sending a datagram with the send path of snapgate, in nanoseconds.
 ///
 /// # Errors
 ///
@@ -257,7 +255,7 @@ pub fn measure_send(
     measure_send_by(OwnSend::default(), traffic, placement, budget)
 }
 
-/// What it costs to send a datagram with `path`, in nanoseconds.
+/// Returns the CPU time of sending a datagram with `path`, in nanoseconds.
 ///
 /// # Errors
 ///
@@ -301,8 +299,8 @@ pub fn measure_send_by<S: SendPath + Send>(
     })
 }
 
-/// Runs `measure` on the gateway's CPU, and `peers` on the load's whenever `measure` calls its argument, which returns
-/// when `peers` has.
+/// Runs `measure` on the gateway's CPU, and `peers` on the load's CPU whenever `measure` calls its argument, which
+/// returns after `peers`.
 fn in_turns(
     placement: &Placement,
     mut peers: impl FnMut() -> Result<(), StepError> + Send,
@@ -332,14 +330,14 @@ fn in_turns(
     })
 }
 
-/// Each datagram in memory of its own, as it would be behind cryptography.
+/// Allocates each datagram separately, like the output of encryption.
 fn datagrams_of(plan: &[(usize, usize)]) -> Vec<(usize, Bytes)> {
     plan.iter()
         .map(|&(peer, size)| (peer, Bytes::from(vec![0x5a; size])))
         .collect()
 }
 
-/// Receives `expected` datagrams and returns the CPU time of the calls that did.
+/// Receives `expected` datagrams, and returns the CPU time of the receive calls in nanoseconds.
 fn receive_all(
     socket: &ShardSocket,
     batch: &mut ReceiveBatch,
@@ -365,7 +363,7 @@ fn receive_all(
         let after = cpu::thread_ns()?;
         match answer {
             Ok(()) => ns += after - before,
-            // The kernel still works on the rest of the batch, on the sender's side.
+            // The kernel still processes the rest of the batch, on the sender's CPU.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 ns += after - before;
                 if started.elapsed() > ARRIVAL_TIMEOUT {
@@ -392,7 +390,7 @@ fn bind_clients(count: usize, options: &SocketOptions) -> Result<Vec<ShardSocket
         .collect()
 }
 
-/// The result of the measured end; a failure of the other one explains its own.
+/// Returns the result of the measured end, or the error of the other end, which is the cause if both fail.
 fn both(
     measured: thread::ScopedJoinHandle<'_, Result<f64, StepError>>,
     other: thread::ScopedJoinHandle<'_, Result<(), StepError>>,
@@ -403,14 +401,14 @@ fn both(
     measured
 }
 
-/// Whose turn it is.
+/// One of two threads that take turns.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Measured,
     Peers,
 }
 
-/// Two threads that work in turn.
+/// State of two threads that take turns.
 #[derive(Default)]
 struct Turns {
     given: AtomicUsize,
@@ -418,12 +416,12 @@ struct Turns {
 }
 
 impl Turns {
-    /// It is now `turn`.
+    /// Passes the turn to `turn`.
     fn give(&self, turn: Turn) {
         self.given.store(turn as usize, Ordering::Release);
     }
 
-    /// Waits for `turn`; false when the other thread is gone.
+    /// Waits for `turn`; returns false if the other thread has ended.
     fn wait_for(&self, turn: Turn) -> bool {
         while self.given.load(Ordering::Acquire) != turn as usize {
             if self.ended.load(Ordering::Acquire) {
@@ -434,7 +432,7 @@ impl Turns {
         true
     }
 
-    /// Lets the other thread know when the caller's work is over, however it ends.
+    /// Returns a guard that marks the thread as ended when dropped, also by a panic.
     fn end_on_return(&self) -> EndOnReturn<'_> {
         EndOnReturn(self)
     }
@@ -453,7 +451,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_has_whole_turns_of_all_peers() {
+    fn batch_has_whole_rotations_of_all_peers() {
         let traffic = |peers, train, size| Traffic {
             sizes: vec![size],
             peers,
@@ -463,7 +461,7 @@ mod tests {
         };
         assert_eq!(traffic(100, 1, 1400).batch().len(), 500);
         assert_eq!(traffic(1, 16, 1400).batch().len(), 512);
-        // More peers than a batch has room for have one turn each.
+        // With more peers than fit into a batch: one rotation.
         assert_eq!(traffic(1000, 1, 64).batch().len(), 1000);
         let peers: Vec<usize> = traffic(2, 2, 64)
             .batch()
@@ -479,7 +477,7 @@ mod tests {
         let socket = bind_client_socket(loopback(), &options).unwrap();
         let clients = bind_clients(2, &options).unwrap();
         let addresses: Vec<SocketAddr> = clients.iter().map(ShardSocket::local_addr).collect();
-        // Different sizes, and a peer whose train is interrupted by one for the other.
+        // Different sizes, and a train to one peer that is interrupted by a datagram to the other.
         let datagrams = datagrams_of(&[(0, 500), (0, 500), (1, 1000), (0, 500), (0, 700)]);
         let mut batch = ReceiveBatch::new(8);
         let paths: [Box<dyn SendPath>; 2] =

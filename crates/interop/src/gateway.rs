@@ -1,4 +1,4 @@
-//! A gateway whose counters an asynchronous test can wait for.
+//! Gateway inside the test process, for asynchronous tests.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -14,78 +14,70 @@ use testkit::packets::LOCAL;
 
 use crate::{Router, Scenario, in_time};
 
-/// Between two looks at the counters, which nobody announces.
+/// Interval at which [`TestGateway::until`] polls the counters.
 const COUNTERS_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What a [`TestGateway`] is started with: two workers, anyone may connect, SCION without routers.
+/// Settings of a [`TestGateway`]. Default: two workers, any identity, SCION without routers.
 #[derive(Clone, Debug)]
 pub struct GatewaySetup {
     config: Config,
 }
 
 impl GatewaySetup {
-    /// Listens here instead of on a free port of loopback.
+    /// Sets the listen addresses, instead of a free port of loopback.
     #[must_use]
     pub fn listen(mut self, addresses: &[SocketAddr]) -> Self {
         self.config.listen = addresses.to_vec();
         self
     }
 
-    /// Has this key instead of a new one.
+    /// Sets the private key, instead of a new one.
     #[must_use]
     pub fn private_key(mut self, key: PrivateKey) -> Self {
         self.config.private_key = key;
         self
     }
 
-    /// Lets in nobody but these.
+    /// Admits only `identities`.
     #[must_use]
     pub fn only(mut self, identities: &[Identity]) -> Self {
         self.config.authorization = Authorization::Identities(identities.to_vec());
         self
     }
 
-    /// Puts a router behind an interface.
-    ///
-    /// # Panics
-    ///
-    /// When packets do not go to SCION.
+    /// Adds a router behind an interface.
     #[must_use]
     pub fn next_hop(mut self, interface: u16, router: &Router) -> Self {
         let Forward::Scion(scion) = &mut self.config.forward else {
-            panic!("a gateway without routers");
+            panic!("the gateway does not forward to SCION");
         };
         let interface = (LOCAL, interface);
         scion.next_hops.insert(interface, router.address());
         self
     }
 
-    /// Answers every handshake initiation that has no cookie with one.
+    /// Answers every handshake initiation without a cookie with a cookie reply.
     #[must_use]
     pub const fn demand_cookies(mut self) -> Self {
         self.config.limits.handshakes_per_ip_per_second = 0;
         self
     }
 
-    /// Lets another identity have the address of a tunnel from which nothing came for so long.
+    /// Sets the silence after which another identity may take over the address of a tunnel.
     #[must_use]
     pub const fn silent_after(mut self, silence: Duration) -> Self {
         self.config.limits.silent_after = silence;
         self
     }
 
-    /// Sends what comes out of tunnels elsewhere than to SCION.
+    /// Sets the destination of packets from tunnels, instead of SCION.
     #[must_use]
     pub fn forward(mut self, forward: Forward) -> Self {
         self.config.forward = forward;
         self
     }
 
-    /// Starts it.
-    ///
-    /// # Panics
-    ///
-    /// When it does not start.
+    /// Starts the gateway.
     pub fn start(self) -> TestGateway {
         TestGateway(testkit::gateway::TestGateway::start(&self.config))
     }
@@ -104,7 +96,7 @@ impl Deref for TestGateway {
 }
 
 impl TestGateway {
-    /// A gateway to be set up.
+    /// Returns the default settings in a scenario.
     #[must_use]
     pub fn setup(scenario: Scenario) -> GatewaySetup {
         let mut scion = scion(&[]);
@@ -125,26 +117,18 @@ impl TestGateway {
         }
     }
 
-    /// A gateway as it comes.
+    /// Starts a gateway with the default settings.
     pub fn start(scenario: Scenario) -> Self {
         Self::setup(scenario).start()
     }
 
-    /// Lets in these and nobody else from now on.
-    ///
-    /// # Panics
-    ///
-    /// When the gateway was started to let everyone in.
+    /// Replaces the admitted identities of a gateway that was set up with [`GatewaySetup::only`].
     pub fn replace_identities(&self, identities: &[Identity]) {
         let changes = self.gateway().replace_identities(identities);
-        changes.expect("a gateway with a list of identities");
+        changes.expect("the gateway has a list of identities");
     }
 
-    /// Waits until the counters of all workers together are as described, and returns them.
-    ///
-    /// # Panics
-    ///
-    /// When they never are.
+    /// Waits until `holds` returns true for the sum of all workers' counters, and returns that sum.
     pub async fn until(&self, what: &str, holds: impl Fn(&Counters) -> bool) -> Counters {
         let poll = async {
             let mut interval = tokio::time::interval(COUNTERS_INTERVAL);
@@ -159,19 +143,15 @@ impl TestGateway {
         in_time(what, poll).await
     }
 
-    /// Waits until so many datagrams have been dropped for `reason`.
-    ///
-    /// # Panics
-    ///
-    /// When they never are.
+    /// Waits until `packets` datagrams have been dropped for `reason`, and returns the sum of all workers' counters.
     pub async fn until_dropped(&self, reason: DropReason, packets: u64) -> Counters {
         let what = format!("{packets} packets dropped for {reason:?}");
         self.until(&what, |total| total.dropped[reason.index()] == packets)
             .await
     }
 
-    /// Stops the gateway and checks that every datagram is accounted for, see
-    /// [`testkit::gateway::TestGateway::finish`].
+    /// Stops the gateway and checks that every datagram is accounted for
+    /// ([`testkit::gateway::TestGateway::finish`]).
     pub fn finish(self) -> Counters {
         self.0.finish()
     }

@@ -1,22 +1,22 @@
-//! Interoperability of snapgate with the clients of today, over real sockets on loopback.
+//! Interoperability of snapgate with released clients, over real sockets on loopback.
 //!
-//! The tests are in `tests/it`. This library is what they are told with:
+//! The tests are in `tests/it`. This library has what they share:
 //!
-//! | item | what |
+//! | item | purpose |
 //! | --- | --- |
-//! | [`TestGateway`] | a gateway whose counters can be waited for, and must add up in the end |
-//! | [`SnapTunClient`] | the client that endhosts run: crate `snap-tun` |
+//! | [`TestGateway`] | a gateway with counters to wait for, which must balance in the end |
+//! | [`SnapTunClient`] | the client of endhosts: crate `snap-tun` |
 //! | [`Router`] | a socket that stands in for a SCION router |
-//! | [`Scenario`] | IPv4 or IPv6, dispatch in the kernel or not: quick tests run in all four |
+//! | [`Scenario`] | IPv4 or IPv6, kernel or user dispatch: fast tests run in all four combinations |
 //!
-//! The client of the newest protocol, gateway processes and packets are those of `testkit`.
+//! Clients with the newest protocol, gateway processes and packets come from `testkit`.
 //!
-//! Nothing here sleeps to let something happen: a test waits for a datagram or for a counter, and
-//! fails when that takes longer than [`testkit::PATIENCE`].
+//! Tests wait for a datagram or a counter instead of sleeping. Helpers panic on failure, and after
+//! [`testkit::PATIENCE`].
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "a test harness: what does not work fails the test"
+    reason = "a failing helper fails its test"
 )]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -37,24 +37,16 @@ pub use self::router::Router;
 pub use self::scenario::Scenario;
 pub use self::snap_tun_client::SnapTunClient;
 
-/// The longest datagram that any test sends or receives.
+/// Maximum length of a datagram in bytes.
 const MAX_DATAGRAM_BYTES: usize = 1 << 16;
 
-/// A new private key.
-///
-/// # Panics
-///
-/// When the kernel has no random numbers.
+/// Returns a new private key.
 #[must_use]
 pub fn private_key() -> PrivateKey {
     PrivateKey::generate().expect("random numbers")
 }
 
-/// A socket on a free port of loopback, of the IP version of `peer`.
-///
-/// # Panics
-///
-/// When there is none.
+/// Opens a socket on a free port of loopback, of the IP version of `peer`.
 pub async fn free_socket(peer: SocketAddr) -> Arc<UdpSocket> {
     let loopback = match peer.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

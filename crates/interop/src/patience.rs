@@ -1,16 +1,16 @@
-//! Waiting for what has to happen.
+//! Waiting with a time limit.
 
 use testkit::PATIENCE;
 use tokio::time::timeout;
 
-/// Waits for `event`, and fails the test when it does not come; `what` says what that is.
+/// Waits for `event`.
 ///
 /// # Panics
 ///
-/// After [`PATIENCE`].
+/// After [`PATIENCE`], with `what` in the message.
 pub async fn in_time<T>(what: &str, event: impl Future<Output = T>) -> T {
     match timeout(PATIENCE, event).await {
         Ok(outcome) => outcome,
-        Err(_) => panic!("no sign of {what} within {PATIENCE:?}"),
+        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! A socket in the place of a SCION router.
+//! Stand-in for a SCION router.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use tokio::net::UdpSocket;
 
 use crate::{MAX_DATAGRAM_BYTES, Scenario, TestGateway, in_time};
 
-/// A socket that stands in for a SCION router: bare SCION packets by UDP.
+/// A UDP socket at the internal address of a router, which sends and receives bare SCION packets.
 #[derive(Debug)]
 pub struct Router {
     socket: UdpSocket,
@@ -14,11 +14,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router on a free port.
-    ///
-    /// # Panics
-    ///
-    /// When there is none.
+    /// Opens a router on a free port.
     pub async fn start(scenario: Scenario) -> Self {
         let socket = UdpSocket::bind(scenario.any_port())
             .await
@@ -27,17 +23,13 @@ impl Router {
         Self { socket, address }
     }
 
-    /// Its internal address, to which the gateway sends.
+    /// Returns the internal address of the router.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits for the next packet, which has to come from the internal address of `gateway`.
-    ///
-    /// # Panics
-    ///
-    /// When it comes from elsewhere, or not at all.
+    /// Waits for the next packet, which must come from the internal address of `gateway`.
     pub async fn receive_from(&self, gateway: &TestGateway) -> Vec<u8> {
         let mut packet = vec![0; MAX_DATAGRAM_BYTES];
         let (length, from) = in_time("a packet at the router", self.socket.recv_from(&mut packet))
@@ -49,10 +41,6 @@ impl Router {
     }
 
     /// Sends a packet to the internal address of `gateway`.
-    ///
-    /// # Panics
-    ///
-    /// When the kernel refuses.
     pub async fn send_to(&self, gateway: &TestGateway, packet: &[u8]) {
         self.socket
             .send_to(packet, gateway.internal_address())

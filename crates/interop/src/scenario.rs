@@ -1,16 +1,15 @@
-//! What every test runs under.
+//! Combinations of IP version and dispatch.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use snapgate::config::Dispatch;
 
-/// Over which IP version clients, gateway and routers talk, and who brings a datagram to its
-/// worker.
+/// IP version of clients, gateway and routers, and how datagrams reach their worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// The address of everyone.
+    /// IP address of clients, gateway and routers.
     pub loopback: IpAddr,
-    /// Who brings a datagram to the worker of its tunnel.
+    /// How a datagram reaches the worker of its tunnel.
     pub dispatch: Dispatch,
 }
 
@@ -36,13 +35,13 @@ impl Scenario {
         dispatch: Dispatch::User,
     };
 
-    /// Any free port of the loopback address.
+    /// Returns port 0 of the loopback address.
     #[must_use]
     pub const fn any_port(self) -> SocketAddr {
         SocketAddr::new(self.loopback, 0)
     }
 
-    /// Any free port of all addresses.
+    /// Returns port 0 of the wildcard address.
     #[must_use]
     pub const fn wildcard(self) -> SocketAddr {
         let unspecified = match self.loopback {
@@ -53,8 +52,7 @@ impl Scenario {
     }
 }
 
-/// Makes one test for each [`Scenario`] of every function named, in a module of the same name. Each
-/// is an `async fn name(scenario: Scenario)`.
+/// Defines one test per [`Scenario`] for each `async fn name(scenario: Scenario)`, in a module of the same name.
 #[macro_export]
 macro_rules! in_every_scenario {
     ($($name:ident),+ $(,)?) => {$(

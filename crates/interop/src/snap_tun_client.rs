@@ -1,4 +1,4 @@
-//! The client that endhosts run.
+//! Client of endhosts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,45 +20,32 @@ use x25519_dalek::PublicKey;
 
 use crate::{TestGateway, free_socket, in_time, private_key};
 
-/// As the SCION stack on top of the client has it.
+/// Receive queue of the client, as set by the SCION stack above it.
 const RECEIVE_QUEUE_PACKETS: usize = 1024;
-/// Buffers that are made beforehand; a pool grows by itself.
+/// Initial number of buffers; the pool grows on demand.
 const POOLED_BUFFERS: usize = 64;
 
-/// A client with a tunnel: `snap-tun`, the one that endhosts run.
+/// A tunnel of `snap-tun`, the client of endhosts.
 pub struct SnapTunClient {
     tunnel: SnapTunnel,
-    /// Registers the identity for as long as it lives.
+    /// Keeps the identity registered.
     _endpoint: SnapTunEndpoint,
     socket_address: SocketAddr,
 }
 
 impl SnapTunClient {
-    /// A client with a new identity, on a free port, to the first listen address of `gateway`.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot connect.
+    /// Connects with a new identity, from a free port, to the first listen address of `gateway`.
     pub async fn connect(gateway: &TestGateway) -> Self {
         Self::connect_to(gateway, gateway.listen_address()).await
     }
 
-    /// A client with a new identity, on a free port of loopback, to `listen`, where `gateway` can
-    /// be reached.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot connect.
+    /// Connects with a new identity, from a free port of loopback, to the address `listen` of `gateway`.
     pub async fn connect_to(gateway: &TestGateway, listen: SocketAddr) -> Self {
         let socket = free_socket(listen).await;
         Self::connect_as(gateway, listen, &private_key(), socket).await
     }
 
-    /// Connects with this identity from this socket.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot connect.
+    /// Connects with `identity` from `socket` to the address `listen` of `gateway`.
     pub async fn connect_as(
         gateway: &TestGateway,
         listen: SocketAddr,
@@ -68,11 +55,7 @@ impl SnapTunClient {
         Self::connect_by_key(gateway.public_key(), listen, identity, socket).await
     }
 
-    /// Connects with this identity from this socket to the gateway with this key.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot connect.
+    /// Connects with `identity` from `socket` to the gateway with the public key `gateway`.
     pub async fn connect_by_key(
         gateway: &PublicKey,
         listen: SocketAddr,
@@ -80,17 +63,16 @@ impl SnapTunClient {
         socket: Arc<UdpSocket>,
     ) -> Self {
         let attempt = Self::try_connect(gateway, listen, identity, socket);
-        in_time("the gateway's answer", attempt)
+        in_time("handshake of the client", attempt)
             .await
             .expect("the client connects")
     }
 
-    /// Connects with this identity from this socket to the gateway with this key. The client tries for 90 s
-    /// before it gives up.
+    /// Like [`Self::connect_by_key`], but returns the error of `snap-tun`, which gives up after 90 s.
     ///
     /// # Errors
     ///
-    /// Those of `snap-tun`.
+    /// See [`ConnectSnapTunSocketError`].
     pub async fn try_connect(
         gateway: &PublicKey,
         listen: SocketAddr,
@@ -105,7 +87,7 @@ impl SnapTunClient {
                 *gateway,
                 listen,
                 url::Url::parse("http://control-plane.invalid").expect("a URL"),
-                Arc::new(WillingControlPlane),
+                Arc::new(AcceptingControlPlane),
                 socket,
                 RECEIVE_QUEUE_PACKETS,
                 PacketBufPool::new(POOLED_BUFFERS),
@@ -118,29 +100,25 @@ impl SnapTunClient {
         })
     }
 
-    /// The address that the gateway says the client has.
+    /// Returns the client's address as the gateway reported it.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.tunnel.local_addr()
     }
 
-    /// The address of the client's socket.
+    /// Returns the local address of the client's socket.
     #[must_use]
     pub const fn socket_address(&self) -> SocketAddr {
         self.socket_address
     }
 
-    /// The client's SCION address, in the AS of the gateway.
+    /// Returns the client's SCION address, in the AS of the gateway.
     #[must_use]
     pub fn scion_address(&self) -> ScionAddress {
         packets::local(self.address().ip())
     }
 
-    /// Sends a SCION packet into the tunnel.
-    ///
-    /// # Panics
-    ///
-    /// When the tunnel is closed.
+    /// Sends a SCION packet through the tunnel.
     pub async fn send(&self, packet: &[u8]) {
         self.tunnel
             .send(Packet::from_bytes(BytesMut::from(packet)))
@@ -148,22 +126,14 @@ impl SnapTunClient {
             .expect("the tunnel is open");
     }
 
-    /// Waits for the next SCION packet out of the tunnel.
-    ///
-    /// # Panics
-    ///
-    /// When none comes.
+    /// Waits for the next SCION packet from the tunnel.
     pub async fn receive(&self) -> Bytes {
         in_time("a packet at the client", self.tunnel.recv())
             .await
             .expect("the tunnel is open")
     }
 
-    /// Whether no packet out of the tunnel waits to be received.
-    ///
-    /// # Panics
-    ///
-    /// When the tunnel is closed.
+    /// Returns true if no packet from the tunnel waits to be received. Otherwise discards the first one.
     #[must_use]
     pub fn has_received_everything(&self) -> bool {
         self.tunnel
@@ -172,15 +142,11 @@ impl SnapTunClient {
             .is_none()
     }
 
-    /// Closes the client and hands its port, with a new socket, to whoever comes next.
-    ///
-    /// # Panics
-    ///
-    /// When the port does not come free: someone else holds the client's socket.
+    /// Closes the client, and returns a new socket on its port.
     pub async fn stop(self) -> Arc<UdpSocket> {
         let address = self.socket_address;
         drop(self);
-        // The client's task, which ends in its own time, holds the socket.
+        // The socket stays open until the client's task ends.
         let rebind = async {
             loop {
                 match UdpSocket::bind(address).await {
@@ -191,17 +157,16 @@ impl SnapTunClient {
                 }
             }
         };
-        let socket = in_time("the client's end", rebind).await;
-        Arc::new(socket.expect("the port can be had again"))
+        let socket = in_time("free port of the closed client", rebind).await;
+        Arc::new(socket.expect("the port can be bound again"))
     }
 }
 
-/// A control plane that registers everyone: what identities there are is the gateway's own
-/// knowledge.
-struct WillingControlPlane;
+/// A control plane that accepts every registration: the tests configure identities at the gateway.
+struct AcceptingControlPlane;
 
 #[async_trait]
-impl SnapTunControlPlaneClient for WillingControlPlane {
+impl SnapTunControlPlaneClient for AcceptingControlPlane {
     async fn register_identity(
         &self,
         _identity: PublicKey,

@@ -1,9 +1,9 @@
-//! A gateway that is killed under load and started again.
+//! Test of a gateway that is killed under load and started again.
 //!
-//! A test program of its own: a process that it starts has copies of all its sockets until it executes its program.
+//! A separate test program, because a child process has copies of all its sockets until it executes its program.
 #![expect(
     clippy::unwrap_used,
-    reason = "clippy's leave for tests covers test functions only, not their helpers"
+    reason = "clippy.toml allows this in test functions, but not in their helpers"
 )]
 
 use std::path::Path;
@@ -16,14 +16,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-/// Clients that send all the time.
+/// Number of clients that send all the time.
 const CLIENTS: usize = 10;
 
-/// Between two packets of a client.
+/// Interval between packets of a client.
 const SEND_INTERVAL: Duration = Duration::from_millis(50);
 
-/// With a state directory the gateway begins the handshakes, and clients are served at once. Without one
-/// they notice after 15 s.
+/// With a state directory the gateway initiates the handshakes, and clients are served at once. Without one they detect
+/// the loss of their sessions after 15 s.
 #[tokio::test]
 async fn clients_of_a_gateway_that_is_killed_are_served_at_once_with_a_state_directory() {
     let state_dir = tempfile::tempdir().unwrap();
@@ -35,15 +35,15 @@ async fn clients_of_a_gateway_that_is_killed_are_served_at_once_with_a_state_dir
     for (what, times) in [("with --state-dir", &with), ("without", &without)] {
         println!("{what:>16}  {:?}  {:?}", times[CLIENTS - 1], times[0]);
     }
-    // However slow the machine is: nobody had to find out by itself.
+    // Relative, because the machine may be slow.
     assert!(with[CLIENTS - 1] * 3 < without[0], "{with:?} {without:?}");
 }
 
-/// Waits until a state file has all clients.
+/// Waits until a state file contains all clients.
 async fn until_written(file: &Path) {
-    /// Of an IPv4 tunnel.
+    /// Length of the record of an IPv4 tunnel.
     const RECORD_BYTES: u64 = 47;
-    /// Of a file without records.
+    /// Length of a file without records.
     const EMPTY_BYTES: u64 = 92;
 
     let mut interval = tokio::time::interval(Duration::from_millis(10));
@@ -54,8 +54,8 @@ async fn until_written(file: &Path) {
     }
 }
 
-/// Kills a gateway while clients send. Returns how long after its successor was ready each got its first
-/// packet back, the fastest first.
+/// Kills a gateway while clients send, and starts another. Returns the time from its readiness to the first packet back
+/// for each client, in ascending order.
 async fn times_to_service(state_dir: Option<&Path>) -> Vec<Duration> {
     let mut setup = GatewaySetup::new(env!("CARGO_BIN_EXE_snapgate-to-kill")).workers(2);
     if let Some(directory) = state_dir {
@@ -75,7 +75,7 @@ async fn times_to_service(state_dir: Option<&Path>) -> Vec<Duration> {
     }
     if let Some(state_dir) = state_dir {
         in_time(
-            "the records of all clients",
+            "records of all clients in the state file",
             until_written(&state_dir.join("tunnels")),
         )
         .await;
@@ -91,14 +91,14 @@ async fn times_to_service(state_dir: Option<&Path>) -> Vec<Duration> {
     times
 }
 
-/// Starts the gateway, while clients go on. Returns when it was ready.
+/// Starts the gateway while clients continue to send. Returns it with the time at which it was ready.
 async fn start(setup: &GatewaySetup) -> (GatewayProcess, Instant) {
     let setup = setup.clone();
     let start = move || (setup.start(), Instant::now());
     tokio::task::spawn_blocking(start).await.unwrap()
 }
 
-/// A client that sends all the time, and notes when it got something back.
+/// A client that sends all the time, and records when packets come back.
 struct Talker {
     served_at: watch::Receiver<Vec<Instant>>,
     tasks: [JoinHandle<()>; 2],
@@ -134,7 +134,7 @@ impl Talker {
         in_time("a packet back", served).await.unwrap();
     }
 
-    /// When the first packet came back after `start`.
+    /// Returns the time of the first packet that came back after `start`.
     async fn is_served_after(&mut self, start: Instant) -> Instant {
         let after = |times: &Vec<Instant>| times.iter().copied().find(|at| *at > start);
         let served = self.served_at.wait_for(|times| after(times).is_some());

@@ -1,13 +1,13 @@
-//! Loopback addresses of the test's own.
+//! Loopback addresses that no other test uses.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// A loopback address that no other caller gets, in this process or another. It stays free between two sockets that
-/// have it one after the other, as long as no process is started meanwhile: that would have a copy of the first one.
+/// Returns a loopback address that no other caller gets, in this process or another. The address stays free between two
+/// sockets that use it in turn, unless a process is started in between: it would inherit a copy of the first socket.
 ///
-/// The IP address is different in every call. The port and its successors are below those that the kernel gives to
-/// sockets bound to port 0 (`ip_local_port_range`), on wildcard addresses too.
+/// Every call returns another IP address. The port and the ports above it are below the range that the kernel assigns
+/// to sockets bound to port 0 (`ip_local_port_range`), on wildcard addresses too.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! A tunnel on a UDP socket.
+//! SNAPtun client on a UDP socket.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -12,23 +12,18 @@ use crate::train;
 use crate::tunnel::{Tunnel, TunnelEvent};
 use crate::{PATIENCE, client_socket, send_train};
 
-/// A [`Tunnel`] on a [`client_socket`]. Create it inside a namespace ([`crate::Namespace::run`])
-/// to let it live there.
+/// A [`Tunnel`] on a [`client_socket`], in the network namespace in which it is created ([`crate::Namespace::run`]).
 pub struct Client {
     socket: ShardSocket,
     gateway: SocketAddr,
     gateway_key: PublicKey,
     tunnel: Tunnel,
-    /// Datagrams of received trains that nobody took yet.
+    /// Datagrams of received trains that were not returned yet.
     received: VecDeque<Vec<u8>>,
 }
 
 impl Client {
-    /// A client that has sent nothing. `bind` is its address; port 0 picks one.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot have that address.
+    /// Creates a client at the address `bind`, without a tunnel; port 0 picks a free port.
     #[must_use]
     pub fn new(
         identity: &StaticSecret,
@@ -45,11 +40,7 @@ impl Client {
         }
     }
 
-    /// A client that has a tunnel.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot connect.
+    /// Creates a client and completes its first handshake.
     #[must_use]
     pub fn connect(
         identity: &StaticSecret,
@@ -62,13 +53,8 @@ impl Client {
         client
     }
 
-    /// Makes a handshake, the first or another: sends an initiation, once more with each cookie
-    /// that is demanded, and takes what comes until it is answered. Packets that come meanwhile
-    /// are lost.
-    ///
-    /// # Panics
-    ///
-    /// When no answer comes.
+    /// Completes a handshake, the first or a rekey: sends an initiation, again after each cookie reply, and handles
+    /// datagrams until the response arrives. Packets that arrive meanwhile are discarded.
     pub fn handshake(&mut self) {
         let before = self.tunnel.is_connected().then(|| self.tunnel.session());
         self.initiate();
@@ -78,13 +64,13 @@ impl Client {
         }
     }
 
-    /// Begins a handshake, and waits for no answer.
+    /// Sends a handshake initiation without waiting for the response.
     pub fn initiate(&mut self) {
         let initiation = self.tunnel.initiate();
         self.send_datagram(&initiation);
     }
 
-    /// Forgets the tunnel. The next handshake, from the same socket, is with another identity.
+    /// Forgets the tunnel. The next handshake, from the same socket, uses `identity`.
     pub fn change_identity(&mut self, identity: &StaticSecret) {
         self.tunnel = Tunnel::new(identity.clone(), self.gateway, &self.gateway_key);
     }
@@ -95,17 +81,13 @@ impl Client {
         self.send_datagram(&datagram);
     }
 
-    /// The next packet that comes out of the tunnel. Handshakes and cookies are answered.
-    ///
-    /// # Panics
-    ///
-    /// When none comes, or the gateway sent something that the tunnel refuses.
+    /// Returns the next packet from the tunnel. Handshakes and cookies are answered meanwhile.
     pub fn receive(&mut self) -> Vec<u8> {
         self.receive_within(PATIENCE)
-            .expect("a packet should have come")
+            .expect("no packet from the tunnel")
     }
 
-    /// Like [`Self::receive`]; `None` when none comes in time.
+    /// Like [`Self::receive`], but returns `None` after `limit`.
     pub fn receive_within(&mut self, limit: Duration) -> Option<Vec<u8>> {
         let deadline = Instant::now() + limit;
         loop {
@@ -116,20 +98,12 @@ impl Client {
         }
     }
 
-    /// Sends bytes as they are.
-    ///
-    /// # Panics
-    ///
-    /// When the kernel refuses them.
+    /// Sends a datagram to the gateway without encryption.
     pub fn send_datagram(&self, datagram: &[u8]) {
         self.send_datagram_to(self.gateway, datagram);
     }
 
-    /// Sends bytes as they are to another address than the gateway's.
-    ///
-    /// # Panics
-    ///
-    /// When the kernel refuses them.
+    /// Sends a datagram to another address than the gateway's, without encryption.
     pub fn send_datagram_to(&self, to: SocketAddr, datagram: &[u8]) {
         let socket = socket2::SockRef::from(&self.socket);
         loop {
@@ -141,39 +115,27 @@ impl Client {
         }
     }
 
-    /// Sends bytes as they are, as one GSO train: see [`send_train`].
+    /// Sends datagrams to the gateway as one GSO train, without encryption (see [`send_train`]).
     pub fn send_train(&self, datagrams: &[impl AsRef<[u8]>]) {
         send_train(&self.socket, self.gateway, datagrams);
     }
 
-    /// The next datagram from the gateway, as it is; `None` when none comes within [`PATIENCE`].
-    ///
-    /// # Panics
-    ///
-    /// When it comes from elsewhere.
+    /// Returns the next datagram from the gateway, not decrypted; `None` after [`PATIENCE`].
     pub fn receive_datagram(&mut self) -> Option<Vec<u8>> {
         self.receive_datagram_until(Some(Instant::now() + PATIENCE))
     }
 
-    /// The next datagram from the gateway, as it is, if one has come already.
-    ///
-    /// # Panics
-    ///
-    /// When it comes from elsewhere.
+    /// Returns the next datagram from the gateway, not decrypted, if one has already arrived.
     pub fn try_receive_datagram(&mut self) -> Option<Vec<u8>> {
         self.receive_datagram_until(None)
     }
 
-    /// How many datagrams have come that were not received yet. They are lost.
+    /// Discards the datagrams that have arrived and were not received yet, and returns their number.
     pub fn discard_received(&mut self) -> usize {
         std::iter::from_fn(|| self.try_receive_datagram()).count()
     }
 
-    /// Lets the tunnel take a datagram, sends its answer, and returns the packet that was in it.
-    ///
-    /// # Panics
-    ///
-    /// When the tunnel refuses the datagram.
+    /// Passes a datagram to the tunnel, sends the tunnel's answer, and returns the packet that the datagram carried.
     pub fn handle(&mut self, datagram: &[u8]) -> Option<Vec<u8>> {
         match self.tunnel.handle(datagram) {
             TunnelEvent::Packet(packet) => Some(packet),
@@ -187,20 +149,16 @@ impl Client {
                 None
             }
             TunnelEvent::Refused(error) => panic!("the gateway sent a bad message: {error:?}"),
-            TunnelEvent::NotWireGuard => panic!("the gateway sent {datagram:02x?}"),
+            TunnelEvent::NotWireGuard => panic!("not a WireGuard message: {datagram:02x?}"),
         }
     }
 
-    /// The tunnel, to encrypt and decrypt by hand.
+    /// Returns the tunnel, to encrypt and decrypt by hand.
     pub fn tunnel(&mut self) -> &mut Tunnel {
         &mut self.tunnel
     }
 
-    /// The client's address as the gateway sees it: its SCION host and port.
-    ///
-    /// # Panics
-    ///
-    /// Without a tunnel.
+    /// Returns the client's address as the gateway sees it: its SCION host and port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.tunnel
@@ -208,13 +166,13 @@ impl Client {
             .expect("an answered handshake")
     }
 
-    /// The socket.
+    /// Returns the UDP socket.
     #[must_use]
     pub fn socket(&self) -> &ShardSocket {
         &self.socket
     }
 
-    /// The socket's own address.
+    /// Returns the local address of the socket.
     #[must_use]
     pub fn local_address(&self) -> SocketAddr {
         self.socket.local_addr()
@@ -223,7 +181,7 @@ impl Client {
     fn receive_datagram_until(&mut self, deadline: Option<Instant>) -> Option<Vec<u8>> {
         if self.received.is_empty() {
             let train = train::receive(&self.socket, deadline)?;
-            assert_eq!(train.from, self.gateway, "a datagram from elsewhere");
+            assert_eq!(train.from, self.gateway, "sender is not the gateway");
             self.received
                 .extend(train.into_datagrams().map(|one| one.to_vec()));
         }

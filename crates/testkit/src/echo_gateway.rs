@@ -1,4 +1,4 @@
-//! A gateway of one thread that returns what it gets, with faults to order.
+//! Single-threaded gateway that echoes packets, with injected faults.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
@@ -14,10 +14,10 @@ use snaptun::{
 };
 use socket2::SockRef;
 
-/// What becomes of a packet: the packets that go back to the tunnel in its place.
+/// Function from a packet to the packets that are sent back through the tunnel in its place.
 pub type Fault = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>> + Send>;
 
-/// Every packet goes back once.
+/// Returns a [`Fault`] that sends every packet back once.
 #[must_use]
 pub fn no_fault() -> Fault {
     Box::new(|packet| vec![packet.to_vec()])
@@ -40,33 +40,29 @@ impl SnapTunAuthorization for Authorized {
     }
 }
 
-/// What Linux allows everybody (`net.core.rmem_max`), and doubles: room for 512 datagrams of up to 176 bytes. A run
-/// at a rate sends no more than 500 packets, or not that many in the seconds for which a busy machine may let this
-/// gateway or the generator wait, so that none is lost here.
+/// Receive buffer that Linux allows without privileges (`net.core.rmem_max`), and doubles: room for 512 datagrams of up
+/// to 176 bytes. No datagram is lost here: a run at a rate sends at most 500 packets, in total or in the seconds for
+/// which a busy machine may suspend this gateway or the generator.
 const RECEIVE_BUFFER_BYTES: usize = 212_992;
 
-/// A shard on a socket of 127.0.0.1. It stops when this is dropped.
+/// A shard on a socket of 127.0.0.1, served by a thread until this is dropped.
 pub struct EchoGateway {
-    /// Where clients send.
+    /// Address at which clients connect.
     pub address: SocketAddr,
-    /// The key that clients need.
+    /// Public key of the gateway.
     pub public_key: [u8; 32],
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl EchoGateway {
-    /// A gateway that admits `identities`.
+    /// Starts a gateway that admits `identities`.
     #[must_use]
     pub fn start(identities: Vec<[u8; 32]>, fault: Fault) -> Self {
         Self::start_with(identities, fault, ShardConfig::default())
     }
 
-    /// A gateway that admits `identities`, with the limits of `config`.
-    ///
-    /// # Panics
-    ///
-    /// When there is no free port.
+    /// Starts a gateway that admits `identities`, with the limits of `config`.
     #[must_use]
     pub fn start_with(identities: Vec<[u8; 32]>, fault: Fault, config: ShardConfig) -> Self {
         let secret = StaticSecret::from([42; 32]);

@@ -1,4 +1,4 @@
-//! Load at a steady rate.
+//! Load at a constant rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,25 +8,24 @@ use std::time::{Duration, Instant};
 use crate::Namespace;
 use crate::forge::RawSender;
 
-/// The time between bursts.
+/// Time between bursts.
 const INTERVAL: Duration = Duration::from_micros(200);
 
-/// The most events due at once: a thread that was not run for a while skips the others, since what
-/// it would do in one burst is another load than the one asked for. Fewer than the 256 packets of
-/// a veth's ring.
+/// Maximum number of events in a burst. A thread that was suspended skips the rest, because a longer burst would be
+/// another load than the one asked for. Below the 256 packets of a veth's ring.
 const BURST_MAX: u64 = 32;
 
-/// The clock of a steady rate, which starts when it is first asked.
+/// Clock of a constant rate. It starts at the first call.
 #[derive(Debug)]
 pub struct Pace {
     per_second: u64,
     start: Option<Instant>,
-    /// Events that were due so far, those skipped among them.
+    /// Number of events that were due so far, including skipped ones.
     due: u64,
 }
 
 impl Pace {
-    /// A clock that has not started.
+    /// Creates a clock that has not started.
     #[must_use]
     pub const fn new(per_second: u64) -> Self {
         Self {
@@ -36,7 +35,7 @@ impl Pace {
         }
     }
 
-    /// Waits for the next burst, and returns how many events are due, at least 1 and at most 32.
+    /// Waits for the next burst, and returns the number of events that are due, 1 to 32.
     pub fn next_burst(&mut self) -> u64 {
         loop {
             let elapsed = self.elapsed();
@@ -50,8 +49,8 @@ impl Pace {
         }
     }
 
-    /// How many events are due now, at most `at_most`; the others stay due. A thread that was not run for 10 ms or
-    /// more skips what is older.
+    /// Returns the number of events that are due now, at most `at_most`; the others stay due. Events that are more
+    /// than 10 ms late are skipped.
     pub fn take(&mut self, at_most: u64) -> u64 {
         let elapsed = self.elapsed();
         self.take_at(elapsed, at_most)
@@ -75,7 +74,7 @@ impl Pace {
     }
 }
 
-/// IP packets that a thread sends at a steady rate until this is stopped or dropped.
+/// Thread that sends IP packets at a constant rate until this is stopped or dropped.
 #[derive(Debug)]
 pub struct Flood {
     stop: Arc<AtomicBool>,
@@ -84,8 +83,7 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Sends the packets (see [`crate::forge::Datagram::to_ip_packet`]) over and over from
-    /// `namespace`.
+    /// Starts sending `packets` (see [`crate::forge::Datagram::to_ip_packet`]) in rotation from `namespace`.
     #[must_use]
     pub fn start(namespace: &Namespace, per_second: u64, packets: Vec<Vec<u8>>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -110,17 +108,13 @@ impl Flood {
         }
     }
 
-    /// Packets sent so far.
+    /// Returns the number of packets sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Stops, and returns how many packets were sent.
-    ///
-    /// # Panics
-    ///
-    /// When the thread failed.
+    /// Stops, and returns the number of packets sent.
     #[must_use]
     pub fn stop(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
@@ -134,7 +128,7 @@ impl Drop for Flood {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // The test fails for another reason already.
+            // The test already fails for another reason.
             let _ = thread.join();
         }
     }
@@ -145,13 +139,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pace_is_kept_and_what_is_too_late_is_skipped() {
+    fn events_that_are_too_late_are_skipped() {
         let mut pace = Pace::new(1_000);
         assert_eq!(pace.take_at(Duration::from_millis(3), 64), 3);
         assert_eq!(pace.take_at(Duration::from_millis(3), 64), 0);
         assert_eq!(pace.take_at(Duration::from_millis(8), 4), 4);
         assert_eq!(pace.take_at(Duration::from_millis(8), 4), 1);
-        // A second without a turn: what was due in the last 10 ms.
+        // After a second without a call: the events of the last 10 ms.
         assert_eq!(pace.take_at(Duration::from_millis(1_008), 64), 10);
     }
 }

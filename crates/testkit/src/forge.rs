@@ -1,14 +1,14 @@
-//! UDP in IP packets with chosen headers, and a raw socket that sends them.
+//! UDP datagrams in IP packets with chosen headers, and a raw socket that sends them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// TTL and hop limit of Linux's sockets.
+/// Default TTL and hop limit of Linux.
 pub const DEFAULT_HOP_LIMIT: u8 = 64;
 
-/// The protocol of raw sockets that send whole IP packets (raw(7)).
+/// Protocol of raw sockets that send whole IP packets (raw(7)).
 const IPPROTO_RAW: i32 = 255;
 const UDP: u8 = 17;
 const UDP_HEADER_BYTES: usize = 8;
@@ -16,7 +16,7 @@ const UDP_HEADER_BYTES: usize = 8;
 /// An IPv6 extension header with eight bytes of padding options (RFC 8200, section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extension {
-    /// Hop-by-hop options; has to be the first.
+    /// Hop-by-hop options; must come first.
     HopByHop,
     /// Destination options.
     DestinationOptions,
@@ -31,12 +31,12 @@ impl Extension {
     }
 }
 
-/// A UDP datagram with the headers below it. UDP checksum and lengths are right.
+/// A UDP datagram and the IP headers below it. UDP checksum and lengths are correct.
 #[derive(Clone, Debug)]
 pub struct Datagram<'a> {
-    /// The source address, anybody's. Of the same IP version as `to`.
+    /// Source address, which may be forged. Of the same IP version as `to`.
     pub from: SocketAddr,
-    /// The destination.
+    /// Destination address.
     pub to: SocketAddr,
     /// TTL or hop limit.
     pub hop_limit: u8,
@@ -44,12 +44,12 @@ pub struct Datagram<'a> {
     pub traffic_class: u8,
     /// Extension headers, in this order; IPv6 only.
     pub extensions: &'a [Extension],
-    /// What the datagram carries.
+    /// UDP payload.
     pub payload: &'a [u8],
 }
 
 impl<'a> Datagram<'a> {
-    /// A datagram as an ordinary socket at `from` sends it.
+    /// Creates a datagram with the headers of an ordinary socket at `from`.
     #[must_use]
     pub const fn new(from: SocketAddr, to: SocketAddr, payload: &'a [u8]) -> Self {
         Self {
@@ -62,15 +62,12 @@ impl<'a> Datagram<'a> {
         }
     }
 
-    /// The whole IP packet.
-    ///
-    /// An IPv4 packet has DF and the ID 0, like those of unconnected sockets; an IPv6 packet has
-    /// the flow label 0.
+    /// Returns the whole IP packet: with DF and ID 0 over IPv4, as from an unconnected socket, and with flow label 0
+    /// over IPv6.
     ///
     /// # Panics
     ///
-    /// When addresses of two versions are mixed, an IPv4 packet has extensions, or the payload
-    /// does not fit.
+    /// If the addresses have two IP versions, an IPv4 packet has extensions, or the payload does not fit.
     #[must_use]
     pub fn to_ip_packet(&self) -> Vec<u8> {
         match (self.from, self.to) {
@@ -81,13 +78,13 @@ impl<'a> Datagram<'a> {
     }
 
     fn to_ipv4(&self, from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
-        assert!(self.extensions.is_empty(), "extension headers are IPv6's");
+        assert!(self.extensions.is_empty(), "IPv4 has no extension headers");
         let udp = self.udp();
         let mut packet = vec![0x45, self.traffic_class];
         packet.extend_from_slice(&length(20 + udp.len()));
         // ID; don't fragment.
         packet.extend_from_slice(&[0, 0, 0x40, 0]);
-        // The header's checksum is the kernel's work (raw(7)).
+        // The kernel writes the header checksum (raw(7)).
         packet.extend_from_slice(&[self.hop_limit, UDP, 0, 0]);
         packet.extend_from_slice(&from.ip().octets());
         packet.extend_from_slice(&to.ip().octets());
@@ -111,14 +108,14 @@ impl<'a> Datagram<'a> {
         packet.extend_from_slice(&from.ip().octets());
         packet.extend_from_slice(&to.ip().octets());
         for next_header in &next_headers[1..] {
-            // Length beyond the first 8 bytes; then PadN of 4 bytes.
+            // Length after the first 8 bytes; then PadN of 4 bytes.
             packet.extend_from_slice(&[*next_header, 0, 1, 4, 0, 0, 0, 0]);
         }
         packet.extend_from_slice(&udp);
         packet
     }
 
-    /// The UDP header and the payload.
+    /// Returns the UDP header and the payload.
     fn udp(&self) -> Vec<u8> {
         let bytes = length(UDP_HEADER_BYTES + self.payload.len());
         let mut udp = Vec::with_capacity(UDP_HEADER_BYTES + self.payload.len());
@@ -132,7 +129,7 @@ impl<'a> Datagram<'a> {
         udp
     }
 
-    /// RFC 768, and RFC 8200, section 8.1.
+    /// UDP checksum: RFC 768, and RFC 8200, section 8.1.
     fn checksum(&self, udp: &[u8]) -> u16 {
         let mut sum = udp.len() as u64 + u64::from(UDP);
         for ip in [self.from.ip(), self.to.ip()] {
@@ -145,7 +142,7 @@ impl<'a> Datagram<'a> {
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
         }
-        // 0 would say that there is no checksum.
+        // 0 means "no checksum".
         match !(sum as u16) {
             0 => 0xffff,
             checksum => checksum,
@@ -162,12 +159,11 @@ fn sum_of_words(bytes: &[u8]) -> u64 {
 
 fn length(bytes: usize) -> [u8; 2] {
     u16::try_from(bytes)
-        .expect("a packet of less than 64 KiB")
+        .expect("packet shorter than 64 KiB")
         .to_be_bytes()
 }
 
-/// Raw sockets for whole IP packets of both versions, in the namespace of the thread that makes
-/// them. Needs CAP_NET_RAW.
+/// Raw sockets for whole IP packets of both versions, in the network namespace of the creating thread.
 #[derive(Debug)]
 pub struct RawSender {
     ipv4: Socket,
@@ -179,31 +175,27 @@ impl RawSender {
     ///
     /// # Panics
     ///
-    /// Without CAP_NET_RAW.
+    /// If the process lacks CAP_NET_RAW.
     #[must_use]
     pub fn new() -> Self {
         let [ipv4, ipv6] = [Domain::IPV4, Domain::IPV6].map(|domain| {
             let protocol = Protocol::from(IPPROTO_RAW);
-            Socket::new(domain, Type::RAW, Some(protocol)).expect("a raw socket (CAP_NET_RAW)")
+            Socket::new(domain, Type::RAW, Some(protocol))
+                .expect("raw sockets need CAP_NET_RAW: run as root")
         });
         Self { ipv4, ipv6 }
     }
 
     /// Sends a datagram.
-    ///
-    /// # Panics
-    ///
-    /// When the kernel refuses it.
     pub fn send(&self, datagram: &Datagram<'_>) {
         self.send_ip_packet(&datagram.to_ip_packet());
     }
 
-    /// Sends an IP packet made by [`Datagram::to_ip_packet`].
+    /// Sends an IP packet made by [`Datagram::to_ip_packet`]. The packet is lost if the kernel's buffers are full.
     ///
     /// # Panics
     ///
-    /// When the kernel refuses it for another reason than full buffers; then it is lost, as on a
-    /// network.
+    /// If the kernel rejects it for another reason.
     pub fn send_ip_packet(&self, packet: &[u8]) {
         let (socket, to) = match packet[0] >> 4 {
             4 => {
@@ -215,7 +207,7 @@ impl RawSender {
                 (&self.ipv6, IpAddr::from(Ipv6Addr::from(octets)))
             }
         };
-        // The port is in the packet; a raw IPv6 socket refuses any but 0 here.
+        // The port is in the packet; a raw IPv6 socket accepts only 0 here.
         let to = SockAddr::from(SocketAddr::new(to, 0));
         match socket.send_to(packet, &to) {
             Ok(sent) => assert_eq!(sent, packet.len()),

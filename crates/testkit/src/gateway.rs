@@ -1,4 +1,4 @@
-//! A gateway in the process of the test.
+//! Gateway inside the test process.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -15,11 +15,7 @@ use x25519_dalek::PublicKey;
 use crate::packets::LOCAL;
 use crate::{Client, Metrics, http, identity, wait_until};
 
-/// A configuration with two workers on a free port of IPv4 loopback, open to any identity.
-///
-/// # Panics
-///
-/// When the kernel has no random numbers.
+/// Returns a configuration with two workers on a free port of IPv4 loopback, open to any identity.
 #[must_use]
 pub fn config(forward: Forward) -> Config {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -34,20 +30,16 @@ pub fn config(forward: Forward) -> Config {
     }
 }
 
-/// A number of workers.
-///
-/// # Panics
-///
-/// When there are none.
+/// Returns a configured number of workers.
 #[must_use]
 pub const fn workers(count: usize) -> WorkerCount {
     WorkerCount {
-        count: NonZeroUsize::new(count).expect("a worker"),
+        count: NonZeroUsize::new(count).expect("at least one worker"),
         reason: WorkerReason::Configured,
     }
 }
 
-/// Forwarding for [`LOCAL`], from a free port of IPv4 loopback, with these routers by interface.
+/// Returns SCION forwarding for [`LOCAL`] from a free port of IPv4 loopback, with one router per interface.
 #[must_use]
 pub fn scion(next_hops: &[(u16, SocketAddr)]) -> ScionForward {
     let next_hops = next_hops.iter();
@@ -63,7 +55,7 @@ pub fn scion(next_hops: &[(u16, SocketAddr)]) -> ScionForward {
     }
 }
 
-/// A running gateway.
+/// A running gateway, with checks of its counters.
 pub struct TestGateway {
     gateway: Gateway,
     public_key: PublicKey,
@@ -71,11 +63,7 @@ pub struct TestGateway {
 }
 
 impl TestGateway {
-    /// Starts it.
-    ///
-    /// # Panics
-    ///
-    /// When it does not start.
+    /// Starts a gateway.
     #[must_use]
     pub fn start(config: &Config) -> Self {
         Self {
@@ -86,29 +74,25 @@ impl TestGateway {
         }
     }
 
-    /// The gateway.
+    /// Returns the gateway.
     #[must_use]
     pub const fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
-    /// The key that clients need.
+    /// Returns the public key of the gateway.
     #[must_use]
     pub const fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
 
-    /// The first address where tunnels come in, with its real port.
+    /// Returns the first listen address, with its actual port.
     #[must_use]
     pub fn listen_address(&self) -> SocketAddr {
         self.gateway.listen_addrs()[0]
     }
 
-    /// The address towards SCION, with its real port.
-    ///
-    /// # Panics
-    ///
-    /// When the gateway does not forward to SCION.
+    /// Returns the internal address towards SCION, with its actual port.
     #[must_use]
     pub fn internal_address(&self) -> SocketAddr {
         self.gateway
@@ -116,77 +100,65 @@ impl TestGateway {
             .expect("a gateway that forwards to SCION")
     }
 
-    /// A client with a tunnel and a new identity, at a free port of the first listen address's IP address.
+    /// Connects a client with a new identity, at a free port of the IP address of the first listen address.
     #[must_use]
     pub fn client(&self) -> Client {
         self.client_at(SocketAddr::new(self.listen_address().ip(), 0))
     }
 
-    /// A client with a tunnel and a new identity at `address`; port 0 picks one.
+    /// Connects a client with a new identity at `address`; port 0 picks a free port.
     #[must_use]
     pub fn client_at(&self, address: SocketAddr) -> Client {
         let listen = self.listen_address();
         Client::connect(&identity(), address, listen, &self.public_key)
     }
 
-    /// What each worker counted.
+    /// Returns the counters of each worker.
     #[must_use]
     pub fn counters(&self) -> Vec<Counters> {
         self.gateway.counters()
     }
 
-    /// What all workers counted together.
+    /// Returns the sum of all workers' counters.
     #[must_use]
     pub fn total(&self) -> Counters {
         sum(&self.counters())
     }
 
-    /// Waits until the counters of all workers together are as wanted, and returns them.
-    ///
-    /// # Panics
-    ///
-    /// When they never are.
+    /// Waits until `wanted` returns true for the sum of all workers' counters, and returns that sum.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Counters) -> bool) -> Counters {
         wait_until(what, || Some(self.total()).filter(&wanted))
     }
 
-    /// The status code and body of `GET path` at the metrics address.
-    ///
-    /// # Panics
-    ///
-    /// When there is no answer.
+    /// Returns the status code and body of `GET path` at the metrics address.
     #[must_use]
     pub fn get(&self, path: &str) -> (u16, String) {
         let address = self.gateway.metrics_addr().expect("a metrics address");
-        http::get(address, path).expect("an answer of the gateway")
+        http::get(address, path).expect("an HTTP response of the gateway")
     }
 
     /// Scrapes the metrics.
-    ///
-    /// # Panics
-    ///
-    /// When there is no answer.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         Metrics::of_response(self.get("/metrics"))
     }
 
-    /// Stops it. Every worker's counters must balance.
+    /// Stops the gateway and returns the sum of all workers' counters.
     ///
     /// # Panics
     ///
-    /// When they do not.
+    /// If the counters of a worker do not balance.
     pub fn stop(self) -> Counters {
         sum(&self.stop_workers())
     }
 
-    /// Stops it and checks that every datagram is accounted for: in each worker and over
-    /// all of them, with nothing lost on the way and nothing lost in the kernel. With dispatch in
-    /// the kernel, no datagram may have come to a worker that does not own its tunnel.
+    /// Stops the gateway and checks that every datagram is accounted for, in each worker and over all workers: none is
+    /// in flight, and none was lost in the kernel. With kernel dispatch, no datagram may have reached a worker that
+    /// does not own its tunnel.
     ///
     /// # Panics
     ///
-    /// When they are not.
+    /// If one of these checks fails.
     pub fn finish(self) -> Counters {
         if let Ok(failure) = self.gateway.failures().try_recv() {
             panic!("{failure}");
@@ -221,7 +193,7 @@ impl TestGateway {
     fn stop_workers(self) -> Vec<Counters> {
         let workers = self.gateway.stop().workers;
         for worker in &workers {
-            assert!(worker.balance(), "a worker lost count: {worker:#?}");
+            assert!(worker.balance(), "counters do not balance: {worker:#?}");
         }
         workers
     }

@@ -1,11 +1,11 @@
-//! One HTTP request.
+//! HTTP GET requests.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use crate::PATIENCE;
 
-/// The status code and the body of `GET path`; `None` when there is no answer.
+/// Returns the status code and the body of `GET path`; `None` if there is no answer.
 #[must_use]
 pub fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;

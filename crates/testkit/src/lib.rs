@@ -1,41 +1,41 @@
-//! Test kit: what integration tests of this workspace share.
+//! Test kit shared by the integration tests of this workspace.
 //!
-//! | item | what |
+//! | item | purpose |
 //! | --- | --- |
-//! | [`Namespace`], [`Veth`] | network namespaces of the test's own, joined by virtual Ethernet links |
-//! | [`in_namespace`] | a test in a network namespace of its own, without root where the kernel allows it |
+//! | [`Namespace`], [`Veth`] | network namespaces, joined by virtual Ethernet links |
+//! | [`in_namespace`] | runs a test in a new network namespace, without root where the kernel allows it |
 //! | [`Network`] | hosts around a router |
 //! | [`GatewaySetup`], [`GatewayProcess`] | a `snapgate run` process, its metrics and its log |
-//! | `gateway::TestGateway` | a gateway in the process of the test, and its counters (feature `gateway`) |
-//! | [`EchoGateway`] | one shard on a socket, with faults to order |
+//! | `gateway::TestGateway` | a gateway inside the test process, and its counters (feature `gateway`) |
+//! | [`EchoGateway`] | one shard on a socket, with injected faults |
 //! | [`Tunnel`] | the client side of a SNAPtun tunnel, sans-I/O |
 //! | [`Client`] | a tunnel on a UDP socket |
-//! | [`shard`] | a shard with its clients, sans-I/O; any sequence of steps for property tests and fuzzing |
-//! | [`oracle`] | independent readers of SCION packets |
-//! | [`http_get`] | one HTTP request |
-//! | [`Router`] | a socket in the place of a SCION router |
+//! | [`shard`] | a shard with its clients, sans-I/O; arbitrary sequences of steps for property tests and fuzzing |
+//! | [`oracle`] | independent parsers of SCION packets |
+//! | [`http_get`] | HTTP GET requests |
+//! | [`Router`] | a socket that stands in for a SCION router |
 //! | [`packets`] | SCION packets from and to clients |
-//! | [`own_address`] | loopback addresses of the test's own |
+//! | [`own_address`] | loopback addresses that no other test uses |
 //! | [`scenario`] | small scenarios for tests of `snapload` |
-//! | [`messages`] | datagrams that look like WireGuard messages and are not |
+//! | [`messages`] | forged WireGuard messages |
 //! | [`forge`] | IP packets with chosen source addresses, and a raw socket that sends them |
-//! | [`Pace`], [`Flood`] | load at a steady rate |
+//! | [`Pace`], [`Flood`] | load at a constant rate |
 //! | [`send_train`] | one GSO train with chosen datagrams |
 //!
-//! Helpers panic when something fails, so that the test fails. Nothing sleeps to let something
-//! happen: [`wait_until`] polls a condition and panics after [`PATIENCE`].
+//! Helpers panic on failure, which fails the test. Tests do not sleep: [`wait_until`] polls a condition and panics
+//! after [`PATIENCE`].
 //!
 //! # Features
 //!
-//! `gateway` builds `snapgate`, a hundred crates that the tests of a shard, of sockets and of packets do without.
+//! `gateway` builds `snapgate`, a hundred crates that tests of shards, sockets and packets do not need.
 //!
 //! # Root
 //!
-//! [`Namespace`] needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN), raw sockets CAP_NET_RAW. A user
-//! namespace is not enough: the kernel sets `gro_flush_timeout` only for the host's administrator.
-//! A test that uses them begins with [`may_make_namespaces`] and returns when the answer is no.
-//! With [`REQUIRE_ROOT`] in the environment, as in `.ci/run`, it panics instead, so that a test
-//! that was skipped cannot pass for one that succeeded.
+//! [`Namespace`] needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN) and the Debian packages iproute2 and ethtool; raw sockets
+//! need CAP_NET_RAW. A user namespace is not enough: the kernel sets `gro_flush_timeout` only for the host's
+//! administrator. A test that uses them begins with [`may_make_namespaces`] and returns if that is false. With
+//! [`REQUIRE_ROOT`] in the environment, as in `.ci/run`, it panics instead, so that a skipped test does not count as
+//! passed.
 //!
 //! # Example
 //!
@@ -72,7 +72,7 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::missing_panics_doc,
-    reason = "a helper that fails, fails its test"
+    reason = "a failing helper fails its test"
 )]
 
 use std::time::{Duration, Instant};
@@ -109,7 +109,9 @@ pub use flood::{Flood, Pace};
 pub use http::get as http_get;
 pub use link::{LinkCounters, Port, Veth};
 pub use metrics::Metrics;
-pub use namespace::{Namespace, REQUIRE_ROOT, may_make_namespaces, shell, skip};
+pub use namespace::{
+    Namespace, REQUIRE_ROOT, may_make_namespaces, missing_requirements, shell, skip,
+};
 pub use network::{Host, IpVersion, Network};
 pub use process::{Ended, GatewayProcess};
 pub use router::Router;
@@ -119,17 +121,17 @@ pub use test_in_namespace::in_namespace;
 pub use train::{receive_train, send_train};
 pub use tunnel::{GivenUp, SessionIndexes, Tunnel, TunnelEvent, identity};
 
-/// Time after which an event that must happen counts as missing. Generous: the machine may be busy.
+/// Time limit for an event that must happen. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Interval at which conditions are polled that nobody announces.
+/// Interval at which [`wait_until`] polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Polls until `check` returns a value, and returns it.
+/// Polls until `check` returns a value, and returns that value.
 ///
 /// # Panics
 ///
-/// After [`PATIENCE`], naming `what`.
+/// After [`PATIENCE`], with `what` in the message.
 pub fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use crate::Namespace;
 
-/// Time for which a port gathers datagrams before it passes them on.
+/// Time for which a port collects datagrams before it passes them on.
 const GATHER: Duration = Duration::from_micros(200);
 
-/// A virtual Ethernet link. It goes with the namespaces of its ports.
+/// A virtual Ethernet link. The kernel removes it with the namespaces of its ports.
 #[derive(Clone, Debug)]
 pub struct Veth {
-    /// The port in the first namespace.
+    /// Port in the first namespace.
     pub left: Port,
-    /// The port in the second namespace.
+    /// Port in the second namespace.
     pub right: Port,
 }
 
@@ -25,21 +25,21 @@ pub struct Port {
     name: String,
 }
 
-/// Packets that passed a port, as the kernel counts them (`/proc/net/dev`).
+/// Packet counters of a port (`/proc/net/dev`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkCounters {
-    /// Packets received; what GRO joins later counts apart.
+    /// Packets received, before GRO merges them.
     pub received: u64,
-    /// Packets dropped on receive: the port's ring of 256 packets was full.
+    /// Packets dropped on receive because the port's ring of 256 packets was full.
     pub receive_drops: u64,
-    /// Packets sent; a GSO train that the port need not split counts once.
+    /// Packets sent; a GSO train that the port does not split counts once.
     pub sent: u64,
     /// Packets dropped on send.
     pub send_drops: u64,
 }
 
 impl Veth {
-    /// Joins two namespaces by a link that is up and has no addresses.
+    /// Joins two namespaces by a link that is up and without addresses.
     #[must_use]
     pub fn between(left: &Namespace, right: &Namespace) -> Self {
         static LINKS: AtomicU32 = AtomicU32::new(0);
@@ -48,7 +48,7 @@ impl Veth {
             namespace: namespace.clone(),
             name: format!("veth{number}{side}"),
         });
-        // One queue: a card picks the queue by the flow, but veth by the CPU that sends.
+        // One queue: a network card selects the queue by the flow, but veth by the sending CPU.
         let queues = "numtxqueues 1 numrxqueues 1";
         left.namespace.shell(&format!(
             "ip link add {} {queues} type veth peer name {} {queues} netns {}",
@@ -63,13 +63,12 @@ impl Veth {
         Self { left, right }
     }
 
-    /// Lets both ends work like network cards: single packets on the wire, and datagrams of one
-    /// flow merged on receive (GRO) when they arrive within 200 µs.
+    /// Makes both ends behave like network cards: single packets on the wire, and datagrams of one flow merged on
+    /// receive (GRO) if they arrive within 200 µs.
     ///
-    /// The kernel merges datagrams only for a socket with UDP_GRO, and only when they have the
-    /// same Ethernet and IP addresses, ports, TTL, TOS and length (the last of a train may be
-    /// shorter), a UDP checksum, and
-    /// - over IPv4, an ID that stays the same, as unconnected sockets send it, or counts up;
+    /// The kernel merges datagrams only for a socket with UDP_GRO, and only if they have the same Ethernet and IP
+    /// addresses, ports, TTL, TOS and length (the last of a train may be shorter), a UDP checksum, and
+    /// - over IPv4, an ID that is constant, as from unconnected sockets, or counts up;
     /// - over IPv6, the same flow label (see `net.ipv6.auto_flowlabels`).
     pub fn emulate_network_cards(&self) {
         for port in [&self.left, &self.right] {
@@ -82,19 +81,19 @@ impl Veth {
 }
 
 impl Port {
-    /// The interface's name.
+    /// Returns the name of the interface.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The namespace that the port is in.
+    /// Returns the namespace of the port.
     #[must_use]
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
-    /// Adds an address with the length of its prefix: `10.0.0.1/24`, `fd00::1/64`.
+    /// Adds an address with its prefix length: `10.0.0.1/24`, `fd00::1/64`.
     pub fn add_address(&self, address: &str) {
         let nodad = if address.contains(':') { "nodad" } else { "" };
         self.namespace.shell(&format!(
@@ -109,24 +108,23 @@ impl Port {
             .shell(&format!("ip link set {} mtu {bytes}", self.name));
     }
 
-    /// Splits trains before they leave, so that the other end receives single packets (false), or
-    /// passes them on whole (true, the default).
+    /// Sets whether trains leave whole (true, the default) or are split into single packets (false).
     pub fn set_segmentation_offload(&self, on: bool) {
         self.set_feature("tso", on);
         self.set_feature("tx-udp-segmentation", on);
     }
 
-    /// Merges received datagrams (GRO). Those of one flow that arrive within 200 µs become one
-    /// train, see [`Veth::emulate_network_cards`]. No effect while the other end passes trains on
-    /// whole: then the kernel keeps GRO out of the way of TCP.
+    /// Turns on GRO: received datagrams of one flow that arrive within 200 µs become one train, see
+    /// [`Veth::emulate_network_cards`]. Without effect while the other end sends trains whole: the kernel then bypasses
+    /// GRO to keep TCP fast.
     pub fn merge_datagrams(&self) {
         self.set_feature("gro", true);
         self.set_napi("gro_flush_timeout", GATHER.as_nanos());
-        // As many polls in a row by that timer before the link's own wake-ups count again.
+        // Number of consecutive empty polls by that timer before interrupts are enabled again.
         self.set_napi("napi_defer_hard_irqs", 100);
     }
 
-    /// Delays or loses what leaves by the port: the arguments of tc-netem(8), such as
+    /// Delays or drops packets that leave by the port. `netem` has the arguments of tc-netem(8), such as
     /// `delay 10ms loss 1%`.
     pub fn set_netem(&self, netem: &str) {
         self.namespace.shell(&format!(
@@ -135,7 +133,7 @@ impl Port {
         ));
     }
 
-    /// What the kernel counted.
+    /// Returns the kernel's packet counters of the port.
     #[must_use]
     pub fn counters(&self) -> LinkCounters {
         let text = self.namespace.run(|| {
@@ -166,7 +164,8 @@ impl Port {
             .shell(&format!("ethtool -K {} {feature} {state}", self.name));
     }
 
-    /// Writes an interface's file in sysfs, which shows the namespace that it was mounted in.
+    /// Writes a file of the interface in sysfs. sysfs shows the interfaces of the namespace in which it was mounted,
+    /// hence the new mount.
     fn set_napi(&self, setting: &str, value: u128) {
         self.namespace.shell(&format!(
             "unshare --mount sh -euc 'mount -t sysfs sysfs /sys

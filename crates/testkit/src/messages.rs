@@ -1,5 +1,4 @@
-//! Datagrams that look like WireGuard messages (whitepaper, section 5.4). Random bytes stand where
-//! only a peer could write the right ones.
+//! Forged WireGuard messages (whitepaper, section 5.4). Fields that only a peer can compute have random bytes.
 
 use blake2::digest::{FixedOutput as _, KeyInit as _, Update as _};
 use blake2::{Blake2s256, Blake2sMac, Digest as _};
@@ -8,39 +7,40 @@ use snaptun::protocol::{
 };
 use x25519_dalek::PublicKey;
 
-/// How far the counters of forged data messages are apart: behind, within and beyond the window of the client's.
+/// Difference between the counters of consecutive forged data messages, which are thus before, in and after the
+/// client's replay window.
 const COUNTER_STEP: u64 = 20;
 
-/// Bytes of each of the two fields at the end of a handshake message, mac1 and mac2.
+/// Length in bytes of mac1 and of mac2, the last two fields of a handshake message.
 const MAC_BYTES: usize = 16;
 
-/// Whether a message's mac1 is right. Only that needs the gateway's public key.
+/// mac1 of a forged handshake message.
 #[derive(Clone, Copy, Debug)]
 pub enum Mac1<'a> {
-    /// Computed with the gateway's public key.
+    /// Correct; needs the gateway's public key.
     Right(&'a PublicKey),
-    /// Random.
+    /// Random bytes.
     Wrong,
 }
 
-/// Messages that somebody without a client's keys makes up. All are as long as an initiation, so that the kernel
-/// merges them with each other and with a client's messages of that length.
+/// Messages forged without a client's keys. All are as long as an initiation, so that the kernel merges them with each
+/// other and with a client's messages of that length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgery {
-    /// No WireGuard message.
+    /// Random bytes of no WireGuard message type.
     Garbage,
-    /// Initiations by somebody who does not know the gateway's public key.
+    /// Initiations with a random mac1.
     WrongMac1,
-    /// Initiations by somebody who does.
+    /// Initiations with a correct mac1, random otherwise.
     RightMac1,
     /// Data messages for a session of the client, with a random tag.
     Data,
-    /// Garbage, initiations with a wrong mac1, and data messages in turn.
+    /// Garbage, initiations with a wrong mac1, and data messages, in rotation.
     Mixed,
 }
 
 impl Forgery {
-    /// The message with this number; `receiver` is the receiver index of the client's data messages.
+    /// Returns the message with this number; `receiver` is the receiver index of the client's data messages.
     #[must_use]
     pub fn message(self, number: usize, receiver: u32, gateway: &PublicKey) -> Vec<u8> {
         match self {
@@ -56,7 +56,7 @@ impl Forgery {
     }
 }
 
-/// A handshake initiation by nobody: its identity cannot be decrypted.
+/// Returns a handshake initiation whose encrypted identity is random.
 #[must_use]
 pub fn initiation(sender: u32, mac1: Mac1<'_>) -> Vec<u8> {
     let mut message = random_message(1, INITIATION_BYTES);
@@ -65,7 +65,7 @@ pub fn initiation(sender: u32, mac1: Mac1<'_>) -> Vec<u8> {
     message
 }
 
-/// A handshake response to nobody.
+/// Returns a handshake response with random keys.
 #[must_use]
 pub fn response(sender: u32, receiver: u32, mac1: Mac1<'_>) -> Vec<u8> {
     let mut message = random_message(2, RESPONSE_BYTES);
@@ -75,7 +75,7 @@ pub fn response(sender: u32, receiver: u32, mac1: Mac1<'_>) -> Vec<u8> {
     message
 }
 
-/// A cookie reply that nobody can decrypt.
+/// Returns a cookie reply that cannot be decrypted.
 #[must_use]
 pub fn cookie_reply(receiver: u32) -> Vec<u8> {
     let mut message = random_message(3, COOKIE_REPLY_BYTES);
@@ -83,11 +83,11 @@ pub fn cookie_reply(receiver: u32) -> Vec<u8> {
     message
 }
 
-/// A data message of `bytes` in all, at least 32, with a random tag.
+/// Returns a data message of `bytes` in total, at least 32, with a random tag.
 ///
 /// # Panics
 ///
-/// When it is shorter.
+/// If `bytes` is below 32.
 #[must_use]
 pub fn data(receiver: u32, counter: u64, bytes: usize) -> Vec<u8> {
     assert!(bytes >= DATA_OVERHEAD_BYTES, "{bytes} bytes");
@@ -97,7 +97,7 @@ pub fn data(receiver: u32, counter: u64, bytes: usize) -> Vec<u8> {
     message
 }
 
-/// Random bytes that are no WireGuard message: the first is none of its types.
+/// Returns random bytes; the first is not a WireGuard message type.
 #[must_use]
 pub fn garbage(bytes: usize) -> Vec<u8> {
     let mut message = random(bytes);
@@ -107,7 +107,7 @@ pub fn garbage(bytes: usize) -> Vec<u8> {
     message
 }
 
-/// mac1 of a handshake message (whitepaper, section 5.4.4): over all before it.
+/// Returns the mac1 of a handshake message, computed over all bytes before it (whitepaper, section 5.4.4).
 #[must_use]
 pub fn mac1(gateway: &PublicKey, message_until_mac1: &[u8]) -> [u8; MAC_BYTES] {
     let key = Blake2s256::new()
@@ -121,7 +121,7 @@ pub fn mac1(gateway: &PublicKey, message_until_mac1: &[u8]) -> [u8; MAC_BYTES] {
         .into()
 }
 
-/// Writes the right mac1 into a handshake message.
+/// Writes the correct mac1 into a handshake message.
 pub fn write_mac1(message: &mut [u8], gateway: &PublicKey) {
     let mac2_at = message.len() - MAC_BYTES;
     let mac1_at = mac2_at - MAC_BYTES;
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_forgeries_are_as_long_as_an_initiation() {
+    fn every_forgery_has_the_length_of_an_initiation() {
         let gateway = PublicKey::from(&StaticSecret::from([7; 32]));
         for forgery in [
             Forgery::Garbage,
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_right_mac1_is_right() {
+    fn mac1_is_correct_only_for_right_mac1() {
         let gateway = PublicKey::from(&StaticSecret::from([7; 32]));
         for (forgery, right) in [(Forgery::RightMac1, true), (Forgery::WrongMac1, false)] {
             let message = forgery.message(0, 7, &gateway);

@@ -1,9 +1,9 @@
-//! A scrape, parsed.
+//! Parser for scraped metrics.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The samples of one scrape: `name{labels}` as the gateway writes it, and its value.
+/// Samples of one scrape, by `name{labels}` as the gateway writes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
     samples: BTreeMap<String, f64>,
@@ -11,34 +11,26 @@ pub struct Metrics {
 
 impl Metrics {
     /// Parses the Prometheus or OpenMetrics text format.
-    ///
-    /// # Panics
-    ///
-    /// When a line is neither a comment nor a sample.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let samples = text
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
             .map(|line| {
-                let (name, value) = line.rsplit_once(' ').expect("a sample");
+                let (name, value) = line.rsplit_once(' ').expect("name and value");
                 (name.to_owned(), value.parse().expect("a number"))
             })
             .collect();
         Self { samples }
     }
 
-    /// Parses the answer to `GET /metrics`.
+    /// Parses the response to `GET /metrics`.
     pub(crate) fn of_response((status, text): (u16, String)) -> Self {
         assert_eq!(status, 200, "{text}");
         Self::parse(&text)
     }
 
-    /// The value of one sample, such as `snapgate_tunnels{worker="0"}`.
-    ///
-    /// # Panics
-    ///
-    /// When there is no such sample.
+    /// Returns the value of one sample, such as `snapgate_tunnels{worker="0"}`.
     #[must_use]
     pub fn get(&self, sample: &str) -> f64 {
         match self.samples.get(sample) {
@@ -47,21 +39,13 @@ impl Metrics {
         }
     }
 
-    /// The sum over all samples of `metric`, whatever their labels.
-    ///
-    /// # Panics
-    ///
-    /// When there is none.
+    /// Returns the sum of all samples of `metric`.
     #[must_use]
     pub fn sum(&self, metric: &str) -> u64 {
         self.sum_where(metric, &[])
     }
 
-    /// The sum over the samples of `metric` that have all of these labels.
-    ///
-    /// # Panics
-    ///
-    /// When there is none.
+    /// Returns the sum of the samples of `metric` that have all of `labels`.
     #[must_use]
     pub fn sum_where(&self, metric: &str, labels: &[(&str, &str)]) -> u64 {
         let mut values = self.samples.iter().filter_map(|(sample, value)| {
@@ -79,7 +63,7 @@ impl Metrics {
         (first + values.sum::<f64>()) as u64
     }
 
-    /// All samples that are not 0, in the order of their names.
+    /// Returns all samples except those that are 0, ordered by name.
     pub fn non_zero(&self) -> impl Iterator<Item = (&str, f64)> {
         self.samples
             .iter()
@@ -88,7 +72,7 @@ impl Metrics {
     }
 }
 
-/// One sample a line, without those that are 0.
+/// One sample per line, without those that are 0.
 impl fmt::Display for Metrics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (sample, value) in self.non_zero() {

@@ -1,4 +1,4 @@
-//! Hosts around a router.
+//! Network of hosts around a router.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,11 +13,10 @@ pub enum IpVersion {
     V6,
 }
 
-/// A router and the hosts around it, each in a namespace, each behind a link of its own.
+/// A router and its hosts, each in a namespace, and a link from each host to the router.
 ///
-/// Packets have to pass a router to be merged with those of another sender: it separates them from
-/// the sockets that sent them, which veth by itself does not, and the kernel merges nothing of
-/// different sockets.
+/// The router makes it possible that packets of different senders merge: it detaches packets from their sending
+/// sockets, which veth alone does not do, and the kernel merges no packets of different sockets.
 #[derive(Debug)]
 pub struct Network {
     router: Namespace,
@@ -27,28 +26,27 @@ pub struct Network {
 /// A host of a [`Network`].
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Where it is.
+    /// Namespace of the host.
     pub namespace: Namespace,
-    /// Its link: `left` is the host, `right` the router.
+    /// Link to the router: `left` is the host, `right` the router.
     pub link: Veth,
     number: u8,
 }
 
 impl Network {
-    /// A router without hosts.
+    /// Creates a router without hosts.
     #[must_use]
     pub fn new() -> Self {
         let router = Namespace::new();
         router.sysctl("ipv4/ip_forward", "1");
         router.sysctl("ipv6/conf/all/forwarding", "1");
-        // Forged sources come in by other links than those they belong to.
+        // Packets with forged sources arrive by other links than their source address belongs to.
         router.sysctl("ipv4/conf/all/rp_filter", "0");
         router.sysctl("ipv4/conf/default/rp_filter", "0");
         Self { router, hosts: 0 }
     }
 
-    /// Adds a host. Its IPv6 packets have flow label 0, as those of many systems, so that forged
-    /// ones can be like them.
+    /// Adds a host. Its IPv6 packets have flow label 0, as on many systems, so that forged packets can match them.
     pub fn add_host(&mut self) -> Host {
         self.hosts += 1;
         let number = self.hosts;
@@ -78,7 +76,7 @@ impl Default for Network {
 }
 
 impl Host {
-    /// The host's address.
+    /// Returns the address of the host.
     #[must_use]
     pub fn ip(&self, version: IpVersion) -> IpAddr {
         match version {

@@ -1,4 +1,4 @@
-//! What packets are compared with: independent readers of SCION headers, for tests and fuzz targets.
+//! Independent parsers of SCION headers with which tests and fuzz targets compare `scion-packet`.
 
 #[cfg(feature = "sciparse")]
 pub mod agreement;

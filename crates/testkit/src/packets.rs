@@ -1,4 +1,4 @@
-//! SCION packets between clients of a gateway, and between them and a host in another AS.
+//! SCION packets between the clients of a gateway and a host in another AS, and between clients.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -12,19 +12,19 @@ pub const LOCAL: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0110);
 /// Another AS: 2-ff00:0:220.
 pub const REMOTE: IsdAs = IsdAs::from_u64(0x0002_ff00_0000_0220);
 
-/// A host in another AS. Its IP version has nothing to do with that of the tunnel.
+/// A host in another AS. Its IP version is independent of the tunnel's.
 pub const FAR_HOST: ScionAddress = ScionAddress {
     isd_as: REMOTE,
     ip: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9)),
 };
 
-/// The port that [`FAR_HOST`] talks from.
+/// UDP port of [`FAR_HOST`].
 pub const FAR_PORT: u16 = 443;
 
-/// Bytes of an extension header that [`with_extensions`] adds.
+/// Length in bytes of an extension header that [`with_extensions`] adds.
 const EXTENSION_BYTES: usize = 8;
 
-/// Which extension headers a packet has.
+/// Extension headers of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Extensions {
     /// None.
@@ -33,12 +33,12 @@ pub enum Extensions {
     HopByHop,
     /// The end-to-end options header.
     EndToEnd,
-    /// Both, in the order in which they have to be.
+    /// Both, in the mandatory order.
     Both,
 }
 
 impl Extensions {
-    /// All there can be.
+    /// All variants.
     pub const ALL: [Self; 4] = [Self::None, Self::HopByHop, Self::EndToEnd, Self::Both];
 
     const fn next_headers(self) -> &'static [u8] {
@@ -51,24 +51,20 @@ impl Extensions {
     }
 }
 
-/// A host in the AS of the gateway.
+/// Returns the SCION address of a host in the AS of the gateway.
 #[must_use]
 pub const fn local(ip: IpAddr) -> ScionAddress {
     ScionAddress { isd_as: LOCAL, ip }
 }
 
-/// The packet that a method of [`PacketBuilder`] writes.
-///
-/// # Panics
-///
-/// When it cannot be written.
+/// Returns the packet that a method of [`PacketBuilder`] writes.
 pub fn packet(write: impl FnOnce(&mut Vec<u8>) -> Result<(), BuildError>) -> Vec<u8> {
     let mut packet = Vec::new();
-    write(&mut packet).expect("a packet that can be written");
+    write(&mut packet).expect("the packet can be built");
     packet
 }
 
-/// Packets from `source` to [`FAR_HOST`] over a path that leaves the AS by `interface`.
+/// Returns a builder of packets from `source` to [`FAR_HOST`] over a path that leaves the AS by `interface`.
 #[must_use]
 pub fn leaving_by(interface: u16, source: ScionAddress) -> PacketBuilder {
     let first = HopField {
@@ -80,8 +76,8 @@ pub fn leaving_by(interface: u16, source: ScionAddress) -> PacketBuilder {
     over_one_segment(source, FAR_HOST, true, first)
 }
 
-/// Like [`leaving_by`], on a segment that is travelled against the direction in which it was made:
-/// the packet leaves by the interface at which the beacon came in.
+/// Like [`leaving_by`], on a segment traversed against its construction direction: the packet leaves by the interface
+/// at which the beacon arrived.
 #[must_use]
 pub fn leaving_upwards_by(interface: u16, source: ScionAddress) -> PacketBuilder {
     let first = HopField {
@@ -93,7 +89,8 @@ pub fn leaving_upwards_by(interface: u16, source: ScionAddress) -> PacketBuilder
     over_one_segment(source, FAR_HOST, false, first)
 }
 
-/// Packets from [`FAR_HOST`] to `destination` over a path that leaves the AS of the far host by interface 3.
+/// Returns a builder of packets from [`FAR_HOST`] to `destination` over a path that leaves the remote AS by interface
+/// 3.
 #[must_use]
 pub fn arriving_at(destination: ScionAddress) -> PacketBuilder {
     let first = HopField {
@@ -123,35 +120,35 @@ fn over_one_segment(
     };
     PacketBuilder::new(source, destination)
         .with_path(&[segment])
-        .expect("two hops fit into a header")
+        .expect("a path of two hops fits into the header")
 }
 
-/// A UDP packet from a client to [`FAR_HOST`], by `interface`.
+/// Returns a UDP packet from a client to [`FAR_HOST`], by `interface`.
 #[must_use]
 pub fn to_remote(client: SocketAddr, interface: u16) -> Vec<u8> {
     let builder = leaving_by(interface, local(client.ip()));
     packet(|out| builder.append_udp(client.port(), FAR_PORT, b"to the other side", out))
 }
 
-/// A UDP packet from [`FAR_HOST`] to a client.
+/// Returns a UDP packet from [`FAR_HOST`] to a client.
 #[must_use]
 pub fn from_remote(client: SocketAddr) -> Vec<u8> {
     let builder = arriving_at(local(client.ip()));
     packet(|out| builder.append_udp(FAR_PORT, client.port(), b"answer", out))
 }
 
-/// A UDP packet between two hosts of the AS of the gateway.
+/// Returns a UDP packet between two hosts in the AS of the gateway.
 #[must_use]
 pub fn within_as(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
     let builder = PacketBuilder::new(local(from.ip()), local(to.ip()));
     packet(|out| builder.append_udp(from.port(), to.port(), b"hello, neighbour", out))
 }
 
-/// `packet`, which `builder` made, with extension headers of 8 bytes that hold padding.
+/// Returns `bare_packet`, a packet from `builder`, with extension headers of 8 bytes of padding.
 ///
 /// # Panics
 ///
-/// When `packet` is no SCION packet or becomes too long.
+/// If `bare_packet` is not a SCION packet or becomes too long.
 #[must_use]
 pub fn with_extensions(
     builder: &PacketBuilder,
@@ -164,7 +161,7 @@ pub fn with_extensions(
     for &extension in extensions.next_headers().iter().rev() {
         let mut header = [0; EXTENSION_BYTES];
         header[0] = next_header;
-        // ExtLen, in units of 4 bytes, less one; then Pad1 options, which are 0.
+        // ExtLen, in units of 4 bytes, minus 1; then Pad1 options, which are 0.
         header[1] = (EXTENSION_BYTES / 4 - 1) as u8;
         payload.splice(0..0, header);
         next_header = extension;

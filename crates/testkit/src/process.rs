@@ -1,4 +1,4 @@
-//! The gateway as a process.
+//! Gateway processes.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,27 +11,27 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::{Client, GatewaySetup, Metrics, http, wait_until};
 
-/// A running gateway. It is killed when this is dropped; when the test panics, its log is printed.
+/// A running gateway process. Drop kills it, and prints its log if the test panics.
 #[derive(Debug)]
 pub struct GatewayProcess {
     child: Child,
     setup: GatewaySetup,
     output: Option<Output>,
-    /// How much of the log [`Self::wait_for_log`] has read, in bytes.
+    /// Number of bytes of the log that [`Self::wait_for_log`] has read.
     log_read: usize,
 }
 
-/// The files that take a process's output.
+/// Files with the output of a process.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) stdout: NamedTempFile,
     pub(crate) stderr: NamedTempFile,
 }
 
-/// What a process left behind.
+/// Exit code and output of a process.
 #[derive(Debug)]
 pub struct Ended {
-    /// The exit code, unless it was killed.
+    /// Exit code; `None` if a signal killed it.
     pub code: Option<i32>,
     /// Standard error.
     pub log: String,
@@ -40,14 +40,15 @@ pub struct Ended {
 }
 
 impl GatewayProcess {
-    /// Starts a process in the setup's namespace. `output` is where its output goes, if that is files.
+    /// Starts a process in the namespace of `setup`. `output` has the files that `command` writes its output to, if
+    /// any.
     pub(crate) fn spawn(setup: GatewaySetup, mut command: Command, output: Option<Output>) -> Self {
         let child = match &setup.namespace {
             Some(namespace) => namespace.run(|| command.spawn()),
             None => command.spawn(),
         };
         Self {
-            child: child.expect("the gateway's program runs"),
+            child: child.expect("cannot start the gateway"),
             setup,
             output,
             log_read: 0,
@@ -55,45 +56,45 @@ impl GatewayProcess {
     }
 
     pub(crate) fn wait_until_ready(&mut self) {
-        wait_until("the gateway's start", || {
+        wait_until("gateway ready", || {
             if let Some(status) = self.try_wait() {
-                panic!("the gateway ended with {status}");
+                panic!("gateway exited before it was ready: {status}");
             }
             self.try_get("/readyz").filter(|(status, _)| *status == 200)
         });
     }
 
-    /// The key that clients need.
+    /// Returns the public key of the gateway.
     #[must_use]
     pub const fn public_key(&self) -> &PublicKey {
         self.setup.public_key()
     }
 
-    /// The first address where tunnels come in.
+    /// Returns the first listen address.
     #[must_use]
     pub fn listen_address(&self) -> SocketAddr {
         self.listen_addresses()[0]
     }
 
-    /// All addresses where tunnels come in, in the order of the setup.
+    /// Returns all listen addresses, in the order of the setup.
     #[must_use]
     pub fn listen_addresses(&self) -> &[SocketAddr] {
         self.setup.listen_addresses()
     }
 
-    /// The address that serves metrics, inside the gateway's namespace.
+    /// Returns the address that serves metrics, inside the gateway's namespace.
     #[must_use]
     pub const fn metrics_address(&self) -> SocketAddr {
         self.setup.metrics_address()
     }
 
-    /// The process.
+    /// Returns the process ID.
     #[must_use]
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// A client on this host with a tunnel, at any port.
+    /// Connects a client on loopback, at any free port.
     #[must_use]
     pub fn connect(&self, identity: &StaticSecret) -> Client {
         let listen = self.listen_address();
@@ -109,41 +110,29 @@ impl GatewayProcess {
         )
     }
 
-    /// The status code and body of `GET path`.
-    ///
-    /// # Panics
-    ///
-    /// When there is no answer.
+    /// Returns the status code and body of `GET path`.
     #[must_use]
     pub fn get(&self, path: &str) -> (u16, String) {
-        self.try_get(path).expect("an answer of the gateway")
+        self.try_get(path).expect("an HTTP response of the gateway")
     }
 
     /// Scrapes the metrics.
-    ///
-    /// # Panics
-    ///
-    /// When there is no answer.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         Metrics::of_response(self.get("/metrics"))
     }
 
-    /// Scrapes until `holds` does, and returns that scrape.
-    ///
-    /// # Panics
-    ///
-    /// When it never does.
+    /// Scrapes the metrics until `holds` returns true, and returns that scrape.
     pub fn wait_for_metrics(&self, what: &str, holds: impl Fn(&Metrics) -> bool) -> Metrics {
         wait_until(what, || Some(self.metrics()).filter(&holds))
     }
 
-    /// Replaces the file of identities, as `mv` does.
+    /// Replaces the identities file atomically.
     pub fn replace_identities(&self, identities: &[&StaticSecret]) {
         self.setup.replace_identities(identities);
     }
 
-    /// What it logged so far.
+    /// Returns the log written so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.output
@@ -151,12 +140,8 @@ impl GatewayProcess {
             .map_or_else(String::new, |output| read(&output.stderr))
     }
 
-    /// Waits for a line of the log with `wanted`, behind the lines that were waited for before. Returns what follows
-    /// in that line. For tests of the log: whatever can be seen elsewhere is waited for there.
-    ///
-    /// # Panics
-    ///
-    /// When there is none.
+    /// Waits for the next log line that contains `wanted`, and returns the rest of that line. Lines before the last
+    /// match are not searched again. Only for tests of the log; other tests wait for metrics or packets.
     pub fn wait_for_log(&mut self, wanted: &str) -> String {
         wait_until(&format!("{wanted:?} in the log"), || {
             let ended = self.try_wait();
@@ -170,36 +155,31 @@ impl GatewayProcess {
                     return Some(rest.trim().to_owned());
                 }
             }
-            assert_eq!(ended, None, "{wanted:?} is not in the log");
+            assert_eq!(ended, None, "gateway exited without {wanted:?} in the log");
             None
         })
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).expect("a running gateway");
     }
 
-    /// Ends it by SIGTERM, and waits until it has ended. While tunnels are in use it drains first;
-    /// SIGINT does not.
+    /// Sends SIGTERM and waits for the exit. A gateway with tunnels in use drains first; SIGINT skips that.
     pub fn terminate(self) -> Ended {
         self.signal(Signal::SIGTERM);
         self.wait()
     }
 
-    /// Ends it by SIGKILL.
+    /// Sends SIGKILL and waits for the exit.
     pub fn kill(self) {
         self.signal(Signal::SIGKILL);
         self.wait();
     }
 
-    /// Waits until it has ended.
-    ///
-    /// # Panics
-    ///
-    /// When it does not end.
+    /// Waits for the exit.
     pub fn wait(mut self) -> Ended {
-        let status = wait_until("the end of the gateway", || self.try_wait());
+        let status = wait_until("exit of the gateway", || self.try_wait());
         let stdout = self.output.as_ref().map(|output| read(&output.stdout));
         Ended {
             code: status.code(),
@@ -223,11 +203,11 @@ impl GatewayProcess {
 
 impl Drop for GatewayProcess {
     fn drop(&mut self) {
-        // It may have ended.
+        // Fails if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the gateway's log:\n{}", self.log());
+            eprintln!("log of the gateway:\n{}", self.log());
         }
     }
 }

@@ -1,21 +1,17 @@
-//! Scenarios of `snapload` in small.
+//! Small scenarios for tests of `snapload`.
 
 use tempfile::NamedTempFile;
 
-/// One phase with one population, to which tests append more.
+/// Scenario of one phase with one population, to which tests append.
 pub const HONEST: &str = include_str!("scenario/honest.toml");
 
-/// [`HONEST`] where packets are lost, which need not be waited for.
+/// Returns [`HONEST`] with a short drain, for tests in which packets are lost.
 #[must_use]
 pub fn lossy() -> String {
     HONEST.replace("drain = \"1m\"", "drain = \"200ms\"")
 }
 
-/// Writes a scenario of phases.
-///
-/// # Panics
-///
-/// When there is no room for it.
+/// Writes a scenario with the phases `phases` to a temporary file.
 #[must_use]
 pub fn scenario_file(phases: &str) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();

@@ -1,4 +1,4 @@
-//! What a gateway process is started with.
+//! Settings of gateway processes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,15 +17,15 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use crate::process::{GatewayProcess, Output};
 use crate::{Namespace, identity, own_address};
 
-/// What a [`GatewayProcess`] is started with: by default one unpinned worker at a loopback address of its own
-/// ([`own_address`]) that lets every identity in and sends packets back (`--forward echo`).
+/// Settings of a [`GatewayProcess`]. Default: one unpinned worker at an [`own_address`] that admits every identity and
+/// sends packets back (`--forward echo`).
 ///
-/// It has a directory, in which it starts any number of processes, one after the other. Their addresses are chosen
-/// here and not by the kernel, so that nothing has to find them out.
+/// The setup has a temporary directory and can start any number of processes in it, one after the other. Addresses are
+/// chosen here, not by the kernel, so that they are known in advance.
 #[derive(Clone, Debug)]
 pub struct GatewaySetup {
     program: PathBuf,
-    /// With `private.key` and `identities.toml`.
+    /// Contains `private.key` and `identities.toml`.
     directory: Arc<TempDir>,
     public_key: PublicKey,
     pub(crate) namespace: Option<Namespace>,
@@ -40,8 +40,8 @@ pub struct GatewaySetup {
 }
 
 impl GatewaySetup {
-    /// A gateway that is started by `program`: `env!("CARGO_BIN_EXE_snapgate")` in tests of the
-    /// package `snapgate`.
+    /// Creates the settings of a gateway with the executable `program`: `env!("CARGO_BIN_EXE_snapgate")` in tests of
+    /// the package `snapgate`.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let key = identity();
@@ -63,14 +63,14 @@ impl GatewaySetup {
         setup
     }
 
-    /// Starts it in a namespace rather than in that of the test.
+    /// Starts the process in `namespace` instead of the namespace of the test.
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Self {
         self.namespace = Some(namespace.clone());
         self
     }
 
-    /// Gives it this key instead of a new one.
+    /// Sets the private key, instead of a new one.
     #[must_use]
     pub fn private_key(mut self, key: &StaticSecret) -> Self {
         self.write_private_key(key);
@@ -78,7 +78,7 @@ impl GatewaySetup {
         self
     }
 
-    /// Lets only these in, by a file of identities.
+    /// Admits only `identities`, by an identities file.
     #[must_use]
     pub fn identities(mut self, identities: &[&StaticSecret]) -> Self {
         self.replace_identities(identities);
@@ -86,7 +86,7 @@ impl GatewaySetup {
         self
     }
 
-    /// Listens here, and at further addresses when called again.
+    /// Adds a listen address.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen.push(address);
@@ -107,7 +107,7 @@ impl GatewaySetup {
         self
     }
 
-    /// Sets who brings datagrams to their worker.
+    /// Sets how datagrams reach their worker.
     #[must_use]
     pub const fn dispatch(mut self, dispatch: Dispatch) -> Self {
         self.dispatch = dispatch;
@@ -121,20 +121,20 @@ impl GatewaySetup {
         self
     }
 
-    /// Sets an environment variable. There are no others.
+    /// Sets an environment variable. The process inherits none.
     #[must_use]
     pub fn environment(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
     }
 
-    /// The key that clients need.
+    /// Returns the public key of the gateway.
     #[must_use]
     pub const fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
 
-    /// All addresses where tunnels come in.
+    /// Returns all listen addresses.
     #[must_use]
     pub fn listen_addresses(&self) -> &[SocketAddr] {
         if self.listen.is_empty() {
@@ -144,40 +144,41 @@ impl GatewaySetup {
         }
     }
 
-    /// The address that serves metrics, inside the gateway's namespace.
+    /// Returns the address that serves metrics, inside the gateway's namespace.
     #[must_use]
     pub const fn metrics_address(&self) -> SocketAddr {
         SocketAddr::new(self.own_address.ip(), self.own_address.port() + 1)
     }
 
-    /// A file of the directory that the gateway runs in, which has `private.key` and `identities.toml`.
+    /// Returns the path of a file in the gateway's working directory, which contains `private.key` and
+    /// `identities.toml`.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Replaces the file of identities by one that lists these and no others.
+    /// Replaces the identities file by one that lists `identities`.
     pub fn replace_identities(&self, identities: &[&StaticSecret]) {
         let mut text = String::new();
         for identity in identities {
             let key = BASE64_STANDARD.encode(PublicKey::from(*identity));
-            writeln!(text, "[[identity]]\npublic_key = \"{key}\"").expect("a string takes it");
+            writeln!(text, "[[identity]]\npublic_key = \"{key}\"").expect("writing to a string");
         }
         self.replace_identities_file(&text);
     }
 
-    /// Replaces the file of identities, as `mv` does: there is no moment at which it is empty.
+    /// Replaces the identities file atomically, by rename.
     pub fn replace_identities_file(&self, text: &str) {
         let new = self.path("identities.new");
-        fs::write(&new, text).expect("a file of identities");
-        fs::rename(new, self.path("identities.toml")).expect("a file of identities");
+        fs::write(&new, text).expect("identities file");
+        fs::rename(new, self.path("identities.toml")).expect("identities file");
     }
 
-    /// Starts it and waits until it is ready: `/readyz` answers 200.
+    /// Starts the process and waits until it is ready: `/readyz` answers 200.
     ///
     /// # Panics
     ///
-    /// When it does not get ready, with its log.
+    /// If it does not become ready, with its log.
     #[must_use]
     pub fn start(&self) -> GatewayProcess {
         let mut process = self.spawn();
@@ -185,10 +186,10 @@ impl GatewaySetup {
         process
     }
 
-    /// Starts it, and waits for nothing.
+    /// Starts the process without waiting for it.
     #[must_use]
     pub fn spawn(&self) -> GatewayProcess {
-        // Files rather than pipes: the process never waits for a reader.
+        // Files, not pipes: the process never blocks on a reader.
         let output = Output {
             stdout: NamedTempFile::new().expect("a file for the output"),
             stderr: NamedTempFile::new().expect("a file for the output"),
@@ -200,11 +201,7 @@ impl GatewaySetup {
         GatewayProcess::spawn(self.clone(), command, Some(output))
     }
 
-    /// Starts `command`, a variant of [`Self::command`] whose output goes elsewhere, and waits until it is ready.
-    ///
-    /// # Panics
-    ///
-    /// When it does not get ready.
+    /// Starts `command`, a variant of [`Self::command`] with another output, and waits until it is ready.
     #[must_use]
     pub fn start_command(&self, command: Command) -> GatewayProcess {
         let mut process = GatewayProcess::spawn(self.clone(), command, None);
@@ -212,7 +209,7 @@ impl GatewaySetup {
         process
     }
 
-    /// The command that starts it.
+    /// Returns the command that starts the process.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);

@@ -1,5 +1,4 @@
-//! A shard under test with its authorization layer, and the wire between it and its clients: sans-I/O, on a clock that
-//! the test moves.
+//! A shard under test with its authorization layer and its clients: sans-I/O, with a clock that the test advances.
 
 mod client;
 pub mod steps;
@@ -19,24 +18,20 @@ use snaptun::{
 
 pub use client::{Client, Received, secret};
 
-/// The identity number of the gateway.
+/// Number of the gateway's key, see [`secret`].
 const GATEWAY: u16 = u16::MAX;
 
-/// An authorization layer that tests write to.
+/// An authorization layer whose grants the test sets.
 #[derive(Default)]
 pub struct Registry {
     grants: Mutex<HashMap<[u8; 32], Grant<u32>>>,
     generation: AtomicU64,
-    /// How often it was asked.
+    /// Number of lookups.
     pub asked: AtomicU64,
 }
 
 impl Registry {
-    /// Lets an identity in, until `expires` if that is some.
-    ///
-    /// # Panics
-    ///
-    /// When another thread panicked in between.
+    /// Grants access to an identity, until `expires` if given.
     pub fn grant(&self, identity: [u8; 32], session_data: u32, expires: Option<Instant>) {
         self.grants.lock().unwrap().insert(
             identity,
@@ -48,7 +43,7 @@ impl Registry {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Prolongs a grant without saying so by a new generation.
+    /// Extends a grant without a new generation.
     pub fn renew(&self, identity: [u8; 32], expires: Instant) {
         self.grants
             .lock()
@@ -58,7 +53,7 @@ impl Registry {
             .expires = Some(expires);
     }
 
-    /// Lets an identity in no longer.
+    /// Removes the grant of an identity.
     pub fn revoke(&self, identity: [u8; 32]) {
         self.grants.lock().unwrap().remove(&identity);
         self.generation.fetch_add(1, Ordering::Release);
@@ -81,42 +76,42 @@ impl SnapTunAuthorization for Registry {
 /// [`Incoming`] without borrows.
 #[derive(Debug, PartialEq, Eq)]
 pub enum In {
-    /// The packet, and the session data of its client.
+    /// A packet, and the session data of its client.
     Delivered(Vec<u8>, u32),
-    /// Not a packet.
+    /// A message of the protocol.
     Consumed(Consumed),
-    /// Not taken in.
+    /// A dropped datagram.
     Dropped(DropReason),
 }
 
 /// [`Outgoing`] without borrows.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Out {
-    /// With the session data of the client.
+    /// Encapsulated; session data of the client.
     Encapsulated(u32),
-    /// With the session data of the client.
+    /// Waiting for a session; session data of the client.
     Waiting(u32),
-    /// With the packet.
+    /// Dropped; the packet.
     Dropped(DropReason, Vec<u8>),
 }
 
 /// One shard of a gateway.
 pub struct Shard {
-    /// What is tested.
+    /// The shard under test.
     pub server: SnapTunServer<Registry>,
-    /// Who may have a tunnel.
+    /// Grants of the identities.
     pub registry: Arc<Registry>,
     guard: Arc<ReplayGuard>,
     limits: Arc<HandshakeLimits>,
     config: ShardConfig,
-    /// The time that the shard is told.
+    /// Current time of the shard.
     pub now: Instant,
-    /// What is to be sent.
+    /// Datagrams that the shard sends.
     pub sent: VecDeque<Transmit>,
 }
 
 impl Shard {
-    /// The only shard of a gateway.
+    /// Creates the only shard of a gateway.
     #[must_use]
     pub fn new(now: Instant, config: ShardConfig) -> Self {
         let guard = ReplayGuard::new(
@@ -134,12 +129,12 @@ impl Shard {
         )
     }
 
-    /// Tells the gateway what its system clock says. Before, and with `None`, that is not trusted.
+    /// Sets the system clock. It is not trusted before the first call, nor if `wall` is `None`.
     pub fn set_clock(&self, wall: Option<SystemTime>) {
         self.guard.set_clock(self.now, wall);
     }
 
-    /// Another shard of the same gateway.
+    /// Creates another shard of the same gateway.
     pub fn sibling(&self) -> Self {
         Shard::guarded_by(
             Arc::clone(&self.guard),
@@ -176,13 +171,13 @@ impl Shard {
         }
     }
 
-    /// The public key of every gateway under test.
+    /// Returns the public key of every gateway under test.
     #[must_use]
     pub fn public_key() -> PublicKey {
         PublicKey::from(&secret(GATEWAY))
     }
 
-    /// A new client, authorized with its number as session data.
+    /// Creates a client, authorized with its number as session data.
     pub fn client(&self, identity: u16) -> Client {
         let client = Client::new(identity, Shard::public_key());
         self.registry
@@ -190,24 +185,24 @@ impl Shard {
         client
     }
 
-    /// A new client with a tunnel.
+    /// Creates a client with a tunnel.
     pub fn connected_client(&mut self, identity: u16) -> Client {
         let mut client = self.client(identity);
         self.connect(&mut client);
         client
     }
 
-    /// Carries a handshake through to the client's confirmation.
+    /// Completes a handshake, including the client's confirmation.
     pub fn connect(&mut self, client: &mut Client) {
         let response = self.answer(client);
         let Received::Answer(keepalive) = client.receive(&response) else {
-            panic!("the client did not take the response");
+            panic!("the client rejected the response");
         };
         let fate = self.incoming(&keepalive, client.endpoint);
         assert_eq!(fate, In::Consumed(Consumed::Keepalive));
     }
 
-    /// Lets a client ask in vain, and have a cookie for its next initiation.
+    /// Sends an initiation that is answered with a cookie, which the client's next initiation carries.
     pub fn show_cookie(&mut self, client: &mut Client) {
         let initiation = client.initiation();
         let fate = self.incoming(&initiation, client.endpoint);
@@ -218,7 +213,7 @@ impl Shard {
         assert_eq!(client.receive(&reply.packet), Received::Cookie);
     }
 
-    /// Carries a handshake to the gateway's response, which is returned.
+    /// Sends an initiation of the client, and returns the gateway's response.
     pub fn answer(&mut self, client: &mut Client) -> Vec<u8> {
         let initiation = client.initiation();
         let fate = self.incoming(&initiation, client.endpoint);
@@ -234,7 +229,7 @@ impl Shard {
         response.packet.to_vec()
     }
 
-    /// A datagram arrives from the network.
+    /// Handles a datagram from the network.
     pub fn incoming(&mut self, datagram: &[u8], from: Endpoint) -> In {
         self.server.start_batch();
         let packet = Packet::copy_from(datagram);
@@ -251,7 +246,7 @@ impl Shard {
         }
     }
 
-    /// A packet arrives for the tunnel at `to`.
+    /// Handles a packet for the tunnel at `to`.
     pub fn outgoing(&mut self, packet: &[u8], to: SocketAddr) -> Out {
         self.server.start_batch();
         let packet = Packet::copy_from(packet);
@@ -265,7 +260,7 @@ impl Shard {
         }
     }
 
-    /// The gateway sends a packet of its own, if it can leave at once.
+    /// Sends a packet of the gateway itself; returns false if it cannot leave at once.
     pub fn send_own(&mut self, packet: &[u8], to: SocketAddr) -> bool {
         self.server.start_batch();
         let packet = Packet::copy_from(packet);
@@ -273,7 +268,7 @@ impl Shard {
             .send_own_packet(self.now, packet, to, &mut self.sent)
     }
 
-    /// Takes the next move out of a shard that keeps no directory.
+    /// Returns the next tunnel move of a shard without a directory.
     pub fn next_move(&mut self) -> Option<Move> {
         match self.server.poll_event(false)? {
             Event::Moved(moved) => Some(moved),
@@ -281,24 +276,28 @@ impl Shard {
         }
     }
 
-    /// What a worker thinks of a handshake message before it is queued.
+    /// Screens a handshake message, as a worker does before it queues one.
     pub fn screen(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), DropReason> {
         let kind = MessageKind::of(datagram).ok_or(DropReason::Malformed)?;
         self.server.screen_handshake(kind, from, datagram)
     }
 
-    /// The shard looks at its timers.
+    /// Handles the timers that are due.
     pub fn update_timers(&mut self) {
         self.server.start_batch();
         self.server.update_timers(self.now, &mut self.sent);
     }
 
-    /// Takes what is to be sent, in order.
+    /// Removes and returns the datagrams to send, in order.
     pub fn take_sent(&mut self) -> Vec<Transmit> {
         self.sent.drain(..).collect()
     }
 
-    /// Gives the client all that is to be sent, and returns the data in it. Nothing may be for others.
+    /// Delivers all datagrams to the client, and returns the packets in them.
+    ///
+    /// # Panics
+    ///
+    /// If a datagram has another destination.
     pub fn deliver_to(&mut self, client: &mut Client) -> Vec<Vec<u8>> {
         self.take_sent()
             .into_iter()

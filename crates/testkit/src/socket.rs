@@ -1,4 +1,4 @@
-//! UDP sockets like those of clients.
+//! UDP sockets of clients.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -7,22 +7,17 @@ use std::sync::{Mutex, PoisonError};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use udp_shards::{ShardSocket, SocketOptions, bind_client_socket};
 
-/// Ports that client sockets of this process have had.
+/// Ports used by client sockets of this process so far.
 static PORTS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
-/// A socket at `bind` in the calling thread's namespace. It is not connected and does not let the
-/// kernel fragment, like those of quinn-udp, so all of its IPv4 packets have DF and the ID 0: a
-/// network card can merge them with others that do.
+/// Opens a socket at `bind` in the network namespace of the calling thread. Like the sockets of quinn-udp it is not
+/// connected and does not fragment: all of its IPv4 packets have DF and ID 0, so that network cards can merge them.
 ///
-/// Port 0 picks one that no other client socket of this process has had: a gateway remembers the address of a client
-/// that is gone, and sends to it.
-///
-/// # Panics
-///
-/// When it cannot have that address.
+/// Port 0 picks a port that no client socket of this process has used: a gateway remembers the address of a client that
+/// is gone, and sends to it.
 #[must_use]
 pub fn client_socket(bind: SocketAddr) -> ShardSocket {
-    // Held until another port is found.
+    // Keeps used ports occupied until another port is found.
     let mut used = Vec::new();
     loop {
         let socket = bind_one(bind);
@@ -42,7 +37,7 @@ fn bind_one(bind: SocketAddr) -> ShardSocket {
         ..SocketOptions::default()
     };
     let socket = bind_client_socket(bind, &options)
-        .unwrap_or_else(|error| panic!("a socket at {bind}: {error}"));
+        .unwrap_or_else(|error| panic!("cannot open a socket at {bind}: {error}"));
     if bind.is_ipv4() {
         set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE).expect("a socket option");
     }

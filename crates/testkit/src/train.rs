@@ -1,4 +1,4 @@
-//! Trains by hand.
+//! Sending and receiving of single GSO and GRO trains.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -9,15 +9,15 @@ use std::os::fd::AsFd as _;
 
 use udp_shards::{Flush, ReceiveBatch, Received, SendQueue, ShardSocket};
 
-/// The most datagrams in a train (`UDP_MAX_SEGMENTS` before Linux 6.9).
+/// Maximum number of datagrams in a train (`UDP_MAX_SEGMENTS` before Linux 6.9).
 const TRAIN_DATAGRAMS_MAX: usize = 64;
 
 /// Sends `datagrams` as one GSO train (UDP_SEGMENT), in this order.
 ///
 /// # Panics
 ///
-/// When they cannot be one train: all but the last need the same length, which the last must not
-/// exceed, and at most 64 datagrams and 64 KiB go into one. Or when the kernel refuses.
+/// If the datagrams do not fit into one train (at most 64 datagrams and 64 KiB; all of the same length, of which only
+/// the last may be shorter), or the kernel rejects the train.
 pub fn send_train(socket: &ShardSocket, to: SocketAddr, datagrams: &[impl AsRef<[u8]>]) {
     let (last, others) = datagrams.split_last().expect("a datagram");
     let length = datagrams[0].as_ref().len();
@@ -29,7 +29,7 @@ pub fn send_train(socket: &ShardSocket, to: SocketAddr, datagrams: &[impl AsRef<
             && length > 0
             && datagrams.len() <= TRAIN_DATAGRAMS_MAX
             && socket.is_gso_enabled(),
-        "no train: {:?}",
+        "not one train: lengths {:?}",
         datagrams
             .iter()
             .map(|datagram| datagram.as_ref().len())
@@ -42,18 +42,18 @@ pub fn send_train(socket: &ShardSocket, to: SocketAddr, datagrams: &[impl AsRef<
     }
     loop {
         let flush = queue.flush(socket, &mut |_, outcome| {
-            assert_eq!(outcome, Ok(()), "the kernel refused the train");
+            assert_eq!(outcome, Ok(()), "the kernel rejected the train");
         });
         match flush {
             Flush::Empty => break,
             Flush::Blocked => wait_for(socket, PollFlags::POLLOUT, None),
         }
     }
-    assert!(socket.is_gso_enabled(), "the kernel refused GSO");
+    assert!(socket.is_gso_enabled(), "the kernel rejected GSO");
 }
 
-/// Receives the next train, or the next datagram that is none: its datagrams. `None` after
-/// `deadline`, or at once when there is none and nothing has come.
+/// Receives the datagrams of the next train or a single datagram. Returns `None` after `deadline`; without a deadline,
+/// at once if nothing has arrived.
 #[must_use]
 pub fn receive_train(socket: &ShardSocket, deadline: Option<Instant>) -> Option<Vec<Vec<u8>>> {
     let train = receive(socket, deadline)?;
@@ -75,13 +75,13 @@ pub(crate) fn receive(socket: &ShardSocket, deadline: Option<Instant>) -> Option
     }
 }
 
-/// Waits until the socket is ready or the time has come.
+/// Waits until the socket is ready or the deadline has passed.
 fn wait_for(socket: &ShardSocket, events: PollFlags, deadline: Option<Instant>) {
     let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up, so that the caller does not spin through the last millisecond.
         PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
     });
-    // An interruption is a turn of the caller's loop.
+    // After an interruption the caller's loop polls again.
     let _ = poll(&mut [PollFd::new(socket.as_fd(), events)], timeout);
 }

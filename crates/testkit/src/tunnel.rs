@@ -1,4 +1,4 @@
-//! The client side of one SNAPtun tunnel, sans-I/O.
+//! Client side of a SNAPtun tunnel, sans-I/O.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use ana_gotatun::tun::MtuWatcher;
 use bytes::BytesMut;
 use x25519_dalek::{PublicKey, StaticSecret};
 
-/// A new private key, clamped (RFC 7748, section 5) like those of WireGuard: a gateway warns of others.
+/// Returns a new private key, clamped (RFC 7748, section 5) as in WireGuard: a gateway warns about other keys.
 #[must_use]
 pub fn identity() -> StaticSecret {
     let mut bytes = [0; 32];
@@ -22,52 +22,51 @@ pub fn identity() -> StaticSecret {
     StaticSecret::from(bytes)
 }
 
-/// The client side of one tunnel. It opens no socket: datagrams go in and come out as bytes.
+/// The client side of one tunnel, without a socket: datagrams are passed in and returned as bytes.
 ///
-/// Retransmission and rekeying happen when the test asks for them: with [`Self::initiate`] or
-/// [`Self::update_timers`].
+/// Retransmission and rekeying happen only on [`Self::initiate`] and [`Self::update_timers`].
 pub struct Tunnel {
     tunn: Tunn,
     sessions: Option<SessionIndexes>,
 }
 
-/// The numbers that name a session on the wire, in host byte order.
+/// Receiver indexes of a session, in host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionIndexes {
-    /// The receiver index of data messages to the gateway.
+    /// Receiver index of data messages to the gateway.
     pub to_gateway: u32,
-    /// The receiver index of data messages to the client.
+    /// Receiver index of data messages to the client.
     pub to_client: u32,
 }
 
-/// The tunnel stopped trying to reach the gateway.
+/// Error of a tunnel that stopped trying to reach the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GivenUp;
 
-/// What a datagram from the gateway was.
+/// Meaning of a datagram from the gateway.
 #[derive(Debug)]
 pub enum TunnelEvent {
-    /// It carried this packet.
+    /// A data message with this packet.
     Packet(Vec<u8>),
     /// A keepalive.
     Keepalive,
-    /// It answered the handshake. Send this keepalive: the gateway uses the session from then on.
+    /// A handshake response. The caller must send this keepalive, after which the gateway uses the session.
     Connected(Vec<u8>),
-    /// The gateway began a handshake. Send this response.
+    /// A handshake initiation of the gateway. The caller must send this response.
     Response(Vec<u8>),
-    /// The gateway demands a cookie. The next initiation shows it.
+    /// A cookie reply. The next initiation carries the cookie.
     Cookie,
-    /// The tunnel refused it.
+    /// Rejected by the tunnel.
     Refused(WireGuardError),
-    /// It is no WireGuard message.
+    /// Not a WireGuard message.
     NotWireGuard,
 }
 
 impl Tunnel {
-    /// A tunnel without a session from `identity` to the gateway at `address`.
+    /// Creates a tunnel without a session from `identity` to the gateway at `address`.
     #[must_use]
     pub fn new(identity: StaticSecret, address: SocketAddr, gateway: &PublicKey) -> Self {
-        // It limits nothing: there is one peer.
+        // No rate limit: there is one peer.
         let limiter = Arc::new(RateLimiter::new(&PublicKey::from(&identity), u64::MAX));
         let indexes = IndexTable::from_os_rng();
         Self {
@@ -76,14 +75,13 @@ impl Tunnel {
         }
     }
 
-    /// A handshake initiation, in place of one that is not answered yet. It carries a mac2 when
-    /// the gateway gave a cookie.
+    /// Returns a handshake initiation, in place of a pending one. It has a mac2 if the gateway sent a cookie.
     pub fn initiate(&mut self) -> Vec<u8> {
         let initiation = self.tunn.format_handshake_initiation(true);
-        to_bytes(initiation.expect("an initiation").into())
+        to_bytes(initiation.expect("a forced initiation").into())
     }
 
-    /// Takes a datagram that came from the gateway.
+    /// Handles a datagram from the gateway.
     pub fn handle(&mut self, datagram: &[u8]) -> TunnelEvent {
         let Ok(message) = Packet::from_bytes(BytesMut::from(datagram)).try_into_wg() else {
             return TunnelEvent::NotWireGuard;
@@ -110,18 +108,14 @@ impl Tunnel {
                     });
                     TunnelEvent::Response(to_bytes(response.into()))
                 }
-                (other, None) => panic!("an answer without a reason: {other:?}"),
+                (other, None) => panic!("unexpected answer: {other:?}"),
             },
             TunnResult::Done => TunnelEvent::Cookie,
             TunnResult::Err(error) => TunnelEvent::Refused(error),
         }
     }
 
-    /// The data message that carries `packet`; an empty packet is a keepalive.
-    ///
-    /// # Panics
-    ///
-    /// Without a session.
+    /// Returns the data message with `packet`; an empty packet is a keepalive.
     pub fn encrypt(&mut self, packet: &[u8]) -> Vec<u8> {
         let packet = Packet::from_bytes(BytesMut::from(packet));
         match self.tunn.encapsulate_with_session(packet) {
@@ -130,14 +124,10 @@ impl Tunnel {
         }
     }
 
-    /// Like [`Self::encrypt`], padded with zeros to a multiple of 16 bytes, as `ana-gotatun` does by itself.
-    ///
-    /// # Panics
-    ///
-    /// Without a session.
+    /// Like [`Self::encrypt`], padded with zeros to a multiple of 16 bytes, the default of `ana-gotatun`.
     pub fn encrypt_padded(&mut self, packet: &[u8]) -> Vec<u8> {
         let packet = Packet::from_bytes(BytesMut::from(packet));
-        // Padding ends there.
+        // Upper bound of the padded length.
         let mut mtu = MtuWatcher::new(u16::MAX);
         match self.tunn.handle_outgoing_packet(packet, Some(&mut mtu)) {
             Some(WgKind::Data(data)) => to_bytes(data.into()),
@@ -145,39 +135,35 @@ impl Tunnel {
         }
     }
 
-    /// What WireGuard's timers want to send now: a handshake, a keepalive, or nothing.
+    /// Handles WireGuard's timers, and returns the initiation or keepalive to send, if any.
     ///
     /// # Errors
     ///
-    /// The tunnel was silent for too long.
+    /// [`GivenUp`] if the gateway was silent for too long.
     pub fn update_timers(&mut self) -> Result<Option<Vec<u8>>, GivenUp> {
         let message = self.tunn.update_timers().map_err(|_| GivenUp)?;
         Ok(message.map(to_bytes))
     }
 
-    /// Whether there is a session that packets can be encrypted in.
+    /// Returns true if there is a session for encrypting packets.
     #[must_use]
     pub fn has_session(&self) -> bool {
         self.tunn.time_since_last_handshake().is_some()
     }
 
-    /// Whether there is a session.
+    /// Returns true once a handshake was completed.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.sessions.is_some()
     }
 
-    /// The indexes of the newest session.
-    ///
-    /// # Panics
-    ///
-    /// Without a session.
+    /// Returns the indexes of the newest session.
     #[must_use]
     pub fn session(&self) -> SessionIndexes {
         self.sessions.expect("a session")
     }
 
-    /// The client's address as the gateway says it sees it, the SCION host and port; `None` before the first answer.
+    /// Returns the client's address (SCION host and port) as the gateway reported it; `None` before the first response.
     #[must_use]
     pub fn observed_address(&self) -> Option<SocketAddr> {
         self.tunn.get_initiator_remote_sockaddr()

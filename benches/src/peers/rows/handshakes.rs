@@ -1,4 +1,4 @@
-//! A storm of new identities.
+//! CPU time per handshake while many new identities connect.
 
 use std::cell::Cell;
 
@@ -15,14 +15,14 @@ use crate::peers::case::{Case, on_the_gateways_cpu};
 use crate::peers::result::Measured;
 use crate::steps::measure_answer;
 
-/// Identities that connect, all as fast as they can.
+/// Number of identities, which connect as fast as possible.
 const IDENTITIES: usize = 4000;
 
-/// How long the floor is measured, in milliseconds.
+/// Duration of the measurement of the floor, in milliseconds.
 const FLOOR_MS: u64 = 300;
 
-/// At least 90 % of the handshakes that a CPU could do if it did nothing else.
-const MOST: f64 = 1.0 / 0.9;
+/// Maximum ratio to the floor: at least 90 % of the handshakes that a CPU can do.
+const RATIO_TO_FLOOR_MAX: f64 = 1.0 / 0.9;
 
 const MICROSECONDS: &str = "µs/handshake";
 
@@ -43,21 +43,26 @@ pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let ours = &costs.new;
     let name = format!("{} new identities connect", case.tunnels);
     let mut measured = Measured::new(Row::Handshakes.name(), name, MICROSECONDS, ours);
-    measured.compare("floor", ours, &floors, Some(Limit::AtMost(MOST)));
+    measured.compare(
+        "floor",
+        ours,
+        &floors,
+        Some(Limit::AtMost(RATIO_TO_FLOOR_MAX)),
+    );
     measured.compare("snap-dataplane", ours, &peers, None);
     measured.compare_with_baseline(&costs);
     for (server, rounds) in [("snapgate", &sides.new), ("baseline", &sides.baseline)] {
         let again: u64 = rounds.iter().map(|(_, retries)| retries).sum();
         if again > 0 {
             measured.notes.push(format!(
-                "{again} handshake messages to {server} had to be sent again"
+                "{again} handshake messages to {server} were repeated"
             ));
         }
     }
     Ok(vec![measured])
 }
 
-/// CPU time of the server per completed handshake in microseconds, and how many messages were repeated.
+/// Returns the CPU time of the server per completed handshake in microseconds, and the number of repeated messages.
 fn storm(run: &Run, case: &Case, kind: Kind) -> Result<(f64, u64), BenchError> {
     let mut server = Server::start(run, kind, case.way)?;
     let load = case.load(run, kind, &server)?;

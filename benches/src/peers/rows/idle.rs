@@ -1,4 +1,4 @@
-//! Many tunnels that carry nothing.
+//! CPU time and memory of many idle tunnels.
 
 use std::thread;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::peers::result::Measured;
 
 const TUNNELS: usize = 100_000;
 
-/// How long the gateway is watched while nothing happens, in milliseconds.
+/// Duration of the measurement of an idle gateway, in milliseconds.
 const WATCHED_MS: u64 = 10_000;
 
-/// How long the latency of the active tunnel is measured in a round, in milliseconds.
+/// Duration of the latency measurement of the active tunnel in a round, in milliseconds.
 const ACTIVE_MS: u64 = 2_000;
 
-/// Packets a second of the active tunnel.
+/// Packets per second of the active tunnel.
 const ACTIVE_PPS: f64 = 2_000.0;
 
 const PERCENT_OF_A_CORE: &str = "% of a core";
@@ -31,13 +31,13 @@ const PERCENT_OF_A_CORE: &str = "% of a core";
 const PERCENT_OF_A_CORE_MAX: f64 = 5.0;
 const KIB_PER_TUNNEL_MAX: f64 = 12.0;
 
-/// The persistent keepalive of today's clients.
+/// Persistent keepalive of released clients.
 const CLIENT_KEEPALIVE: Duration = Duration::from_secs(10);
 
 pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let tunnels = run.many(TUNNELS);
-    // What many tunnels cost is steady, and measured once. The latency is not. With a baseline all of it is
-    // measured in every round.
+    // CPU time and memory of many tunnels hardly vary, so they are measured once; the latency in every round. With a
+    // baseline all of them are measured in every round.
     let (finds, trials) = match (run.has_baseline(), run.baseline_only) {
         (false, _) => (1, run.rounds),
         (true, false) => (run.rounds, 1),
@@ -90,18 +90,18 @@ pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     Ok(vec![cpu, memory, latency, with_keepalives])
 }
 
-/// What many tunnels cost.
+/// Measurements with many tunnels.
 struct Found {
     idle_percent: f64,
     keepalive_percent: f64,
     bytes_per_tunnel: f64,
-    /// Of one tunnel that is in use, trial by trial.
+    /// Latency of one active tunnel, per trial.
     p99_alone_us: Vec<f64>,
     p99_among_idle_us: Vec<f64>,
 }
 
-/// Clients connect and send keepalives; then they vanish, so that what is measured after that is the
-/// gateway alone: it keeps their tunnels for minutes.
+/// Connects clients that send keepalives and then vanish. The gateway keeps their tunnels for minutes, so that it is
+/// measured alone.
 fn find(run: &Run, build: Build, tunnels: usize, trials: u32) -> Result<Found, BenchError> {
     let kind = Kind::Snapgate(build);
     let mut server = Server::start(run, kind, Way::Echo)?;
@@ -124,7 +124,7 @@ fn find(run: &Run, build: Build, tunnels: usize, trials: u32) -> Result<Found, B
     })
 }
 
-/// How much of a core the gateway takes while nothing is asked of it, in percent.
+/// Returns the CPU time of the gateway without load, in percent of a core.
 fn watch(run: &Run, server: &Server) -> Result<f64, BenchError> {
     let watched = run.time(WATCHED_MS);
     let before = server.clock.ns()?;
@@ -133,7 +133,7 @@ fn watch(run: &Run, server: &Server) -> Result<f64, BenchError> {
     Ok(cpu_ns as f64 / watched.as_nanos() as f64 * 100.0)
 }
 
-/// The latency of a new tunnel, which carries packets at a rate that loads nothing.
+/// Returns the latency of a new tunnel, with packets at a low rate.
 fn p99_of_one_us(
     run: &Run,
     kind: Kind,

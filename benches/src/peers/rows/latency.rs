@@ -16,16 +16,16 @@ use crate::peers::result::Measured;
 
 const TUNNELS: usize = 100;
 
-/// Between these rates, in packets a second, the loss-free one is searched.
+/// Range of the search for the loss-free rate, in packets per second.
 const SEARCHED_PPS: RangeInclusive<f64> = 5e3..=1e6;
 
-/// How exactly, as a share of the rate.
+/// Precision of the search, as a share of the rate.
 const PRECISION: f64 = 0.05;
 
-/// How long a trial of the search takes, in milliseconds.
+/// Duration of a trial of the search, in milliseconds.
 const TRIAL_MS: u64 = 600;
 
-/// How long the latency is measured, in milliseconds.
+/// Duration of the latency measurement, in milliseconds.
 const LATENCY_MS: u64 = 2_000;
 
 const SNAPGATE: Kind = Kind::Snapgate(Build::New);
@@ -34,7 +34,7 @@ const P99_OF_PEER_MAX: f64 = 0.5;
 
 const MICROSECONDS: &str = "µs";
 
-/// A quantile of the latency, and what it may be.
+/// A quantile of the latency, and the bound of its ratio to the peer.
 struct Quantile {
     name: &'static str,
     of: fn(&LatencySummary) -> u64,
@@ -91,9 +91,9 @@ fn loss_free_rates(case: &Case, ours: FoundRate, peers: FoundRate) -> Measured {
     measured.compare("snap-dataplane", &kpps(ours), &kpps(peers), None);
     for (kind, found) in [(SNAPGATE, ours), (Kind::Peer, peers)] {
         let note = if found.pps.is_none() {
-            "packets were lost at every rate, down to the one shown"
+            "packets were lost at every rate, even at the one shown"
         } else if found.is_lower_bound {
-            "a lower bound, the load reached no more"
+            "a lower bound: the load generator reached no more"
         } else {
             continue;
         };
@@ -120,7 +120,7 @@ fn compare(
     measured
 }
 
-/// The highest rate at which nothing is lost.
+/// Returns the highest rate without losses.
 fn find_loss_free(run: &Run, case: &Case, kind: Kind) -> Result<FoundRate, BenchError> {
     let mut server = Server::start(run, kind, case.way)?;
     let mut load = case.load(run, kind, &server)?;
@@ -144,7 +144,7 @@ fn find_loss_free(run: &Run, case: &Case, kind: Kind) -> Result<FoundRate, Bench
         })
 }
 
-/// The rate, or the lowest that was tried.
+/// Returns the rate that was found, or else the lowest rate of the search.
 fn pps(found: FoundRate) -> f64 {
     found.pps.unwrap_or(*SEARCHED_PPS.start())
 }

@@ -13,7 +13,7 @@ use crate::peers::case::Case;
 use crate::peers::measure::{Loaded, measure_load};
 use crate::peers::result::Measured;
 
-/// More than this share lost is worth a note.
+/// Share of lost packets above which there is a note.
 const NOTABLE_LOSS: f64 = 0.001;
 
 const FULL_SIZE: PacketSizes = PacketSizes::Fixed(1400);
@@ -75,7 +75,7 @@ pub(super) fn forward_10k(run: &Run) -> Result<Vec<Measured>, BenchError> {
 }
 
 pub(super) fn sizes(run: &Run) -> Result<Vec<Measured>, BenchError> {
-    // An echo needs no path, so its packets can be smaller.
+    // Packets of an echo need no path, so they can be smaller.
     [
         (Way::Echo, PacketSizes::Fixed(64)),
         (Way::Forward, PacketSizes::Fixed(512)),
@@ -90,7 +90,7 @@ pub(super) fn sizes(run: &Run) -> Result<Vec<Measured>, BenchError> {
     .collect()
 }
 
-/// `bounds` are the most that the ratios to the floor and to the peer may be.
+/// Measures a case against floor and peer. `bounds` has the maximum ratios to the floor and to the peer.
 fn against_floor_and_peer(
     run: &Run,
     row: Row,
@@ -122,7 +122,7 @@ fn against_floor_and_peer(
     let peer_train = case.train_for(Kind::Peer);
     if peer_train != case.train && !peers.is_empty() {
         measured.notes.push(format!(
-            "snap-dataplane was sent trains of {peer_train}: its receive slots hold no longer ones"
+            "snap-dataplane was sent trains of {peer_train}: longer ones do not fit into its receive slots"
         ));
     }
     note_load("snapgate", &ours.new, &mut measured);
@@ -139,7 +139,7 @@ pub(super) fn cost(loaded: &Loaded) -> f64 {
     loaded.ns_per_packet
 }
 
-/// Says when a server lost packets, or was not the limit.
+/// Adds a note if a server lost packets or was not the limit.
 pub(super) fn note_load(server: &str, rounds: &[Loaded], measured: &mut Measured) {
     let limited = rounds
         .iter()

@@ -12,7 +12,7 @@ use crate::peers::case::Case;
 use crate::peers::measure::{Loaded, measure_load};
 use crate::peers::result::Measured;
 
-/// A train per tunnel and turn: as little work for the load as there is with many tunnels.
+/// Number of consecutive packets per tunnel, which makes many tunnels cheap for the load generator.
 const TRAIN: u32 = 16;
 
 pub(super) fn two_against_one(run: &Run) -> Result<Vec<Measured>, BenchError> {
@@ -36,7 +36,7 @@ pub(super) fn two_against_one(run: &Run) -> Result<Vec<Measured>, BenchError> {
         "kpps",
         &rates(&two.new),
     );
-    // The workers and the load need a CPU each.
+    // Each worker and the load need a CPU.
     let load_allows = run.placement.usable.len() > 2;
     rate.compare(
         "1 worker",

@@ -1,4 +1,4 @@
-//! The `snapgate` command, for tests that kill it: cargo builds no binaries of other packages for them.
+//! The `snapgate` command for tests that kill it: cargo does not build binaries of other packages for tests.
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
-//! A client gets its tunnel.
+//! Tests of connecting.
 
 use snapgate_interop::{Scenario, SnapTunClient, TestGateway, in_every_scenario};
 
-in_every_scenario!(a_client_learns_the_address_that_it_is_seen_at);
+in_every_scenario!(client_learns_its_observed_address);
 
-async fn a_client_learns_the_address_that_it_is_seen_at(scenario: Scenario) {
+async fn client_learns_its_observed_address(scenario: Scenario) {
     let gateway = TestGateway::start(scenario);
 
     let client = SnapTunClient::connect(&gateway).await;
@@ -21,10 +21,9 @@ async fn a_client_learns_the_address_that_it_is_seen_at(scenario: Scenario) {
     );
 }
 
-/// The client takes the cookie, and proves with its next initiation, 5 s later, that it receives
-/// where it says it is.
+/// The client sends the cookie with its next initiation, 5 s later.
 #[tokio::test]
-async fn a_client_connects_to_a_gateway_that_demands_cookies() {
+async fn client_connects_to_a_gateway_that_demands_cookies() {
     let scenario = Scenario::IPV4_KERNEL;
     let gateway = TestGateway::setup(scenario).demand_cookies().start();
 

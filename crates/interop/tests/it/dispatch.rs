@@ -1,11 +1,11 @@
-//! The kernel brings datagrams to their workers, or the workers do: nobody can tell the difference.
+//! Tests of kernel and user dispatch, which clients cannot tell apart.
 
 use scion_packet::build::PacketBuilder;
 use snapgate::config::Dispatch;
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
 use testkit::packets::{FAR_HOST, FAR_PORT, leaving_by, packet};
 
-/// So many that in user dispatch the chance of no handover is 2^-32.
+/// Number of clients. With user dispatch, a run has no handover with a probability of 2^-32.
 const CLIENTS: usize = 32;
 
 in_every_scenario!(many_clients_are_served_by_both_workers);

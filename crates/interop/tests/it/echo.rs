@@ -1,11 +1,11 @@
-//! A gateway that sends every packet back into its tunnel.
+//! Tests of a gateway that echoes packets.
 
 use snapgate::config::Forward;
 use snapgate_interop::{Scenario, SnapTunClient, TestGateway, in_every_scenario};
 
-in_every_scenario!(a_client_gets_back_what_it_sends);
+in_every_scenario!(echoed_packets_return_to_their_client);
 
-async fn a_client_gets_back_what_it_sends(scenario: Scenario) {
+async fn echoed_packets_return_to_their_client(scenario: Scenario) {
     let gateway = TestGateway::setup(scenario).forward(Forward::Echo).start();
     let client = SnapTunClient::connect(&gateway).await;
 

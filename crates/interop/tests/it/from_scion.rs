@@ -1,4 +1,4 @@
-//! From the routers, into the right tunnel.
+//! Tests of packets from routers to tunnels.
 
 use scion_packet::build::PacketBuilder;
 use scion_packet::scmp::{ProblemCode, UnreachableCode};
@@ -7,16 +7,13 @@ use scion_packet::{ScionAddress, ScmpError};
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
 use testkit::packets::{Extensions, FAR_HOST, FAR_PORT, leaving_by, packet, with_extensions};
 
-/// SCMP messages that `scion-packet` has no need to write, and their bytes before the quote
-/// (SCMP specification): external interface down, internal connectivity down.
+/// Types of SCMP errors that `scion-packet` does not write, and the number of bytes before their quote (SCMP
+/// specification): external interface down, internal connectivity down.
 const OTHER_ERRORS: [(u8, usize); 2] = [(5, 20), (6, 28)];
 
-in_every_scenario!(
-    an_answer_reaches_the_client_that_it_is_for,
-    a_burst_arrives_in_order,
-);
+in_every_scenario!(answers_reach_their_client, a_burst_arrives_in_order,);
 
-async fn an_answer_reaches_the_client_that_it_is_for(scenario: Scenario) {
+async fn answers_reach_their_client(scenario: Scenario) {
     let router = Router::start(scenario).await;
     let gateway = TestGateway::setup(scenario).next_hop(1, &router).start();
     let clients = [
@@ -61,7 +58,7 @@ async fn a_burst_arrives_in_order(scenario: Scenario) {
     assert_eq!(gateway.finish().total_dropped(), 0);
 }
 
-/// Everything that may come back to a client, and what to call it.
+/// Returns every kind of packet that a client may receive, with its name.
 fn answers_to(client: &SnapTunClient) -> Vec<(String, Vec<u8>)> {
     let port = client.address().port();
     let here = client.scion_address();
@@ -98,7 +95,7 @@ fn answers_to(client: &SnapTunClient) -> Vec<(String, Vec<u8>)> {
     bare.into_iter().flat_map(with_all_extensions).collect()
 }
 
-/// Packets that a client sent, and which somebody quotes.
+/// Returns packets of a client, to be quoted in SCMP errors.
 fn packets_of(client: ScionAddress, port: u16) -> Vec<Vec<u8>> {
     let path = leaving_by(1, client);
     let udp = packet(|out| path.append_udp(port, FAR_PORT, b"question", out));
@@ -110,7 +107,7 @@ fn packets_of(client: ScionAddress, port: u16) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Every kind of SCMP error, about `quote`.
+/// Returns an SCMP error of every type about `quote`.
 fn scmp_errors(
     to_client: &PacketBuilder,
     client: ScionAddress,

@@ -1,12 +1,12 @@
-//! From one tunnel into another.
+//! Tests of hairpins: packets from one tunnel to another.
 
 use scion_packet::build::PacketBuilder;
 use snapgate_interop::{Scenario, SnapTunClient, TestGateway, in_every_scenario};
 use testkit::packets::packet;
 
-in_every_scenario!(clients_of_one_worker_and_of_two_talk_to_each_other);
+in_every_scenario!(clients_of_the_same_and_of_different_workers_exchange_packets);
 
-async fn clients_of_one_worker_and_of_two_talk_to_each_other(scenario: Scenario) {
+async fn clients_of_the_same_and_of_different_workers_exchange_packets(scenario: Scenario) {
     let gateway = TestGateway::start(scenario);
     let Neighbours {
         one,
@@ -39,7 +39,7 @@ async fn clients_of_one_worker_and_of_two_talk_to_each_other(scenario: Scenario)
 }
 
 #[tokio::test]
-async fn a_client_over_ipv4_talks_to_one_over_ipv6() {
+async fn an_ipv4_client_and_an_ipv6_client_exchange_packets() {
     let scenario = Scenario::IPV4_KERNEL;
     let gateway = TestGateway::setup(scenario)
         .listen(&[
@@ -59,7 +59,7 @@ async fn a_client_over_ipv4_talks_to_one_over_ipv6() {
     assert_eq!(gateway.finish().total_dropped(), 0);
 }
 
-/// Sends a packet from one client to another, both in the AS of the gateway, and sees it arrive.
+/// Sends a packet from one client to another, both in the AS of the gateway, and waits for its arrival.
 async fn talk(from: &SnapTunClient, to: &SnapTunClient) {
     let between = PacketBuilder::new(from.scion_address(), to.scion_address());
     let (source, destination) = (from.address().port(), to.address().port());
@@ -76,7 +76,7 @@ struct Neighbours {
 }
 
 impl Neighbours {
-    /// Connects clients until one worker has two and the other has one: the dispatch key is random.
+    /// Connects clients until one worker has two and the other has one, because the dispatch key is random.
     async fn connect(gateway: &TestGateway) -> Self {
         let mut of_worker = [Vec::new(), Vec::new()];
         while of_worker.iter().any(Vec::is_empty) || of_worker.iter().all(|few| few.len() < 2) {

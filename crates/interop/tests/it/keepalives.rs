@@ -1,9 +1,9 @@
-//! An idle client keeps its tunnel alive, and that is all.
+//! Tests of keepalives, which are not forwarded.
 
 use snapgate::config::Forward;
 use snapgate_interop::{Scenario, SnapTunClient, TestGateway};
 
-/// A client sends a keepalive when it has its session, and another after 10 s.
+/// A client sends a keepalive after the handshake, and another after 10 s.
 #[tokio::test]
 async fn keepalives_of_an_idle_client_do_not_reach_the_sink() {
     let scenario = Scenario::IPV4_KERNEL;

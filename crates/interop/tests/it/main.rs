@@ -1,9 +1,8 @@
-//! What the clients of today get from a gateway, over real sockets. No test here starts a process; see
-//! `tests/killed.rs`.
+//! Tests of released clients with a gateway over real sockets. Tests that start processes are in `tests/killed.rs`.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    reason = "clippy's leave for tests covers test functions only, not their helpers"
+    reason = "clippy.toml allows this in test functions, but not in their helpers"
 )]
 
 mod connecting;

@@ -1,4 +1,4 @@
-//! The newest clients pad what they send; nobody behind the gateway sees that.
+//! Tests of padding, which the newest clients add and the gateway removes.
 
 use scion_packet::build::PacketBuilder;
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};

@@ -1,4 +1,4 @@
-//! Who may not have a tunnel learns nothing.
+//! Tests of unauthorized identities, which get no answer.
 
 use std::net::SocketAddr;
 
@@ -14,11 +14,11 @@ use testkit::Client;
 const UNAUTHORIZED: DropReason = DropReason::Tunnel(snaptun::DropReason::Unauthorized);
 
 in_every_scenario!(
-    a_stranger_gets_no_datagram_and_no_tunnel,
-    an_expired_identity_gets_no_datagram_and_no_tunnel,
+    an_unknown_identity_gets_no_answer_and_no_tunnel,
+    an_expired_identity_gets_no_answer_and_no_tunnel,
 );
 
-async fn a_stranger_gets_no_datagram_and_no_tunnel(scenario: Scenario) {
+async fn an_unknown_identity_gets_no_answer_and_no_tunnel(scenario: Scenario) {
     let member = private_key();
     let identities = [identity(member.public_key(), None)];
     let gateway = TestGateway::setup(scenario).only(&identities).start();
@@ -26,7 +26,7 @@ async fn a_stranger_gets_no_datagram_and_no_tunnel(scenario: Scenario) {
     gateway.finish();
 }
 
-async fn an_expired_identity_gets_no_datagram_and_no_tunnel(scenario: Scenario) {
+async fn an_expired_identity_gets_no_answer_and_no_tunnel(scenario: Scenario) {
     let [member, former_member] = [private_key(), private_key()];
     let identities = [
         identity(member.public_key(), None),
@@ -37,10 +37,9 @@ async fn an_expired_identity_gets_no_datagram_and_no_tunnel(scenario: Scenario) 
     gateway.finish();
 }
 
-/// The client gives up after 90 s. Until then it is no wiser after its second initiation, which it
-/// sends 5 s after the first, than after its first.
+/// The client gives up after 90 s. The test ends with its second initiation, 5 s after the first.
 #[tokio::test]
-async fn the_client_of_a_stranger_does_not_connect() {
+async fn a_client_with_an_unknown_identity_does_not_connect() {
     let scenario = Scenario::IPV4_KERNEL;
     let gateway = TestGateway::setup(scenario).only(&[]).start();
     let listen = gateway.listen_address();
@@ -64,8 +63,8 @@ async fn the_client_of_a_stranger_does_not_connect() {
     assert_eq!((total.shard.tunnels_created, total.originated_sent), (0, 0));
 }
 
-/// Lets `stranger` and then `member` ask for a tunnel from the same address. Only `member` is
-/// answered: its answer is the first datagram that comes back.
+/// Sends initiations of `stranger` and then of `member` from the same address. The first datagram that comes back is
+/// the answer to `member`.
 async fn only_member_is_answered(
     gateway: &TestGateway,
     stranger: &PrivateKey,

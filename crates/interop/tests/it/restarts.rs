@@ -1,4 +1,4 @@
-//! Clients and gateways come back.
+//! Tests of restarted clients and gateways, and of ports that change hands.
 
 use std::time::{Duration, Instant};
 
@@ -51,14 +51,14 @@ async fn another_identity_on_an_occupied_port_gets_nothing(scenario: Scenario) {
     holder.send_datagram(&initiation_of_another(&gateway));
     gateway.until_dropped(ADDRESS_HELD, 1).await;
 
-    // The next datagram to the port is for the holder, and its session is as it was.
+    // The next datagram to the port is for the holder, in its old session.
     let to_holder = PacketBuilder::new(FAR_HOST, local(holder.address().ip()));
     let port = holder.address().port();
     let sent = packet(|out| to_holder.append_udp(FAR_PORT, port, b"for the holder", out));
     router.send_to(&gateway, &sent).await;
     let next = holder.receive_datagram().unwrap();
     let TunnelEvent::Packet(received) = holder.tunnel().handle(&next) else {
-        panic!("{next:?} is no packet for the holder");
+        panic!("not a packet for the holder: {next:?}");
     };
     assert_eq!(received, sent);
     let total = gateway.finish();
@@ -94,8 +94,8 @@ async fn a_client_does_not_notice_another_identity_on_its_port(scenario: Scenari
     );
 }
 
-/// NAT gives the port of a client that has gone to another. That one is asked for a cookie, which it shows
-/// with its next initiation, 5 s later.
+/// NAT assigns the port of a client that has gone to another client, which is asked for a cookie and sends it with its
+/// next initiation, 5 s later.
 #[tokio::test]
 async fn another_identity_gets_the_port_of_a_client_that_has_gone() {
     const SILENCE: Duration = Duration::from_secs(1);
@@ -127,11 +127,11 @@ async fn another_identity_gets_the_port_of_a_client_that_has_gone() {
     assert_ne!(total.shard.cookies_demanded_takeover, 0);
 }
 
-/// A gateway forgets its tunnels when it restarts. A client that has sent something and heard
-/// nothing for 15 s (WireGuard whitepaper, section 6.5: Keepalive-Timeout + Rekey-Timeout) begins a
-/// handshake, and keeps its address.
+/// A gateway without a state directory forgets its tunnels when it restarts. A client that has sent a packet and
+/// received nothing for 15 s (WireGuard whitepaper, section 6.5: Keepalive-Timeout + Rekey-Timeout) begins a handshake,
+/// and keeps its address.
 #[tokio::test]
-async fn a_client_finds_its_restarted_gateway_by_itself() {
+async fn a_client_reconnects_to_its_restarted_gateway() {
     let scenario = Scenario::IPV4_KERNEL;
     let router = Router::start(scenario).await;
     let key = private_key();
@@ -167,19 +167,19 @@ async fn a_client_finds_its_restarted_gateway_by_itself() {
     );
 }
 
-/// The handshake initiation of another identity.
+/// Returns a handshake initiation of a new identity.
 fn initiation_of_another(gateway: &TestGateway) -> Vec<u8> {
     Tunnel::new(identity(), gateway.listen_address(), gateway.public_key()).initiate()
 }
 
-/// Waits for the keepalive that follows a handshake: until then a client may lose its address.
+/// Waits for the keepalive after a handshake: before it, another identity may take over the address.
 async fn until_confirmed(gateway: &TestGateway) {
     gateway
         .until("a keepalive", |total| total.delivered_keepalives > 0)
         .await;
 }
 
-/// One packet from the client to the router, and one back.
+/// Sends a packet from the client to the router, and one back.
 async fn exchange(gateway: &TestGateway, router: &Router, client: &SnapTunClient) {
     let question = question(client);
     client.send(&question).await;

@@ -1,4 +1,4 @@
-//! An identity is taken off the list while its client talks.
+//! Tests of identities that are removed from the list while their client sends.
 
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,17 @@ const NO_TUNNEL: DropReason = DropReason::Tunnel(snaptun::DropReason::NoTunnel);
 const UNAUTHORIZED: DropReason = DropReason::Tunnel(snaptun::DropReason::Unauthorized);
 
 in_every_scenario!(
-    a_revoked_client_is_cut_off_and_its_port_is_free_for_another,
-    a_client_whose_identity_is_put_back_is_served_again_at_once,
+    a_revoked_client_is_cut_off_and_its_port_becomes_free,
+    a_client_whose_identity_is_restored_is_served_at_once,
 );
 
-/// How long the identity has no grant, and its client goes on sending.
+/// Seconds for which the client sends without a grant.
 const SECONDS_WITHOUT_GRANT: u64 = 5;
 
-/// A client that has to notice by itself takes 13 to 15 s.
+/// Upper bound of the time to service. Clients that detect the loss of their session themselves take 13 to 15 s.
 const SERVED_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
-async fn a_client_whose_identity_is_put_back_is_served_again_at_once(scenario: Scenario) {
+async fn a_client_whose_identity_is_restored_is_served_at_once(scenario: Scenario) {
     let router = Router::start(scenario).await;
     let [lapsed, other] = [private_key(), private_key()];
     let gateway = TestGateway::setup(scenario)
@@ -50,7 +50,7 @@ async fn a_client_whose_identity_is_put_back_is_served_again_at_once(scenario: S
 
     gateway.replace_identities(&identities(&[&lapsed, &other]));
     let back = Instant::now();
-    // The client itself is silent.
+    // The client sends nothing: the gateway initiates the handshake.
     gateway
         .until("the handshake", |total| {
             total.shard.restart_handshakes_completed == 1
@@ -59,14 +59,14 @@ async fn a_client_whose_identity_is_put_back_is_served_again_at_once(scenario: S
     let took = back.elapsed();
     assert!(took < SERVED_AGAIN_WITHIN, "{took:?}");
     assert!(client.has_received_everything());
-    // The client sends in its old session until something has come in the new one.
+    // The client uses its old session until it has received a packet in the new one.
     router.send_to(&gateway, &answer(&client)).await;
     assert_eq!(client.receive().await, answer(&client));
     exchange(&gateway, &router, &client).await;
     gateway.finish();
 }
 
-async fn a_revoked_client_is_cut_off_and_its_port_is_free_for_another(scenario: Scenario) {
+async fn a_revoked_client_is_cut_off_and_its_port_becomes_free(scenario: Scenario) {
     let router = Router::start(scenario).await;
     let [revoked, other, newcomer] = [private_key(), private_key(), private_key()];
     let gateway = TestGateway::setup(scenario)
@@ -115,7 +115,7 @@ async fn connect(gateway: &TestGateway, identity: &PrivateKey) -> SnapTunClient 
     SnapTunClient::connect_as(gateway, listen, identity, socket).await
 }
 
-/// One packet from the client to the router, and one back.
+/// Sends a packet from the client to the router, and one back.
 async fn exchange(gateway: &TestGateway, router: &Router, client: &SnapTunClient) {
     let (question, answer) = (question(client), answer(client));
     client.send(&question).await;

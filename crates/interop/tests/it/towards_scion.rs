@@ -1,16 +1,16 @@
-//! Out of a tunnel, to the routers.
+//! Tests of packets from tunnels to routers.
 
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
 use testkit::packets::{
     Extensions, FAR_PORT, leaving_by, leaving_upwards_by, packet, with_extensions,
 };
 
-/// Payloads from none to what just fits into a tunnel over Ethernet.
+/// Payload lengths from 0 to nearly the maximum for a tunnel over Ethernet.
 const PAYLOAD_BYTES: [usize; 4] = [0, 1, 100, 1300];
 
 in_every_scenario!(
     a_packet_leaves_through_the_router_of_its_first_interface,
-    scmp_and_extension_headers_leave_as_they_are,
+    scmp_messages_and_extension_headers_are_forwarded_unchanged,
     a_burst_leaves_in_order,
 );
 
@@ -47,7 +47,7 @@ async fn a_packet_leaves_through_the_router_of_its_first_interface(scenario: Sce
     assert_eq!(total.total_dropped(), 0);
 }
 
-async fn scmp_and_extension_headers_leave_as_they_are(scenario: Scenario) {
+async fn scmp_messages_and_extension_headers_are_forwarded_unchanged(scenario: Scenario) {
     let router = Router::start(scenario).await;
     let gateway = TestGateway::setup(scenario).next_hop(1, &router).start();
     let client = SnapTunClient::connect(&gateway).await;
@@ -56,7 +56,7 @@ async fn scmp_and_extension_headers_leave_as_they_are(scenario: Scenario) {
 
     let udp = packet(|out| path.append_udp(port, FAR_PORT, b"question", out));
     let request = packet(|out| path.append_echo_request(port, 7, b"ping", out));
-    // The identifier of a reply is that of the other side.
+    // An echo reply has the identifier of the remote host.
     let reply = packet(|out| path.append_echo_reply(FAR_PORT, 7, b"pong", out));
     for bare in [udp, request, reply] {
         for extensions in Extensions::ALL {

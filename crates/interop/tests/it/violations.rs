@@ -1,4 +1,4 @@
-//! What may not enter SCION is answered so that the clients' SCION library understands.
+//! Tests of SCMP errors about packets that violate the policy, read with the SCION library of clients.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,31 +12,31 @@ use snapgate::drop_reason::{DropReason, RouteError};
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
 use testkit::packets::{FAR_PORT, LOCAL, leaving_by, local, packet};
 
-const SOMEBODY_ELSE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66));
+const OTHER_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 66));
 
-/// Offset of the address header behind the ISD-AS numbers (SCION header specification).
+/// Offset of the host addresses, after the ISD-AS numbers (SCION header specification).
 const HOSTS_OFFSET: u16 = 28;
 
 in_every_scenario!(
-    a_packet_in_the_name_of_another_host_is_answered_with_code_33,
-    a_packet_in_the_name_of_another_port_is_answered_with_code_33,
-    a_packet_for_an_interface_without_router_is_answered_with_code_50,
-    an_error_about_a_packet_that_the_client_was_not_sent_is_dropped,
+    a_packet_with_a_foreign_source_host_is_answered_with_code_33,
+    a_packet_with_a_foreign_source_port_is_answered_with_code_33,
+    a_packet_for_an_interface_without_a_router_is_answered_with_code_50,
+    an_scmp_error_about_a_packet_to_another_host_is_dropped,
 );
 
-async fn a_packet_in_the_name_of_another_host_is_answered_with_code_33(scenario: Scenario) {
+async fn a_packet_with_a_foreign_source_host_is_answered_with_code_33(scenario: Scenario) {
     let TestBed {
         router,
         gateway,
         client,
     } = TestBed::start(scenario).await;
     let port = client.address().port();
-    let path = leaving_by(1, local(SOMEBODY_ELSE));
+    let path = leaving_by(1, local(OTHER_HOST));
     let forged = packet(|out| path.append_udp(port, FAR_PORT, b"forged", out));
 
     client.send(&forged).await;
 
-    // The source host stands behind the destination host, an IPv4 address.
+    // The source host follows the destination host, an IPv4 address.
     expect_parameter_problem(&client, &forged, 33, HOSTS_OFFSET + 4).await;
     expect_only_good_packets(&gateway, &router, &client).await;
     let total = gateway.finish();
@@ -47,7 +47,7 @@ async fn a_packet_in_the_name_of_another_host_is_answered_with_code_33(scenario:
     );
 }
 
-async fn a_packet_in_the_name_of_another_port_is_answered_with_code_33(scenario: Scenario) {
+async fn a_packet_with_a_foreign_source_port_is_answered_with_code_33(scenario: Scenario) {
     let TestBed {
         router,
         gateway,
@@ -70,7 +70,7 @@ async fn a_packet_in_the_name_of_another_port_is_answered_with_code_33(scenario:
     );
 }
 
-async fn a_packet_for_an_interface_without_router_is_answered_with_code_50(scenario: Scenario) {
+async fn a_packet_for_an_interface_without_a_router_is_answered_with_code_50(scenario: Scenario) {
     let TestBed {
         router,
         gateway,
@@ -80,7 +80,7 @@ async fn a_packet_for_an_interface_without_router_is_answered_with_code_50(scena
     let path = leaving_by(9, client.scion_address());
     let lost = packet(|out| path.append_udp(port, FAR_PORT, b"lost", out));
     let view = ScionPacket::parse(&lost).unwrap();
-    // Meta header and one info field stand before the hop field.
+    // Meta header and one info field precede the hop field.
     let hop_field_offset = view.path_offset() as u16 + 4 + 8;
 
     client.send(&lost).await;
@@ -95,7 +95,7 @@ async fn a_packet_for_an_interface_without_router_is_answered_with_code_50(scena
     );
 }
 
-async fn an_error_about_a_packet_that_the_client_was_not_sent_is_dropped(scenario: Scenario) {
+async fn an_scmp_error_about_a_packet_to_another_host_is_dropped(scenario: Scenario) {
     let TestBed {
         router,
         gateway,
@@ -151,7 +151,7 @@ impl TestBed {
     }
 }
 
-/// Waits for an SCMP error at the client and reads it like the client's SCION library.
+/// Waits for an SCMP error at the client, and parses it with the SCION library of clients.
 async fn expect_parameter_problem(client: &SnapTunClient, offender: &[u8], code: u8, pointer: u16) {
     let answer = client.receive().await;
     let (packet, rest) = ScionRawPacketView::try_from_slice(&answer).unwrap();
@@ -173,7 +173,7 @@ async fn expect_parameter_problem(client: &SnapTunClient, offender: &[u8], code:
     assert_eq!(problem.offending_packet(), offender);
 }
 
-/// Sends one more packet, which is the first that the router sees.
+/// Asserts that the router has received no packet so far: it receives the packet sent here first.
 async fn expect_only_good_packets(gateway: &TestGateway, router: &Router, client: &SnapTunClient) {
     let path = leaving_by(1, client.scion_address());
     let port = client.address().port();

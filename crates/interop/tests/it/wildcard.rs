@@ -1,4 +1,4 @@
-//! A gateway on all addresses.
+//! Tests of a gateway on the wildcard address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,11 +6,11 @@ use scion_packet::build::PacketBuilder;
 use snapgate_interop::{Router, Scenario, SnapTunClient, TestGateway, in_every_scenario};
 use testkit::packets::{FAR_HOST, FAR_PORT, packet};
 
-in_every_scenario!(a_client_is_answered_from_the_address_that_it_talks_to);
+in_every_scenario!(answers_come_from_the_address_that_the_client_sends_to);
 
-/// A client drops what does not come from exactly the address that it sends to. Without other
-/// instructions the kernel would answer from 127.0.0.1.
-async fn a_client_is_answered_from_the_address_that_it_talks_to(scenario: Scenario) {
+/// A client drops datagrams from other addresses than the one it sends to. By default the kernel would answer from
+/// 127.0.0.1.
+async fn answers_come_from_the_address_that_the_client_sends_to(scenario: Scenario) {
     let router = Router::start(scenario).await;
     let gateway = TestGateway::setup(scenario)
         .listen(&[scenario.wildcard()])
@@ -31,7 +31,7 @@ async fn a_client_is_answered_from_the_address_that_it_talks_to(scenario: Scenar
     assert_eq!(gateway.finish().total_dropped(), 0);
 }
 
-/// Addresses of loopback: IPv6 has but one.
+/// Returns addresses of loopback; IPv6 has only one.
 fn addresses(scenario: Scenario) -> Vec<IpAddr> {
     match scenario.loopback {
         IpAddr::V4(_) => [2, 3, 1]

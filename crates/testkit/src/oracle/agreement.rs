@@ -1,5 +1,5 @@
-//! Agreement with sciparse, the parser of real clients, and with the policy check that
-//! snap-dataplane builds on it. Each difference is listed here with its reason.
+//! Comparison with sciparse, the parser of real clients, and with the policy check that snap-dataplane builds on it.
+//! Each known difference is listed here with its reason.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +16,7 @@ use sciparse::dataplane_path::types::PathType;
 use sciparse::dataplane_path::view::ScionDpPathViewRef;
 use sciparse::packet::view::ScionRawPacketView;
 
-/// The packet as sciparse reads it, if it does.
+/// Parses a packet with sciparse; `None` if sciparse rejects it.
 #[must_use]
 pub fn sciparse_view(bytes: &[u8]) -> Option<&ScionRawPacketView> {
     ScionRawPacketView::try_from_slice(bytes)
@@ -24,12 +24,11 @@ pub fn sciparse_view(bytes: &[u8]) -> Option<&ScionRawPacketView> {
         .map(|(view, _)| view)
 }
 
-/// What sciparse accepts and we do not: paths that the SCION header specification rules out.
+/// Returns true for paths that the SCION header specification forbids and that sciparse accepts, unlike `scion-packet`.
 ///
-/// - "It is an error to have Seg_XLen > 0 and Seg_YLen == 0, 2 >= X > Y >= 0." sciparse counts
-///   the segments that are not empty, wherever they stand.
-/// - A path has "up to 64 hop fields", as many as CurrHF can point at. sciparse takes as many as
-///   fit into the header, 81.
+/// - "It is an error to have Seg_XLen > 0 and Seg_YLen == 0, 2 >= X > Y >= 0." sciparse counts the segments that are
+///   not empty, at any position.
+/// - A path has "up to 64 hop fields", the range of CurrHF. sciparse accepts as many as fit into the header, 81.
 #[must_use]
 pub fn has_forbidden_path(view: &ScionRawPacketView) -> bool {
     let ScionDpPathViewRef::Standard(path) = view.header().path() else {
@@ -51,13 +50,13 @@ fn assert_same_host(ours: Host, theirs: &WireHostAddr) {
                 (*id, bytes.len())
             );
         }
-        (ours, theirs) => panic!("{ours:?} is {theirs:?} to sciparse"),
+        (ours, theirs) => panic!("host is {ours:?}, sciparse has {theirs:?}"),
     }
 }
 
 fn assert_same_path(ours: Path<'_>, theirs: &StandardPathView) {
     let Path::Standard(path) = ours else {
-        panic!("{ours:?} is a standard path to sciparse")
+        panic!("path is {ours:?}, sciparse has a standard path")
     };
     assert_eq!(
         path.current_info_field(),
@@ -127,8 +126,8 @@ fn assert_same_fields(ours: &ScionPacket<'_>, theirs: &ScionRawPacketView) {
     }
 }
 
-/// Same verdict, same fields. sciparse leaves a payload that is cut short to its users:
-/// [`ScionPacket::parse`] does not, because routers drop such a packet.
+/// Asserts that both parsers return the same verdict and fields. [`ScionPacket::parse`] also rejects a truncated
+/// payload, because routers drop such packets; sciparse leaves that to its users.
 pub fn assert_same_view(bytes: &[u8]) {
     let theirs = sciparse_view(bytes);
     match (ScionPacket::parse_quote(bytes), theirs) {
@@ -138,33 +137,33 @@ pub fn assert_same_view(bytes: &[u8]) {
             let whole = theirs.payload().len() == usize::from(theirs.header().payload_len());
             assert_eq!(ScionPacket::parse(bytes).is_ok(), whole);
         }
-        (Ok(ours), None) => panic!("sciparse does not take {ours:?}"),
+        (Ok(ours), None) => panic!("sciparse rejects {ours:?}"),
         (Err(malformed), Some(theirs)) => {
             assert_eq!(malformed, MalformedPacket::HeaderLength);
-            assert!(has_forbidden_path(theirs), "sciparse takes {theirs:?}");
+            assert!(has_forbidden_path(theirs), "sciparse accepts {theirs:?}");
         }
         (Err(_), None) => {}
     }
 }
 
-/// Why we read a port where sciparse does not, or the other way round.
+/// Reason for which only one of the two parsers finds a port.
 #[derive(Debug, PartialEq)]
 pub enum PortDifference {
-    /// sciparse does not walk over extension headers. (It knows the hop-by-hop one as 43, the
-    /// number of the IPv6 routing header; SCION's is 200.)
+    /// sciparse does not skip extension headers. (It expects the hop-by-hop header at 43, the number of the IPv6
+    /// routing header; SCION's is 200.)
     Extension,
-    /// sciparse knows no TCP.
+    /// sciparse does not support TCP.
     Tcp,
-    /// sciparse refuses a UDP header whose length field is below 8. That is wrong (RFC 768), but
-    /// it is for the endhost to say: routers deliver by the port alone.
+    /// sciparse rejects a UDP header whose length field is below 8. That is invalid (RFC 768), but left to the endhost:
+    /// routers deliver by the port alone.
     UdpLength,
-    /// Of what an SCMP error quotes, sciparse reads complete UDP headers only: we also read those
-    /// that are cut off behind the port, extension headers, TCP, and SCMP requests. And it takes
-    /// the quotes with a forbidden path.
+    /// In the quote of an SCMP error, sciparse reads complete UDP headers only. `scion-packet` also reads headers that
+    /// are truncated after the port, extension headers, TCP, and SCMP requests, but rejects quotes with a forbidden
+    /// path.
     Quote,
 }
 
-/// Why sciparse and we may read different ports out of a packet.
+/// Returns the reason for which the two parsers may find different ports in a packet.
 #[must_use]
 pub fn port_difference(packet: &ScionPacket<'_>) -> Option<PortDifference> {
     match (packet.next_header(), packet.payload()) {
@@ -198,7 +197,7 @@ pub fn port_difference(packet: &ScionPacket<'_>) -> Option<PortDifference> {
     }
 }
 
-/// Same port, unless there is a listed reason.
+/// Asserts that both parsers find the same port, except for a [`PortDifference`].
 pub fn assert_same_port(bytes: &[u8]) {
     let Ok(packet) = ScionPacket::parse(bytes) else {
         return;
@@ -213,9 +212,9 @@ pub fn assert_same_port(bytes: &[u8]) {
         let difference = port_difference(&packet);
         assert!(
             difference.is_some(),
-            "{ours:?} is {theirs:?} to sciparse: {packet:?}"
+            "port is {ours:?}, sciparse has {theirs:?}: {packet:?}"
         );
-        // Where the difference is not the path in a quote, it is we who read more.
+        // Except for the path in a quote, `scion-packet` accepts more.
         assert!(theirs.is_none() || ours == Err(NoDeliveryPort::UnusableQuote));
     }
     if let (Host::Ip(ip), Ok(classified), Ok(port), Some(_)) =
@@ -226,8 +225,8 @@ pub fn assert_same_port(bytes: &[u8]) {
     }
 }
 
-/// The verdict of snap-dataplane 0.8.6 on a packet from the tunnel of `ip`, with the SCMP error
-/// that it answers: code and pointer. Its check, rebuilt on the same sciparse calls.
+/// The check of snap-dataplane 0.8.6 on a packet from the tunnel of `ip`, rebuilt on the same sciparse calls. The error
+/// has code and pointer of the SCMP answer.
 fn snap_dataplane_verdict(bytes: &[u8], ip: IpAddr) -> Result<(), (ProblemCode, usize)> {
     let view = sciparse_view(bytes).ok_or((ProblemCode::InvalidCommonHeader, 0))?;
     let header = view.header();
@@ -244,14 +243,14 @@ fn snap_dataplane_verdict(bytes: &[u8], ip: IpAddr) -> Result<(), (ProblemCode, 
     }
 }
 
-/// Same verdict about a packet out of the tunnel of `remote` as the policy of snap-dataplane.
+/// Asserts that the policy has the same verdict as snap-dataplane on a packet from the tunnel of `remote`.
 pub fn assert_same_policy(bytes: &[u8], remote: SocketAddr) {
     let ours = IncomingPolicy::default().check(bytes, remote).map(|_| ());
     let theirs = snap_dataplane_verdict(bytes, remote.ip());
     let answer = ours.err().and_then(|violation| violation.scmp_error(bytes));
     match (ours, theirs) {
         (Ok(()), theirs) => assert_eq!(theirs, Ok(())),
-        // What we check in addition. It may come before or after what both check.
+        // Additional checks of `scion-packet`, before or after the common ones.
         (
             Err(
                 PolicyViolation::TruncatedPayload
@@ -264,7 +263,7 @@ pub fn assert_same_policy(bytes: &[u8], remote: SocketAddr) {
             ),
             _,
         ) => {}
-        // We say which part of the common header it is: 17 is a kind of 16.
+        // `scion-packet` answers the more specific code 17 instead of 16.
         (Err(PolicyViolation::UnsupportedVersion), theirs) => {
             assert_eq!(theirs, Err((ProblemCode::InvalidCommonHeader, 0)));
         }
@@ -281,11 +280,11 @@ pub fn assert_same_policy(bytes: &[u8], remote: SocketAddr) {
     }
 }
 
-/// The addresses between which sciparse sees the packet go that an SCMP error quotes: destination
-/// and source as ISD-AS number and host, and the destination port where sciparse reads it.
+/// Destination and source (ISD-AS number and host) of a packet quoted in an SCMP error, and the port that sciparse
+/// finds.
 type Quoted = ((u64, IpAddr), (u64, IpAddr), Option<u16>);
 
-/// What sciparse sees quoted. `None` when it sees no packet between hosts with IP addresses.
+/// Parses the quote of an SCMP error with sciparse; `None` unless it is a packet between hosts with IP addresses.
 fn quoted_by_sciparse(message: &[u8]) -> Option<Quoted> {
     let quote = match message.first()? {
         1 | 2 | 4 => message.get(8..)?,
@@ -306,9 +305,9 @@ fn quoted_by_sciparse(message: &[u8]) -> Option<Quoted> {
     ))
 }
 
-/// An SCMP error that may come out of the tunnel of `remote` is, by sciparse, about a packet from
-/// its destination to `remote`; and one that may not is not, as far as sciparse can tell, or is of a
-/// type that only routers send.
+/// Asserts that the policy accepts an SCMP error from the tunnel of `remote` only if, according to sciparse, it quotes
+/// a packet from its destination to `remote`, and rejects it only if it does not or is of a type that only routers
+/// send.
 pub fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
     let verdict = IncomingPolicy::default()
         .check(bytes, remote)
@@ -327,7 +326,7 @@ pub fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
         Err(_) => return,
     };
     if !is_error {
-        assert_eq!(quote_verdict, Ok(()), "{packet:?} quotes nothing");
+        assert_eq!(quote_verdict, Ok(()), "no quote in {packet:?}");
         return;
     }
     // Types that only routers send.
@@ -337,7 +336,7 @@ pub fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
     }
     let theirs = quoted_by_sciparse(upper.bytes);
     let Host::Ip(receiver) = packet.dst_host() else {
-        assert!(quote_verdict.is_err(), "{packet:?} goes to no host");
+        assert!(quote_verdict.is_err(), "no destination host: {packet:?}");
         return;
     };
     let sender = (packet.src_isd_as().to_u64(), remote.ip());
@@ -347,10 +346,10 @@ pub fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
             assert_eq!((destination, source), (sender, receiver));
             assert!(port.is_none_or(|port| port == remote.port()));
         }
-        (Ok(()), None) => panic!("{packet:?} quotes nothing that sciparse can read"),
+        (Ok(()), None) => panic!("sciparse rejects the quote in {packet:?}"),
         (Err(_), Some((destination, source, Some(port)))) => {
             let is_right = (destination, source, port) == (sender, receiver, remote.port());
-            // sciparse reads paths that are forbidden, and takes an error's quote for its port.
+            // sciparse accepts forbidden paths, and finds a port in the quote of a quoted error.
             let is_error_about_error = quote_verdict == Err(PolicyViolation::UnusableQuote);
             assert!(!is_right || is_error_about_error, "{packet:?}");
         }
@@ -358,7 +357,7 @@ pub fn assert_same_quote(bytes: &[u8], remote: SocketAddr) {
     }
 }
 
-/// The same code and pointer, except that snap-dataplane also answers SCMP errors.
+/// Asserts that code and pointer are the same. snap-dataplane also answers SCMP errors, `scion-packet` does not.
 fn assert_same_answer(ours: Option<ScmpError>, (code, pointer): (ProblemCode, usize)) {
     if let Some(ours) = ours {
         assert_eq!(
@@ -371,7 +370,7 @@ fn assert_same_answer(ours: Option<ScmpError>, (code, pointer): (ProblemCode, us
     }
 }
 
-/// The tunnel that the packet claims to come from, and one that it most likely does not.
+/// Returns the address of the tunnel that the packet claims to come from, and another address.
 #[must_use]
 pub fn tunnels(bytes: &[u8]) -> [SocketAddr; 2] {
     let other = SocketAddr::from(([192, 0, 2, 1], 40_000));
@@ -382,7 +381,7 @@ pub fn tunnels(bytes: &[u8]) -> [SocketAddr; 2] {
         return [other; 2];
     };
     let port = match packet.upper_layer() {
-        // Errors come from the port that the quoted packet was sent to.
+        // The source port of an error is the destination port of the quoted packet.
         Ok(upper)
             if upper.protocol == upper_layer::SCMP
                 && upper.bytes.first().is_some_and(|message| *message < 128) =>

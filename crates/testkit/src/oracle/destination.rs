@@ -1,19 +1,19 @@
-//! The reader that is the oracle for the program of the upstream group.
+//! Parser for the destination of a SCION packet: the oracle for the BPF program of the upstream group.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The protocol number of TCP.
+/// Protocol number of TCP.
 pub const TCP: u8 = 6;
-/// The protocol number of UDP.
+/// Protocol number of UDP.
 pub const UDP: u8 = 17;
-/// That of SCION's hop-by-hop options.
+/// Protocol number of SCION's hop-by-hop options.
 pub const HOP_BY_HOP: u8 = 200;
-/// That of SCION's end-to-end options.
+/// Protocol number of SCION's end-to-end options.
 pub const END_TO_END: u8 = 201;
-/// That of SCMP.
+/// Protocol number of SCMP.
 pub const SCMP: u8 = 202;
 
-/// The worker's address in a packet: destination host and port.
+/// Returns destination host and port of a packet, which select the worker.
 #[must_use]
 pub fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
     if packet.len() < 36 || packet[0] >> 4 != 0 {
@@ -24,7 +24,7 @@ pub fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
         3 => (44, <[u8; 16]>::try_from(packet.get(28..44)?).ok()?.into()),
         _ => return None,
     };
-    // At least the shortest source host follows.
+    // The shortest source host has 4 bytes.
     if usize::from(packet[5]) * 4 < dst_end + 4 {
         return None;
     }
@@ -44,7 +44,7 @@ pub fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// The port of the sender of a quoted packet.
+/// Returns the source port of a quoted packet.
 fn quoted_port(quoted: &[u8]) -> Option<u16> {
     let (number, upper) = upper_layer(quoted)?;
     match number {
@@ -54,7 +54,7 @@ fn quoted_port(quoted: &[u8]) -> Option<u16> {
     }
 }
 
-/// Number and bytes of what follows the header and its extensions.
+/// Returns protocol number and bytes of the upper layer, after the extension headers.
 fn upper_layer(packet: &[u8]) -> Option<(u8, &[u8])> {
     let mut number = *packet.get(4)?;
     let mut rest = packet.get(usize::from(*packet.get(5)?) * 4..)?;

@@ -1,4 +1,4 @@
-//! Everything that reads a packet, and what holds whatever the bytes are.
+//! Invariants of the packet parsers that hold for arbitrary bytes.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,8 @@ use scion_packet::{
     delivery_port, egress_interface,
 };
 
-/// Calls everything that reads a packet. `client` is behind the tunnel, `peer` in another AS.
+/// Calls every function of `scion-packet` that reads a packet, and asserts their invariants. `client` is the address of
+/// the tunnel, `peer` is in another AS.
 pub fn read_all(bytes: &[u8], client: ScionAddress, peer: ScionAddress) {
     let policy = IncomingPolicy {
         local_isd_as: vec![client.isd_as],

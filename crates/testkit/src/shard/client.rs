@@ -1,4 +1,4 @@
-//! A client of a shard.
+//! Client of a shard.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,30 +6,30 @@ use snaptun::{Endpoint, PublicKey, StaticSecret, Via};
 
 use crate::tunnel::{GivenUp, Tunnel, TunnelEvent};
 
-/// A [`Tunnel`] with an identity that a number stands for, and the address that the shard sees it at.
+/// A [`Tunnel`] with a numbered identity, and its address at the shard.
 pub struct Client {
-    /// Where its datagrams come from.
+    /// Source of its datagrams, as the shard sees it.
     pub endpoint: Endpoint,
     secret: StaticSecret,
     gateway: PublicKey,
     tunnel: Tunnel,
 }
 
-/// What a datagram meant to a client.
+/// Meaning of a datagram for a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     /// Data; empty for a keepalive.
     Data(Vec<u8>),
-    /// A message that asks for this datagram in return.
+    /// A handshake message, and the client's answer to it.
     Answer(Vec<u8>),
-    /// A cookie.
+    /// A cookie reply.
     Cookie,
-    /// The client refused it.
+    /// Rejected by the client.
     Refused,
 }
 
 impl Client {
-    /// Makes the client with the identity number `identity`, at an address that follows from it.
+    /// Creates the client with the identity number `identity`, at an address derived from it.
     #[must_use]
     pub fn new(identity: u16, gateway: PublicKey) -> Self {
         let [high, low] = identity.to_be_bytes();
@@ -40,7 +40,7 @@ impl Client {
         )
     }
 
-    /// Makes the client with the identity number `identity` at `remote`.
+    /// Creates the client with the identity number `identity` at `remote`.
     #[must_use]
     pub fn at(remote: SocketAddr, identity: u16, gateway: PublicKey) -> Self {
         let secret = secret(identity);
@@ -56,40 +56,40 @@ impl Client {
         }
     }
 
-    /// The address that the shard sees it at.
+    /// Returns the address of the client, as the shard sees it.
     #[must_use]
     pub fn remote(&self) -> SocketAddr {
         self.endpoint.remote
     }
 
-    /// Its public key.
+    /// Returns the public key of the client.
     #[must_use]
     pub fn identity(&self) -> [u8; 32] {
         PublicKey::from(&self.secret).to_bytes()
     }
 
-    /// The process ends and starts again with the same key, on the same port.
+    /// Restarts the client with the same key on the same port.
     pub fn restart(&mut self) {
         self.tunnel = Tunnel::new(self.secret.clone(), self.endpoint.remote, &self.gateway);
     }
 
-    /// Starts a handshake, whether or not one is under way.
+    /// Returns a handshake initiation, in place of a pending one.
     pub fn initiation(&mut self) -> Vec<u8> {
         self.tunnel.initiate()
     }
 
-    /// Encapsulates a packet in the session that there has to be.
+    /// Encapsulates a packet.
     pub fn data(&mut self, packet: &[u8]) -> Vec<u8> {
         self.tunnel.encrypt(packet)
     }
 
-    /// Whether there is a session that packets can be encapsulated in.
+    /// Returns true if there is a session for sending packets.
     #[must_use]
     pub fn has_session(&self) -> bool {
         self.tunnel.has_session()
     }
 
-    /// Takes a datagram of the gateway.
+    /// Handles a datagram from the gateway.
     pub fn receive(&mut self, datagram: &[u8]) -> Received {
         match self.tunnel.handle(datagram) {
             TunnelEvent::Packet(packet) => Received::Data(packet),
@@ -102,22 +102,23 @@ impl Client {
         }
     }
 
-    /// What the timers want to send.
+    /// Handles the timers, and returns the datagram to send, if any.
     ///
     /// # Errors
-    /// The client gives up.
+    ///
+    /// [`GivenUp`] if the gateway was silent for too long.
     pub fn update_timers(&mut self) -> Result<Option<Vec<u8>>, GivenUp> {
         self.tunnel.update_timers()
     }
 
-    /// The address that the gateway reported.
+    /// Returns the client's address as the gateway reported it.
     #[must_use]
     pub fn observed_address(&self) -> Option<SocketAddr> {
         self.tunnel.observed_address()
     }
 }
 
-/// The private key with the number `identity`.
+/// Returns the private key with the number `identity`.
 #[must_use]
 pub fn secret(identity: u16) -> StaticSecret {
     let mut key = [0x5a; 32];

@@ -1,4 +1,5 @@
-//! A shard and its clients under any sequence of steps, with a ledger of all packets: for property tests and fuzzing.
+//! Arbitrary sequences of steps on a shard and its clients, with accounting of all packets, for property tests and
+//! fuzzing.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -10,138 +11,139 @@ use snaptun::{Consumed, DropReason, Payload, ShardConfig, Transmit};
 use crate::messages::write_mac1;
 use crate::shard::{Client, In, Out, Received, Shard};
 
-/// Clients with a grant. One more, the number after the last, has an address and no grant.
+/// Number of clients with a grant. Client number [`CLIENTS`] has an address but no grant.
 pub const CLIENTS: u16 = 3;
 
-/// One step of a run. `client` is at most [`CLIENTS`]; `pick` is taken modulo what there is to pick from.
+/// One step of a run. `client` is at most [`CLIENTS`]; `pick` selects a datagram in transit to the gateway, modulo
+/// their number.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// A client starts a handshake.
     Initiate {
-        /// Which client.
+        /// Number of the client.
         client: u16,
     },
-    /// A client with a session sends a packet, an empty one being a keepalive.
+    /// A client with a session sends a packet; an empty one is a keepalive.
     Send {
-        /// Which client.
+        /// Number of the client.
         client: u16,
         /// Length of the packet in bytes, without its number.
         len: usize,
     },
-    /// One of the datagrams on the way to the gateway arrives, in any order.
+    /// A datagram arrives at the gateway, in any order.
     Arrive {
-        /// Which of the datagrams.
+        /// Selects the datagram.
         pick: usize,
     },
-    /// It arrives, and will arrive again.
+    /// A datagram arrives and stays in transit.
     Duplicate {
-        /// Which of the datagrams.
+        /// Selects the datagram.
         pick: usize,
     },
-    /// It is lost.
+    /// A datagram is lost.
     Lose {
-        /// Which of the datagrams.
+        /// Selects the datagram.
         pick: usize,
     },
-    /// It arrives with one bit changed.
+    /// A datagram arrives with one bit flipped.
     Damage {
-        /// Which of the datagrams.
+        /// Selects the datagram.
         pick: usize,
-        /// Which bit, modulo their number.
+        /// Index of the bit, modulo their number.
         bit: usize,
     },
-    /// It arrives from another address than its sender's, and will arrive again.
+    /// A datagram arrives from the address of another client, and stays in transit.
     Elsewhere {
-        /// Which of the datagrams.
+        /// Selects the datagram.
         pick: usize,
-        /// Which client.
+        /// Number of the client at the source address.
         client: u16,
     },
-    /// It arrives with other bytes in some place, and a right first message authentication code where it
-    /// is an initiation: whoever knows the gateway's public key can do that.
+    /// A datagram arrives with some bytes replaced. An initiation gets a correct mac1, which needs only the gateway's
+    /// public key.
     Forge {
-        /// Which of the datagrams.
+        /// Selects the datagram.
         pick: usize,
         /// Offset of the bytes, modulo the length.
         at: usize,
-        /// The bytes.
+        /// Replacement.
         bytes: Vec<u8>,
     },
-    /// Any bytes arrive from a client's address, or from nobody's.
+    /// Arbitrary bytes arrive from a client's address.
     Garbage {
-        /// Which client.
+        /// Number of the client.
         client: u16,
-        /// The bytes.
+        /// Payload of the datagram.
         bytes: Vec<u8>,
     },
-    /// A packet comes from SCION for a client's address, or for nobody's.
+    /// A packet from SCION arrives for a client's address.
     Outgoing {
-        /// Which client.
+        /// Number of the client.
         client: u16,
         /// Length of the packet in bytes, without its number.
         len: usize,
     },
-    /// Everything on the way to the clients arrives.
+    /// All datagrams in transit to the clients arrive.
     Deliver,
     /// A client loses its grant.
     Revoke {
-        /// Which client.
+        /// Number of the client.
         client: u16,
     },
     /// A client gets its grant back.
     Grant {
-        /// Which client.
+        /// Number of the client.
         client: u16,
     },
-    /// A client is started again.
+    /// A client restarts.
     Restart {
-        /// Which client.
+        /// Number of the client.
         client: u16,
     },
-    /// Time passes, and the timers are looked at.
+    /// Time passes, and the timers that are due are handled.
     Timers {
-        /// How much, in milliseconds.
+        /// Time in milliseconds.
         millis: u64,
     },
 }
 
-/// What went through the shard, counted from outside.
+/// Packets and messages counted outside the shard.
 #[derive(Default)]
 struct Ledger {
     /// Packets for tunnels that were not dropped at once.
     accepted: u64,
-    /// Datagrams that carry one of these.
+    /// Datagrams with such a packet.
     forwarded: u64,
-    /// The protocol's own datagrams.
+    /// Datagrams without a packet (handshakes, cookies, keepalives).
     protocol: u64,
     answered: u64,
     cookie_replies: u64,
     completed: u64,
 }
 
-/// A run of steps.
+/// A shard, its clients, and the datagrams in transit.
 pub struct Run {
-    /// What is tested.
+    /// The shard under test.
     pub shard: Shard,
     clients: Vec<Client>,
-    /// Datagrams on their way to the gateway, each with its sender.
+    /// Datagrams in transit to the gateway, each with its sender.
     to_gateway: VecDeque<(u16, Vec<u8>)>,
     to_clients: VecDeque<Transmit>,
     ledger: Ledger,
-    /// Whose tunnel was the last at the address of each client.
+    /// By client: owner of the last tunnel at its address.
     owners: HashMap<u16, u16>,
-    /// Who made each packet: a client, or nobody for those from SCION. Packets begin with their number.
+    /// By packet number: the client that made the packet; `None` for packets from SCION.
     made_by: Vec<Option<u16>>,
-    /// The numbers of the packets that the gateway delivered.
+    /// Numbers of the packets that the gateway delivered.
     delivered: HashSet<u64>,
-    /// The number of the last packet that each client received.
+    /// By client address: number of the last packet received.
     last_received: HashMap<SocketAddr, u64>,
-    /// Tunnels that the gateway began itself.
+    /// Last value of the counter `restart_handshakes_started`.
     restarts: u64,
 }
 
 impl Run {
-    /// Begins with clients that have no tunnel.
+    /// Creates a shard and clients without tunnels.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         let config = ShardConfig {
@@ -168,7 +170,7 @@ impl Run {
         }
     }
 
-    /// A packet that no other equals, unless it is empty.
+    /// Returns a packet that begins with a unique number, or an empty packet.
     fn packet(&mut self, made_by: Option<u16>, len: usize) -> Vec<u8> {
         if len == 0 {
             return Vec::new();
@@ -184,7 +186,7 @@ impl Run {
         self.to_gateway.remove(index)
     }
 
-    /// Takes a step, and checks that every packet is accounted for.
+    /// Executes a step, and checks that every packet is accounted for.
     pub fn step(&mut self, step: Step) {
         match step {
             Step::Initiate { client } => {
@@ -264,7 +266,7 @@ impl Run {
         self.check();
     }
 
-    /// A datagram that `maker` made, or nobody, arrives from the address of the client `at`.
+    /// Handles a datagram from the address of the client `at`. `maker` is the client that made it, if any.
     fn arrive(&mut self, maker: Option<u16>, at: u16, datagram: &[u8]) {
         let endpoint = self.clients[usize::from(at)].endpoint;
         match self.shard.incoming(datagram, endpoint) {
@@ -277,7 +279,7 @@ impl Run {
             }
             In::Consumed(consumed) => match consumed {
                 Consumed::HandshakeAnswered { new_tunnel } => {
-                    let maker = maker.expect("an initiation of somebody");
+                    let maker = maker.expect("garbage is not answered");
                     let owner = self.owners.insert(at, maker);
                     assert!(new_tunnel || owner == Some(maker), "a tunnel changed hands");
                     self.ledger.answered += 1;
@@ -286,7 +288,7 @@ impl Run {
                 Consumed::HandshakeCompleted => self.ledger.completed += 1,
                 Consumed::CookieReceived | Consumed::Keepalive => {}
             },
-            // The client of a grant that returned is asked for a handshake, and nothing else is answered.
+            // Only data without a session is answered: with an initiation, if the client got its grant back.
             In::Dropped(reason) => {
                 assert!(reason == DropReason::NoSession || self.shard.sent.is_empty());
                 self.note_restarts();
@@ -294,7 +296,7 @@ impl Run {
         }
     }
 
-    /// The gateway may have begun tunnels itself.
+    /// Updates `owners` after the gateway initiated handshakes itself.
     fn note_restarts(&mut self) {
         let started = self.shard.server.counters().restart_handshakes_started;
         if self.restarts == started {
@@ -328,17 +330,17 @@ impl Run {
         }
     }
 
-    /// Everything on the way to the clients arrives.
+    /// Delivers all datagrams in transit to the clients.
     fn deliver(&mut self) {
         while let Some(transmit) = self.to_clients.pop_front() {
             let number = self.clients.iter().position(|c| c.endpoint == transmit.to);
-            let number = number.expect("a datagram for nobody");
+            let number = number.expect("the destination is a client");
             match self.clients[number].receive(&transmit.packet) {
                 Received::Data(packet) if packet.is_empty() => {}
                 Received::Data(packet) => {
                     let number = number_of(&packet);
                     let last = self.last_received.insert(transmit.to.remote, number);
-                    assert!(last < Some(number), "a packet twice or out of order");
+                    assert!(last < Some(number), "packet duplicated or out of order");
                 }
                 Received::Answer(datagram) => {
                     self.to_gateway.push_back((number as u16, datagram));
@@ -366,17 +368,17 @@ impl Run {
         assert_eq!(
             ledger.accepted,
             ledger.forwarded + server.waiting_packets() as u64 + discarded,
-            "each accepted packet was sent, waits, or is counted as discarded"
+            "accepted packets are not all sent, waiting or discarded"
         );
         assert_eq!(
             ledger.protocol,
             ledger.answered
                 + ledger.cookie_replies
-                // Each is followed by the keepalive that confirms the session.
+                // A keepalive confirms each completed handshake.
                 + ledger.completed
                 + counters.handshakes_initiated
                 + counters.keepalives_sent,
-            "each message of the protocol's own has its cause"
+            "a protocol message has no counted cause"
         );
         let answered = counters.handshakes_answered_new + counters.handshakes_answered_known;
         assert_eq!(ledger.answered, answered);
@@ -405,7 +407,7 @@ impl Run {
     }
 }
 
-/// The number that a packet begins with.
+/// Returns the number at the beginning of a packet.
 fn number_of(packet: &[u8]) -> u64 {
     u64::from_be_bytes(*packet.first_chunk().expect("a number"))
 }

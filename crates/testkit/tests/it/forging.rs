@@ -1,4 +1,4 @@
-//! Forged datagrams are what they claim to be.
+//! Tests of forged datagrams.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use testkit::{
 use x25519_dalek::PublicKey;
 
 #[test]
-fn mac1_is_that_of_a_real_initiation() {
+fn mac1_matches_a_real_initiation() {
     let gateway = PublicKey::from(&identity());
     let address = "192.0.2.1:51820".parse().unwrap();
     let real = Tunnel::new(identity(), address, &gateway).initiate();
@@ -22,11 +22,10 @@ fn mac1_is_that_of_a_real_initiation() {
     assert_eq!(messages::mac1(&gateway, &forged[..116]), forged[116..132]);
 }
 
-/// A wrong checksum or a wrong extension header would keep them from arriving.
+/// The kernel would drop datagrams with a wrong checksum or a wrong extension header.
 #[test]
-fn forged_datagrams_arrive_from_an_address_that_the_sender_does_not_have() {
-    if !may_make_namespaces("forged_datagrams_arrive_from_an_address_that_the_sender_does_not_have")
-    {
+fn forged_datagrams_arrive_with_a_foreign_source_address() {
+    if !may_make_namespaces("forged_datagrams_arrive_with_a_foreign_source_address") {
         return;
     }
     let mut network = Network::new();
@@ -45,7 +44,7 @@ fn forged_datagrams_arrive_from_an_address_that_the_sender_does_not_have() {
                 &[Extension::HopByHop, Extension::DestinationOptions],
             ],
         };
-        // With and without a last byte that has no other to make a word of the checksum.
+        // Even and odd lengths: the checksum pads an odd last byte.
         for (length, extensions) in (0..64).flat_map(|n| extensions.iter().map(move |e| (n, *e))) {
             let payload = messages::garbage(length);
             raw.send(&Datagram {

@@ -1,5 +1,5 @@
-//! The kit's own tests: what tests rely on really happens.
-#![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
+//! Tests of the test kit.
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 mod forging;
 mod merging;

@@ -1,4 +1,4 @@
-//! Links merge datagrams of different senders as a network card does.
+//! Tests of links that merge datagrams of different senders, as network cards do.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use testkit::{
 };
 use udp_shards::ShardSocket;
 
-/// Bytes of every datagram.
+/// Length of the datagrams in bytes.
 const BYTES: usize = 200;
 
 struct Sockets {
@@ -20,7 +20,7 @@ struct Sockets {
     sender: ShardSocket,
 }
 
-/// A receiver and a sender on hosts of their own, and a third host.
+/// Creates a receiver, a sender and an attacker, each on its own host.
 fn sockets(version: IpVersion) -> Sockets {
     let mut network = Network::new();
     let [receiver, sender, attacker] = [(); 3].map(|()| network.add_host());
@@ -37,8 +37,8 @@ fn sockets(version: IpVersion) -> Sockets {
     }
 }
 
-/// Sends `honest` from the socket at 5,000/s while another host sends 20,000/s with its address, until a train with both
-/// arrives.
+/// Sends 5,000 datagrams/s from the sender, and 20,000/s with the sender's address from the attacker, until a train
+/// with both arrives.
 fn honest_and_forged_datagrams_merge(sockets: &Sockets) {
     let (from, to) = (sockets.sender.local_addr(), sockets.receiver.local_addr());
     let honest = vec![4; BYTES];
@@ -58,20 +58,20 @@ fn honest_and_forged_datagrams_merge(sockets: &Sockets) {
                 return;
             }
         }
-        assert!(Instant::now() < deadline, "no mixed train came");
+        assert!(Instant::now() < deadline, "no mixed train arrived");
     }
 }
 
 #[test]
-fn forged_ipv4_datagrams_merge_with_those_of_the_real_sender() {
-    if may_make_namespaces("forged_ipv4_datagrams_merge_with_those_of_the_real_sender") {
+fn forged_ipv4_datagrams_merge_with_real_ones() {
+    if may_make_namespaces("forged_ipv4_datagrams_merge_with_real_ones") {
         honest_and_forged_datagrams_merge(&sockets(IpVersion::V4));
     }
 }
 
 #[test]
-fn forged_ipv6_datagrams_merge_with_those_of_the_real_sender() {
-    if may_make_namespaces("forged_ipv6_datagrams_merge_with_those_of_the_real_sender") {
+fn forged_ipv6_datagrams_merge_with_real_ones() {
+    if may_make_namespaces("forged_ipv6_datagrams_merge_with_real_ones") {
         honest_and_forged_datagrams_merge(&sockets(IpVersion::V6));
     }
 }

@@ -1,4 +1,4 @@
-//! Scrapes are parsed as they are written.
+//! Tests of the metrics parser.
 
 use testkit::Metrics;
 
@@ -13,7 +13,7 @@ uptime_seconds 1.5
 "#;
 
 #[test]
-fn samples_are_found_and_summed_by_their_labels() {
+fn samples_are_summed_by_label() {
     let metrics = Metrics::parse(TEXT);
     assert_eq!(metrics.get("uptime_seconds"), 1.5);
     assert_eq!(metrics.get(r#"sent_total{worker="1",direction="in"}"#), 4.0);
@@ -25,6 +25,6 @@ fn samples_are_found_and_summed_by_their_labels() {
 
 #[test]
 #[should_panic(expected = "no snet_total")]
-fn a_metric_that_does_not_exist_is_an_error_and_not_0() {
+fn sum_of_an_unknown_metric_panics() {
     let _ = Metrics::parse(TEXT).sum("snet_total");
 }
