@@ -1,4 +1,4 @@
-//! X25519 keys as they appear in files and on the command line: 32 bytes in base64, like `wg`.
+//! X25519 keys in files and on the command line: 32 bytes in base64, as for `wg`.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -14,14 +14,14 @@ use zeroize::Zeroizing;
 
 use crate::config::text_file::{self, FileFault};
 
-/// Bytes of an X25519 key, private or public (RFC 7748, section 5).
+/// Size of an X25519 key, private or public, in bytes (RFC 7748, section 5).
 pub const KEY_LEN: usize = 32;
 
-/// Characters of a key in base64: 32 bytes make 43 characters and one `=`.
+/// Length of a key in base64: 32 bytes make 43 characters and one `=`.
 pub const KEY_BASE64_LEN: usize = 44;
 const _: () = assert!(KEY_BASE64_LEN == KEY_LEN.div_ceil(3) * 4);
 
-/// Why a text is no key.
+/// Reason why a text is not a key. Continues a sentence that begins with the text's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyError {
     /// The text is empty.
@@ -30,12 +30,11 @@ pub enum KeyError {
     /// The text is not base64.
     #[error("is not base64")]
     NotBase64,
-    /// The text is base64, but of another number of bytes.
+    /// The text is base64 of another number of bytes.
     #[error("holds {0} bytes instead of {KEY_LEN}")]
     WrongLength(usize),
-    /// The point has a low order, so every secret agreed on with it is zero (RFC 7748, section
-    /// 6.1).
-    #[error("is a low-order point, with which nothing secret can be agreed")]
+    /// The point has a low order, so every shared secret with it is zero (RFC 7748, section 6.1).
+    #[error("is a low-order point, with which no secret can be shared")]
     LowOrder,
 }
 
@@ -44,12 +43,16 @@ pub enum KeyError {
 pub struct PublicKey([u8; KEY_LEN]);
 
 impl PublicKey {
-    /// A key with these bytes (little-endian u-coordinate, RFC 7748).
+    /// Returns the key with these bytes (little-endian u-coordinate, RFC 7748).
     pub const fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         Self(bytes)
     }
 
-    /// Reads a key from base64 and refuses points of low order.
+    /// Decodes a key from base64.
+    ///
+    /// # Errors
+    ///
+    /// See [`KeyError`]; points of low order are rejected, too.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
         let mut key = Self([0; KEY_LEN]);
         decode(text, &mut key.0)?;
@@ -60,12 +63,12 @@ impl PublicKey {
         }
     }
 
-    /// The bytes of the key.
+    /// Returns the bytes of the key.
     pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 
-    /// Whether every agreement with this point gives zero.
+    /// Returns true if every shared secret with this point is zero.
     fn has_low_order(&self) -> bool {
         let mut coordinate = self.0;
         // X25519 ignores the last bit (RFC 7748, section 5).
@@ -74,10 +77,9 @@ impl PublicKey {
     }
 }
 
-/// The u-coordinates of the points of order 1, 2, 4 and 8 on Curve25519 and its twist, as far as 255 bits
-/// can write them: 0, 1, the two of order 8, -1, and once more 0 and 1 plus the prime. Compared
-/// rather than multiplied: a file may hold hundreds of thousands of keys, and to agree with each takes
-/// 80 µs.
+/// The u-coordinates of the points of order 1, 2, 4 and 8 on Curve25519 and its twist that 255 bits can express: 0, 1,
+/// the two of order 8, -1, and again 0 and 1 plus the prime. They are compared rather than multiplied, because a file
+/// may hold hundreds of thousands of keys and a key agreement takes 80 µs.
 const LOW_ORDER: [[u8; KEY_LEN]; 7] = [
     little(0x00, 0x00, 0x00),
     little(0x01, 0x00, 0x00),
@@ -96,7 +98,7 @@ const LOW_ORDER: [[u8; KEY_LEN]; 7] = [
     little(0xee, 0xff, 0x7f),
 ];
 
-/// A coordinate of these bytes: the first, all between, the last.
+/// Returns a coordinate from its first byte, all bytes between, and its last byte.
 const fn little(first: u8, between: u8, last: u8) -> [u8; KEY_LEN] {
     let mut bytes = [between; KEY_LEN];
     bytes[0] = first;
@@ -116,13 +118,13 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A static X25519 private key. Clones share one copy in memory, which is wiped when the last is dropped; `Debug` does
+/// A static X25519 private key. Clones share one copy in memory, which is wiped when the last is dropped. `Debug` does
 /// not show it.
 #[derive(Clone)]
 pub struct PrivateKey(StaticKey);
 
 impl PrivateKey {
-    /// A new key from the operating system's random numbers, clamped like those of `wg genkey`.
+    /// Generates a key from the operating system's random numbers, clamped like those of `wg genkey`.
     pub fn generate() -> Result<Self, getrandom::Error> {
         StaticKey::try_filled(|bytes| {
             getrandom::fill(bytes)?;
@@ -134,36 +136,36 @@ impl PrivateKey {
         .map(Self)
     }
 
-    /// Reads a key from base64.
+    /// Decodes a key from base64.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
         on_wiped_stack(|| StaticKey::try_filled(|bytes| decode(text, bytes)).map(Self))
     }
 
-    /// The key in base64, wiped from memory when dropped.
+    /// Returns the key in base64, which is wiped from memory when dropped.
     pub fn to_base64(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(KEY_BASE64_LEN));
         STANDARD.encode_string(self.0.as_bytes(), &mut text);
         text
     }
 
-    /// The public key that belongs to this private key.
+    /// Returns the public key that belongs to this private key.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(self.0.public_key().to_bytes())
     }
 
-    /// Whether it is clamped (RFC 7748, section 5), as `wg genkey` and [`PrivateKey::generate`] make keys. Any bytes
-    /// are a private key, but of public keys and other random bytes only one of 16 or 32 is clamped.
+    /// Returns true if the key is clamped (RFC 7748, section 5), as by `wg genkey` and [`PrivateKey::generate`]. Any
+    /// bytes are a private key, but only one in 16 public keys, and one in 32 random byte strings, is clamped.
     pub fn is_clamped(&self) -> bool {
         let bytes = self.0.as_bytes();
         bytes[0] & 0b0000_0111 == 0 && bytes[KEY_LEN - 1] & 0b1100_0000 == 0b0100_0000
     }
 
-    /// The key for a gateway, which shares this copy.
+    /// Returns the key for a gateway, which shares this copy.
     pub const fn static_key(&self) -> &StaticKey {
         &self.0
     }
 
-    /// A copy of the key for a client.
+    /// Returns a copy of the key for a client.
     pub fn to_secret(&self) -> StaticSecret {
         self.0.to_secret()
     }
@@ -175,7 +177,7 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// Decodes base64 of exactly one key, and leaves no copy of it behind.
+/// Decodes exactly one key from base64, without leaving a copy of it in memory.
 fn decode(text: &str, key: &mut [u8; KEY_LEN]) -> Result<(), KeyError> {
     if text.is_empty() {
         return Err(KeyError::Empty);
@@ -191,30 +193,29 @@ fn decode(text: &str, key: &mut [u8; KEY_LEN]) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Longer than any key file: a key, a newline and what an editor may add.
+/// Maximum size of a key file: more than a key, a newline and what an editor may add.
 const MAX_KEY_FILE_BYTES: u64 = 4096;
 
-/// Why a file gives no private key.
+/// Reason why a file holds no private key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum KeyFileFault {
-    /// The file cannot be used.
+    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileFault),
-    /// The file holds no key.
+    /// The file does not hold a key.
     #[error(
-        "{0}; it has to hold 32 bytes in base64, `snapgate genkey --output FILE` makes such a file"
+        "{0}; expected 32 bytes in base64, as `snapgate genkey --output FILE` writes them"
     )]
     Key(#[from] KeyError),
 }
 
-/// Reads a private key from `source`: one key in base64, white space around it.
+/// Reads a private key from `source`: one key in base64, with optional white space around it.
 pub(crate) fn read_private_key(source: impl io::Read) -> Result<PrivateKey, KeyFileFault> {
     let text = text_file::read_from(source, MAX_KEY_FILE_BYTES)?;
     Ok(PrivateKey::from_base64(text.trim())?)
 }
 
-/// Reads a private key from a file, and says with which permissions (mode bits) the file is
-/// protected.
+/// Reads a private key from a file. Also returns the file's permissions (mode bits).
 pub(crate) fn read_private_key_file(path: &Path) -> Result<(PrivateKey, u32), KeyFileFault> {
     let file = File::open(path).map_err(|error| FileFault::from_reading(&error))?;
     let mode = file
@@ -226,9 +227,9 @@ pub(crate) fn read_private_key_file(path: &Path) -> Result<(PrivateKey, u32), Ke
     Ok((read_private_key(file)?, mode))
 }
 
-/// Writes a private key to a new file that its owner alone can read.
+/// Writes a private key to a new file that only its owner can read.
 ///
-/// An existing file is never touched (O_EXCL): it may hold a key that is in use.
+/// An existing file is never overwritten (O_EXCL): it may hold a key that is in use.
 pub(crate) fn write_private_key_file(path: &Path, key: &PrivateKey) -> Result<(), FileFault> {
     let write = || {
         let mut file = OpenOptions::new()
@@ -279,15 +280,15 @@ mod tests {
     }
 
     #[test]
-    fn public_keys_are_those_of_rfc_7748() {
+    fn public_keys_match_rfc_7748() {
         for (private, public) in RFC_7748 {
             let key = PrivateKey::from_base64(&STANDARD.encode(private)).unwrap();
             assert_eq!(key.public_key(), PublicKey::from_bytes(public));
         }
     }
 
-    /// Whether nothing secret can be agreed with a point, by trying: every clamped scalar is a multiple of
-    /// 8, the cofactor, so any of them shows it.
+    /// Returns true if a key agreement with a point gives zero. Every clamped scalar is a multiple of 8, the cofactor,
+    /// so one scalar decides.
     fn agrees_on_nothing(point: [u8; KEY_LEN]) -> bool {
         let any_scalar = StaticSecret::from([0x55; KEY_LEN]);
         let shared = any_scalar.diffie_hellman(&x25519_dalek::PublicKey::from(point));
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn points_of_low_order_are_no_public_keys() {
+    fn low_order_points_are_rejected() {
         for point in LOW_ORDER {
             for last_bit in [0x00, 0x80] {
                 let mut point = point;
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_key_is_clamped_and_different_each_time() {
+    fn generated_keys_are_clamped_and_different() {
         let (one, other) = (
             PrivateKey::generate().unwrap(),
             PrivateKey::generate().unwrap(),
@@ -345,13 +346,13 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_private_key() {
+    fn debug_does_not_show_the_private_key() {
         let key = PrivateKey::from_base64(&STANDARD.encode([9; 32])).unwrap();
         assert_eq!(format!("{key:?}"), "PrivateKey(redacted)");
     }
 
     #[test]
-    fn a_key_file_is_written_for_its_owner_alone_and_never_overwritten() {
+    fn a_key_file_is_readable_by_its_owner_only_and_never_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         let key = PrivateKey::generate().unwrap();
@@ -364,7 +365,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn points_with_which_something_is_agreed_are_public_keys(
+        fn all_other_points_are_public_keys(
             near in proptest::option::of(0..LOW_ORDER.len()),
             distance in 0..3_u8,
             random: [u8; KEY_LEN],

@@ -272,7 +272,7 @@ fn a_key_of_the_wrong_length_is_refused() {
         workspace
             .run(&["check", "--config", "good.toml"])
             .refused_with(&[&format!(
-                "good.toml:1: private_key_file: private.key {fault}; it has to hold"
+                "good.toml:1: private_key_file: private.key {fault}; expected 32 bytes"
             )]);
     }
 }

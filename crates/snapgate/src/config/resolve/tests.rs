@@ -396,10 +396,10 @@ fn files_that_cannot_be_used_are_named_where_they_are_named() {
         ),
         (
             "bad key",
-            "bad key holds 5 bytes instead of 32; it has to hold 32 bytes in base64, `snapgate \
+            "bad key holds 5 bytes instead of 32; expected 32 bytes in base64, as `snapgate \
              genkey",
         ),
-        ("empty", "empty is empty; it has to hold 32 bytes in base64"),
+        ("empty", "empty is empty; expected 32 bytes in base64"),
     ] {
         let text = MINIMAL.replace("'key'", &format!("'{file}'"));
         let complaints = setup.complaints(&text);
