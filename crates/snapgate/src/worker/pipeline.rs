@@ -17,7 +17,7 @@ use udp_shards::{Received, SendError, SendQueue};
 use crate::authorization::ConfiguredIdentities;
 use crate::counters::Counters;
 use crate::drop_reason::{DropReason, QueueLoss, ReceiveError};
-use crate::mailbox::{Message, Postbox, TalkingTunnels};
+use crate::mailbox::{Message, Postbox, ActiveTunnels};
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
 use crate::worker::handshake_queue::HandshakeQueue;
@@ -141,12 +141,12 @@ impl Pipeline {
             Message::Moved(moved) => self.shard.end_older_tunnels(&moved),
             Message::Drain { idle_after, answer } => {
                 self.shard.drain();
-                let talking = TalkingTunnels {
+                let active = ActiveTunnels {
                     worker: self.owners.me,
                     tunnels: self.shard.talking_tunnels(now, idle_after),
                 };
                 // There is room for one answer of each worker; the receiver may be gone.
-                let _ = answer.try_send(talking);
+                let _ = answer.try_send(active);
             }
             Message::Remember(tunnels) => {
                 for (remote, identity) in tunnels {
