@@ -1,12 +1,12 @@
-//! Which CPUs there are for the workers: the affinity mask, the control group's quota, CPU lists.
+//! CPUs available to the workers: affinity mask, quota of the control group, CPU lists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Linux numbers its CPUs below this, whatever the build (`NR_CPUS` of the largest architecture).
+/// Upper bound of Linux's CPU numbers, for every build (`NR_CPUS` of the largest architecture).
 const MAX_CPUS: usize = 8192;
 
-/// What this process may use.
+/// CPUs and CPU time available to a process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AvailableCpus {
     /// The CPUs of the affinity mask, in ascending order (sched_getaffinity(2)).
@@ -16,7 +16,7 @@ pub struct AvailableCpus {
 }
 
 impl AvailableCpus {
-    /// Asks the kernel.
+    /// Returns what is available to this process.
     pub fn of_this_process() -> Self {
         let mut allowed: Vec<usize> = core_affinity::get_core_ids()
             .unwrap_or_default()
@@ -34,7 +34,7 @@ impl AvailableCpus {
     }
 }
 
-/// Why a text is no list of CPUs.
+/// Reason why a text is not a list of CPUs.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum CpuListFault {
     /// A part is neither a number nor a range.
@@ -46,14 +46,14 @@ pub(crate) enum CpuListFault {
     #[error("the range {0} ends before it starts; write the smaller CPU first")]
     Backwards(String),
     /// The number is too large for Linux.
-    #[error("{0} is no CPU: Linux numbers them below {MAX_CPUS}")]
+    #[error("{0} is not a CPU number: Linux numbers CPUs below {MAX_CPUS}")]
     TooLarge(String),
-    /// The same CPU twice.
-    #[error("CPU {0} is there twice; each worker needs its own")]
+    /// A CPU is listed twice.
+    #[error("CPU {0} is listed twice; each worker needs its own")]
     Twice(usize),
 }
 
-/// Reads a list such as `0-3,8`, the format of cpuset(7), in the order given.
+/// Parses a list such as `0-3,8`, the format of cpuset(7), and keeps its order.
 pub(crate) fn parse_list(text: &str) -> Result<Vec<usize>, CpuListFault> {
     let mut cpus = Vec::new();
     for part in text.split(',') {
@@ -89,7 +89,7 @@ fn parse_cpu(text: &str, part: &str) -> Result<usize, CpuListFault> {
         .ok_or_else(|| CpuListFault::TooLarge(digits.to_owned()))
 }
 
-/// Writes a list as [`parse_list`] reads it: ascending runs become ranges.
+/// Formats a list for [`parse_list`]; ascending runs become ranges.
 pub(crate) fn format_list(cpus: &[usize]) -> String {
     let mut parts = Vec::new();
     let mut rest = cpus.iter().copied().peekable();
@@ -107,12 +107,11 @@ pub(crate) fn format_list(cpus: &[usize]) -> String {
     parts.join(",")
 }
 
-/// The smallest CPU quota of the process's control group and those around it, in thousandths of a
-/// CPU.
+/// Returns the smallest CPU quota of the process's control group and its ancestors, in thousandths of a CPU.
 ///
-/// Version 2 states it in `cpu.max`, version 1 in `cpu.cfs_quota_us` and `cpu.cfs_period_us`
-/// (Documentation/admin-guide/cgroup-v2.rst and Documentation/scheduler/sched-bwc.rst of Linux).
-/// `root` is `/`, but for tests.
+/// Version 2 has it in `cpu.max`, version 1 in `cpu.cfs_quota_us` and `cpu.cfs_period_us`
+/// (Documentation/admin-guide/cgroup-v2.rst and Documentation/scheduler/sched-bwc.rst of Linux). `root` is `/`, except
+/// in tests.
 fn quota_millicpus(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
@@ -167,11 +166,11 @@ impl<'a> Mount<'a> {
         })
     }
 
-    /// The directory of the control group at `path` and those around it, up to the mount.
+    /// Returns the directories of the control group at `path` and of its ancestors, up to the mount.
     fn directories(&self, root: &Path, path: &str) -> impl Iterator<Item = PathBuf> {
         let top = root.join(self.directory.trim_start_matches('/'));
-        // In a container without a cgroup namespace, both name the group from the host's root. A
-        // path outside of the mount cannot be looked up, the mount itself still can.
+        // In a container without a cgroup namespace, both paths start at the host's root. A path outside of the mount
+        // cannot be looked up, but the mount itself can.
         let inside = Path::new(path)
             .strip_prefix(self.group)
             .unwrap_or(Path::new(""));
@@ -189,14 +188,14 @@ fn has_word(list: &str, word: &str) -> bool {
     list.split(',').any(|entry| entry == word)
 }
 
-/// `cpu.max` is `QUOTA PERIOD` in microseconds, or `max PERIOD`.
+/// Reads `cpu.max`: `QUOTA PERIOD` in microseconds, or `max PERIOD`.
 fn read_quota_v2(directory: &Path) -> Option<u64> {
     let text = fs::read_to_string(directory.join("cpu.max")).ok()?;
     let mut fields = text.split_whitespace();
     millicpus(fields.next()?.parse().ok()?, fields.next()?.parse().ok()?)
 }
 
-/// The quota is -1 where there is none.
+/// Reads the quota of version 1; it is -1 if there is none.
 fn read_quota_v1(directory: &Path) -> Option<u64> {
     let read = |name: &str| -> Option<u64> {
         fs::read_to_string(directory.join(name))
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn invalid_lists_are_rejected() {
         for text in [
             "", ",", "1,", "a", "1-", "-1", "1--2", "1-2-3", "+1", "0x1", "1.5",
         ] {
@@ -282,7 +281,7 @@ mod tests {
         34 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
 
     #[test]
-    fn the_smallest_quota_of_nested_groups_counts() {
+    fn the_smallest_quota_of_nested_groups_applies() {
         let root = root(&[
             ("proc/self/cgroup", "0::/system.slice/snapgate.service\n"),
             ("proc/self/mountinfo", MOUNT_V2),
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_sees_its_group_at_the_mount() {
+    fn in_a_container_the_group_is_found_at_the_mount() {
         let root = root(&[
             ("proc/self/cgroup", "2:cpu:/docker/4711\n"),
             (
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_and_a_zero_period_are_no_quota() {
+    fn an_invalid_quota_or_a_zero_period_is_ignored() {
         for text in [
             "",
             "100000",
@@ -373,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_may_run_somewhere() {
+    fn this_process_has_an_allowed_cpu() {
         assert!(!AvailableCpus::of_this_process().allowed.is_empty());
     }
 }

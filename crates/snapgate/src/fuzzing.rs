@@ -1,4 +1,4 @@
-//! The parsers of files, for the fuzz targets: text in, values or complaints out.
+//! The parsers of files, for the fuzz targets: text in, values or error messages out.
 
 use std::path::Path;
 
@@ -13,22 +13,22 @@ use crate::config::{file, resolve};
 use crate::cpus::AvailableCpus;
 use crate::identities::{self, Identity};
 
-/// What the files are called in complaints.
+/// Name of the files in messages.
 pub const FILE_NAME: &str = "x.toml";
 
-/// What became of the text of a configuration file.
+/// Result of reading the text of a configuration file.
 #[derive(Debug)]
 pub struct Configuration {
-    /// The values of each setting that was given, as text.
+    /// Values of each setting in the file, as text.
     pub given: Vec<(&'static str, Vec<String>)>,
-    /// What is wrong with the file.
+    /// Problems of the file.
     pub complaints: Vec<String>,
-    /// The settings of the gateway that would start, or what is wrong with what was given.
+    /// Settings of the gateway that would start, or the problems of the values.
     pub effective: Result<Vec<(&'static str, Value)>, Vec<String>>,
 }
 
-/// Reads the text of a configuration file. Files that it names are left out, so that none is opened,
-/// and `private_key_file` is the private key.
+/// Reads the text of a configuration file. Settings that name files are left out, so that none is opened, and
+/// `private_key_file` is the private key.
 #[must_use]
 pub fn read_configuration(text: &str, private_key_file: &Path) -> Configuration {
     let settings = file::parse(FILE_NAME.as_ref(), text);
@@ -78,7 +78,7 @@ pub fn read_configuration(text: &str, private_key_file: &Path) -> Configuration 
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it, each as a sentence.
+/// All problems of the file, one sentence each.
 pub fn read_identities(text: &str) -> Result<Vec<Identity>, Vec<String>> {
     let listed = identities::parse(FILE_NAME.as_ref(), text).map_err(texts)?;
     Ok(listed.into_iter().map(|(_, identity)| identity).collect())

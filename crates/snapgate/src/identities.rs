@@ -22,7 +22,7 @@ use crate::config::text_file::{self, FileFault};
 use crate::config::toml_file::{self, Complaints, in_file_order};
 use crate::keys::PublicKey;
 
-/// About 75 bytes for each of three million identities.
+/// Maximum size of a file: about 75 bytes for each of three million identities.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// A peer that may open tunnels.
@@ -30,16 +30,16 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 pub struct Identity {
     /// The peer's static public key.
     pub public_key: PublicKey,
-    /// What people call it: for messages only.
+    /// Name for messages.
     pub name: Option<String>,
-    /// From this moment on the peer has no tunnel.
+    /// Time from which the peer is no longer authorized.
     pub expires: Option<jiff::Timestamp>,
 }
 
-/// What a good file of identities says.
+/// Content of a valid file of identities.
 pub(crate) struct Listed {
     pub(crate) identities: Vec<Identity>,
-    /// What the operator had better know.
+    /// Warnings for the operator.
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Listed {
 ///
 /// # Errors
 ///
-/// All that is wrong with the file.
+/// All problems of the file.
 pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Vec<Problem>> {
     let text = read_text(path).map_err(|fault| vec![Problem::with_file(path, fault)])?;
     let listed = parse(path, &text)?;
@@ -63,7 +63,7 @@ pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Ve
 
 fn read_text(path: &Path) -> Result<Zeroizing<String>, FileFault> {
     let file = text_file::open_regular(path)?;
-    // A pipe has been refused already, with a reason that says more.
+    // A pipe has already been rejected, with a more precise reason.
     if text_file::is_descriptor(path) {
         return Err(FileFault::Descriptor);
     }
@@ -110,7 +110,7 @@ fn place(path: &Path, line: usize) -> Place {
     }
 }
 
-/// Reads the text of a file of identities.
+/// Parses the text of a file of identities. Returns each identity with its line.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<(usize, Identity)>, Vec<Problem>> {
     let (document, complaints) = toml_file::parse(path, text);
     let mut reader = Reader {
@@ -193,7 +193,7 @@ impl Reader {
                     },
                 ));
             }
-            // A key that is there but bad has been complained about.
+            // A faulty key has been reported already.
             None if is_sound => self.complain(start, IdentityFault::NoPublicKey),
             None => {}
         }
@@ -226,7 +226,7 @@ fn read_string<'a>(
     }
 }
 
-/// RFC 3339, as a string or as TOML's own kind of date.
+/// Parses an RFC 3339 timestamp, as a string or as a TOML date.
 fn read_timestamp(value: &Spanned<DeValue<'_>>) -> Result<jiff::Timestamp, IdentityFault> {
     let text = match value.get_ref() {
         DeValue::String(text) => text.to_string(),
@@ -243,7 +243,7 @@ mod tests {
     const ALICE: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
     const BOB: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
-    /// The identities, or each complaint.
+    /// The identities, or the text of each problem.
     fn parse_text(text: &str) -> Result<Vec<(usize, Identity)>, Vec<String>> {
         parse("ids.toml".as_ref(), text)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_without_offset_is_no_moment() {
+    fn an_expiry_without_offset_is_rejected() {
         for expires in [
             "2027-01-01T00:00:00",
             "2027-01-01",
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_named_with_its_line() {
+    fn every_fault_is_reported_with_its_line() {
         let text = format!(
             "[[identity]]\nname = \"no key\"\n[[identity]]\npublic_key = \
              \"short\"\n[[identity]]\npublic_key = \"{ALICE}\"\n[[identity]]\npublic_key = \
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn one_identity_in_single_brackets_is_explained() {
+    fn single_brackets_are_explained() {
         let complaints = parse_text(&format!("[identity]\npublic_key = \"{ALICE}\"")).unwrap_err();
         assert_eq!(
             complaints,
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_names_nobody() {
+    fn an_empty_file_has_no_identities() {
         assert_eq!(parse_text(""), Ok(Vec::new()));
     }
 }

@@ -1,7 +1,7 @@
-//! The metrics, encoded when somebody asks for them.
+//! The metrics, encoded for each scrape.
 //!
-//! Nothing is kept here: a scrape reads the workers' published counters and the gateway's status. Names
-//! follow the Prometheus conventions; the label `worker` is the worker's index.
+//! A scrape reads the workers' published counters and the gateway's status. Names follow the Prometheus conventions;
+//! the label `worker` is the worker's index.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ mod process;
 mod shard;
 mod state;
 
-/// Encodes the counters of all workers, and how the gateway is, in the OpenMetrics text format.
+/// Encodes all metrics in the OpenMetrics text format.
 pub(crate) fn encode(
     workers: &Arc<[Arc<Published>]>,
     status: &Arc<Status>,
@@ -42,12 +42,12 @@ struct Workers(Arc<[Arc<Published>]>);
 /// Dropped datagrams, with a time series for each [`DropReason`].
 const DROPS: Family = Family {
     name: "snapgate_dropped_packets",
-    help: "Datagrams dropped, by the stage of their way and the reason.",
+    help: "Datagrams dropped, by stage of the packet path and reason.",
     kind: Kind::Counter,
     series: &[],
 };
 
-/// Every metric of a worker but [`DROPS`].
+/// Returns every metric of a worker except [`DROPS`].
 pub(crate) fn families() -> impl Iterator<Item = &'static Family> {
     counters::FAMILIES.iter().chain(shard::FAMILIES)
 }
@@ -111,7 +111,7 @@ fn encode_family<'a>(
     Ok(())
 }
 
-/// The help of a metric, and of each of its time series.
+/// Returns the help of a metric and of its time series.
 fn help_with_labels(family: &Family) -> String {
     let mut help = family.help.to_owned();
     for series in family.series {
@@ -152,7 +152,7 @@ mod tests {
     use crate::config::Authorization;
 
     #[test]
-    fn every_counter_is_exported() {
+    fn every_shard_counter_is_exported() {
         let is_exported = |counters: &Counters| {
             families().any(|family| {
                 family

@@ -1,4 +1,4 @@
-//! Files that are generated from the code: a test fails when one is not current, and
+//! Files that are generated from the code. A test fails if one is not current, and
 //! `SNAPGATE_UPDATE_REFERENCE=1 cargo test -p snapgate --lib reference` writes them.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use crate::metrics;
 use crate::state::StateStatus;
 use crate::status::Status;
 
-/// Compares a file of the repository with what it should be.
+/// Compares a file of the repository with its generated content.
 fn assert_current(file: &str, wanted: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
@@ -56,10 +56,10 @@ const SETTINGS_HEAD: &str = "\
 <!-- Generated from crates/snapgate/src by the test reference::the_reference_of_settings_is_current. -->
 
 Each setting is a key of the configuration file (`--config FILE` or `SNAPGATE_CONFIG`), a flag and an environment \
-variable: `local_prefix`, `--local-prefix` and `SNAPGATE_LOCAL_PREFIX`. A flag wins over the variable, the variable \
-over the file, the file over the default; lists are replaced, not merged. Repeat the flag of a list, and put commas \
-between the values of a variable. Paths in the file are relative to the file's directory. `snapgate check` prints every \
-value and where it came from, or all errors.
+variable: `local_prefix`, `--local-prefix` and `SNAPGATE_LOCAL_PREFIX`. A flag takes precedence over the variable, the \
+variable over the file, the file over the default; lists are replaced, not merged. Repeat the flag of a list, and \
+separate the values of a variable by commas. Paths in the file are relative to the file's directory. `snapgate check` \
+prints every value with its source, or all errors.
 ";
 
 fn settings_page() -> String {
@@ -111,20 +111,20 @@ const METRICS_HEAD: &str = "\
 
 <!-- Generated from crates/snapgate/src by the test reference::the_reference_of_metrics_is_current. -->
 
-`--metrics ADDRESS:PORT` serves these in the OpenMetrics text format at `/metrics`. Metrics of workers have the label \
-`worker` besides those listed: its index, from 0. Directions: `incoming` is from tunnels towards SCION, `outgoing` \
+`--metrics ADDRESS:PORT` serves these metrics in the OpenMetrics text format at `/metrics`. Metrics of workers also \
+have the label `worker`, the worker's index from 0. Direction `incoming` is from tunnels towards SCION, `outgoing` \
 from SCION into tunnels.
 
-Every datagram received has one fate. In every scrape, for every worker,
+Every received datagram has one fate. In every scrape, for every worker,
 
     received + mailbox taken = delivered + sent + dropped + mailbox given + in flight
 
-where delivered datagrams are those consumed by the gateway, and originated ones stand outside of the sum. \
+Delivered datagrams are those consumed by the gateway. Originated datagrams are not part of the sum. \
 [TUNING.md](TUNING.md#what-a-rising-counter-means) says what to do when a counter rises.
 
 ";
 
-/// Every metric of a gateway that has a state directory and a file of identities, and every reason for a drop.
+/// Returns every metric of a gateway with a state directory and an identities file, and every drop reason.
 fn metrics_page() -> String {
     let workers: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
     let authorization = ConfiguredIdentities::new(&Authorization::Identities(Vec::new()));

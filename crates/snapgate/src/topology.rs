@@ -1,5 +1,5 @@
-//! The `topology.json` of the open-source SCION router, as far as a gateway needs it: the ISD-AS
-//! and the internal address of the border router behind each interface.
+//! The `topology.json` of the open-source SCION router, as far as a gateway needs it: the ISD-AS, and the internal
+//! address of the border router behind each interface.
 //!
 //! ```json
 //! {
@@ -22,7 +22,7 @@ use crate::config::place::Place;
 use crate::config::problem::Problem;
 use crate::config::text_file;
 
-/// No topology comes near this many bytes.
+/// Maximum size of a topology file, in bytes; larger than any real one.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// The border routers of one AS.
@@ -62,7 +62,7 @@ fn isd_as<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IsdAs, D::Error>
     }
 }
 
-/// Whether the ISD or the AS is left open.
+/// Returns true if the ISD or the AS is a wildcard.
 pub(crate) fn is_wildcard(isd_as: IsdAs) -> bool {
     isd_as.isd() == 0 || isd_as.asn() == 0
 }
@@ -73,7 +73,11 @@ fn internal_addr<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAdd
         .map_err(|_| D::Error::custom(format!("{text:?} is not an IP address with a port")))
 }
 
-/// Reads a topology file, or says all that is wrong with it.
+/// Reads a topology file.
+///
+/// # Errors
+///
+/// All problems of the file.
 pub(crate) fn read(path: &Path) -> Result<Topology, Vec<Problem>> {
     let text = text_file::read(path, MAX_FILE_BYTES)
         .map_err(|fault| vec![Problem::with_file(path, fault)])?;
@@ -82,13 +86,13 @@ pub(crate) fn read(path: &Path) -> Result<Topology, Vec<Problem>> {
 
 fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
     let file: TopologyFile = serde_json::from_str(text).map_err(|error| {
-        // The kind of an error does not tell: a bad number of an interface counts as bad syntax.
+        // The error does not tell which it is: an invalid interface number counts as a syntax error.
         let (fault, error): (fn(String) -> TopologyFault, _) =
             match serde_json::from_str::<IgnoredAny>(text) {
                 Ok(_) => (TopologyFault::NotATopology, error),
                 Err(error) => (TopologyFault::NotJson, error),
             };
-        // The message ends with the place, which the problem names already.
+        // The message ends with the position, which the problem has already.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
         let place = Place::Line {
@@ -152,7 +156,7 @@ fn parse(path: &Path, text: &str) -> Result<Topology, Vec<Problem>> {
 mod tests {
     use super::*;
 
-    /// As the open-source router's generator writes it, shortened.
+    /// Output of the open-source router's generator, shortened.
     const TOPOLOGY: &str = r#"{
   "attributes": [],
   "isd_as": "1-ff00:0:110",
@@ -174,7 +178,7 @@ mod tests {
   }
 }"#;
 
-    /// The topology, or each complaint.
+    /// The topology, or the text of each problem.
     fn read_text(text: &str) -> Result<Topology, Vec<String>> {
         parse("topology.json".as_ref(), text)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect())
@@ -196,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_named_with_its_line() {
+    fn invalid_values_are_reported_with_their_line() {
         for (from, to, line, what) in [
             (
                 "1-ff00:0:110\",",
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_named_with_its_line() {
+    fn invalid_json_is_reported_with_its_line() {
         let text = TOPOLOGY.replacen("\"mtu\": 1400,", "\"mtu\": 1400", 1);
         assert_eq!(
             read_text(&text).unwrap_err(),
@@ -255,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_all_named() {
+    fn all_contradictions_are_reported() {
         let text = TOPOLOGY
             .replace("\"41\"", "\"1\"")
             .replace("\"2\"", "\"0\"")
@@ -277,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_as_without_routers_is_a_topology() {
+    fn an_as_without_routers_is_valid() {
         let topology = read_text(r#"{"isd_as": "1-64512"}"#).unwrap();
         assert!(topology.next_hops.is_empty());
     }

@@ -1,4 +1,4 @@
-//! The metrics of the gateway as a whole, which have no label `worker`.
+//! The metrics of the gateway and of the process, which have no label `worker`.
 
 use std::fmt;
 use std::fs;
@@ -26,7 +26,7 @@ impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut build_info = encoder.encode_descriptor(
             "snapgate_build_info",
-            "Always 1; its label says which version runs.",
+            "Always 1; the label is the version.",
             None,
             MetricType::Gauge,
         )?;
@@ -55,12 +55,13 @@ impl Collector for Process {
         }
         gauge(
             "snapgate_draining",
-            "1 after SIGTERM, while existing tunnels are served and no new ones made.",
+            "1 while the gateway drains after SIGTERM, serving existing tunnels only.",
             self.0.is_draining().into(),
         )?;
         gauge(
             "snapgate_system_clock_trusted",
-            "1 if the system clock is later than the build and not reported as unsynchronized; 0 accepts handshakes from the future.",
+            "1 if the system clock is later than the build and not reported as unsynchronized; if 0, handshakes with \
+             future timestamps are accepted.",
             self.0.is_clock_trusted().into(),
         )?;
         let Some(list) = self.0.authorization().list() else {
@@ -69,12 +70,12 @@ impl Collector for Process {
         let identities = list.status();
         gauge(
             "snapgate_identities",
-            "Identities that are listed, those included that have expired.",
+            "Identities in the list, including expired ones.",
             i64::try_from(identities.listed).unwrap_or(i64::MAX),
         )?;
         gauge(
             "snapgate_identities_last_reload_successful",
-            "1 if the file of identities was good when it was last read; if not, those from before stay.",
+            "1 if the last read of the identities file succeeded; otherwise the previous identities stay in force.",
             identities.last_reload_successful.into(),
         )?;
         gauge(
@@ -90,7 +91,7 @@ impl Collector for Process {
     }
 }
 
-/// Descriptors of this process, without the one that reads them. `None` without /proc.
+/// Returns the number of descriptors of this process, without the one that reads them. `None` without /proc.
 fn open_descriptors() -> Option<i64> {
     let entries = fs::read_dir("/proc/self/fd").ok()?.count();
     i64::try_from(entries.saturating_sub(1)).ok()

@@ -1,4 +1,4 @@
-//! The metrics of the state directory, which there are only with one.
+//! The metrics of the state directory, present only if there is one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::state::StateStatus;
 
-/// Reads how the state file does for a scrape.
+/// Reads the counts of the state file for a scrape.
 #[derive(Debug)]
 pub(super) struct State(pub(super) Arc<StateStatus>);
 
@@ -20,12 +20,12 @@ impl Collector for State {
         let counters = [
             (
                 "snapgate_state_writes",
-                "Times that the state file was written to.",
+                "Successful writes of the state file.",
                 self.0.writes(),
             ),
             (
                 "snapgate_state_write_failures",
-                "Times that the state file could not be written to.",
+                "Failed writes of the state file.",
                 self.0.failures(),
             ),
         ];
@@ -42,7 +42,7 @@ impl Collector for State {
         ConstGauge::new(self.0.records().cast_signed()).encode(metric)?;
         let metric = encoder.encode_descriptor(
             "snapgate_state_last_write_age_seconds",
-            "How long ago the state file was written to; more than a minute is too long.",
+            "Seconds since the last successful write of the state file; normally less than 60.",
             None,
             MetricType::Gauge,
         )?;
