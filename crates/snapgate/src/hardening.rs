@@ -41,7 +41,10 @@ mod tests {
     fn forbidding_dumps_takes_effect() {
         // In another process: other tests of this one may have to be debugged.
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "hardening::tests::forbidding_dumps_in_this_process"])
+            .args([
+                "--exact",
+                "hardening::tests::forbidding_dumps_in_this_process",
+            ])
             .args(["--ignored", "--nocapture"])
             .output()
             .unwrap();

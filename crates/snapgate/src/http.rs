@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use self::server::{Limits, serve};
 use crate::counters::Published;
-use crate::metrics;
+use crate::metrics::GatewayMetrics;
 use crate::status::Status;
 use crate::turn_watch::{HANG_TIME, TurnWatch};
 
@@ -90,6 +90,7 @@ impl Drop for HttpServer {
 struct Observed {
     published: Arc<[Arc<Published>]>,
     status: Arc<Status>,
+    metrics: GatewayMetrics,
     /// Used by this thread only, which never waits while it holds the lock.
     turns: Mutex<TurnWatch>,
 }
@@ -101,6 +102,7 @@ fn router(published: Arc<[Arc<Published>]>, status: Arc<Status>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(Arc::new(Observed {
+            metrics: GatewayMetrics::new(Arc::clone(&published), Arc::clone(&status)),
             published,
             status,
             turns: Mutex::new(turns),
@@ -109,7 +111,7 @@ fn router(published: Arc<[Arc<Published>]>, status: Arc<Status>) -> Router {
 
 async fn metrics_page(State(observed): State<Arc<Observed>>) -> Response {
     const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match metrics::encode(&observed.published, &observed.status) {
+    match observed.metrics.page() {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

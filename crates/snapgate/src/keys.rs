@@ -203,9 +203,7 @@ pub(crate) enum KeyFileFault {
     #[error(transparent)]
     File(#[from] FileFault),
     /// The file does not hold a key.
-    #[error(
-        "{0}; expected 32 bytes in base64, as `snapgate genkey --output FILE` writes them"
-    )]
+    #[error("{0}; expected 32 bytes in base64, as `snapgate genkey --output FILE` writes them")]
     Key(#[from] KeyError),
 }
 

@@ -16,28 +16,40 @@ use crate::counters::{self, Counters, Family, Kind, Published};
 use crate::drop_reason::DropReason;
 use crate::status::Status;
 
+mod gateway;
 mod process;
 mod shard;
 mod state;
 
-/// Encodes all metrics in the OpenMetrics text format.
-pub(crate) fn encode(
-    workers: &Arc<[Arc<Published>]>,
-    status: &Arc<Status>,
-) -> Result<String, fmt::Error> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(process::Process(Arc::clone(status))));
-    registry.register_collector(Box::new(Workers(Arc::clone(workers))));
-    if let Some(state) = status.state() {
-        registry.register_collector(Box::new(state::State(Arc::clone(state))));
-    }
-    let mut text = String::with_capacity(16 << 10);
-    prometheus_client::encoding::text::encode(&mut text, &registry)?;
-    Ok(text)
+/// Collector of a gateway's metrics, for the registry of an embedding program. It reads the gateway's counters at each
+/// scrape, and its last counters after the gateway has stopped.
+#[derive(Clone)]
+pub struct GatewayMetrics {
+    workers: Arc<[Arc<Published>]>,
+    status: Arc<Status>,
 }
 
-#[derive(Debug)]
-struct Workers(Arc<[Arc<Published>]>);
+impl fmt::Debug for GatewayMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayMetrics").finish_non_exhaustive()
+    }
+}
+
+impl GatewayMetrics {
+    pub(crate) fn new(workers: Arc<[Arc<Published>]>, status: Arc<Status>) -> Self {
+        Self { workers, status }
+    }
+
+    /// Encodes the metrics of the gateway and of the process in the OpenMetrics text format.
+    pub(crate) fn page(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(process::Process(Arc::clone(&self.status))));
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::with_capacity(16 << 10);
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
 
 /// Dropped datagrams, with a time series for each [`DropReason`].
 const DROPS: Family = Family {
@@ -52,10 +64,11 @@ pub(crate) fn families() -> impl Iterator<Item = &'static Family> {
     counters::FAMILIES.iter().chain(shard::FAMILIES)
 }
 
-impl Collector for Workers {
+impl Collector for GatewayMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        gateway::encode(&mut encoder, &self.status)?;
         let workers: Vec<Counters> = self
-            .0
+            .workers
             .iter()
             .map(|published| published.snapshot())
             .collect();
@@ -68,7 +81,11 @@ impl Collector for Workers {
             });
             encode_family(&mut encoder, family, samples)?;
         }
-        encode_drops(&mut encoder, &workers)
+        encode_drops(&mut encoder, &workers)?;
+        match self.status.state() {
+            Some(state) => state::encode(&mut encoder, state),
+            None => Ok(()),
+        }
     }
 }
 
@@ -148,7 +165,7 @@ mod tests {
     use snaptun::ShardCounters;
 
     use super::*;
-    use crate::authorization::ConfiguredIdentities;
+    use crate::authorization::Authorizer;
     use crate::config::Authorization;
 
     #[test]
@@ -182,12 +199,11 @@ mod tests {
         counters.drop_packets(reason, 7);
         workers[1].publish(&counters);
 
-        let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
-        let text = encode(
-            &workers,
-            &Arc::new(Status::new(Arc::new(authorization), Arc::default(), None)),
-        )
-        .unwrap();
+        let authorization = Authorizer::new(&Authorization::AnyIdentity);
+        let status = Status::new(Arc::new(authorization), Arc::default(), None);
+        let text = GatewayMetrics::new(workers, Arc::new(status))
+            .page()
+            .unwrap();
 
         for line in [
             r#"snapgate_handover_packets_total{worker="0"} 0"#,

@@ -28,7 +28,10 @@ impl ServiceManager {
             let socket = UnixDatagram::unbound()?;
             let send = move |message: &[u8]| socket.send_to_addr(message, &address).map(drop);
             Outbox::start("notify", send, |messages| {
-                tracing::warn!(dropped = messages, "notifications to service manager dropped");
+                tracing::warn!(
+                    dropped = messages,
+                    "notifications to service manager dropped"
+                );
             })
         });
         Self(match outbox {

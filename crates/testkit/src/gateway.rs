@@ -101,7 +101,7 @@ impl TestGateway {
     /// The first address where tunnels come in, with its real port.
     #[must_use]
     pub fn listen_address(&self) -> SocketAddr {
-        self.gateway.listen_addrs()[0]
+        self.gateway.local_addresses().tunnels[0]
     }
 
     /// The address towards SCION, with its real port.
@@ -112,7 +112,8 @@ impl TestGateway {
     #[must_use]
     pub fn internal_address(&self) -> SocketAddr {
         self.gateway
-            .internal_addr()
+            .local_addresses()
+            .internal
             .expect("a gateway that forwards to SCION")
     }
 
@@ -157,7 +158,8 @@ impl TestGateway {
     /// When there is no answer.
     #[must_use]
     pub fn get(&self, path: &str) -> (u16, String) {
-        let address = self.gateway.metrics_addr().expect("a metrics address");
+        let address = self.gateway.local_addresses().metrics;
+        let address = address.expect("a metrics address");
         http::get(address, path).expect("an answer of the gateway")
     }
 

@@ -44,12 +44,12 @@ pub(super) fn check(arguments: CheckArgs) -> ExitCode {
             }
             print(&table(&effective.settings))
         }
-        (Err(problems), true) => {
-            print(&line(&problems_json(&problems)));
+        (Err(rejected), true) => {
+            print(&line(&problems_json(&rejected.problems)));
             ExitCode::from(USAGE)
         }
-        (Err(problems), false) => {
-            for problem in &problems {
+        (Err(rejected), false) => {
+            for problem in &rejected.problems {
                 print_error(problem);
             }
             ExitCode::from(USAGE)

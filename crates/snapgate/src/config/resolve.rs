@@ -23,6 +23,7 @@ use crate::config::{Authorization, Config, CpuPinning, Forward, WorkerCount, val
 use crate::cpus::AvailableCpus;
 use crate::identities::{self, Listed};
 use crate::keys::{self, KeyFileFault, PrivateKey};
+use crate::logging::LogFormat;
 use crate::reload::{FileVersion, IdentitiesFile};
 
 mod scion;
@@ -41,10 +42,20 @@ pub(crate) struct Effective {
     pub(crate) drain: DrainTimes,
     /// What goes to standard error.
     pub(crate) log: String,
+    /// Format of standard error.
+    pub(crate) log_format: LogFormat,
     /// Every setting in the order of the table.
     pub(crate) settings: Vec<EffectiveSetting>,
     /// What the operator had better know.
     pub(crate) warnings: Vec<Warning>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    pub(crate) problems: Vec<Problem>,
+    /// Format of standard error, as far as it is known.
+    pub(crate) log_format: LogFormat,
 }
 
 /// The value that a setting has, and why.
@@ -70,7 +81,7 @@ pub(crate) fn load(
     mut given: Given,
     file: Option<&Path>,
     available: &AvailableCpus,
-) -> Result<Effective, Vec<Problem>> {
+) -> Result<Effective, Rejected> {
     let mut problems = Vec::new();
     let mut is_whole = true;
     if let Some(file) = file {
@@ -101,7 +112,7 @@ struct Resolver {
 }
 
 impl Resolver {
-    fn resolve(mut self, available: &AvailableCpus) -> Result<Effective, Vec<Problem>> {
+    fn resolve(mut self, available: &AvailableCpus) -> Result<Effective, Rejected> {
         let mut options = Options::default();
         let listen = self.listen();
         let private_key = self.private_key();
@@ -122,6 +133,7 @@ impl Resolver {
                 Ok(Effective {
                     drain: options.drain,
                     log: options.log.clone(),
+                    log_format: options.log_format,
                     config: Config {
                         listen,
                         workers,
@@ -136,7 +148,10 @@ impl Resolver {
             }
             _ => {
                 self.problems.sort_by(in_order_of_files);
-                Err(self.problems)
+                Err(Rejected {
+                    problems: self.problems,
+                    log_format: options.log_format,
+                })
             }
         }
     }
@@ -431,6 +446,9 @@ impl Resolver {
                 values::socket_address(text, port).map(Some)
             }),
             Kind::LogFilter(field) => self.put(setting, field(options), values::log_filter),
+            Kind::LogFormat(field) => self.put(setting, field(options), |text| {
+                values::choice(text, &LogFormat::ALL, LogFormat::name)
+            }),
             Kind::Special { .. } => return Place::Default,
         };
         let (value, note) = setting.kind.value(options);

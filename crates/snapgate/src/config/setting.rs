@@ -9,6 +9,7 @@ use udp_shards::Dispatch;
 
 use crate::config::forward::Forward;
 use crate::config::options::Options;
+use crate::logging::LogFormat;
 
 /// One thing an operator can set. Its flag, environment variable, file key, line in `snapgate check`, place in the
 /// reference and example follow from this declaration.
@@ -60,6 +61,8 @@ pub(crate) enum Kind {
     },
     /// A log filter.
     LogFilter(fn(&mut Options) -> &mut String),
+    /// A format of the log.
+    LogFormat(fn(&mut Options) -> &mut LogFormat),
     /// Values that are resolved together with those of other settings, by `resolve`.
     Special {
         shape: Shape,
@@ -168,9 +171,11 @@ impl Kind {
             Self::Number(_) | Self::Count(_) | Self::Seconds { .. } => Shape::Number,
             Self::Size { .. } => Shape::NumberOrText,
             Self::Switch { .. } => Shape::Switch,
-            Self::Forward(_) | Self::Dispatch(_) | Self::Address { .. } | Self::LogFilter(_) => {
-                Shape::Text
-            }
+            Self::Forward(_)
+            | Self::Dispatch(_)
+            | Self::Address { .. }
+            | Self::LogFilter(_)
+            | Self::LogFormat(_) => Shape::Text,
             Self::Special { shape, .. } => *shape,
         }
     }
@@ -185,6 +190,7 @@ impl Kind {
             Self::Dispatch(_) => DISPATCHES.map(|kind| dispatch_name(&kind)).join("|"),
             Self::Address { .. } => "ADDRESS:PORT".to_owned(),
             Self::LogFilter(_) => "FILTER".to_owned(),
+            Self::LogFormat(_) => LogFormat::ALL.map(|format| format.name()).join("|"),
             Self::Special { value_name, .. } => (*value_name).to_owned(),
         }
     }
@@ -216,6 +222,7 @@ impl Kind {
             Self::Dispatch(field) => dispatch_name(field(options)).into(),
             Self::Address { field, .. } => field(options).map(|address| address.to_string()).into(),
             Self::LogFilter(field) => field(options).as_str().into(),
+            Self::LogFormat(field) => field(options).name().into(),
             Self::Special { .. } => Value::Null,
         };
         (value, None)

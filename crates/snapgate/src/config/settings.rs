@@ -272,6 +272,12 @@ pub(crate) static SETTINGS: &[&Setting] = &[
         "What goes to standard error: off, error, warn, info, debug, trace, or directives such as \
          info,snapgate::worker=debug",
     ),
+    &Setting::new(
+        "log_format",
+        OBSERVING,
+        Kind::LogFormat(|options| &mut options.log_format),
+        "Format of standard error: text, or json with one object per line",
+    ),
 ];
 
 // Those that are resolved together with others, and so have names.

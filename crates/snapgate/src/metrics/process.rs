@@ -1,4 +1,4 @@
-//! The metrics of the gateway and of the process, which have no label `worker`.
+//! The metrics of the process, which an embedding program has itself.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::logging;
 use crate::status::Status;
 
-/// Reads the gateway's status for a scrape.
+/// Encodes the metrics of the process for a scrape.
 pub(super) struct Process(pub(super) Arc<Status>);
 
 impl fmt::Debug for Process {
@@ -41,53 +41,23 @@ impl Collector for Process {
         )?;
         ConstCounter::new(logging::dropped_lines()).encode(dropped)?;
 
-        let mut gauge = |name, help, value: i64| {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            ConstGauge::new(value).encode(metric)
-        };
-        gauge(
+        let metric = encoder.encode_descriptor(
             "process_start_time_seconds",
-            "When the process started, in seconds since the epoch.",
-            self.0.started().as_second(),
+            "Start time of the process, in seconds since the epoch.",
+            None,
+            MetricType::Gauge,
         )?;
-        if let Some(descriptors) = open_descriptors() {
-            gauge("process_open_fds", "Open file descriptors.", descriptors)?;
-        }
-        gauge(
-            "snapgate_draining",
-            "1 while the gateway drains after SIGTERM, serving existing tunnels only.",
-            self.0.is_draining().into(),
-        )?;
-        gauge(
-            "snapgate_system_clock_trusted",
-            "1 if the system clock is later than the build and not reported as unsynchronized; if 0, handshakes with \
-             future timestamps are accepted.",
-            self.0.is_clock_trusted().into(),
-        )?;
-        let Some(list) = self.0.authorization().list() else {
+        ConstGauge::new(self.0.started().as_second()).encode(metric)?;
+        let Some(descriptors) = open_descriptors() else {
             return Ok(());
         };
-        let identities = list.status();
-        gauge(
-            "snapgate_identities",
-            "Identities in the list, including expired ones.",
-            i64::try_from(identities.listed).unwrap_or(i64::MAX),
+        let metric = encoder.encode_descriptor(
+            "process_open_fds",
+            "Open file descriptors.",
+            None,
+            MetricType::Gauge,
         )?;
-        gauge(
-            "snapgate_identities_last_reload_successful",
-            "1 if the last read of the identities file succeeded; otherwise the previous identities stay in force.",
-            identities.last_reload_successful.into(),
-        )?;
-        gauge(
-            "snapgate_identities_last_reload_success_timestamp_seconds",
-            "When the identities in force were read, in seconds since the epoch.",
-            identities.last_reload_success,
-        )?;
-        gauge(
-            "snapgate_identities_last_check_timestamp_seconds",
-            "When the identities file was last checked for changes, in seconds since the epoch.",
-            identities.last_check,
-        )
+        ConstGauge::new(descriptors).encode(metric)
     }
 }
 

@@ -14,10 +14,10 @@ use bytes::BytesMut;
 use snaptun::{Event, Move, Payload, SnapTunServer, Transmit};
 use udp_shards::{Received, SendError, SendQueue};
 
-use crate::authorization::ConfiguredIdentities;
+use crate::authorization::Authorizer;
 use crate::counters::Counters;
 use crate::drop_reason::{DropReason, QueueLoss, ReceiveError};
-use crate::mailbox::{Message, Postbox, ActiveTunnels};
+use crate::mailbox::{ActiveTunnels, Message, Postbox};
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
 use crate::worker::handshake_queue::HandshakeQueue;
@@ -34,7 +34,7 @@ const QUEUED_BYTES: usize = 16 << 20;
 /// Parts of a [`Pipeline`].
 pub(crate) struct PipelineParts {
     pub(crate) owners: Owners,
-    pub(crate) shard: SnapTunServer<ConfiguredIdentities>,
+    pub(crate) shard: SnapTunServer<Authorizer>,
     pub(crate) upstream: Upstream,
     /// Mailboxes of all workers by index; this worker's own is not used.
     pub(crate) peers: Vec<Postbox>,
@@ -46,7 +46,7 @@ pub(crate) struct PipelineParts {
 /// State of a worker's packet path. Nothing in it is shared.
 pub(crate) struct Pipeline {
     pub(super) owners: Owners,
-    pub(super) shard: SnapTunServer<ConfiguredIdentities>,
+    pub(super) shard: SnapTunServer<Authorizer>,
     pub(super) upstream: Upstream,
     peers: Vec<Postbox>,
     directory: Option<DirectoryFeed>,

@@ -102,7 +102,8 @@ fn two_listeners_serve_side_by_side() {
     let gateway = TestGateway::start(&config);
     for (&listen, bind) in gateway
         .gateway()
-        .listen_addrs()
+        .local_addresses()
+        .tunnels
         .iter()
         .zip(["127.0.0.1:0", "[::1]:0"])
     {

@@ -57,6 +57,7 @@ impl Setup {
             Some(&self.directory.path().join("x.toml")),
             &self.available,
         )
+        .map_err(|rejected| rejected.problems)
     }
 
     fn good(&self, text: &str) -> Effective {
@@ -430,7 +431,8 @@ fn a_configuration_file_that_cannot_be_used_is_named() {
     let setup = Setup::new();
     for (file, fault) in [("missing", "does not exist"), ("", "is a directory")] {
         let path = setup.directory.path().join(file);
-        let problems = load(Given::default(), Some(&path), &setup.available).unwrap_err();
+        let rejected = load(Given::default(), Some(&path), &setup.available).unwrap_err();
+        let problems = rejected.problems;
         assert_eq!(problems.len(), 1, "{problems:?}");
         let complaint = problems[0].to_string();
         assert!(

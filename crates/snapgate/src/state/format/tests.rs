@@ -66,16 +66,10 @@ fn a_file_with_a_changed_byte_is_rejected() {
 fn each_kind_of_unusable_file_has_its_error() {
     let unreadable = |file: &[u8]| read(file, &KEY).unwrap_err().to_string();
     assert_eq!(unreadable(b""), "not a snapgate state file");
-    assert_eq!(
-        unreadable(b"#!/bin/sh\n"),
-        "not a snapgate state file"
-    );
+    assert_eq!(unreadable(b"#!/bin/sh\n"), "not a snapgate state file");
     let mut older = file(&records());
     older[8] = 1;
-    assert_eq!(
-        unreadable(&older),
-        "format 1, expected format 2"
-    );
+    assert_eq!(unreadable(&older), "format 1, expected format 2");
     assert_eq!(
         unreadable(&write(&[8; 32], &MOMENT, records().iter())),
         "belongs to a different private key"
