@@ -4,8 +4,8 @@ use nix::sys::signal::Signal;
 use testkit::{GatewaySetup, identity, in_namespace, shell};
 use udp_shards::Dispatch;
 
-/// With user dispatch a worker has one socket for tunnels, which SOCK_DESTROY finds. In a group it finds the socket that
-/// the kernel's hash selects.
+/// With user dispatch a worker has one socket for tunnels, which SOCK_DESTROY finds. In a group it finds the socket
+/// that the kernel's hash selects.
 fn gateway() -> GatewaySetup {
     crate::gateway().dispatch(Dispatch::User)
 }

@@ -90,8 +90,8 @@ fn packets_wait_while_the_send_buffer_is_full_and_all_arrive() {
             slow_down(slow.address().port(), 10, 10_000);
             let gateway = gateway_with("127.0.0.1:0", slow.address(), other.address());
             let mut client = gateway.client();
-            // More than the 128 KiB that the kernel makes of the send buffer, and less than the router's default receive
-            // buffer of 208 KiB: each packet takes 768 bytes.
+            // More than the 128 KiB that the kernel makes of the send buffer, and less than the router's default
+            // receive buffer of 208 KiB: each packet takes 768 bytes.
             let packets = 230;
             for sent in 1..=packets {
                 send(&mut client, 7, 1);

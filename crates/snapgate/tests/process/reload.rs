@@ -20,10 +20,7 @@ fn a_replaced_file_is_reloaded() {
 
     setup.replace_identities(&[second, third]);
     let changes = gateway.wait_for_log("identities reloaded file=identities.toml ");
-    assert_eq!(
-        changes,
-        "identities=2 added=2 removed=1 expiry_changed=0"
-    );
+    assert_eq!(changes, "identities=2 added=2 removed=1 expiry_changed=0");
     let mut client = gateway.connect(second);
     client.send(b"new here");
     assert_eq!(client.receive(), b"new here");
@@ -32,10 +29,7 @@ fn a_replaced_file_is_reloaded() {
     let expires = "expires = 2999-01-01T00:00:00Z\n";
     setup.replace_identities_file(&(text + expires));
     let changes = gateway.wait_for_log("identities reloaded file=identities.toml ");
-    assert_eq!(
-        changes,
-        "identities=2 added=0 removed=0 expiry_changed=1"
-    );
+    assert_eq!(changes, "identities=2 added=0 removed=0 expiry_changed=1");
     assert_eq!(gateway.metrics().sum("snapgate_identities"), 2);
 }
 
@@ -54,10 +48,7 @@ fn a_constantly_replaced_file_is_reloaded() {
         });
         let changes = gateway.wait_for_log("identities reloaded file=identities.toml ");
         drop(stop);
-        assert_eq!(
-            changes,
-            "identities=1 added=1 removed=1 expiry_changed=0"
-        );
+        assert_eq!(changes, "identities=1 added=1 removed=1 expiry_changed=0");
     });
 }
 
@@ -79,10 +70,7 @@ fn a_link_swapped_in_a_parent_directory_causes_a_reload() {
     symlink("v2", setup.path("data_new")).unwrap();
     fs::rename(setup.path("data_new"), setup.path("data")).unwrap();
     let changes = gateway.wait_for_log("identities reloaded file=identities.toml ");
-    assert_eq!(
-        changes,
-        "identities=2 added=1 removed=0 expiry_changed=0"
-    );
+    assert_eq!(changes, "identities=2 added=1 removed=0 expiry_changed=0");
 }
 
 #[test]
@@ -129,6 +117,8 @@ fn sighup_reloads_an_unchanged_file() {
     for _ in 0..2 {
         gateway.signal(Signal::SIGHUP);
         gateway.wait_for_log("reloading identities");
-        gateway.wait_for_log("identities reloaded file=identities.toml identities=1 added=0 removed=0");
+        gateway.wait_for_log(
+            "identities reloaded file=identities.toml identities=1 added=0 removed=0",
+        );
     }
 }

@@ -58,7 +58,7 @@ fn has_revoked(gateway: &GatewayProcess) -> bool {
 }
 
 #[test]
-fn nothing_passes_after_an_identity_is_taken_out_of_the_file() {
+fn nothing_passes_after_an_identity_is_removed() {
     let (revoked, other) = (identity(), identity());
     let router = Router::bind();
     let internal = own_address();

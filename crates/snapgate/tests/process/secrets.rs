@@ -26,7 +26,7 @@ const COUNTER: &str = "counter";
 const TUNNELS: usize = 8;
 
 #[test]
-fn the_private_key_is_in_memory_once_and_once_for_each_worker_and_what_tunnels_keep() {
+fn the_private_key_has_a_bounded_number_of_copies_in_memory() {
     let identities: Vec<_> = (0..TUNNELS).map(|_| identity()).collect();
     let setup = gateway()
         .identities(&identities.iter().collect::<Vec<_>>())
@@ -68,8 +68,8 @@ fn the_private_key_is_in_memory_once_and_once_for_each_worker_and_what_tunnels_k
     assert!(left <= 2 * tunnels, "{left} of {tunnels} tunnels");
 }
 
-/// A process that runs a gateway and counts the copies of its key. No other process may read its memory, and the clients
-/// run in another process.
+/// A process that runs a gateway and counts the copies of its key. No other process may read its memory, and the
+/// clients run in another process.
 struct CountingGateway {
     process: GatewayProcess,
     questions: UnixStream,

@@ -24,7 +24,7 @@ struct Hosts {
 }
 
 impl Hosts {
-    /// IPv4 addresses of loopback that no other test has.
+    /// IPv4 addresses of loopback that no other test uses.
     fn of_loopback() -> Self {
         let [gateway, router, neighbour, stranger] = [(); 4].map(|()| own_address().ip());
         Self {
@@ -34,8 +34,8 @@ impl Hosts {
             stranger,
         }
     }
-/// IPv4 addresses of loopback that no other test uses.
-    fn of_loopback() -> Self {
+
+    /// IPv6 addresses, added to loopback, which has only one by default.
     fn of_namespace() -> Self {
         let [gateway, router, neighbour, stranger] = ["fd00::1", "fd00::2", "fd00::3", "fd00::4"]
             .map(|ip| {

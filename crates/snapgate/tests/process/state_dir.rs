@@ -1,5 +1,5 @@
-//! Processes with a state directory. The package `snapgate-interop` tests with real clients that they are served at once
-//! after a restart.
+//! Processes with a state directory. The package `snapgate-interop` tests with real clients that they are served at
+//! once after a restart.
 
 use std::fs;
 
