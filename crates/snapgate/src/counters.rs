@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_do_not_share_a_cache_line() {
+    fn no_two_workers_share_a_cache_line() {
         const { assert!(align_of::<Published>() == 128) };
         const { assert!(size_of::<Published>().is_multiple_of(128)) };
     }

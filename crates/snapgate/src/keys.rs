@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_does_not_show_the_private_key() {
+    fn debug_shows_no_private_key() {
         let key = PrivateKey::from_base64(&STANDARD.encode([9; 32])).unwrap();
         assert_eq!(format!("{key:?}"), "PrivateKey(redacted)");
     }

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_idle_connection_is_closed_for_a_new_one() {
+    fn idle_connections_give_way_oldest_first() {
         let address = start(Limits {
             connections: 8,
             header_time: NEVER,

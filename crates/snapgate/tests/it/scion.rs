@@ -93,7 +93,7 @@ fn clients_reach_each_other_within_and_between_workers() {
 }
 
 #[test]
-fn a_local_host_without_a_tunnel_is_reached_only_inside_a_local_prefix() {
+fn a_local_host_without_a_tunnel_is_served_only_inside_a_local_prefix() {
     for (prefix, served) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
         let host = Router::bind();
         let mut forward = scion(&[(7, host.address())]);
@@ -114,7 +114,7 @@ fn a_local_host_without_a_tunnel_is_reached_only_inside_a_local_prefix() {
 }
 
 #[test]
-fn a_foreign_source_address_causes_an_scmp_error_into_the_tunnel() {
+fn a_foreign_source_address_is_refused_with_an_scmp_error_into_the_tunnel() {
     let router = Router::bind();
     let gateway = TestGateway::start(&config(Forward::Scion(scion(&[(7, router.address())]))));
     let mut client = gateway.client();
