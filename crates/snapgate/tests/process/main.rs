@@ -8,6 +8,7 @@
 mod drain;
 mod failures;
 mod faults;
+mod log;
 mod reload;
 mod revocation;
 mod secrets;
