@@ -33,9 +33,9 @@ impl Gateway {
         private_key: PrivateKey,
         forward: Forward,
     ) -> GatewayBuilder {
-        let nobody = Authorization::Identities(Vec::new());
+        let none = Authorization::Identities(Vec::new());
         GatewayBuilder {
-            config: Config::new(listen, private_key, nobody, forward),
+            config: Config::new(listen, private_key, none, forward),
         }
     }
 }

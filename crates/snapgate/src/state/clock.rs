@@ -18,7 +18,7 @@ pub(crate) type BootId = [u8; 16];
 /// Maximum time between the readings of two clocks; if it took longer, both are read again.
 const READING_TIME_MAX: Duration = Duration::from_micros(20);
 
-/// Maximum number of readings; the last one is used in any case.
+/// Maximum number of readings; the last one is always used.
 const READINGS_MAX: usize = 16;
 
 /// Maximum drift between two clocks, without anyone setting them, from one reading to another. A process starts later
