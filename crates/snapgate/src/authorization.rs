@@ -167,12 +167,17 @@ impl fmt::Display for IdentityChanges {
             removed,
             expiry_changed,
         } = self;
+        let noun = if *listed == 1 {
+            "identity"
+        } else {
+            "identities"
+        };
         if self.is_empty() {
-            return write!(f, "{listed} identities, unchanged");
+            return write!(f, "{listed} {noun}, unchanged");
         }
         write!(
             f,
-            "{listed} identities ({added} added, {removed} removed, {expiry_changed} with a different expiry)"
+            "{listed} {noun} ({added} added, {removed} removed, {expiry_changed} with a different expiry)"
         )
     }
 }

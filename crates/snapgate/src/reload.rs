@@ -115,7 +115,7 @@ fn follow(
                 let identities = list.status().listed;
                 tracing::error!(file = %file.path.display(), identities, "previous identities stay in force");
                 format!(
-                    "The {identities} previous identities stay in force: {} is not valid.",
+                    "The previous identities stay in force: {} is not valid.",
                     file.path.display()
                 )
             }

@@ -165,7 +165,7 @@ impl Service<'_> {
         let remaining = Duration::from_secs(remaining.as_secs());
         tracing::info!(active_tunnels, ?remaining, "drain progress");
         self.manager.status(&format!(
-            "Draining: {active_tunnels} active tunnels, {remaining:?} remaining."
+            "Draining for at most {remaining:?}. Active tunnels: {active_tunnels}."
         ));
     }
 }

@@ -32,7 +32,7 @@ fn a_service_manager_is_notified_of_start_reload_and_stop() {
         .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
         .unwrap_or_else(|| panic!("{reloading}"));
     assert!(microseconds.trim().parse::<u64>().unwrap() > 0);
-    let status = "STATUS=Reloaded identities.toml: 1 identities, unchanged.\n";
+    let status = "STATUS=Reloaded identities.toml: 1 identity, unchanged.\n";
     assert_eq!(receive(&socket), format!("READY=1\n{status}"));
 
     gateway.replace_identities(&[&first, &second]);
@@ -45,7 +45,8 @@ fn a_service_manager_is_notified_of_start_reload_and_stop() {
     assert_eq!(receive(&socket), "STOPPING=1\n");
     let draining = receive(&socket);
     assert!(
-        draining.starts_with("STATUS=Draining: 1 active tunnels, "),
+        draining.starts_with("STATUS=Draining for at most ")
+            && draining.ends_with("Active tunnels: 1.\n"),
         "{draining}"
     );
     gateway.signal(Signal::SIGINT);
