@@ -41,8 +41,8 @@ impl Gateway {
 }
 
 impl GatewayBuilder {
-    /// Authorizes by the rules of the embedding program, which the workers call from their threads: for each handshake,
-    /// whenever a grant ends, and when the generation changes.
+    /// Authorizes by the rules of the embedding program. The workers ask from their threads, without waiting for each
+    /// other: when a tunnel is created, when a grant ends, and when the generation changes. An answer must not block.
     pub fn authorization(
         mut self,
         authorization: impl SnapTunAuthorization<SessionData = ()> + Send + Sync + 'static,
