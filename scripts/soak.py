@@ -74,8 +74,8 @@ class Gateway:
         flags += os.environ.get("GATEWAY_FLAGS", "").split()
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen([programs / "snapgate", "run", *flags], stdout=log, stderr=log)
-        self.address = self.find(r"tunnels come in at (127\.0\.0\.1:\d+)")
-        self.metrics = self.find(r"metrics are at (http://\S+)")
+        self.address = self.find(r"listening for tunnels address=(127\.0\.0\.1:\d+)")
+        self.metrics = self.find(r"serving metrics url=(http://\S+)")
 
     def find(self, pattern):
         """Waits for a pattern in the log, and returns its group."""

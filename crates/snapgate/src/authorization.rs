@@ -1,4 +1,4 @@
-//! Who may have a tunnel, as configured.
+//! Authorization of tunnels: by a list of identities, or by the rules of an embedding program.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use snaptun::{Grant, SnapTunAuthorization};
+pub use snaptun::{Grant, SnapTunAuthorization};
 
-use crate::config::Authorization;
+use crate::config::{Authorization, CustomAuthorization};
 use crate::identities::Identity;
 
-/// The configured identities, shared by all workers.
-pub(crate) enum ConfiguredIdentities {
-    /// Whoever knows the gateway's public key.
+/// The authorization of a gateway, shared by all workers.
+pub(crate) enum Authorizer {
+    /// Any identity that knows the gateway's public key.
     Any,
     /// The listed identities, until they expire.
     Listed(Arc<IdentityList>),
+    /// Rules of an embedding program.
+    Custom(Arc<CustomAuthorization>),
 }
 
 /// A list of identities that can be replaced while workers read it.
@@ -32,23 +34,23 @@ pub(crate) struct IdentityList {
     last_check: AtomicI64,
 }
 
-/// When each listed identity expires.
+/// Expiry of each listed identity.
 type ExpiryByKey = HashMap<[u8; 32], Option<Timestamp>, ahash::RandomState>;
 
-/// How a new list of identities differs from the one before.
+/// Differences between a new list of identities and the previous one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct IdentityChanges {
-    /// Listed now.
+    /// Number of identities in the new list.
     pub listed: usize,
-    /// Listed now, and not before.
+    /// Number of identities in the new list only.
     pub added: usize,
-    /// Listed before, and not now: their tunnels end.
+    /// Number of identities in the previous list only; their tunnels end.
     pub removed: usize,
-    /// Listed before and now, to expire at different times.
+    /// Number of identities in both lists with different expiry.
     pub expiry_changed: usize,
 }
 
-/// What the metrics say about the list.
+/// Status of the list, for the metrics.
 pub(crate) struct IdentityListStatus {
     pub(crate) listed: usize,
     pub(crate) last_reload_successful: bool,
@@ -58,20 +60,21 @@ pub(crate) struct IdentityListStatus {
     pub(crate) last_check: i64,
 }
 
-impl ConfiguredIdentities {
+impl Authorizer {
     pub(crate) fn new(authorization: &Authorization) -> Self {
         match authorization {
             Authorization::AnyIdentity => Self::Any,
             Authorization::Identities(identities) => {
                 Self::Listed(Arc::new(IdentityList::new(identities)))
             }
+            Authorization::Custom(custom) => Self::Custom(Arc::clone(custom)),
         }
     }
 
-    /// The list, if there is one.
+    /// Returns the list, if there is one.
     pub(crate) fn list(&self) -> Option<&Arc<IdentityList>> {
         match self {
-            Self::Any => None,
+            Self::Any | Self::Custom(_) => None,
             Self::Listed(list) => Some(list),
         }
     }
@@ -89,11 +92,10 @@ impl IdentityList {
         }
     }
 
-    /// Puts `identities` into the place of those before. Every shard asks anew about each of its tunnels
-    /// within a round of its timers.
+    /// Replaces the list. Every shard checks each of its tunnels again within a round of its timers.
     pub(crate) fn replace(&self, identities: &[Identity]) -> IdentityChanges {
         let new = Arc::new(by_key(identities));
-        // The order that `SnapTunAuthorization::generation` demands: the list first.
+        // `SnapTunAuthorization::generation` requires this order: the list first.
         let old = self.current.swap(Arc::clone(&new));
         let changes = IdentityChanges::between(&old, &new);
         if !changes.is_empty() {
@@ -105,17 +107,17 @@ impl IdentityList {
         changes
     }
 
-    /// Has every shard ask anew about each of its tunnels.
+    /// Makes every shard check each of its tunnels again.
     pub(crate) fn ask_again(&self) {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Remembers that there was a new list, which could not be used.
+    /// Records that a new list could not be read.
     pub(crate) fn note_failed_reload(&self) {
         self.last_reload_successful.store(false, Ordering::Relaxed);
     }
 
-    /// Remembers that the file was checked: it is the one that was read last.
+    /// Records that the file was checked and is the one that was read last.
     pub(crate) fn note_check(&self) {
         self.last_check
             .store(Timestamp::now().as_second(), Ordering::Relaxed);
@@ -151,7 +153,7 @@ impl IdentityChanges {
         changes
     }
 
-    /// Whether the list before was the same.
+    /// Returns true if the lists are equal.
     pub fn is_empty(&self) -> bool {
         (self.added, self.removed, self.expiry_changed) == (0, 0, 0)
     }
@@ -165,12 +167,17 @@ impl fmt::Display for IdentityChanges {
             removed,
             expiry_changed,
         } = self;
+        let noun = if *listed == 1 {
+            "identity"
+        } else {
+            "identities"
+        };
         if self.is_empty() {
-            return write!(f, "{listed} identities, as before");
+            return write!(f, "{listed} {noun}, unchanged");
         }
         write!(
             f,
-            "{listed} identities: {added} added, {removed} removed, {expiry_changed} with another expiry"
+            "{listed} {noun} ({added} added, {removed} removed, {expiry_changed} with a different expiry)"
         )
     }
 }
@@ -182,13 +189,14 @@ fn by_key(identities: &[Identity]) -> ExpiryByKey {
         .collect()
 }
 
-impl SnapTunAuthorization for ConfiguredIdentities {
+impl SnapTunAuthorization for Authorizer {
     type SessionData = ();
 
     fn is_authorized(&self, now: Instant, identity: &[u8; 32]) -> Option<Grant<()>> {
         let expires = match self {
             Self::Any => None,
             Self::Listed(list) => *list.current.load().get(identity)?,
+            Self::Custom(custom) => return custom.is_authorized(now, identity),
         };
         let Some(expires) = expires else {
             return Some(Grant {
@@ -196,8 +204,8 @@ impl SnapTunAuthorization for ConfiguredIdentities {
                 session_data: (),
             });
         };
-        // A grant ends at a point of civil time, the shard counts monotonic time: the difference
-        // is taken anew whenever the shard asks.
+        // An identity expires by the system clock, a grant by the monotonic clock: the difference is computed whenever
+        // the shard asks.
         let left = Duration::try_from(expires.duration_since(Timestamp::now())).ok()?;
         (!left.is_zero()).then(|| Grant {
             expires: Some(now + left),
@@ -206,8 +214,11 @@ impl SnapTunAuthorization for ConfiguredIdentities {
     }
 
     fn generation(&self) -> u64 {
-        self.list()
-            .map_or(0, |list| list.generation.load(Ordering::Acquire))
+        match self {
+            Self::Any => 0,
+            Self::Listed(list) => list.generation.load(Ordering::Acquire),
+            Self::Custom(custom) => custom.generation(),
+        }
     }
 }
 
@@ -225,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn a_new_list_holds_at_once_and_says_what_changed() {
+    fn a_new_list_takes_effect_at_once() {
         let later = Timestamp::now().as_second() + 1000;
         let list = |identities: &[Identity]| Authorization::Identities(identities.to_vec());
-        let authorization = ConfiguredIdentities::new(&list(&[
+        let authorization = Authorizer::new(&list(&[
             identity(1, None),
             identity(2, None),
             identity(3, Some(later)),
@@ -256,18 +267,18 @@ mod tests {
     }
 
     #[test]
-    fn the_same_list_is_no_change() {
+    fn the_same_list_changes_nothing() {
         let identities = [identity(1, None), identity(2, None)];
         let authorization = Authorization::Identities(identities.to_vec());
-        let authorization = ConfiguredIdentities::new(&authorization);
+        let authorization = Authorizer::new(&authorization);
         let changes = authorization.list().unwrap().replace(&identities);
         assert!(changes.is_empty());
         assert_eq!(changes.listed, 2);
     }
 
     #[test]
-    fn a_failed_reload_shows_until_the_next_good_one() {
-        let authorization = ConfiguredIdentities::new(&Authorization::Identities(Vec::new()));
+    fn a_failed_reload_is_reported_until_the_next_successful_one() {
+        let authorization = Authorizer::new(&Authorization::Identities(Vec::new()));
         let list = authorization.list().unwrap();
         assert!(list.status().last_reload_successful);
         list.note_failed_reload();
@@ -278,8 +289,8 @@ mod tests {
     }
 
     #[test]
-    fn where_anyone_is_let_in_there_is_no_list() {
-        let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
+    fn any_identity_is_authorized_without_a_list() {
+        let authorization = Authorizer::new(&Authorization::AnyIdentity);
         assert!(authorization.list().is_none());
         assert!(
             authorization

@@ -4,11 +4,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use snaptun::ShardConfig;
+use snaptun::SnapTunAuthorization;
 pub use udp_shards::{Dispatch, SocketOptions};
 
+#[doc(hidden)]
 pub use self::values::parse_dispatch;
 pub use self::workers::place_workers;
 pub use crate::config::forward::{Forward, InternalFrom, ScionForward, ScmpErrorLimits};
@@ -174,10 +177,25 @@ impl CpuPinning {
 }
 
 /// Clients that may open a tunnel.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Authorization {
     /// Every client that knows the gateway's public key; for tests and measurements.
     AnyIdentity,
     /// Only the listed identities.
     Identities(Vec<Identity>),
+    /// The identities that an embedding program authorizes.
+    Custom(Arc<CustomAuthorization>),
+}
+
+/// Authorization by an embedding program.
+pub type CustomAuthorization = dyn SnapTunAuthorization<SessionData = ()> + Send + Sync;
+
+impl fmt::Debug for Authorization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnyIdentity => f.write_str("AnyIdentity"),
+            Self::Identities(identities) => f.debug_tuple("Identities").field(identities).finish(),
+            Self::Custom(_) => f.write_str("Custom(..)"),
+        }
+    }
 }

@@ -1,24 +1,21 @@
-//! What a worker counts, and how others read it.
+//! Counters of the workers.
 //!
-//! A worker counts in a plain [`Counters`] that only it can see and copies it into its
-//! [`Published`] counters at the end of a turn. Nobody else writes there, so no atomic is ever
-//! contended, and a reader is at most one turn behind.
+//! A worker counts in a plain [`Counters`] that only it can see, and copies it into its published counters at the end of
+//! a turn. It is the only writer, so no atomic is contended, and a reader is at most one turn behind.
 //!
-//! The counters balance. Every datagram that a worker received has exactly one fate, and in every
-//! snapshot of a worker
+//! The counters balance. Every received datagram has exactly one fate, and in every snapshot of a worker
 //!
 //! ```text
 //! received + taken over = delivered + sent + dropped + handed over + in flight
 //! ```
 //!
-//! *Delivered* datagrams were meant for the gateway itself (handshakes, keepalives, cookie replies,
-//! everything in the sink); *sent* ones left again towards SCION or into a tunnel; *handed over*
-//! ones went to another worker, which *took* them over; *in flight* are those that wait in a queue
-//! of the worker. Datagrams that the gateway made itself (handshake messages, keepalives, SCMP
-//! errors) are `originated`, and stand outside of the sum.
+//! *Delivered* datagrams were consumed by the gateway (handshakes, keepalives, cookie replies, everything in the sink);
+//! *sent* datagrams left towards SCION or into a tunnel; *handed over* datagrams went to another worker, which *took*
+//! them over; *in flight* datagrams wait in a queue of the worker. Datagrams made by the gateway (handshake messages,
+//! keepalives, SCMP errors) are `originated` and not part of the sum.
 //!
-//! Each counter is declared once, as a time series of a metric; the metrics and their reference, docs/METRICS.md,
-//! follow from that. What the shard counts is published as one value, and exported by `metrics/shard.rs`.
+//! Each counter is declared once, as a time series of a metric; the metrics and their reference, docs/METRICS.md, are
+//! derived from that. The shard's counters are published as one value and exported by `metrics/shard.rs`.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -26,7 +23,7 @@ use snaptun::ShardCounters;
 
 use crate::drop_reason::{DropReason, QueueLoss};
 
-/// A metric: time series with one name.
+/// A metric: time series with a common name.
 pub(crate) struct Family {
     /// Without the suffix `_total` of counters.
     pub(crate) name: &'static str,
@@ -42,11 +39,11 @@ pub(crate) enum Kind {
     Gauge,
 }
 
-/// One time series of each worker.
+/// A time series, one per worker.
 pub(crate) struct Series {
     /// Labels besides `worker`.
     pub(crate) labels: &'static [(&'static str, &'static str)],
-    /// What it counts; empty where the help of the metric says that.
+    /// What it counts; empty if the help of the metric says it.
     pub(crate) help: &'static str,
     pub(crate) value: fn(&Counters) -> u64,
 }
@@ -57,7 +54,7 @@ macro_rules! counters {
             $($(#[doc = $doc:literal])* $counter:ident $(: $label:ident = $value:literal)?,)+
         }
     )+) => {
-        /// Everything one worker counts. All packets are datagrams after GRO has been undone.
+        /// All counters of one worker. Packets are datagrams after GRO has been undone.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Counters {
             $($(
@@ -66,13 +63,13 @@ macro_rules! counters {
                 #[doc = concat!("`", $metric, "`: ", $help)]
                 pub $counter: u64,
             )+)+
-            /// What the shard counted.
+            /// Counters of the shard.
             pub shard: ShardCounters,
             /// Dropped datagrams, indexed by [`DropReason::index`].
             pub dropped: [u64; DropReason::COUNT],
         }
 
-        /// The metrics of the counters that a worker keeps itself, but for drops.
+        /// The metrics of the counters that a worker keeps itself, without drops.
         pub(crate) const FAMILIES: &[Family] = &[$(
             Family {
                 name: $metric,
@@ -89,7 +86,7 @@ macro_rules! counters {
         )+];
 
         impl Counters {
-            /// How many counters the worker keeps itself, without drops.
+            /// Number of counters that the worker keeps itself, without drops.
             const OWN: usize = [$($(stringify!($counter)),+),+].len();
 
             fn to_words(&self) -> [u64; Self::WORDS] {
@@ -138,7 +135,7 @@ counters! {
         /// Packets that reached the sink (forward mode `sink`).
         delivered_to_sink: kind = "sink",
     }
-    Counter "snapgate_sent_packets", "Received packets sent on." {
+    Counter "snapgate_sent_packets", "Received packets that were sent on." {
         /// Towards SCION: to routers and to hosts of the AS.
         sent_incoming_packets: direction = "incoming",
         /// Into tunnels: from SCION, from another tunnel, or echoed.
@@ -176,39 +173,39 @@ counters! {
         hairpins_between_workers: between = "workers",
     }
     Counter "snapgate_kernel_dropped_packets",
-        "Datagrams dropped by the kernel, by socket; a train counts once." {
-        /// Receive buffer full; with user dispatch also what is too short for any SNAPtun message.
+        "Datagrams dropped by the kernel, by socket; a train counts as one." {
+        /// Receive buffer full; with user dispatch also datagrams that are too short for a SNAPtun message.
         kernel_drops_data: socket = "data",
         /// Receive buffer full.
         kernel_drops_handshake: socket = "handshake",
-        /// Receive buffer full; this socket receives garbage, and trains that do not begin with data.
+        /// Receive buffer full; this socket receives garbage, and trains that begin with something other than data.
         kernel_drops_mixed: socket = "mixed",
         /// Receive buffer full.
         kernel_drops_upstream: socket = "upstream",
-        /// Too short for any SNAPtun message, or unreadable headers; counted by worker 0, with kernel dispatch only.
+        /// Too short for a SNAPtun message, or unreadable headers; counted by worker 0, with kernel dispatch only.
         kernel_drops_garbage: socket = "garbage",
     }
-    Counter "snapgate_turns", "Turns of the worker's loop; stands still while the worker sleeps or hangs." {
+    Counter "snapgate_turns", "Turns of the worker's loop; constant while the worker sleeps or hangs." {
         turns,
     }
-    Gauge "snapgate_tunnels", "Tunnels." {
+    Gauge "snapgate_tunnels", "Live tunnels." {
         tunnels,
     }
     Gauge "snapgate_half_open_tunnels", "Tunnels that their clients have not used yet." {
         half_open_tunnels,
     }
     Gauge "snapgate_remembered_tunnels",
-        "Tunnels of the previous process whose clients have not been heard from." {
+        "Tunnels of the previous process whose clients have not sent anything yet." {
         remembered_tunnels,
     }
     Gauge "snapgate_lapsed_tunnels",
-        "Tunnels removed because a grant ended, in the last 540 s, whose clients are served again if it returns." {
+        "Tunnels removed in the last 540 s because a grant ended; served again if the grant returns." {
         lapsed_tunnels,
     }
-    Gauge "snapgate_in_flight_packets", "Received packets that wait." {
-        /// For their share of the worker's time.
+    Gauge "snapgate_in_flight_packets", "Received packets that wait in a queue." {
+        /// For worker time for handshakes.
         waiting_handshakes: queue = "handshake",
-        /// For a tunnel's session.
+        /// For the session of a tunnel.
         waiting_packets: queue = "session",
         /// For a socket to become writable.
         queued_packets: queue = "send",
@@ -218,12 +215,12 @@ counters! {
 impl Counters {
     const WORDS: usize = Self::OWN + ShardCounters::COUNT + DropReason::COUNT;
 
-    /// Counts `packets` datagrams dropped for `reason`.
+    /// Counts `packets` datagrams as dropped for `reason`.
     pub fn drop_packets(&mut self, reason: DropReason, packets: u64) {
         self.dropped[reason.index()] += packets;
     }
 
-    /// Takes over what the shard counted; packets that it discarded are drops.
+    /// Stores the counters of the shard; packets that it discarded count as dropped.
     pub(crate) fn set_shard(&mut self, shard: ShardCounters) {
         for (loss, discarded) in [
             (QueueLoss::TunnelExpired, shard.waiting_discarded_expired),
@@ -238,12 +235,12 @@ impl Counters {
         self.shard = shard;
     }
 
-    /// All datagrams received.
+    /// Returns the number of received datagrams.
     pub fn received(&self) -> u64 {
         self.received_incoming_packets + self.received_outgoing_packets
     }
 
-    /// All datagrams delivered to the gateway itself.
+    /// Returns the number of datagrams consumed by the gateway.
     pub fn delivered(&self) -> u64 {
         self.delivered_handshakes
             + self.delivered_cookies
@@ -251,22 +248,22 @@ impl Counters {
             + self.delivered_to_sink
     }
 
-    /// All datagrams sent on.
+    /// Returns the number of received datagrams that were sent on.
     pub fn sent(&self) -> u64 {
         self.sent_incoming_packets + self.sent_outgoing_packets
     }
 
-    /// All datagrams dropped, for whatever reason.
+    /// Returns the number of dropped datagrams, for any reason.
     pub fn total_dropped(&self) -> u64 {
         self.dropped.iter().sum()
     }
 
-    /// Datagrams that now wait in a queue.
+    /// Returns the number of datagrams that wait in a queue.
     pub fn in_flight(&self) -> u64 {
         self.waiting_handshakes + self.waiting_packets + self.queued_packets
     }
 
-    /// Whether every datagram received so far is accounted for.
+    /// Returns true if every received datagram is accounted for.
     pub fn balance(&self) -> bool {
         let received = self.received() + self.taken_packets;
         received
@@ -293,33 +290,33 @@ impl Default for Counters {
     }
 }
 
-/// One worker's counters as the other threads see them.
+/// Counters of one worker, as seen by other threads.
 ///
-/// A sequence lock with one writer: the worker never waits, and a reader that meets a write reads
-/// again, so a snapshot is always that of the end of one turn. Aligned to two cache lines, the unit
-/// in which x86-64 prefetches, so that no two workers ever write to the same one.
+/// A sequence lock with one writer: the worker never waits, and a reader that overlaps with a write reads again, so a
+/// snapshot is always that of the end of a turn. Aligned to two cache lines, the unit in which x86-64 prefetches, so
+/// that no two workers write to the same one.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct Published {
+pub(crate) struct Published {
     /// Odd while the words are being written.
     sequence: AtomicU64,
     words: [AtomicU64; Counters::WORDS],
 }
 
 impl Published {
-    /// All zero.
-    pub fn new() -> Self {
+    /// Creates counters that are all zero.
+    pub(crate) fn new() -> Self {
         Self {
             sequence: AtomicU64::new(0),
             words: [const { AtomicU64::new(0) }; Counters::WORDS],
         }
     }
 
-    /// Makes `counters` visible. Only the owning worker calls this, and whoever joined its thread.
+    /// Publishes `counters`. Called only by the owning worker, or after its thread was joined.
     pub(crate) fn publish(&self, counters: &Counters) {
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence + 1, Ordering::Relaxed);
-        // Whoever sees one of the words below also sees the odd number above.
+        // A thread that sees one of the words below also sees the odd number above.
         fence(Ordering::Release);
         for (published, word) in self.words.iter().zip(counters.to_words()) {
             published.store(word, Ordering::Relaxed);
@@ -327,8 +324,8 @@ impl Published {
         self.sequence.store(sequence + 2, Ordering::Release);
     }
 
-    /// The counters as they were at the end of the worker's last turn.
-    pub fn snapshot(&self) -> Counters {
+    /// Returns the counters at the end of the worker's last turn.
+    pub(crate) fn snapshot(&self) -> Counters {
         loop {
             let before = self.sequence.load(Ordering::Acquire);
             let words = std::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
@@ -353,7 +350,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn published_counters_come_back_as_they_were() {
+    fn published_counters_are_read_back() {
         let mut counters = Counters {
             received_incoming_packets: 7,
             queued_packets: 3,

@@ -1,21 +1,35 @@
-//! The end of a gateway that its clients do not notice: it makes no new tunnels, and serves the others until
-//! none of them talks.
+//! Draining: the gateway creates no new tunnels, and serves the existing ones until none of them is active.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::mailbox::{Message, Postbox, TalkingTunnels};
+use crate::mailbox::{ActiveTunnels, Message, Postbox};
 
-/// A gateway that drains: how many tunnels still talk.
+/// Interval at which the workers are asked for their active tunnels.
+pub(crate) const ASK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Result of a drain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Drained {
+    /// No tunnel is active.
+    Idle,
+    /// The timeout has passed.
+    TimedOut {
+        /// Number of tunnels that are still active; `None` if a worker did not answer.
+        active_tunnels: Option<usize>,
+    },
+}
+
+/// A gateway that drains: the number of its active tunnels.
 pub(crate) struct Drain {
     workers: Vec<Postbox>,
     idle_after: Duration,
-    /// For the question asked last; kept here too, so that the channel stays open.
-    answer: Sender<TalkingTunnels>,
-    answers: Receiver<TalkingTunnels>,
-    /// By worker, those that have answered.
-    talking: Vec<Option<usize>>,
+    /// Sender of the last question, kept so that the channel stays open.
+    answer: Sender<ActiveTunnels>,
+    answers: Receiver<ActiveTunnels>,
+    /// Active tunnels by worker, as far as the workers have answered.
+    active: Vec<Option<usize>>,
 }
 
 impl Drain {
@@ -23,7 +37,7 @@ impl Drain {
     pub(crate) fn begin(workers: Vec<Postbox>, idle_after: Duration) -> Self {
         let (answer, answers) = crossbeam_channel::bounded(workers.len());
         let mut drain = Self {
-            talking: Vec::new(),
+            active: Vec::new(),
             answer,
             answers,
             workers,
@@ -33,32 +47,55 @@ impl Drain {
         drain
     }
 
-    /// Asks every worker in how many tunnels data passed lately. Never waits: a worker whose mailbox is full
-    /// is not asked this time.
+    /// Asks every worker for the number of tunnels that carried data recently. Never waits: a worker whose mailbox is
+    /// full is skipped this time.
     pub(crate) fn ask(&mut self) {
-        // Late answers to the question before go nowhere.
+        // Late answers to the previous question are lost.
         (self.answer, self.answers) = crossbeam_channel::bounded(self.workers.len());
-        self.talking = vec![None; self.workers.len()];
+        self.active = vec![None; self.workers.len()];
         for worker in &mut self.workers {
             let question = Message::Drain {
                 idle_after: self.idle_after,
                 answer: self.answer.clone(),
             };
-            // A worker that cannot be woken fails, and says so itself.
+            // A worker that cannot be woken reports a failure itself.
             let _asked = worker.put(question).is_ok() && worker.wake().is_ok();
         }
     }
 
-    /// Where the answers arrive.
-    pub(crate) fn answers(&self) -> &Receiver<TalkingTunnels> {
+    /// Returns the receiver of the answers.
+    pub(crate) fn answers(&self) -> &Receiver<ActiveTunnels> {
         &self.answers
     }
 
-    /// Takes in an answer. Once every worker has answered, returns how many tunnels talk.
-    pub(crate) fn note(&mut self, answer: &TalkingTunnels) -> Option<usize> {
-        if let Some(talking) = self.talking.get_mut(answer.worker) {
-            *talking = Some(answer.tunnels);
+    /// Notes an answer. Once every worker has answered, returns the number of active tunnels.
+    pub(crate) fn note(&mut self, answer: &ActiveTunnels) -> Option<usize> {
+        if let Some(active) = self.active.get_mut(answer.worker) {
+            *active = Some(answer.tunnels);
         }
-        self.talking.iter().copied().sum()
+        self.active.iter().copied().sum()
+    }
+
+    /// Waits until no tunnel is active, at most until `deadline`.
+    pub(crate) fn wait(&mut self, deadline: Instant) -> Drained {
+        let mut active_tunnels = None;
+        let mut ask_at = Instant::now() + ASK_INTERVAL;
+        loop {
+            match self.answers.recv_deadline(ask_at.min(deadline)) {
+                Ok(answer) => {
+                    active_tunnels = self.note(&answer).or(active_tunnels);
+                    if active_tunnels == Some(0) {
+                        return Drained::Idle;
+                    }
+                }
+                Err(_) if Instant::now() >= deadline => {
+                    return Drained::TimedOut { active_tunnels };
+                }
+                Err(_) => {
+                    self.ask();
+                    ask_at = Instant::now() + ASK_INTERVAL;
+                }
+            }
+        }
     }
 }

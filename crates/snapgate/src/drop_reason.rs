@@ -1,4 +1,4 @@
-//! Every reason for which a datagram can be dropped, in one closed list.
+//! All drop reasons of datagrams, in one closed list.
 
 use std::fmt;
 
@@ -7,26 +7,26 @@ use scion_packet::{MalformedPacket, NoDeliveryPort, NoEgressInterface, PolicyVio
 use udp_shards::SendError;
 
 closed_enum! {
-    /// Why a datagram was lost when it was received.
+    /// Why a datagram was lost while it was received.
     pub enum ReceiveError {
         Truncated: "truncated", "larger than the receive buffer";
     }
 }
 
 closed_enum! {
-    /// Why a SCION packet for a tunnel was not let in.
+    /// Why a SCION packet for a tunnel was not admitted.
     pub enum AdmissionError {
         ForeignSource: "foreign_source",
             "arrived at the internal address from neither a router, nor its own SCION source host in a local AS, nor \
              a prefix of internal_from";
         ScmpTunnelLimit: "scmp_tunnel_limit",
-            "SCMP error, and its tunnel, or the tunnel that it came from, was over its limit";
-        ScmpWorkerLimit: "scmp_worker_limit", "SCMP error, and the worker was over its limit";
+            "SCMP error beyond the limit of its tunnel or of the tunnel that it came from";
+        ScmpWorkerLimit: "scmp_worker_limit", "SCMP error beyond the limit of the worker";
     }
 }
 
 closed_enum! {
-    /// Why the gateway knows no place for a SCION packet.
+    /// Why a SCION packet has no route.
     pub enum RouteError {
         NoHostAddress: "no_host_address", "the destination host is not an IP address";
         NoNextHop: "no_next_hop", "no router is configured for the interface of the first hop";
@@ -36,44 +36,43 @@ closed_enum! {
 }
 
 closed_enum! {
-    /// How a datagram was lost in a queue.
+    /// Why a datagram was lost in a queue.
     pub enum QueueLoss {
         MailboxFull: "mailbox_full", "the mailbox of another worker was full";
-        HandshakesFull: "handshakes_full", "too many handshake messages waited";
-        SendQueueFull: "send_queue_full",
-            "too many datagrams waited for the socket to become writable";
-        TunnelExpired: "tunnel_expired", "waited for the session of a tunnel that expired";
+        HandshakesFull: "handshakes_full", "the queue of handshake messages was full";
+        SendQueueFull: "send_queue_full", "the send queue was full";
+        TunnelExpired: "tunnel_expired", "waited for a session, and its tunnel expired";
         TunnelRevoked: "tunnel_revoked",
-            "waited for the session of a tunnel whose identity is no longer authorized";
+            "waited for a session, and the identity of its tunnel was revoked";
         TunnelDisplaced: "tunnel_displaced",
-            "waited for the session of a tunnel that made room for another";
+            "waited for a session, and its tunnel was evicted";
         Stopped: "stopped", "waited when the gateway stopped";
     }
 }
 
-/// Declares the stages of a packet's way that drop datagrams, each with the enum of its reasons and its name: the
-/// metrics' label `stage`.
+/// Declares the stages of the packet path that drop datagrams, each with the enum of its reasons and its name, which is
+/// the metrics' label `stage`.
 macro_rules! stages {
     ($($(#[$meta:meta])+ $stage:ident($reason:ty): $name:literal;)+) => {
         /// Why a datagram was dropped.
         ///
-        /// The reasons of the crates below keep their own enums; this one adds those of the gateway and gives all of
-        /// them one index, so that a worker counts drops in one array.
+        /// The crates below have their own enums of reasons; this enum adds those of the gateway and numbers all of
+        /// them, so that a worker counts drops in one array.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum DropReason {
             $($(#[$meta])+ $stage($reason),)+
         }
 
         impl DropReason {
-            /// How many reasons there are.
+            /// Number of reasons.
             pub const COUNT: usize = 0 $(+ <$reason>::ALL.len())+;
 
-            /// Every reason, in the order of [`DropReason::index`].
+            /// Returns every reason, in the order of [`DropReason::index`].
             pub fn all() -> impl Iterator<Item = Self> {
                 std::iter::empty()$(.chain(<$reason>::ALL.into_iter().map(Self::$stage)))+
             }
 
-            /// Its place among all reasons: less than [`DropReason::COUNT`].
+            /// Returns the number of the reason, less than [`DropReason::COUNT`].
             pub const fn index(self) -> usize {
                 let first = 0;
                 $(
@@ -85,14 +84,14 @@ macro_rules! stages {
                 first
             }
 
-            /// The step of a packet's way that dropped it: the metrics' label `stage`.
+            /// Returns the stage that dropped the datagram: the metrics' label `stage`.
             pub const fn stage(self) -> &'static str {
                 match self {
                     $(Self::$stage(_) => $name,)+
                 }
             }
 
-            /// What was wrong: the metrics' label `reason`.
+            /// Returns the name of the reason: the metrics' label `reason`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$stage(reason) => reason.name(),)+
@@ -119,24 +118,23 @@ macro_rules! stages {
 }
 
 stages! {
-    /// Its end was lost.
+    /// It was truncated when it was received.
     Receive(ReceiveError): "receive";
-    /// The shard refused it.
+    /// The shard rejected it.
     Tunnel(snaptun::DropReason): "tunnel";
-    /// It came from an endhost, out of a tunnel or by UDP from the AS, and violates the policy for what endhosts may
-    /// send.
+    /// It came from an endhost, out of a tunnel or by UDP from the AS, and violates the policy for endhosts.
     Policy(PolicyViolation): "policy";
-    /// It came from SCION and is no SCION packet.
+    /// It came from SCION and is not a SCION packet.
     Header(MalformedPacket): "header";
-    /// It was for a tunnel and was not let in.
+    /// It was for a tunnel and was not admitted.
     Admission(AdmissionError): "upstream";
-    /// Its upper layer names no port, so no tunnel can be its destination.
+    /// Its upper layer has no port, so it has no destination tunnel.
     DeliveryPort(NoDeliveryPort): "delivery_port";
-    /// Its path names no interface that it leaves the AS by.
+    /// Its path does not name the interface by which it leaves the AS.
     Egress(NoEgressInterface): "egress";
-    /// The gateway knows no place for it.
+    /// It has no route.
     Route(RouteError): "route";
-    /// It was lost in a queue between two steps of its way.
+    /// It was lost in a queue.
     Queue(QueueLoss): "queue";
     /// The kernel refused to send it.
     Send(SendError): "send";
@@ -149,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_its_own_index_and_labels() {
+    fn every_reason_has_a_unique_index_and_labels() {
         let indexes: Vec<usize> = DropReason::all().map(DropReason::index).collect();
         assert_eq!(indexes, (0..DropReason::COUNT).collect::<Vec<_>>());
 

@@ -62,7 +62,7 @@ pub fn read_configuration(text: &str, private_key_file: &Path) -> Configuration 
                 .map(|effective| (effective.setting.name, effective.value))
                 .collect()
         })
-        .map_err(texts);
+        .map_err(|rejected| texts(rejected.problems));
     Configuration {
         given: settings::SETTINGS
             .iter()

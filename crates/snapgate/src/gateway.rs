@@ -1,4 +1,4 @@
-//! A running gateway: its sockets, its workers and its HTTP side.
+//! A running gateway: its sockets, its workers and its HTTP server.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -12,7 +12,7 @@ use udp_shards::{
     BufferReport, DispatchKey, GarbageSocket, ShardSocket, bind_tunnel_group, bind_upstream_group,
 };
 
-use crate::authorization::{ConfiguredIdentities, IdentityChanges, IdentityList};
+use crate::authorization::{Authorizer, IdentityChanges, IdentityList};
 use crate::config::Config;
 use crate::counters::{Counters, Published};
 use crate::drain::Drain;
@@ -20,7 +20,7 @@ use crate::drop_reason::{DropReason, QueueLoss};
 use crate::http::HttpServer;
 use crate::identities::Identity;
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
-use crate::state::{DirectoryFeed, StateError, StateWriter};
+use crate::state::{DirectoryFeed, StateWriter};
 use crate::status::Status;
 use crate::summary::Summary;
 use crate::system_clock::SystemClock;
@@ -30,43 +30,58 @@ use crate::worker::{
     Worker,
 };
 
+mod builder;
 mod clock;
 mod start_error;
 mod worker_thread;
 
-pub use start_error::StartError;
-pub use worker_thread::WorkerFailure;
+pub use self::builder::GatewayBuilder;
+pub use self::start_error::StartError;
+pub use self::worker_thread::WorkerFailure;
+pub use crate::drain::Drained;
+pub use crate::metrics::GatewayMetrics;
+pub use crate::state::StateError;
 
-/// Changes of a shard's tunnels that wait for the end of the turn.
+/// Capacity of a shard's queue of tunnel changes, which is emptied at the end of each turn.
 const DIRECTORY_CHANGES: usize = 1024;
 
-/// A running gateway. It stops when [`Gateway::stop`] is called or it is dropped.
+/// A running gateway. Stopping or dropping it stops its threads and closes its sockets.
 pub struct Gateway {
-    listen: Vec<SocketAddr>,
-    internal: Option<SocketAddr>,
+    addresses: LocalAddresses,
     workers: Vec<RunningWorker>,
     published: Arc<[Arc<Published>]>,
     failures: Receiver<WorkerFailure>,
     status: Arc<Status>,
-    http: Option<HttpServer>,
-    /// Writes for the last time when the workers have stopped and this is dropped.
+    _http: Option<HttpServer>,
+    /// Writes for the last time when it is dropped, after the workers have stopped.
     _state: Option<StateWriter>,
     _clock: SystemClock,
     started: Instant,
 }
 
+/// The bound addresses of a gateway, with their actual ports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LocalAddresses {
+    /// Addresses for tunnels, in the order of the configuration.
+    pub tunnels: Vec<SocketAddr>,
+    /// Address towards SCION; `None` unless the gateway forwards to SCION.
+    pub internal: Option<SocketAddr>,
+    /// Address of the HTTP server; `None` without one.
+    pub metrics: Option<SocketAddr>,
+}
+
 struct RunningWorker {
     postbox: Postbox,
-    /// Ends with the worker's mailbox, unless the worker failed.
+    /// Returns the worker's mailbox, unless the worker failed.
     thread: Option<thread::JoinHandle<Option<Mailbox>>>,
 }
 
 impl Gateway {
-    /// Binds all sockets, starts all workers and returns when they serve.
+    /// Binds all sockets and starts all workers. [`Gateway::builder`] makes a configuration and starts it.
     ///
     /// # Errors
     ///
-    /// [`StartError`]; nothing is left behind.
+    /// See [`StartError`]. Everything that was started is stopped again.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         if !clock::advances() {
             return Err(StartError::FrozenClock);
@@ -80,11 +95,11 @@ impl Gateway {
             .collect::<Result<Vec<_>, _>>()?;
         let postboxes: Vec<_> = inboxes.iter().map(|inbox| inbox.postbox.clone()).collect();
         let (state_writer, mut feeds) = start_state_writer(config, key, &postboxes)?.unzip();
-        let authorization = Arc::new(ConfiguredIdentities::new(&config.authorization));
+        let authorization = Arc::new(Authorizer::new(&config.authorization));
         let state = state_writer
             .as_ref()
             .map(|writer| Arc::clone(writer.status()));
-        // The same for all shards: when their cookies begin anew would tell them apart.
+        // Common to all shards: the time at which their cookies are renewed would tell them apart.
         let started = Instant::now();
         let replay_guard = Arc::new(ReplayGuard::new(
             started,
@@ -112,13 +127,16 @@ impl Gateway {
 
         let (failed, failures) = crossbeam_channel::bounded(workers.get());
         let mut gateway = Self {
-            listen: bound.listen,
-            internal: bound.internal,
+            addresses: LocalAddresses {
+                tunnels: bound.listen,
+                internal: bound.internal,
+                metrics: http.as_ref().map(HttpServer::address),
+            },
             workers: Vec::with_capacity(workers.get()),
             published,
             failures,
             status,
-            http,
+            _http: http,
             _state: state_writer,
             _clock: clock,
             started: Instant::now(),
@@ -144,7 +162,7 @@ impl Gateway {
                     Arc::clone(&handshake_limits),
                     shard_config(config),
                 ),
-                upstream: upstream(config, gateway.internal),
+                upstream: upstream(config, gateway.addresses.internal),
                 peers: postboxes.clone(),
                 directory: feeds.as_mut().and_then(Iterator::next),
                 listeners,
@@ -161,22 +179,12 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// The listen addresses, with their real ports, in the order of the configuration.
-    pub fn listen_addrs(&self) -> &[SocketAddr] {
-        &self.listen
+    /// Returns the bound addresses.
+    pub fn local_addresses(&self) -> &LocalAddresses {
+        &self.addresses
     }
 
-    /// The address towards SCION, with its real port; `None` unless packets go there.
-    pub fn internal_addr(&self) -> Option<SocketAddr> {
-        self.internal
-    }
-
-    /// Where the metrics are served, if they are.
-    pub fn metrics_addr(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(HttpServer::address)
-    }
-
-    /// Each worker's counters as of its last turn.
+    /// Returns the counters of each worker at the end of its last turn.
     pub fn counters(&self) -> Vec<Counters> {
         self.published
             .iter()
@@ -184,37 +192,32 @@ impl Gateway {
             .collect()
     }
 
-    /// Where a worker reports that it failed. Whoever runs a gateway watches this, and ends the
-    /// process: a gateway half dead is worse than one restarted.
+    /// Returns a collector of the metrics, for the registry of an embedding program.
+    pub fn metrics(&self) -> GatewayMetrics {
+        GatewayMetrics::new(Arc::clone(&self.published), Arc::clone(&self.status))
+    }
+
+    /// Returns the channel on which a worker reports its failure. A gateway with a failed worker drops the packets of
+    /// that worker's tunnels, so a program should stop it and start another one.
     pub fn failures(&self) -> &Receiver<WorkerFailure> {
         &self.failures
     }
 
-    /// Puts `identities` into the place of those that may have a tunnel. Within a second, tunnels of others
-    /// are gone, and nothing passes them any more. `None`: everyone may, and there is nothing to replace.
+    /// Replaces the list of authorized identities. Tunnels of removed identities end within a second. Returns `None`,
+    /// and changes nothing, if the gateway was not started with a list.
     pub fn replace_identities(&self, identities: &[Identity]) -> Option<IdentityChanges> {
         let list = self.identity_list()?;
         Some(list.replace(identities))
     }
 
-    /// The identities that may have a tunnel, unless everyone may.
-    pub(crate) fn identity_list(&self) -> Option<&Arc<IdentityList>> {
-        self.status.authorization().list()
+    /// Creates no new tunnels from now on, and waits until no tunnel has carried data for `idle_after`, at most for
+    /// `timeout`. Existing tunnels are served until [`Gateway::stop`].
+    pub fn drain(&self, idle_after: Duration, timeout: Duration) -> Drained {
+        let deadline = Instant::now() + timeout;
+        self.begin_drain(idle_after).wait(deadline)
     }
 
-    /// Watches whether the workers take turns.
-    pub(crate) fn turn_watch(&self, now: Instant) -> TurnWatch {
-        TurnWatch::new(Arc::clone(&self.published), now)
-    }
-
-    /// Makes no new tunnels from now on. Existing ones are served until [`Gateway::stop`].
-    pub(crate) fn drain(&self, idle_after: Duration) -> Drain {
-        self.status.set_draining();
-        let workers = self.workers.iter().map(|worker| worker.postbox.clone());
-        Drain::begin(workers.collect(), idle_after)
-    }
-
-    /// Stops the workers and returns what they did.
+    /// Stops the workers and returns their totals.
     pub fn stop(mut self) -> Summary {
         self.stop_workers();
         Summary {
@@ -223,9 +226,26 @@ impl Gateway {
         }
     }
 
+    /// Returns the list of authorized identities, if there is one.
+    pub(crate) fn identity_list(&self) -> Option<&Arc<IdentityList>> {
+        self.status.authorization().list()
+    }
+
+    /// Returns a watch for workers that hang.
+    pub(crate) fn turn_watch(&self, now: Instant) -> TurnWatch {
+        TurnWatch::new(Arc::clone(&self.published), now)
+    }
+
+    /// Creates no new tunnels from now on.
+    pub(crate) fn begin_drain(&self, idle_after: Duration) -> Drain {
+        self.status.set_draining();
+        let workers = self.workers.iter().map(|worker| worker.postbox.clone());
+        Drain::begin(workers.collect(), idle_after)
+    }
+
     fn stop_workers(&mut self) {
         for worker in &self.workers {
-            // A worker that failed is not there to be told.
+            // A worker that failed has no mailbox any more.
             let _gone = worker.postbox.deliver(Message::Stop);
         }
         let mailboxes = self.workers.iter_mut().map(|worker| {
@@ -237,7 +257,7 @@ impl Gateway {
         });
         let mailboxes: Vec<_> = mailboxes.collect();
         for (published, mailbox) in self.published.iter().zip(mailboxes) {
-            // Given by a worker that stopped after the one that it was for.
+            // Packets that a worker handed over after the receiving worker had stopped.
             let lost = mailbox.map_or(0, Mailbox::packets_left);
             let mut counters = published.snapshot();
             counters.taken_packets += lost;
@@ -253,7 +273,7 @@ impl Drop for Gateway {
     }
 }
 
-/// The sockets of all workers, before there are workers.
+/// The sockets of all workers, before the workers are started.
 struct BoundSockets {
     listen: Vec<SocketAddr>,
     internal: Option<SocketAddr>,
@@ -314,17 +334,18 @@ fn warn_of_short_buffers(address: SocketAddr, buffers: &BufferReport) {
         if size.is_short() {
             tracing::warn!(
                 %address,
+                %buffer,
                 wanted_bytes = size.wanted_bytes,
                 got_bytes = size.got_bytes,
-                "the kernel granted a smaller {buffer} buffer than configured: bursts may be lost; \
-                 raise {sysctl}, or give the process CAP_NET_ADMIN",
+                hint = %format_args!("bursts may be lost; raise {sysctl}, or give the process CAP_NET_ADMIN"),
+                "socket buffer smaller than configured"
             );
         }
     }
 }
 
-/// A worker's mailbox and the poll that it wakes. All are made before the first worker runs, so that every worker
-/// can be woken before it does.
+/// A worker's mailbox and the poll that it wakes. All are created before the first worker runs, so that every worker can
+/// be woken from the beginning.
 struct Inbox {
     poll: mio::Poll,
     postbox: Postbox,
@@ -343,7 +364,7 @@ impl Inbox {
     }
 }
 
-/// Starts to keep the tunnels for the next process, if so configured. Also returns the feeds of the workers.
+/// Starts the state writer, if there is a state directory. Also returns the feeds of the workers.
 fn start_state_writer(
     config: &Config,
     key: DispatchKey,

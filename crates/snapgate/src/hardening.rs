@@ -1,23 +1,24 @@
-//! Keeps the memory of the process, which holds private keys, from other processes and out of core dumps.
+//! Protects the memory of the process, which holds private keys, from other processes and core dumps.
 
 use std::fs;
 use std::io;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// Forbids core dumps and access by debuggers without CAP_SYS_PTRACE. The first call of the process, before there
-/// is a secret.
+/// Forbids core dumps and access by debuggers without CAP_SYS_PTRACE. The first call of the process, before it has a
+/// secret.
 ///
-/// - PR_SET_DUMPABLE 0: no core dump, also not to a program (`|` in core_pattern), and no ptrace or /proc/PID/mem for
+/// - PR_SET_DUMPABLE 0: no core dump, not even to a program (`|` in core_pattern), and no ptrace or /proc/PID/mem for
 ///   processes of the same user.
-/// - RLIMIT_CORE 0, which cannot be raised again: if something makes the process dumpable after all.
-/// - coredump_filter 0: what is dumped all the same, as by root with gcore, has no memory mapping in it. It is
-///   MADV_DONTDUMP for all memory at once, which is needed: every `Tunn` has a copy of the private key.
+/// - RLIMIT_CORE 0, which cannot be raised again: in case something makes the process dumpable.
+/// - coredump_filter 0: a dump that is made anyway, as by root with gcore, has no memory mapping in it. It acts like
+///   MADV_DONTDUMP for all memory, which is needed because every `Tunn` has a copy of the private key.
 ///
 /// # Errors
-/// The kernel refuses to make the process undumpable. The two others are tried in any case.
+///
+/// The kernel refuses to make the process undumpable. The other two are attempted first.
 pub(crate) fn forbid_dumps() -> io::Result<()> {
-    // First, because the file belongs to root afterwards. Without /proc it cannot be set.
+    // First, because the file belongs to root afterwards. It does not exist without /proc.
     let _ = fs::write("/proc/self/coredump_filter", "0");
     let none = Rlimit {
         current: Some(0),
@@ -37,10 +38,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_forbids_dumps_of_itself() {
-        // In a process of its own: others of this one's tests may want to be debugged.
+    fn forbidding_dumps_takes_effect() {
+        // In another process: other tests of this one may have to be debugged.
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "hardening::tests::in_a_process_of_its_own"])
+            .args([
+                "--exact",
+                "hardening::tests::forbidding_dumps_in_this_process",
+            ])
             .args(["--ignored", "--nocapture"])
             .output()
             .unwrap();
@@ -48,8 +52,8 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "it is the process that another test starts"]
-    fn in_a_process_of_its_own() {
+    #[ignore = "started as a process by another test"]
+    fn forbidding_dumps_in_this_process() {
         forbid_dumps().unwrap();
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
         let limit = getrlimit(Resource::Core);

@@ -1,6 +1,6 @@
 //! HTTP server of `/metrics`, `/livez` and `/readyz`.
 //!
-//! It runs on a thread of its own and only reads what the workers publish.
+//! It runs on a separate thread and only reads what the workers publish.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,16 +16,16 @@ use tokio::sync::oneshot;
 
 use self::server::{Limits, serve};
 use crate::counters::Published;
-use crate::metrics;
+use crate::metrics::GatewayMetrics;
 use crate::status::Status;
 use crate::turn_watch::{HANG_TIME, TurnWatch};
 
 mod server;
 
-/// Connections that wait for the thread to accept them; `net.core.somaxconn` bounds it as well.
+/// Maximum number of connections that wait for accept(2); `net.core.somaxconn` bounds it as well.
 const BACKLOG: i32 = 1024;
 
-/// The running HTTP server; it stops when this is dropped.
+/// The running HTTP server. Dropping it stops the server.
 pub(crate) struct HttpServer {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -33,15 +33,15 @@ pub(crate) struct HttpServer {
 }
 
 impl HttpServer {
-    /// Binds `address` and serves from then on.
+    /// Binds `address` and starts to serve.
     pub(crate) fn start(
         address: SocketAddr,
         workers: Arc<[Arc<Published>]>,
         status: Arc<Status>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
-        // The standard library's 128 can be too few for connections that arrive at once, and the kernel loses the
-        // others, whose clients try again after a second.
+        // The standard library's 128 can be too few for connections that arrive at once. The kernel drops the others,
+        // whose clients try again after a second.
         rustix::net::listen(&listener, BACKLOG)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -55,7 +55,7 @@ impl HttpServer {
                 let listener = match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => listener,
                     Err(error) => {
-                        tracing::error!("cannot serve metrics: {error}");
+                        tracing::error!(%error, "cannot serve metrics");
                         return;
                     }
                 };
@@ -72,7 +72,7 @@ impl HttpServer {
         })
     }
 
-    /// Where it listens.
+    /// Returns the bound address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -80,17 +80,18 @@ impl HttpServer {
 
 impl Drop for HttpServer {
     fn drop(&mut self) {
-        // The thread may have ended by itself; both calls fail then, and there is nothing to do.
+        // The thread may have ended already; both calls fail then.
         let _ = self.stop.take().map(|stop| stop.send(()));
         let _ = self.thread.take().map(thread::JoinHandle::join);
     }
 }
 
-/// What is asked about.
+/// State that the handlers read.
 struct Observed {
     published: Arc<[Arc<Published>]>,
     status: Arc<Status>,
-    /// Of this thread alone, which never waits while it is locked.
+    metrics: GatewayMetrics,
+    /// Used by this thread only, which never waits while it holds the lock.
     turns: Mutex<TurnWatch>,
 }
 
@@ -101,6 +102,7 @@ fn router(published: Arc<[Arc<Published>]>, status: Arc<Status>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(Arc::new(Observed {
+            metrics: GatewayMetrics::new(Arc::clone(&published), Arc::clone(&status)),
             published,
             status,
             turns: Mutex::new(turns),
@@ -109,7 +111,7 @@ fn router(published: Arc<[Arc<Published>]>, status: Arc<Status>) -> Router {
 
 async fn metrics_page(State(observed): State<Arc<Observed>>) -> Response {
     const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match metrics::encode(&observed.published, &observed.status) {
+    match observed.metrics.page() {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -1,6 +1,7 @@
-//! The log: lines on standard error, which no thread waits for.
+//! The log: lines on standard error, written by a thread so that no other thread waits for the reader.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -10,62 +11,83 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use std::{env, panic, thread};
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use self::line::{Recorder, Style};
 use crate::outbox::Outbox;
+
+mod line;
+
+pub(crate) use line::{LineField, LogFormat, json_line};
 
 /// Pause before another attempt when standard error is non-blocking and full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The log of the process, once it has been started.
-static LOG: OnceLock<Outbox> = OnceLock::new();
+static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Starts to log events that pass `filter` to standard error: with colours on a terminal, without the time under
-/// systemd, which adds it. From then on panics are logged, too, instead of being printed by the panicking thread.
+struct Log {
+    outbox: Outbox,
+    style: Style,
+}
+
+/// Starts to log events that pass `filter` to standard error. Text has no time under systemd, which adds it. From then
+/// on panics are logged, too, instead of being printed by the panicking thread.
 ///
 /// # Errors
 ///
 /// The thread cannot be started, or standard error is closed.
-pub(crate) fn start(filter: &str) -> io::Result<()> {
+pub(crate) fn start(filter: &str, format: LogFormat) -> io::Result<()> {
     // Not `io::stderr()`: a write that blocks would hold its lock.
     let mut stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let write = move |line: &[u8]| write_line(&mut stderr, line);
     let outbox = Outbox::start("log", write, |lines| {
-        tracing::warn!("log lines dropped, because standard error was not read: {lines}");
+        tracing::warn!(lines, "log lines dropped");
     })?;
-    let outbox = LOG.get_or_init(|| outbox);
-
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(|| Line(outbox))
-        .with_ansi(wants_colours())
-        .with_target(false)
-        // Prints to standard error by itself.
-        .log_internal_errors(false)
-        .with_env_filter(EnvFilter::new(filter));
-    if is_journal_behind_stderr() {
-        subscriber.without_time().init();
-    } else {
-        subscriber.init();
-    }
-    log_panics(outbox);
+    let style = Style {
+        format,
+        has_colours: wants_colours(io::stderr().is_terminal(), |name| env::var_os(name)),
+        has_time: !is_journal_behind_stderr(),
+    };
+    let log = LOG.get_or_init(|| Log { outbox, style });
+    tracing_subscriber::registry()
+        .with(EnvFilter::new(filter))
+        .with(EventLayer(log))
+        .init();
+    log_panics(log);
     Ok(())
 }
 
-/// Logs a line that no filter hides, as it is; false if the log has not been started.
-pub(crate) fn print(line: &dyn Display) -> bool {
-    LOG.get()
-        .map(|log| log.put(format!("{line}\n").as_bytes()))
-        .is_some()
+/// Prints an error or warning that no filter hides, behind the lines of the log, if that has been started.
+pub(crate) fn print(level: Level, text: &dyn Display) {
+    match LOG.get() {
+        Some(log) => {
+            let line = log.style.format.printed(level, text);
+            // A line without room has been counted.
+            let _dropped = log.outbox.put(line.as_bytes());
+        }
+        None => print_now(LogFormat::Text, level, text),
+    }
 }
 
-/// Waits until all lines have been written, at most until `deadline`; false if some are left.
+/// Prints an error or warning, waiting for the reader of standard error.
+pub(crate) fn print_now(format: LogFormat, level: Level, text: &dyn Display) {
+    let line = format.printed(level, text);
+    // A failure cannot be reported anywhere.
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Waits until all lines have been written, at most until `deadline`. Returns false if some are left.
 pub(crate) fn flush(deadline: Instant) -> bool {
-    LOG.get().is_none_or(|log| log.flush(deadline))
+    LOG.get().is_none_or(|log| log.outbox.flush(deadline))
 }
 
-/// Number of log lines that were not written since the start of the process.
+/// Returns the number of log lines that were not written since the start of the process.
 pub(crate) fn dropped_lines() -> u64 {
-    LOG.get().map_or(0, Outbox::dropped)
+    LOG.get().map_or(0, |log| log.outbox.dropped())
 }
 
 /// Writes all of `line`, however long that takes.
@@ -85,30 +107,50 @@ fn write_line(stderr: &mut File, mut line: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The default panic hook writes to standard error, and the panicking thread would block there before anyone
-/// learns of its end.
-fn log_panics(log: &'static Outbox) {
+/// Logs panics. The default hook writes to standard error, where the panicking thread could block before its failure is
+/// reported.
+fn log_panics(log: &'static Log) {
     panic::set_hook(Box::new(move |info| {
         let thread = thread::current();
-        let name = thread.name().unwrap_or("unnamed");
+        let reason = info.payload_as_str().unwrap_or("no message");
+        let location = info.location().map(ToString::to_string);
+        let mut fields: Vec<LineField> = vec![
+            ("thread", thread.name().unwrap_or("unnamed").into()),
+            ("location", location.into()),
+            ("reason", reason.into()),
+        ];
         let backtrace = Backtrace::capture();
-        let text = match backtrace.status() {
-            BacktraceStatus::Captured => format!("thread '{name}' {info}\n{backtrace}\n"),
-            _ => format!("thread '{name}' {info}\n"),
-        };
-        log.put(text.as_bytes());
+        let mut lines = String::new();
+        if backtrace.status() == BacktraceStatus::Captured {
+            match log.style.format {
+                LogFormat::Text => lines = format!("{backtrace}\n"),
+                LogFormat::Json => fields.push(("backtrace", backtrace.to_string().into())),
+            }
+        }
+        let line = log.style.line(Level::ERROR, "thread panicked", &fields) + &lines;
+        // A line without room has been counted.
+        let _dropped = log.outbox.put(line.as_bytes());
     }));
 }
 
-/// Whether standard error is a terminal that shows colours (<https://no-color.org>).
-fn wants_colours() -> bool {
-    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    io::stderr().is_terminal() && !refused
+/// Returns true if lines are coloured, by the rules that `clap` applies to the help: `NO_COLOR` forbids colours
+/// (<https://no-color.org>), `CLICOLOR_FORCE` demands them (<https://bixense.com/clicolors>), and otherwise they need a
+/// terminal that is not dumb.
+fn wants_colours(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
+    if is_set("NO_COLOR") {
+        false
+    } else if is_set("CLICOLOR_FORCE") {
+        true
+    } else {
+        let is_disabled = variable("CLICOLOR").is_some_and(|value| value == "0");
+        let is_capable = variable("TERM").is_some_and(|terminal| terminal != "dumb");
+        is_terminal && !is_disabled && is_capable
+    }
 }
 
-/// Whether systemd's journal reads standard error: the variable names the device and inode of its
-/// socket (systemd.exec(5)), and is inherited by processes that write elsewhere.
+/// Returns true if systemd's journal reads standard error: the variable names the device and inode of its socket
+/// (systemd.exec(5)), and is inherited by processes that write elsewhere.
 fn is_journal_behind_stderr() -> bool {
     let Ok(journal) = env::var("JOURNAL_STREAM") else {
         return false;
@@ -119,17 +161,47 @@ fn is_journal_behind_stderr() -> bool {
         .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
 }
 
-/// Takes one event, which `tracing-subscriber` writes at once.
-struct Line(&'static Outbox);
+/// Puts each event into the outbox as a line.
+struct EventLayer(&'static Log);
 
-impl io::Write for Line {
-    /// Accepts everything: a line that is dropped has been counted.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.put(line);
-        Ok(line.len())
+impl<S: Subscriber> Layer<S> for EventLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let Log { outbox, style } = self.0;
+        let mut recorder = Recorder::default();
+        event.record(&mut recorder);
+        let level = *event.metadata().level();
+        let line = style.line(level, &recorder.message, &recorder.fields);
+        // A line without room has been counted.
+        let _dropped = outbox.put(line.as_bytes());
     }
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_follow_the_environment() {
+        let terminal = ("TERM", "xterm");
+        for (is_terminal, variables, expected) in [
+            (true, &[terminal][..], true),
+            (false, &[terminal], false),
+            (true, &[], false),
+            (true, &[("TERM", "dumb")], false),
+            (true, &[terminal, ("NO_COLOR", "1")], false),
+            (true, &[terminal, ("NO_COLOR", "")], true),
+            (true, &[terminal, ("CLICOLOR", "0")], false),
+            (false, &[("CLICOLOR_FORCE", "1")], true),
+            (false, &[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], true),
+            (false, &[("CLICOLOR_FORCE", ""), terminal], false),
+            (false, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
+        ] {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| value.into())
+            };
+            let wanted = wants_colours(is_terminal, variable);
+            assert_eq!(wanted, expected, "{is_terminal} {variables:?}");
+        }
     }
 }

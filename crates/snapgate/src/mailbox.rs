@@ -1,7 +1,7 @@
-//! How workers hand packets to each other: one bounded mailbox per worker.
+//! Messages between workers: one bounded mailbox per worker.
 //!
-//! In the steady state nothing but hairpins comes through here. A full mailbox never blocks the
-//! sender: the message comes back, and its packets are dropped and counted.
+//! In the steady state only hairpins use it. A full mailbox never blocks the sender: the message is returned, and its
+//! packets are dropped and counted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,16 +13,16 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use snaptun::Move;
 use udp_shards::Received;
 
-/// Messages a mailbox holds before senders are refused.
+/// Maximum number of messages in a mailbox.
 const MAILBOX_MESSAGES: usize = 4096;
 
-/// How many tunnels of a worker carried data lately.
-pub(crate) struct TalkingTunnels {
+/// Number of a worker's tunnels that carried data recently.
+pub(crate) struct ActiveTunnels {
     pub(crate) worker: usize,
     pub(crate) tunnels: usize,
 }
 
-/// What one worker tells another.
+/// A message to a worker.
 pub(crate) enum Message {
     /// A train from a tunnel socket whose remote address the receiving worker owns.
     Incoming {
@@ -36,19 +36,19 @@ pub(crate) enum Message {
     Hairpin { to: SocketAddr, packet: Packet },
     /// An identity uses a new tunnel of another worker.
     Moved(Move),
-    /// Make no new tunnels any more, and say in how many data passed less than `idle_after` ago.
+    /// Create no new tunnels, and report the number of tunnels that carried data less than `idle_after` ago.
     Drain {
         idle_after: Duration,
-        answer: Sender<TalkingTunnels>,
+        answer: Sender<ActiveTunnels>,
     },
-    /// Addresses and identities of tunnels that the process before had and the receiving worker owns.
+    /// Addresses and identities of the previous process's tunnels that the receiving worker owns.
     Remember(Vec<(SocketAddr, [u8; 32])>),
     /// Stop after this turn.
     Stop,
 }
 
 impl Message {
-    /// How many datagrams are in it.
+    /// Returns the number of datagrams in the message.
     pub(crate) fn packets(&self) -> u64 {
         match self {
             Self::Incoming { train, .. } => train.datagram_count() as u64,
@@ -58,15 +58,15 @@ impl Message {
     }
 }
 
-/// The receiving end, owned by one worker.
+/// The receiving end of a mailbox, owned by one worker.
 pub(crate) struct Mailbox {
     messages: Receiver<Message>,
 }
 
 impl Mailbox {
-    /// The next message, if there is one.
+    /// Takes the next message, if there is one.
     ///
-    /// A mailbox whose gateway is gone answers [`Message::Stop`].
+    /// Returns [`Message::Stop`] when the gateway is gone.
     pub(crate) fn take(&self) -> Option<Message> {
         match self.messages.try_recv() {
             Ok(message) => Some(message),
@@ -79,7 +79,7 @@ impl Mailbox {
         self.messages.is_empty()
     }
 
-    /// How many packets are left in it. For when nobody puts in any more.
+    /// Returns the number of packets left, after all senders have stopped.
     pub(crate) fn packets_left(self) -> u64 {
         self.messages
             .try_iter()
@@ -88,17 +88,17 @@ impl Mailbox {
     }
 }
 
-/// The sending end of a worker's mailbox; each other worker has one, and so has the gateway.
+/// The sending end of a worker's mailbox, held by every other worker and by the gateway.
 #[derive(Clone)]
 pub(crate) struct Postbox {
     messages: Sender<Message>,
     waker: Arc<mio::Waker>,
-    /// Messages were put in since the worker was last woken.
+    /// True if messages were put in since the worker was last woken.
     unannounced: bool,
 }
 
 impl Postbox {
-    /// Puts a message in, to be announced by [`Postbox::wake`].
+    /// Puts a message in; [`Postbox::wake`] announces it. Returns the message if the mailbox is full or closed.
     pub(crate) fn put(&mut self, message: Message) -> Result<(), Message> {
         match self.messages.try_send(message) {
             Ok(()) => {
@@ -109,8 +109,8 @@ impl Postbox {
         }
     }
 
-    /// Wakes the worker if anything was put in since the last call: once per batch, because each
-    /// wake is a system call.
+    /// Wakes the worker if messages were put in since the last call. Called once per batch, because each wake is a
+    /// system call.
     pub(crate) fn wake(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.unannounced) {
             self.waker.wake()?;
@@ -118,14 +118,14 @@ impl Postbox {
         Ok(())
     }
 
-    /// Puts a message in, waiting for room, and wakes the worker. Not for workers, which never
-    /// wait for each other. False when the worker is gone.
+    /// Puts a message in, waiting for room, and wakes the worker. Returns false if the worker is gone. Not for workers,
+    /// which never wait for each other.
     pub(crate) fn deliver(&self, message: Message) -> bool {
         self.messages.send(message).is_ok() && self.waker.wake().is_ok()
     }
 }
 
-/// A mailbox and its sending end; `waker` belongs to the poll of the worker that reads it.
+/// Creates a mailbox and its sending end; `waker` belongs to the poll of the worker that reads it.
 pub(crate) fn mailbox(waker: mio::Waker) -> (Postbox, Mailbox) {
     let (sender, receiver) = crossbeam_channel::bounded(MAILBOX_MESSAGES);
     let postbox = Postbox {

@@ -1,7 +1,7 @@
-//! The metrics, encoded when somebody asks for them.
+//! The metrics, encoded for each scrape.
 //!
-//! Nothing is kept here: a scrape reads the workers' published counters and the gateway's status. Names
-//! follow the Prometheus conventions; the label `worker` is the worker's index.
+//! A scrape reads the workers' published counters and the gateway's status. Names follow the Prometheus conventions;
+//! the label `worker` is the worker's index.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,46 +16,59 @@ use crate::counters::{self, Counters, Family, Kind, Published};
 use crate::drop_reason::DropReason;
 use crate::status::Status;
 
+mod gateway;
 mod process;
 mod shard;
 mod state;
 
-/// Encodes the counters of all workers, and how the gateway is, in the OpenMetrics text format.
-pub(crate) fn encode(
-    workers: &Arc<[Arc<Published>]>,
-    status: &Arc<Status>,
-) -> Result<String, fmt::Error> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(process::Process(Arc::clone(status))));
-    registry.register_collector(Box::new(Workers(Arc::clone(workers))));
-    if let Some(state) = status.state() {
-        registry.register_collector(Box::new(state::State(Arc::clone(state))));
-    }
-    let mut text = String::with_capacity(16 << 10);
-    prometheus_client::encoding::text::encode(&mut text, &registry)?;
-    Ok(text)
+/// Collector of a gateway's metrics, for the registry of an embedding program. It reads the gateway's counters at each
+/// scrape, and its last counters after the gateway has stopped.
+#[derive(Clone)]
+pub struct GatewayMetrics {
+    workers: Arc<[Arc<Published>]>,
+    status: Arc<Status>,
 }
 
-#[derive(Debug)]
-struct Workers(Arc<[Arc<Published>]>);
+impl fmt::Debug for GatewayMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayMetrics").finish_non_exhaustive()
+    }
+}
+
+impl GatewayMetrics {
+    pub(crate) fn new(workers: Arc<[Arc<Published>]>, status: Arc<Status>) -> Self {
+        Self { workers, status }
+    }
+
+    /// Encodes the metrics of the gateway and of the process in the OpenMetrics text format.
+    pub(crate) fn page(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(process::Process(Arc::clone(&self.status))));
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::with_capacity(16 << 10);
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
 
 /// Dropped datagrams, with a time series for each [`DropReason`].
 const DROPS: Family = Family {
     name: "snapgate_dropped_packets",
-    help: "Datagrams dropped, by the stage of their way and the reason.",
+    help: "Datagrams dropped, by stage of the packet path and reason.",
     kind: Kind::Counter,
     series: &[],
 };
 
-/// Every metric of a worker but [`DROPS`].
+/// Returns every metric of a worker except [`DROPS`].
 pub(crate) fn families() -> impl Iterator<Item = &'static Family> {
     counters::FAMILIES.iter().chain(shard::FAMILIES)
 }
 
-impl Collector for Workers {
+impl Collector for GatewayMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        gateway::encode(&mut encoder, &self.status)?;
         let workers: Vec<Counters> = self
-            .0
+            .workers
             .iter()
             .map(|published| published.snapshot())
             .collect();
@@ -68,7 +81,11 @@ impl Collector for Workers {
             });
             encode_family(&mut encoder, family, samples)?;
         }
-        encode_drops(&mut encoder, &workers)
+        encode_drops(&mut encoder, &workers)?;
+        match self.status.state() {
+            Some(state) => state::encode(&mut encoder, state),
+            None => Ok(()),
+        }
     }
 }
 
@@ -111,7 +128,7 @@ fn encode_family<'a>(
     Ok(())
 }
 
-/// The help of a metric, and of each of its time series.
+/// Returns the help of a metric and of its time series.
 fn help_with_labels(family: &Family) -> String {
     let mut help = family.help.to_owned();
     for series in family.series {
@@ -148,11 +165,11 @@ mod tests {
     use snaptun::ShardCounters;
 
     use super::*;
-    use crate::authorization::ConfiguredIdentities;
+    use crate::authorization::Authorizer;
     use crate::config::Authorization;
 
     #[test]
-    fn every_counter_is_exported() {
+    fn every_shard_counter_is_exported() {
         let is_exported = |counters: &Counters| {
             families().any(|family| {
                 family
@@ -182,12 +199,11 @@ mod tests {
         counters.drop_packets(reason, 7);
         workers[1].publish(&counters);
 
-        let authorization = ConfiguredIdentities::new(&Authorization::AnyIdentity);
-        let text = encode(
-            &workers,
-            &Arc::new(Status::new(Arc::new(authorization), Arc::default(), None)),
-        )
-        .unwrap();
+        let authorization = Authorizer::new(&Authorization::AnyIdentity);
+        let status = Status::new(Arc::new(authorization), Arc::default(), None);
+        let text = GatewayMetrics::new(workers, Arc::new(status))
+            .page()
+            .unwrap();
 
         for line in [
             r#"snapgate_handover_packets_total{worker="0"} 0"#,

@@ -1,11 +1,11 @@
 //! A bounded queue of messages and the thread that writes them.
 //!
-//! Standard error, standard output and the service manager's socket have a reader that may stop reading, and a
-//! write to them then blocks. Threads that enforce something put their messages into an outbox, which never
-//! waits: a message without room is dropped and counted.
+//! The reader of standard error, standard output or the service manager's socket may stop reading, and a write then
+//! blocks. Threads with other duties put their messages into an outbox, which never waits: a message without room is
+//! dropped and counted.
 //!
-//! `tracing-appender` has such a queue for the log. It is not used, because it bounds lines and not bytes, does
-//! not report what it dropped, and prints to standard output when the reader is stuck at exit.
+//! `tracing-appender` has such a queue for the log, but it bounds lines instead of bytes, does not report dropped
+//! lines, and prints to standard output when the reader is stuck at exit.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,18 +13,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use std::{io, thread};
 
-/// Maximum number of messages that wait to be written.
+/// Maximum number of waiting messages.
 const MESSAGES_MAX: usize = 4096;
 
-/// Maximum size of the messages that wait to be written, in bytes.
+/// Maximum total size of waiting messages, in bytes.
 const BYTES_MAX: usize = 1 << 20;
 
-/// The sending end. The thread lives as long as the process.
+/// The sending end of an outbox. The thread lives as long as the process.
 #[derive(Clone)]
 pub(crate) struct Outbox(Arc<Shared>);
 
 struct Shared {
-    /// Locked for as long as it takes to move a message, and never during a write.
+    /// Locked while a message is moved, never during a write.
     queue: Mutex<Queue>,
     arrived: Condvar,
     emptied: Condvar,
@@ -36,14 +36,14 @@ struct Queue {
     messages: VecDeque<Box<[u8]>>,
     /// Sum of the lengths of `messages`.
     bytes: usize,
-    /// A message that is no longer in `messages` is being written.
+    /// True while a message that is no longer in `messages` is being written.
     is_writing: bool,
 }
 
 impl Outbox {
-    /// Starts the thread, named `name`. It passes each message to `write`, which may block; a message whose
-    /// `write` fails counts as dropped. `report_dropped` gets the number of messages dropped since it was last
-    /// called, after the next message that could be written.
+    /// Starts the thread `name`. It passes each message to `write`, which may block; a message whose `write` fails
+    /// counts as dropped. After the next successful write, `report_dropped` gets the number of messages dropped since
+    /// its last call.
     pub(crate) fn start(
         name: &str,
         mut write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
@@ -76,7 +76,7 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Queues a message; false if it was dropped. Never waits for the thread.
+    /// Queues a message. Returns false if it was dropped. Never waits for the thread.
     pub(crate) fn put(&self, message: &[u8]) -> bool {
         let mut queue = self.0.lock();
         let has_room = queue.messages.len() < MESSAGES_MAX
@@ -92,7 +92,7 @@ impl Outbox {
         has_room
     }
 
-    /// Waits until every message has been written, at most until `deadline`; false if some are left.
+    /// Waits until every message has been written, at most until `deadline`. Returns false if some are left.
     pub(crate) fn flush(&self, deadline: Instant) -> bool {
         let timeout = deadline.saturating_duration_since(Instant::now());
         let (_queue, result) = self
@@ -105,7 +105,7 @@ impl Outbox {
         !result.timed_out()
     }
 
-    /// Number of messages that were not written.
+    /// Returns the number of messages that were not written.
     pub(crate) fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
@@ -116,7 +116,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next message, for the thread; the one before has been written.
+    /// Returns the next message to the thread, after the previous one has been written.
     fn next(&self) -> Box<[u8]> {
         let mut queue = self.lock();
         queue.is_writing = false;
@@ -145,13 +145,13 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// An outbox whose thread writes a message for each permit, what it wrote, and what it reported as dropped.
+    /// An outbox whose thread writes one message per permit, the messages written, and the reported numbers of drops.
     fn start() -> (Outbox, Sender<()>, Receiver<Vec<u8>>, Receiver<u64>) {
         let (permits, permitted) = crossbeam_channel::bounded(2 * MESSAGES_MAX);
         let (sender, written) = crossbeam_channel::bounded(2 * MESSAGES_MAX);
         let (reporter, reports) = crossbeam_channel::bounded(2 * MESSAGES_MAX);
         let write = move |message: &[u8]| {
-            // Once the test has dropped its end, writing fails.
+            // Writing fails after the test has dropped its end.
             permitted.recv().map_err(io::Error::other)?;
             sender.send(message.to_vec()).map_err(io::Error::other)
         };
@@ -175,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_reader_costs_messages_and_nobody_waits_for_it() {
+    fn a_full_outbox_drops_messages_without_waiting() {
         let (outbox, permits, _written, reports) = start();
         while outbox.put(b"message") {}
         assert!(!outbox.put(b"message"));
         assert_eq!(outbox.dropped(), 2);
         assert!(!outbox.flush(Instant::now()));
 
-        // It reads again.
+        // The reader reads again.
         permits.send(()).unwrap();
         assert_eq!(reports.recv_timeout(PATIENCE), Ok(2));
         (0..=MESSAGES_MAX).for_each(|_| permits.send(()).unwrap());
@@ -192,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn few_large_messages_fill_it_too() {
+    fn few_large_messages_fill_an_outbox() {
         let (outbox, _permits, ..) = start();
         let message = vec![0; BYTES_MAX / 2];
-        // The thread holds one.
+        // The thread holds one message.
         let put = (0..10).filter(|_| outbox.put(&message)).count();
         assert!(matches!(put, 2 | 3), "{put}");
         assert!(!outbox.put(&vec![0; BYTES_MAX + 1]));

@@ -7,12 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::authorization::ConfiguredIdentities;
+use crate::authorization::Authorizer;
 use crate::config::settings::SETTINGS;
 use crate::config::{Authorization, Forward};
 use crate::counters::Published;
 use crate::drop_reason::DropReason;
-use crate::metrics;
+use crate::metrics::{self, GatewayMetrics};
 use crate::state::StateStatus;
 use crate::status::Status;
 
@@ -127,10 +127,10 @@ sum. [TUNING.md](TUNING.md#what-a-rising-counter-means) explains what to do when
 /// Returns all metrics of a gateway with a state directory and an identities file, and all drop reasons.
 fn metrics_page() -> String {
     let workers: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
-    let authorization = ConfiguredIdentities::new(&Authorization::Identities(Vec::new()));
+    let authorization = Authorizer::new(&Authorization::Identities(Vec::new()));
     let state = Some(Arc::new(StateStatus::new()));
     let status = Arc::new(Status::new(Arc::new(authorization), Arc::default(), state));
-    let scrape = metrics::encode(&workers, &status).unwrap();
+    let scrape = GatewayMetrics::new(workers, status).page().unwrap();
 
     let types: HashMap<&str, &str> = scrape
         .lines()

@@ -1,23 +1,24 @@
-//! Following the file of identities while the gateway runs.
+//! Reloading of the identities file while the gateway runs.
 //!
-//! A thread looks at the file ten times a second, which takes a few system calls. That sees whatever replaces it:
-//! a rename, an editor, a link that is swapped in a directory above, and changes on file systems that report
-//! none (a network's, or another container's). It is read when it has been the same at two looks,
-//! or was replaced at several in a row.
+//! A thread polls the file ten times a second, which takes a few system calls. Polling detects every kind of change: a
+//! rename, an editor, a symbolic link that is swapped in a parent directory, and changes on file systems that report
+//! none (a network's, or another container's). The file is read when it has been the same at two polls, or was replaced
+//! at several in a row.
 //!
-//! The thread waits for no other process, but for the file system: while that does not answer, the identities
-//! in force stay, and [`IdentityListStatus::last_check`](crate::authorization::IdentityListStatus) stands still.
+//! The thread waits for no other process, but for the file system. While that does not respond, the identities in force
+//! stay, and [`IdentityListStatus::last_check`](crate::authorization::IdentityListStatus) does not advance.
 
 use std::convert::Infallible;
-use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::authorization::IdentityList;
+use crate::authorization::{IdentityChanges, IdentityList};
+use crate::config::place::Place;
+use crate::config::problem::{Problem, Warning};
 use crate::identities::{self, Listed};
 use crate::keys::PublicKey;
 use crate::service_manager::ServiceManager;
@@ -27,30 +28,31 @@ mod file_version;
 pub(crate) use file_version::FileVersion;
 use file_version::{Looks, SETTLE_TIME};
 
-/// Two of them, the reading, and a round of the timers are what a revoked identity has left.
+/// Interval between polls. A revoked identity is served for two of them, the time to read the file, and a round of the
+/// timers.
 const LOOK_INTERVAL: Duration = SETTLE_TIME;
 
-/// Of one file. The first ones help; who has a thousand needs `snapgate check`.
+/// Maximum number of faults, and of warnings, logged per reload; `snapgate check` shows all.
 const MESSAGES_LOGGED: usize = 10;
 
-/// The file that the identities were read from.
+/// The identities file, as it was read at the start.
 #[derive(Clone, Debug)]
 pub(crate) struct IdentitiesFile {
     pub(crate) path: PathBuf,
-    /// The gateway's, which is no peer's.
+    /// Public key of the gateway, which is not allowed in the file.
     pub(crate) own_key: Option<PublicKey>,
-    /// What was read.
+    /// The version that was read.
     pub(crate) version: FileVersion,
 }
 
-/// The thread that follows a file of identities. It ends after this is dropped.
+/// The thread that reloads the identities file. It ends after this is dropped.
 pub(crate) struct IdentitiesReloader {
     asked: Sender<()>,
     ended: Receiver<Infallible>,
 }
 
 impl IdentitiesReloader {
-    /// Keeps `list` to what is in `file`.
+    /// Starts to replace `list` whenever `file` changes.
     pub(crate) fn start(
         file: IdentitiesFile,
         list: Arc<IdentityList>,
@@ -67,13 +69,13 @@ impl IdentitiesReloader {
         Ok(Self { asked, ended })
     }
 
-    /// Has the file read again, whether or not it changed, and tells the service manager when that is done.
+    /// Requests a reload, even if the file has not changed. The service manager is notified of its end.
     pub(crate) fn reload(&self) {
-        // Full: it is about to be read anyway.
+        // Full: a reload is pending.
         let _ = self.asked.try_send(());
     }
 
-    /// Is closed when the thread has ended, which it does only by a panic.
+    /// Returns a channel that is closed when the thread has ended, which happens only by a panic.
     pub(crate) fn ended(&self) -> &Receiver<Infallible> {
         &self.ended
     }
@@ -102,21 +104,20 @@ fn follow(
         }
         let listed = identities::read(&file.path, file.own_key);
         if !looks.is_good(&FileVersion::of(&file.path)) {
-            // Written meanwhile, so perhaps read in halves. It is due again.
+            // It changed while it was read, so the content may be incomplete. It is due again.
             continue;
         }
         let status = match listed {
             Ok(listed) => replace(file, list, &listed),
             Err(problems) => {
                 list.note_failed_reload();
-                log_some(&problems, |problem| tracing::error!("{problem}"));
-                let stay = format!(
-                    "the {} identities from before stay in force until {} is put right",
-                    list.status().listed,
-                    file.path.display(),
-                );
-                tracing::error!("{stay}");
-                stay
+                log_faults(&file.path, &problems);
+                let identities = list.status().listed;
+                tracing::error!(file = %file.path.display(), identities, "previous identities stay in force");
+                format!(
+                    "The previous identities stay in force: {} is not valid.",
+                    file.path.display()
+                )
             }
         };
         list.note_check();
@@ -128,47 +129,69 @@ fn follow(
     }
 }
 
+/// Replaces the identities. Returns the result as a sentence.
 fn replace(file: &IdentitiesFile, list: &IdentityList, new: &Listed) -> String {
-    // In force first, logged later.
+    // Enforced first, logged later.
     let changes = list.replace(&new.identities);
-    log_some(&new.warnings, |warning| tracing::warn!("{warning}"));
-    let status = format!("{}: {changes}", file.path.display());
-    tracing::info!("{status}");
-    status
+    log_warnings(&file.path, &new.warnings);
+    let path = file.path.display();
+    let IdentityChanges {
+        listed,
+        added,
+        removed,
+        expiry_changed,
+    } = changes;
+    tracing::info!(
+        file = %path,
+        identities = listed,
+        added,
+        removed,
+        expiry_changed,
+        "identities reloaded"
+    );
+    format!("Reloaded {path}: {changes}.")
 }
 
-fn log_some<T: Display>(messages: &[T], log: impl Fn(&dyn Display)) {
-    let (logged, others) = messages.split_at(messages.len().min(MESSAGES_LOGGED));
-    for message in logged {
-        log(message);
+fn log_faults(path: &Path, problems: &[Problem]) {
+    let (logged, omitted) = split(problems);
+    for problem in logged {
+        let place = problem.place.as_ref();
+        tracing::error!(
+            file = %place.and_then(Place::file).unwrap_or(path).display(),
+            line = place.and_then(Place::line),
+            error = %problem.fault,
+            "invalid identities file"
+        );
     }
-    if !others.is_empty() {
-        log(&format_args!("and {} more like that", others.len()));
+    if omitted > 0 {
+        tracing::error!(file = %path.display(), omitted, "more faults in identities file");
     }
+}
+
+fn log_warnings(path: &Path, warnings: &[Warning]) {
+    let (logged, omitted) = split(warnings);
+    for warning in logged {
+        tracing::warn!(file = %path.display(), %warning, "identities file");
+    }
+    if omitted > 0 {
+        tracing::warn!(file = %path.display(), omitted, "more warnings about identities file");
+    }
+}
+
+/// Returns the messages to log, and the number of the others.
+fn split<T>(messages: &[T]) -> (&[T], usize) {
+    let (logged, omitted) = messages.split_at(messages.len().min(MESSAGES_LOGGED));
+    (logged, omitted.len())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
 
     #[test]
-    fn of_many_messages_some_are_logged_and_the_others_counted() {
-        let logged = |messages: usize| {
-            let log = RefCell::new(Vec::new());
-            let messages: Vec<usize> = (1..=messages).collect();
-            log_some(&messages, |message| {
-                log.borrow_mut().push(message.to_string());
-            });
-            log.into_inner()
-        };
-        assert_eq!(logged(0), [""; 0]);
-        assert_eq!(logged(10).last().unwrap(), "10");
-        let many = logged(133);
-        assert_eq!(
-            (many.len(), many[10].as_str()),
-            (11, "and 123 more like that")
-        );
+    fn the_first_ten_messages_are_logged() {
+        assert_eq!(split::<u8>(&[]), (&[][..], 0));
+        assert_eq!(split(&[7; 10]), (&[7; 10][..], 0));
+        assert_eq!(split(&[7; 133]), (&[7; 10][..], 123));
     }
 }

@@ -1,6 +1,6 @@
-//! A gateway in service: what it does on signals, until it ends.
+//! A gateway in service: its reactions to signals, until it stops.
 //!
-//! The thread that runs this waits for nothing but the channels that it selects from.
+//! The thread that runs this waits only for the channels that it selects from.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, never, select};
 
 use self::clock_step::ClockSteps;
 use crate::config::options::DrainTimes;
+use crate::drain::ASK_INTERVAL;
 use crate::gateway::{Gateway, WorkerFailure};
 use crate::reload::IdentitiesReloader;
 use crate::service_manager::{self, ServiceManager};
@@ -17,46 +18,45 @@ use crate::turn_watch::TurnWatch;
 
 mod clock_step;
 
-/// How often a gateway that drains asks its workers whether tunnels still talk.
-const ASK_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How often it says so.
+/// Interval between log lines about the progress of a drain.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Interval of [`PeriodicChecks`].
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// An identities file that was not checked for so long is worth a warning.
+/// Time without a check of the identities file after which a warning is logged.
 const CHECK_OVERDUE_TIME: Duration = Duration::from_secs(5);
 
-/// How often that warning is repeated.
+/// Interval between such warnings.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A gateway in service.
 pub(crate) struct Service<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) signals: &'a Signals,
-    /// `None` where everyone is let in.
+    /// `None` if any identity is allowed.
     pub(crate) reloader: Option<IdentitiesReloader>,
     pub(crate) manager: ServiceManager,
     pub(crate) drain: DrainTimes,
 }
 
-/// Why a gateway cannot go on.
+/// Failure that ends the process.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServiceFailure {
     #[error(transparent)]
     Worker(#[from] WorkerFailure),
-    #[error("the thread that reads the identities file failed: revocations would not be applied")]
+    #[error(
+        "the thread that reads the identities file failed, so revocations would not take effect"
+    )]
     Identities,
 }
 
 impl Service<'_> {
-    /// Serves until a signal ends it.
+    /// Serves until a signal.
     ///
     /// # Errors
     ///
-    /// A worker failed, or the thread that follows the identities.
+    /// A worker, or the thread that reads the identities file, failed.
     pub(crate) fn run(&self) -> Result<(), ServiceFailure> {
         self.manager.ready();
         let mut checks = PeriodicChecks::new(self);
@@ -66,7 +66,7 @@ impl Service<'_> {
             select! {
                 recv(self.signals.ends) -> signal => match signal {
                     Ok(signal) => break signal,
-                    // The thread that waits for them is gone: nobody could end the gateway any more.
+                    // The signal thread is gone, so no signal could stop the gateway any more.
                     Err(_) => break EndSignal::Interrupt,
                 },
                 recv(self.signals.hangups) -> _ => self.reload(),
@@ -79,11 +79,11 @@ impl Service<'_> {
             return self.drain(checks);
         }
         self.manager.stopping();
-        tracing::info!("stopping on {signal}");
+        tracing::info!(%signal, "stopping");
         Ok(())
     }
 
-    /// Is closed when the thread that reads the identities has ended.
+    /// Returns a channel that is closed when the thread that reads the identities file has ended.
     fn reloader_ended(&self) -> Receiver<Infallible> {
         self.reloader
             .as_ref()
@@ -94,39 +94,36 @@ impl Service<'_> {
         self.manager.reloading();
         match &self.reloader {
             Some(reloader) => {
-                // Logged first, so that this line comes before the reloader's. Logging does not block.
-                tracing::info!("reloading the identities; other settings take a restart");
+                // Logged first, so that this line precedes the reloader's. Logging does not block.
+                tracing::info!("reloading identities");
                 reloader.reload();
             }
             None => {
-                let nothing = "there is nothing to reload: everyone is let in (--allow-any-identity), and \
-                               other settings take a restart";
-                tracing::info!("{nothing}");
-                self.manager.reloaded(nothing);
+                tracing::info!(reason = "any identity is allowed", "nothing to reload");
+                self.manager.reloaded(
+                    "Nothing to reload: any identity is allowed, and other settings take effect at a restart.",
+                );
             }
         }
     }
 
-    /// Serves existing tunnels until none of them talks, the time is up, or another signal.
+    /// Serves existing tunnels until they are idle, the timeout has passed, or another signal arrives.
     fn drain(&self, mut checks: PeriodicChecks) -> Result<(), ServiceFailure> {
         let DrainTimes {
             timeout,
             idle_after,
         } = self.drain;
         let deadline = Instant::now() + timeout;
-        let mut drain = self.gateway.drain(idle_after);
+        let mut drain = self.gateway.begin_drain(idle_after);
         self.signals.shutdown.drain_until(deadline);
         self.manager.stopping();
-        tracing::info!(
-            "draining on {}: no new tunnels, and an end when no data passed any tunnel for \
-             {idle_after:?}, or in {timeout:?}",
-            EndSignal::Terminate
-        );
+        tracing::info!(signal = %EndSignal::Terminate, ?idle_after, ?timeout, "draining");
         let time_is_up = crossbeam_channel::at(deadline);
         let ask = crossbeam_channel::tick(ASK_INTERVAL);
         let check = crossbeam_channel::tick(CHECK_INTERVAL);
         let reloader_ended = self.reloader_ended();
-        let mut talking = None;
+        // Unknown until every worker has answered.
+        let mut active_tunnels: Option<usize> = None;
         let mut report_at = Instant::now();
         loop {
             select! {
@@ -134,29 +131,26 @@ impl Service<'_> {
                     let Some(tunnels) = answer.ok().and_then(|answer| drain.note(&answer)) else {
                         continue;
                     };
-                    talking = Some(tunnels);
+                    active_tunnels = Some(tunnels);
                     if tunnels == 0 {
-                        tracing::info!("drained: no tunnel talks");
+                        tracing::info!("drained");
                         return Ok(());
                     }
                     let now = Instant::now();
                     if now >= report_at {
                         report_at = now + REPORT_INTERVAL;
-                        let left = deadline.saturating_duration_since(now).as_secs();
-                        let status = format!("draining: tunnels that talk: {tunnels}; seconds left: {left}");
-                        tracing::info!("{status}");
-                        self.manager.status(&status);
+                        self.report_drain(tunnels, deadline.saturating_duration_since(now));
                     }
                 }
                 recv(ask) -> _ => drain.ask(),
                 recv(check) -> _ => checks.run(),
                 recv(time_is_up) -> _ => {
-                    tracing::warn!("stopping after {timeout:?}: tunnels that still talked: {}", count_or_unknown(talking));
+                    tracing::warn!(?timeout, active_tunnels, "drain timed out");
                     return Ok(());
                 }
                 recv(self.signals.ends) -> signal => {
                     if let Ok(signal) = signal {
-                        tracing::warn!("stopping on {signal}: tunnels that still talked: {}", count_or_unknown(talking));
+                        tracing::warn!(%signal, active_tunnels, "drain interrupted");
                     }
                     return Ok(());
                 }
@@ -166,19 +160,27 @@ impl Service<'_> {
             }
         }
     }
+
+    fn report_drain(&self, active_tunnels: usize, remaining: Duration) {
+        let remaining = Duration::from_secs(remaining.as_secs());
+        tracing::info!(active_tunnels, ?remaining, "drain progress");
+        self.manager.status(&format!(
+            "Draining for at most {remaining:?}. Active tunnels: {active_tunnels}."
+        ));
+    }
 }
 
-/// Periodic checks of the system clock, for grants that expire by it, of the thread that follows the identities file,
-/// and of the workers, for the service manager's watchdog.
+/// Periodic checks of the system clock, by which grants expire, of the thread that reads the identities file, and of the
+/// workers, for the service manager's watchdog.
 struct PeriodicChecks<'a> {
     gateway: &'a Gateway,
     manager: ServiceManager,
     clock: ClockSteps,
-    /// The last check of the identities file, and when it was first seen.
+    /// Last check of the identities file, and when it was first seen.
     check: (i64, Instant),
     check_warned_at: Option<Instant>,
     turns: TurnWatch,
-    /// Half of what the manager asks for, as sd_watchdog_enabled(3) recommends.
+    /// Half of the manager's interval, as sd_watchdog_enabled(3) recommends.
     watchdog_interval: Option<Duration>,
     watchdog_due: Instant,
 }
@@ -204,23 +206,21 @@ impl<'a> PeriodicChecks<'a> {
         if let Some(list) = self.gateway.identity_list() {
             if clock_was_set {
                 list.ask_again();
-                tracing::warn!(
-                    "the clock of the day was set: looking again at which identities expired"
-                );
+                tracing::warn!("system clock was set, checking the expiry of identities");
             }
             self.watch_identities_file(list.status().last_check, now);
         }
         let Some(interval) = self.watchdog_interval else {
             return;
         };
-        // Looked at every time, so that a worker that hangs is noticed in time.
+        // The workers are checked every time, so that a hanging worker is detected in time.
         if self.turns.hanging(now).is_empty() && now >= self.watchdog_due {
             self.watchdog_due = now + interval;
             self.manager.alive();
         }
     }
 
-    /// The thread that checks the identities file waits for the file system, and says nothing meanwhile.
+    /// Warns if the identities file is not checked. The thread that checks it cannot: it waits for the file system.
     fn watch_identities_file(&mut self, last_check: i64, now: Instant) {
         if last_check != self.check.0 {
             self.check = (last_check, now);
@@ -231,9 +231,9 @@ impl<'a> PeriodicChecks<'a> {
         if overdue >= CHECK_OVERDUE_TIME && self.check_warned_at.is_none_or(is_due) {
             self.check_warned_at = Some(now);
             tracing::warn!(
-                "the identities file was not checked for {} s: its file system does not answer, or the file \
-                 changes all the time; the identities that were read last stay in force",
-                overdue.as_secs()
+                overdue = ?Duration::from_secs(overdue.as_secs()),
+                reason = "its file system does not respond, or the file changes constantly",
+                "identities file not checked"
             );
         }
     }
@@ -241,8 +241,4 @@ impl<'a> PeriodicChecks<'a> {
 
 fn worker_failure(failure: Option<WorkerFailure>) -> Result<(), ServiceFailure> {
     failure.map_or(Ok(()), |failure| Err(failure.into()))
-}
-
-fn count_or_unknown(talking: Option<usize>) -> String {
-    talking.map_or_else(|| "not known".to_owned(), |tunnels| tunnels.to_string())
 }

@@ -1,7 +1,7 @@
-//! Notifications to the service manager (sd_notify(3)), if the environment variable `NOTIFY_SOCKET` names one.
+//! Notifications to the service manager (sd_notify(3)), at the socket in the environment variable `NOTIFY_SOCKET`.
 //!
-//! A thread sends them, because a send blocks while the manager's socket is full. The crate `sd-notify` sends from
-//! the calling thread, and knows no abstract sockets.
+//! A thread sends them, because a send blocks while the manager's socket is full. The crate `sd-notify` sends from the
+//! calling thread and does not support abstract sockets.
 
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt as _;
@@ -14,12 +14,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::outbox::Outbox;
 
-/// The service manager, or none.
+/// The service manager, if there is one.
 #[derive(Clone)]
 pub(crate) struct ServiceManager(Option<Outbox>);
 
 impl ServiceManager {
-    /// The manager that started this process.
+    /// Returns the manager that started this process.
     pub(crate) fn of_this_process() -> Self {
         let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
             return Self(None);
@@ -28,46 +28,49 @@ impl ServiceManager {
             let socket = UnixDatagram::unbound()?;
             let send = move |message: &[u8]| socket.send_to_addr(message, &address).map(drop);
             Outbox::start("notify", send, |messages| {
-                tracing::warn!("notifications that the service manager did not get: {messages}");
+                tracing::warn!(
+                    dropped = messages,
+                    "notifications to service manager dropped"
+                );
             })
         });
         Self(match outbox {
             Ok(outbox) => Some(outbox),
             Err(error) => {
-                tracing::warn!("cannot notify the service manager at {socket:?}: {error}");
+                tracing::warn!(socket = %socket.display(), %error, "cannot notify service manager");
                 None
             }
         })
     }
 
-    /// The gateway serves.
+    /// Reports that the gateway serves.
     pub(crate) fn ready(&self) {
         self.tell("READY=1\n");
     }
 
-    /// The gateway reads its identities again. To be followed by [`reloaded`](Self::reloaded).
+    /// Reports that the identities are read again. To be followed by [`reloaded`](Self::reloaded).
     pub(crate) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\n"));
     }
 
-    /// What came of reading the identities again.
+    /// Reports the end of a reload, with its result as a sentence.
     pub(crate) fn reloaded(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={status}\n"));
     }
 
-    /// What the gateway does, for people to read.
+    /// Reports a sentence about the gateway's state.
     pub(crate) fn status(&self, status: &str) {
         self.tell(&format!("STATUS={status}\n"));
     }
 
-    /// The gateway is about to end.
+    /// Reports that the gateway is about to stop.
     pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1\n");
     }
 
-    /// All workers take turns.
+    /// Reports that all workers take turns.
     pub(crate) fn alive(&self) {
         self.tell("WATCHDOG=1\n");
     }
@@ -86,7 +89,7 @@ impl ServiceManager {
     }
 }
 
-/// A name in the file system, or an abstract one behind `@` (unix(7)).
+/// Parses a path, or the name of an abstract socket after `@` (unix(7)).
 fn address_of(socket: &OsString) -> io::Result<SocketAddr> {
     match socket.as_bytes() {
         [b'/', ..] => SocketAddr::from_pathname(socket),
@@ -98,10 +101,10 @@ fn address_of(socket: &OsString) -> io::Result<SocketAddr> {
     }
 }
 
-/// How often the manager expects [`ServiceManager::alive`] (`WatchdogSec=` of the service).
+/// Returns the interval at which the manager expects [`ServiceManager::alive`] (`WatchdogSec=` of the service).
 pub(crate) fn watchdog_interval() -> Option<Duration> {
     let number = |name| env::var(name).ok()?.parse::<u64>().ok();
-    // The variables are inherited by processes that they are not meant for (sd_watchdog_enabled(3)).
+    // Other processes may inherit the variables (sd_watchdog_enabled(3)).
     if number("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(process::id())) {
         return None;
     }

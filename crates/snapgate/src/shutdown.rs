@@ -1,7 +1,7 @@
-//! The deadline of a process that was told to end.
+//! Deadline of a process that was told to end.
 //!
-//! An orderly end waits for others: for workers, for the last write to the state file, for standard output. A
-//! thread of its own ends the process when that takes too long, whatever the other threads wait for.
+//! An orderly end waits for workers, for the last write of the state file and for standard output. A separate thread
+//! ends the process when that takes too long, whatever the other threads wait for.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ pub(crate) const END_TIME: Duration = Duration::from_secs(3);
 /// Time between the second signal and the end of the process.
 pub(crate) const END_TIME_AFTER_SECOND_SIGNAL: Duration = Duration::from_secs(1);
 
-/// Sets the deadline. None of its methods waits.
+/// Sets the deadline. No method waits.
 #[derive(Clone)]
 pub(crate) struct ShutdownDeadline(Arc<Shared>);
 
@@ -29,12 +29,12 @@ struct Deadline {
     at: Instant,
     /// Exit code of the process.
     code: u8,
-    /// Can be moved forward, but not back.
+    /// True if the deadline can only be moved forward.
     is_final: bool,
 }
 
 impl ShutdownDeadline {
-    /// Starts the thread, which calls `exit` with the exit code when the deadline has passed.
+    /// Starts the thread, which calls `exit` with the exit code after the deadline.
     pub(crate) fn start(exit: impl FnOnce(u8) + Send + 'static) -> io::Result<Self> {
         let shutdown = Self(Arc::default());
         let shared = Arc::clone(&shutdown.0);
@@ -42,16 +42,13 @@ impl ShutdownDeadline {
             .name("shutdown".to_owned())
             .spawn(move || {
                 let code = shared.wait();
-                tracing::error!(
-                    "ending now: a worker, the state directory or standard output did not answer in time"
-                );
+                tracing::error!(exit_code = code, "shutdown deadline exceeded");
                 exit(code);
             })?;
         Ok(shutdown)
     }
 
-    /// Expects the gateway to react to its first signal by `at`: by [`drain_until`](Self::drain_until) or by
-    /// ending the process.
+    /// Expects a reaction to the first signal by `at`: [`drain_until`](Self::drain_until), or the end of the process.
     pub(crate) fn expect_reaction(&self, at: Instant) {
         self.update(|deadline| match deadline {
             Some(deadline) => deadline,
@@ -63,7 +60,7 @@ impl ShutdownDeadline {
         });
     }
 
-    /// The gateway drains until `at`, and ends within [`END_TIME`] after that.
+    /// Allows a drain until `at`, and the end within [`END_TIME`] after that.
     pub(crate) fn drain_until(&self, at: Instant) {
         self.update(|deadline| match deadline {
             Some(deadline) if deadline.is_final => deadline,
@@ -97,7 +94,7 @@ impl Shared {
         self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the exit code when the deadline has passed.
+    /// Waits until the deadline has passed, and returns the exit code.
     fn wait(&self) -> u8 {
         let mut current = self.lock();
         loop {
@@ -125,7 +122,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A deadline whose thread does not run.
+    /// A deadline without its thread.
     fn shutdown() -> (ShutdownDeadline, Instant) {
         (ShutdownDeadline(Arc::default()), Instant::now())
     }
@@ -135,18 +132,18 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_takes_the_place_of_the_time_to_react() {
+    fn a_drain_replaces_the_time_to_react() {
         let (shutdown, now) = shutdown();
         shutdown.expect_reaction(now + SECOND);
         shutdown.drain_until(now + 20 * SECOND);
         assert_eq!(at(&shutdown), now + 20 * SECOND + END_TIME);
-        // Another signal asks for no reaction.
+        // A second signal does not shorten the drain.
         shutdown.expect_reaction(now + SECOND);
         assert_eq!(at(&shutdown), now + 20 * SECOND + END_TIME);
     }
 
     #[test]
-    fn nothing_delays_an_end_that_was_demanded() {
+    fn a_final_deadline_is_never_moved_back() {
         let (shutdown, now) = shutdown();
         shutdown.expect_reaction(now + 3 * SECOND);
         shutdown.end_by(now + SECOND, 0);
@@ -156,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_of_a_failure_stays() {
+    fn the_exit_code_of_a_failure_is_kept() {
         let (shutdown, now) = shutdown();
         shutdown.end_by(now + SECOND, 1);
         shutdown.end_by(now + SECOND, 0);
@@ -164,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_process_ends_when_the_deadline_has_passed() {
+    fn the_process_ends_after_the_deadline() {
         let (exited, exits) = crossbeam_channel::bounded(1);
         let shutdown = ShutdownDeadline::start(move |code| exited.send(code).unwrap()).unwrap();
         shutdown.expect_reaction(Instant::now() + 3600 * SECOND);

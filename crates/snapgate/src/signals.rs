@@ -1,10 +1,10 @@
-//! The signals that the gateway handles.
+//! Signals of the process.
 //!
-//! They are blocked before there is a second thread, which inherits that, and taken in one by one by a
-//! thread that waits for them. A handler would miss those that arrive while it is being put in place.
+//! They are blocked before a second thread exists, which inherits the mask, and received by a thread that waits for
+//! them. A signal handler would miss the signals that arrive while it is being installed.
 //!
-//! The thread enforces the end of the process itself, by a deadline, so that it does not matter what the thread
-//! that serves waits for.
+//! The thread enforces the end of the process by a deadline, so the end does not depend on what the main thread waits
+//! for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +16,15 @@ use nix::sys::signal::{SigSet, Signal as SystemSignal};
 
 use crate::shutdown::{END_TIME, END_TIME_AFTER_SECOND_SIGNAL, ShutdownDeadline};
 
-/// A SIGTERM so soon after the first is its duplicate: service managers and process groups send it twice.
+/// A second SIGTERM within this time is a duplicate: service managers and process groups send it twice.
 const DUPLICATE_TIME: Duration = Duration::from_millis(500);
 
 /// A signal that ends the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum EndSignal {
-    /// SIGINT: end at once.
+    /// SIGINT: stop at once.
     Interrupt,
-    /// SIGTERM: drain and end.
+    /// SIGTERM: drain, then stop.
     Terminate,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for EndSignal {
     }
 }
 
-/// Signals that the thread takes in. SIGUSR1 and SIGUSR2 mean nothing, and would end the process by default.
+/// Signals that the thread receives. SIGUSR1 and SIGUSR2 have no effect, but would end the process by default.
 const WAITED_FOR: [SystemSignal; 5] = [
     SystemSignal::SIGHUP,
     SystemSignal::SIGINT,
@@ -52,17 +52,17 @@ const WAITED_FOR: [SystemSignal; 5] = [
     SystemSignal::SIGUSR2,
 ];
 
-/// Signals that the kernel sends to the thread that wrote something, beside the error of that write. SIGTTOU
-/// would stop a background process that logs to a terminal.
+/// Signals that the kernel sends to a thread besides the error of its write. SIGTTOU would stop a background process
+/// that logs to a terminal.
 const BLOCKED: [SystemSignal; 3] = [
     SystemSignal::SIGPIPE,
     SystemSignal::SIGTTOU,
     SystemSignal::SIGXFSZ,
 ];
 
-/// The receiving end of the signals.
+/// Receivers of the signals.
 pub(crate) struct Signals {
-    /// SIGHUP, one for any number that arrived since the last.
+    /// SIGHUP; several that arrive before the first is handled count as one.
     pub(crate) hangups: Receiver<()>,
     /// SIGINT and SIGTERM, without duplicates.
     pub(crate) ends: Receiver<EndSignal>,
@@ -71,14 +71,14 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From now on the gateway reacts to SIGINT and SIGTERM. Before, they end the process.
+    /// Makes SIGINT and SIGTERM stop the gateway in order. Before, they end the process at once.
     pub(crate) fn serving(&self) {
         self.is_serving.store(true, Ordering::Relaxed);
     }
 }
 
-/// Keeps the signals from the calling thread and those that it starts from now on, and sends them to the
-/// channels that are returned. To be called while there is no other thread.
+/// Blocks the signals in the calling thread and the threads that it starts from now on, and sends them to the returned
+/// channels. Must be called while there is no other thread.
 ///
 /// `exit` ends the process at once with an exit code.
 pub(crate) fn listen(exit: fn(u8)) -> io::Result<Signals> {
@@ -89,7 +89,7 @@ pub(crate) fn listen(exit: fn(u8)) -> io::Result<Signals> {
         .collect::<SigSet>()
         .thread_block()?;
     let (hangup, hangups) = crossbeam_channel::bounded(1);
-    // The first signal and another. More would change nothing.
+    // Room for the first signal and the second; further ones change nothing.
     let (end, ends) = crossbeam_channel::bounded(2);
     let shutdown = ShutdownDeadline::start(exit)?;
     let is_serving = Arc::new(AtomicBool::new(false));
@@ -116,7 +116,7 @@ pub(crate) fn listen(exit: fn(u8)) -> io::Result<Signals> {
     Ok(signals)
 }
 
-/// The state of the thread. It waits for nothing but signals.
+/// State of the thread, which waits for nothing but signals.
 struct SignalThread {
     /// The first signal that ends the process.
     first: Option<(EndSignal, Instant)>,
@@ -130,7 +130,7 @@ impl SignalThread {
     fn take(&mut self, signal: SystemSignal, now: Instant, is_serving: bool) {
         match signal {
             SystemSignal::SIGHUP => {
-                // Full: one is about to be handled.
+                // Full: a SIGHUP is about to be handled.
                 let _coalesced = self.hangup.try_send(());
             }
             SystemSignal::SIGINT => self.end(EndSignal::Interrupt, now, is_serving),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn sigint_is_no_duplicate_of_sigterm() {
+    fn sigint_is_not_a_duplicate_of_sigterm() {
         let (mut thread, _, ends) = thread();
         let now = Instant::now();
         thread.take(SystemSignal::SIGTERM, now, true);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn signals_that_nobody_takes_are_no_reason_to_wait() {
+    fn full_channels_do_not_block_the_signal_thread() {
         let (mut thread, hangups, ends) = thread();
         let now = Instant::now();
         for seconds in 0..10 {
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the process ended")]
-    fn a_gateway_that_does_not_serve_yet_ends_at_once() {
+    fn a_signal_before_serving_ends_the_process_at_once() {
         thread()
             .0
             .take(SystemSignal::SIGTERM, Instant::now(), false);

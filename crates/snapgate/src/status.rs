@@ -1,25 +1,25 @@
-//! What the HTTP side shows besides the workers' counters.
+//! Status of the gateway, for the metrics and the HTTP server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
-use crate::authorization::ConfiguredIdentities;
+use crate::authorization::Authorizer;
 use crate::state::StateStatus;
 
-/// How the gateway as a whole is.
+/// Status of the gateway as a whole.
 pub(crate) struct Status {
     started: Timestamp,
     draining: AtomicBool,
-    authorization: Arc<ConfiguredIdentities>,
+    authorization: Arc<Authorizer>,
     clock_is_trusted: Arc<AtomicBool>,
     state: Option<Arc<StateStatus>>,
 }
 
 impl Status {
     pub(crate) fn new(
-        authorization: Arc<ConfiguredIdentities>,
+        authorization: Arc<Authorizer>,
         clock_is_trusted: Arc<AtomicBool>,
         state: Option<Arc<StateStatus>>,
     ) -> Self {
@@ -32,12 +32,12 @@ impl Status {
         }
     }
 
-    /// When the process started, near enough.
+    /// Returns the start time of the gateway.
     pub(crate) fn started(&self) -> Timestamp {
         self.started
     }
 
-    /// From now on no new tunnels are made.
+    /// Records that no new tunnels are created.
     pub(crate) fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -46,17 +46,17 @@ impl Status {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Who may have a tunnel.
-    pub(crate) fn authorization(&self) -> &ConfiguredIdentities {
+    /// Returns the authorization.
+    pub(crate) fn authorization(&self) -> &Authorizer {
         &self.authorization
     }
 
-    /// Whether the system clock can be trusted, as of the last reading.
+    /// Returns true if the system clock could be trusted at the last reading.
     pub(crate) fn is_clock_trusted(&self) -> bool {
         self.clock_is_trusted.load(Ordering::Relaxed)
     }
 
-    /// How the state file does, if there is one.
+    /// Returns the counts of the state file, if there is one.
     pub(crate) fn state(&self) -> Option<&Arc<StateStatus>> {
         self.state.as_ref()
     }

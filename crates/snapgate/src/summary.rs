@@ -1,4 +1,4 @@
-//! What a gateway did, for the human who stopped it.
+//! Totals of a gateway's run, printed when it stops.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use serde::Serialize;
 use crate::counters::{self, Counters};
 use crate::drop_reason::DropReason;
 
-/// What a gateway did from its start to its stop. `Display` makes a table of it.
+/// Totals of a gateway from start to stop. `Display` formats tables.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// How long it ran.
+    /// Time from start to stop.
     pub ran: Duration,
-    /// What each worker counted.
+    /// Counters of each worker.
     pub workers: Vec<Counters>,
 }
 
-/// Packets dropped at one stage for one reason.
+/// Number of packets dropped at one stage for one reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct DropCount {
-    /// The stage of the packets' way; `kernel` for those that no worker received.
+    /// Stage of the packet path; `kernel` for packets that no worker received.
     pub stage: &'static str,
-    /// The reason; of the kernel's drops the kind of socket.
+    /// Reason; for the kernel's drops the kind of socket.
     pub reason: &'static str,
     /// Number of packets, at least 1.
     pub packets: u64,
 }
 
 impl Summary {
-    /// The sum over all workers.
+    /// Returns the sum over all workers.
     pub fn total(&self) -> Counters {
         let mut total = Counters::default();
         for worker in &self.workers {
@@ -38,7 +38,7 @@ impl Summary {
         total
     }
 
-    /// Every reason for which anything was dropped.
+    /// Returns every reason with at least one dropped packet.
     pub fn drops(&self) -> impl Iterator<Item = DropCount> {
         let total = self.total();
         let kernel: Vec<_> = kernel_drops(&total).collect();
@@ -57,7 +57,7 @@ impl Summary {
             })
     }
 
-    /// A table of the workers and a table of the drops.
+    /// Returns a table of the workers and a table of the drops.
     pub fn tables(&self) -> impl fmt::Display {
         fmt::from_fn(|f| {
             write_workers(f, &self.workers, &self.total())?;
@@ -74,8 +74,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// One line for each worker: received and taken from other workers = delivered, sent, dropped and
-/// given to other workers.
+/// Writes one line per worker: received + taken from other workers = delivered + sent + dropped + given to other
+/// workers.
 fn write_workers(f: &mut impl fmt::Write, workers: &[Counters], total: &Counters) -> fmt::Result {
     writeln!(
         f,
@@ -118,7 +118,7 @@ fn write_worker(
     )
 }
 
-/// One line for each reason for which anything was dropped.
+/// Writes one line per drop reason.
 fn write_drops(f: &mut impl fmt::Write, drops: impl Iterator<Item = DropCount>) -> fmt::Result {
     let mut drops = drops.peekable();
     if drops.peek().is_none() {
@@ -138,7 +138,7 @@ fn write_drops(f: &mut impl fmt::Write, drops: impl Iterator<Item = DropCount>) 
     Ok(())
 }
 
-/// What the kernel dropped before a worker could receive it, by the kind of socket.
+/// Returns the packets that the kernel dropped before a worker received them, by kind of socket.
 fn kernel_drops(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
     counters::FAMILIES
         .iter()
@@ -150,7 +150,7 @@ fn kernel_drops(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)
         })
 }
 
-/// `part` of `whole` in percent; 0 of nothing.
+/// Returns `part` of `whole` in percent; 0 if `whole` is 0.
 fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0
@@ -165,7 +165,7 @@ mod tests {
     use crate::drop_reason::QueueLoss;
 
     #[test]
-    fn the_summary_names_what_was_dropped() {
+    fn the_summary_lists_dropped_packets() {
         let mut busy = Counters {
             received_incoming_packets: 3,
             ..Counters::default()

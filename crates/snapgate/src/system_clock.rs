@@ -1,4 +1,4 @@
-//! Telling the replay guard what the system clock says, and whether it can be trusted.
+//! Readings of the system clock for the replay guard, and whether the clock can be trusted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,24 +8,24 @@ use std::{io, thread};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use snaptun::ReplayGuard;
 
-/// Time between two readings. A clock that is set forward refuses correct timestamps for no longer.
+/// Interval between readings. After the clock was set forward, correct timestamps are refused for at most this time.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// 2026-11-01: no version of this code was built before.
+/// 2026-11-01, a time before which no version of this code was built.
 const BUILT_AFTER: Duration = Duration::from_secs(1_793_491_200);
 
-/// Whether the system clock can be trusted.
+/// Trust in the system clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Trust {
     Trusted,
     /// It is earlier than this program, as after a boot without a battery-backed clock.
     BeforeBuild,
-    /// The kernel says that nothing synchronizes it.
+    /// The kernel reports it as not synchronized.
     Unsynchronized,
 }
 
 impl Trust {
-    /// `synchronized` is what the kernel says; `None` if it does not.
+    /// `synchronized` is the kernel's report, if there is one.
     fn of(wall: SystemTime, synchronized: Option<bool>) -> Self {
         if wall < SystemTime::UNIX_EPOCH + BUILT_AFTER {
             Self::BeforeBuild
@@ -39,28 +39,29 @@ impl Trust {
     fn log(self) {
         let reason = match self {
             Self::Trusted => {
-                tracing::info!("system clock is trusted: handshakes from the future are refused");
+                tracing::info!("system clock trusted");
                 return;
             }
-            Self::BeforeBuild => "it is earlier than the build of this program",
-            Self::Unsynchronized => "the kernel reports it as not synchronized",
+            Self::BeforeBuild => "earlier than the build of this program",
+            Self::Unsynchronized => "not synchronized",
         };
         tracing::warn!(
             reason,
-            "system clock is not trusted: handshakes from the future are accepted, so a client whose clock \
-             is ahead can lock itself out; synchronize the clock (timedatectl, chronyc tracking)"
+            hint = "a client whose clock is ahead can lock itself out; synchronize the clock (timedatectl, chronyc \
+                    tracking)",
+            "system clock not trusted, handshakes with future timestamps are accepted"
         );
     }
 }
 
-/// Reads the clock until it is dropped.
+/// The thread that reads the clock. It ends after this is dropped.
 pub(crate) struct SystemClock {
     is_trusted: Arc<AtomicBool>,
     _stop: Sender<()>,
 }
 
 impl SystemClock {
-    /// Tells `guard` what the clock says, now and every second from now on.
+    /// Reads the clock for `guard`, now and every second.
     pub(crate) fn start(guard: Arc<ReplayGuard>) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let first = read(&guard);
@@ -75,7 +76,7 @@ impl SystemClock {
         })
     }
 
-    /// Whether the clock can be trusted, as of the last reading.
+    /// Returns a flag that is true if the clock could be trusted at the last reading.
     pub(crate) fn is_trusted(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_trusted)
     }
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_trusted_unless_it_is_known_to_be_wrong() {
+    fn an_early_or_unsynchronized_clock_is_not_trusted() {
         let built = SystemTime::UNIX_EPOCH + BUILT_AFTER;
         let second = Duration::from_secs(1);
         for (wall, synchronized, trust) in [

@@ -1,17 +1,17 @@
-//! Noticing workers that hang.
+//! Detection of workers that hang.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::counters::Published;
 
-/// A worker that took no turn for this long hangs: its timers alone wake it more often.
+/// Time without a turn after which a worker hangs: its timers alone wake it more often.
 pub(crate) const HANG_TIME: Duration = Duration::from_secs(5);
 
-/// Compares the workers' numbers of turns with those that it saw before.
+/// Compares the workers' numbers of turns over time.
 pub(crate) struct TurnWatch {
     published: Arc<[Arc<Published>]>,
-    /// For each worker the last turn seen, and when it was first seen.
+    /// For each worker the last number of turns, and when it was first seen.
     turns: Vec<(u64, Instant)>,
 }
 
@@ -21,9 +21,9 @@ impl TurnWatch {
         Self { published, turns }
     }
 
-    /// Indexes of the workers that took no turn for [`HANG_TIME`].
+    /// Returns the indexes of the workers without a turn for [`HANG_TIME`].
     ///
-    /// A worker that hangs is noticed on the second call at the earliest.
+    /// A hanging worker is detected by the second call at the earliest.
     pub(crate) fn hanging(&mut self, now: Instant) -> Vec<usize> {
         let mut hanging = Vec::new();
         for (worker, (published, (turns, since))) in
@@ -46,7 +46,7 @@ mod tests {
     use crate::counters::Counters;
 
     #[test]
-    fn a_worker_that_takes_no_turn_hangs_after_a_while() {
+    fn a_worker_without_a_turn_is_reported_as_hanging() {
         let published: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
         let start = Instant::now();
         let mut watch = TurnWatch::new(Arc::clone(&published), start);

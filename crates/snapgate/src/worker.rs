@@ -1,6 +1,6 @@
 //! A worker: a pinned thread with one shard and its own sockets.
 //!
-//! [`Worker::run`] sleeps in one poll and otherwise takes turns. A turn does, in this order:
+//! [`Worker::run`] sleeps in one poll and otherwise takes turns. The steps of a turn:
 //!
 //! 1. data sockets: receive, decapsulate, check, forward;
 //! 2. mailbox: packets handed over, hairpins, commands;
@@ -8,10 +8,10 @@
 //! 4. mixed sockets: trains that begin with a handshake message or with garbage, as in step 1;
 //! 5. handshakes, for no longer than steps 1 to 4 took;
 //! 6. the slice of the timers that is due;
-//! 7. send everything that gathered, in trains.
+//! 7. send all queued datagrams in trains.
 //!
-//! Every step that receives has a budget of work, so that none can starve those behind it; what it left
-//! over is remembered, and the next turn follows without sleeping.
+//! Every receiving step has a budget of work, so that none can starve the steps behind it. Pending work is remembered,
+//! and the next turn follows without sleeping.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,22 +39,21 @@ pub(crate) use pipeline::{Pipeline, PipelineParts};
 pub(crate) use sockets::{MAILBOX, Sockets, UnpolledListener};
 pub(crate) use upstream::{ScionUpstream, Upstream};
 
-/// Trains (or single datagrams) received in one system call.
+/// Trains, or single datagrams, received in one system call.
 const TRAINS_PER_RECEIVE: usize = 32;
 
-/// After this much work for one socket or the mailbox the other steps of the turn come first. A train
-/// or single datagram that is received is one unit (some 0.5 µs), a datagram that is handled another
-/// (0.1 to 2 µs); what is dropped by a look at the whole train has no second unit. The batch that
-/// reaches the number is still handled whole.
+/// Work for one socket or the mailbox after which the other steps of the turn come first. A received train or single
+/// datagram is one unit (about 0.5 µs), a handled datagram another (0.1 to 2 µs); a datagram dropped by a look at the
+/// whole train has no second unit. The batch that reaches the budget is completed.
 const WORK_PER_STEP: u64 = 1024;
 
-/// The same for handshake sockets, whose messages a flood can forge faster than they are checked.
+/// Budget of handshake sockets; it is smaller because a flood can forge messages faster than they are checked.
 const HANDSHAKE_WORK_PER_STEP: u64 = 256;
 
-/// How often the kernel is asked what it dropped.
+/// Interval at which the kernel's drop counters are read.
 const KERNEL_DROPS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A worker thread's state.
+/// State of a worker thread.
 pub(crate) struct Worker {
     sockets: Sockets,
     mailbox: Mailbox,
@@ -81,10 +80,10 @@ impl Worker {
         }
     }
 
-    /// Takes turns until the gateway says stop. Returns the mailbox, into which the workers that still
-    /// run may put more.
+    /// Takes turns until [`Message::Stop`](crate::mailbox::Message::Stop). Returns the mailbox, into which running
+    /// workers may still put packets.
     pub(crate) fn run(mut self) -> Result<Mailbox, WorkerError> {
-        // What the process before knew is there before the first packet.
+        // Tunnels of the previous process are known before the first packet.
         self.read_mailbox();
         while !self.pipeline.stopping {
             self.turn()?;
@@ -145,8 +144,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Receives what begins with neither data nor a single handshake message, of which garbage costs
-    /// no more than being received.
+    /// Receives trains that begin with neither data nor a single handshake message. Garbage among them costs no more
+    /// than being received.
     fn receive_mixed(&mut self) -> Result<(), WorkerError> {
         for (index, listener) in (0..).zip(&mut self.sockets.listeners) {
             let Some(mixed) = &mut listener.mixed else {
@@ -187,8 +186,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Reads handshake messages until enough of them wait: the rest is best kept in the kernel, which
-    /// drops the newest when its buffer is full.
+    /// Reads handshake messages until enough of them wait. The rest stays in the kernel, which drops the newest when
+    /// its buffer is full.
     fn receive_handshakes(&mut self) -> Result<(), WorkerError> {
         for (index, listener) in (0..).zip(&mut self.sockets.listeners) {
             let Some(handshake) = &mut listener.handshake else {

@@ -89,14 +89,15 @@ impl TestGateway {
     /// Returns the first listen address, with its actual port.
     #[must_use]
     pub fn listen_address(&self) -> SocketAddr {
-        self.gateway.listen_addrs()[0]
+        self.gateway.local_addresses().tunnels[0]
     }
 
     /// Returns the internal address towards SCION, with its actual port.
     #[must_use]
     pub fn internal_address(&self) -> SocketAddr {
         self.gateway
-            .internal_addr()
+            .local_addresses()
+            .internal
             .expect("a gateway that forwards to SCION")
     }
 
@@ -133,7 +134,8 @@ impl TestGateway {
     /// Returns the status code and body of `GET path` at the metrics address.
     #[must_use]
     pub fn get(&self, path: &str) -> (u16, String) {
-        let address = self.gateway.metrics_addr().expect("a metrics address");
+        let address = self.gateway.local_addresses().metrics;
+        let address = address.expect("a metrics address");
         http::get(address, path).expect("an HTTP response of the gateway")
     }
 

@@ -47,7 +47,7 @@ async fn an_ipv4_client_and_an_ipv6_client_exchange_packets() {
             Scenario::IPV6_KERNEL.any_port(),
         ])
         .start();
-    let &[ipv4, ipv6] = gateway.gateway().listen_addrs() else {
+    let [ipv4, ipv6] = gateway.gateway().local_addresses().tunnels[..] else {
         panic!("two listen addresses");
     };
     let old = SnapTunClient::connect_to(&gateway, ipv4).await;

@@ -45,12 +45,12 @@ pub(super) fn check(arguments: CheckArgs) -> ExitCode {
             }
             print(&commented_toml(&effective.settings))
         }
-        (Err(problems), true) => {
-            print(&json_lines(&problems_json(&problems)));
+        (Err(rejected), true) => {
+            print(&json_lines(&problems_json(&rejected.problems)));
             ExitCode::from(USAGE)
         }
-        (Err(problems), false) => {
-            for problem in &problems {
+        (Err(rejected), false) => {
+            for problem in &rejected.problems {
                 print_error(problem);
             }
             ExitCode::from(USAGE)

@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use tracing::Level;
+
 use crate::logging;
 
 /// Exit code for a failure at run time.
@@ -40,18 +42,10 @@ pub(super) fn fail(code: u8, error: &dyn Display) -> ExitCode {
 
 /// Prints an error to standard error.
 pub(super) fn print_error(error: &dyn Display) {
-    print_line(&format_args!("error: {error}"));
+    logging::print(Level::ERROR, error);
 }
 
 /// Prints a warning to standard error.
 pub(super) fn print_warning(warning: &dyn Display) {
-    print_line(&format_args!("warning: {warning}"));
-}
-
-/// Prints a line to standard error, after the lines of the log if it has started.
-fn print_line(line: &dyn Display) {
-    if !logging::print(line) {
-        // There is no way to report a failed write.
-        let _ = writeln!(io::stderr().lock(), "{line}");
-    }
+    logging::print(Level::WARN, warning);
 }

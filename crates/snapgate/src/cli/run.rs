@@ -8,21 +8,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use tracing::Level;
 
-use super::output::{FAILURE, USAGE, fail, print_error, print_warning};
+use super::output::{FAILURE, USAGE, fail, print_warning};
 use super::setting_args::ConfigArgs;
 use crate::config::problem::Warning;
 use crate::config::resolve::Effective;
 use crate::config::{Config, CpuPinning, Forward};
 use crate::cpus;
 use crate::gateway::Gateway;
-use crate::logging;
+use crate::logging::{self, LogFormat};
 use crate::outbox::Outbox;
 use crate::reload::IdentitiesReloader;
 use crate::service::Service;
 use crate::service_manager::ServiceManager;
 use crate::shutdown::END_TIME;
 use crate::signals::{self, Signals};
+use crate::summary::Summary;
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -84,12 +86,14 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
     };
     let effective = match arguments.config.load() {
         Ok(effective) => effective,
-        Err(problems) => {
-            problems.iter().for_each(|problem| print_error(problem));
+        Err(rejected) => {
+            for problem in &rejected.problems {
+                logging::print_now(rejected.log_format, Level::ERROR, problem);
+            }
             return ExitCode::from(USAGE);
         }
     };
-    if let Err(error) = logging::start(&effective.log) {
+    if let Err(error) = logging::start(&effective.log, effective.log_format) {
         return fail(FAILURE, &format!("cannot start the log: {error}"));
     }
     let code = serve(&effective, &signals);
@@ -129,7 +133,7 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     signals.shutdown.end_by(Instant::now() + END_TIME, code);
     let summary = gateway.stop();
     let deadline = Instant::now() + PRINT_TIME;
-    print_by(&summary.to_string(), deadline);
+    print_by(&format_summary(&summary, effective.log_format), deadline);
     manager.flush(deadline);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -137,14 +141,32 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     }
 }
 
-/// Prints to standard output until `deadline`, because a write blocks if the reader is slow.
+/// Returns the tables of the summary, or its totals as a JSON object.
+fn format_summary(summary: &Summary, format: LogFormat) -> String {
+    if format == LogFormat::Text {
+        return summary.to_string();
+    }
+    let total = summary.total();
+    let fields = [
+        ("ran_seconds", summary.ran.as_secs_f64().into()),
+        ("workers", summary.workers.len().into()),
+        ("received", total.received().into()),
+        ("delivered", total.delivered().into()),
+        ("sent", total.sent().into()),
+        ("dropped", total.total_dropped().into()),
+        ("tunnels", total.tunnels.into()),
+    ];
+    logging::json_line(Level::INFO, "summary", &fields)
+}
+
+/// Prints to standard output, at most until `deadline`, because it may no longer be read.
 fn print_by(text: &str, deadline: Instant) {
     let write = || {
         // A blocked write through `io::stdout()` would hold its lock.
         let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let write = move |text: &[u8]| {
             stdout.write_all(text).inspect_err(|error| {
-                tracing::warn!("cannot write the summary to standard output: {error}");
+                tracing::warn!(%error, "cannot print summary");
             })
         };
         let outbox = Outbox::start("summary", write, |_| {})?;
@@ -153,8 +175,13 @@ fn print_by(text: &str, deadline: Instant) {
     };
     match write() {
         Ok(true) => {}
-        Ok(false) => tracing::warn!("no summary: standard output is not read"),
-        Err::<_, io::Error>(error) => tracing::warn!("no summary: {error}"),
+        Ok(false) => {
+            tracing::warn!(
+                error = "standard output is not read",
+                "cannot print summary"
+            );
+        }
+        Err::<_, io::Error>(error) => tracing::warn!(%error, "cannot print summary"),
     }
 }
 
@@ -165,7 +192,7 @@ fn warn(warnings: &[Warning]) {
         match warning {
             // A log filter must not hide this warning.
             Warning::AnyIdentity => print_warning(warning),
-            _ => tracing::warn!("{warning}"),
+            _ => tracing::warn!(%warning, "configuration"),
         }
         // There can be more warnings than fit into the queue of the log.
         if index % WARNINGS_AT_ONCE == 0 && is_read {
@@ -187,39 +214,27 @@ fn follow_identities(
 
 /// Logs the effective configuration.
 fn announce(config: &Config, gateway: &Gateway) {
-    let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(
-        "snapgate {version} runs with public key {}",
-        config.private_key.public_key()
-    );
-    let workers = config.workers.count;
-    match &config.cpus {
-        CpuPinning::Pinned(cpus) => {
-            tracing::info!(
-                "workers: {workers} ({}), on CPUs {}",
-                config.workers.reason,
-                cpus::format_list(cpus)
-            );
-        }
-        CpuPinning::Unpinned => {
-            tracing::info!("workers: {workers} ({}), on any CPU", config.workers.reason);
-        }
+    let public_key = config.private_key.public_key();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %public_key, "started");
+    let cpus = match &config.cpus {
+        CpuPinning::Pinned(cpus) => cpus::format_list(cpus),
+        CpuPinning::Unpinned => "any".to_owned(),
+    };
+    let workers = config.workers.count.get();
+    tracing::info!(workers, reason = %config.workers.reason, cpus, "workers started");
+    let addresses = gateway.local_addresses();
+    for address in &addresses.tunnels {
+        tracing::info!(%address, "listening for tunnels");
     }
-    for address in gateway.listen_addrs() {
-        tracing::info!("tunnels come in at {address}");
-    }
+    let mode = config.forward.name();
     match &config.forward {
         Forward::Scion(scion) => {
-            // Contains the port that the kernel chose for port 0.
-            let internal = gateway.internal_addr().unwrap_or(scion.internal);
-            let routers = scion.next_hops.len();
-            tracing::info!(
-                "packets go to SCION from {internal}; interfaces with a router: {routers}"
-            );
+            let address = addresses.internal.unwrap_or(scion.internal);
+            tracing::info!(mode, %address, interfaces = scion.next_hops.len(), "forwarding");
         }
-        other => tracing::info!("packets are {}", other.help()),
+        Forward::Echo | Forward::Sink => tracing::info!(mode, "forwarding"),
     }
-    if let Some(address) = gateway.metrics_addr() {
-        tracing::info!("metrics are at http://{address}/metrics");
+    if let Some(address) = addresses.metrics {
+        tracing::info!(url = %format_args!("http://{address}/metrics"), "serving metrics");
     }
 }

@@ -7,9 +7,9 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::config::place::Place;
-use crate::config::problem::{Problem, Warning};
+use crate::config::problem::Warning;
 use crate::config::raw::{RawSettings, RawValue};
-use crate::config::resolve::{self, Effective};
+use crate::config::resolve::{self, Effective, Rejected};
 use crate::config::setting::{Setting, Shape};
 use crate::config::settings::{self, SETTINGS};
 use crate::cpus::AvailableCpus;
@@ -32,7 +32,7 @@ pub(super) struct ConfigArgs {
 
 impl ConfigArgs {
     /// Returns the effective configuration, or all problems.
-    pub(super) fn load(self) -> Result<Effective, Vec<Problem>> {
+    pub(super) fn load(self) -> Result<Effective, Rejected> {
         let available = AvailableCpus::of_this_process();
         let mut effective = resolve::load(self.settings.0, self.config.as_deref(), &available)?;
         effective

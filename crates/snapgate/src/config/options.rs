@@ -8,6 +8,7 @@ use snaptun::{ReplayGuard, ShardConfig};
 use udp_shards::{Dispatch, SocketOptions};
 
 use crate::config::forward::{Forward, ScmpErrorLimits};
+use crate::logging::LogFormat;
 
 /// Values of settings; [`Options::default`] has the defaults.
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Options {
     pub(crate) drain: DrainTimes,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
 }
 
 impl Default for Options {
@@ -39,6 +41,7 @@ impl Default for Options {
             drain: DrainTimes::default(),
             metrics: None,
             log: "info".to_owned(),
+            log_format: LogFormat::Text,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::config::{Authorization, Config, CpuPinning, Forward, WorkerCount, val
 use crate::cpus::AvailableCpus;
 use crate::identities::{self, Listed};
 use crate::keys::{self, KeyFileFault, PrivateKey};
+use crate::logging::LogFormat;
 use crate::reload::{FileVersion, IdentitiesFile};
 
 mod scion;
@@ -39,9 +40,19 @@ pub(crate) struct Effective {
     pub(crate) drain: DrainTimes,
     /// Log filter.
     pub(crate) log: String,
+    /// Format of the log.
+    pub(crate) log_format: LogFormat,
     /// All settings in the order of the table.
     pub(crate) settings: Vec<EffectiveSetting>,
     pub(crate) warnings: Vec<Warning>,
+}
+
+/// A configuration with problems.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    pub(crate) problems: Vec<Problem>,
+    /// Format of the log; the default if its value is among the problems.
+    pub(crate) log_format: LogFormat,
 }
 
 /// Value of a setting, and its source.
@@ -65,7 +76,7 @@ pub(crate) fn load(
     mut raw: RawSettings,
     file: Option<&Path>,
     available: &AvailableCpus,
-) -> Result<Effective, Vec<Problem>> {
+) -> Result<Effective, Rejected> {
     let mut problems = Vec::new();
     let mut is_whole = true;
     if let Some(file) = file {
@@ -96,7 +107,7 @@ struct Resolver {
 }
 
 impl Resolver {
-    fn resolve(mut self, available: &AvailableCpus) -> Result<Effective, Vec<Problem>> {
+    fn resolve(mut self, available: &AvailableCpus) -> Result<Effective, Rejected> {
         let mut options = Options::default();
         let listen = self.listen();
         let private_key = self.private_key();
@@ -117,6 +128,7 @@ impl Resolver {
                 Ok(Effective {
                     drain: options.drain,
                     log: options.log.clone(),
+                    log_format: options.log_format,
                     config: Config {
                         listen,
                         workers,
@@ -131,7 +143,10 @@ impl Resolver {
             }
             _ => {
                 self.problems.sort_by(in_order_of_files);
-                Err(self.problems)
+                Err(Rejected {
+                    problems: self.problems,
+                    log_format: options.log_format,
+                })
             }
         }
     }
@@ -428,6 +443,9 @@ impl Resolver {
                 values::socket_address(text, port).map(Some)
             }),
             Kind::LogFilter(field) => self.put(setting, field(options), values::log_filter),
+            Kind::LogFormat(field) => self.put(setting, field(options), |text| {
+                values::choice(text, &LogFormat::ALL, LogFormat::name)
+            }),
             Kind::Special { .. } => return Place::Default,
         };
         let (value, note) = setting.kind.value(options);

@@ -9,6 +9,7 @@ use udp_shards::Dispatch;
 
 use crate::config::forward::Forward;
 use crate::config::options::Options;
+use crate::logging::LogFormat;
 
 /// A setting of the gateway. Its flag, environment variable, file key, line in `snapgate check`, row in
 /// docs/CONFIGURATION.md and example are derived from this declaration.
@@ -57,6 +58,7 @@ pub(crate) enum Kind {
         port: u16,
     },
     LogFilter(fn(&mut Options) -> &mut String),
+    LogFormat(fn(&mut Options) -> &mut LogFormat),
     /// Values that `resolve` resolves together with other settings.
     Special {
         shape: Shape,
@@ -164,9 +166,11 @@ impl Kind {
             Self::Number(_) | Self::Count(_) | Self::Seconds { .. } => Shape::Number,
             Self::Size { .. } => Shape::NumberOrText,
             Self::Switch { .. } => Shape::Switch,
-            Self::Forward(_) | Self::Dispatch(_) | Self::Address { .. } | Self::LogFilter(_) => {
-                Shape::Text
-            }
+            Self::Forward(_)
+            | Self::Dispatch(_)
+            | Self::Address { .. }
+            | Self::LogFilter(_)
+            | Self::LogFormat(_) => Shape::Text,
             Self::Special { shape, .. } => *shape,
         }
     }
@@ -181,6 +185,7 @@ impl Kind {
             Self::Dispatch(_) => DISPATCHES.map(|kind| dispatch_name(&kind)).join("|"),
             Self::Address { .. } => "ADDRESS:PORT".to_owned(),
             Self::LogFilter(_) => "FILTER".to_owned(),
+            Self::LogFormat(_) => LogFormat::ALL.map(|format| format.name()).join("|"),
             Self::Special { value_name, .. } => (*value_name).to_owned(),
         }
     }
@@ -212,6 +217,7 @@ impl Kind {
             Self::Dispatch(field) => dispatch_name(field(options)).into(),
             Self::Address { field, .. } => field(options).map(|address| address.to_string()).into(),
             Self::LogFilter(field) => field(options).as_str().into(),
+            Self::LogFormat(field) => field(options).name().into(),
             Self::Special { .. } => Value::Null,
         };
         (value, None)

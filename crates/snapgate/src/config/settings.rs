@@ -274,6 +274,12 @@ pub(crate) static SETTINGS: &[&Setting] = &[
         "Log messages on standard error: off, error, warn, info, debug, trace, or directives such \
          as info,snapgate::worker=debug",
     ),
+    &Setting::new(
+        "log_format",
+        OBSERVING,
+        Kind::LogFormat(|options| &mut options.log_format),
+        "Format of standard error: text, or json with one object per line",
+    ),
 ];
 
 // Settings that are resolved together with others.

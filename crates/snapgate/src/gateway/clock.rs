@@ -1,13 +1,13 @@
-//! Check of the clock at the start.
+//! Check of the tunnels' clock at start.
 
 use std::thread;
 
 use snaptun::ClockProbe;
 
-/// Waits for the clock: 50 ms at the least, where a scheduler that is late only makes it longer.
+/// Maximum number of waits for the clock: 50 ms in total, more if the scheduler is late.
 const WAITS_MAX: u32 = 50;
 
-/// Whether the clock that tunnels go by advances. It does after the first wait, about a millisecond, unless the
+/// Returns true if the clock of the tunnels advances. It does after the first wait, about a millisecond, unless the
 /// program was built with the mock clock of `ana-gotatun`.
 pub(super) fn advances() -> bool {
     let mut probe = ClockProbe::start();

@@ -1,4 +1,4 @@
-//! Why a gateway cannot start, and what to do about it.
+//! Errors of starting a gateway, with remedies.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,32 +7,32 @@ use udp_shards::BindError;
 
 use crate::state::StateError;
 
-/// Why a gateway could not start. Each says what to change.
+/// Error of starting a gateway. The text says what to change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The clock that tunnels go by stands still.
+    /// The clock of the tunnels does not advance.
     #[error(
-        "the clock of the tunnels stands still, so no session would be renewed or expire: this program was built \
-         with the feature mock_instant of ana-gotatun; build it with `cargo build --release`, in no workspace that \
-         has packages with that feature"
+        "the clock of the tunnels does not advance, so sessions would never be renewed or expire: this program was \
+         built with the feature mock_instant of ana-gotatun; build it with `cargo build --release` in a workspace \
+         without packages that enable this feature"
     )]
     FrozenClock,
-    /// A listen or internal address cannot be had.
+    /// A listen or internal address cannot be bound.
     #[error("cannot listen: {0}; {remedy}", remedy = bind_remedy(.0))]
     Bind(#[from] BindError),
-    /// The metrics address cannot be had.
+    /// The metrics address cannot be bound.
     #[error(
-        "cannot serve metrics on {address}: {source}; choose another address, or stop what uses it \
+        "cannot serve metrics on {address}: {source}; choose another address, or stop the process that uses it \
          (ss -ltnp shows it)"
     )]
     Metrics {
-        /// The address asked for.
+        /// The configured address.
         address: SocketAddr,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// A worker's thread cannot be started.
+    /// A worker's thread or its poll cannot be created.
     #[error(
         "cannot start worker {worker}: {source}; use fewer workers, or raise the limits of open files \
          and threads (LimitNOFILE= and TasksMax= of the service, ulimit -n and -u)"
@@ -40,12 +40,12 @@ pub enum StartError {
     Worker {
         /// Index of the worker.
         worker: usize,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// A worker cannot run on the CPU that was chosen for it.
+    /// A worker is not allowed to run on its CPU.
     #[error(
-        "worker {worker} cannot run on CPU {cpu}: the process is not allowed to; choose other CPUs \
+        "worker {worker} cannot run on CPU {cpu}: it is not in the affinity mask of the process; choose other CPUs \
          with --cpus, or --cpus none to leave the choice to the kernel"
     )]
     Pin {
@@ -60,16 +60,16 @@ pub enum StartError {
     /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The kernel has no random numbers.
-    #[error("cannot draw a dispatch key: {0}")]
+    /// The kernel returned no random numbers.
+    #[error("cannot generate a dispatch key: {0}")]
     Random(io::Error),
 }
 
-/// What to do about an address that cannot be had.
+/// Returns the remedy for an address that cannot be bound.
 fn bind_remedy(error: &BindError) -> &'static str {
     let source = match error {
         BindError::AddressInUse { .. } => {
-            return "stop what uses it (ss -lunp shows it), or choose another port";
+            return "stop the process that uses it (ss -lunp shows it), or choose another port";
         }
         BindError::Refused { source, .. } => source,
         _ => return "use fewer workers",

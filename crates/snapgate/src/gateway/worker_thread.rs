@@ -1,4 +1,4 @@
-//! The thread of a worker, and how its end becomes known.
+//! The thread of a worker, and the report of its failure.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -10,18 +10,18 @@ use crossbeam_channel::Sender;
 
 use super::start_error::StartError;
 
-/// A worker that ended although nobody asked it to: the gateway is of no use any more.
+/// Failure of a worker. The gateway no longer forwards all packets and should be restarted.
 #[derive(Debug, thiserror::Error)]
 #[error("worker {worker} failed: {reason}")]
 pub struct WorkerFailure {
     /// Index of the worker.
     pub worker: usize,
-    /// What happened.
+    /// Error or panic message.
     pub reason: String,
 }
 
-/// Starts a worker's thread and waits until it is on its CPU. The thread ends with what `run` returns, or with
-/// a failure, if it returns an error or panics.
+/// Starts a worker's thread and waits until it runs on its CPU. The thread returns the result of `run`, or reports a
+/// failure if `run` returns an error or panics.
 pub(super) fn spawn<T: Send + 'static, E: Display>(
     index: usize,
     cpu: Option<usize>,
@@ -33,7 +33,7 @@ pub(super) fn spawn<T: Send + 'static, E: Display>(
         .name(format!("worker-{index}"))
         .spawn(move || {
             let on_its_cpu = cpu.is_none_or(pin);
-            // The receiver waits for exactly this.
+            // The receiver waits for this message.
             let _waits = pinned.send(on_its_cpu);
             if !on_its_cpu {
                 return None;
@@ -61,10 +61,10 @@ pub(super) fn spawn<T: Send + 'static, E: Display>(
     }
 }
 
-/// Pins the calling thread to `cpu`; false when it may not run there.
+/// Pins the calling thread to `cpu`. Returns false if it may not run there.
 fn pin(cpu: usize) -> bool {
     let cpu = CoreId { id: cpu };
-    // Asked first, because core_affinity aborts on a CPU beyond those that it can express.
+    // Checked first, because core_affinity aborts on a CPU number that it cannot express.
     let allowed = core_affinity::get_core_ids().unwrap_or_default();
     allowed.contains(&cpu) && core_affinity::set_for_current(cpu)
 }
@@ -81,7 +81,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 mod tests {
     use super::*;
 
-    /// What a worker's thread returns, and what it reports.
+    /// The value that a worker's thread returns, and the failure that it reports.
     fn outcome(
         run: impl FnOnce() -> Result<u8, &'static str> + Send + 'static,
     ) -> (Option<u8>, Option<String>) {
@@ -95,19 +95,19 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_ends_as_asked_reports_nothing() {
+    fn a_stopped_worker_reports_no_failure() {
         assert_eq!(outcome(|| Ok(7)), (Some(7), None));
     }
 
     #[test]
-    fn a_worker_that_cannot_go_on_says_why() {
+    fn a_worker_that_returns_an_error_reports_it() {
         let (returned, failure) = outcome(|| Err("cannot wait for packets"));
         assert_eq!(returned, None);
         assert_eq!(failure.unwrap(), "worker 3 failed: cannot wait for packets");
     }
 
     #[test]
-    fn a_worker_that_panics_says_what_it_said() {
+    fn a_worker_that_panics_reports_its_message() {
         let (returned, failure) = outcome(|| panic!("more than {} tunnels", 5));
         assert_eq!(returned, None);
         assert_eq!(

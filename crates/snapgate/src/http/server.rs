@@ -1,7 +1,7 @@
-//! The HTTP server: one request for each connection, and few connections at once.
+//! The HTTP server: one request per connection, and a limited number of connections.
 //!
-//! A new connection is always accepted: when there are too many, the one that has been open longest without a
-//! complete request is closed for it. So idle connections, however many, delay nobody.
+//! A new connection is always accepted: at the limit, the oldest connection without a complete request is closed for
+//! it. So idle connections, however many, delay no request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Pause after an error of accept(2), which is a lack of something (files, memory) that others use.
+/// Pause after an error of accept(2), which is a lack of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Interval at which such errors are logged.
+/// Interval between warnings about such errors.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Size of the buffer of a connection, in bytes; larger headers are refused.
+/// Size of a connection's buffer, in bytes; larger headers are rejected.
 const BUFFER_BYTES: usize = 16 << 10;
 
 /// Limits of the server.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// Maximum number of connections at once.
+    /// Maximum number of open connections.
     pub(super) connections: usize,
     /// Time from accepting a connection to the end of the request's header.
     pub(super) header_time: Duration,
@@ -48,7 +48,7 @@ impl Default for Limits {
     }
 }
 
-/// Answers one request of each connection.
+/// Answers one request per connection.
 pub(super) async fn serve(listener: TcpListener, app: Router, limits: Limits) -> Infallible {
     let mut connections = Connections {
         open: Vec::with_capacity(limits.connections),
@@ -60,7 +60,7 @@ pub(super) async fn serve(listener: TcpListener, app: Router, limits: Limits) ->
             Err(error) => {
                 if warned_at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
                     warned_at = Some(Instant::now());
-                    tracing::warn!("cannot accept a connection for metrics: {error}");
+                    tracing::warn!(%error, "cannot accept metrics connection");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -70,8 +70,8 @@ pub(super) async fn serve(listener: TcpListener, app: Router, limits: Limits) ->
         connections
             .open
             .push(Connection::start(stream, app.clone(), limits));
-        // The connections make progress before another one is accepted, so that in a burst none is closed whose
-        // request has arrived.
+        // The connections make progress before another one is accepted, so that in a burst no connection is closed
+        // whose request has arrived.
         tokio::task::yield_now().await;
     }
 }
@@ -83,7 +83,7 @@ struct Connections {
 
 struct Connection {
     task: JoinHandle<()>,
-    /// The header of the request has arrived.
+    /// True after the header of the request has arrived.
     has_request: Arc<AtomicBool>,
 }
 
@@ -118,7 +118,7 @@ impl Connection {
             .max_buf_size(BUFFER_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let task = tokio::spawn(async move {
-            // A client that is late, or goes away, gets no answer.
+            // A client that is late or gone gets no response.
             let _late = tokio::time::timeout(limits.time, connection).await;
         });
         Self { task, has_request }
@@ -181,7 +181,7 @@ mod tests {
         read.is_ok() && answer.ends_with("\r\n\r\nserved")
     }
 
-    /// Whether the server closes the connection without an answer. A connection that stays open is an error.
+    /// Returns true if the server closes the connection without a response. Fails if it stays open.
     fn is_closed(mut stream: &TcpStream) -> bool {
         match stream.read(&mut [0]) {
             Ok(bytes) => bytes == 0,
@@ -209,13 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_with_a_request_gives_way_only_when_none_is_idle() {
+    fn a_connection_with_a_request_is_closed_only_if_none_is_idle() {
         let address = start(Limits {
             connections: 4,
             header_time: NEVER,
             time: NEVER,
         });
-        // Nobody reads these responses yet.
+        // These responses are not read yet.
         let begin = || {
             let stream = request(address, "/large");
             assert_eq!(stream.peek(&mut [0]).unwrap(), 1);

@@ -1,4 +1,4 @@
-//! The metrics of the gateway as a whole, which have no label `worker`.
+//! The metrics of the process, which an embedding program has itself.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::logging;
 use crate::status::Status;
 
-/// Reads the gateway's status for a scrape.
+/// Encodes the metrics of the process for a scrape.
 pub(super) struct Process(pub(super) Arc<Status>);
 
 impl fmt::Debug for Process {
@@ -26,7 +26,7 @@ impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut build_info = encoder.encode_descriptor(
             "snapgate_build_info",
-            "Always 1; its label says which version runs.",
+            "Always 1; the label is the version.",
             None,
             MetricType::Gauge,
         )?;
@@ -41,56 +41,27 @@ impl Collector for Process {
         )?;
         ConstCounter::new(logging::dropped_lines()).encode(dropped)?;
 
-        let mut gauge = |name, help, value: i64| {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            ConstGauge::new(value).encode(metric)
-        };
-        gauge(
+        let metric = encoder.encode_descriptor(
             "process_start_time_seconds",
-            "When the process started, in seconds since the epoch.",
-            self.0.started().as_second(),
+            "Start time of the process, in seconds since the epoch.",
+            None,
+            MetricType::Gauge,
         )?;
-        if let Some(descriptors) = open_descriptors() {
-            gauge("process_open_fds", "Open file descriptors.", descriptors)?;
-        }
-        gauge(
-            "snapgate_draining",
-            "1 after SIGTERM, while existing tunnels are served and no new ones made.",
-            self.0.is_draining().into(),
-        )?;
-        gauge(
-            "snapgate_system_clock_trusted",
-            "1 if the system clock is later than the build and not reported as unsynchronized; 0 accepts handshakes from the future.",
-            self.0.is_clock_trusted().into(),
-        )?;
-        let Some(list) = self.0.authorization().list() else {
+        ConstGauge::new(self.0.started().as_second()).encode(metric)?;
+        let Some(descriptors) = open_descriptors() else {
             return Ok(());
         };
-        let identities = list.status();
-        gauge(
-            "snapgate_identities",
-            "Identities that are listed, those included that have expired.",
-            i64::try_from(identities.listed).unwrap_or(i64::MAX),
+        let metric = encoder.encode_descriptor(
+            "process_open_fds",
+            "Open file descriptors.",
+            None,
+            MetricType::Gauge,
         )?;
-        gauge(
-            "snapgate_identities_last_reload_successful",
-            "1 if the file of identities was good when it was last read; if not, those from before stay.",
-            identities.last_reload_successful.into(),
-        )?;
-        gauge(
-            "snapgate_identities_last_reload_success_timestamp_seconds",
-            "When the identities in force were read, in seconds since the epoch.",
-            identities.last_reload_success,
-        )?;
-        gauge(
-            "snapgate_identities_last_check_timestamp_seconds",
-            "When the identities file was last checked for changes, in seconds since the epoch.",
-            identities.last_check,
-        )
+        ConstGauge::new(descriptors).encode(metric)
     }
 }
 
-/// Descriptors of this process, without the one that reads them. `None` without /proc.
+/// Returns the number of descriptors of this process, without the one that reads them. `None` without /proc.
 fn open_descriptors() -> Option<i64> {
     let entries = fs::read_dir("/proc/self/fd").ok()?.count();
     i64::try_from(entries.saturating_sub(1)).ok()

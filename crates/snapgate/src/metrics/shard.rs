@@ -1,4 +1,4 @@
-//! The metrics of what a shard counts.
+//! The metrics of the shards' counters.
 
 use crate::counters::{Counters, Family, Kind, Series};
 
@@ -23,7 +23,7 @@ const fn series(
     }
 }
 
-/// The time series of a metric that has one only, for each worker.
+/// The time series of a metric without labels.
 const fn single(value: fn(&Counters) -> u64) -> Series {
     series(&[], "", value)
 }
@@ -35,12 +35,12 @@ pub(super) const FAMILIES: &[Family] = &[
         &[
             series(
                 &[("result", "answered")],
-                "Initiations answered, in new and in existing tunnels.",
+                "Initiations answered, in new and existing tunnels.",
                 |c| c.shard.handshakes_answered(),
             ),
             series(
                 &[("result", "completed")],
-                "Begun by the gateway, and completed.",
+                "Begun by the gateway and completed.",
                 |c| c.shard.handshakes_completed,
             ),
         ],
@@ -52,7 +52,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_cookies_verified",
-        "Handshake messages admitted because they showed a cookie.",
+        "Handshake messages admitted with a valid cookie.",
         &[single(|c| c.shard.handshakes_verified)],
     ),
     counter(
@@ -61,29 +61,29 @@ pub(super) const FAMILIES: &[Family] = &[
         &[
             series(
                 &[("reason", "address_limit")],
-                "Their address was over its limit of messages without a cookie.",
+                "The address exceeded its limit of messages without a cookie.",
                 |c| c.shard.cookies_demanded_address_limit,
             ),
             series(
                 &[("reason", "total_limit")],
-                "All workers together were over their limit of initiations without a cookie.",
+                "All workers together exceeded their limit of initiations without a cookie.",
                 |c| c.shard.cookies_demanded_total_limit,
             ),
             series(
                 &[("reason", "takeover")],
-                "Their address has a tunnel of another identity, which is silent.",
+                "The address has a tunnel of another identity, which is silent.",
                 |c| c.shard.cookies_demanded_takeover,
             ),
         ],
     ),
     counter(
         "snapgate_overloaded_seconds",
-        "Seconds in which the gateway took no more initiations without a cookie; each is counted by one worker.",
+        "Seconds in which the gateway required a cookie of every initiation; each is counted by one worker.",
         &[single(|c| c.shard.overloaded_seconds)],
     ),
     counter(
         "snapgate_flooded_handshakes",
-        "Handshakes of tunnels whose addresses are flooded.",
+        "Handshakes with tunnels whose addresses are flooded.",
         &[
             series(
                 &[("result", "answered")],
@@ -92,66 +92,66 @@ pub(super) const FAMILIES: &[Family] = &[
             ),
             series(
                 &[("result", "initiated")],
-                "Begun by the gateway, because initiations from the address were refused unopened.",
+                "Begun by the gateway, because initiations from the address were refused without being decrypted.",
                 |c| c.shard.handshakes_under_pressure,
             ),
         ],
     ),
     counter(
         "snapgate_restart_handshakes_started",
-        "Handshakes begun with clients of the previous process, or whose grant returned.",
+        "Handshakes begun with clients of the previous process or with clients whose grant returned.",
         &[single(|c| c.shard.restart_handshakes_started)],
     ),
     counter(
         "snapgate_restart_handshakes_completed",
-        "Handshakes completed of those in snapgate_restart_handshakes_started_total.",
+        "Handshakes in snapgate_restart_handshakes_started_total that were completed.",
         &[single(|c| c.shard.restart_handshakes_completed)],
     ),
     counter(
         "snapgate_restart_handshakes_deferred",
-        "Times that such a handshake was put off, because of the limit of handshakes or of tunnels.",
+        "Deferrals of such handshakes by the limit of handshakes or tunnels.",
         &[single(|c| c.shard.restart_handshakes_deferred)],
     ),
     counter(
         "snapgate_keepalives_sent",
-        "Keepalives sent because data of a client was not answered with data.",
+        "Keepalives sent because data from a client was not answered with data.",
         &[single(|c| c.shard.keepalives_sent)],
     ),
     counter(
         "snapgate_waited_packets_sent",
-        "Packets that waited for a session and were then sent.",
+        "Packets that were sent after waiting for a session.",
         &[single(|c| c.shard.waiting_sent)],
     ),
     counter(
         "snapgate_tunnel_changes",
-        "Tunnels made and removed.",
+        "Tunnels created and removed.",
         &[
-            series(&[("change", "created")], "Made.", |c| {
+            series(&[("change", "created")], "Created.", |c| {
                 c.shard.tunnels_created
             }),
             series(
                 &[("change", "expired")],
-                "Removed after a long silence, by WireGuard's timers.",
+                "Removed by WireGuard's timers after a long silence.",
                 |c| c.shard.tunnels_expired,
             ),
             series(
                 &[("change", "revoked")],
-                "Removed because their identity is no longer authorized.",
+                "Removed because the identity is no longer authorized.",
                 |c| c.shard.tunnels_revoked,
             ),
             series(
                 &[("change", "replaced")],
-                "Removed because another client has their address now.",
+                "Removed because another client took over the address.",
                 |c| c.shard.tunnels_replaced,
             ),
             series(
                 &[("change", "evicted")],
-                "Removed because there were too many.",
+                "Removed because the limit of tunnels was reached.",
                 |c| c.shard.tunnels_evicted,
             ),
             series(
                 &[("change", "moved")],
-                "Removed because their identity uses a newer one.",
+                "Removed because the identity uses a newer tunnel.",
                 |c| c.shard.tunnels_moved,
             ),
         ],

@@ -1,4 +1,4 @@
-//! Telling whether a file is still the one that was read, without reading it.
+//! Detection of changes of a file without reading it.
 
 use std::fs::File;
 use std::io;
@@ -10,14 +10,13 @@ use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use crate::config::text_file::{self, FileFault};
 
-/// How long a file has to stay the same before it is taken for one that nobody is writing.
+/// Time without changes after which a file counts as completely written.
 pub(super) const SETTLE_TIME: Duration = Duration::from_millis(100);
 
-/// A file that is another at so many looks in a row is replaced all the time, as a whole.
+/// Number of consecutive replacements after which a file counts as being replaced constantly, each time as a whole.
 const REPLACEMENTS: u32 = 3;
 
-/// What the file system says about a file, or about why it is not there. Another version has other
-/// content, or other permissions.
+/// Metadata of a file, or the reason why it cannot be opened. Another version has other content or other permissions.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct FileVersion(Result<Stamp, FileFault>);
 
@@ -25,27 +24,27 @@ pub(crate) struct FileVersion(Result<Stamp, FileFault>);
 struct Stamp {
     device: u64,
     inode: u64,
-    /// Tells files apart that have had the same inode one after the other; not every file system knows.
+    /// Tells files apart that had the same inode one after the other; unknown to some file systems.
     created: Option<SystemTime>,
     bytes: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),
-    /// The same of the inode: a rename or other permissions change it, too.
+    /// Seconds and nanoseconds of the inode's change, also by a rename or new permissions.
     changed: (i64, i64),
 }
 
 impl FileVersion {
-    /// Looks at a file. Follows symbolic links, and waits for no other process.
+    /// Returns the version of a file. Follows symbolic links and waits for no other process.
     ///
-    /// The file is opened, and the file system asked for what it knows now: one on a network may otherwise answer with
-    /// what it knew seconds ago.
+    /// The file is opened, and the file system is asked for current metadata: a network file system may otherwise
+    /// return metadata that is seconds old.
     pub(crate) fn of(path: &Path) -> Self {
         let stamp = text_file::open_regular(path)
             .and_then(|file| Stamp::of(&file).map_err(|error| FileFault::from_reading(&error)));
         Self(stamp)
     }
 
-    /// Whether the name now belongs to another file, rather than to the same one with other content.
+    /// Returns true if the name belongs to another file, rather than to the same file with other content.
     fn is_another_file_than(&self, other: &Self) -> bool {
         let file = |stamp: &Stamp| (stamp.device, stamp.inode, stamp.created);
         match (&self.0, &other.0) {
@@ -58,7 +57,7 @@ impl FileVersion {
 impl Stamp {
     fn of(file: &File) -> io::Result<Self> {
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
-        // Brings what `metadata` returns up to date, on kernels that have statx(2).
+        // Updates what `metadata` returns, on kernels that have statx(2).
         let _synchronized = statx(file, "", flags, StatxFlags::BASIC_STATS);
         let metadata = file.metadata()?;
         Ok(Self {
@@ -72,18 +71,18 @@ impl Stamp {
     }
 }
 
-/// Decides when a file that is looked at again and again is to be read.
+/// Decides when a polled file has to be read.
 pub(super) struct Looks {
     read: FileVersion,
     last: FileVersion,
     /// When `last` was first seen.
     since: Instant,
-    /// Looks in a row at which the file was another than at the one before.
+    /// Consecutive looks at which the file was another one than before.
     replacements: u32,
 }
 
 impl Looks {
-    /// `read` is what has been read already.
+    /// `read` is the version that has been read already.
     pub(super) fn new(read: FileVersion, now: Instant) -> Self {
         Self {
             last: read.clone(),
@@ -93,9 +92,9 @@ impl Looks {
         }
     }
 
-    /// Takes in what was seen; true when the file is to be read: it is not what was read last, or reading it
-    /// was `asked` for. A file that somebody may be writing, because it changed lately, has to wait. One that is
-    /// replaced all the time does not: nobody writes to those that have the name already.
+    /// Records the version `seen`. Returns true if the file has to be read: it is another version than the last one
+    /// read, or a reload was `asked` for. A file that changed recently has to wait, because a process may be writing
+    /// it. A file that is replaced constantly does not: files that have the name already are complete.
     pub(super) fn is_due(&mut self, seen: &FileVersion, now: Instant, asked: bool) -> bool {
         if *seen != self.last {
             self.replacements = if seen.is_another_file_than(&self.last) {
@@ -117,12 +116,12 @@ impl Looks {
         due
     }
 
-    /// Whether `seen` is the version that was read last.
+    /// Returns true if `seen` is the version that was read last.
     pub(super) fn is_read(&self, seen: &FileVersion) -> bool {
         *seen == self.read
     }
 
-    /// Whether what was read is good, although the file is `after` by now.
+    /// Returns true if the content that was read is complete, although the version is now `after`.
     pub(super) fn is_good(&self, after: &FileVersion) -> bool {
         *after == self.read
             || (self.is_replaced_all_the_time() && after.is_another_file_than(&self.read))
@@ -141,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_replaces_a_file_makes_another_version() {
+    fn every_way_to_replace_a_file_changes_its_version() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let file = path("file");
@@ -191,7 +190,7 @@ mod tests {
 
     const MISSING: FileVersion = FileVersion(Err(FileFault::NotFound));
 
-    /// Looks as long after each other as a file has to stay the same.
+    /// Looks at the file at intervals of [`SETTLE_TIME`].
     fn look_at_each(looks: &mut Looks, start: Instant, seen: &[(FileVersion, bool)]) {
         for ((seen, due), look) in seen.iter().zip(1..) {
             let now = start + look * SETTLE_TIME;
@@ -212,11 +211,11 @@ mod tests {
             (version(2, 3), false),
             (version(2, 3), true),
             (version(2, 3), false),
-            // Away for a moment, as when it is removed and written anew.
+            // Missing for a moment, as when it is removed and written again.
             (MISSING, false),
             (version(4, 0), false),
             (version(4, 0), true),
-            // Away for longer.
+            // Missing for longer.
             (MISSING, false),
             (MISSING, true),
             (MISSING, false),
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_never_settles_because_it_is_replaced_is_read() {
+    fn a_constantly_replaced_file_is_read() {
         let start = Instant::now();
         let mut looks = Looks::new(version(1, 0), start);
         let seen = [
@@ -237,13 +236,13 @@ mod tests {
         look_at_each(&mut looks, start, &seen);
         assert!(looks.is_good(&version(5, 0)));
         assert!(looks.is_good(&version(6, 0)));
-        // Somebody writes to it after all.
+        // The file is written to after all.
         assert!(!looks.is_good(&version(5, 1)));
         assert!(!looks.is_good(&MISSING));
     }
 
     #[test]
-    fn what_changed_while_it_was_read_is_no_good() {
+    fn a_file_that_changed_while_it_was_read_is_not_good() {
         let start = Instant::now();
         let mut looks = Looks::new(version(1, 0), start);
         look_at_each(
@@ -257,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_gets_the_file_read_as_soon_as_it_has_settled() {
+    fn a_requested_reload_waits_until_the_file_has_settled() {
         let start = Instant::now();
         let mut looks = Looks::new(version(1, 0), start);
         let settled = start + SETTLE_TIME;
         assert!(looks.is_due(&version(1, 0), settled, true));
         assert!(!looks.is_due(&version(2, 0), settled, true));
-        // However often.
+        // Regardless of further requests.
         let early = settled + SETTLE_TIME - Duration::from_nanos(1);
         assert!(!looks.is_due(&version(2, 0), early, true));
         assert!(looks.is_due(&version(2, 0), settled + SETTLE_TIME, true));

@@ -1,12 +1,11 @@
-//! Steps of the system clock: it was set, or the machine slept.
+//! Detection of steps of the system clock: it was set, or the machine was suspended.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// The clocks differ by more than what passes between reading the one and the other.
+/// Minimum step; it exceeds the time between reading one clock and the other.
 const STEP_MIN: Duration = Duration::from_millis(500);
 
-/// Compares the system clock with the monotonic clock, which cannot be set and which stops while the machine
-/// sleeps.
+/// Compares the system clock with the monotonic clock, which cannot be set and stops during suspension.
 pub(crate) struct ClockSteps {
     now: Instant,
     wall: SystemTime,
@@ -17,7 +16,7 @@ impl ClockSteps {
         Self { now, wall }
     }
 
-    /// Whether the system clock went forwards or back by itself since the last call.
+    /// Returns true if the system clock stepped forwards or backwards since the last call.
     pub(crate) fn stepped(&mut self, now: Instant, wall: SystemTime) -> bool {
         let expected = self.wall + now.saturating_duration_since(self.now);
         *self = Self { now, wall };
@@ -34,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_in_either_direction_is_noticed_once() {
+    fn a_step_in_either_direction_is_detected_once() {
         let (start, wall) = (Instant::now(), SystemTime::now());
         let second = Duration::from_secs(1);
         let mut clock = ClockSteps::new(start, wall);

@@ -1,9 +1,9 @@
-//! Whether the system clock has passed that of the previous process.
+//! Comparison of the system clock with that of the previous process.
 //!
-//! Every initiation has a timestamp by the system clock, and a client refuses one that is not later than the last.
-//! After that clock was set back, a new process would stamp earlier than the previous one. Within one boot the kernel
-//! has a second clock, which cannot be set and counts on from process to process, so it is known exactly how late
-//! the system clock can have been. After a reboot there is a bound.
+//! An initiation has a timestamp of the system clock, and a client refuses one that is not later than the last. After
+//! the clock was set back, a new process would use earlier timestamps than the previous one. Within a boot, the kernel
+//! has a second clock that cannot be set and that continues across processes, so the latest possible timestamp of the
+//! previous process is known exactly. After a reboot there is a bound.
 
 use std::time::Duration;
 use std::{fs, io};
@@ -12,27 +12,27 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::state::COMMIT_INTERVAL_MAX;
 
-/// What one boot of the kernel is known by.
+/// Identifier of a boot of the kernel.
 pub(crate) type BootId = [u8; 16];
 
-/// Two clocks are read one after the other; they are read again if that took longer.
+/// Maximum time between the readings of two clocks; if it took longer, both are read again.
 const READING_TIME_MAX: Duration = Duration::from_micros(20);
 
-/// Readings before the last one is taken as it is.
+/// Maximum number of readings; the last one is always used.
 const READINGS_MAX: usize = 16;
 
-/// Two clocks that nobody sets differ by no more than this between two readings. No process begins within so
-/// short a time after the end of the one before, so its stamps are later by as much.
+/// Maximum drift between two clocks, without anyone setting them, from one reading to another. A process starts later
+/// than this after the end of the previous one, so its timestamps are later, too.
 const READINGS_DIFFER_MAX: Duration = Duration::from_millis(1);
 
-/// What the clocks say.
+/// A reading of all clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Reading {
-    /// The boot that `boottime` is counted from.
+    /// The boot that `boottime` counts from.
     pub(crate) boot: BootId,
-    /// Time since the boot, that in suspension included (CLOCK_BOOTTIME).
+    /// Time since the boot, including suspension (CLOCK_BOOTTIME).
     pub(crate) boottime: Duration,
-    /// The system clock, since 1970 (CLOCK_REALTIME).
+    /// System clock, since 1970 (CLOCK_REALTIME).
     pub(crate) wall: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Reading {
         reading.1
     }
 
-    /// Reads the clocks, and says how long that took.
+    /// Reads the clocks once, and returns the time that it took.
     fn take_once(boot: BootId) -> (Duration, Self) {
         let boottime = now(ClockId::Boottime);
         let wall = now(ClockId::Realtime);
@@ -63,7 +63,7 @@ impl Reading {
     }
 }
 
-/// Zero before the clock's zero.
+/// Returns the time of a clock; zero if it is negative.
 fn now(clock: ClockId) -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
     let seconds = u64::try_from(tv_sec).unwrap_or_default();
@@ -71,30 +71,30 @@ fn now(clock: ClockId) -> Duration {
     Duration::new(seconds, nanoseconds)
 }
 
-/// The identifier of this boot (random(4)).
+/// Returns the identifier of this boot (random(4)).
 pub(crate) fn boot_id() -> io::Result<BootId> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     parse_boot_id(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Thirty-two hexadecimal digits, and hyphens.
+/// Parses 32 hexadecimal digits with hyphens.
 fn parse_boot_id(text: &str) -> Option<BootId> {
     let digits = text.trim().replace('-', "");
     let number = u128::from_str_radix(&digits, 16).ok()?;
     (digits.len() == 32).then(|| number.to_be_bytes())
 }
 
-/// A moment in the life of the gateway, over all its processes.
+/// A point in time, comparable across processes of the gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Moment {
     pub(crate) boot: BootId,
     pub(crate) boottime: Duration,
-    /// The latest that an initiation up to this moment can be stamped.
+    /// Latest possible timestamp of an initiation up to this moment.
     pub(crate) latest_stamp: Duration,
 }
 
 impl Moment {
-    /// The moment of a reading when there was none before.
+    /// Returns the moment of a first reading.
     pub(crate) fn first(reading: &Reading) -> Self {
         Self {
             boot: reading.boot,
@@ -103,8 +103,8 @@ impl Moment {
         }
     }
 
-    /// The moment of a later reading. Stamps count on from when they were first taken, so a clock that is set
-    /// back leaves them ahead.
+    /// Returns the moment of a later reading. The latest timestamp advances with the boot clock, so it stays ahead of a
+    /// system clock that is set back.
     pub(crate) fn at(&self, reading: &Reading) -> Self {
         let gone_by = self.until(reading).unwrap_or(COMMIT_INTERVAL_MAX);
         Self {
@@ -114,25 +114,24 @@ impl Moment {
         }
     }
 
-    /// Whether stamps taken from now on are later than those up to this moment, the last of a process that
-    /// has ended.
+    /// Returns true if timestamps from now on are later than those up to this moment, the last of a previous process.
     pub(crate) fn is_passed_by(&self, reading: &Reading) -> bool {
         reading.wall + READINGS_DIFFER_MAX > self.latest_stamp
     }
 
-    /// Whether the system clock has been set forward since.
+    /// Returns true if the system clock has been set forward since.
     pub(crate) fn is_overtaken_by(&self, reading: &Reading) -> bool {
         self.until(reading)
             .is_some_and(|gone_by| reading.wall > self.latest_stamp + gone_by + READINGS_DIFFER_MAX)
     }
 
-    /// How far the system clock is behind.
+    /// Returns how far the system clock is behind.
     pub(crate) fn ahead_of(&self, reading: &Reading) -> Duration {
         self.latest_stamp.saturating_sub(reading.wall)
     }
 
-    /// A point of time of this boot, at `reading`: how long ago it is, and when it was by the clock since the
-    /// boot of the reading.
+    /// Translates a boot time of this moment's boot to `reading`: returns its age, and the boot time of the reading's
+    /// boot.
     pub(crate) fn translate(&self, boottime: Duration, reading: &Reading) -> (Duration, Duration) {
         let before_moment = self.boottime.saturating_sub(boottime);
         let since_moment = self
@@ -142,7 +141,7 @@ impl Moment {
         (age, reading.boottime.saturating_sub(age))
     }
 
-    /// The time from this moment to a reading, if they are of one boot.
+    /// Returns the time from this moment to a reading of the same boot.
     fn until(&self, reading: &Reading) -> Option<Duration> {
         let same_boot = self.boot == reading.boot;
         same_boot.then(|| reading.boottime.checked_sub(self.boottime))?
@@ -164,16 +163,16 @@ mod tests {
         }
     }
 
-    /// A process that ran from the second hour to the third, and began one second of which later.
+    /// A process that ran from hour 2 to hour 3 after the boot.
     fn last_moment() -> Moment {
         Moment::first(&reading(1, 2 * HOUR, 100 * HOUR)).at(&reading(1, 3 * HOUR, 101 * HOUR))
     }
 
     #[test]
-    fn a_restart_is_past_the_stamps_of_the_process_before() {
+    fn a_restart_has_later_timestamps_than_the_previous_process() {
         let now = reading(1, 3 * HOUR + SECOND, 101 * HOUR + SECOND);
         assert!(last_moment().at(&now).is_passed_by(&now));
-        // Two clocks that are not read at one instant.
+        // Two clocks are not read at the same instant.
         let now = reading(
             1,
             3 * HOUR + SECOND,
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_between_processes_has_to_pass() {
+    fn a_clock_set_back_between_processes_must_catch_up() {
         let start = reading(1, 3 * HOUR + SECOND, 101 * HOUR - 9 * SECOND);
         let end_of_other = last_moment().at(&start);
         assert!(!end_of_other.is_passed_by(&start));
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_while_a_process_ran_leaves_its_stamps_ahead() {
+    fn a_clock_set_back_during_a_process_must_catch_up() {
         let set_back = last_moment().at(&reading(1, 4 * HOUR, 92 * HOUR));
         let start = reading(1, 4 * HOUR + SECOND, 92 * HOUR + SECOND);
         let end_of_other = set_back.at(&start);
@@ -208,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_noticed_when_the_clock_is_set_forward() {
+    fn a_clock_set_forward_is_detected() {
         let after = |wall| last_moment().is_overtaken_by(&reading(1, 3 * HOUR + SECOND, wall));
         assert!(!after(101 * HOUR + SECOND));
         assert!(!after(101 * HOUR - SECOND));
@@ -216,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_forward_is_past() {
+    fn a_clock_set_forward_between_processes_has_passed() {
         let start = reading(1, 3 * HOUR + SECOND, 500 * HOUR);
         assert!(last_moment().at(&start).is_passed_by(&start));
     }
 
     #[test]
-    fn after_a_reboot_the_process_before_may_have_lived_until_its_next_commit() {
+    fn after_a_reboot_the_previous_process_may_have_lived_until_its_next_commit() {
         let start = |after| reading(2, SECOND, 101 * HOUR + after);
         let early = start(COMMIT_INTERVAL_MAX - SECOND);
         assert!(!last_moment().at(&early).is_passed_by(&early));
@@ -230,15 +229,15 @@ mod tests {
         assert!(last_moment().at(&late).is_passed_by(&late));
     }
 
-    /// A namespace of its own can give a container another zero.
+    /// A time namespace can give a container another zero.
     #[test]
-    fn a_boot_clock_that_goes_back_is_another_boot() {
+    fn a_boot_clock_that_goes_back_counts_as_another_boot() {
         let start = reading(1, HOUR, 101 * HOUR + COMMIT_INTERVAL_MAX - SECOND);
         assert!(!last_moment().at(&start).is_passed_by(&start));
     }
 
     #[test]
-    fn ages_do_not_depend_on_the_clock_of_the_day_within_a_boot() {
+    fn ages_within_a_boot_do_not_depend_on_the_system_clock() {
         let heard_at = 3 * HOUR - 10 * SECOND;
         for wall in [HOUR, 101 * HOUR, 500 * HOUR] {
             let now = reading(1, 3 * HOUR + 5 * SECOND, wall);
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_go_on_over_a_reboot() {
+    fn ages_continue_across_a_reboot() {
         let heard_at = 3 * HOUR - 10 * SECOND;
         let now = reading(2, 60 * SECOND, 101 * HOUR + 30 * SECOND);
         let (age, boottime) = last_moment().translate(heard_at, &now);

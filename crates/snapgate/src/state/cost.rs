@@ -1,5 +1,5 @@
-//! Cost of the state directory for a gateway with 100,000 tunnels: bytes written, CPU time, and what a new process
-//! does not know after `kill -9`. Run it with
+//! Cost of the state directory for a gateway with 100,000 tunnels: bytes written, CPU time, and the number of tunnels
+//! lost by `kill -9`. Run it with
 //!
 //! ```text
 //! cargo test --release -p snapgate --lib state::cost -- --ignored --nocapture
@@ -19,7 +19,7 @@ use crate::state::writer::DirectoryFeed;
 
 const TUNNELS: u32 = 100_000;
 
-/// Time between two records of a tunnel that stays (`DirectoryChange::REFRESH` of `snaptun`), in seconds.
+/// Interval between two records of a tunnel that stays (`DirectoryChange::REFRESH` of `snaptun`), in seconds.
 const REFRESH: u32 = 60;
 
 const SECONDS: u32 = 600;
@@ -44,20 +44,20 @@ fn remote(tunnel: u32) -> SocketAddr {
     SocketAddr::from((tunnel.to_be_bytes(), 40_000))
 }
 
-/// CPU time of the calling thread.
+/// Returns the CPU time of the calling thread.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
-/// Bytes that the calling thread has given to write(2).
+/// Returns the number of bytes that the calling thread has passed to write(2).
 fn bytes_written() -> u64 {
     let io = fs::read_to_string("/proc/thread-self/io").unwrap();
     let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
     line.unwrap().parse().unwrap()
 }
 
-/// Ten minutes in which `changes` tunnels come or go each second, in equal numbers.
+/// Measures ten minutes with `changes` tunnels per second, half of them created and half removed.
 fn measure(changes: u32) {
     let directory = tempfile::tempdir().unwrap();
     let records_max = TUNNELS as usize + SECONDS as usize * changes as usize;
@@ -68,7 +68,7 @@ fn measure(changes: u32) {
     let (bytes, cpu) = (bytes_written(), cpu_time());
     let mut commits = 0;
     let mut longest = Duration::ZERO;
-    // Tunnels that the file does not have, at the end of each second.
+    // Tunnels missing in the file at the end of each second.
     let mut unknown = 0;
     let (mut unknown_sum, mut unknown_max) = (0, 0);
     let mut live = 0..TUNNELS;

@@ -1,4 +1,4 @@
-//! The bytes of the state file.
+//! Format of the state file.
 //!
 //! ```text
 //! file   = "snapgate" (8) | version (4) | the gateway's public key (32)
@@ -7,8 +7,8 @@
 //!        | 6 | IPv6 address (16) | port (2) | flow information (4) | scope (4) | identity (32) | heard at (8)
 //! ```
 //!
-//! Numbers are little-endian, times are nanoseconds. The check is 16 bytes of BLAKE2s over everything before it, so
-//! a file that was cut off or changed is refused as a whole.
+//! Numbers are little-endian, times are nanoseconds. The check is the 16-byte BLAKE2s hash of everything before it, so
+//! a truncated or changed file is rejected as a whole.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -24,10 +24,10 @@ const VERSION: u32 = 2;
 
 const CHECK_BYTES: usize = 16;
 
-/// The longest record: an IPv6 tunnel.
+/// Maximum size of a record: that of an IPv6 tunnel.
 const RECORD_BYTES_MAX: usize = 1 + 16 + 2 + 4 + 4 + 32 + 8;
 
-/// A tunnel as the file has it.
+/// A tunnel in the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Record {
     pub(crate) identity: [u8; 32],
@@ -35,25 +35,25 @@ pub(crate) struct Record {
     pub(crate) heard_at: Duration,
 }
 
-/// The content of a file.
+/// Content of a file.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Content {
     pub(crate) moment: Moment,
     pub(crate) records: Vec<(SocketAddr, Record)>,
 }
 
-/// Why a file cannot be used.
+/// Reason why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
-    #[error("it is no state file of snapgate")]
+    #[error("not a snapgate state file")]
     NotAStateFile,
-    #[error("it has the format {0}, and this version of snapgate writes the format {VERSION}")]
+    #[error("format {0}, expected format {VERSION}")]
     Version(u32),
-    #[error("it is that of a gateway with another private key")]
+    #[error("belongs to a different private key")]
     AnotherGateway,
-    #[error("it is damaged")]
+    #[error("damaged")]
     Damaged,
-    #[error("it cannot be read: {0}")]
+    #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
 }
 
@@ -61,7 +61,7 @@ fn check(bytes: &[u8]) -> [u8; CHECK_BYTES] {
     Blake2s::<U16>::digest(bytes).into()
 }
 
-/// A file with these records.
+/// Returns a file with these records.
 pub(crate) fn write<'a>(
     public_key: &[u8; 32],
     moment: &Moment,
@@ -96,14 +96,14 @@ pub(crate) fn write<'a>(
     file
 }
 
-/// Wide enough for 584 years.
+/// Encodes a time; 64 bits are enough for 584 years.
 fn nanoseconds(time: Duration) -> [u8; 8] {
     u64::try_from(time.as_nanos())
         .unwrap_or(u64::MAX)
         .to_le_bytes()
 }
 
-/// Reads the content of a file.
+/// Parses a file.
 pub(crate) fn read(file: &[u8], public_key: &[u8; 32]) -> Result<Content, Unreadable> {
     let mut rest = file;
     if take(&mut rest) != Some(MAGIC) {

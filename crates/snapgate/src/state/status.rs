@@ -1,9 +1,9 @@
-//! Counts of the state file, for the metrics.
+//! Counts of the state file for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Counts of the state file. Written by its thread, read by the HTTP server.
+/// Counts of the state file, written by its thread and read by the HTTP server.
 #[derive(Debug)]
 pub(crate) struct StateStatus {
     started: Instant,
@@ -25,22 +25,22 @@ impl StateStatus {
         }
     }
 
-    /// Tunnels in the file.
+    /// Returns the number of tunnels in the file.
     pub(crate) fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// Times that the file was written to.
+    /// Returns the number of successful writes.
     pub(crate) fn writes(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// Times that it could not be.
+    /// Returns the number of failed writes.
     pub(crate) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// How long ago it was written to, or the process began.
+    /// Returns the time since the last write, or since the start.
     pub(crate) fn last_write_age(&self) -> Duration {
         let last = Duration::from_millis(self.last_write.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(last)

@@ -1,11 +1,11 @@
 //! The state file: read, replaced, set aside.
 //!
-//! The file is a snapshot of all records. Every commit writes another file beside it, flushes that to the disk and
-//! renames it, so that at any moment the name leads to a whole file, whatever ends the process or the machine.
+//! The file is a snapshot of all records. A commit writes another file beside it, syncs that to disk and renames it, so
+//! the name always leads to a complete file, even if the process or the machine fails.
 //!
-//! A snapshot is as large as there are tunnels, and they change all the time. So large files are written less often:
-//! the bytes written in a second are bounded, and what a killed process does not leave behind is a bounded part of its
-//! tunnels. `docs/ARCHITECTURE.md` compares this with a log.
+//! The size of a snapshot is proportional to the number of tunnels, which change all the time. Large files are
+//! therefore written less often: the bytes written per second are bounded, and so is the share of its tunnels that a
+//! killed process loses. `docs/ARCHITECTURE.md` compares this with a log.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -28,47 +28,47 @@ const FILE: &str = "tunnels";
 /// Name of the file while it is written.
 const NEW_FILE: &str = "tunnels.new";
 
-/// Locked while a process uses the directory. The file itself cannot be: it is replaced.
+/// Locked while a process uses the directory. The state file itself cannot be locked, because it is replaced.
 const LOCK_FILE: &str = "lock";
 
-/// Bytes per second that changes of tunnels may cause to be written, 10 MB a minute: files of up to 160 KB (3,400
-/// tunnels over IPv4) are written every second, one of 100,000 tunnels every [`COMMIT_INTERVAL_MAX`].
+/// Maximum bytes per second written because tunnels changed, 10 MB a minute: files of up to 160 KB (3,400 tunnels over
+/// IPv4) are written every second, a file of 100,000 tunnels every [`COMMIT_INTERVAL_MAX`].
 const BYTES_PER_SECOND: usize = 160_000;
 
-/// A larger file is not read. 16 million tunnels have one as large.
+/// Maximum size of a file that is read: that of 16 million tunnels.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// Why a state directory cannot be used. Each says what to do.
+/// Error of opening a state directory. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// No file can be made there.
+    /// No file can be created in the directory.
     #[error(
-        "cannot write to the state directory {}: {source}; it has to exist and belong to the user that \
-         runs snapgate (StateDirectory= of the service)",
+        "cannot write to the state directory {}: {source}; it must exist and belong to the user that runs \
+         snapgate (StateDirectory= of the service)",
         directory.display()
     )]
     Unwritable {
         /// The directory.
         directory: PathBuf,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// Another process has it.
+    /// Another process uses the directory.
     #[error(
-        "another snapgate uses the state directory {}; stop it, or give each a directory of its own",
+        "the state directory {} is in use by another snapgate; stop it, or use another directory",
         .0.display()
     )]
     InUse(PathBuf),
-    /// The kernel does not say which boot this is.
+    /// The identifier of the boot cannot be read.
     #[error("cannot read /proc/sys/kernel/random/boot_id, which the state directory needs: {0}")]
     Boot(io::Error),
     /// The thread cannot be started.
-    #[error("cannot start the thread that writes the state: {0}")]
+    #[error("cannot start the state writer thread: {0}")]
     Thread(io::Error),
 }
 
-/// The records, in memory and in their file.
+/// The records, in memory and in the file.
 pub(crate) struct Store {
     directory: PathBuf,
     /// Held for the lifetime of the store.
@@ -76,19 +76,19 @@ pub(crate) struct Store {
     public_key: [u8; 32],
     records: HashMap<SocketAddr, Record>,
     records_max: usize,
-    /// The file is not what the records are.
+    /// True if the file differs from the records.
     is_dirty: bool,
-    /// Time of the last commit since the boot, and the size of the file; 0 if it was not written.
+    /// Boot time of the last commit, and the size of the file; 0 if it was not written.
     last_commit: Option<(Duration, usize)>,
     moment: Moment,
 }
 
 impl Store {
-    /// Takes possession of a directory and reads what the previous process left there, except records that are too
-    /// old to be of use. A file that cannot be used is set aside with a warning. Nothing is written to the file
-    /// before [`commit`](Self::commit).
+    /// Locks a directory and reads the records that the previous process left there, except those that are too old. A
+    /// file that cannot be used is set aside with a warning. Nothing is written to the file before
+    /// [`commit`](Self::commit).
     ///
-    /// There are never more than `records_max` records.
+    /// The number of records is at most `records_max`.
     pub(crate) fn open(
         directory: &Path,
         public_key: &[u8; 32],
@@ -114,7 +114,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The content of the file, if there is one.
+    /// Returns the content of the file, or `None` if it does not exist.
     fn read(&self) -> Result<Option<Content>, Unreadable> {
         match fs::metadata(self.file()) {
             Ok(metadata) if !metadata.is_file() => return Err(Unreadable::NotAStateFile),
@@ -141,38 +141,43 @@ impl Store {
         self.moment = content.moment.at(reading);
     }
 
-    /// Renames the file, so that nothing overwrites it and nobody reads it again.
+    /// Renames the file, so that it is neither overwritten nor read again.
     fn set_aside(&self, unreadable: &Unreadable) {
         let file = self.file();
         let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let aside = self.directory.join(format!("{FILE}.aside-{time}"));
-        let becomes = match fs::rename(&file, &aside) {
-            Ok(()) => format!("it is now {}", aside.display()),
-            Err(error) => format!("it cannot be renamed ({error}) and will be replaced"),
-        };
-        tracing::warn!(
-            "the state file {} cannot be used: {unreadable}; {becomes}; clients of the previous process are served \
-             when they notice the restart themselves, within 15 s",
-            file.display(),
-        );
+        match fs::rename(&file, &aside) {
+            Ok(()) => tracing::warn!(
+                file = %file.display(),
+                error = %unreadable,
+                moved_to = %aside.display(),
+                "unusable state file set aside"
+            ),
+            Err(rename_error) => tracing::warn!(
+                file = %file.display(),
+                error = %unreadable,
+                %rename_error,
+                "unusable state file will be replaced"
+            ),
+        }
     }
 
-    /// The file with the records.
+    /// Returns the path of the file with the records.
     pub(crate) fn file(&self) -> PathBuf {
         self.directory.join(FILE)
     }
 
-    /// The last moment known: that of the previous process until the first commit.
+    /// Returns the last known moment: that of the previous process until the first commit.
     pub(crate) fn moment(&self) -> &Moment {
         &self.moment
     }
 
-    /// How many tunnels there are records of.
+    /// Returns the number of records.
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// The tunnels that were heard from lately.
+    /// Returns the tunnels that were heard from recently.
     pub(crate) fn recent(&self, reading: &Reading) -> Vec<(SocketAddr, [u8; 32])> {
         let oldest = reading.boottime.saturating_sub(RECORD_LIFETIME);
         let recent = |(remote, record): (&SocketAddr, &Record)| {
@@ -181,7 +186,7 @@ impl Store {
         self.records.iter().filter_map(recent).collect()
     }
 
-    /// Adds or replaces the record of a tunnel, if there is room for it.
+    /// Adds or replaces the record of a tunnel, if there is room.
     pub(crate) fn insert(&mut self, remote: SocketAddr, record: Record) {
         if self.records.len() < self.records_max || self.records.contains_key(&remote) {
             self.records.insert(remote, record);
@@ -195,14 +200,14 @@ impl Store {
         self.is_dirty = true;
     }
 
-    /// Whether the file lacks anything.
+    /// Returns true if the file differs from the records.
     pub(crate) fn is_dirty(&self) -> bool {
         self.is_dirty
     }
 
-    /// Whether it is time to [`commit`](Self::commit): there are changes and the last commit is long enough ago for
-    /// its size, or nothing was committed for [`COMMIT_INTERVAL_MAX`], or the system clock was set forward. Of that
-    /// the file has to tell at once: a process that ended before would leave stamps that nobody knows of.
+    /// Returns true if a [`commit`](Self::commit) is due: there are changes and the last commit is long enough ago for
+    /// its size, or the last commit was [`COMMIT_INTERVAL_MAX`] ago, or the system clock was set forward. A clock that
+    /// was set forward is recorded at once, because the next process has to know the latest timestamps.
     pub(crate) fn is_due(&self, reading: &Reading) -> bool {
         let Some((at, file_bytes)) = self.last_commit else {
             return true;
@@ -215,11 +220,11 @@ impl Store {
             || self.moment.is_overtaken_by(reading)
     }
 
-    /// Replaces the file by a snapshot of the records, with the time.
+    /// Replaces the file by a snapshot of the records and the time.
     ///
     /// # Errors
     ///
-    /// Those of the file system. The file is what it was before.
+    /// Errors of the file system; the previous file is kept.
     pub(crate) fn commit(&mut self, reading: &Reading) -> io::Result<()> {
         let moment = self.moment.at(reading);
         let oldest = reading.boottime.saturating_sub(RECORD_LIFETIME);
@@ -231,7 +236,7 @@ impl Store {
             file.write_all(&bytes)?;
             file.sync_all()?;
             fs::rename(&new_file, self.file())?;
-            // The name is in the directory, which has to reach the disk as well.
+            // The directory holds the new name and has to be synced as well.
             File::open(&self.directory)?.sync_all()
         });
         self.is_dirty = written.is_err();
@@ -239,9 +244,9 @@ impl Store {
             self.moment = moment;
             bytes.len()
         } else {
-            // It takes room where there may be none.
+            // The incomplete file takes space on a disk that may be full.
             let _gone = fs::remove_file(&new_file);
-            // Tried again after the shortest interval, whatever the size.
+            // Retried after the shortest interval.
             0
         };
         self.last_commit = Some((reading.boottime, file_bytes));
@@ -249,8 +254,8 @@ impl Store {
     }
 }
 
-/// Makes a file that its owner alone can read, in place of any of that name. What a link of that name leads to
-/// stays as it is.
+/// Creates a file that only its owner can read, in place of any file of that name. The target of a symbolic link stays
+/// unchanged.
 fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -272,7 +277,7 @@ impl DirectoryLock {
             directory: directory.to_owned(),
             source,
         };
-        // Nothing is written to it, and another process may have it open.
+        // Nothing is written to the file, and another process may have it open.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -290,8 +295,8 @@ impl DirectoryLock {
 }
 
 impl Drop for DirectoryLock {
-    /// Releases the lock explicitly. Closing the file would release it only when the last copy of the descriptor
-    /// is closed (flock(2)), and a forked process has one until it executes a program.
+    /// Releases the lock explicitly. Closing the file would release it only when the last copy of the descriptor is
+    /// closed (flock(2)), and a forked process has a copy until it executes a program.
     fn drop(&mut self) {
         // If this fails, closing the file still releases the lock.
         let _ = self.0.unlock();

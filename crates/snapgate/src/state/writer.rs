@@ -20,21 +20,21 @@ use crate::state::format::Record;
 use crate::state::status::StateStatus;
 use crate::state::store::{StateError, Store};
 
-/// Changes of one worker that wait for the thread, which takes them every [`COMMIT_INTERVAL`]. This bounds its memory,
-/// to 0.7 MB for a worker, and its work.
+/// Maximum number of changes of one worker that wait for the thread, which reads them every [`COMMIT_INTERVAL`]. Bounds
+/// its memory to 0.7 MB per worker, and its work.
 const CHANGES_PER_WORKER: usize = 8192;
 
-/// Tunnels in one message to a worker.
+/// Maximum number of tunnels in one message to a worker.
 const TUNNELS_PER_MESSAGE: usize = 1024;
 
-/// Interval of the warning that nothing can be written.
+/// Interval between warnings that the file cannot be written.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A worker's channel to the thread. Nothing waits: a change for which there is no room stays in the shard.
+/// A worker's channel to the thread. Sending never waits: a change without room stays in the shard.
 pub(crate) struct DirectoryFeed(Sender<DirectoryChange>);
 
 impl DirectoryFeed {
-    /// A feed, and the receiver of its changes.
+    /// Creates a feed and the receiver of its changes.
     pub(crate) fn channel() -> (Self, Receiver<DirectoryChange>) {
         let (sender, receiver) = crossbeam_channel::bounded(CHANGES_PER_WORKER);
         (Self(sender), receiver)
@@ -44,28 +44,28 @@ impl DirectoryFeed {
         !self.0.is_full()
     }
 
-    /// Sends a change. The worker is the only sender, so there is room if [`has_room`](Self::has_room) said so.
+    /// Sends a change. The worker is the only sender, so there is room if [`has_room`](Self::has_room) returned true.
     pub(crate) fn tell(&self, change: DirectoryChange) {
         // Without the thread the gateway is about to stop.
         let _lost = self.0.try_send(change);
     }
 }
 
-/// Time that storage gets for the last write. If it takes longer, the changes since the last commit are lost, and their
+/// Maximum time for the last write. If storage takes longer, the changes since the last commit are lost, and their
 /// clients are served 15 s after the restart.
 const LAST_WRITE_TIME: Duration = Duration::from_secs(2);
 
-/// The running thread. It writes for the last time when this is dropped.
+/// The running thread. Dropping it writes the file for the last time.
 pub(crate) struct StateWriter {
     status: Arc<StateStatus>,
     stop: Option<Sender<()>>,
-    /// Is closed when the thread has written for the last time.
+    /// Closed after the last write.
     ended: Receiver<Infallible>,
 }
 
 impl StateWriter {
-    /// Takes possession of the directory, puts the tunnels of the previous process into the mailboxes of their new
-    /// owners, at once or when the clock allows it, and starts to write. Also returns the feed of each worker.
+    /// Locks the directory, puts the tunnels of the previous process into the mailboxes of their new owners (at once,
+    /// or when the clock allows it), and starts to write. Also returns the feed of each worker.
     pub(crate) fn start(
         directory: &Path,
         public_key: &[u8; 32],
@@ -110,7 +110,7 @@ impl StateWriter {
         Ok((writer, feeds))
     }
 
-    /// Counts for the metrics.
+    /// Returns the counts for the metrics.
     pub(crate) fn status(&self) -> &Arc<StateStatus> {
         &self.status
     }
@@ -121,33 +121,33 @@ impl Drop for StateWriter {
         // The channel closes, which tells the thread to stop.
         drop(self.stop.take());
         if self.ended.recv_timeout(LAST_WRITE_TIME) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("the state directory does not answer: its last changes are not written");
+            tracing::warn!("state directory not responding, latest changes not written");
         }
     }
 }
 
-/// The state of the thread.
+/// State of the thread.
 struct WriterThread {
-    /// Until its tunnels have been handed over.
+    /// `None` after its tunnels have been handed over.
     predecessor: Option<Predecessor>,
     store: Store,
     boot: BootId,
     changes: Vec<Receiver<DirectoryChange>>,
     status: Arc<StateStatus>,
-    /// Time of the last warning that nothing can be written, if that is still so.
+    /// Time of the last warning that the file cannot be written; `None` after a successful write.
     warned_at: Option<Instant>,
 }
 
 /// The previous process.
 struct Predecessor {
-    /// It had ended by this moment.
+    /// A moment by which it had ended.
     end: Moment,
     owners: Vec<Postbox>,
     key: DispatchKey,
 }
 
 impl WriterThread {
-    /// Writes until `stopped`, and once more then.
+    /// Writes until `stopped`, and then once more.
     fn run(mut self, stopped: &Receiver<()>) {
         let mut last = false;
         loop {
@@ -168,16 +168,16 @@ impl WriterThread {
         };
         if self.store.len() > 0 && !predecessor.end.is_passed_by(reading) {
             tracing::warn!(
-                "the clock of the day is {:.3} s behind what it was: until it has passed that, clients are \
-                 left to notice the restart by themselves, because they would refuse handshakes with an \
-                 earlier timestamp; if the clock was wrong before, stop snapgate and remove {}",
-                predecessor.end.ahead_of(reading).as_secs_f64(),
-                self.store.file().display()
+                behind = ?predecessor.end.ahead_of(reading),
+                file = %self.store.file().display(),
+                hint = "clients refuse earlier timestamps, so they notice the restart after 15 s; if the clock was \
+                        wrong before, stop snapgate and remove the file",
+                "system clock was set back"
             );
         }
     }
 
-    /// Tells the workers of the tunnels of the previous process, once and when handshakes can be begun.
+    /// Tells the workers the tunnels of the previous process, once handshakes with later timestamps can be begun.
     fn hand_over(&mut self, reading: &Reading) {
         let passed = |predecessor: &mut Predecessor| predecessor.end.is_passed_by(reading);
         let Some(predecessor) = self.predecessor.take_if(passed) else {
@@ -187,7 +187,7 @@ impl WriterThread {
         if recent.is_empty() {
             return;
         }
-        tracing::info!("tunnels remembered from before the start: {}", recent.len());
+        tracing::info!(tunnels = recent.len(), "tunnels of previous process loaded");
         predecessor.hand_over(recent);
     }
 
@@ -211,7 +211,7 @@ impl WriterThread {
         }
     }
 
-    /// Writes the file when it is time, or `now` if anything changed.
+    /// Writes the file if it is due, or if `now` is true and anything changed.
     fn commit(&mut self, reading: &Reading, now: bool) {
         if !(self.store.is_due(reading) || now && self.store.is_dirty()) {
             return;
@@ -220,7 +220,7 @@ impl WriterThread {
             Ok(()) => {
                 self.status.wrote(self.store.len());
                 if self.warned_at.take().is_some() {
-                    tracing::info!("the state file is written again");
+                    tracing::info!(file = %self.store.file().display(), "state file writable again");
                 }
             }
             Err(error) => {
@@ -239,9 +239,10 @@ impl WriterThread {
         }
         self.warned_at = Some(Instant::now());
         tracing::warn!(
-            "cannot write the state file {}: {error}; packets pass as before, but after a restart clients \
-             would be served late",
-            self.store.file().display()
+            file = %self.store.file().display(),
+            %error,
+            hint = "packets are forwarded, but after a restart clients are served late",
+            "cannot write state file"
         );
     }
 }
@@ -258,10 +259,10 @@ impl Predecessor {
         }
         for (mut owner, tunnels) in self.owners.into_iter().zip(owned) {
             for tunnels in tunnels.chunks(TUNNELS_PER_MESSAGE) {
-                // A mailbox that is full or closed leaves these clients to themselves.
+                // A full or closed mailbox leaves these clients to notice the restart themselves.
                 let _left = owner.put(Message::Remember(tunnels.to_vec()));
             }
-            // A worker that cannot be woken looks into its mailbox within a second.
+            // A worker that cannot be woken reads its mailbox within a second.
             let _later = owner.wake();
         }
     }

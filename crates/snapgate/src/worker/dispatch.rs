@@ -1,14 +1,14 @@
-//! Which worker owns a tunnel.
+//! Ownership of tunnels by workers.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use udp_shards::DispatchKey;
 
-/// This worker's view of the one function that names the owner of every tunnel.
+/// Names the owner of every tunnel, from the view of one worker.
 ///
-/// The kernel runs the same function when it spreads datagrams over the sockets, so in the steady
-/// state a worker owns everything that it receives.
+/// The kernel runs the same function when it spreads datagrams over the sockets, so in the steady state a worker owns
+/// everything that it receives.
 #[derive(Clone)]
 pub(crate) struct Owners {
     pub(crate) key: DispatchKey,

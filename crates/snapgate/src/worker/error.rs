@@ -1,8 +1,8 @@
-//! Why a worker cannot go on.
+//! Fatal errors of a worker.
 
 use std::io;
 
-/// Why a worker cannot go on.
+/// Fatal error of a worker.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkerError {
     #[error("cannot wait for packets: {0}")]

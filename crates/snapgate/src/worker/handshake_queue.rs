@@ -1,47 +1,46 @@
-//! Handshake messages that wait for their share of the worker's time.
+//! Queue of handshake messages that wait for their share of the worker's time.
 
 use std::collections::VecDeque;
 
 use ana_gotatun::packet::Packet;
 use snaptun::Endpoint;
 
-/// Handshake messages that may wait in each queue: what a worker answers in some 50 ms. With kernel
-/// dispatch more stay in the handshake socket's buffer.
+/// Maximum length of each queue: what a worker answers in about 50 ms. With kernel dispatch further messages stay in
+/// the handshake socket's buffer.
 const WAITING_HANDSHAKES: usize = 256;
 
-/// Below this many waiting messages the handshake sockets are read again.
+/// Below this number of waiting messages the handshake sockets are read again.
 const REFILL_HANDSHAKES: usize = 16;
 
 /// How a handshake message arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Arrival {
-    /// As a datagram of its own.
+    /// As a single datagram.
     Single,
-    /// Among others in a train.
+    /// In a train with other datagrams.
     InTrain,
 }
 
-/// A handshake message and where it came from.
+/// A handshake message and its source.
 pub(super) struct WaitingHandshake {
     pub(super) from: Endpoint,
     pub(super) datagram: Packet,
 }
 
-/// Handshake messages that wait for their share of the worker's time.
+/// Handshake messages that wait.
 ///
-/// Trains get around the handshake sockets, whose buffers hold back a flood. So messages from trains
-/// have a queue of their own, and the two queues take turns: neither kind of flood takes more than
-/// half of the time from the other kind of message.
+/// Trains bypass the handshake sockets, whose buffers hold back a flood. Messages from trains therefore have a separate
+/// queue, and the two queues alternate: a flood in one of them leaves half of the time to the other.
 #[derive(Default)]
 pub(super) struct HandshakeQueue {
     single: VecDeque<WaitingHandshake>,
     in_train: VecDeque<WaitingHandshake>,
-    /// The last message that was taken came from a train.
+    /// True if the message taken last came from a train.
     last_was_in_train: bool,
 }
 
 impl HandshakeQueue {
-    /// Whether more messages should be read from the handshake sockets.
+    /// Returns true if more messages should be read from the handshake sockets.
     pub(super) fn wants_more(&self) -> bool {
         self.single.len() < REFILL_HANDSHAKES
     }
@@ -50,7 +49,7 @@ impl HandshakeQueue {
         self.single.len() + self.in_train.len()
     }
 
-    /// Adds a message; false when its queue is full.
+    /// Adds a message. Returns false if its queue is full.
     pub(super) fn push(
         &mut self,
         arrival: Arrival,
@@ -67,7 +66,7 @@ impl HandshakeQueue {
         has_room
     }
 
-    /// Takes the next message, from each queue in turn.
+    /// Takes the next message, alternating between the queues.
     pub(super) fn pop(&mut self) -> Option<WaitingHandshake> {
         self.last_was_in_train =
             !self.in_train.is_empty() && (!self.last_was_in_train || self.single.is_empty());
@@ -83,7 +82,7 @@ impl HandshakeQueue {
 mod tests {
     use super::*;
 
-    /// A message that its bytes tell apart.
+    /// A message that consists of `number`.
     fn message(number: u8) -> WaitingHandshake {
         WaitingHandshake {
             from: Endpoint {
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn single_messages_and_those_from_trains_take_turns() {
+    fn the_two_queues_alternate() {
         let mut queue = HandshakeQueue::default();
         for number in 0..4 {
             assert!(queue.push(Arrival::InTrain, || message(10 + number)));
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_of_messages_from_trains_has_no_effect_on_single_ones() {
+    fn a_full_train_queue_does_not_affect_single_messages() {
         let mut queue = HandshakeQueue::default();
         let taken = (0..2 * WAITING_HANDSHAKES)
             .filter(|_| queue.push(Arrival::InTrain, || message(1)))

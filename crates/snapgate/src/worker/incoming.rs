@@ -1,4 +1,4 @@
-//! From a tunnel socket towards SCION.
+//! Packets from a tunnel socket towards SCION.
 
 use std::time::Instant;
 
@@ -13,11 +13,11 @@ use crate::worker::handshake_queue::Arrival;
 use crate::worker::pipeline::Pipeline;
 use crate::worker::upstream::{Route, Upstream};
 
-/// Why a datagram is dropped that is no SNAPtun message.
+/// Drop reason of a datagram that is not a SNAPtun message.
 const MALFORMED: DropReason = DropReason::Tunnel(snaptun::DropReason::Malformed);
 
-/// Whether a datagram of the train is a SNAPtun message, as far as its first bytes and its length
-/// tell. One look tells for trains of honest senders, and for trains of datagrams that are too short.
+/// Returns true if any datagram of the train looks like a SNAPtun message by its first bytes and length. One look
+/// decides for trains of honest senders, and for trains of datagrams that are too short.
 fn may_hold_message(train: &Received) -> bool {
     train.segment_size >= DATA_OVERHEAD_BYTES
         && train
@@ -27,7 +27,7 @@ fn may_hold_message(train: &Received) -> bool {
 }
 
 impl Pipeline {
-    /// Takes all trains of a batch from a socket of `listener`.
+    /// Handles all trains of a batch received on a socket of `listener`.
     pub(crate) fn receive_trains(&mut self, listener: u16, batch: &mut ReceiveBatch) {
         let now = Instant::now();
         for train in batch.drain() {
@@ -35,7 +35,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes a train from a socket of `listener`.
+    /// Handles a train received on a socket of `listener`.
     fn receive_incoming(&mut self, now: Instant, listener: u16, train: Received) {
         let packets = train.datagram_count() as u64;
         self.counters.received_incoming_packets += packets;
@@ -53,9 +53,9 @@ impl Pipeline {
         self.hand_over(owner, Message::Incoming { listener, train });
     }
 
-    /// Takes a train from an address that this worker owns apart.
+    /// Splits a train from an address that this worker owns.
     ///
-    /// The kernel joins whatever looks like one sender's, so each datagram is judged by itself.
+    /// The kernel merges any datagrams that look like those of one sender, so each is judged separately.
     pub(crate) fn handle_incoming_train(&mut self, now: Instant, listener: u16, train: Received) {
         let from = Endpoint {
             remote: train.from,
@@ -82,7 +82,7 @@ impl Pipeline {
         }
     }
 
-    /// Decapsulates one datagram, data or a handshake message that was screened, and forwards what was in it.
+    /// Decapsulates one datagram (data, or a screened handshake message) and forwards its content.
     pub(super) fn handle_incoming(&mut self, now: Instant, from: Endpoint, datagram: Packet) {
         match self
             .shard
@@ -106,7 +106,7 @@ impl Pipeline {
         self.queue_transmits();
     }
 
-    /// Decides where a packet that came out of the tunnel to `from` goes.
+    /// Forwards a packet that came out of the tunnel to `from`.
     fn forward(&mut self, now: Instant, from: Endpoint, mut packet: Packet) {
         let checked = match &self.upstream {
             Upstream::Echo => return self.encapsulate(now, from.remote, packet),
@@ -123,7 +123,7 @@ impl Pipeline {
             Ok(checked) => checked,
             Err(violation) => return self.refuse(now, from, &packet, violation),
         };
-        // Clients may pad to a multiple of 16 bytes; routers want exactly what the header says.
+        // Clients may pad to a multiple of 16 bytes; routers expect exactly the length in the header.
         packet.truncate(length);
         match route {
             Ok(Route::Router(router)) => self.queue_upstream(router, packet),

@@ -1,4 +1,4 @@
-//! From SCION, or from another tunnel, into a tunnel.
+//! Packets into a tunnel, from SCION or from another tunnel.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -16,20 +16,20 @@ use crate::worker::scmp_limit::{Limit, Origin};
 use crate::worker::upstream::{Upstream, tunnel_address};
 
 impl Pipeline {
-    /// Takes a train from the upstream socket apart.
+    /// Splits a train from the upstream socket.
     pub(crate) fn receive_outgoing(&mut self, now: Instant, train: Received) {
         let packets = train.datagram_count() as u64;
         self.counters.received_outgoing_packets += packets;
         self.work += 1 + packets;
         self.counters.received_outgoing_bytes += train.buffer.len() as u64;
-        // All datagrams of a train have one source: usually it decides for all of them.
+        // All datagrams of a train have one source, which usually decides for all of them.
         let endhost = self.upstream.endhost(train.from);
         for datagram in self.take_apart(train) {
             self.route_outgoing(now, endhost, datagram);
         }
     }
 
-    /// Finds the tunnel that a packet from SCION is for. `endhost` sent it, unless a router did.
+    /// Routes a packet from SCION to the worker of its tunnel. `endhost` is its sender, unless a router sent it.
     fn route_outgoing(&mut self, now: Instant, endhost: Option<IpAddr>, mut datagram: BytesMut) {
         let destination = ScionPacket::parse(&datagram)
             .map_err(DropReason::from)
@@ -53,7 +53,7 @@ impl Pipeline {
         self.hand_over(owner, Message::Outgoing { to, packet });
     }
 
-    /// Takes a packet from SCION, which was let in, for a tunnel that this worker owns.
+    /// Handles an admitted packet from SCION for a tunnel that this worker owns.
     pub(super) fn handle_outgoing(&mut self, now: Instant, to: SocketAddr, packet: Packet) {
         if self.is_scmp_error_beyond_limit(now, || Some(Origin::Scion), to, &packet) {
             return;
@@ -61,7 +61,7 @@ impl Pipeline {
         self.encapsulate(now, to, packet);
     }
 
-    /// Takes a packet from a tunnel to a destination in our own AS.
+    /// Handles a packet from a tunnel to a destination in a local AS.
     pub(super) fn hairpin(&mut self, now: Instant, to: SocketAddr, packet: Packet) {
         let owner = self.owners.owner_of(to);
         if owner == self.owners.me {
@@ -73,8 +73,8 @@ impl Pipeline {
         }
     }
 
-    /// Takes a hairpin whose destination this worker would own: into its tunnel, or else to an
-    /// endhost of the AS that has none.
+    /// Handles a hairpin whose destination this worker would own: sends it into its tunnel, or to an endhost of the AS
+    /// without a tunnel.
     pub(super) fn handle_hairpin(&mut self, now: Instant, to: SocketAddr, packet: Packet) {
         if self.is_scmp_error_beyond_limit(now, || sender(&packet), to, &packet) {
             return;
@@ -91,8 +91,8 @@ impl Pipeline {
         }
     }
 
-    /// Whether a packet for the tunnel to `to` is an SCMP error, and one too many. Then it is dropped.
-    /// Errors to addresses without a tunnel are not counted: anyone could use up the budget with them.
+    /// Returns true, and drops the packet, if it is an SCMP error beyond the limits of the tunnel to `to`. Errors to
+    /// addresses without a tunnel do not count: anyone could use up the budget with them.
     fn is_scmp_error_beyond_limit(
         &mut self,
         now: Instant,
@@ -123,7 +123,7 @@ impl Pipeline {
         }
     }
 
-    /// Sends a received packet into the tunnel to `to`, or gives it back.
+    /// Sends a received packet into the tunnel to `to`, or returns it with the drop reason.
     fn try_encapsulate(
         &mut self,
         now: Instant,
@@ -142,7 +142,7 @@ impl Pipeline {
     }
 }
 
-/// The client that sent a packet which came out of a tunnel: the policy has checked its host.
+/// Returns the client that sent a packet out of a tunnel; the policy has checked its host.
 fn sender(packet: &Packet) -> Option<Origin> {
     match ScionPacket::parse(packet).ok()?.src_host() {
         Host::Ip(ip) => Some(Origin::Tunnel(ip)),

@@ -1,8 +1,8 @@
-//! The packet path of one worker, without its sockets: what comes in leaves as entries of the send
-//! queues, as messages to other workers, or as a counted drop.
+//! The packet path of one worker, without its sockets. A packet leaves it as an entry of a send queue, as a message to
+//! another worker, or as a counted drop.
 //!
-//! A packet's way, from top to bottom: [`incoming`](super::incoming) (from a tunnel),
-//! [`outgoing`](super::outgoing) (from SCION), [`handshakes`](super::handshakes).
+//! Parts: [`incoming`](super::incoming) (from a tunnel), [`outgoing`](super::outgoing) (from SCION),
+//! [`handshakes`](super::handshakes).
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,10 +14,10 @@ use bytes::BytesMut;
 use snaptun::{Event, Move, Payload, SnapTunServer, Transmit};
 use udp_shards::{Received, SendError, SendQueue};
 
-use crate::authorization::ConfiguredIdentities;
+use crate::authorization::Authorizer;
 use crate::counters::Counters;
 use crate::drop_reason::{DropReason, QueueLoss, ReceiveError};
-use crate::mailbox::{Message, Postbox, TalkingTunnels};
+use crate::mailbox::{ActiveTunnels, Message, Postbox};
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
 use crate::worker::handshake_queue::HandshakeQueue;
@@ -25,45 +25,45 @@ use crate::worker::scmp_limit::ScmpErrorLimiter;
 use crate::worker::sockets::Sockets;
 use crate::worker::upstream::Upstream;
 
-/// Datagrams that one send queue holds while its socket is not writable.
+/// Maximum number of datagrams in a send queue while its socket is not writable.
 const QUEUED_DATAGRAMS: usize = 8192;
 
-/// Bytes that one send queue holds while its socket is not writable.
+/// Maximum number of bytes in a send queue while its socket is not writable.
 const QUEUED_BYTES: usize = 16 << 20;
 
-/// What a [`Pipeline`] is made of.
+/// Parts of a [`Pipeline`].
 pub(crate) struct PipelineParts {
     pub(crate) owners: Owners,
-    pub(crate) shard: SnapTunServer<ConfiguredIdentities>,
+    pub(crate) shard: SnapTunServer<Authorizer>,
     pub(crate) upstream: Upstream,
-    /// The workers' mailboxes, by index; this worker's own is never used.
+    /// Mailboxes of all workers by index; this worker's own is not used.
     pub(crate) peers: Vec<Postbox>,
-    /// Who is told of tunnels, if anyone.
+    /// Feed of tunnel changes for the state file.
     pub(crate) directory: Option<DirectoryFeed>,
     pub(crate) listeners: usize,
 }
 
-/// The state that a worker's packets pass through. Nothing in it is shared.
+/// State of a worker's packet path. Nothing in it is shared.
 pub(crate) struct Pipeline {
     pub(super) owners: Owners,
-    pub(super) shard: SnapTunServer<ConfiguredIdentities>,
+    pub(super) shard: SnapTunServer<Authorizer>,
     pub(super) upstream: Upstream,
     peers: Vec<Postbox>,
     directory: Option<DirectoryFeed>,
     pub(super) handshakes: HandshakeQueue,
-    /// Trains and single datagrams received so far, plus datagrams handled: what steps are bounded by.
+    /// Trains and single datagrams received, plus datagrams handled; the bound of each step.
     pub(super) work: u64,
-    /// What the shard wants sent: filled and drained within one step.
+    /// Datagrams that the shard wants sent; filled and drained within one step.
     pub(super) transmits: VecDeque<Transmit>,
-    /// One queue for each listener.
+    /// One queue per listener.
     to_tunnels: Vec<SendQueue<Datagram>>,
     to_upstream: SendQueue<Datagram>,
-    /// The SCMP error being written; kept for its allocation.
+    /// Buffer of the SCMP error being written, kept for its allocation.
     pub(super) scmp_error: Vec<u8>,
-    /// What may go into tunnels of SCMP errors; only if packets go to SCION.
+    /// Limits of SCMP errors into tunnels; only if packets go to SCION.
     pub(super) scmp_errors: Option<ScmpErrorLimiter>,
     pub(super) counters: Counters,
-    /// The gateway stops: this turn is the last.
+    /// True in the last turn, after [`Message::Stop`].
     pub(super) stopping: bool,
 }
 
@@ -79,7 +79,7 @@ impl AsRef<[u8]> for Datagram {
     }
 }
 
-/// Which way a datagram leaves, for the counters.
+/// Direction in which a datagram leaves, for the counters.
 #[derive(Clone, Copy)]
 enum Side {
     Tunnels,
@@ -111,13 +111,13 @@ impl Pipeline {
         }
     }
 
-    /// Begins a turn: what was authorized is looked up anew.
+    /// Begins a turn; cached authorization is looked up again.
     pub(super) fn start_turn(&mut self) {
         self.shard.start_batch();
         self.counters.turns += 1;
     }
 
-    /// The datagrams of a train, but for one whose end is lost.
+    /// Splits a train into its datagrams; a truncated one is dropped.
     pub(super) fn take_apart(&mut self, train: Received) -> impl Iterator<Item = BytesMut> + use<> {
         let whole = train.datagram_count() - usize::from(train.truncated);
         if train.truncated {
@@ -126,7 +126,7 @@ impl Pipeline {
         train.into_datagrams().take(whole)
     }
 
-    /// Takes a packet that another worker handed over, or a command.
+    /// Handles a packet that another worker handed over, or a command.
     pub(super) fn take_over(&mut self, now: Instant, message: Message) {
         self.counters.taken_packets += message.packets();
         self.work += 1;
@@ -141,16 +141,16 @@ impl Pipeline {
             Message::Moved(moved) => self.shard.end_older_tunnels(&moved),
             Message::Drain { idle_after, answer } => {
                 self.shard.drain();
-                let talking = TalkingTunnels {
+                let active = ActiveTunnels {
                     worker: self.owners.me,
                     tunnels: self.shard.talking_tunnels(now, idle_after),
                 };
-                // There is room for one answer of each worker; nobody waits for it any more.
-                let _ = answer.try_send(talking);
+                // There is room for one answer of each worker; the receiver may be gone.
+                let _ = answer.try_send(active);
             }
             Message::Remember(tunnels) => {
                 for (remote, identity) in tunnels {
-                    // One that has ended since is of no use.
+                    // A tunnel that has ended since is ignored.
                     self.shard.remember(now, remote, identity);
                 }
             }
@@ -158,7 +158,7 @@ impl Pipeline {
         }
     }
 
-    /// Hands a message to the worker that owns its tunnel; false when its mailbox was full or it stopped.
+    /// Hands a message to the worker that owns its tunnel. Returns false if its mailbox is full or the worker stopped.
     pub(super) fn hand_over(&mut self, owner: usize, message: Message) -> bool {
         let packets = message.packets();
         let given = self.peers[owner].put(message).is_ok();
@@ -170,8 +170,8 @@ impl Pipeline {
         given
     }
 
-    /// Takes the shard's events out. The other workers are told which identities use a new tunnel, so that older ones
-    /// go there too; one that cannot be told leaves them to their timers. The directory is told as much as can be kept.
+    /// Handles the shard's events. The other workers learn which identities use a new tunnel, and end older ones; if a
+    /// mailbox is full, timers end them. Changes of the directory are sent while the feed has room.
     pub(super) fn take_events(&mut self) {
         loop {
             let feed = self.directory.as_ref().filter(|feed| feed.has_room());
@@ -195,12 +195,12 @@ impl Pipeline {
         }
     }
 
-    /// Wakes the workers that something was handed to.
+    /// Wakes the workers whose mailboxes got messages.
     pub(super) fn wake_peers(&mut self) -> io::Result<()> {
         self.peers.iter_mut().try_for_each(Postbox::wake)
     }
 
-    /// When [`Pipeline::timers`] wants to be called.
+    /// Returns the time at which [`Pipeline::timers`] is due.
     pub(super) fn next_timer(&self) -> Instant {
         self.shard.next_timer()
     }
@@ -211,7 +211,7 @@ impl Pipeline {
         self.queue_transmits();
     }
 
-    /// Moves what the shard wants sent to the queue of the listener that its tunnel uses.
+    /// Moves the shard's datagrams to the queue of the listener that their tunnel uses.
     pub(super) fn queue_transmits(&mut self) {
         while let Some(Transmit {
             to,
@@ -243,7 +243,7 @@ impl Pipeline {
         }
     }
 
-    /// Sends everything that gathered.
+    /// Sends all queued datagrams.
     pub(super) fn flush(&mut self, sockets: &mut Sockets) -> io::Result<()> {
         let counters = &mut self.counters;
         for (listener, queue) in self.to_tunnels.iter_mut().enumerate() {
@@ -264,7 +264,7 @@ impl Pipeline {
         self.counters.drop_packets(reason, packets);
     }
 
-    /// Brings up to date what the shard and the queue of handshakes count.
+    /// Updates the gauges of the shard and the handshake queue.
     pub(super) fn update_gauges(&mut self) {
         let counters = &mut self.counters;
         counters.set_shard(self.shard.counters());
@@ -276,7 +276,7 @@ impl Pipeline {
         counters.waiting_handshakes = self.handshakes.len() as u64;
     }
 
-    /// The final counters: what still waits is lost, because the worker stops.
+    /// Returns the final counters; packets that still wait are lost.
     pub(super) fn into_counters(mut self) -> Counters {
         self.update_gauges();
         let lost = self.counters.in_flight();
@@ -288,7 +288,7 @@ impl Pipeline {
     }
 }
 
-/// Received packets in a datagram: one if it was forwarded, none if the gateway made it itself.
+/// Returns the number of received packets in a datagram: 1 if it was forwarded, 0 if the gateway made it.
 fn received_packets(payload: Payload) -> u64 {
     match payload {
         Payload::Forwarded => 1,
@@ -305,7 +305,7 @@ fn count_sent(
     count_fate(counters, side, datagram, result.map_err(DropReason::Send));
 }
 
-/// Counts what became of a datagram that was in a send queue, or should have been.
+/// Counts the fate of a datagram that was, or should have been, in a send queue.
 fn count_fate(
     counters: &mut Counters,
     side: Side,

@@ -1,7 +1,7 @@
-//! SCMP errors that the gateway sends into a tunnel, about a packet from it that it dropped.
+//! SCMP errors that the gateway sends into a tunnel about a packet that it dropped.
 //!
-//! There is at most one, no longer than 1232 bytes, for each packet of an authorized client, none for
-//! an SCMP error, and no more than [`ScmpErrorLimits`](crate::config::ScmpErrorLimits) allow.
+//! A packet of an authorized client causes at most one error of at most 1232 bytes, an SCMP error causes none, and
+//! [`ScmpErrorLimits`](crate::config::ScmpErrorLimits) bound the rate.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::worker::scmp_limit::Origin;
 use crate::worker::upstream::Upstream;
 
 impl Pipeline {
-    /// Drops a packet that violates the policy, and tells its sender.
+    /// Drops a packet that violates the policy and reports that to its sender.
     pub(super) fn refuse(
         &mut self,
         now: Instant,
@@ -34,8 +34,8 @@ impl Pipeline {
         }
     }
 
-    /// Drops a packet that no router takes. Its sender is told when it chose an interface that does
-    /// not exist: clients then leave the paths through it.
+    /// Drops an unroutable packet. Its sender gets an error if it chose an interface that does not exist: clients then
+    /// avoid the paths through it.
     pub(super) fn report_unroutable(
         &mut self,
         now: Instant,

@@ -1,7 +1,7 @@
-//! Limits of the SCMP errors that go into tunnels (RFC 4443, 2.4(f)).
+//! Rate limits of SCMP errors into tunnels (RFC 4443, 2.4(f)).
 //!
-//! Errors are cheap to provoke and to forge, and a client needs few: one tells it to leave a path or
-//! to send shorter packets. Echo and traceroute replies are no errors and are not limited.
+//! Errors are cheap to provoke and to forge, and a client needs few: one makes it leave a path or send shorter packets.
+//! Echo and traceroute replies are not errors and are not limited.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -10,13 +10,12 @@ use ahash::RandomState;
 
 use crate::config::ScmpErrorLimits;
 
-/// Cells in each of the two rows: 256 KiB of memory, of which only what is used is resident.
+/// Cells in each of the two rows: 256 KiB of memory, of which only used pages are resident.
 const CELLS: usize = 1 << 14;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Who made an SCMP error. Each origin has budgets of its own, which errors of other origins do not
-/// use up.
+/// Origin of an SCMP error. Each origin has separate budgets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Origin {
     /// The gateway, about a packet from the tunnel.
@@ -27,21 +26,21 @@ pub(crate) enum Origin {
     Tunnel(IpAddr),
 }
 
-/// Which limit an SCMP error exceeds.
+/// The limit that an SCMP error exceeds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Limit {
-    /// That of the tunnel that it is for or that it came from.
+    /// The limit of the tunnel that it goes to or came from.
     Tunnel,
-    /// That of the worker.
+    /// The limit of the worker.
     Worker,
 }
 
-/// Token buckets for one worker: one for each tunnel and origin, and one for each origin in total.
+/// Token buckets of one worker: one per tunnel and origin, and one per origin in total.
 ///
-/// A bucket is the time at which it will be full again (GCRA), so nothing has to refill it. Buckets
-/// of tunnels lie in a table of fixed size: each has a cell in both rows, picked by a keyed hash, and
-/// is as full as the fuller one. No tunnel gets more than its limit. A tunnel gets less only if others
-/// at their limits share both of its cells, which they cannot choose.
+/// A bucket is stored as the time at which it will be full again (GCRA), so nothing has to refill it. Buckets of
+/// tunnels share a table of fixed size: each has a cell in both rows, picked by a keyed hash, and is as full as the
+/// fuller cell. A tunnel never gets more than its limit. It gets less only if other tunnels at their limits share both
+/// of its cells, which they cannot choose.
 pub(crate) struct ScmpErrorLimiter {
     started: Instant,
     per_tunnel: Rate,
@@ -51,7 +50,7 @@ pub(crate) struct ScmpErrorLimiter {
     hasher: RandomState,
 }
 
-/// A rate and how far a bucket may run ahead of it, in nanoseconds.
+/// A rate and its burst tolerance, in nanoseconds.
 #[derive(Clone, Copy)]
 struct Rate {
     interval: u64,
@@ -67,13 +66,13 @@ impl Rate {
         }
     }
 
-    /// When a bucket will be full after one more, if there is a token for it.
+    /// Returns the time at which the bucket will be full after one more token, or `None` if it has none left.
     fn take(self, full_at: u64, now: u64) -> Option<u64> {
         (full_at.saturating_sub(now) <= self.tolerance).then(|| full_at.max(now) + self.interval)
     }
 }
 
-/// A tunnel's bucket: where it lies, and when it will be full if the error is admitted.
+/// A tunnel's bucket: its cells, and when it will be full if the error is admitted.
 struct Bucket {
     cells: [usize; 2],
     full_at: u64,
@@ -91,7 +90,7 @@ impl ScmpErrorLimiter {
         }
     }
 
-    /// Admits an SCMP error into the tunnel of `to`, if there is a token for it in every bucket.
+    /// Admits an SCMP error into the tunnel of `to` if every bucket has a token.
     pub(crate) fn admit(
         &mut self,
         now: Instant,
@@ -148,7 +147,7 @@ mod tests {
         SocketAddr::from(([192, 0, 2, 1], n))
     }
 
-    /// How many of so many errors are admitted at once.
+    /// Number of admitted errors out of `errors` at once.
     fn admitted(
         limiter: &mut ScmpErrorLimiter,
         now: Instant,
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_sends_errors_to_many_tunnels_is_limited_like_one() {
+    fn errors_of_one_client_to_many_tunnels_share_its_limit() {
         let now = Instant::now();
         let mut limiter = ScmpErrorLimiter::new(now, LIMITS);
         let sent_by = |limiter: &mut ScmpErrorLimiter, sender: [u8; 4]| {
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_tunnels_at_their_limit_hold_back_few_others() {
+    fn a_thousand_limited_tunnels_affect_few_others() {
         let now = Instant::now();
         let limits = ScmpErrorLimits {
             per_second: 1_000_000,
@@ -236,7 +235,7 @@ mod tests {
             let reached = admitted(&mut limiter, now, Origin::Scion, tunnel(n), 100);
             assert!(reached <= limits.tunnel_burst());
         }
-        // Both cells are taken with a probability of 0.35 %.
+        // The probability that both cells are taken is 0.35 %.
         let held_back = (1_000..2_000)
             .filter(|&n| limiter.admit(now, Origin::Scion, tunnel(n)).is_err())
             .count();
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_does_not_move_or_goes_back_gives_no_tokens() {
+    fn a_clock_that_stops_or_goes_back_gives_no_tokens() {
         let start = Instant::now();
         let mut limiter = ScmpErrorLimiter::new(start + Duration::from_secs(9), LIMITS);
         let to = tunnel(1);

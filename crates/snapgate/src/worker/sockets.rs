@@ -1,4 +1,4 @@
-//! The sockets of one worker, and what the poll said about them.
+//! The sockets of one worker and their readiness.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -20,17 +20,17 @@ const FIRST_LISTENER: usize = 2;
 /// Tokens of one listener: its data, its handshake and its mixed socket.
 const TOKENS_PER_LISTENER: usize = 3;
 
-/// Events taken from one poll: more sockets than that are reported by the next one.
+/// Events taken from one poll; further sockets are reported by the next one.
 const EVENTS: usize = 64;
 
-/// Everything a worker reads from and writes to.
+/// All sockets of a worker.
 pub(crate) struct Sockets {
     poll: Poll,
     events: Events,
-    /// By the index of the listener.
+    /// By index of the listener.
     pub(super) listeners: Vec<ListenerSockets>,
     pub(super) upstream: Option<PolledSocket>,
-    /// What drops garbage; held by one of the workers for all.
+    /// Sockets that drop garbage, held by one worker for all.
     garbage: Vec<GarbageSocket>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct ListenerSockets {
     pub(super) mixed: Option<PolledSocket>,
 }
 
-/// The same, before they are registered.
+/// Sockets of one listen address before they are registered.
 pub(crate) struct UnpolledListener {
     pub(crate) data: ShardSocket,
     pub(crate) handshake: Option<ShardSocket>,
@@ -51,7 +51,7 @@ pub(crate) struct UnpolledListener {
 }
 
 impl UnpolledListener {
-    /// Registers the sockets with tokens from `first` on.
+    /// Registers the sockets with tokens from `first`.
     fn register(self, poll: &Poll, first: usize) -> io::Result<ListenerSockets> {
         let register =
             |socket, kind, name| PolledSocket::register(poll, socket, Token(first + kind), name);
@@ -70,7 +70,7 @@ impl UnpolledListener {
 }
 
 impl ListenerSockets {
-    /// The socket that was registered with this token, counted from the listener's first.
+    /// Returns the socket with this token, relative to the listener's first.
     fn by_token(&mut self, token: usize) -> Option<&mut PolledSocket> {
         match token {
             0 => Some(&mut self.data),
@@ -107,7 +107,7 @@ impl Sockets {
         })
     }
 
-    /// Sleeps until a socket or the mailbox has something, or for `timeout`.
+    /// Sleeps until a socket or the mailbox is ready, at most for `timeout`.
     pub(super) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -131,7 +131,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Whether there may be something to receive on any socket.
+    /// Returns true if any socket may have something to receive.
     pub(super) fn is_readable(&self) -> bool {
         let is_readable =
             |socket: &Option<PolledSocket>| socket.as_ref().is_some_and(PolledSocket::is_readable);
@@ -143,7 +143,7 @@ impl Sockets {
             })
     }
 
-    /// Sends what is queued for the tunnels of `listener`.
+    /// Sends the datagrams queued for the tunnels of `listener`.
     pub(super) fn flush_listener<B: AsRef<[u8]>>(
         &mut self,
         listener: usize,
@@ -153,7 +153,7 @@ impl Sockets {
         self.listeners[listener].data.flush(&self.poll, queue, done)
     }
 
-    /// Sends what is queued for routers and endhosts.
+    /// Sends the datagrams queued for routers and endhosts.
     pub(super) fn flush_upstream<B: AsRef<[u8]>>(
         &mut self,
         queue: &mut SendQueue<B>,
@@ -165,7 +165,7 @@ impl Sockets {
         }
     }
 
-    /// Reads what the kernel dropped: one system call for each socket.
+    /// Reads the kernel's drop counters, with one system call per socket.
     pub(super) fn count_kernel_drops(&self, counters: &mut Counters) {
         let drops = |kind: fn(&ListenerSockets) -> Option<&PolledSocket>| {
             self.listeners
@@ -185,15 +185,15 @@ impl Sockets {
     }
 }
 
-/// A socket with what edge-triggered polling makes us remember: once reported, a socket stays
-/// readable until it says that it is empty.
+/// A socket with its state for edge-triggered polling: once reported, a socket counts as readable until a receive finds
+/// it empty.
 pub(super) struct PolledSocket {
     socket: ShardSocket,
-    /// What an error calls it.
+    /// Name in errors.
     name: &'static str,
     token: Token,
     readable: bool,
-    /// The send buffer was full; until the poll reports that it no longer is.
+    /// The send buffer was full, and the poll has not reported it as writable since.
     blocked: bool,
 }
 
@@ -218,12 +218,12 @@ impl PolledSocket {
         })
     }
 
-    /// Whether there may be something to receive.
+    /// Returns true if there may be something to receive.
     pub(super) fn is_readable(&self) -> bool {
         self.readable
     }
 
-    /// Receives one batch, of nothing when the socket is empty.
+    /// Receives one batch; it is empty if the socket is.
     pub(super) fn receive(&mut self, batch: &mut ReceiveBatch) -> Result<(), WorkerError> {
         match self.socket.receive(batch) {
             Ok(_) => Ok(()),
@@ -231,8 +231,8 @@ impl PolledSocket {
                 self.readable = false;
                 Ok(())
             }
-            // The answer to something sent earlier (an ICMP error) or a signal: what waits to be
-            // received is still there, and the next turn asks again.
+            // An ICMP error about an earlier datagram, or a signal: pending datagrams are still there, and the next
+            // turn asks again.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -278,8 +278,8 @@ impl PolledSocket {
         Ok(())
     }
 
-    /// A socket asks for writability only while its buffer is full: otherwise every datagram that
-    /// leaves the buffer would wake the worker.
+    /// Asks for writability only while the buffer is full: otherwise every datagram that leaves the buffer would wake
+    /// the worker.
     fn set_interest(&self, poll: &Poll, interest: Interest) -> io::Result<()> {
         poll.registry().reregister(
             &mut SourceFd(&self.socket.as_raw_fd()),

@@ -1,4 +1,4 @@
-//! Where a SCION packet that came out of a tunnel goes.
+//! Routing of SCION packets that come out of a tunnel.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -12,12 +12,12 @@ use scion_packet::{
 use crate::config::{Forward, InternalFrom, ScionForward, ScmpErrorLimits};
 use crate::drop_reason::{AdmissionError, DropReason, RouteError};
 
-/// What happens to a packet that came out of a tunnel.
+/// The forward mode, with the SCION side of a worker.
 pub(crate) type Upstream = Forward<Box<ScionUpstream>>;
 
-/// The SCION side of the gateway: which packets may enter it, and where they go.
+/// The SCION side of the gateway: admission and routes.
 pub(crate) struct ScionUpstream {
-    /// What a packet from an endhost must be like.
+    /// Rules for packets from endhosts.
     pub(crate) policy: IncomingPolicy,
     pub(crate) scmp_error_limits: ScmpErrorLimits,
     sources: InternalSources,
@@ -33,7 +33,7 @@ pub(crate) struct ScionUpstream {
 pub(crate) enum Route {
     /// The internal address of the router that owns the first hop's interface.
     Router(SocketAddr),
-    /// A host in our own AS, by the address at which it would have its tunnel.
+    /// A host in a local AS, by the remote address that its tunnel would have.
     Local(SocketAddr),
 }
 
@@ -57,7 +57,7 @@ impl ScionUpstream {
         }
     }
 
-    /// Where `packet` goes: by its destination when that is in our AS, by its path when it is not.
+    /// Returns the route of `packet`: by its destination within a local AS, otherwise by its path.
     pub(crate) fn route(&self, packet: &ScionPacket<'_>) -> Result<Route, DropReason> {
         if self.local_isd_as.contains(&packet.dst_isd_as()) {
             return Ok(Route::Local(tunnel_address(packet)?));
@@ -70,9 +70,9 @@ impl ScionUpstream {
             .ok_or(DropReason::Route(RouteError::NoNextHop))
     }
 
-    /// Whether bare SCION packets may be sent to `host`: only inside the configured prefixes, so
-    /// that the gateway is no open UDP reflector, and only to a socket of one host. The kernel takes
-    /// 0.0.0.0 and :: for the gateway's own host.
+    /// Returns true if bare SCION packets may be sent to `host`: a unicast socket address inside the configured
+    /// prefixes, because the gateway must not be an open UDP reflector. The kernel takes 0.0.0.0 and :: for the
+    /// gateway's host.
     pub(crate) fn serves_endhost(&self, host: SocketAddr) -> bool {
         host.port() != 0
             && is_unicast(host.ip())
@@ -84,14 +84,14 @@ impl ScionUpstream {
 }
 
 impl Upstream {
-    /// The endhost that datagrams from `from` at the internal address come from, each of which has
-    /// to be its own; `None` where any packet may come from there.
+    /// Returns the endhost that sent datagrams from `from` to the internal address and must be their SCION source;
+    /// `None` if any packet is accepted from there.
     pub(crate) fn endhost(&self, from: SocketAddr) -> Option<IpAddr> {
         let is_endhost = !self.scion()?.sources.contain(from);
         is_endhost.then(|| from.ip())
     }
 
-    /// Checks that `packet`, which came to the internal address from `endhost`, may come from there.
+    /// Checks that `packet` may come to the internal address from `endhost`.
     pub(crate) fn check_endhost(
         &self,
         packet: &ScionPacket<'_>,
@@ -112,15 +112,15 @@ impl Upstream {
     }
 }
 
-/// The sources of which any packet is taken at the internal address: routers, which forward for
-/// everyone, and configured prefixes.
+/// Sources from which any packet is accepted at the internal address: routers, which forward for everyone, and
+/// configured prefixes.
 ///
-/// A router is known by its IP address. Its port is left open: the open-source router sends from the
-/// address at which it receives, but one that sends from several ports, to spread its load, would be
-/// cut off, and who can send from the address of a router can mostly choose the port as well.
+/// A router is identified by its IP address, with any port. The open-source router sends from the address at which it
+/// receives, but a router that spreads its load over several source ports would be cut off, and a host that can send
+/// from the address of a router can usually choose the port as well.
 struct InternalSources {
     any: bool,
-    /// IP address and, for link-local addresses, the interface.
+    /// IP address and, for link-local addresses, the interface index.
     routers: HashSet<(IpAddr, u32), ahash::RandomState>,
     prefixes: Vec<IpNet>,
 }
@@ -149,7 +149,7 @@ impl InternalSources {
     }
 }
 
-/// The IP address of a host, and the interface it is at if that belongs to the address.
+/// Returns the IP address of a host, with the interface index of a link-local address (0 otherwise).
 fn host(address: SocketAddr) -> (IpAddr, u32) {
     match address {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => (address.ip(), v6.scope_id()),
@@ -157,7 +157,7 @@ fn host(address: SocketAddr) -> (IpAddr, u32) {
     }
 }
 
-/// The remote address of the tunnel that `packet` is for.
+/// Returns the remote address of the tunnel that `packet` is for.
 pub(crate) fn tunnel_address(packet: &ScionPacket<'_>) -> Result<SocketAddr, DropReason> {
     let Host::Ip(host) = packet.dst_host() else {
         return Err(DropReason::Route(RouteError::NoHostAddress));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_serves_hosts_and_nothing_else_that_is_in_it() {
+    fn a_prefix_serves_unicast_hosts_only() {
         let prefixes = ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"];
         let isd_as = IsdAs::from_u64(1);
         let internal = "127.0.0.1:30100".parse().unwrap();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn routers_are_known_by_their_ip_address() {
+    fn routers_are_identified_by_ip_address() {
         let sources = sources(
             &["10.0.0.1:31002", "[2001:db8::1]:31002"],
             InternalFrom::default(),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_local_router_is_one_at_its_interface() {
+    fn a_link_local_router_is_bound_to_its_interface() {
         let sources = sources(&["[fe80::1%3]:31002"], InternalFrom::default());
         assert!(contain(&sources, "[fe80::1%3]:9"));
         assert!(!contain(&sources, "[fe80::1%4]:31002"));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_taken_beside_the_routers() {
+    fn prefixes_are_accepted_besides_routers() {
         let prefixes = vec!["10.1.0.0/16".parse().unwrap(), "fe80::/10".parse().unwrap()];
         let sources = sources(&["10.0.0.1:31002"], InternalFrom::Prefixes(prefixes));
         for from in ["10.0.0.1:1", "10.1.2.3:1", "[fe80::7%2]:1"] {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn any_is_everyone() {
+    fn any_accepts_every_source() {
         let sources = sources(&[], InternalFrom::Any);
         assert!(contain(&sources, "192.0.2.1:1"));
         assert!(contain(&sources, "[2001:db8::1]:1"));

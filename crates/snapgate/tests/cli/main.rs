@@ -7,6 +7,7 @@
 mod check;
 mod closed_pipe;
 mod keys;
+mod log;
 mod precedence;
 mod run;
 mod usage;

@@ -1,4 +1,4 @@
-//! Every datagram received has one fate.
+//! Every received datagram has exactly one fate.
 
 use snapgate::config::{CpuPinning, Dispatch, Forward};
 use snapgate::gateway::{Gateway, StartError};
@@ -26,9 +26,9 @@ fn counters_balance_in_every_snapshot_under_load() {
     assert_eq!(total.total_dropped(), 8 * 200);
 }
 
-/// A worker may stop before another one that still hands packets over to it.
+/// A worker may stop before another worker that still hands packets over to it.
 #[test]
-fn a_gateway_that_stops_in_the_middle_of_handovers_loses_count_of_nothing() {
+fn a_gateway_stopped_during_handovers_accounts_for_every_datagram() {
     for _ in 0..50 {
         let mut config = config(Forward::Echo);
         config.dispatch = Dispatch::User;
@@ -45,7 +45,7 @@ fn a_gateway_that_stops_in_the_middle_of_handovers_loses_count_of_nothing() {
 }
 
 #[test]
-fn a_gateway_that_is_dropped_frees_its_address() {
+fn a_dropped_gateway_frees_its_address() {
     let mut config = config(Forward::Echo);
     config.listen = vec![own_address()];
     let gateway = TestGateway::start(&config);
@@ -55,7 +55,7 @@ fn a_gateway_that_is_dropped_frees_its_address() {
 }
 
 #[test]
-fn a_cpu_that_does_not_exist_is_an_error_that_names_it() {
+fn a_missing_cpu_is_an_error_that_names_it() {
     let mut config = config(Forward::Echo);
     config.cpus = CpuPinning::Pinned(vec![0, 8191]);
     let error = Gateway::start(&config).err().unwrap();
@@ -63,7 +63,7 @@ fn a_cpu_that_does_not_exist_is_an_error_that_names_it() {
 }
 
 #[test]
-fn an_address_that_the_host_does_not_have_is_an_error_with_its_own_remedy() {
+fn an_address_of_another_host_is_an_error_with_a_remedy() {
     let mut config = config(Forward::Echo);
     // TEST-NET-1 (RFC 5737).
     config.listen = vec!["192.0.2.1:0".parse().unwrap()];

@@ -1,4 +1,4 @@
-//! Datagrams of any content and length: each is a counted drop, and nothing else is disturbed.
+//! Datagrams of any content and length: each is a counted drop without other effects.
 
 use std::net::UdpSocket;
 
@@ -7,12 +7,12 @@ use snapgate::drop_reason::DropReason;
 use testkit::gateway::{TestGateway, config, scion};
 use testkit::{client_socket, send_train};
 
-/// Lengths at which something could go wrong: headers, message sizes, offloads, the largest.
+/// Critical lengths: headers, message sizes, offloads, the maximum.
 const LENGTHS: [usize; 16] = [
     0, 1, 3, 4, 15, 16, 31, 32, 33, 63, 64, 147, 148, 149, 1500, 65_507,
 ];
 
-/// Bytes that begin like a message of `first` and go on like noise.
+/// Returns noise that begins like a message of type `first`.
 fn noise(first: u8, length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_u32 ^ u32::from(first) ^ length as u32;
     let mut bytes: Vec<u8> = (0..length)
@@ -30,7 +30,7 @@ fn noise(first: u8, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn garbage_on_the_tunnel_socket_is_counted_and_disturbs_nobody() {
+fn garbage_on_the_tunnel_socket_is_counted_and_has_no_effect() {
     let gateway = TestGateway::start(&config(Forward::Echo));
     let mut client = gateway.client();
     let before = gateway.wait_for("the count of the handshake", |total| {
@@ -43,13 +43,13 @@ fn garbage_on_the_tunnel_socket_is_counted_and_disturbs_nobody() {
     for first in [0, 1, 2, 3, 4, 5, 255] {
         for length in LENGTHS {
             let datagram = noise(first, length);
-            // From an address without a tunnel, and from one that has one.
+            // From an address without a tunnel, and from an address with one.
             assert_eq!(stranger.send(&datagram).unwrap(), length);
             client.send_datagram(&datagram);
             sent += 2;
         }
     }
-    // What the kernel already knows to be no SNAPtun message is dropped and counted there.
+    // Datagrams that the kernel can tell from SNAPtun messages are dropped and counted there.
     gateway.wait_for("the count of all garbage", |total| {
         total.total_dropped() + total.kernel_drops_garbage == sent
     });
@@ -62,7 +62,7 @@ fn garbage_on_the_tunnel_socket_is_counted_and_disturbs_nobody() {
 }
 
 #[test]
-fn garbage_on_the_upstream_socket_is_counted_and_disturbs_nobody() {
+fn garbage_on_the_upstream_socket_is_counted_and_has_no_effect() {
     let router = UdpSocket::bind("127.0.0.1:0").unwrap();
     let forward = Forward::Scion(scion(&[(7, router.local_addr().unwrap())]));
     let gateway = TestGateway::start(&config(forward));
@@ -83,7 +83,7 @@ fn garbage_on_the_upstream_socket_is_counted_and_disturbs_nobody() {
     assert_eq!(total.sent(), 0);
 }
 
-/// Sends datagrams as one train from a socket of its own.
+/// Sends datagrams as one train from a new socket.
 fn send_alone(gateway: &TestGateway, datagrams: impl IntoIterator<Item = Vec<u8>>) -> u64 {
     let datagrams: Vec<_> = datagrams.into_iter().collect();
     let socket = client_socket("127.0.0.1:0".parse().unwrap());
@@ -92,7 +92,7 @@ fn send_alone(gateway: &TestGateway, datagrams: impl IntoIterator<Item = Vec<u8>
 }
 
 #[test]
-fn every_handshake_message_of_a_train_is_checked_and_forged_ones_take_no_place_in_a_queue() {
+fn forged_handshake_messages_of_a_train_are_dropped_before_the_queue() {
     let gateway = TestGateway::start(&config(Forward::Echo));
     let mut sent = 0;
     for _ in 0..100 {
@@ -105,10 +105,10 @@ fn every_handshake_message_of_a_train_is_checked_and_forged_ones_take_no_place_i
 }
 
 #[test]
-fn every_datagram_of_a_train_of_garbage_is_counted() {
+fn every_datagram_of_a_garbage_train_is_counted() {
     let gateway = TestGateway::start(&config(Forward::Echo));
     let mut sent = 0;
-    // One byte each, which read as one data message; more than a message; data and garbage by turns.
+    // One-byte datagrams that together look like a data message; garbage; data and garbage alternating.
     sent += send_alone(
         &gateway,
         [4, 0, 0, 0]

@@ -25,8 +25,8 @@ fn echo_through(listen: &str, dispatch: Dispatch) {
     assert_eq!(total.total_dropped(), 0);
     match dispatch {
         Dispatch::Kernel => assert_eq!(total.handovers, 0),
-        // The kernel sends all datagrams of a client to one of two workers, which is the wrong one with
-        // probability 1/2: that there is none is the chance of 1 in 2^32.
+        // The kernel sends all datagrams of a client to one of two workers, which is the wrong one with probability
+        // 1/2. The probability of no handover is 1 in 2^32.
         Dispatch::User => assert!(total.handovers > 0),
     }
 }
@@ -58,14 +58,14 @@ fn each_worker_gets_a_share_of_100_tunnels() {
     let gateway = TestGateway::start(&config);
     let _clients: Vec<Client> = (0..100).map(|_| gateway.client()).collect();
 
-    // An answer is on its way before its turn is counted.
+    // A response can arrive before its turn is counted.
     gateway.wait_for("100 tunnels", |total| total.tunnels == 100);
     let tunnels: Vec<u64> = gateway
         .counters()
         .iter()
         .map(|worker| worker.tunnels)
         .collect();
-    // The chance that a fair hash leaves one of four workers with none of 100 is 1 in 10^12.
+    // The probability that a fair hash leaves one of four workers without any of 100 tunnels is 1 in 10^12.
     assert!(tunnels.iter().all(|&share| share > 0), "{tunnels:?}");
 }
 
@@ -88,7 +88,7 @@ fn a_wildcard_listener_answers_from_the_address_that_the_client_sent_to() {
             gateway.listen_address().port(),
         );
 
-        // It fails when an answer comes from elsewhere.
+        // The client fails if the response comes from another address.
         let mut client = connect(bind, target.into(), &gateway);
         client.send(b"hello");
         assert_eq!(client.receive(), b"hello");
@@ -102,7 +102,8 @@ fn two_listeners_serve_side_by_side() {
     let gateway = TestGateway::start(&config);
     for (&listen, bind) in gateway
         .gateway()
-        .listen_addrs()
+        .local_addresses()
+        .tunnels
         .iter()
         .zip(["127.0.0.1:0", "[::1]:0"])
     {
@@ -113,7 +114,7 @@ fn two_listeners_serve_side_by_side() {
 }
 
 #[test]
-fn without_offloads_packets_come_back_too() {
+fn packets_come_back_without_offloads() {
     let mut config = config(Forward::Echo);
     (config.sockets.gso, config.sockets.gro) = (false, false);
     let gateway = TestGateway::start(&config);
@@ -125,7 +126,7 @@ fn without_offloads_packets_come_back_too() {
 }
 
 #[test]
-fn the_sink_delivers_to_nobody_and_counts() {
+fn the_sink_counts_packets_as_delivered() {
     let gateway = TestGateway::start(&config(Forward::Sink));
     let mut client = gateway.client();
     client.send(b"into the void");

@@ -4,6 +4,7 @@
 mod accounting;
 mod bad_datagrams;
 mod echo;
+mod embedding;
 mod metrics;
 mod scion;
 mod scmp;

@@ -1,4 +1,4 @@
-//! What the HTTP side serves.
+//! The HTTP server.
 
 use snapgate::config::Forward;
 use testkit::gateway::{TestGateway, config};
@@ -34,7 +34,7 @@ fn a_scrape_balances_and_shows_no_handover() {
 }
 
 #[test]
-fn a_scrape_tells_of_the_state_file_if_there_is_one() {
+fn a_scrape_has_metrics_of_the_state_file_only_with_a_state_directory() {
     let state_dir = tempfile::tempdir().unwrap();
     let mut config = config(Forward::Echo);
     config.metrics = Some("127.0.0.1:0".parse().unwrap());

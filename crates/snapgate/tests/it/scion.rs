@@ -1,4 +1,4 @@
-//! `--forward scion`: routers, hairpins, endhosts, and the packets that are refused.
+//! `--forward scion`: routers, hairpins, endhosts, and rejected packets.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use testkit::gateway::{TestGateway, config, scion, workers};
 use testkit::packets::{FAR_HOST, arriving_at, from_remote, local, packet, to_remote, within_as};
 use testkit::{Client, Router, own_address};
 
-/// The packets from a far host that a client must get: UDP, SCMP echo reply, SCMP error.
+/// Packets from a far host that a client must receive: UDP, SCMP echo reply, SCMP error.
 fn answers_to(client: SocketAddr) -> Vec<Vec<u8>> {
     let here = local(client.ip());
     let builder = arriving_at(here);
@@ -32,7 +32,7 @@ fn packets_reach_the_router_byte_for_byte_and_answers_come_back() {
         let gateway = TestGateway::start(&config);
         let internal = gateway.internal_address();
 
-        // As many as make it certain that user dispatch brings one to the wrong worker (1 - 2^-32).
+        // Enough that user dispatch certainly brings one to the wrong worker (1 - 2^-32).
         for _ in 0..32 {
             let mut client = gateway.client();
             let packet = to_remote(client.address(), 7);
@@ -55,7 +55,7 @@ fn packets_reach_the_router_byte_for_byte_and_answers_come_back() {
 }
 
 #[test]
-fn padding_behind_the_payload_does_not_reach_the_router() {
+fn padding_after_the_payload_is_removed() {
     let router = Router::bind();
     let gateway = TestGateway::start(&config(Forward::Scion(scion(&[(7, router.address())]))));
     let mut client = gateway.client();
@@ -67,7 +67,7 @@ fn padding_behind_the_payload_does_not_reach_the_router() {
 }
 
 #[test]
-fn clients_talk_to_each_other_within_and_between_workers() {
+fn clients_reach_each_other_within_and_between_workers() {
     let router = Router::bind();
     let mut config = config(Forward::Scion(scion(&[(7, router.address())])));
     config.workers = workers(2);
@@ -153,7 +153,7 @@ fn an_interface_without_a_router_is_reported_to_the_client() {
 }
 
 #[test]
-fn a_packet_from_scion_for_nobody_is_a_counted_drop() {
+fn a_packet_from_scion_without_a_tunnel_is_a_counted_drop() {
     let router = Router::bind();
     let gateway = TestGateway::start(&config(Forward::Scion(scion(&[(7, router.address())]))));
     let internal = gateway.internal_address();
@@ -164,10 +164,10 @@ fn a_packet_from_scion_for_nobody_is_a_counted_drop() {
     gateway.wait_for("three drops", |total| total.dropped[no_tunnel] == 3);
 }
 
-/// The kernel sends to a router that answers with "port unreachable" (ICMP) as to any other. The gateway has not
-/// asked for these answers: they would be errors of the one socket for all routers, and anybody can make them up.
+/// The kernel sends to a router that answers with "port unreachable" (ICMP) as to any other. The gateway does not ask
+/// for these errors: they would be errors of the one socket for all routers, and can be forged by anyone.
 #[test]
-fn a_router_that_refuses_disturbs_nobody_and_is_served_when_it_is_back() {
+fn a_router_that_refuses_packets_does_not_affect_others_and_can_return() {
     let address = own_address();
     let (refusing, other) = (Router::bind_to(address), Router::bind());
     let forward = scion(&[(7, address), (8, other.address())]);

@@ -1,4 +1,4 @@
-//! SCMP errors: which clients may send, and how many go into tunnels.
+//! SCMP errors: which ones clients may send, and the limits of errors into tunnels.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use testkit::packets::{FAR_HOST, from_remote, leaving_by, local, packet, to_remo
 const FOREIGN_QUOTE: DropReason = DropReason::Policy(PolicyViolation::ForeignQuote);
 const TUNNEL_LIMIT: DropReason = DropReason::Admission(AdmissionError::ScmpTunnelLimit);
 
-/// More errors than one tunnel gets at once, with [`gateway_with_limit`].
+/// More errors than one tunnel accepts at once with [`gateway_with_limit`].
 const MANY: u64 = 50;
 
 fn unreachable(source: ScionAddress, destination: ScionAddress, quote: &[u8]) -> Vec<u8> {
@@ -26,21 +26,21 @@ fn unreachable(source: ScionAddress, destination: ScionAddress, quote: &[u8]) ->
     packet
 }
 
-/// What precedes the quote of "port unreachable".
+/// Header before the quote of "port unreachable".
 const PORT_UNREACHABLE: [u8; 8] = [1, 4, 0, 0, 0, 0, 0, 0];
-/// What precedes the quote of "external interface down", of an interface of a far AS.
+/// Header before the quote of "external interface down", of an interface of a far AS.
 const INTERFACE_DOWN: [u8; 20] = [
     5, 0, 0, 0, 0, 2, 0xff, 0, 0, 0, 2, 0x20, 0, 0, 0, 0, 0, 0, 0, 1,
 ];
 
-/// An SCMP error that leaves our AS by interface 7, from `client` to the sender of [`from_remote`].
+/// An SCMP error from `client` to the sender of [`from_remote`], through interface 7.
 fn to_remote_about(client: SocketAddr, header: &[u8], quote: &[u8]) -> Vec<u8> {
     let builder = leaving_by(7, local(client.ip()));
     let message = [header, quote].concat();
     packet(|out| builder.append_payload(202, &message, out))
 }
 
-/// One error a second into each tunnel, two at once.
+/// One error per second into each tunnel, two at once.
 fn gateway_with_limit(router: &Router) -> TestGateway {
     let mut forward = scion(&[(7, router.address())]);
     forward.scmp_error_limits = ScmpErrorLimits {
@@ -58,8 +58,8 @@ fn a_client_cannot_forge_an_error_about_packets_of_others() {
     let (at_attacker, at_victim) = (attacker.address(), victim.address());
     let [from, to] = [at_attacker, at_victim].map(|client| local(client.ip()));
 
-    // What the victim sent to its peer, what the peer was sent from afar, and what a router on the way would say
-    // about a packet that did not arrive.
+    // About a packet from the victim to its peer, about one from afar to the peer, and as a router on the way would
+    // report a lost packet.
     let forged = [
         unreachable(from, to, &within_as(at_victim, peer.address())),
         to_remote_about(at_attacker, &PORT_UNREACHABLE, &from_remote(peer.address())),
@@ -72,7 +72,7 @@ fn a_client_cannot_forge_an_error_about_packets_of_others() {
         total.dropped[FOREIGN_QUOTE.index()] == forged.len() as u64
     });
 
-    // The next that arrives is about packets that the attacker was sent itself.
+    // Errors about packets that the attacker received itself are forwarded.
     let own = unreachable(from, to, &within_as(at_victim, at_attacker));
     attacker.send(&own);
     assert_eq!(victim.receive(), own);
@@ -83,7 +83,7 @@ fn a_client_cannot_forge_an_error_about_packets_of_others() {
 }
 
 #[test]
-fn errors_of_the_gateway_are_limited_for_each_tunnel() {
+fn errors_of_the_gateway_are_limited_per_tunnel() {
     let router = Router::bind();
     let gateway = gateway_with_limit(&router);
     let [mut noisy, mut quiet] = [(); 2].map(|()| gateway.client());
@@ -101,14 +101,14 @@ fn errors_of_the_gateway_are_limited_for_each_tunnel() {
 
     quiet.send(&to_remote(quiet.address(), 8));
     quiet.receive();
-    // Nothing else came meanwhile.
+    // No other packet came in between.
     router.send_to(&from_remote(noisy.address()), gateway.internal_address());
     assert_eq!(noisy.receive(), from_remote(noisy.address()));
     assert_eq!(gateway.stop().originated_limited, limited);
 }
 
 #[test]
-fn errors_from_scion_are_limited_for_each_tunnel_and_other_packets_are_not() {
+fn errors_from_scion_are_limited_per_tunnel_and_other_packets_are_not() {
     let router = Router::bind();
     let gateway = gateway_with_limit(&router);
     let internal = gateway.internal_address();
@@ -180,7 +180,7 @@ fn errors_to_addresses_without_a_tunnel_do_not_use_up_the_budget_of_a_worker() {
 }
 
 #[test]
-fn errors_between_tunnels_are_limited_for_their_sender() {
+fn errors_between_tunnels_are_limited_per_sender() {
     let router = Router::bind();
     let gateway = gateway_with_limit(&router);
     let mut sender = gateway.client();

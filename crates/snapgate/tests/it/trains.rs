@@ -1,4 +1,4 @@
-//! Whole trains through the gateway.
+//! Long trains through the gateway.
 
 use snapgate::config::Forward;
 use testkit::gateway::{TestGateway, config};
@@ -6,11 +6,11 @@ use testkit::gateway::{TestGateway, config};
 /// The longest train of 1400-byte packets (1432 bytes with SNAPtun) that fits a UDP datagram.
 const TRAIN: usize = 44;
 const TRAINS: u64 = 10_000;
-/// Trains sent before the gateway has to have caught up: 8 trains fill half a megabyte.
+/// Trains sent before the gateway must have caught up: 8 trains fill half a megabyte.
 const WINDOW: u64 = 8;
 
 #[test]
-fn trains_of_44_packets_arrive_complete_one_after_another() {
+fn trains_of_44_packets_arrive_complete() {
     let gateway = TestGateway::start(&config(Forward::Sink));
     let mut client = gateway.client();
     let packet = [0x5a; 1400];

@@ -1,4 +1,4 @@
-//! SIGTERM, with a real process and clients that have tunnels.
+//! SIGTERM, with a process and clients that have tunnels.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use testkit::{Client, GatewaySetup, identity, wait_until};
 
 use crate::gateway;
 
-/// A SIGTERM so soon after the first does not end a drain.
+/// Time after a SIGTERM in which another one is a duplicate.
 const DUPLICATE_TIME: Duration = Duration::from_millis(500);
 
 fn draining(idle_seconds: u32, timeout_seconds: u32) -> GatewaySetup {
@@ -17,13 +17,13 @@ fn draining(idle_seconds: u32, timeout_seconds: u32) -> GatewaySetup {
         .argument(format!("--drain-timeout-seconds={timeout_seconds}"))
 }
 
-/// A gateway whose drain does not end by itself while the test lasts.
+/// A gateway whose drain does not end by itself during the test.
 fn patient() -> GatewaySetup {
     draining(3600, 3600)
 }
 
 #[test]
-fn a_tunnel_is_served_and_a_newcomer_refused_while_the_gateway_drains() {
+fn a_draining_gateway_serves_existing_tunnels_and_refuses_new_ones() {
     let (old, new) = (identity(), identity());
     let mut gateway = patient().identities(&[&old, &new]).start();
     let mut client = gateway.connect(&old);
@@ -32,7 +32,7 @@ fn a_tunnel_is_served_and_a_newcomer_refused_while_the_gateway_drains() {
     assert_eq!(gateway.get("/readyz").1, "ok\n");
 
     gateway.signal(Signal::SIGTERM);
-    gateway.wait_for_log("draining: tunnels that talk: 1; seconds left: 35");
+    gateway.wait_for_log("drain progress active_tunnels=1 remaining=35");
 
     assert_eq!(gateway.get("/readyz"), (503, "draining\n".to_owned()));
     assert_eq!(gateway.get("/livez").1, "ok\n");
@@ -65,17 +65,17 @@ fn the_drain_ends_when_the_tunnel_is_idle() {
     gateway.signal(Signal::SIGTERM);
     let ended = gateway.wait();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.log.contains("drained: no tunnel talks"), "{ended:?}");
+    assert!(ended.log.contains(" INFO drained\n"), "{ended:?}");
     assert!(ended.output.starts_with("Ran for "), "{ended:?}");
 }
 
 #[test]
-fn the_drain_ends_when_its_time_is_up() {
+fn the_drain_ends_after_its_timeout() {
     let old = identity();
     let mut gateway = draining(3600, 1).identities(&[&old]).start();
     let _client = gateway.connect(&old);
     gateway.signal(Signal::SIGTERM);
-    gateway.wait_for_log("stopping after 1s: tunnels that still talked: 1");
+    gateway.wait_for_log("drain timed out timeout=1s active_tunnels=1");
     assert_eq!(gateway.wait().code, Some(0));
 }
 
@@ -87,40 +87,40 @@ fn a_second_signal_ends_the_drain_at_once() {
         let mut gateway = setup.start();
         let _client = gateway.connect(&old);
         gateway.signal(Signal::SIGTERM);
-        gateway.wait_for_log("draining: tunnels that talk: 1");
-        // Earlier, a second SIGTERM is a duplicate of the first.
+        gateway.wait_for_log("drain progress active_tunnels=1");
+        // Before that, a second SIGTERM is a duplicate of the first.
         thread::sleep(DUPLICATE_TIME);
         gateway.signal(second);
         gateway.wait_for_log(&format!(
-            "stopping on {second}: tunnels that still talked: 1"
+            "drain interrupted signal={second} active_tunnels=1"
         ));
         assert_eq!(gateway.wait().code, Some(0));
     }
 }
 
 #[test]
-fn a_sigterm_that_is_sent_twice_does_not_end_the_drain() {
+fn duplicates_of_sigterm_do_not_end_the_drain() {
     let old = identity();
     let mut gateway = patient().identities(&[&old]).start();
     let mut client = gateway.connect(&old);
     let start = Instant::now();
     while start.elapsed() < DUPLICATE_TIME / 10 {
         gateway.signal(Signal::SIGTERM);
-        // Two that are pending at once are one.
+        // Two pending signals of a kind are one.
         thread::yield_now();
     }
-    gateway.wait_for_log("draining: tunnels that talk: 1");
+    gateway.wait_for_log("drain progress active_tunnels=1");
     client.send(b"still");
     assert_eq!(client.receive(), b"still");
-    // Its tunnel is the last.
+    // The only tunnel ends.
     gateway.replace_identities(&[]);
     let ended = gateway.wait();
-    assert!(ended.log.contains("drained: no tunnel talks"), "{ended:?}");
-    assert!(!ended.log.contains("stopping on"), "{ended:?}");
+    assert!(ended.log.contains(" INFO drained\n"), "{ended:?}");
+    assert!(!ended.log.contains("drain interrupted"), "{ended:?}");
 }
 
 #[test]
-fn without_a_drain_timeout_and_on_sigint_tunnels_are_not_waited_for() {
+fn sigint_and_a_zero_timeout_stop_without_a_drain() {
     let old = identity();
     for (drain, signal) in [
         ("--drain-timeout-seconds=0", Signal::SIGTERM),
@@ -129,7 +129,7 @@ fn without_a_drain_timeout_and_on_sigint_tunnels_are_not_waited_for() {
         let mut gateway = gateway().argument(drain).identities(&[&old]).start();
         let _client = gateway.connect(&old);
         gateway.signal(signal);
-        gateway.wait_for_log(&format!("stopping on {signal}"));
+        gateway.wait_for_log(&format!("stopping signal={signal}"));
         let ended = gateway.wait();
         assert_eq!(ended.code, Some(0));
         assert!(!ended.log.contains("draining"), "{ended:?}");
@@ -137,13 +137,13 @@ fn without_a_drain_timeout_and_on_sigint_tunnels_are_not_waited_for() {
 }
 
 #[test]
-fn a_revoked_identity_loses_its_tunnel_while_the_gateway_drains() {
+fn a_revoked_identity_loses_its_tunnel_during_a_drain() {
     let old = identity();
     let mut gateway = patient().identities(&[&old]).start();
     let _client = gateway.connect(&old);
     gateway.signal(Signal::SIGTERM);
-    gateway.wait_for_log("draining: tunnels that talk: 1");
+    gateway.wait_for_log("drain progress active_tunnels=1");
     gateway.replace_identities(&[]);
-    gateway.wait_for_log("drained: no tunnel talks");
+    gateway.wait_for_log(" INFO drained");
     assert_eq!(gateway.wait().code, Some(0));
 }

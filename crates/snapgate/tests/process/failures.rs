@@ -1,16 +1,16 @@
-//! A worker that fails takes the process down. It is made to by an administrator, who destroys its socket.
+//! The failure of a worker ends the process. The tests cause it like an administrator who destroys a socket.
 
 use nix::sys::signal::Signal;
 use testkit::{GatewaySetup, identity, in_namespace, shell};
 use udp_shards::Dispatch;
 
-/// With user dispatch a worker has one socket for tunnels, and SOCK_DESTROY gets at it; of a group it gets at
-/// whichever the kernel's hash names.
+/// With user dispatch a worker has one socket for tunnels, which SOCK_DESTROY finds. In a group it finds the socket
+/// that the kernel's hash selects.
 fn gateway() -> GatewaySetup {
     crate::gateway().dispatch(Dispatch::User)
 }
 
-/// Destroys the socket of this port (SOCK_DESTROY): the next system call on it is an error.
+/// Destroys the socket of this port (SOCK_DESTROY): the next system call on it fails.
 fn destroy_socket(port: u16) {
     shell(&format!(
         "ss --kill --udp --all --numeric src :{port} >/dev/null"
@@ -47,7 +47,7 @@ fn a_worker_that_fails_while_the_gateway_drains_ends_the_process() {
                 .start();
             let _client = gateway.connect(&identity());
             gateway.signal(Signal::SIGTERM);
-            gateway.wait_for_log("draining: tunnels that talk: 1");
+            gateway.wait_for_log("drain progress active_tunnels=1");
             destroy_socket(gateway.listen_address().port());
             let ended = gateway.wait();
             assert_eq!(ended.code, Some(1), "{ended:?}");

@@ -1,4 +1,4 @@
-//! Routers that vanish and return, and sockets that cannot send.
+//! Routers that become unreachable and return, and sockets that cannot send.
 
 use std::net::SocketAddr;
 
@@ -13,8 +13,8 @@ use udp_shards::SendError;
 const UNREACHABLE: DropReason = DropReason::Send(SendError::Unreachable);
 const SEND_QUEUE_FULL: DropReason = DropReason::Queue(QueueLoss::SendQueueFull);
 
-/// Slows down what goes to this port of loopback, and lets so many packets wait there. What waits counts towards the
-/// send buffer of its socket.
+/// Limits the rate towards this port of loopback, and lets `packets` packets wait there. Waiting packets count towards
+/// the send buffer of their socket.
 fn slow_down(port: u16, kbit_per_second: u32, packets: u32) {
     shell(&format!(
         "tc qdisc add dev lo root handle 1: htb
@@ -24,12 +24,12 @@ fn slow_down(port: u16, kbit_per_second: u32, packets: u32) {
     ));
 }
 
-/// Ends the slowness; what waits leaves.
+/// Removes the rate limit; waiting packets are sent.
 fn speed_up() {
     shell("tc class change dev lo parent 1: classid 1:20 htb rate 10gbit burst 1mb quantum 1514");
 }
 
-/// One worker, with a router behind interface 7 and one behind interface 8.
+/// A gateway with one worker, a router behind interface 7 and one behind interface 8.
 fn gateway_with(internal: &str, near: SocketAddr, far: SocketAddr) -> TestGateway {
     let mut forward = scion(&[(7, near), (8, far)]);
     forward.internal = internal.parse().unwrap();
@@ -39,7 +39,7 @@ fn gateway_with(internal: &str, near: SocketAddr, far: SocketAddr) -> TestGatewa
     TestGateway::start(&config)
 }
 
-/// Sends so many packets to the router behind `interface`.
+/// Sends `packets` packets to the router behind `interface`.
 fn send(client: &mut Client, interface: u16, packets: u64) {
     let packet = to_remote(client.address(), interface);
     for _ in 0..packets {
@@ -52,9 +52,9 @@ fn handled(total: &Counters) -> u64 {
 }
 
 #[test]
-fn a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is_back() {
+fn a_router_without_a_route_loses_only_its_own_packets_and_can_return() {
     in_namespace(
-        "faults::a_router_without_a_route_costs_its_own_packets_alone_and_is_served_when_it_is_back",
+        "faults::a_router_without_a_route_loses_only_its_own_packets_and_can_return",
         || {
             shell("ip address add 10.8.0.1/32 dev lo && ip address add 10.9.0.1/32 dev lo");
             let bind = |address: &str| Router::bind_to(address.parse().unwrap());
@@ -91,7 +91,7 @@ fn packets_wait_while_the_send_buffer_is_full_and_all_arrive() {
             let gateway = gateway_with("127.0.0.1:0", slow.address(), other.address());
             let mut client = gateway.client();
             // More than the 128 KiB that the kernel makes of the send buffer, and less than the router's default
-            // receive buffer of 208 KiB: each takes 768 bytes.
+            // receive buffer of 208 KiB: each packet takes 768 bytes.
             let packets = 230;
             for sent in 1..=packets {
                 send(&mut client, 7, 1);
@@ -101,7 +101,7 @@ fn packets_wait_while_the_send_buffer_is_full_and_all_arrive() {
             }
             let waiting = gateway.total().queued_packets;
             assert!(waiting > 0, "the buffer never filled");
-            // Tunnels have sockets of their own.
+            // Tunnels have separate sockets.
             let internal = gateway.internal_address();
             let answer = from_remote(client.address());
             slow.send_to(&answer, internal);
@@ -121,9 +121,9 @@ fn packets_wait_while_the_send_buffer_is_full_and_all_arrive() {
 }
 
 #[test]
-fn beyond_the_bound_of_the_queue_each_packet_is_a_counted_drop() {
+fn packets_beyond_the_limit_of_the_queue_are_counted_drops() {
     in_namespace(
-        "faults::beyond_the_bound_of_the_queue_each_packet_is_a_counted_drop",
+        "faults::packets_beyond_the_limit_of_the_queue_are_counted_drops",
         || {
             let (slow, other) = (Router::bind(), Router::bind());
             slow_down(slow.address().port(), 200, 100_000);
@@ -144,7 +144,7 @@ fn beyond_the_bound_of_the_queue_each_packet_is_a_counted_drop() {
                 total.dropped[SEND_QUEUE_FULL.index()],
                 total.total_dropped()
             );
-            // The bound is 8,192; some left since.
+            // The limit is 8,192; some packets have been sent since.
             assert!(total.queued_packets > 8_000, "{total:#?}");
 
             speed_up();
@@ -157,11 +157,11 @@ fn beyond_the_bound_of_the_queue_each_packet_is_a_counted_drop() {
     );
 }
 
-/// The kernel reports a full queue of the device (ENOBUFS) only to who asks for the errors of the network as well.
+/// The kernel reports a full device queue (ENOBUFS) only to sockets that also ask for errors of the network.
 #[test]
-fn a_full_queue_of_the_device_is_a_loss_of_the_network_and_stops_nothing() {
+fn packets_lost_in_a_full_device_queue_count_as_sent() {
     in_namespace(
-        "faults::a_full_queue_of_the_device_is_a_loss_of_the_network_and_stops_nothing",
+        "faults::packets_lost_in_a_full_device_queue_count_as_sent",
         || {
             let (slow, other) = (Router::bind(), Router::bind());
             slow_down(slow.address().port(), 10, 2);

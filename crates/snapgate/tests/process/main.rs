@@ -1,13 +1,14 @@
 //! The gateway as a process: signals, reloads, restarts, broken networks.
 //!
-//! A process that a test starts has copies of all descriptors of the test program until it executes its own
-//! program. So only test programs start processes in which no test needs a lock, address or port to be free as soon
-//! as its holder is dropped (`scripts/check-tree.sh` has the list).
+//! A started process has copies of all descriptors of the test program until it executes its own program. So only test
+//! programs start processes in which no test needs a lock, address or port to be free as soon as its holder is dropped
+//! (`scripts/check-tree.sh` has the list).
 #![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
 mod drain;
 mod failures;
 mod faults;
+mod log;
 mod reload;
 mod revocation;
 mod secrets;
@@ -18,7 +19,7 @@ mod state_dir;
 
 use testkit::GatewaySetup;
 
-/// The gateway of this package, with small buffers.
+/// The gateway of this package with small buffers.
 fn gateway() -> GatewaySetup {
     GatewaySetup::new(env!("CARGO_BIN_EXE_snapgate"))
         .argument("--receive-buffer=64KiB")

@@ -1,4 +1,4 @@
-//! The file of identities of a running process changes.
+//! Changes of the identities file while the process runs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use testkit::{GatewayProcess, identity};
 use crate::gateway;
 
 #[test]
-fn a_file_that_is_replaced_is_read_without_being_told() {
+fn a_replaced_file_is_reloaded() {
     let identities = [identity(), identity(), identity()];
     let [first, second, third] = &identities;
     let setup = gateway().identities(&[first]);
@@ -19,11 +19,8 @@ fn a_file_that_is_replaced_is_read_without_being_told() {
     assert_eq!(gateway.metrics().sum("snapgate_identities"), 1);
 
     setup.replace_identities(&[second, third]);
-    let changes = gateway.wait_for_log("identities.toml: ");
-    assert_eq!(
-        changes,
-        "2 identities: 2 added, 1 removed, 0 with another expiry"
-    );
+    let changes = gateway.wait_for_log("identities reloaded file=identities.toml ");
+    assert_eq!(changes, "identities=2 added=2 removed=1 expiry_changed=0");
     let mut client = gateway.connect(second);
     client.send(b"new here");
     assert_eq!(client.receive(), b"new here");
@@ -31,16 +28,13 @@ fn a_file_that_is_replaced_is_read_without_being_told() {
     let text = fs::read_to_string(setup.path("identities.toml")).unwrap();
     let expires = "expires = 2999-01-01T00:00:00Z\n";
     setup.replace_identities_file(&(text + expires));
-    let changes = gateway.wait_for_log("identities.toml: ");
-    assert_eq!(
-        changes,
-        "2 identities: 0 added, 0 removed, 1 with another expiry"
-    );
+    let changes = gateway.wait_for_log("identities reloaded file=identities.toml ");
+    assert_eq!(changes, "identities=2 added=0 removed=0 expiry_changed=1");
     assert_eq!(gateway.metrics().sum("snapgate_identities"), 2);
 }
 
 #[test]
-fn a_file_that_is_replaced_all_the_time_is_read() {
+fn a_constantly_replaced_file_is_reloaded() {
     let (first, second) = (identity(), identity());
     let setup = gateway().identities(&[&first]);
     let mut gateway = setup.start();
@@ -52,17 +46,14 @@ fn a_file_that_is_replaced_all_the_time_is_read() {
                 setup.replace_identities(&[&second]);
             }
         });
-        let changes = gateway.wait_for_log("identities.toml: ");
+        let changes = gateway.wait_for_log("identities reloaded file=identities.toml ");
         drop(stop);
-        assert_eq!(
-            changes,
-            "1 identities: 1 added, 1 removed, 0 with another expiry"
-        );
+        assert_eq!(changes, "identities=1 added=1 removed=1 expiry_changed=0");
     });
 }
 
 #[test]
-fn a_link_that_is_swapped_in_a_directory_above_is_noticed() {
+fn a_link_swapped_in_a_parent_directory_causes_a_reload() {
     let (first, second) = (identity(), identity());
     let setup = gateway().identities(&[&first]);
     // As Kubernetes mounts a secret.
@@ -78,15 +69,12 @@ fn a_link_that_is_swapped_in_a_directory_above_is_noticed() {
 
     symlink("v2", setup.path("data_new")).unwrap();
     fs::rename(setup.path("data_new"), setup.path("data")).unwrap();
-    let changes = gateway.wait_for_log("identities.toml: ");
-    assert_eq!(
-        changes,
-        "2 identities: 1 added, 0 removed, 0 with another expiry"
-    );
+    let changes = gateway.wait_for_log("identities reloaded file=identities.toml ");
+    assert_eq!(changes, "identities=2 added=1 removed=0 expiry_changed=0");
 }
 
 #[test]
-fn a_file_with_faults_changes_nothing_and_says_all_that_is_wrong() {
+fn an_invalid_file_changes_nothing_and_its_faults_are_logged() {
     let first = identity();
     let setup = gateway().identities(&[&first]);
     let mut gateway = setup.start();
@@ -100,32 +88,37 @@ fn a_file_with_faults_changes_nothing_and_says_all_that_is_wrong() {
     assert_eq!(successful(&gateway), 1);
 
     setup.replace_identities_file(&"[[identity]]\n".repeat(133));
-    gateway.wait_for_log("identities.toml:1: identity without public_key; add public_key");
-    gateway.wait_for_log("identities.toml:10: ");
-    gateway.wait_for_log("and 123 more like that");
-    gateway.wait_for_log("the 1 identities from before stay in force");
+    let invalid = "invalid identities file file=identities.toml";
+    gateway.wait_for_log(&format!(
+        "{invalid} line=1 error=\"identity without public_key; add public_key"
+    ));
+    gateway.wait_for_log(&format!("{invalid} line=10 error="));
+    gateway.wait_for_log("more faults in identities file file=identities.toml omitted=123");
+    gateway.wait_for_log("previous identities stay in force file=identities.toml identities=1");
     assert_eq!(successful(&gateway), 0);
     client.send(b"still here");
     assert_eq!(client.receive(), b"still here");
 
     fs::remove_file(setup.path("identities.toml")).unwrap();
-    gateway.wait_for_log("identities.toml: not found; check the path");
+    gateway.wait_for_log(&format!("{invalid} error=\"not found; check the path"));
     client.send(b"and here");
     assert_eq!(client.receive(), b"and here");
 
     setup.replace_identities(&[&first]);
-    gateway.wait_for_log("identities.toml: 1 identities, as before");
+    gateway.wait_for_log("identities reloaded file=identities.toml identities=1 added=0 removed=0");
     assert_eq!(successful(&gateway), 1);
 }
 
 #[test]
-fn sighup_reads_the_file_again_though_it_has_not_changed() {
+fn sighup_reloads_an_unchanged_file() {
     let first = identity();
     let setup = gateway().identities(&[&first]);
     let mut gateway = setup.start();
     for _ in 0..2 {
         gateway.signal(Signal::SIGHUP);
-        gateway.wait_for_log("reloading the identities; other settings take a restart");
-        gateway.wait_for_log("identities.toml: 1 identities, as before");
+        gateway.wait_for_log("reloading identities");
+        gateway.wait_for_log(
+            "identities reloaded file=identities.toml identities=1 added=0 removed=0",
+        );
     }
 }

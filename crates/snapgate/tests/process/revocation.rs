@@ -1,4 +1,4 @@
-//! An identity that is taken out of the file, with a real process and real packets.
+//! Removal of an identity from the file, with a process and packets.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -12,7 +12,7 @@ use crate::gateway;
 /// Time between packets in each direction.
 const PACE: Duration = Duration::from_millis(1);
 
-/// After the tunnel is gone so many packets are sent each way, of which none may arrive.
+/// Packets sent each way after the tunnel is gone; none may arrive.
 const PACKETS_AFTERWARDS: usize = 100;
 
 /// A client and a router that send to each other through a gateway.
@@ -20,15 +20,15 @@ struct Traffic {
     client: Client,
     router: Router,
     internal: SocketAddr,
-    /// When a packet of the client last arrived at the router.
+    /// Time of the last packet that arrived from the client at the router.
     last_from_client: Option<Instant>,
-    /// When a packet of the router last arrived at the client.
+    /// Time of the last packet that arrived from the router at the client.
     last_to_client: Option<Instant>,
 }
 
 impl Traffic {
-    /// Sends a packet each way, and returns how many arrived, from the client and at it. One that is late counts
-    /// next time.
+    /// Sends a packet each way. Returns the numbers of packets that arrived at the router and at the client; a late
+    /// packet counts next time.
     fn exchange(&mut self) -> (usize, usize) {
         let address = self.client.address();
         self.client.send(&to_remote(address, 7));
@@ -58,7 +58,7 @@ fn has_revoked(gateway: &GatewayProcess) -> bool {
 }
 
 #[test]
-fn nothing_passes_after_an_identity_is_taken_out_of_the_file() {
+fn nothing_passes_after_an_identity_is_removed() {
     let (revoked, other) = (identity(), identity());
     let router = Router::bind();
     let internal = own_address();
@@ -86,7 +86,7 @@ fn nothing_passes_after_an_identity_is_taken_out_of_the_file() {
         traffic.exchange();
         assert!(Instant::now() < deadline, "the tunnel stays");
     }
-    // What left the gateway before it said so.
+    // Packets that left the gateway before it counted the revocation.
     traffic.exchange();
     let after = |last: Option<Instant>| last.unwrap().saturating_duration_since(removed);
     println!(
@@ -98,7 +98,7 @@ fn nothing_passes_after_an_identity_is_taken_out_of_the_file() {
         assert_eq!(traffic.exchange(), (0, 0), "a packet passed");
     }
 
-    // The address is free for another client at once.
+    // The address is available to another client at once.
     let Traffic {
         mut client, router, ..
     } = traffic;

@@ -14,19 +14,19 @@ use testkit::{GatewayProcess, GatewaySetup, PATIENCE, identity};
 
 use crate::gateway;
 
-/// Environment variable: the key that a process looks for in its own memory, inverted and in base64.
+/// Environment variable: the key that a process searches in its own memory, inverted and in base64.
 const WANTED: &str = "SNAPGATE_TEST_INVERTED_KEY";
 
-/// Environment variable: the arguments of `snapgate`, one a line.
+/// Environment variable: the arguments of `snapgate`, one per line.
 const ARGUMENTS: &str = "SNAPGATE_TEST_ARGUMENTS";
 
-/// The socket in the gateway's directory at which its copies of the key are asked for.
+/// Socket in the gateway's directory that answers with the number of copies of the key.
 const COUNTER: &str = "counter";
 
 const TUNNELS: usize = 8;
 
 #[test]
-fn the_private_key_is_in_memory_once_and_once_for_each_worker_and_what_tunnels_keep() {
+fn the_private_key_has_a_bounded_number_of_copies_in_memory() {
     let identities: Vec<_> = (0..TUNNELS).map(|_| identity()).collect();
     let setup = gateway()
         .identities(&identities.iter().collect::<Vec<_>>())
@@ -41,7 +41,7 @@ fn the_private_key_is_in_memory_once_and_once_for_each_worker_and_what_tunnels_k
     for client in &mut clients {
         client.send(b"to the sink");
     }
-    // Answered behind the data, by the only worker.
+    // The response comes after the data, from the only worker.
     let _last = gateway.process.connect(&identities[0]);
     let with_tunnels = gateway.copies_of_the_key();
 
@@ -49,27 +49,27 @@ fn the_private_key_is_in_memory_once_and_once_for_each_worker_and_what_tunnels_k
     let deadline = Instant::now() + PATIENCE;
     let after_tunnels = loop {
         let copies = gateway.copies_of_the_key();
-        // The copy of each tunnel is gone when the tunnel is.
+        // The copy of a tunnel is wiped with the tunnel.
         if copies + TUNNELS < with_tunnels || Instant::now() > deadline {
             break copies;
         }
     };
-    // The one that the configuration has, and one of aws-lc for the only worker.
+    // One in the configuration, and one of aws-lc for the only worker.
     assert_eq!(without_tunnels, 2);
-    // Each `Tunn` has its own, and up to two in bytes that it never writes, which come with it when it is moved.
+    // Each `Tunn` has one, and up to two in bytes that it never writes, which are copied when it is moved.
     let tunnels = TUNNELS + 1;
     let in_tunnels = with_tunnels - without_tunnels;
     assert!(
         in_tunnels <= 3 * tunnels,
         "{in_tunnels} of {tunnels} tunnels"
     );
-    // Its own is wiped; the others stay in the memory that was its.
+    // The copy of a tunnel is wiped; the others remain in freed memory.
     let left = after_tunnels - without_tunnels;
     assert!(left <= 2 * tunnels, "{left} of {tunnels} tunnels");
 }
 
-/// A process that runs a gateway and counts the copies of its key: nobody else may read its memory, and the clients
-/// are in none.
+/// A process that runs a gateway and counts the copies of its key. No other process may read its memory, and the
+/// clients run in another process.
 struct CountingGateway {
     process: GatewayProcess,
     questions: UnixStream,
@@ -114,7 +114,7 @@ impl CountingGateway {
 }
 
 #[test]
-#[ignore = "it is the process that another test starts"]
+#[ignore = "started as a process by another test"]
 fn a_gateway_that_counts() {
     let wanted = BASE64_STANDARD
         .decode(std::env::var(WANTED).unwrap())
@@ -133,7 +133,7 @@ fn a_gateway_that_counts() {
     }
 }
 
-/// The memory of this process. Opened before the gateway forbids it.
+/// The memory of this process, opened before the gateway forbids it.
 struct Memory {
     maps: File,
     bytes: File,
@@ -149,10 +149,10 @@ impl Memory {
         }
     }
 
-    /// How often the first or the second half of a key stands in writable memory, whichever does more often.
+    /// Returns how often the first or the second half of a key occurs in writable memory, whichever is more.
     fn copies(&mut self, inverted_key: &[u8]) -> usize {
         let half = inverted_key.len() / 2;
-        // What was read is in memory once more.
+        // The buffer holds another copy of what was read.
         let own = self.block.as_ptr().addr()..self.block.as_ptr().addr() + self.block.len();
         let mut found = [0, 0];
         for (begin, end) in self.writable() {
@@ -160,7 +160,7 @@ impl Memory {
             while at < end {
                 let length = (end - at).min(self.block.len());
                 let block = &mut self.block[..length];
-                // A guard page, or unmapped meanwhile.
+                // A guard page, or a page that has been unmapped since.
                 let Ok(read) = self.bytes.read_at(block, at as u64) else {
                     break;
                 };
@@ -173,7 +173,7 @@ impl Memory {
                 if at + read >= end {
                     break;
                 }
-                // The next block begins with what may have been cut off here.
+                // The next block begins with bytes that may be the start of a match.
                 at += read - (half - 1);
             }
         }
@@ -193,12 +193,12 @@ impl Memory {
     }
 }
 
-/// Where what is inverted stands in `bytes`.
+/// Returns the positions in `bytes` of the bytes whose inverse is `inverted`.
 fn positions(bytes: &[u8], inverted: &[u8]) -> impl Iterator<Item = usize> {
     let first = !inverted[0];
     let mut rest = bytes;
     let candidates = std::iter::from_fn(move || {
-        // A search that is fast in test builds, too.
+        // A search that is fast in test builds.
         let skipped = rest.skip_until(first).unwrap();
         (skipped > 0).then(|| bytes.len() - rest.len() - 1)
     });

@@ -1,4 +1,4 @@
-//! What the process tells a service manager.
+//! Notifications to a service manager.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -7,7 +7,7 @@ use testkit::{PATIENCE, identity};
 
 use crate::gateway;
 
-/// The next notification.
+/// Returns the next notification.
 fn receive(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 4096];
     let length = socket.recv(&mut buffer).unwrap();
@@ -15,7 +15,7 @@ fn receive(socket: &UnixDatagram) -> String {
 }
 
 #[test]
-fn a_service_manager_hears_of_the_start_a_reload_and_the_end() {
+fn a_service_manager_is_notified_of_start_reload_and_stop() {
     let (first, second) = (identity(), identity());
     let setup = gateway().identities(&[&first]);
     let path = setup.path("notify");
@@ -32,12 +32,12 @@ fn a_service_manager_hears_of_the_start_a_reload_and_the_end() {
         .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
         .unwrap_or_else(|| panic!("{reloading}"));
     assert!(microseconds.trim().parse::<u64>().unwrap() > 0);
-    let status = "STATUS=identities.toml: 1 identities, as before\n";
+    let status = "STATUS=Reloaded identities.toml: 1 identity, unchanged.\n";
     assert_eq!(receive(&socket), format!("READY=1\n{status}"));
 
     gateway.replace_identities(&[&first, &second]);
-    let status =
-        "STATUS=identities.toml: 2 identities: 1 added, 0 removed, 0 with another expiry\n";
+    let status = "STATUS=Reloaded identities.toml: 2 identities (1 added, 0 removed, 0 with a \
+                  different expiry).\n";
     assert_eq!(receive(&socket), status);
 
     let _client = gateway.connect(&first);
@@ -45,10 +45,11 @@ fn a_service_manager_hears_of_the_start_a_reload_and_the_end() {
     assert_eq!(receive(&socket), "STOPPING=1\n");
     let draining = receive(&socket);
     assert!(
-        draining.starts_with("STATUS=draining: tunnels that talk: 1; seconds left: "),
+        draining.starts_with("STATUS=Draining for at most ")
+            && draining.ends_with("Active tunnels: 1.\n"),
         "{draining}"
     );
     gateway.signal(Signal::SIGINT);
-    gateway.wait_for_log("stopping on SIGINT");
+    gateway.wait_for_log("drain interrupted signal=SIGINT");
     assert_eq!(gateway.wait().code, Some(0));
 }

@@ -1,4 +1,4 @@
-//! What the process does on signals, without tunnels.
+//! Signals to a process without tunnels.
 
 use std::io::read_to_string;
 
@@ -8,11 +8,11 @@ use testkit::{Client, identity};
 use crate::gateway;
 
 #[test]
-fn it_runs_until_a_signal_and_prints_what_it_did() {
+fn it_runs_until_a_signal_and_prints_a_summary() {
     let setup = gateway();
     for (signal, farewell) in [
-        (Signal::SIGINT, "stopping on SIGINT"),
-        (Signal::SIGTERM, "drained: no tunnel talks"),
+        (Signal::SIGINT, "stopping signal=SIGINT"),
+        (Signal::SIGTERM, " INFO drained\n"),
     ] {
         let gateway = setup.start();
         gateway.signal(signal);
@@ -20,7 +20,7 @@ fn it_runs_until_a_signal_and_prints_what_it_did() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         for line in [
             "warning: every client that knows the public key may open a tunnel",
-            "workers: 1 (as configured), on any CPU",
+            "workers started workers=1 reason=\"as configured\" cpus=any\n",
             farewell,
         ] {
             assert!(ended.log.contains(line), "{line}: {ended:?}");
@@ -32,20 +32,21 @@ fn it_runs_until_a_signal_and_prints_what_it_did() {
 }
 
 #[test]
-fn the_log_names_the_ports_that_the_kernel_chose() {
+fn the_log_has_the_ports_that_the_kernel_chose() {
     let mut gateway = gateway().listen("127.0.0.1:0".parse().unwrap()).start();
-    let listen = gateway.wait_for_log("tunnels come in at ").parse().unwrap();
+    let listen = gateway.wait_for_log("listening for tunnels address=");
+    let listen = listen.parse().unwrap();
     let bind = "127.0.0.1:0".parse().unwrap();
     let mut client = Client::connect(&identity(), bind, listen, gateway.public_key());
     client.send(b"there and back");
     assert_eq!(client.receive(), b"there and back");
-    let metrics = gateway.wait_for_log("metrics are at http://");
+    let metrics = gateway.wait_for_log("serving metrics url=http://");
     let wanted = format!("{}/metrics", gateway.metrics_address());
     assert!(metrics.starts_with(&wanted), "{metrics}");
 }
 
-/// Whenever the signal comes, it ends the process: before the gateway waits for signals as it ends any
-/// process, afterwards as described.
+/// A signal during the start ends the process: before the gateway waits for signals like any process, and afterwards in
+/// order.
 #[test]
 fn no_signal_is_lost_while_the_gateway_starts() {
     let setup = gateway();
@@ -61,7 +62,7 @@ fn no_signal_is_lost_while_the_gateway_starts() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_any_more_changes_nothing() {
+fn a_closed_log_changes_nothing() {
     let setup = gateway();
     let mut command = setup.command();
     let (log, stderr) = std::io::pipe().unwrap();
@@ -77,16 +78,16 @@ fn a_log_that_nobody_reads_any_more_changes_nothing() {
 }
 
 #[test]
-fn where_everyone_is_let_in_there_is_nothing_to_reload() {
+fn with_any_identity_there_is_nothing_to_reload() {
     let mut gateway = gateway().start();
     gateway.signal(Signal::SIGHUP);
-    gateway.wait_for_log("there is nothing to reload: everyone is let in (--allow-any-identity)");
+    gateway.wait_for_log("nothing to reload reason=\"any identity is allowed\"");
     gateway.signal(Signal::SIGTERM);
     assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
-fn a_sink_says_what_becomes_of_packets() {
+fn the_log_has_the_forward_mode() {
     let mut gateway = gateway().forward("sink").start();
-    gateway.wait_for_log("packets are discarded and counted as delivered");
+    gateway.wait_for_log("forwarding mode=sink");
 }

@@ -1,4 +1,4 @@
-//! Who may send what to the internal address.
+//! Sources of packets to the internal address.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -24,7 +24,7 @@ struct Hosts {
 }
 
 impl Hosts {
-    /// IPv4 addresses of loopback that no other test has.
+    /// IPv4 addresses of loopback that no other test uses.
     fn of_loopback() -> Self {
         let [gateway, router, neighbour, stranger] = [(); 4].map(|()| own_address().ip());
         Self {
@@ -35,7 +35,7 @@ impl Hosts {
         }
     }
 
-    /// IPv6 addresses, which loopback has only one of by itself.
+    /// IPv6 addresses, added to loopback, which has only one by default.
     fn of_namespace() -> Self {
         let [gateway, router, neighbour, stranger] = ["fd00::1", "fd00::2", "fd00::3", "fd00::4"]
             .map(|ip| {
@@ -66,14 +66,14 @@ impl Hosts {
     }
 }
 
-/// A UDP packet to `client` that says it comes from `source` in `isd_as`.
+/// A UDP packet to `client` with the source address `source` in `isd_as`.
 fn udp(isd_as: IsdAs, source: SocketAddr, client: SocketAddr) -> Vec<u8> {
     let ip = source.ip();
     let builder = PacketBuilder::new(ScionAddress { isd_as, ip }, local(client.ip()));
     packet(|out| builder.append_udp(source.port(), client.port(), b"hello", out))
 }
 
-/// An SCMP error of `sender` to `client`, about a packet that `client` sent to `quoted`.
+/// An SCMP error from `sender` to `client` about a packet from `client` to `quoted`.
 fn error(sender: SocketAddr, client: SocketAddr, quoted: SocketAddr) -> Vec<u8> {
     let mut packet = Vec::new();
     let unreachable = ScmpError::DestinationUnreachable {
@@ -88,7 +88,7 @@ fn error(sender: SocketAddr, client: SocketAddr, quoted: SocketAddr) -> Vec<u8> 
     packet
 }
 
-/// By default routers may send anything, hosts of the AS what is their own, and nobody else anything.
+/// Checks the default: routers may send any packet, hosts of the AS their own packets, and other hosts none.
 fn check_default(hosts: Hosts, dispatch: Dispatch) {
     let router = Router::bind_to((hosts.router, 0).into());
     let gateway = hosts.start(dispatch, &router, InternalFrom::default());
@@ -98,7 +98,7 @@ fn check_default(hosts: Hosts, dispatch: Dispatch) {
         [hosts.neighbour, hosts.stranger].map(|ip| UdpSocket::bind((ip, 0)).unwrap());
     let at_neighbour = neighbour.local_addr().unwrap();
     let at_stranger = stranger.local_addr().unwrap();
-    // Of both workers.
+    // Clients of both workers.
     let mut clients: Vec<Client> = (0..8)
         .map(|_| gateway.client_at((hosts.gateway, 0).into()))
         .collect();
@@ -150,7 +150,7 @@ fn check_default(hosts: Hosts, dispatch: Dispatch) {
     }
 }
 
-/// With `--internal-from`, the stranger may send what routers may.
+/// Checks that `--internal-from` lets the stranger send what routers may.
 fn check_opened(hosts: Hosts, dispatch: Dispatch) {
     let prefix = InternalFrom::Prefixes(vec![hosts.stranger.into()]);
     for internal_from in [prefix, InternalFrom::Any] {

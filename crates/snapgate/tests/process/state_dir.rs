@@ -1,5 +1,5 @@
-//! Processes that keep their tunnels in a directory. That clients are served at once after a restart is
-//! tested with real ones, in the package `snapgate-interop`.
+//! Processes with a state directory. The package `snapgate-interop` tests with real clients that they are served at
+//! once after a restart.
 
 use std::fs;
 
@@ -15,15 +15,15 @@ fn with_state_dir() -> GatewaySetup {
 }
 
 #[test]
-fn two_gateways_cannot_have_one_directory() {
+fn two_gateways_cannot_share_a_directory() {
     let setup = with_state_dir();
     let gateway = setup.start();
     let other = setup.clone().listen(own_address()).spawn().wait();
     assert_eq!(other.code, Some(1), "{other:?}");
-    let error = "error: another snapgate uses the state directory state; stop it, or give each a";
+    let error = "error: the state directory state is in use by another snapgate; stop it, or use another directory";
     assert!(other.log.contains(error), "{other:?}");
 
-    // One that was killed does not have it any more.
+    // A killed process releases the directory.
     drop(gateway);
     let gateway = setup.start();
     gateway.signal(Signal::SIGINT);
@@ -31,15 +31,15 @@ fn two_gateways_cannot_have_one_directory() {
 }
 
 #[test]
-fn a_damaged_file_is_set_aside_with_a_warning_and_the_gateway_starts() {
+fn a_damaged_file_is_set_aside_with_a_warning() {
     let setup = with_state_dir();
     fs::write(setup.path("state/tunnels"), "garbage").unwrap();
     let mut gateway = setup.start();
     gateway.wait_for_log(
-        "the state file state/tunnels cannot be used: it is no state file of snapgate; it is now \
-         state/tunnels.aside-",
+        "unusable state file set aside file=state/tunnels error=\"not a snapgate state file\" \
+         moved_to=state/tunnels.aside-",
     );
-    // The end of the process comes behind its last commit.
+    // The process ends after its last commit.
     gateway.signal(Signal::SIGINT);
     gateway.wait();
     assert!(

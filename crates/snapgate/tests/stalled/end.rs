@@ -1,4 +1,4 @@
-//! The end of a process in which a thread hangs.
+//! The end of a process with a thread that hangs.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,11 +14,11 @@ use testkit::{GatewayProcess, wait_until};
 
 use crate::gateway;
 
-/// A thread that was stopped, as if it waited for something that does not come. It runs on when this is dropped.
+/// A stopped thread, as if it waited forever. It continues when this is dropped.
 struct Frozen(Pid);
 
 impl Frozen {
-    /// `None` where ptrace(2) is not allowed.
+    /// Stops a thread. Returns `None` if ptrace(2) is not allowed.
     fn freeze(thread: Pid) -> Option<Self> {
         match ptrace::seize(thread, ptrace::Options::empty()) {
             Err(Errno::EPERM) => {
@@ -40,7 +40,7 @@ impl Frozen {
         Some(Self(thread))
     }
 
-    /// Waits until the thread ends, which its process cannot do before that is noticed here.
+    /// Waits until the thread ends. Its process cannot end before that is noticed here.
     fn wait_for_end(&self) {
         let flags = WaitPidFlag::__WALL | WaitPidFlag::WNOHANG;
         wait_until("the thread ends", || {
@@ -51,17 +51,17 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // It may have ended.
+        // The thread may have ended.
         let _ = ptrace::detach(self.0, None);
     }
 }
 
-/// The thread of a gateway with this name, when it has started.
+/// Returns the thread of a gateway with this name, once it has started.
 fn thread_named(gateway: &GatewayProcess, name: &str) -> Pid {
     wait_until("the thread starts", || {
         let tasks = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
         let thread = tasks.map(|task| task.unwrap()).find(|task| {
-            // Another thread may end meanwhile.
+            // Other threads may end meanwhile.
             let comm = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
             comm.trim() == name
         })?;
@@ -70,7 +70,7 @@ fn thread_named(gateway: &GatewayProcess, name: &str) -> Pid {
 }
 
 #[test]
-fn a_second_signal_ends_a_process_whose_main_thread_hangs() {
+fn a_second_signal_ends_a_process_with_a_hanging_main_thread() {
     for second in [Signal::SIGTERM, Signal::SIGINT] {
         let gateway = gateway().start();
         let Some(frozen) = Frozen::freeze(gateway.pid()) else {
@@ -78,7 +78,7 @@ fn a_second_signal_ends_a_process_whose_main_thread_hangs() {
         };
         gateway.signal(Signal::SIGTERM);
         if second == Signal::SIGTERM {
-            // Earlier, it would be a duplicate.
+            // Before that, it would be a duplicate.
             thread::sleep(Duration::from_secs(1));
         }
         gateway.signal(second);
@@ -86,20 +86,20 @@ fn a_second_signal_ends_a_process_whose_main_thread_hangs() {
         drop(frozen);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(
-            ended.log.contains("ending now: a worker, the state"),
+            ended.log.contains("shutdown deadline exceeded exit_code=0"),
             "{ended:?}"
         );
     }
 }
 
 #[test]
-fn a_signal_ends_a_process_whose_worker_hangs() {
+fn a_signal_ends_a_process_with_a_hanging_worker() {
     let gateway = gateway().start();
     ends_though_frozen(gateway, "worker-0");
 }
 
 #[test]
-fn a_signal_ends_a_process_whose_state_directory_does_not_answer() {
+fn a_signal_ends_a_process_with_a_hanging_state_directory() {
     let setup = gateway().argument("--state-dir=state");
     fs::create_dir(setup.path("state")).unwrap();
     let gateway = setup.start();
@@ -107,12 +107,12 @@ fn a_signal_ends_a_process_whose_state_directory_does_not_answer() {
 }
 
 #[test]
-fn an_identities_file_that_is_not_checked_is_a_warning() {
+fn an_unchecked_identities_file_is_a_warning() {
     let mut gateway = gateway().identities(&[]).start();
     let Some(frozen) = Frozen::freeze(thread_named(&gateway, "identities")) else {
         return;
     };
-    gateway.wait_for_log("the identities file was not checked for ");
+    gateway.wait_for_log("identities file not checked overdue=");
     drop(frozen);
 }
 

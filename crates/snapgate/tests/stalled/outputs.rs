@@ -1,4 +1,4 @@
-//! Nobody reads standard error, standard output, the notifications and the HTTP responses.
+//! Standard error, standard output, notifications and HTTP responses that are not read.
 
 use std::fs;
 use std::os::linux::net::SocketAddrExt as _;
@@ -18,7 +18,7 @@ use crate::stall::{Stalled, full_notify_socket, idle_connections};
 const BETWEEN_SIGTERMS: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_gateway_enforces_while_everything_around_it_stalls() {
+fn a_gateway_enforces_authorization_while_all_readers_stall() {
     let (kept, removed) = (identity(), identity());
     let setup = gateway()
         .identities(&[&kept, &removed])
@@ -73,23 +73,23 @@ fn a_gateway_enforces_while_everything_around_it_stalls() {
 }
 
 #[test]
-fn sigint_ends_a_gateway_whose_outputs_nobody_reads() {
+fn sigint_ends_a_gateway_whose_outputs_are_not_read() {
     let gateway = Stalled::start(&gateway());
     gateway.process.signal(Signal::SIGINT);
     assert_eq!(gateway.process.wait().code, Some(0));
 }
 
 #[test]
-fn a_log_that_is_read_again_says_that_lines_are_missing() {
+fn the_log_reports_dropped_lines_when_it_is_read_again() {
     let setup = gateway().identities(&[&identity()]);
     let mut gateway = Stalled::start(&setup);
-    // A complaint that names this key is longer than all that may wait to be written.
+    // A message with this key is longer than the outbox of the log.
     let key = "x".repeat(2 << 20);
     fs::write(setup.path("identities.toml"), format!("{key} = 1\n")).unwrap();
     gateway.wait_for_metrics("a line is dropped", |metrics| {
         metrics.sum("snapgate_log_lines_dropped_total") > 0
     });
-    gateway.read_log_until("log lines dropped, because standard error was not read: 1");
+    gateway.read_log_until("log lines dropped lines=1");
 }
 
 #[test]

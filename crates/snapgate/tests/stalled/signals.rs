@@ -1,4 +1,4 @@
-//! Signals that mean nothing, and writes that the kernel answers with one.
+//! Signals without effect, and writes that the kernel answers with a signal.
 
 use std::fs;
 use std::io::read_to_string;
@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::gateway;
 
 #[test]
-fn signals_that_mean_nothing_change_nothing() {
+fn signals_without_meaning_have_no_effect() {
     let mut gateway = gateway().start();
     for signal in [
         Signal::SIGUSR1,
@@ -20,20 +20,20 @@ fn signals_that_mean_nothing_change_nothing() {
     ] {
         gateway.signal(signal);
     }
-    // It is handled behind the others.
+    // It is handled after the others.
     gateway.signal(Signal::SIGHUP);
-    gateway.wait_for_log("there is nothing to reload");
+    gateway.wait_for_log("nothing to reload");
     assert_eq!(gateway.get("/livez").1, "ok\n");
     gateway.signal(Signal::SIGINT);
     assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
-fn a_limit_on_file_sizes_is_a_failed_write() {
+fn a_limit_of_file_sizes_is_a_failed_write() {
     let setup = gateway().argument("--state-dir=state");
     fs::create_dir(setup.path("state")).unwrap();
     let command = setup.command();
-    // No file: its writes would fail, too.
+    // Not a file: its writes would fail, too.
     let (log, stderr) = std::io::pipe().unwrap();
     // RLIMIT_FSIZE, as by LimitFSIZE= of a service.
     let mut limited = Command::new("sh");
@@ -53,5 +53,5 @@ fn a_limit_on_file_sizes_is_a_failed_write() {
     gateway.signal(Signal::SIGINT);
     assert_eq!(gateway.wait().code, Some(0));
     let log = read_to_string(log).unwrap();
-    assert!(log.contains("cannot write the state file"), "{log}");
+    assert!(log.contains("cannot write state file"), "{log}");
 }

@@ -1,4 +1,4 @@
-//! A gateway whose outputs nobody reads.
+//! A gateway whose outputs are not read.
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use testkit::{GatewayProcess, GatewaySetup, Metrics, wait_until};
 
-/// Limit for a response to a probe: 2 s, and more on a busy machine. A server that waits for idle connections to
-/// time out takes 10 s.
+/// Limit for a response to a probe: 2 s, and more on a busy machine. A server that waits for idle connections to time
+/// out takes 10 s.
 const PROBE_TIME: Duration = Duration::from_secs(6);
 
-/// A running gateway, whose outputs nobody reads: both pipes are full.
+/// A running gateway whose outputs are not read: both pipes are full.
 pub(crate) struct Stalled {
     pub(crate) process: GatewayProcess,
     log: BufReader<PipeReader>,
-    /// Nobody reads from it.
+    /// Kept open, but not read.
     _stdout: PipeReader,
 }
 
 impl Stalled {
-    /// Starts it. Standard error is full when it serves, standard output before.
+    /// Starts a gateway. Standard output is full from the start, standard error once it serves.
     pub(crate) fn start(setup: &GatewaySetup) -> Self {
         let (stdout_reader, stdout) = std::io::pipe().unwrap();
         fill(&stdout_reader, stdout.try_clone().unwrap());
@@ -38,7 +38,7 @@ impl Stalled {
         }
     }
 
-    /// The text of a response, which has to come in time.
+    /// Returns the text of a response, which must arrive in time.
     pub(crate) fn probe(&self, path: &str) -> String {
         let start = Instant::now();
         let (_, text) = self.process.get(path);
@@ -47,17 +47,17 @@ impl Stalled {
         text
     }
 
-    /// The metrics, which have to come in time.
+    /// Returns the metrics, which must arrive in time.
     pub(crate) fn metrics(&self) -> Metrics {
         Metrics::parse(&self.probe("/metrics"))
     }
 
-    /// Waits until the metrics are as wanted.
+    /// Waits until the metrics satisfy `wanted`.
     pub(crate) fn wait_for_metrics(&self, what: &str, wanted: impl Fn(&Metrics) -> bool) {
         wait_until(what, || wanted(&self.metrics()).then_some(()));
     }
 
-    /// Reads standard error again until a line has `wanted`.
+    /// Reads standard error again, until a line contains `wanted`.
     pub(crate) fn read_log_until(&mut self, wanted: &str) {
         let mut log = String::new();
         let mut line = 0;
@@ -68,17 +68,17 @@ impl Stalled {
     }
 }
 
-/// Writes to a pipe until it is full. Whoever writes to it next has to wait.
+/// Fills a pipe, so that the next write to it blocks.
 fn fill(reader: &PipeReader, mut writer: PipeWriter) {
     let capacity = rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
-    // Waits for room in the end, like the gateway.
+    // The last write waits for room, like the gateway.
     thread::spawn(move || while writer.write_all(b"\n").is_ok() {});
     wait_until("the pipe is full", || {
         (rustix::io::ioctl_fionread(reader).unwrap() >= capacity as u64).then_some(())
     });
 }
 
-/// A service manager that does not read its notifications any more.
+/// A service manager that does not read its notifications.
 pub(crate) fn full_notify_socket(path: &std::path::Path) -> UnixDatagram {
     let manager = UnixDatagram::bind(path).unwrap();
     let sender = UnixDatagram::unbound().unwrap();

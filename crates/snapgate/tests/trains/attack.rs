@@ -1,4 +1,4 @@
-//! A client, its gateway, and an attacker who sends with the client's address.
+//! A client, its gateway, and an attacker that sends from the client's address.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,26 +12,26 @@ use testkit::{
 };
 use udp_shards::Dispatch;
 
-/// Forged datagrams a second.
+/// Forged datagrams per second.
 const FORGED_PER_SECOND: u64 = 20_000;
-/// Forged datagrams of which each is another.
+/// Number of different forged datagrams.
 const FORGED: usize = 1_000;
-/// Packets of the client a second.
+/// Packets of the client per second.
 const PACKETS_PER_SECOND: u64 = 5_000;
 /// Packets of the client.
 pub(crate) const PACKETS: u64 = 10_000;
-/// Handshakes of the client a second: half of what one address may begin without a cookie.
+/// Handshakes of the client per second: half of what one address may begin without a cookie.
 const INITIATIONS_PER_SECOND: u64 = 50;
-/// Time without progress after which what is missing counts as lost.
+/// Time without progress after which missing packets count as lost.
 const LOST_AFTER: Duration = Duration::from_secs(3);
 
-/// Holds off the other tests of this program, whose load would disturb this one.
+/// Locks out the other tests of this program, whose load would disturb this one.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A client with a tunnel that is under attack.
+/// A client with a tunnel under attack.
 pub(crate) struct Attacked {
     gateway: GatewayProcess,
     client: Client,
@@ -41,7 +41,7 @@ pub(crate) struct Attacked {
 }
 
 impl Attacked {
-    /// Connects the client, and begins the attack.
+    /// Connects the client and starts the attack.
     pub(crate) fn start(forgery: Forgery, version: IpVersion, dispatch: Dispatch) -> Self {
         let mut network = Network::new();
         let [gateway_host, client_host, attacker] = [(); 3].map(|()| network.add_host());
@@ -78,7 +78,7 @@ impl Attacked {
         }
     }
 
-    /// Sends packets through the tunnel at a steady rate, and returns how many the gateway did not get out of it.
+    /// Sends packets through the tunnel at a steady rate. Returns the number that the gateway did not deliver.
     pub(crate) fn lost_packets(&mut self) -> u64 {
         let packet = [7; INITIATION_BYTES - DATA_OVERHEAD_BYTES];
         let mut pace = Pace::new(PACKETS_PER_SECOND);
@@ -100,7 +100,7 @@ impl Attacked {
         sent - received
     }
 
-    /// Begins that many handshakes at a steady rate, each once, and returns how many the gateway answered.
+    /// Begins handshakes at a steady rate, each once. Returns the number that the gateway answered.
     pub(crate) fn answered_initiations(&mut self, initiations: usize) -> usize {
         let mut pace = Pace::new(INITIATIONS_PER_SECOND);
         (0..initiations)
@@ -113,8 +113,8 @@ impl Attacked {
             .count()
     }
 
-    /// Whether a response to the initiation with this sender index comes. The next initiation waits for it, as
-    /// real clients do: two that overtake each other are one too many for WireGuard.
+    /// Waits for a response to the initiation with this sender index; returns false if there is none. Real clients also
+    /// wait before the next initiation: of two that overtake each other, WireGuard rejects one.
     fn is_answered(&mut self, index: [u8; 4]) -> bool {
         let sent_at = Instant::now();
         while sent_at.elapsed() < LOST_AFTER {
@@ -129,8 +129,7 @@ impl Attacked {
         false
     }
 
-    /// Ends the attack, and checks that it took place and that the network lost nothing. Returns what the gateway
-    /// counted.
+    /// Ends the attack, checks that it took place and that the network lost nothing, and returns the gateway's metrics.
     pub(crate) fn end(self) -> Metrics {
         let metrics = self.gateway.metrics();
         let forged = self.flood.stop();
@@ -146,12 +145,12 @@ fn delivered(metrics: &Metrics) -> u64 {
     metrics.sum_where("snapgate_delivered_packets_total", &[("kind", "sink")])
 }
 
-/// The sender index of a handshake message.
+/// Returns the sender index of a handshake message.
 fn sender_of(message: &[u8]) -> [u8; 4] {
     message[4..8].try_into().unwrap()
 }
 
-/// The receiver index of a response.
+/// Returns the receiver index of a response.
 fn receiver_of_response(message: &[u8]) -> [u8; 4] {
     message[8..12].try_into().unwrap()
 }

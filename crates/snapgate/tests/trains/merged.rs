@@ -1,4 +1,4 @@
-//! A client that is attacked with its own address loses nothing.
+//! Attacks with a client's own address do not cost the client anything.
 
 use testkit::messages::Forgery;
 use testkit::{IpVersion, may_make_namespaces};
@@ -6,10 +6,10 @@ use udp_shards::Dispatch;
 
 use crate::attack::{Attacked, PACKETS, alone};
 
-/// Handshakes that the client begins.
+/// Number of handshakes that the client begins.
 const INITIATIONS: usize = 80;
 
-/// Does `check` over IPv4 and IPv6, with dispatch in the kernel and without. It returns what is wrong.
+/// Runs `check` over IPv4 and IPv6, with kernel and user dispatch. It returns a description of a failure.
 fn in_all_cases(test: &str, check: impl Fn(IpVersion, Dispatch) -> Option<String>) {
     if !may_make_namespaces(test) {
         return;

@@ -1,4 +1,4 @@
-//! A train has messages of every type, whichever comes first, and each is judged by itself.
+//! Messages of a train are judged separately, whatever the first one is.
 
 use snaptun::protocol::DATA_OVERHEAD_BYTES;
 use testkit::messages::{self, Mac1};
@@ -10,10 +10,10 @@ use udp_shards::Dispatch;
 
 /// Trains of each kind.
 const TRAINS: usize = 20;
-/// Forged messages of a train, each in front of a packet of the client.
+/// Forged messages per train, each before a packet of the client.
 const FORGED_PER_TRAIN: usize = 8;
 
-/// What is sent in front of each packet of the client.
+/// The message before each packet of the client.
 #[derive(Clone, Copy, Debug)]
 enum First {
     GarbageThatBeginsAsData,
@@ -54,8 +54,8 @@ impl First {
     }
 }
 
-/// All messages of a train but the last have the same length, so a train has messages that the forged one is as
-/// long as: the packet of the client behind it. One too short for that ends the train, and the packets come first.
+/// All messages of a train except the last have the same length, so the client's packets are as long as the forged
+/// message. If that is too short for a packet, it ends the train, after the packets.
 fn train(client: &mut Client, forged: &[u8], number: usize) -> Vec<Vec<u8>> {
     let Some(room) = forged.len().checked_sub(DATA_OVERHEAD_BYTES + 1) else {
         let packets = (0..FORGED_PER_TRAIN).map(|_| vec![number as u8; 1]);
@@ -93,7 +93,7 @@ fn lost_behind(first: First, version: IpVersion, dispatch: Dispatch) -> usize {
     for number in 0..TRAINS {
         let train = train(&mut client, &forged, number);
         client.send_train(&train);
-        // Each is answered, or the test waits in vain and says how many were.
+        // Each packet is answered, or the test returns the number of missing answers.
         for _ in 0..FORGED_PER_TRAIN {
             let Some(packet) = next_packet(&mut client) else {
                 return TRAINS * FORGED_PER_TRAIN - received;
@@ -106,7 +106,7 @@ fn lost_behind(first: First, version: IpVersion, dispatch: Dispatch) -> usize {
     0
 }
 
-/// The next packet out of the tunnel. Cookies that the forged initiations are answered with are for nobody.
+/// Returns the next packet out of the tunnel. Cookie replies to the forged initiations are ignored.
 fn next_packet(client: &mut Client) -> Option<Vec<u8>> {
     const COOKIE_REPLY: u8 = 3;
     loop {
@@ -121,8 +121,8 @@ fn next_packet(client: &mut Client) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn no_message_at_the_head_of_a_train_costs_a_packet_behind_it() {
-    if !may_make_namespaces("no_message_at_the_head_of_a_train_costs_a_packet_behind_it") {
+fn no_first_message_of_a_train_costs_a_packet_after_it() {
+    if !may_make_namespaces("no_first_message_of_a_train_costs_a_packet_after_it") {
         return;
     }
     let mut wrong = String::new();

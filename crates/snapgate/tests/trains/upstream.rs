@@ -1,4 +1,4 @@
-//! One router sends packets for the clients of all workers, all with the same addresses and ports.
+//! Packets from one router for the clients of all workers, all with the same addresses and ports.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::attack::alone;
 
 const CLIENTS: usize = 32;
 const WORKERS: usize = 2;
-/// Packets that the router sends a second: several in each `gro_flush_timeout` of the link.
+/// Packets that the router sends per second: several per `gro_flush_timeout` of the link.
 const PACKETS_PER_SECOND: u64 = 20_000;
 /// Packets after which the test ends.
 const PACKETS: u64 = 40_000;
@@ -37,8 +37,8 @@ fn connect(
 }
 
 #[test]
-fn packets_of_one_router_reach_the_workers_of_their_clients_without_a_handover() {
-    let test = "packets_of_one_router_reach_the_workers_of_their_clients_without_a_handover";
+fn packets_of_one_router_reach_all_workers_without_a_handover() {
+    let test = "packets_of_one_router_reach_all_workers_without_a_handover";
     if !may_make_namespaces(test) {
         return;
     }

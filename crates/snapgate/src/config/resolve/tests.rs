@@ -57,6 +57,7 @@ impl Setup {
             Some(&self.directory.path().join("x.toml")),
             &self.available,
         )
+        .map_err(|rejected| rejected.problems)
     }
 
     fn valid(&self, text: &str) -> Effective {
@@ -432,7 +433,8 @@ fn unusable_configuration_file_is_reported() {
     let setup = Setup::new();
     for (file, fault) in [("missing", "not found"), ("", "is a directory")] {
         let path = setup.directory.path().join(file);
-        let problems = load(RawSettings::default(), Some(&path), &setup.available).unwrap_err();
+        let rejected = load(RawSettings::default(), Some(&path), &setup.available).unwrap_err();
+        let problems = rejected.problems;
         assert_eq!(problems.len(), 1, "{problems:?}");
         let problem = problems[0].to_string();
         assert!(

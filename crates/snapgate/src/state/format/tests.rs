@@ -34,7 +34,7 @@ fn file(records: &BTreeMap<SocketAddr, Record>) -> Vec<u8> {
 }
 
 #[test]
-fn what_was_written_is_read() {
+fn a_written_file_is_read_back() {
     for records in [records(), BTreeMap::new()] {
         let content = read(&file(&records), &KEY).unwrap();
         assert_eq!(content.moment, MOMENT);
@@ -43,7 +43,7 @@ fn what_was_written_is_read() {
 }
 
 #[test]
-fn a_file_that_is_cut_off_is_refused() {
+fn a_truncated_file_is_rejected() {
     let whole = file(&records());
     for length in 0..whole.len() {
         assert!(read(&whole[..length], &KEY).is_err(), "{length}");
@@ -51,7 +51,7 @@ fn a_file_that_is_cut_off_is_refused() {
 }
 
 #[test]
-fn no_changed_byte_is_believed() {
+fn a_file_with_a_changed_byte_is_rejected() {
     let whole = file(&records());
     for at in 0..whole.len() {
         for bit in [0, 7] {
@@ -63,26 +63,20 @@ fn no_changed_byte_is_believed() {
 }
 
 #[test]
-fn each_foreign_file_is_called_what_it_is() {
+fn each_kind_of_unusable_file_has_its_error() {
     let unreadable = |file: &[u8]| read(file, &KEY).unwrap_err().to_string();
-    assert_eq!(unreadable(b""), "it is no state file of snapgate");
-    assert_eq!(
-        unreadable(b"#!/bin/sh\n"),
-        "it is no state file of snapgate"
-    );
+    assert_eq!(unreadable(b""), "not a snapgate state file");
+    assert_eq!(unreadable(b"#!/bin/sh\n"), "not a snapgate state file");
     let mut older = file(&records());
     older[8] = 1;
-    assert_eq!(
-        unreadable(&older),
-        "it has the format 1, and this version of snapgate writes the format 2"
-    );
+    assert_eq!(unreadable(&older), "format 1, expected format 2");
     assert_eq!(
         unreadable(&write(&[8; 32], &MOMENT, records().iter())),
-        "it is that of a gateway with another private key"
+        "belongs to a different private key"
     );
     assert_eq!(
         unreadable(&[&file(&records())[..], b"x"].concat()),
-        "it is damaged"
+        "damaged"
     );
 }
 

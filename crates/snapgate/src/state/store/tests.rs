@@ -40,7 +40,7 @@ fn see(store: &mut Store, n: u32, seconds: u64) {
     store.insert(remote, record);
 }
 
-/// The numbers of the tunnels.
+/// The numbers of the recorded tunnels.
 fn tunnels(store: &Store, seconds: u64) -> Vec<u32> {
     let mut tunnels: Vec<_> = store
         .recent(&reading(seconds))
@@ -58,7 +58,7 @@ fn tunnels(store: &Store, seconds: u64) -> Vec<u32> {
     tunnels
 }
 
-/// The files set aside, with what is in them.
+/// Contents of the files that were set aside.
 fn set_aside(directory: &TempDir) -> Vec<Vec<u8>> {
     fs::read_dir(directory.path())
         .unwrap()
@@ -73,7 +73,7 @@ fn set_aside(directory: &TempDir) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// A directory with the state of a process that had the tunnels 1, 2 and 3.
+/// A directory with the state file of a process with tunnels 1, 2 and 3.
 fn left_behind() -> (TempDir, Vec<u8>) {
     let directory = directory();
     let mut store = open(&directory, 0);
@@ -86,7 +86,7 @@ fn left_behind() -> (TempDir, Vec<u8>) {
 }
 
 #[test]
-fn what_one_process_committed_the_next_one_knows() {
+fn committed_tunnels_are_known_to_the_next_process() {
     let directory = directory();
     let mut store = open(&directory, 0);
     assert_eq!(store.len(), 0);
@@ -108,7 +108,7 @@ fn what_one_process_committed_the_next_one_knows() {
 }
 
 #[test]
-fn a_third_process_knows_what_the_second_did_not_hear_from() {
+fn tunnels_survive_a_process_that_does_not_hear_from_them() {
     let (directory, _) = left_behind();
     let mut store = open(&directory, 1);
     store.commit(&reading(1)).unwrap();
@@ -117,7 +117,7 @@ fn a_third_process_knows_what_the_second_did_not_hear_from() {
 }
 
 #[test]
-fn what_was_not_heard_from_for_long_is_left_out() {
+fn tunnels_without_recent_packets_are_left_out() {
     let directory = directory();
     let mut store = open(&directory, 0);
     see(&mut store, 1, 0);
@@ -128,15 +128,15 @@ fn what_was_not_heard_from_for_long_is_left_out() {
     assert_eq!(tunnels(&open(&directory, lifetime), lifetime), [1, 2]);
     let mut store = open(&directory, lifetime + 1);
     assert_eq!(tunnels(&store, lifetime + 1), [2]);
-    // Nor while handshakes have to wait for the clock.
+    // Also while handshakes have to wait for the clock.
     assert!(tunnels(&store, lifetime + 51).is_empty());
-    // Nor is it written again.
+    // It is not written again either.
     store.commit(&reading(lifetime + 51)).unwrap();
     assert_eq!(store.len(), 0);
 }
 
 #[test]
-fn there_are_no_more_records_than_allowed() {
+fn the_number_of_records_is_limited() {
     let directory = directory();
     let mut store = Store::open(directory.path(), &KEY, 2, &reading(0)).unwrap();
     for n in 1..=3 {
@@ -150,9 +150,9 @@ fn there_are_no_more_records_than_allowed() {
 }
 
 #[test]
-fn a_file_that_is_cut_off_or_damaged_is_set_aside_and_nothing_of_it_used() {
+fn a_truncated_or_damaged_file_is_set_aside_and_not_used() {
     let (_directory, whole) = left_behind();
-    // Every length is tried with the format; here each costs several flushes to the disk.
+    // The tests of the format try every length; here each costs several syncs to disk.
     let cut_off = (0..whole.len()).step_by(7).map(|length| &whole[..length]);
     let mut damaged = whole.clone();
     *damaged.last_mut().unwrap() ^= 1;
@@ -171,7 +171,7 @@ fn a_file_that_is_cut_off_or_damaged_is_set_aside_and_nothing_of_it_used() {
 }
 
 #[test]
-fn what_is_no_state_file_is_set_aside_untouched() {
+fn a_foreign_file_is_set_aside_unchanged() {
     let (_directory, whole) = left_behind();
     let other_key = format::write(&[8; 32], &Moment::first(&reading(0)), HashMap::new().iter());
     let mut other_format = whole.clone();
@@ -194,7 +194,7 @@ fn what_is_no_state_file_is_set_aside_untouched() {
 }
 
 #[test]
-fn even_a_directory_in_its_place_is_set_aside() {
+fn a_directory_with_the_name_of_the_file_is_set_aside() {
     let directory = directory();
     fs::create_dir(directory.path().join(FILE)).unwrap();
     let mut store = open(&directory, 0);
@@ -202,9 +202,9 @@ fn even_a_directory_in_its_place_is_set_aside() {
     assert!(directory.path().join(FILE).is_file());
 }
 
-/// A process that is killed leaves the file as any other can see it at that moment.
+/// A killed process leaves the file as it is visible to other processes at that moment.
 #[test]
-fn a_copy_made_at_any_moment_is_a_state_that_was() {
+fn a_copy_at_any_moment_is_a_complete_state() {
     let directory = directory();
     let mut store = open(&directory, 0);
     see(&mut store, 0, 0);
@@ -248,7 +248,7 @@ fn the_file_does_not_grow_with_time() {
 }
 
 #[test]
-fn the_larger_a_file_the_less_often_it_is_written() {
+fn larger_files_are_written_less_often() {
     for (records, interval) in [
         (1, 1),
         (3000, 1),
@@ -263,7 +263,7 @@ fn the_larger_a_file_the_less_often_it_is_written() {
             see(&mut store, n, 0);
         }
         store.commit(&reading(0)).unwrap();
-        // What is the same is written again only for the time.
+        // Without changes it is written only to update the time.
         assert!(!store.is_due(&reading(29)), "{records}");
         assert!(store.is_due(&reading(30)), "{records}");
         see(&mut store, 0, 0);
@@ -286,7 +286,7 @@ fn a_clock_that_was_set_forward_is_written_at_once() {
 }
 
 #[test]
-fn nobody_else_can_read_what_is_written() {
+fn files_are_readable_by_their_owner_only() {
     let (directory, _) = left_behind();
     for name in [FILE, LOCK_FILE] {
         let metadata = fs::metadata(directory.path().join(name)).unwrap();
@@ -295,7 +295,7 @@ fn nobody_else_can_read_what_is_written() {
 }
 
 #[test]
-fn two_processes_cannot_have_one_directory() {
+fn two_processes_cannot_share_a_directory() {
     let directory = directory();
     let store = open(&directory, 0);
     let other = Store::open(directory.path(), &KEY, RECORDS_MAX, &reading(0));
@@ -308,7 +308,7 @@ fn two_processes_cannot_have_one_directory() {
 fn a_copy_of_the_descriptor_does_not_keep_the_directory_locked() {
     let directory = directory();
     let store = open(&directory, 0);
-    // What a process has that was forked and has not yet executed its program.
+    // A forked process has this copy until it executes a program.
     let copy = store._lock.0.try_clone().unwrap();
     drop(store);
     open(&directory, 0);
@@ -316,7 +316,7 @@ fn a_copy_of_the_descriptor_does_not_keep_the_directory_locked() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_an_error() {
+fn a_missing_directory_is_an_error() {
     let directory = directory();
     let missing = directory.path().join("missing");
     let file = directory.path().join("file");
@@ -335,7 +335,7 @@ fn a_directory_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn what_cannot_be_written_is_written_later() {
+fn a_failed_commit_is_retried() {
     let directory = directory();
     let mut store = open(&directory, 0);
     see(&mut store, 1, 0);
@@ -357,9 +357,9 @@ fn what_cannot_be_written_is_written_later() {
     assert_eq!(tunnels(&open(&directory, 3), 3), [1, 2]);
 }
 
-/// A large file is written seldom, but not when it has to be tried again.
+/// Large files are written rarely, but a failed write is retried soon.
 #[test]
-fn a_large_file_that_cannot_be_written_is_tried_again_after_a_second() {
+fn a_failed_commit_of_a_large_file_is_retried_after_a_second() {
     let directory = directory();
     let mut store = Store::open(directory.path(), &KEY, 100_000, &reading(0)).unwrap();
     for n in 0..20_000 {
@@ -373,7 +373,7 @@ fn a_large_file_that_cannot_be_written_is_tried_again_after_a_second() {
     store.commit(&reading(40)).unwrap_err();
     assert!(!store.is_due(&reading(40)) && store.is_due(&reading(41)));
 
-    // That the clock was set forward is not written either.
+    // A clock that was set forward cannot be recorded either.
     let mut forward = reading(41);
     forward.wall += Duration::from_secs(1);
     store.commit(&forward).unwrap_err();
@@ -381,7 +381,7 @@ fn a_large_file_that_cannot_be_written_is_tried_again_after_a_second() {
 }
 
 #[test]
-fn the_next_process_knows_what_the_clock_has_said() {
+fn the_next_process_knows_the_latest_timestamp() {
     let (directory, _) = left_behind();
     let set_back = Reading {
         wall: reading(0).wall - Duration::from_secs(5),
@@ -396,17 +396,17 @@ fn the_next_process_knows_what_the_clock_has_said() {
 }
 
 #[test]
-fn what_links_in_the_directory_lead_to_stays_as_it_is() {
+fn targets_of_symbolic_links_in_the_directory_stay_unchanged() {
     let directory = directory();
     let precious = directory.path().join("precious");
-    fs::write(&precious, "of somebody else").unwrap();
+    fs::write(&precious, "other data").unwrap();
     for name in [NEW_FILE, LOCK_FILE] {
         symlink(&precious, directory.path().join(name)).unwrap();
     }
     let mut store = open(&directory, 0);
     see(&mut store, 1, 0);
     store.commit(&reading(0)).unwrap();
-    assert_eq!(fs::read(&precious).unwrap(), b"of somebody else");
+    assert_eq!(fs::read(&precious).unwrap(), b"other data");
     assert!(fs::symlink_metadata(store.file()).unwrap().is_file());
     drop(store);
     assert_eq!(tunnels(&open(&directory, 1), 1), [1]);

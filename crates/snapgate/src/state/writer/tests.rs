@@ -8,7 +8,7 @@ use crate::mailbox::{Mailbox, mailbox};
 const KEY: [u8; 32] = [7; 32];
 const RECORDS_MAX: usize = 100_000;
 
-/// Workers that are not there.
+/// Mailboxes of workers that do not run.
 struct Workers {
     postboxes: Vec<Postbox>,
     mailboxes: Vec<Mailbox>,
@@ -45,13 +45,13 @@ impl Workers {
         self.key.worker_of(remote, workers)
     }
 
-    /// What each worker was told of.
+    /// Tunnels that each worker received.
     fn remembered(&self) -> Vec<Vec<(SocketAddr, [u8; 32])>> {
         let all = |mailbox: &Mailbox| {
             std::iter::from_fn(|| mailbox.take())
                 .flat_map(|message| match message {
                     Message::Remember(tunnels) => tunnels,
-                    _ => panic!("another message"),
+                    _ => panic!("unexpected message"),
                 })
                 .collect()
         };
@@ -72,7 +72,7 @@ fn seen(n: u16) -> DirectoryChange {
 }
 
 #[test]
-fn each_worker_of_the_next_process_is_told_of_the_tunnels_that_it_owns_then() {
+fn each_worker_of_the_next_process_receives_its_tunnels() {
     let directory = tempfile::tempdir().unwrap();
     let before = Workers::new(3);
     let (writer, feeds) = before.writer(&directory);
@@ -103,7 +103,7 @@ fn each_worker_of_the_next_process_is_told_of_the_tunnels_that_it_owns_then() {
 }
 
 #[test]
-fn nobody_is_told_before_the_clock_has_passed_that_of_the_previous_process() {
+fn tunnels_are_held_back_until_the_clock_has_passed_that_of_the_previous_process() {
     let directory = tempfile::tempdir().unwrap();
     let now = Reading::take(clock::boot_id().unwrap());
     let an_hour_ahead = Reading {
@@ -127,12 +127,12 @@ fn nobody_is_told_before_the_clock_has_passed_that_of_the_previous_process() {
 }
 
 #[test]
-fn a_worker_does_not_wait_for_a_writer_that_has_no_room() {
+fn a_worker_does_not_wait_for_a_full_writer() {
     let directory = tempfile::tempdir().unwrap();
     let workers = Workers::new(1);
     let (writer, feeds) = workers.writer(&directory);
     drop(writer);
-    // Nobody takes anything any more.
+    // The writer no longer reads.
     feeds[0].tell(seen(1));
     let (sender, _receiver) = crossbeam_channel::bounded(1);
     let feed = DirectoryFeed(sender);
@@ -143,7 +143,7 @@ fn a_worker_does_not_wait_for_a_writer_that_has_no_room() {
 }
 
 #[test]
-fn what_cannot_be_written_is_counted_and_written_later() {
+fn a_failed_write_is_counted_and_retried() {
     let directory = tempfile::tempdir().unwrap();
     let obstacle = directory.path().join("tunnels.new");
     fs::create_dir(&obstacle).unwrap();

@@ -50,7 +50,7 @@ fn measure(arguments: &DemoArguments, workers: Workers) -> Result<Outcome, Failu
     let load_threads = workers.count.count.get().min(arguments.tunnels.get());
     let config = gateway_config(arguments, workers, private_key, &clients);
     let gateway = Gateway::start(&config).map_err(DemoError::Start)?;
-    let listen = gateway.listen_addrs()[0];
+    let listen = gateway.local_addresses().tunnels[0];
     if !arguments.json {
         print_plan(arguments, &config, &gateway).map_err(Failure::Output)?;
     }
@@ -137,10 +137,10 @@ fn print_plan(arguments: &DemoArguments, config: &Config, gateway: &Gateway) -> 
     writeln!(
         out,
         "Gateway     {}, public key {key}",
-        gateway.listen_addrs()[0]
+        gateway.local_addresses().tunnels[0]
     )?;
     writeln!(out, "Workers     {} ({})", workers.count, workers.reason)?;
-    if let Some(metrics) = gateway.metrics_addr() {
+    if let Some(metrics) = gateway.local_addresses().metrics {
         writeln!(out, "Metrics     http://{metrics}/metrics")?;
     }
     let rate = match arguments.rate {

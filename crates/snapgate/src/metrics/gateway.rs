@@ -1,0 +1,55 @@
+//! The metrics of the gateway as a whole, which have no label `worker`.
+
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::status::Status;
+
+/// Encodes the gateway's status.
+pub(super) fn encode(
+    encoder: &mut DescriptorEncoder<'_>,
+    status: &Status,
+) -> Result<(), fmt::Error> {
+    let mut gauge = |name, help, value: i64| {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(metric)
+    };
+    gauge(
+        "snapgate_draining",
+        "1 while the gateway drains, serving existing tunnels only.",
+        status.is_draining().into(),
+    )?;
+    gauge(
+        "snapgate_system_clock_trusted",
+        "1 if the system clock is later than the build and not reported as unsynchronized; if 0, handshakes with \
+         future timestamps are accepted.",
+        status.is_clock_trusted().into(),
+    )?;
+    let Some(list) = status.authorization().list() else {
+        return Ok(());
+    };
+    let identities = list.status();
+    gauge(
+        "snapgate_identities",
+        "Identities in the list, including expired ones.",
+        i64::try_from(identities.listed).unwrap_or(i64::MAX),
+    )?;
+    gauge(
+        "snapgate_identities_last_reload_successful",
+        "1 if the last read of the identities file succeeded; otherwise the previous identities stay in force.",
+        identities.last_reload_successful.into(),
+    )?;
+    gauge(
+        "snapgate_identities_last_reload_success_timestamp_seconds",
+        "Time at which the identities in force were read, in seconds since the epoch.",
+        identities.last_reload_success,
+    )?;
+    gauge(
+        "snapgate_identities_last_check_timestamp_seconds",
+        "Time at which the identities file was last checked for changes, in seconds since the epoch.",
+        identities.last_check,
+    )
+}
