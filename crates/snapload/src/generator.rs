@@ -1,4 +1,4 @@
-//! The threads, what they are told and what they tell, and the report.
+//! Generator threads: their orders, their messages, and the report.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,19 +17,18 @@ use crate::report::{ConnectReport, Counts, Interval, Measured, Progress, Report,
 use crate::trial::{Trial, TrialOrder};
 use crate::worker::{Halt, Message, Worker};
 
-/// Messages that may wait per thread. A thread with more to say waits, and then packets are late,
-/// so this is what a slow `progress` costs nothing.
+/// Capacity of the message channel per thread. A thread with a full channel blocks, and its packets are late, so this
+/// is the delay in `progress` that a run tolerates.
 const MESSAGES_PER_THREAD: usize = 64;
 
-/// How often threads are looked at that say nothing.
+/// How often to check for ended threads while no message arrives.
 const WATCH_PERIOD: Duration = Duration::from_millis(100);
 
-/// How long before the first packet the threads are told to start.
+/// Time from the start order to the first packet.
 const START_DELAY_NS: Nanos = 5_000_000;
 
-/// Connects the tunnels, carries out the one trial of `config`, and reports what it found.
-/// `progress` is called from this thread, about once per [`LoadConfig::interval`]; it should return
-/// quickly.
+/// Connects the tunnels of `config`, runs its one trial and returns the report. `progress` is called on this thread,
+/// about once per [`LoadConfig::interval`], and should return quickly.
 ///
 /// # Errors
 /// See [`LoadError`]. Lost packets are a result, not an error.
@@ -39,11 +38,11 @@ pub fn run(config: &LoadConfig, progress: &mut dyn FnMut(Progress)) -> Result<Re
     })
 }
 
-/// Connects the tunnels of `config` and lets `work` measure with them, as often as it likes. The
-/// tunnels stay connected until `work` returns. `progress` is called as by [`run`].
+/// Connects the tunnels of `config` and calls `work`, which may measure any number of times. The tunnels stay connected
+/// until `work` returns. `progress` is called as by [`run`].
 ///
 /// # Errors
-/// See [`LoadError`], and what `work` returns.
+/// Returns [`LoadError`]s of its own and of `work`.
 pub fn with_tunnels<T>(
     config: &LoadConfig,
     progress: &mut dyn FnMut(Progress),
@@ -61,7 +60,7 @@ pub fn with_tunnels<T>(
                 orders.push(order_sender);
                 scope.spawn(move || {
                     if let Some(cpu) = plan.cpu_of(index) {
-                        // Without it the run works all the same, less evenly.
+                        // Pinning is optional: without it the run is less even.
                         core_affinity::set_for_current(cpu);
                     }
                     Worker::new(plan, index, order_receiver, sender)?.work()
@@ -77,8 +76,7 @@ pub fn with_tunnels<T>(
             has_ended: &|| workers.iter().any(|worker| worker.is_finished()),
             connect: ConnectReport::default(),
         };
-        // Whoever still works when this is over does so in vain. It may be over by a panic of the caller's
-        // code, and then the threads are waited for, too.
+        // Stops the threads at the end, also after a panic in the caller's code: the scope waits for them.
         let stop_at_end = StopAtEnd(plan);
         let result = generator.connect().and_then(|()| work(&mut generator));
         drop(stop_at_end);
@@ -102,13 +100,13 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Threads whose tunnels are connected, see [`with_tunnels`].
+/// Generator threads with connected tunnels; see [`with_tunnels`].
 pub struct Generator<'run> {
     plan: &'run Plan<'run>,
     progress: &'run mut dyn FnMut(Progress),
     orders: Vec<Sender<Arc<TrialOrder>>>,
     receiver: Receiver<(usize, Message)>,
-    /// Whether a thread has ended.
+    /// Returns true if a thread has ended.
     has_ended: &'run dyn Fn() -> bool,
     connect: ConnectReport,
 }
@@ -154,19 +152,19 @@ impl ToldInterval {
 }
 
 impl Generator<'_> {
-    /// What it was made with.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &LoadConfig {
         self.plan.config
     }
 
-    /// How the tunnels were connected.
+    /// Returns how the tunnels were connected.
     #[must_use]
     pub fn connect_report(&self) -> ConnectReport {
         self.connect
     }
 
-    /// Carries out a trial.
+    /// Runs a trial.
     ///
     /// # Errors
     /// See [`LoadError`]. Lost packets are a result, not an error.
@@ -174,7 +172,7 @@ impl Generator<'_> {
         trial.check(self.plan.config)?;
         let order = Arc::new(TrialOrder::new(*trial));
         for orders in &self.orders {
-            // A thread that is gone failed, and joining it tells why.
+            // An ended thread has failed; joining it returns the cause.
             let _ = orders.send(Arc::clone(&order));
         }
         if self.plan.config.pre_encrypt_bytes.is_some() {
@@ -216,13 +214,13 @@ impl Generator<'_> {
         });
     }
 
-    /// What a thread said; `None` when none said anything for a while. An error when one of them
-    /// ended, whose reason [`with_tunnels`] finds.
+    /// Returns the next message, or `None` if no thread sent one for a while. Fails if a thread has ended;
+    /// [`with_tunnels`] finds the cause.
     fn next_message(&self) -> Result<Option<(usize, Message)>, LoadError> {
         match self.receiver.recv_timeout(WATCH_PERIOD) {
             Ok(message) => Ok(Some(message)),
             Err(RecvTimeoutError::Disconnected) => Err(LoadError::ThreadPanicked),
-            // What an ended thread said last may still wait to be heard.
+            // The last messages of an ended thread may still be queued.
             Err(RecvTimeoutError::Timeout) if (self.has_ended)() && self.receiver.is_empty() => {
                 Err(LoadError::ThreadPanicked)
             }
@@ -236,7 +234,7 @@ impl Generator<'_> {
             Message::Connected(_) => {}
             Message::Ready => {
                 told.ready_threads += 1;
-                // When the last thread is ready, all begin to send at the same time.
+                // All threads start to send at the same time, once the last is ready.
                 if told.ready_threads == threads {
                     if !told.trial.warm_up.is_zero() {
                         (self.progress)(Progress::WarmUp);

@@ -1,4 +1,4 @@
-//! The SCION/UDP packets of a run: how they are written, and read where they arrive.
+//! SCION/UDP packets of a run: building them, and recognizing them where they arrive.
 //!
 //! ```text
 //! SCION header, UDP header (8) | stamp (20) | filler
@@ -11,8 +11,8 @@
 //! over IPv6     60 bytes               96                       96
 //! ```
 //!
-//! A gateway that forwards SCION sends the packet of an echo straight back into the tunnel it came
-//! from, and a gateway that echoes does the same, so both give round trips.
+//! A gateway that forwards SCION sends the packet of an echo back into the tunnel it came from, as a gateway in echo
+//! mode does, so both give round trips.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -23,49 +23,49 @@ use scion_packet::{HopField, InfoField, IsdAs, ScionAddress, ScionPacket};
 use crate::identity::split_mix;
 use crate::stamp::{STAMP_LEN, Stamp};
 
-/// SCION's number for SCMP in NextHdr.
+/// SCION's NextHdr value for SCMP.
 const SCMP: u8 = 202;
 
-/// Position of NextHdr in the SCION header.
+/// Offset of NextHdr in the SCION header.
 const NEXT_HEADER_OFFSET: usize = 4;
 
-/// Position of the destination host in the SCION header; the source host follows it.
+/// Offset of the destination host in the SCION header; the source host follows it.
 const HOSTS_OFFSET: usize = 28;
 
 const UDP_HEADER_BYTES: usize = 8;
 
-/// SNAPtun peers may pad what they send to a multiple of this (WireGuard whitepaper, section
-/// 5.4.6), so a packet may be longer than it was sent.
+/// SNAPtun peers may pad packets to a multiple of this (WireGuard whitepaper, section 5.4.6), so a packet may arrive
+/// longer than it was sent.
 const PADDING_MULTIPLE: usize = 16;
 
-/// The host of the remote AS: addresses for documentation (RFC 5737, RFC 3849).
+/// Hosts of the remote AS: addresses for documentation (RFC 5737, RFC 3849).
 const REMOTE_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const REMOTE_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
-/// The port of the host of the remote AS.
+/// UDP port of the host of the remote AS.
 const REMOTE_PORT: u16 = 30_041;
 
-/// The interface of the last AS of a path, by which a packet enters it.
+/// Interface through which a packet enters the last AS of a path.
 const LAST_INGRESS: u16 = 1;
 
-/// ExpTime of hop fields: a day, the longest.
+/// ExpTime of hop fields: one day, the maximum.
 const HOP_EXPIRY: u8 = u8::MAX;
 
-/// Which way the packets of a run take.
+/// Direction of the packets of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {
     /// From a tunnel to itself.
     Echo,
-    /// From a tunnel to the remote AS, leaving by this interface.
+    /// From a tunnel to the remote AS, through this interface.
     Up {
-        /// The interface of the first hop field.
+        /// Interface in the first hop field.
         interface: u16,
     },
     /// From the remote AS to a tunnel.
     Down,
 }
 
-/// The smallest packet that takes a way between addresses like `ip`.
+/// Returns the size of the smallest packet in this direction between addresses like `ip`.
 pub(crate) fn min_bytes(way: Way, ip: IpAddr) -> usize {
     let host_bytes = if ip.is_ipv4() { 4 } else { 16 };
     let path_bytes = match way {
@@ -75,61 +75,59 @@ pub(crate) fn min_bytes(way: Way, ip: IpAddr) -> usize {
     HOSTS_OFFSET + 2 * host_bytes + path_bytes + UDP_HEADER_BYTES + STAMP_LEN
 }
 
-/// What the packets of a run are made of.
+/// Contents that the packets of a run share.
 #[derive(Clone, Debug)]
 pub(crate) struct PacketRecipe {
-    /// Random per run: a packet of an earlier run is not taken for one of this run.
+    /// Random per run, so that a packet of an earlier run is not taken for one of this run.
     pub(crate) salt: u64,
     pub(crate) way: Way,
     pub(crate) isd_as: IsdAs,
     pub(crate) remote_isd_as: IsdAs,
-    /// Whether tunnels have IPv4 addresses.
+    /// True if tunnels have IPv4 addresses.
     pub(crate) ipv4: bool,
 }
 
-/// The packets of a thread: one template per size, to which a tunnel's address and a stamp are
-/// added.
+/// Packets of a thread: one template per size, completed by a tunnel's address and a stamp.
 #[derive(Debug)]
 pub(crate) struct PacketForm {
     salt: u64,
     way: Way,
     templates: Vec<Template>,
-    /// The UDP payload after the stamp, for the largest size: bytes without a pattern, so that a
-    /// shift is noticed.
+    /// UDP payload after the stamp, for the largest size. The bytes have no pattern, so a shift is noticed.
     filler: Vec<u8>,
 }
 
-/// The bytes before the stamp, with zeros for the tunnel's address and port.
+/// Bytes before the stamp, with zeros for the tunnel's address and port.
 #[derive(Debug)]
 struct Template {
     packet_bytes: usize,
     header: Vec<u8>,
-    /// The one's complement sum over a packet whose tunnel address and stamp are zeros (RFC 1071).
+    /// One's complement sum over a packet whose tunnel address and stamp are zeros (RFC 1071).
     sum: u32,
 }
 
-/// A packet that arrived intact behind its header.
+/// A packet that arrived with an intact payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Recognized {
     pub(crate) stamp: Stamp,
-    /// Its size, as a position in the list of sizes.
+    /// Size, as an index into the list of sizes.
     pub(crate) size: usize,
 }
 
-/// Why what arrived is no packet of the run.
+/// Why received bytes are not a packet of the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NotOurs {
-    /// An SCMP message.
+    /// SCMP message.
     Scmp,
-    /// Not what was sent.
+    /// Differs from every packet sent.
     Corrupted,
 }
 
 impl PacketForm {
-    /// Packets of `sizes` bytes. Each is at least [`min_bytes`].
+    /// Prepares packets of `sizes` bytes, each at least [`min_bytes`].
     ///
     /// # Errors
-    /// When a packet of such a size cannot be written.
+    /// Fails if a packet of such a size cannot be built.
     pub(crate) fn new(recipe: &PacketRecipe, sizes: &[usize]) -> Result<Self, BuildError> {
         let mut state = recipe.salt;
         let filler = std::iter::repeat_with(|| {
@@ -197,12 +195,12 @@ impl PacketForm {
         })
     }
 
-    /// The size in bytes at this position in the list of sizes.
+    /// Returns the size in bytes at this index of the list of sizes.
     pub(crate) fn packet_bytes(&self, size: usize) -> usize {
         self.templates[size].packet_bytes
     }
 
-    /// Whether packets can be written for a tunnel with this address.
+    /// Returns true if packets can be written for a tunnel with this address.
     pub(crate) fn suits(&self, address: SocketAddr) -> bool {
         self.templates
             .iter()
@@ -221,7 +219,7 @@ impl PacketForm {
         out.extend_from_slice(self.filler_of(template));
     }
 
-    /// Writes address and checksum into a copy of a template's header.
+    /// Writes the address and the checksum into a copy of a template's header.
     fn complete(
         &self,
         template: &Template,
@@ -261,7 +259,7 @@ impl PacketForm {
         &self.filler[..template.packet_bytes - template.header.len() - STAMP_LEN]
     }
 
-    /// Reads what arrived.
+    /// Recognizes a received packet.
     pub(crate) fn read(&self, packet: &[u8]) -> Result<Recognized, NotOurs> {
         self.recognize(packet).ok_or_else(|| {
             if packet.get(NEXT_HEADER_OFFSET) == Some(&SCMP) {
@@ -272,7 +270,7 @@ impl PacketForm {
         })
     }
 
-    /// The stamp of a packet whose payload is intact.
+    /// Returns the stamp and size of a packet whose payload is intact.
     fn recognize(&self, packet: &[u8]) -> Option<Recognized> {
         let packet_bytes = ScionPacket::parse(packet).ok()?.total_len();
         let size = self
@@ -291,8 +289,8 @@ impl PacketForm {
         intact.then_some(Recognized { stamp, size })
     }
 
-    /// Whether a packet that was recognized has the very header that it was sent with. Who echoes
-    /// may change the header, so there it is not looked at.
+    /// Returns true if a recognized packet has exactly the header it was sent with. Not checked for an echo, since an
+    /// echoing gateway may change the header.
     pub(crate) fn has_intact_header(
         &self,
         recognized: Recognized,
@@ -304,7 +302,7 @@ impl PacketForm {
         }
         let template = &self.templates[recognized.size];
         let stamp = recognized.stamp.to_bytes(self.salt);
-        // The longest: two IPv6 hosts, two hops, UDP.
+        // Longest header: two IPv6 hosts, two hops, UDP.
         let mut expected = [0; 128];
         let expected = &mut expected[..template.header.len()];
         expected.copy_from_slice(&template.header);
@@ -317,7 +315,7 @@ const _: () = assert!(HOSTS_OFFSET + 2 * 16 + 36 + UDP_HEADER_BYTES <= 128);
 
 const _: () = assert!(STAMP_LEN.is_multiple_of(2), "the sum is of 16-bit words");
 
-/// A segment of two ASes: out of the first by `egress`, into the second by `ingress`.
+/// Returns a path segment of two ASes, out of the first through `egress` and into the second through `ingress`.
 fn path_between(egress: u16, ingress: u16) -> Segment {
     let first = HopField {
         expiry: HOP_EXPIRY,
@@ -338,8 +336,7 @@ fn path_between(egress: u16, ingress: u16) -> Segment {
     }
 }
 
-/// Sets CurrHF, the low 6 bits of the path's first byte, to the second hop: the packet is in its
-/// destination AS.
+/// Sets CurrHF, the low 6 bits of the path's first byte, to the second hop, as in the destination AS.
 fn arrive(header: &mut [u8], ip: IpAddr) {
     let host_bytes = if ip.is_ipv4() { 4 } else { 16 };
     if let Some(indexes) = header.get_mut(HOSTS_OFFSET + 2 * host_bytes) {
@@ -355,13 +352,13 @@ fn sum_of_words(bytes: &[u8]) -> u32 {
         .sum()
 }
 
-/// The UDP checksum that follows from the sum of all words.
+/// Returns the UDP checksum for the sum of all words.
 fn checksum(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum >> 16) + (sum & 0xffff);
     }
     match !(sum as u16) {
-        // 0 stands for "no checksum" (RFC 768).
+        // 0 means "no checksum" (RFC 768).
         0 => u16::MAX,
         checksum => checksum,
     }
@@ -409,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_have_the_size_asked_for_down_to_the_smallest() {
+    fn packets_have_the_requested_size_down_to_the_minimum() {
         for (way, min4, min6) in [(Way::Echo, 64, 88), (UP, 100, 124), (Way::Down, 100, 124)] {
             for (address, min) in [("127.0.0.1:5", min4), ("[::1]:5", min6)] {
                 let ip = address.parse::<SocketAddr>().unwrap().ip();
@@ -421,7 +418,7 @@ mod tests {
         }
     }
 
-    /// The same packet, written by the packet builder alone.
+    /// Builds the same packet with the packet builder alone.
     fn rebuilt(way: Way, address: SocketAddr, packet: &[u8]) -> Vec<u8> {
         let view = ScionPacket::parse(packet).unwrap();
         let tunnel = ScionAddress {
@@ -457,7 +454,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn address_and_checksum_are_right_for_every_stamp_and_tunnel(
+        fn address_and_checksum_are_correct_for_every_stamp_and_tunnel(
             tunnel: u32, sequence in 0_u64..1 << 48, time in 0_u64..1 << 48,
             ip: u32, port: u16, size in 100_usize..200, way in 0_usize..3,
         ) {
@@ -475,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_and_a_packet_down_name_the_tunnel_by_their_destination() {
+    fn packets_echoed_or_sent_down_are_addressed_to_the_tunnel() {
         for way in [Way::Echo, Way::Down] {
             let (_, _, packet) = packet(way, 100, "127.0.0.1:4000");
             let view = ScionPacket::parse(&packet).unwrap();
@@ -485,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_up_leaves_by_its_interface_and_one_down_has_arrived() {
+    fn path_leaves_through_the_interface_up_and_is_at_its_end_down() {
         let (_, _, up) = packet(UP, 100, "127.0.0.1:4000");
         let view = ScionPacket::parse(&up).unwrap();
         assert_eq!(egress_interface(&view), Ok(7));
@@ -498,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_read_also_when_it_was_padded() {
+    fn padded_packet_is_recognized() {
         let (form, _, mut packet) = packet(Way::Echo, 100, "127.0.0.1:4000");
         let recognized = Recognized {
             stamp: STAMP,
@@ -510,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn any_change_of_the_payload_is_noticed() {
+    fn any_change_of_the_payload_is_detected() {
         let (form, _, packet) = packet(Way::Echo, 100, "127.0.0.1:4000");
         for changed in min_bytes(Way::Echo, IpAddr::from([127, 0, 0, 1])) - STAMP_LEN..100 {
             let mut packet = packet.clone();
@@ -527,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn any_change_of_the_header_of_a_forwarded_packet_is_noticed() {
+    fn any_change_of_the_header_of_a_forwarded_packet_is_detected() {
         for way in [UP, Way::Down] {
             let (form, address, packet) = packet(way, 120, "127.0.0.1:4000");
             for changed in 0..min_bytes(way, address.ip()) - STAMP_LEN {
@@ -542,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_told_apart() {
+    fn size_of_a_packet_is_recognized() {
         let address: SocketAddr = "[::1]:4000".parse().unwrap();
         let sizes = [124, 570, 1518];
         let form = PacketForm::new(&recipe(UP, address.ip()), &sizes).unwrap();
@@ -555,14 +552,14 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_the_other_ip_version_does_not_suit() {
+    fn address_of_the_other_ip_version_does_not_suit() {
         let (form, address) = form(Way::Echo, 100, "127.0.0.1:1");
         assert!(form.suits(address));
         assert!(!form.suits("[::1]:1".parse().unwrap()));
     }
 
     #[test]
-    fn an_scmp_message_is_told_from_a_packet() {
+    fn scmp_message_is_distinguished_from_corruption() {
         let (form, _) = form(Way::Echo, 100, "127.0.0.1:4000");
         let address = ScionAddress {
             isd_as: DEFAULT_ISD_AS,

@@ -1,4 +1,4 @@
-//! Reading what `snapload run --json` wrote.
+//! Reading the output of `snapload run --json`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,54 +9,53 @@ use serde_json::{Map, Value};
 use crate::latency::{LatencyHistogram, LatencySummary};
 use crate::report::{Counts, Interval, ThreadReport};
 
-/// A run that was written down: the lines of `snapload run --json`.
+/// A recorded run: the output of `snapload run --json`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Recording {
-    /// The file it is from.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The measurement, interval by interval.
+    /// Intervals of the measurement.
     pub intervals: Vec<Interval>,
-    /// Its result.
+    /// Result.
     pub summary: RecordedSummary,
 }
 
-/// The result of a recorded run: [`Report`](crate::Report) as it is written, apart from what was
-/// asked for, which is in [`Self::settings`].
+/// Result of a recorded run: [`Report`](crate::Report) as read back. Its settings are in [`Self::settings`].
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct RecordedSummary {
-    /// What was counted.
+    /// Counts of packets and tunnels.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Packets sent that did not come back.
+    /// Number of sent packets that did not arrive.
     pub lost: u64,
     /// `lost` as a share of what was sent, 0 to 1.
     pub loss_share: f64,
-    /// Packets sent a second.
+    /// Packets sent per second.
     pub sent_pps: f64,
-    /// Packets received a second.
+    /// Packets received per second.
     pub received_pps: f64,
-    /// Bits of SCION packets received a second.
+    /// Bits of SCION packets received per second.
     pub received_bits_per_second: f64,
-    /// Whether (nearly) all packets that were due were sent.
+    /// True if (nearly) all packets that were due were sent.
     pub offered_rate_reached: bool,
-    /// Whether the generator was the limit.
+    /// True if the generator was the limit.
     pub limited_by_generator: bool,
-    /// The round-trip times.
+    /// Latency statistics.
     pub latency: LatencySummary,
-    /// All of them.
+    /// All latencies.
     pub latency_histogram: LatencyHistogram,
     /// CPU time of the generator's threads, in seconds.
     pub generator_cpu_seconds: f64,
     /// The generator's threads.
     pub threads: Vec<ThreadReport>,
-    /// The checks that the result failed, each as a sentence.
+    /// Failed checks, each as a sentence.
     pub failed_checks: Vec<String>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
 impl RecordedSummary {
-    /// What was asked for, by name: what the summary says besides results, without structure, and the
+    /// Returns the settings of the run by name: values of the summary without structure that are not results, and the
     /// number of tunnels.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &Value)> {
         let tunnels = self
@@ -70,7 +69,7 @@ impl RecordedSummary {
             .chain(tunnels.map(|tunnels| ("tunnels", tunnels)))
     }
 
-    /// The share of its time that the busiest thread of the generator was busy, 0 to 1.
+    /// Returns the busy share of the busiest generator thread, 0 to 1.
     #[must_use]
     pub fn busiest_share(&self) -> f64 {
         let shares = self.threads.iter().map(|thread| thread.busy_share);

@@ -1,4 +1,4 @@
-//! What a run found.
+//! Results of a run.
 
 use std::net::SocketAddr;
 use std::ops::AddAssign;
@@ -11,54 +11,49 @@ use crate::latency::{LatencyHistogram, LatencySummary};
 use crate::ramp::Step;
 use crate::values::percent_of_share;
 
-/// A run that sent this share of what was due has reached the offered rate. Less means that the
-/// generator could not keep up.
+/// Share of the due packets that must be sent for the offered rate to count as reached. Below it the generator was too
+/// slow.
 const REACHED_SHARE: f64 = 0.995;
 
-/// A thread that was this busy was the limit of a closed loop, not the gateway.
+/// Busy share from which a thread, and not the gateway, counts as the limit of a closed loop.
 const SATURATED_SHARE: f64 = 0.95;
 
-/// What happened to the packets of a period.
+/// Counts of a period.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Counts {
-    /// Packets that were due; in a closed loop those there was room for.
+    /// Packets that were due; in a closed loop, packets that had room in the window.
     pub due: u64,
     /// Packets handed to the kernel.
     pub sent: u64,
     /// Packets that arrived intact, each counted once.
     pub received: u64,
-    /// The bytes of the packets in `received`.
+    /// Bytes of the packets in `received`.
     pub received_bytes: u64,
-    /// Packets that arrived once more.
+    /// Further arrivals of packets that had arrived.
     pub duplicated: u64,
-    /// Packets that arrived after one that was sent later (RFC 4737). They are in `received`
-    /// as well.
+    /// Packets that arrived after one that was sent later (RFC 4737). Included in `received`.
     pub reordered: u64,
-    /// Packets that arrived more than 65,536 packets behind the newest of their tunnel. They
-    /// count as lost.
+    /// Packets that arrived more than 65,536 packets behind the newest of their tunnel. Counted as lost.
     pub late: u64,
-    /// Packets that arrived changed. They count as lost.
+    /// Packets that arrived changed. Counted as lost.
     pub corrupted: u64,
-    /// Packets that arrived in another tunnel, or at another router, than the one they were for.
+    /// Packets that arrived in another tunnel or at another router than intended.
     pub misdelivered: u64,
-    /// SCMP messages received: a gateway answers packets that it refuses with them.
+    /// SCMP messages received. A gateway sends them for packets that it refuses.
     pub scmp: u64,
-    /// Datagrams that the tunnel refused: replayed, not authentic, or of no known session.
+    /// Datagrams that a tunnel refused: replayed, not authentic, or of an unknown session.
     pub refused: u64,
-    /// Tunnels that connected. Those that did before packets were sent are in
-    /// [`Report::connect`].
+    /// Tunnels that connected, not including those that connected before sending started ([`Report::connect`]).
     pub connected: u64,
-    /// Tunnels that left, see [`Presence::Turnover`](crate::Presence::Turnover).
+    /// Tunnels that were replaced, see [`Presence::Turnover`](crate::Presence::Turnover).
     pub departed: u64,
-    /// Tunnels that finished a handshake that they were told to begin
-    /// ([`LoadConfig::rekey_at`](crate::LoadConfig::rekey_at)).
+    /// Tunnels that completed a handshake started by [`LoadConfig::rekey_at`](crate::LoadConfig::rekey_at).
     pub rekeyed: u64,
-    /// Packets that the kernel did not take.
+    /// Packets that the kernel refused to send.
     pub send_errors: u64,
-    /// Datagrams (a train counts once) that the kernel dropped at the generator's own sockets,
-    /// which were full, since these were bound. Packets lost to them are not the gateway's fault.
-    /// Known at the end.
+    /// Datagrams (a train counts once) that the kernel dropped at full sockets of the generator since they were bound.
+    /// Packets lost this way are not lost by the gateway. Known at the end of the run.
     pub receive_drops: u64,
 }
 
@@ -83,28 +78,28 @@ impl AddAssign for Counts {
     }
 }
 
-/// What a run is doing.
+/// Progress of a run.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Progress {
     /// Tunnels are being connected.
     Connecting {
-        /// How many are.
+        /// Number of connected tunnels.
         connected: usize,
-        /// How many there will be.
+        /// Number of tunnels to connect.
         tunnels: usize,
     },
     /// All tunnels are connected.
     Connected(ConnectReport),
-    /// Packets are encrypted beforehand.
+    /// Packets are being encrypted before sending starts.
     Encrypting,
-    /// Packets are sent and not counted yet.
+    /// Packets are being sent, but not counted yet.
     WarmUp,
-    /// An interval of the measurement is over.
+    /// An interval of the measurement has ended.
     Interval(Interval),
-    /// No more packets are sent; these are awaited.
+    /// Sending has ended, and outstanding packets are awaited.
     Draining {
-        /// Packets that have not arrived.
+        /// Number of packets that have not arrived.
         outstanding: u64,
     },
 }
@@ -112,106 +107,104 @@ pub enum Progress {
 /// An interval of the measurement. Packets count as received in the interval in which they arrive.
 #[derive(Clone, Copy, PartialEq, Debug, Deserialize, Serialize)]
 pub struct Interval {
-    /// When it ended, in seconds since the measurement began.
+    /// End of the interval, in seconds since the start of the measurement.
     pub end_seconds: f64,
-    /// Its length in seconds.
+    /// Length in seconds.
     pub seconds: f64,
-    /// Packets sent a second.
+    /// Packets sent per second.
     pub sent_pps: f64,
-    /// Packets received a second.
+    /// Packets received per second.
     pub received_pps: f64,
-    /// What was counted.
+    /// Counts of packets and tunnels.
     #[serde(flatten)]
     pub counts: Counts,
-    /// The times from when packets were due to when they arrived.
+    /// Latencies, from scheduled time to arrival.
     pub latency: LatencySummary,
 }
 
 /// How the tunnels were connected.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct ConnectReport {
-    /// How many were connected.
+    /// Number of connected tunnels.
     pub tunnels: usize,
-    /// How long it took from the first handshake message to the last tunnel, in seconds.
+    /// Time from the first handshake message to the last session, in seconds.
     pub seconds: f64,
-    /// Handshake messages that were sent again because no answer came.
+    /// Handshake messages repeated because no answer came.
     pub retries: u64,
-    /// Cookie replies received: the gateway was under load.
+    /// Cookie replies received, which a gateway under load sends.
     pub cookies: u64,
 }
 
-/// The part of one thread.
+/// Share of one thread in a run.
 #[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 pub struct ThreadReport {
-    /// The CPU it was pinned to.
+    /// CPU it was pinned to.
     pub cpu: Option<usize>,
-    /// How many tunnels it had.
+    /// Number of its tunnels.
     pub tunnels: usize,
-    /// How many of these were connected at the end.
+    /// Number of its tunnels that were connected at the end.
     pub connected: usize,
     /// Packets sent.
     pub sent: u64,
     /// Packets received.
     pub received: u64,
-    /// CPU time it took while packets were sent and counted, in seconds. It includes waiting for
-    /// the next packet that is due within microseconds.
+    /// CPU time during the measurement, in seconds. Includes busy waiting for packets that are due within microseconds.
     pub cpu_seconds: f64,
-    /// The share of that period in which it had something to do, 0 to 1.
+    /// Share of the measurement in which it was busy, 0 to 1.
     pub busy_share: f64,
 }
 
-/// The result of a run.
+/// Result of a run.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
-    /// The gateway's address.
+    /// Address of the gateway.
     pub gateway: SocketAddr,
-    /// Which way packets took.
+    /// Direction of the packets.
     pub direction: DirectionKind,
-    /// Size of the SCION packets in bytes, the mean of a mix.
+    /// Size of the SCION packets in bytes; the mean for a mix.
     pub size_bytes: usize,
-    /// Packets sent back to back on one tunnel.
+    /// Number of packets sent back to back on one tunnel.
     pub train: u32,
     /// How the tunnels were connected.
     pub connect: ConnectReport,
-    /// How long packets were sent and counted, in seconds.
+    /// Duration of the measurement, in seconds.
     pub seconds: f64,
-    /// Whether it was told to stop before its time.
+    /// True if the run was stopped early.
     pub interrupted: bool,
-    /// Whether it ended before its time because the packets encrypted beforehand were used up.
+    /// True if the run ended early because its pre-encrypted packets were used up.
     pub used_up: bool,
-    /// The offered rate in packets a second; `None` in a closed loop.
+    /// Offered rate in packets per second; `None` in a closed loop.
     pub offered_pps: Option<f64>,
-    /// Whether (nearly) all packets that were due were sent. A closed loop offers no rate and
-    /// always reaches it.
+    /// True if (nearly) all packets that were due were sent. Always true in a closed loop, which offers no rate.
     pub offered_rate_reached: bool,
-    /// Whether the generator was the limit: the gateway's own limit is then higher.
+    /// True if the generator was the limit, so that the gateway's limit is higher.
     pub limited_by_generator: bool,
-    /// What was counted.
+    /// Counts of packets and tunnels.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Packets sent that did not arrive (`sent` - `received`).
+    /// Number of sent packets that did not arrive (`sent` - `received`).
     pub lost: u64,
     /// `lost` as a share of `sent`, 0 to 1.
     pub loss_share: f64,
-    /// Packets sent a second.
+    /// Packets sent per second.
     pub sent_pps: f64,
-    /// Packets received a second of the sending period.
+    /// Packets received per second of the measurement.
     pub received_pps: f64,
-    /// Bits of SCION packets received a second.
+    /// Bits of SCION packets received per second.
     pub received_bits_per_second: f64,
-    /// The times from when packets were due to when they arrived.
+    /// Latencies, from scheduled time to arrival.
     pub latency: LatencySummary,
-    /// All of them.
+    /// All latencies.
     pub latency_histogram: LatencyHistogram,
-    /// From when a handshake was to begin to its session, of all handshakes since the trial before:
-    /// first ones, and those on command.
+    /// Time from the scheduled start of a handshake to its session, for all first and commanded handshakes since the
+    /// previous trial.
     pub handshake: LatencySummary,
-    /// What became of the packets of each step of a ramp.
+    /// Loss in each step of a ramp.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// CPU time of all threads while packets were sent and counted, in seconds.
+    /// CPU time of all threads during the measurement, in seconds.
     pub generator_cpu_seconds: f64,
-    /// The threads.
+    /// The generator's threads.
     pub threads: Vec<ThreadReport>,
 }
 
@@ -278,14 +271,14 @@ impl Report {
         }
     }
 
-    /// How many tunnels had no session at the end.
+    /// Returns the number of tunnels without a session at the end.
     #[must_use]
     pub fn unconnected(&self) -> usize {
         let missing = |thread: &ThreadReport| thread.tunnels.saturating_sub(thread.connected);
         self.threads.iter().map(missing).sum()
     }
 
-    /// The checks that this result fails, each as a sentence.
+    /// Returns the failed checks, each as a sentence.
     #[must_use]
     pub fn failed_checks(&self, checks: &Checks) -> Vec<String> {
         let mut failed = Vec::new();
@@ -317,12 +310,12 @@ impl Report {
     }
 }
 
-/// What a result has to keep to.
+/// Limits that a result must keep.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Checks {
-    /// The largest share of packets that may be lost, 0 to 1.
+    /// Largest share of packets that may be lost, 0 to 1.
     pub max_loss_share: Option<f64>,
-    /// The longest 99th percentile of the latencies.
+    /// Longest 99th percentile of the latencies.
     pub max_p99: Option<Duration>,
 }
 
@@ -374,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_and_rates_follow_from_the_counts() {
+    fn loss_and_rates_are_derived_from_the_counts() {
         let report = measured(counts(1000, 1000, 900), Some(500.0), 0.1);
         assert_eq!((report.lost, report.loss_share), (100, 0.1));
         assert_eq!((report.sent_pps, report.received_pps), (500.0, 450.0));
@@ -383,20 +376,20 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_was_not_reached_is_limited_by_the_generator() {
+    fn missed_rate_is_limited_by_the_generator() {
         let report = measured(counts(1000, 990, 990), Some(500.0), 0.2);
         assert!(!report.offered_rate_reached && report.limited_by_generator);
     }
 
     #[test]
-    fn a_closed_loop_is_limited_by_a_busy_generator_only() {
+    fn closed_loop_is_limited_by_the_generator_only_if_a_thread_is_saturated() {
         assert!(measured(counts(9, 9, 9), None, 0.99).limited_by_generator);
         let idle = measured(counts(9, 9, 9), None, 0.5);
         assert!(idle.offered_rate_reached && !idle.limited_by_generator);
     }
 
     #[test]
-    fn loss_at_the_generators_own_sockets_is_its_limit() {
+    fn drops_at_the_generators_sockets_are_its_limit() {
         let counts = Counts {
             receive_drops: 1,
             ..counts(10, 10, 9)
@@ -405,12 +398,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_sent_is_no_loss() {
+    fn run_without_packets_has_no_loss() {
         assert_eq!(measured(counts(0, 0, 0), None, 0.0).loss_share, 0.0);
     }
 
     #[test]
-    fn checks_fail_beyond_their_limit_only() {
+    fn checks_fail_only_beyond_their_limit() {
         let report = measured(counts(1000, 1000, 990), Some(500.0), 0.1);
         let at = Checks {
             max_loss_share: Some(0.01),
@@ -425,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_exactly_at_the_limit_is_allowed() {
+    fn loss_at_the_limit_is_allowed() {
         for lost in 0..=1000 {
             let report = measured(counts(10_000, 10_000, 10_000 - lost), None, 0.1);
             let limit = f64::from(lost as u32) / 100.0;
@@ -438,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_sent_fails_a_loss_check() {
+    fn loss_check_fails_if_nothing_was_sent() {
         let checks = Checks {
             max_loss_share: Some(1.0),
             max_p99: None,
@@ -449,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reply_fails_a_latency_check() {
+    fn latency_check_fails_without_replies() {
         let report = measured(counts(10, 10, 0), Some(500.0), 0.1);
         let checks = Checks {
             max_loss_share: None,

@@ -1,15 +1,15 @@
-//! Whether a load kept to its checks.
+//! Evaluation of the checks of a load.
 
 use super::{Checks, CountName};
 use crate::ramp::Step;
 use crate::report::{self, Report};
 
-/// A step of a ramp that lost a larger share than this is one with loss: a single packet may have
-/// other reasons than the rate.
+/// Share of a ramp step's packets from which the step counts as lossy: a single packet may be lost for other reasons
+/// than the rate.
 const LOSSY_SHARE: f64 = 0.001;
 
 impl Checks {
-    /// The checks that a load fails, each as a sentence.
+    /// Returns the failed checks, each as a sentence.
     pub(super) fn failed(&self, report: &Report) -> Vec<String> {
         let of_run = report::Checks {
             max_loss_share: self.max_loss_share,
@@ -64,8 +64,8 @@ impl Checks {
     }
 }
 
-/// The highest rate of a ramp below which, and at which, (nearly) nothing was lost. A step without packets
-/// says nothing: an interrupted ramp did not come to it.
+/// Returns the highest rate of a ramp at and below which (nearly) nothing was lost. Steps without packets do not count:
+/// an interrupted ramp did not reach them.
 pub(super) fn loss_free_pps(steps: &[Step]) -> Option<f64> {
     steps
         .iter()
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_begins_at_the_first_step_that_lost() {
+    fn loss_begins_at_the_first_lossy_step() {
         let steps = [
             step(1.0, 0.0),
             step(2.0, 0.0005),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_was_not_reached_is_not_free_of_loss() {
+    fn step_without_packets_is_not_free_of_loss() {
         let not_reached = Step {
             sent: 0,
             received: 0,

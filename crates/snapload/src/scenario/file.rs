@@ -1,4 +1,4 @@
-//! Scenarios as TOML: what the keys are called, and what is wrong with a file.
+//! Scenario files in TOML: their keys, and the location of faults.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,14 +18,14 @@ use crate::config::{MAX_TUNNELS, Presence, Rate, Shares};
 use crate::identity::key_from_base64;
 use crate::values::{parse_pps, parse_time, share_of_percent};
 
-/// The most steps of a ramp: a table of more says nothing.
+/// Maximum number of steps in a ramp.
 const MAX_STEPS: u32 = 1000;
 
 impl Scenario {
-    /// Reads a file.
+    /// Reads a scenario file.
     ///
     /// # Errors
-    /// When it cannot be read or is no scenario: see [`ScenarioFileError`].
+    /// Fails if the file cannot be read or is not a scenario.
     pub fn read_file(path: &Path) -> Result<Self, ScenarioFileError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ScenarioFileError::Unreadable {
@@ -76,7 +76,7 @@ pub enum ScenarioFileError {
     },
 }
 
-/// Something that is wrong, and where.
+/// A fault in a file, with its position.
 #[derive(Debug)]
 pub(super) struct Fault {
     span: Option<Range<usize>>,
@@ -101,7 +101,7 @@ impl From<toml::de::Error> for Fault {
     }
 }
 
-/// Line and column of a byte, counted from 1.
+/// Returns the line and column of a byte, counted from 1.
 fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |end| end + 1);
@@ -109,8 +109,8 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
     (line, before[line_start..].chars().count() + 1)
 }
 
-/// What serde says about an unknown name, with the known name that is most like it first: "unknown
-/// field `a`, expected one of `b`, `c`".
+/// Adds the most similar known name to serde's message about an unknown one: "unknown field `a`, expected one of `b`,
+/// `c`".
 fn with_nearest(message: &str) -> String {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let is_about_a_name =
@@ -240,7 +240,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// A time with its unit.
+/// A duration with its unit.
 #[derive(Clone, Copy)]
 struct Time(Duration);
 
@@ -251,7 +251,7 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// Packets a second.
+/// Packets per second.
 #[derive(Clone, Copy)]
 struct Pps(f64);
 
@@ -267,7 +267,7 @@ impl Visitor<'_> for PpsVisitor {
     type Value = f64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("packets a second, like 50000 or \"50k\"")
+        f.write_str("packets per second, such as 50000 or \"50k\"")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<f64, E> {
@@ -283,7 +283,7 @@ impl Visitor<'_> for PpsVisitor {
     }
 }
 
-/// A rate that stays, or one that rises.
+/// A constant rate or a ramp.
 enum RateFile {
     Constant(f64),
     Ramp(RampFile),
@@ -310,7 +310,7 @@ impl<'de> Visitor<'de> for RateVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "packets a second, like \"50k\", or { from = \"5k\", to = \"50k\", steps = 10 }",
+            "packets per second, such as \"50k\", or { from = \"5k\", to = \"50k\", steps = 10 }",
         )
     }
 
@@ -336,7 +336,7 @@ impl ScenarioFile {
         let span = self.phases.span();
         let phases = self.phases.into_inner();
         if phases.is_empty() {
-            return Err(Fault::at(span, "a scenario has at least one [[phase]]"));
+            return Err(Fault::at(span, "expected at least one [[phase]]"));
         }
         Ok(Scenario {
             title: self.title,
@@ -357,11 +357,11 @@ impl PhaseFile {
         let duration_span = self.duration.span();
         let duration = self.duration.into_inner().0;
         if duration.is_zero() {
-            return Err(Fault::at(duration_span, "a phase must take some time"));
+            return Err(Fault::at(duration_span, "expected a duration above 0"));
         }
         if self.loads.is_empty() {
             let problem = format!(
-                "phase {:?} has no [[phase.load]]; without honest tunnels there is nothing to see",
+                "phase {:?} has no [[phase.load]]; add at least one population of honest tunnels",
                 self.name
             );
             return Err(Fault::at(duration_span, problem));
@@ -371,7 +371,8 @@ impl PhaseFile {
             let span = name.span();
             let name = name.into_inner();
             if names.contains(&name) {
-                let problem = format!("there are two {name:?} in this phase; rename one");
+                let problem =
+                    format!("duplicate name {name:?} in this phase; rename one of the two");
                 return Err(Fault::at(span, problem));
             }
             names.push(name.clone());
@@ -410,7 +411,7 @@ impl LoadFile {
         if tunnels == 0 {
             return Err(Fault::at(
                 self.tunnels.span(),
-                "there must be at least one tunnel",
+                "expected at least one tunnel",
             ));
         }
         let rate_span = self.rate.span();
@@ -419,7 +420,7 @@ impl LoadFile {
             RateFile::Ramp(ramp) if ramp.steps.get() > MAX_STEPS => {
                 return Err(Fault::at(
                     rate_span,
-                    format!("a ramp has at most {MAX_STEPS} steps"),
+                    format!("expected at most {MAX_STEPS} steps in a ramp"),
                 ));
             }
             RateFile::Ramp(ramp) => Rate::Ramp {
@@ -436,14 +437,14 @@ impl LoadFile {
             Some(exponent) => {
                 return Err(Fault::at(
                     exponent.span(),
-                    "the exponent is a number from 0 to 10",
+                    "expected an exponent from 0 to 10",
                 ));
             }
         };
         let within = |time: Option<&Spanned<Time>>| match time {
             Some(time) if time.get_ref().0 >= duration => Err(Fault::at(
                 time.span(),
-                format!("this is after the end of the phase, which takes {duration:?}"),
+                format!("expected a time before the end of the phase, which takes {duration:?}"),
             )),
             Some(time) => Ok(Some(time.get_ref().0)),
             None => Ok(None),
@@ -456,7 +457,10 @@ impl LoadFile {
             (None, Some(lifetime)) if lifetime.get_ref().0 < Presence::MIN_LIFETIME => {
                 return Err(Fault::at(
                     lifetime.span(),
-                    format!("a tunnel lives at least {:?}", Presence::MIN_LIFETIME),
+                    format!(
+                        "expected a lifetime of at least {:?}",
+                        Presence::MIN_LIFETIME
+                    ),
                 ));
             }
             (None, Some(lifetime)) => Presence::Turnover {
@@ -466,8 +470,7 @@ impl LoadFile {
             (Some(_), Some(lifetime)) => {
                 return Err(Fault::at(
                     lifetime.span(),
-                    "tunnels either connect at once (connect_at) or come and go (lifetime); make \
-                     two loads of it",
+                    "tunnels either connect at once (connect_at) or are replaced (lifetime); use two loads for both",
                 ));
             }
         };
@@ -487,7 +490,7 @@ impl LoadFile {
         if needed > MAX_TUNNELS {
             return Err(Fault::at(
                 self.tunnels.span(),
-                format!("this takes {needed} identities, and there can be {MAX_TUNNELS}"),
+                format!("the load needs {needed} identities, and the maximum is {MAX_TUNNELS}"),
             ));
         }
         Ok(load)
@@ -500,7 +503,7 @@ impl ChecksFile {
             Some(percent) if !(0.0..=100.0).contains(percent.get_ref()) => {
                 return Err(Fault::at(
                     percent.span(),
-                    "a percentage is a number from 0 to 100",
+                    "expected a percentage from 0 to 100",
                 ));
             }
             percent => percent.map(|percent| share_of_percent(percent.into_inner())),
@@ -510,8 +513,8 @@ impl ChecksFile {
         {
             return Err(Fault::at(
                 rate_checked.span(),
-                "only a rate that rises has a loss-free part; write rate = { from = .., to = .., \
-                 steps = .. }, or check max_loss_percent",
+                "only a ramp has a loss-free rate; write rate = { from = .., to = .., steps = .. }, or check \
+                 max_loss_percent",
             ));
         }
         Ok(Checks {
@@ -530,14 +533,14 @@ impl GarbageFile {
         if self.kinds.get_ref().is_empty() {
             return Err(Fault::at(
                 self.kinds.span(),
-                "name at least one kind of garbage",
+                "expected at least one kind of garbage",
             ));
         }
         let sockets = *self.sockets.get_ref();
         if !(1..=Garbage::MAX_SOCKETS).contains(&sockets) {
             return Err(Fault::at(
                 self.sockets.span(),
-                format!("garbage comes from 1 to {} sockets", Garbage::MAX_SOCKETS),
+                format!("expected 1 to {} sockets", Garbage::MAX_SOCKETS),
             ));
         }
         Ok(Garbage {
@@ -554,7 +557,7 @@ impl GarbageFile {
 mod tests {
     use super::*;
 
-    /// A scenario whose load has `lines`, behind its name.
+    /// Returns a scenario whose load has a name and `lines`.
     fn scenario(lines: &str) -> String {
         format!(
             "title = \"t\"\n[[phase]]\nname = \"p\"\nduration = \"5s\"\n[[phase.load]]\n\
@@ -562,7 +565,7 @@ mod tests {
         )
     }
 
-    /// Line, column and problem of a text that is no scenario.
+    /// Returns the line, column and problem of an invalid scenario.
     fn fault(text: &str) -> (usize, usize, String) {
         let fault = Scenario::parse(text).unwrap_err();
         let (line, column) = place(text, fault.span.unwrap().start);
@@ -570,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_has_a_default() {
+    fn missing_keys_have_defaults() {
         let scenario = Scenario::parse(&scenario("tunnels = 3\nrate = 100")).unwrap();
         let phase = &scenario.phases[0];
         assert_eq!(phase.warm_up, Duration::from_secs(1));
@@ -586,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_can_be_said() {
+    fn all_keys_are_read() {
         let text = scenario(
             "tunnels = 4\nrate = { from = \"1k\", to = 2e3, steps = 2 }\nzipf = 1.5\n\
              lifetime = \"2s\"\nrekey_at = \"1s\"\n\
@@ -613,12 +616,12 @@ mod tests {
             (garbage.pps, garbage.sockets, garbage.max_answers),
             (2000.0, 8, Some(0))
         );
-        // 4 tunnels, 10 that come in their place during 5 s, and one whose packets are replayed.
+        // 4 tunnels, 10 replacements during 5 s, and one tunnel whose packets are replayed.
         assert_eq!(scenario.identities_needed(), 15);
     }
 
     #[test]
-    fn an_unknown_name_is_found_with_the_nearest_right_one() {
+    fn unknown_name_is_reported_with_the_most_similar_one() {
         let (line, column, problem) = fault(&scenario("tunels = 3\nrate = 100"));
         assert_eq!((line, column), (7, 1));
         assert!(
@@ -637,19 +640,19 @@ mod tests {
     }
 
     #[test]
-    fn impossible_values_are_named_where_they_stand() {
+    fn invalid_values_are_reported_with_their_line() {
         for (lines, line, part) in [
             ("tunnels = 0\nrate = 1", 7, "at least one tunnel"),
             ("tunnels = -1\nrate = 1", 7, "-1"),
             (
                 "tunnels = 9223372036854775807\nrate = 1",
                 7,
-                "takes 9223372036854775807 ident",
+                "needs 9223372036854775807 ident",
             ),
             (
                 "tunnels = 10000000\nrate = 1\nlifetime = \"1s\"",
                 7,
-                "takes 60000000 identities",
+                "needs 60000000 identities",
             ),
             (
                 "tunnels = 1\nrate = { from = 1, to = 2, steps = 1001 }",
@@ -667,7 +670,7 @@ mod tests {
             (
                 "tunnels = 1\nrate = 1\nconnect_at = \"5s\"",
                 9,
-                "after the end of the phase",
+                "before the end of the phase",
             ),
             (
                 "tunnels = 1\nrate = 1\nrekey_at = \"6\"",
@@ -677,12 +680,12 @@ mod tests {
             (
                 "tunnels = 1\nrate = 1\nlifetime = \"10ms\"",
                 9,
-                "lives at least 1s",
+                "lifetime of at least 1s",
             ),
             (
                 "tunnels = 1\nrate = 1\nconnect_at = \"1s\"\nlifetime = \"2s\"",
                 10,
-                "make two loads",
+                "use two loads",
             ),
             (
                 "tunnels = 1\nrate = 1\ncheck = { max_loss_percent = 101 }",
@@ -692,7 +695,7 @@ mod tests {
             (
                 "tunnels = 1\nrate = 1\ncheck = { loss_free_rate = 5 }",
                 9,
-                "only a rate that rises",
+                "only a ramp",
             ),
         ] {
             let (found, _, problem) = fault(&scenario(lines));
@@ -704,16 +707,16 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_within_a_phase() {
+    fn names_must_be_unique_within_a_phase() {
         let text =
             scenario("tunnels = 1\nrate = 1\n[[phase.load]]\nname = \"l\"\ntunnels = 1\nrate = 1");
         let (line, _, problem) = fault(&text);
         assert_eq!(line, 10);
-        assert!(problem.starts_with("there are two \"l\""), "{problem}");
+        assert!(problem.starts_with("duplicate name \"l\""), "{problem}");
     }
 
     #[test]
-    fn a_phase_needs_honest_tunnels_and_a_scenario_a_phase() {
+    fn scenario_needs_a_phase_and_a_phase_needs_a_load() {
         let (_, _, problem) = fault("title = \"t\"\n[[phase]]\nname = \"p\"\nduration = \"1s\"\n");
         assert!(problem.contains("has no [[phase.load]]"), "{problem}");
         let (_, _, problem) = fault("title = \"t\"\nphase = []\n");

@@ -1,7 +1,7 @@
-//! `snapload demo`: a gateway under real load, in one process, without root or configuration.
+//! `snapload demo`: a gateway under load, in one process, without root or configuration.
 //!
-//! Keys are drawn for the occasion, the gateway listens on loopback and sends every packet back
-//! into its tunnel, and [`snapload`] plays the clients: real tunnels on real sockets.
+//! Keys are random, the gateway listens on loopback and echoes every packet, and [`snapload`] runs the clients: real
+//! tunnels on real sockets.
 
 mod arguments;
 pub(crate) mod error;
@@ -24,7 +24,7 @@ use self::outcome::{Outcome, WARM_UP};
 use crate::failure::Failure;
 use crate::values::RateArgument;
 
-/// Runs the demo and prints what came of it. Lost packets are a result, not an error.
+/// Runs the demo and prints its results. Lost packets are a result, not an error.
 pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     let workers = arguments
         .workers(&AvailableCpus::of_this_process())
@@ -65,7 +65,7 @@ fn measure(arguments: &DemoArguments, workers: Workers) -> Result<Outcome, Failu
         }
     });
     display.finish();
-    // It may be why there is no report.
+    // A failed worker may be why there is no report.
     if let Ok(failure) = gateway.failures().try_recv() {
         return Err(DemoError::Worker(failure).into());
     }
@@ -93,7 +93,7 @@ fn gateway_config(
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let authorization = Authorization::Identities(identities);
     let limits = ShardConfig::default();
-    // All tunnels come from one address, and all at once.
+    // All tunnels connect from one address at the same time.
     let handshakes = 4 * arguments.tunnels.get() as u64;
     Config {
         workers: workers.count,

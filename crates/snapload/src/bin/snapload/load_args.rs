@@ -1,4 +1,4 @@
-//! Arguments that say which load there is and where it goes: the same for all commands.
+//! Options of the load and its target, the same for all commands.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,11 +17,11 @@ use crate::values::{Key, parse_bytes, parse_cpus, parse_key, parse_network, pars
 
 #[derive(Args)]
 pub(crate) struct LoadArguments {
-    /// Where the gateway listens for SNAPtun
+    /// SNAPtun listen address of the gateway
     #[arg(help_heading = "Gateway", long, value_name = "ADDR")]
     gateway: SocketAddr,
 
-    /// The gateway's public key
+    /// Public key of the gateway
     #[arg(help_heading = "Gateway", long, value_name = "BASE64", value_parser = parse_key)]
     public_key: Key,
 
@@ -29,20 +29,20 @@ pub(crate) struct LoadArguments {
     #[arg(help_heading = "Gateway", long)]
     allow_remote: bool,
 
-    /// Which way packets take
+    /// Direction of the packets
     #[arg(help_heading = "Direction", long, value_enum, default_value_t = DirectionArgument::Echo)]
     direction: DirectionArgument,
 
-    /// up: where this listens as a router. The gateway's next hop for --interface
+    /// Address of the router that snapload plays
     ///
-    /// Every thread is a router of its own: the second one listens on the next port, and packets of
-    /// its tunnels leave by the next interface, and so on. So the gateway needs a next hop per
-    /// thread: with 127.0.0.1:31001 and interface 1, two threads need
+    /// up: listen address, which must be the gateway's next hop for --interface. Every thread plays its own router: the
+    /// second one listens on the next port, packets of its tunnels leave through the next interface, and so on, so the
+    /// gateway needs a next hop per thread. With 127.0.0.1:31001 and interface 1, two threads need
     /// 1-ff00:0:110#1=127.0.0.1:31001 and 1-ff00:0:110#2=127.0.0.1:31002.
     ///
-    /// down: where the first thread sends from; port 0 means any free port [default: any free port
-    /// of the address from which the system reaches --internal]. The gateway takes packets only from
-    /// the IP addresses of its next hops, or of its --internal-from.
+    /// down: source address of the first thread; port 0 means any free port [default: any free port of the address that
+    /// the system selects towards --internal]. The gateway accepts packets only from the IP addresses of its next hops
+    /// and of --internal-from.
     #[arg(
         help_heading = "Direction",
         long,
@@ -51,11 +51,11 @@ pub(crate) struct LoadArguments {
     )]
     router: Option<SocketAddr>,
 
-    /// up: the interface by which packets of the first thread leave the AS [default: 1]
+    /// up: interface through which packets of the first thread leave the AS [default: 1]
     #[arg(help_heading = "Direction", long, value_name = "N")]
     interface: Option<u16>,
 
-    /// down: the gateway's internal address, where it listens for routers
+    /// down: internal address of the gateway, on which it receives from routers
     #[arg(
         help_heading = "Direction",
         long,
@@ -70,18 +70,18 @@ pub(crate) struct LoadArguments {
     )]
     isd_as: IsdAs,
 
-    /// up, down: ISD-AS of the other side
+    /// up, down: ISD-AS of the remote side
     #[arg(
         help_heading = "Direction", long, value_name = "ISD-AS",
         default_value_t = DEFAULT_REMOTE_ISD_AS
     )]
     remote_isd_as: IsdAs,
 
-    /// How many tunnels [default: one, or one per key of --keys-file]
+    /// Number of tunnels [default: 1, or the number of keys in --keys-file]
     #[arg(help_heading = "Tunnels", long, value_name = "N", value_parser = parse_tunnels)]
     tunnels: Option<usize>,
 
-    /// How many tunnels carry packets; the others are connected and idle [default: all]
+    /// Number of tunnels that carry packets; the others are connected and idle [default: all]
     #[arg(help_heading = "Tunnels", long, value_name = "N")]
     active: Option<usize>,
 
@@ -107,22 +107,21 @@ pub(crate) struct LoadArguments {
     #[arg(help_heading = "Tunnels", long, value_name = "RANGE", value_parser = parse_network)]
     source_ip: Option<IpNet>,
 
-    /// Persistent keepalive of the tunnels in whole seconds; 0s for none
+    /// Persistent keepalive interval of the tunnels, in whole seconds; 0s disables it
     #[arg(
         help_heading = "Tunnels", long, value_name = "TIME", default_value = "10s",
         value_parser = parse_time
     )]
     keepalive: Duration,
 
-    /// How long a tunnel may take to connect
+    /// Maximum time for a tunnel to connect
     #[arg(
         help_heading = "Tunnels", long, value_name = "TIME", default_value = "10s",
         value_parser = parse_time
     )]
     connect_timeout: Duration,
 
-    /// Size of the SCION packets in bytes, at least 64 over IPv4 and 88 over IPv6; for up and down
-    /// 100 and 124
+    /// Size of the SCION packets in bytes, at least 64 over IPv4 and 88 over IPv6; 100 and 124 for up and down
     #[arg(
         help_heading = "Traffic",
         long,
@@ -131,15 +130,15 @@ pub(crate) struct LoadArguments {
     )]
     size: usize,
 
-    /// Mix the sizes of SCION packets: of 48 trains 28 have 64 bytes, 16 have 570 and 4 have 1518
+    /// Mix packet sizes: of 48 trains, 28 have packets of 64 bytes, 16 of 570 and 4 of 1518
     ///
-    /// Where the headers take more, the smallest possible size stands for 64.
+    /// Where the headers need more than 64 bytes, the smallest possible size replaces 64.
     #[arg(help_heading = "Traffic", long, conflicts_with = "size")]
     imix: bool,
 
     /// Packets of one size sent back to back on a tunnel, 1 to 64 [default: 1; 16 with --rate max]
     ///
-    /// Trains are what makes gateways and generators fast. With 1 all packets are spaced evenly.
+    /// Trains make gateways and generators fast. With 1 all packets are spaced evenly.
     #[arg(help_heading = "Traffic", long, value_name = "PACKETS")]
     train: Option<u32>,
 
@@ -150,33 +149,33 @@ pub(crate) struct LoadArguments {
     #[arg(help_heading = "Traffic", long, value_name = "TIME", value_parser = parse_time)]
     catch_up: Option<Duration>,
 
-    /// How long the last packets are waited for; what is missing then is lost
+    /// How long to wait for the last packets; packets missing after that are lost
     #[arg(
         help_heading = "Traffic", long, value_name = "TIME", default_value = "1s",
         value_parser = parse_time
     )]
     drain: Duration,
 
-    /// Make the content of packets and the order of sizes from this number, to repeat a run
+    /// Seed of packet contents and of the order of sizes, to repeat a run
     #[arg(help_heading = "Traffic", long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Encrypt all packets before any is sent, so that encrypting does not limit the generator
+    /// Encrypt all packets before the first is sent, so that encryption does not limit the generator
     ///
-    /// It takes the size of a packet and 144 bytes for each; --rate max ends when the packets that
-    /// fit into --pre-encrypt-memory are used up. With echo, what comes back is decrypted and compared
-    /// all the same; with up, packets arrive in the clear, so the generator decrypts nothing.
+    /// Needs memory for the size of each packet plus 144 bytes; --rate max ends when the packets that fit into
+    /// --pre-encrypt-memory are used up. With echo, packets that come back are still decrypted and compared; with up,
+    /// they arrive in the clear, so the generator decrypts nothing.
     #[arg(help_heading = "Generator", long)]
     pre_encrypt: bool,
 
-    /// The memory that --pre-encrypt may take, like 500MiB or 4GiB
+    /// Memory limit for --pre-encrypt, such as 500MiB or 4GiB
     #[arg(
         help_heading = "Generator", long, value_name = "SIZE", default_value = "4GiB",
         value_parser = parse_bytes, requires = "pre_encrypt"
     )]
     pre_encrypt_memory: u64,
 
-    /// How many threads share the tunnels
+    /// Number of generator threads, which share the tunnels
     #[arg(
         help_heading = "Generator",
         long,
@@ -185,7 +184,7 @@ pub(crate) struct LoadArguments {
     )]
     threads: usize,
 
-    /// The CPUs the threads run on, in turn, like 2,4-7; or none [default: from the last one down]
+    /// CPUs of the threads, used in turn, such as 2,4-7; or none [default: from the last one downwards]
     #[arg(help_heading = "Generator", long, value_name = "LIST|none", value_parser = parse_cpus)]
     cpus: Option<Cpus>,
 }
@@ -194,14 +193,14 @@ pub(crate) struct LoadArguments {
 enum DirectionArgument {
     /// Into a tunnel and back out of it
     Echo,
-    /// Into tunnels and out at a router, which this is as well
+    /// Into tunnels and out to a router, which snapload plays
     Up,
-    /// In at the internal address, from a router, which this is as well, and out of tunnels
+    /// From a router, which snapload plays, to the internal address and out of tunnels
     Down,
 }
 
 impl LoadArguments {
-    /// The configuration, with defaults for what is not said here.
+    /// Returns the configuration, with defaults for everything else.
     pub(crate) fn config(&self) -> Result<LoadConfig, Failure> {
         let mut config = LoadConfig::new(self.gateway, self.public_key.0, self.identities()?);
         config.direction = self.direction()?;
@@ -227,8 +226,8 @@ impl LoadArguments {
         Ok(config)
     }
 
-    /// The direction with its addresses. Those of another direction are refused: whoever gives them wants
-    /// to measure something else.
+    /// Returns the direction with its addresses. Options of another direction are refused, since they indicate a
+    /// mistake.
     fn direction(&self) -> Result<Direction, Failure> {
         let stray = match self.direction {
             DirectionArgument::Up => self.internal.map(|_| "--internal"),
@@ -241,7 +240,7 @@ impl LoadArguments {
         };
         if let Some(flag) = stray {
             return Err(Failure::Usage(format!(
-                "{flag} means nothing in this direction; leave it out, or give --direction {}",
+                "{flag} has no effect in this direction; remove it, or use --direction {}",
                 if flag == "--internal" { "down" } else { "up" },
             )));
         }
@@ -253,7 +252,7 @@ impl LoadArguments {
             (DirectionArgument::Down, router, Some(internal)) => {
                 Direction::Down { internal, router }
             }
-            // clap does not let up and down pass without their addresses.
+            // clap requires the addresses of up and down.
             _ => Direction::Echo,
         })
     }
@@ -265,7 +264,7 @@ impl LoadArguments {
             if let Some(tunnels) = self.tunnels {
                 if tunnels > identities.len() {
                     return Err(Failure::Usage(format!(
-                        "{} holds {} keys, which is too few for {tunnels} tunnels",
+                        "{}: expected a key for each of {tunnels} tunnels, got {}",
                         path.display(),
                         identities.len(),
                     )));

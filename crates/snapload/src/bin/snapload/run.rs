@@ -56,8 +56,7 @@ fn config(arguments: &RunArguments) -> Result<LoadConfig, Failure> {
     config.rate = match arguments.rate {
         RateArgument::PerSecond(_) if arguments.window.is_some() => {
             return Err(Failure::Usage(
-                "--window means nothing with a rate of its own; leave it out, or give --rate max"
-                    .to_owned(),
+                "--window has no effect with a rate; remove it, or use --rate max".to_owned(),
             ));
         }
         RateArgument::PerSecond(pps) => Rate::PerSecond(pps),

@@ -1,4 +1,4 @@
-//! `snapload script`: from a scenario to a verdict.
+//! `snapload script`: from a scenario file to a verdict.
 
 mod human;
 mod json;
@@ -42,12 +42,12 @@ pub(crate) fn run(arguments: &ScriptArguments) -> Result<(), Failure> {
     }
 }
 
-/// What the scenario does not say, or what the command line says better.
+/// Returns the configuration that the scenario does not contain, or that options override.
 fn base(arguments: &ScriptArguments, scenario: &Scenario) -> Result<LoadConfig, Failure> {
     let missing = |flag: &str, key: &str| {
         let file = arguments.file.display();
         Failure::Usage(format!(
-            "give {flag}; {file} does not say it either ({key} = \"..\")"
+            "{flag} is missing; add it, or {key} = \"..\" to {file}"
         ))
     };
     let gateway = arguments

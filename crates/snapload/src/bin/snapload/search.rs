@@ -49,7 +49,7 @@ pub(crate) fn search(arguments: &SearchArguments) -> Result<(), Failure> {
     });
     written.finish()?;
     let report = match result {
-        // What was found before is a result, and took its time.
+        // Rates found before the interruption are a result.
         Err(LoadError::Interrupted) if !output.found.is_empty() => {
             output.found().map_err(Failure::Output)?;
             return Err(Failure::Interrupted);

@@ -1,4 +1,4 @@
-//! Ctrl-C.
+//! SIGINT and SIGTERM.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use snapload::StopSwitch;
 
 use crate::failure::EXIT_INTERRUPTED;
 
-/// Lets Ctrl-C and SIGTERM set the switch; when it is set already, they end the process at once.
+/// Sets the switch on SIGINT and SIGTERM. A second signal ends the process at once.
 pub(crate) fn set_on_interrupt(stop: &StopSwitch) -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_shutdown(signal, i32::from(EXIT_INTERRUPTED), stop.as_flag())?;

@@ -1,4 +1,4 @@
-//! Why a demo has no result.
+//! Errors of a demo.
 
 use snapgate::gateway::{StartError, WorkerFailure};
 use snapload::LoadError;
@@ -12,10 +12,10 @@ pub(crate) enum DemoError {
     /// A worker of the gateway failed.
     #[error(transparent)]
     Worker(#[from] WorkerFailure),
-    /// The load generator gave no result.
-    #[error("the load generator stopped: {0}")]
+    /// The load generator failed.
+    #[error("load generator failed: {0}")]
     Load(#[from] LoadError),
-    /// The kernel has no random numbers.
-    #[error("cannot draw keys: {0}")]
+    /// The operating system provides no random numbers.
+    #[error("cannot generate keys: {0}")]
     Random(getrandom::Error),
 }

@@ -1,4 +1,4 @@
-//! What came of a demo, for people and as JSON.
+//! Results of a demo, for people and as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use snapgate::counters::Counters;
 use snapgate::summary::{DropCount, Summary};
 use snapload::Report;
 
-/// How long packets are sent before they count.
+/// Duration of the warm-up, in which packets are sent but not counted.
 pub(super) const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Results of a demo: the load generator's and the gateway's.
+/// Results of a demo, from the load generator and the gateway.
 pub(super) struct Outcome {
     pub(super) report: Report,
     pub(super) summary: Summary,

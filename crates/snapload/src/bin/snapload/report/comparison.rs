@@ -1,4 +1,4 @@
-//! What differs between runs: settings, counts, rates, latencies, CPU time, and their ratios.
+//! Comparison of runs: settings that differ, and the ratios of counts, rates, latencies and CPU time.
 
 use std::io::{self, Write};
 
@@ -9,22 +9,22 @@ use snapload::{RecordedSummary, Recording};
 use crate::human::{grouped, scaled, time};
 use crate::table::write_aligned;
 
-/// A setting that the runs do not share.
+/// A setting in which the runs differ.
 #[derive(Serialize)]
 struct Setting<'a> {
     setting: &'a str,
-    /// In the order of the runs; null where a run does not have it.
+    /// In the order of the runs; null if a run does not have it.
     values: Vec<Option<&'a Value>>,
 }
 
-/// A result, and how the runs differ in it.
+/// A result of all runs.
 #[derive(Serialize)]
 struct Row {
     result: &'static str,
     unit: Unit,
-    /// In the order of the runs; null when nothing was measured.
+    /// In the order of the runs; null if nothing was measured.
     values: Vec<Option<f64>>,
-    /// Each value as a multiple of the first run's; null when that is 0.
+    /// Ratio of each value to the first run's; null if that is 0.
     ratios: Vec<Option<f64>>,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Comparison<'a> {
 
 type Measure = fn(&RecordedSummary) -> Option<f64>;
 
-/// What is compared: name, unit, and where it is in a summary.
+/// Compared results: name, unit, and value in a summary.
 const RESULTS: [(&str, Unit, Measure); 19] = [
     ("sent", Unit::Packets, |run| Some(run.counts.sent as f64)),
     ("received", Unit::Packets, |run| {
@@ -111,16 +111,16 @@ const RESULTS: [(&str, Unit, Measure); 19] = [
     }),
 ];
 
-/// A latency, when there was one.
+/// Returns a latency, if there was one.
 fn latency(run: &RecordedSummary, ns: u64) -> Option<f64> {
     (run.latency.count > 0).then_some(ns as f64)
 }
 
-/// Rows that are left out when they are 0 in all runs.
+/// Rows that are omitted if they are 0 in all runs.
 const RARE: [&str; 3] = ["reordered", "duplicated", "corrupted"];
 
 impl<'a> Comparison<'a> {
-    /// Compares runs that are called `names`.
+    /// Compares runs with these names.
     pub(super) fn of(names: &'a [String], recordings: &'a [Recording]) -> Self {
         Self {
             names,
@@ -137,7 +137,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// One object a line: settings that differ, then results.
+    /// Writes one JSON object per line: settings that differ, then results.
     pub(super) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         for setting in &self.settings {
             serde_json::to_writer(&mut *out, setting)?;
@@ -150,7 +150,7 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// A table, a column per run and, from the second one on, its ratio to the first.
+    /// Writes a table with a column per run and, from the second run on, its ratio to the first.
     pub(super) fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
         let mut lines = vec![self.header()];
         for setting in &self.settings {
@@ -183,7 +183,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// The settings in which the runs differ, in alphabetical order.
+/// Returns the settings in which the runs differ, in alphabetical order.
 fn settings(recordings: &[Recording]) -> Vec<Setting<'_>> {
     let mut names: Vec<&str> = recordings
         .iter()
@@ -215,12 +215,12 @@ fn settings(recordings: &[Recording]) -> Vec<Setting<'_>> {
         .collect()
 }
 
-/// What one should know before one believes the numbers.
+/// Returns the limitations of a run's results.
 fn remarks(name: &str, run: &RecordedSummary) -> Vec<String> {
     let mut remarks = Vec::new();
     if run.limited_by_generator {
         remarks.push(format!(
-            "{name}: the generator was the limit; the gateway may do better than this"
+            "{name}: limited by the generator; the gateway may reach more"
         ));
     }
     remarks.extend(
