@@ -3,7 +3,7 @@
 mod check;
 mod presence;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::presence::{Presence, Shares};
 use crate::identity::Identities;
-use crate::inner_packet::{self, Way};
 
 /// Size in bytes of the largest inner packet: a UDP datagram over IPv4 (65,507 bytes) minus 32 bytes for SNAPtun.
 pub const MAX_PACKET_BYTES: usize = 65_507 - 32;
@@ -345,24 +344,6 @@ impl Direction {
             Self::Echo => DirectionKind::Echo,
             Self::Up { .. } => DirectionKind::Up,
             Self::Down { .. } => DirectionKind::Down,
-        }
-    }
-
-    /// Returns the size in bytes of the smallest packet for tunnels with addresses like `ip`: SCION and UDP headers
-    /// plus the stamp. For an echo 64 over IPv4 and 88 over IPv6; 100 and 124 with a path.
-    #[must_use]
-    pub fn min_packet_bytes(self, ip: IpAddr) -> usize {
-        inner_packet::min_bytes(self.way(0), ip)
-    }
-
-    /// The way of the packets of a thread.
-    pub(crate) fn way(self, thread: usize) -> Way {
-        match self {
-            Self::Echo => Way::Echo,
-            Self::Up { interface, .. } => Way::Up {
-                interface: interface.wrapping_add(thread as u16),
-            },
-            Self::Down { .. } => Way::Down,
         }
     }
 }

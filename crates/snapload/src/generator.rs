@@ -1,19 +1,17 @@
 //! Generator threads: their orders, their messages, and the report.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use crate::collected::Collected;
 use crate::config::LoadConfig;
 use crate::error::LoadError;
-use crate::latency::Latencies;
-use crate::pacing::{Nanos, nanos};
+use crate::pacing::Nanos;
 use crate::plan::Plan;
-use crate::ramp::StepCounts;
-use crate::report::{ConnectReport, Counts, Interval, Measured, Progress, Report, ThreadReport};
+use crate::report::{ConnectReport, Progress, Report};
 use crate::trial::{Trial, TrialOrder};
 use crate::worker::{Halt, Message, Worker};
 
@@ -111,46 +109,6 @@ pub struct Generator<'run> {
     connect: ConnectReport,
 }
 
-/// What the threads have told about a trial.
-struct Told {
-    trial: Trial,
-    /// Threads that are ready to send.
-    ready_threads: usize,
-    /// How long packets were sent and counted, by the thread that took longest.
-    sending_ns: Nanos,
-    /// Intervals that not all threads have finished.
-    intervals: BTreeMap<u64, ToldInterval>,
-    /// Threads that stopped sending, and the packets of theirs that have not arrived.
-    draining_threads: usize,
-    used_up: bool,
-    outstanding: u64,
-    counts: Counts,
-    latencies: Latencies,
-    handshakes: Latencies,
-    steps: Vec<StepCounts>,
-    done: BTreeMap<usize, ThreadReport>,
-}
-
-/// What threads have counted in an interval.
-struct ToldInterval {
-    /// How many threads have.
-    threads: usize,
-    /// When it ended, after packets began to be counted.
-    end_ns: Nanos,
-    counts: Counts,
-    latencies: Latencies,
-}
-
-impl ToldInterval {
-    fn and(mut self, other: Self) -> Self {
-        self.threads += other.threads;
-        self.end_ns = self.end_ns.max(other.end_ns);
-        self.counts += other.counts;
-        self.latencies.add(other.latencies);
-        self
-    }
-}
-
 impl Generator<'_> {
     /// Returns the configuration.
     #[must_use]
@@ -178,13 +136,13 @@ impl Generator<'_> {
         if self.plan.config.pre_encrypt_bytes.is_some() {
             (self.progress)(Progress::Encrypting);
         }
-        let mut told = Told::new(*trial);
-        while told.done.len() < self.plan.config.threads {
+        let mut collected = Collected::new(*trial);
+        while collected.done.len() < self.plan.config.threads {
             if let Some((thread, message)) = self.next_message()? {
-                self.handle(&order, &mut told, thread, message);
+                self.handle(&order, &mut collected, thread, message);
             }
         }
-        told.into_report(self.plan.config, self.connect)
+        collected.into_report(self.plan.config, self.connect)
     }
 
     /// Waits until all tunnels are connected.
@@ -228,152 +186,40 @@ impl Generator<'_> {
         }
     }
 
-    fn handle(&mut self, order: &TrialOrder, told: &mut Told, thread: usize, message: Message) {
-        let threads = self.plan.config.threads;
+    fn handle(
+        &mut self,
+        order: &TrialOrder,
+        collected: &mut Collected,
+        thread: usize,
+        message: Message,
+    ) {
+        let config = self.plan.config;
         match message {
             Message::Connected(_) => {}
             Message::Ready => {
-                told.ready_threads += 1;
+                collected.ready_threads += 1;
                 // All threads start to send at the same time, once the last is ready.
-                if told.ready_threads == threads {
-                    if !told.trial.warm_up.is_zero() {
+                if collected.ready_threads == config.threads {
+                    if !order.trial.warm_up.is_zero() {
                         (self.progress)(Progress::WarmUp);
                     }
                     order.start_at(self.plan.now() + START_DELAY_NS);
                 }
             }
-            Message::Interval {
-                index,
-                end_ns,
-                counts,
-                latencies,
-            } => {
-                let config = self.plan.config;
-                let part = ToldInterval {
-                    threads: 1,
-                    end_ns,
-                    counts,
-                    latencies: *latencies,
-                };
-                let interval = told.add_interval(config, index, part);
-                if let Some(interval) = interval {
+            Message::Interval(part) => {
+                if let Some(interval) = collected.add_interval(config, part) {
                     (self.progress)(Progress::Interval(interval));
                 }
             }
             Message::Draining(outstanding) => {
-                told.draining_threads += 1;
-                told.outstanding += outstanding;
-                if told.draining_threads == threads {
-                    (self.progress)(Progress::Draining {
-                        outstanding: told.outstanding,
-                    });
+                collected.draining_threads += 1;
+                collected.outstanding += outstanding;
+                if collected.draining_threads == config.threads {
+                    let outstanding = collected.outstanding;
+                    (self.progress)(Progress::Draining { outstanding });
                 }
             }
-            Message::Done(summary) => {
-                told.used_up |= summary.used_up;
-                told.sending_ns = told.sending_ns.max(summary.sending_ns);
-                told.counts += summary.counts;
-                told.latencies.add(summary.latencies);
-                told.handshakes.add(summary.handshakes);
-                told.add_steps(&summary.steps);
-                told.done.insert(thread, summary.thread);
-            }
+            Message::Done(summary) => collected.finish_thread(thread, *summary),
         }
-    }
-}
-
-impl Told {
-    fn new(trial: Trial) -> Self {
-        Self {
-            trial,
-            ready_threads: 0,
-            sending_ns: 0,
-            intervals: BTreeMap::new(),
-            draining_threads: 0,
-            used_up: false,
-            outstanding: 0,
-            counts: Counts::default(),
-            latencies: Latencies::new(),
-            handshakes: Latencies::new(),
-            steps: Vec::new(),
-            done: BTreeMap::new(),
-        }
-    }
-
-    /// Adds what a thread counted in the steps of a ramp.
-    fn add_steps(&mut self, steps: &[StepCounts]) {
-        self.steps.resize(steps.len(), StepCounts::default());
-        for (sum, step) in self.steps.iter_mut().zip(steps) {
-            sum.sent += step.sent;
-            sum.received += step.received;
-        }
-    }
-
-    /// Adds what a thread counted in an interval; returns it when it is complete.
-    fn add_interval(
-        &mut self,
-        config: &LoadConfig,
-        index: u64,
-        part: ToldInterval,
-    ) -> Option<Interval> {
-        let told = match self.intervals.remove(&index) {
-            Some(told) => told.and(part),
-            None => part,
-        };
-        if told.threads < config.threads {
-            self.intervals.insert(index, told);
-            return None;
-        }
-        let start = nanos(config.interval).saturating_mul(index);
-        let seconds = told.end_ns.saturating_sub(start) as f64 / 1e9;
-        let interval = Interval {
-            end_seconds: told.end_ns as f64 / 1e9,
-            seconds,
-            sent_pps: told.counts.sent as f64 / seconds,
-            received_pps: told.counts.received as f64 / seconds,
-            counts: told.counts,
-            latency: told.latencies.histogram().summary(),
-        };
-        self.add(told);
-        (seconds > 0.0).then_some(interval)
-    }
-
-    fn add(&mut self, told: ToldInterval) {
-        self.counts += told.counts;
-        self.latencies.add(told.latencies);
-    }
-
-    /// The result; an error when nothing was measured.
-    fn into_report(
-        mut self,
-        config: &LoadConfig,
-        connect: ConnectReport,
-    ) -> Result<Report, LoadError> {
-        if self.sending_ns == 0 {
-            return Err(match self.used_up && !config.stop.is_set() {
-                true => LoadError::UsedUpInWarmUp,
-                false => LoadError::Interrupted,
-            });
-        }
-        // Threads that were told to stop may have done so in different intervals.
-        for told in std::mem::take(&mut self.intervals).into_values() {
-            self.add(told);
-        }
-        Ok(Report::new(Measured {
-            gateway: config.gateway,
-            direction: config.direction.kind(),
-            size_bytes: config.mean_size(),
-            train: config.effective_train(),
-            connect,
-            sending: Duration::from_nanos(self.sending_ns),
-            interrupted: config.stop.is_set(),
-            used_up: self.used_up,
-            offered_pps: self.trial.offered_pps(),
-            counts: self.counts,
-            latency: self.latencies.histogram(),
-            handshake: self.handshakes.histogram().summary(),
-            steps: self.trial.steps(&self.steps),
-            threads: self.done.into_values().collect(),
-        }))
     }
 }

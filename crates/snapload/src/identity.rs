@@ -1,11 +1,16 @@
 //! Identities of the tunnels: X25519 key pairs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
+
+use crate::input_file::{self, FileError};
+
+const EXPECTED_KEY: &str =
+    "expected a private key of 32 bytes in base64, as printed by `wg genkey`";
 
 /// Key pairs of a run, one per tunnel. Private keys are wiped from memory when dropped.
 #[derive(Clone)]
@@ -44,30 +49,21 @@ impl Identities {
     ///
     /// # Errors
     /// Fails if the file cannot be read, has a line that is not a key, or has no key.
-    pub fn read_file(path: &Path) -> Result<Self, IdentityError> {
-        let text = std::fs::read_to_string(path).map(Zeroizing::new);
-        let text = text.map_err(|source| IdentityError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+    pub fn read_file(path: &Path) -> Result<Self, FileError> {
+        let text = input_file::read(path).map(Zeroizing::new)?;
         let mut secrets = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
+        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let Some(secret) = key_from_base64(line).map(Zeroizing::new) else {
-                return Err(IdentityError::NotAKey {
-                    path: path.to_owned(),
-                    line: index + 1,
-                });
+                return Err(FileError::at_line(path, number, EXPECTED_KEY));
             };
             secrets.push(StaticSecret::from(*secret));
         }
         if secrets.is_empty() {
-            return Err(IdentityError::Empty {
-                path: path.to_owned(),
-            });
+            let end = text.lines().count() + 1;
+            return Err(FileError::at_line(path, end, EXPECTED_KEY));
         }
         Ok(Self(secrets))
     }
@@ -113,36 +109,6 @@ impl std::fmt::Debug for Identities {
         // Private keys are not printed.
         write!(f, "Identities({})", self.0.len())
     }
-}
-
-/// Why a file of private keys is no good.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// The file cannot be read.
-    #[error("cannot read the keys file {path}: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// A line is no private key.
-    #[error(
-        "{path}, line {line}: not a private key; each line holds one base64 key of 32 bytes, as \
-         `wg genkey` prints it"
-    )]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-    },
-    /// The file holds no key at all.
-    #[error("{path} holds no key; write one base64 private key a line, as `wg genkey` prints it")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
 }
 
 /// Decodes a 32-byte key from base64 (44 characters, RFC 4648 section 4), the format of WireGuard tools.
@@ -239,7 +205,7 @@ mod tests {
         writeln!(file, "# header\nnot a key").unwrap();
         let error = Identities::read_file(file.path()).unwrap_err();
         assert!(
-            matches!(error, IdentityError::NotAKey { line: 2, .. }),
+            matches!(error, FileError::Invalid { line: 2, .. }),
             "{error}"
         );
     }

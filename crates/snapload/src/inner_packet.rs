@@ -20,6 +20,7 @@ use bytes::BytesMut;
 use scion_packet::build::{BuildError, PacketBuilder, Segment};
 use scion_packet::{HopField, InfoField, IsdAs, ScionAddress, ScionPacket};
 
+use crate::config::{Direction, DirectionKind};
 use crate::identity::split_mix;
 use crate::stamp::{STAMP_LEN, Stamp};
 
@@ -51,36 +52,32 @@ const LAST_INGRESS: u16 = 1;
 /// ExpTime of hop fields: one day, the maximum.
 const HOP_EXPIRY: u8 = u8::MAX;
 
-/// Direction of the packets of a run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Way {
-    /// From a tunnel to itself.
-    Echo,
-    /// From a tunnel to the remote AS, through this interface.
-    Up {
-        /// Interface in the first hop field.
-        interface: u16,
-    },
-    /// From the remote AS to a tunnel.
-    Down,
+impl Direction {
+    /// Returns the size in bytes of the smallest packet for tunnels with addresses like `ip`: SCION and UDP headers plus
+    /// the stamp. For an echo 64 over IPv4 and 88 over IPv6; 100 and 124 with a path.
+    #[must_use]
+    pub fn min_packet_bytes(self, ip: IpAddr) -> usize {
+        min_bytes(self.kind(), ip)
+    }
 }
 
-/// Returns the size of the smallest packet in this direction between addresses like `ip`.
-pub(crate) fn min_bytes(way: Way, ip: IpAddr) -> usize {
+fn min_bytes(direction: DirectionKind, ip: IpAddr) -> usize {
     let host_bytes = if ip.is_ipv4() { 4 } else { 16 };
-    let path_bytes = match way {
-        Way::Echo => 0,
-        Way::Up { .. } | Way::Down => 4 + 8 + 2 * 12,
+    let path_bytes = match direction {
+        DirectionKind::Echo => 0,
+        DirectionKind::Up | DirectionKind::Down => 4 + 8 + 2 * 12,
     };
     HOSTS_OFFSET + 2 * host_bytes + path_bytes + UDP_HEADER_BYTES + STAMP_LEN
 }
 
 /// Contents that the packets of a run share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct PacketRecipe {
     /// Random per run, so that a packet of an earlier run is not taken for one of this run.
     pub(crate) salt: u64,
-    pub(crate) way: Way,
+    pub(crate) direction: DirectionKind,
+    /// Interface in the first hop field.
+    pub(crate) interface: u16,
     pub(crate) isd_as: IsdAs,
     pub(crate) remote_isd_as: IsdAs,
     /// True if tunnels have IPv4 addresses.
@@ -90,8 +87,7 @@ pub(crate) struct PacketRecipe {
 /// Packets of a thread: one template per size, completed by a tunnel's address and a stamp.
 #[derive(Debug)]
 pub(crate) struct PacketForm {
-    salt: u64,
-    way: Way,
+    recipe: PacketRecipe,
     templates: Vec<Template>,
     /// UDP payload after the stamp, for the largest size. The bytes have no pattern, so a shift is noticed.
     filler: Vec<u8>,
@@ -128,7 +124,7 @@ impl PacketForm {
     ///
     /// # Errors
     /// Fails if a packet of such a size cannot be built.
-    pub(crate) fn new(recipe: &PacketRecipe, sizes: &[usize]) -> Result<Self, BuildError> {
+    pub(crate) fn new(recipe: PacketRecipe, sizes: &[usize]) -> Result<Self, BuildError> {
         let mut state = recipe.salt;
         let filler = std::iter::repeat_with(|| {
             state = split_mix(state);
@@ -137,19 +133,19 @@ impl PacketForm {
         .take(sizes.iter().copied().max().unwrap_or_default())
         .collect();
         let mut form = Self {
-            salt: recipe.salt,
-            way: recipe.way,
+            recipe,
             templates: Vec::new(),
             filler,
         };
         for &packet_bytes in sizes {
-            let template = form.template(recipe, packet_bytes)?;
+            let template = form.template(packet_bytes)?;
             form.templates.push(template);
         }
         Ok(form)
     }
 
-    fn template(&self, recipe: &PacketRecipe, packet_bytes: usize) -> Result<Template, BuildError> {
+    fn template(&self, packet_bytes: usize) -> Result<Template, BuildError> {
+        let recipe = &self.recipe;
         let (no_ip, remote_ip) = if recipe.ipv4 {
             (Ipv4Addr::UNSPECIFIED.into(), REMOTE_IPV4.into())
         } else {
@@ -163,26 +159,25 @@ impl PacketForm {
             isd_as: recipe.remote_isd_as,
             ip: remote_ip,
         };
-        let (builder, source_port, destination_port) = match recipe.way {
-            Way::Echo => (PacketBuilder::new(tunnel, tunnel), 0, 0),
-            Way::Up { interface } => {
-                let path = path_between(interface, LAST_INGRESS);
-                let builder = PacketBuilder::new(tunnel, remote).with_path(&[path])?;
+        let path = [path_between(recipe.interface, LAST_INGRESS)];
+        let (builder, source_port, destination_port) = match recipe.direction {
+            DirectionKind::Echo => (PacketBuilder::new(tunnel, tunnel), 0, 0),
+            DirectionKind::Up => {
+                let builder = PacketBuilder::new(tunnel, remote).with_path(&path)?;
                 (builder, 0, REMOTE_PORT)
             }
-            Way::Down => {
-                let path = path_between(1, LAST_INGRESS);
-                let builder = PacketBuilder::new(remote, tunnel).with_path(&[path])?;
+            DirectionKind::Down => {
+                let builder = PacketBuilder::new(remote, tunnel).with_path(&path)?;
                 (builder, REMOTE_PORT, 0)
             }
         };
-        let filler_bytes = packet_bytes.saturating_sub(min_bytes(recipe.way, no_ip));
+        let filler_bytes = packet_bytes.saturating_sub(min_bytes(recipe.direction, no_ip));
         let mut payload = vec![0; STAMP_LEN];
         payload.extend_from_slice(&self.filler[..filler_bytes]);
         let mut header = Vec::new();
         builder.append_udp(source_port, destination_port, &payload, &mut header)?;
         header.truncate(header.len().saturating_sub(payload.len()));
-        if let Way::Down = recipe.way {
+        if recipe.direction == DirectionKind::Down {
             arrive(&mut header, no_ip);
         }
         let checksum = header
@@ -202,9 +197,9 @@ impl PacketForm {
 
     /// Returns true if packets can be written for a tunnel with this address.
     pub(crate) fn suits(&self, address: SocketAddr) -> bool {
-        self.templates
-            .iter()
-            .all(|template| min_bytes(self.way, address.ip()) == template.header.len() + STAMP_LEN)
+        self.templates.iter().all(|template| {
+            min_bytes(self.recipe.direction, address.ip()) == template.header.len() + STAMP_LEN
+        })
     }
 
     /// Appends a packet of the tunnel with this address to `out`.
@@ -213,7 +208,7 @@ impl PacketForm {
         out.reserve(template.packet_bytes);
         let start = out.len();
         out.extend_from_slice(&template.header);
-        let stamp = stamp.to_bytes(self.salt);
+        let stamp = stamp.to_bytes(self.recipe.salt);
         self.complete(template, address, &stamp, &mut out[start..]);
         out.extend_from_slice(&stamp);
         out.extend_from_slice(self.filler_of(template));
@@ -242,12 +237,12 @@ impl PacketForm {
         let udp = header.len() - UDP_HEADER_BYTES;
         let (destination, source) = (HOSTS_OFFSET, HOSTS_OFFSET + ip.len());
         let mut sum = template.sum + sum_of_words(stamp);
-        if !matches!(self.way, Way::Down) {
+        if self.recipe.direction != DirectionKind::Down {
             header[source..source + ip.len()].copy_from_slice(ip);
             header[udp..udp + 2].copy_from_slice(&port);
             sum += sum_of_words(ip) + sum_of_words(&port);
         }
-        if !matches!(self.way, Way::Up { .. }) {
+        if self.recipe.direction != DirectionKind::Up {
             header[destination..destination + ip.len()].copy_from_slice(ip);
             header[udp + 2..udp + 4].copy_from_slice(&port);
             sum += sum_of_words(ip) + sum_of_words(&port);
@@ -280,7 +275,7 @@ impl PacketForm {
         let template = &self.templates[size];
         let (_, payload) = packet.split_at_checked(template.header.len())?;
         let (stamp, rest) = payload.split_first_chunk()?;
-        let stamp = Stamp::from_bytes(self.salt, stamp)?;
+        let stamp = Stamp::from_bytes(self.recipe.salt, stamp)?;
         let filler = self.filler_of(template);
         let (arrived, padding) = rest.split_at_checked(filler.len())?;
         let intact = arrived == filler
@@ -297,11 +292,11 @@ impl PacketForm {
         address: SocketAddr,
         packet: &[u8],
     ) -> bool {
-        if let Way::Echo = self.way {
+        if self.recipe.direction == DirectionKind::Echo {
             return true;
         }
         let template = &self.templates[recognized.size];
-        let stamp = recognized.stamp.to_bytes(self.salt);
+        let stamp = recognized.stamp.to_bytes(self.recipe.salt);
         // Longest header: two IPv6 hosts, two hops, UDP.
         let mut expected = [0; 128];
         let expected = &mut expected[..template.header.len()];
@@ -378,28 +373,32 @@ mod tests {
         time: 1_234_567_890,
     };
 
-    const UP: Way = Way::Up { interface: 7 };
+    const DIRECTIONS: [DirectionKind; 3] =
+        [DirectionKind::Echo, DirectionKind::Up, DirectionKind::Down];
 
-    const WAYS: [Way; 3] = [Way::Echo, UP, Way::Down];
-
-    fn recipe(way: Way, ip: IpAddr) -> PacketRecipe {
+    fn recipe(direction: DirectionKind, ip: IpAddr) -> PacketRecipe {
         PacketRecipe {
             salt: 99,
-            way,
+            direction,
+            interface: 7,
             isd_as: DEFAULT_ISD_AS,
             remote_isd_as: DEFAULT_REMOTE_ISD_AS,
             ipv4: ip.is_ipv4(),
         }
     }
 
-    fn form(way: Way, size: usize, address: &str) -> (PacketForm, SocketAddr) {
+    fn form(direction: DirectionKind, size: usize, address: &str) -> (PacketForm, SocketAddr) {
         let address: SocketAddr = address.parse().unwrap();
-        let form = PacketForm::new(&recipe(way, address.ip()), &[size]).unwrap();
+        let form = PacketForm::new(recipe(direction, address.ip()), &[size]).unwrap();
         (form, address)
     }
 
-    fn packet(way: Way, size: usize, address: &str) -> (PacketForm, SocketAddr, BytesMut) {
-        let (form, address) = form(way, size, address);
+    fn packet(
+        direction: DirectionKind,
+        size: usize,
+        address: &str,
+    ) -> (PacketForm, SocketAddr, BytesMut) {
+        let (form, address) = form(direction, size, address);
         let mut packet = BytesMut::new();
         form.write(0, address, STAMP, &mut packet);
         (form, address, packet)
@@ -407,19 +406,23 @@ mod tests {
 
     #[test]
     fn packets_have_the_requested_size_down_to_the_minimum() {
-        for (way, min4, min6) in [(Way::Echo, 64, 88), (UP, 100, 124), (Way::Down, 100, 124)] {
+        for (direction, min4, min6) in [
+            (DirectionKind::Echo, 64, 88),
+            (DirectionKind::Up, 100, 124),
+            (DirectionKind::Down, 100, 124),
+        ] {
             for (address, min) in [("127.0.0.1:5", min4), ("[::1]:5", min6)] {
                 let ip = address.parse::<SocketAddr>().unwrap().ip();
-                assert_eq!(min_bytes(way, ip), min);
+                assert_eq!(min_bytes(direction, ip), min);
                 for size in [min, 1400, 65_475] {
-                    assert_eq!(packet(way, size, address).2.len(), size);
+                    assert_eq!(packet(direction, size, address).2.len(), size);
                 }
             }
         }
     }
 
     /// Builds the same packet with the packet builder alone.
-    fn rebuilt(way: Way, address: SocketAddr, packet: &[u8]) -> Vec<u8> {
+    fn rebuilt(direction: DirectionKind, address: SocketAddr, packet: &[u8]) -> Vec<u8> {
         let view = ScionPacket::parse(packet).unwrap();
         let tunnel = ScionAddress {
             isd_as: DEFAULT_ISD_AS,
@@ -432,21 +435,21 @@ mod tests {
         let payload = &view.payload()[UDP_HEADER_BYTES..];
         let port = address.port();
         let mut rebuilt = Vec::new();
-        match way {
-            Way::Echo => {
+        match direction {
+            DirectionKind::Echo => {
                 PacketBuilder::new(tunnel, tunnel).append_udp(port, port, payload, &mut rebuilt)
             }
-            Way::Up { interface } => PacketBuilder::new(tunnel, remote)
-                .with_path(&[path_between(interface, LAST_INGRESS)])
+            DirectionKind::Up => PacketBuilder::new(tunnel, remote)
+                .with_path(&[path_between(7, LAST_INGRESS)])
                 .unwrap()
                 .append_udp(port, REMOTE_PORT, payload, &mut rebuilt),
-            Way::Down => PacketBuilder::new(remote, tunnel)
-                .with_path(&[path_between(1, LAST_INGRESS)])
+            DirectionKind::Down => PacketBuilder::new(remote, tunnel)
+                .with_path(&[path_between(7, LAST_INGRESS)])
                 .unwrap()
                 .append_udp(REMOTE_PORT, port, payload, &mut rebuilt),
         }
         .unwrap();
-        if way == Way::Down {
+        if direction == DirectionKind::Down {
             arrive(&mut rebuilt, address.ip());
         }
         rebuilt
@@ -456,15 +459,15 @@ mod tests {
         #[test]
         fn address_and_checksum_are_correct_for_every_stamp_and_tunnel(
             tunnel: u32, sequence in 0_u64..1 << 48, time in 0_u64..1 << 48,
-            ip: u32, port: u16, size in 100_usize..200, way in 0_usize..3,
+            ip: u32, port: u16, size in 100_usize..200, direction in 0_usize..3,
         ) {
-            let way = WAYS[way];
+            let direction = DIRECTIONS[direction];
             let address = SocketAddr::new(Ipv4Addr::from_bits(ip).into(), port);
-            let form = PacketForm::new(&recipe(way, address.ip()), &[size]).unwrap();
+            let form = PacketForm::new(recipe(direction, address.ip()), &[size]).unwrap();
             let stamp = Stamp { tunnel, sequence, time };
             let mut packet = BytesMut::new();
             form.write(0, address, stamp, &mut packet);
-            prop_assert_eq!(&packet[..], &rebuilt(way, address, &packet)[..]);
+            prop_assert_eq!(&packet[..], &rebuilt(direction, address, &packet)[..]);
             let recognized = form.read(&packet).unwrap();
             prop_assert_eq!(recognized, Recognized { stamp, size: 0 });
             prop_assert!(form.has_intact_header(recognized, address, &packet));
@@ -473,8 +476,8 @@ mod tests {
 
     #[test]
     fn packets_echoed_or_sent_down_are_addressed_to_the_tunnel() {
-        for way in [Way::Echo, Way::Down] {
-            let (_, _, packet) = packet(way, 100, "127.0.0.1:4000");
+        for direction in [DirectionKind::Echo, DirectionKind::Down] {
+            let (_, _, packet) = packet(direction, 100, "127.0.0.1:4000");
             let view = ScionPacket::parse(&packet).unwrap();
             assert_eq!(delivery_port(&view), Ok(4000));
             assert_eq!(view.dst_isd_as(), DEFAULT_ISD_AS);
@@ -483,11 +486,11 @@ mod tests {
 
     #[test]
     fn path_leaves_through_the_interface_up_and_is_at_its_end_down() {
-        let (_, _, up) = packet(UP, 100, "127.0.0.1:4000");
+        let (_, _, up) = packet(DirectionKind::Up, 100, "127.0.0.1:4000");
         let view = ScionPacket::parse(&up).unwrap();
         assert_eq!(egress_interface(&view), Ok(7));
         assert_eq!(view.dst_isd_as(), DEFAULT_REMOTE_ISD_AS);
-        let (_, _, down) = packet(Way::Down, 100, "127.0.0.1:4000");
+        let (_, _, down) = packet(DirectionKind::Down, 100, "127.0.0.1:4000");
         let Path::Standard(path) = ScionPacket::parse(&down).unwrap().path() else {
             panic!("no path");
         };
@@ -496,7 +499,7 @@ mod tests {
 
     #[test]
     fn padded_packet_is_recognized() {
-        let (form, _, mut packet) = packet(Way::Echo, 100, "127.0.0.1:4000");
+        let (form, _, mut packet) = packet(DirectionKind::Echo, 100, "127.0.0.1:4000");
         let recognized = Recognized {
             stamp: STAMP,
             size: 0,
@@ -508,8 +511,9 @@ mod tests {
 
     #[test]
     fn any_change_of_the_payload_is_detected() {
-        let (form, _, packet) = packet(Way::Echo, 100, "127.0.0.1:4000");
-        for changed in min_bytes(Way::Echo, IpAddr::from([127, 0, 0, 1])) - STAMP_LEN..100 {
+        let (form, _, packet) = packet(DirectionKind::Echo, 100, "127.0.0.1:4000");
+        for changed in min_bytes(DirectionKind::Echo, IpAddr::from([127, 0, 0, 1])) - STAMP_LEN..100
+        {
             let mut packet = packet.clone();
             packet[changed] ^= 0x10;
             assert_eq!(
@@ -525,15 +529,15 @@ mod tests {
 
     #[test]
     fn any_change_of_the_header_of_a_forwarded_packet_is_detected() {
-        for way in [UP, Way::Down] {
-            let (form, address, packet) = packet(way, 120, "127.0.0.1:4000");
-            for changed in 0..min_bytes(way, address.ip()) - STAMP_LEN {
+        for direction in [DirectionKind::Up, DirectionKind::Down] {
+            let (form, address, packet) = packet(direction, 120, "127.0.0.1:4000");
+            for changed in 0..min_bytes(direction, address.ip()) - STAMP_LEN {
                 let mut packet = packet.clone();
                 packet[changed] ^= 1;
                 let intact = form
                     .read(&packet)
                     .is_ok_and(|recognized| form.has_intact_header(recognized, address, &packet));
-                assert!(!intact, "{way:?}, byte {changed}");
+                assert!(!intact, "{direction:?}, byte {changed}");
             }
         }
     }
@@ -542,7 +546,7 @@ mod tests {
     fn size_of_a_packet_is_recognized() {
         let address: SocketAddr = "[::1]:4000".parse().unwrap();
         let sizes = [124, 570, 1518];
-        let form = PacketForm::new(&recipe(UP, address.ip()), &sizes).unwrap();
+        let form = PacketForm::new(recipe(DirectionKind::Up, address.ip()), &sizes).unwrap();
         for (index, bytes) in sizes.into_iter().enumerate() {
             let mut packet = BytesMut::new();
             form.write(index, address, STAMP, &mut packet);
@@ -553,14 +557,14 @@ mod tests {
 
     #[test]
     fn address_of_the_other_ip_version_does_not_suit() {
-        let (form, address) = form(Way::Echo, 100, "127.0.0.1:1");
+        let (form, address) = form(DirectionKind::Echo, 100, "127.0.0.1:1");
         assert!(form.suits(address));
         assert!(!form.suits("[::1]:1".parse().unwrap()));
     }
 
     #[test]
     fn scmp_message_is_distinguished_from_corruption() {
-        let (form, _) = form(Way::Echo, 100, "127.0.0.1:4000");
+        let (form, _) = form(DirectionKind::Echo, 100, "127.0.0.1:4000");
         let address = ScionAddress {
             isd_as: DEFAULT_ISD_AS,
             ip: "127.0.0.1".parse().unwrap(),

@@ -17,11 +17,13 @@
 //! (encryption), `worker` (thread and sockets), `sequence` and `latency` (arrival), `report`; `generator` controls the
 //! threads.
 
+mod collected;
 mod config;
 mod error;
 mod generator;
 mod identity;
 mod inner_packet;
+mod input_file;
 mod latency;
 mod pacing;
 mod plan;
@@ -47,12 +49,13 @@ pub use config::{
 };
 pub use error::{ConfigError, ConnectFailure, LoadError};
 pub use generator::{Generator, run, with_tunnels};
-pub use identity::{Identities, IdentityError, key_from_base64, key_to_base64};
+pub use identity::{Identities, key_from_base64, key_to_base64};
+pub use input_file::FileError;
 pub use latency::{LatencyHistogram, LatencySummary, NotAHistogram};
 #[cfg(feature = "plot")]
 pub use plot::{MAX_PLOTTED, PlotError, plot};
 pub use ramp::Step;
-pub use recording::{RecordedSummary, Recording, RecordingError};
+pub use recording::{RecordedSummary, Recording};
 pub use report::{Checks, ConnectReport, Counts, Interval, Progress, Report, ThreadReport};
 pub use search::{
     FoundRate, SearchConfig, SearchProgress, SearchReport, TrialPlan, TrialResult, search,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use core_affinity::CoreId;
 use udp_shards::{SocketOptions, bind_client_socket};
 
-use crate::config::{Cpus, LoadConfig};
+use crate::config::{Cpus, Direction, LoadConfig};
 use crate::error::{ConfigError, LoadError};
 use crate::identity::split_mix;
 use crate::inner_packet::{PacketForm, PacketRecipe};
@@ -66,13 +66,17 @@ impl<'a> Plan<'a> {
         let config = self.config;
         let recipe = PacketRecipe {
             salt: split_mix(self.seed),
-            way: config.direction.way(thread),
+            direction: config.direction.kind(),
+            interface: match config.direction {
+                Direction::Up { interface, .. } => interface.wrapping_add(thread as u16),
+                Direction::Echo | Direction::Down { .. } => 1,
+            },
             isd_as: config.isd_as,
             remote_isd_as: config.remote_isd_as,
             ipv4: config.gateway.is_ipv4(),
         };
         let sizes: Vec<usize> = config.size_mix().iter().map(|&(bytes, _)| bytes).collect();
-        PacketForm::new(&recipe, &sizes).map_err(LoadError::Packet)
+        PacketForm::new(recipe, &sizes).map_err(LoadError::Packet)
     }
 
     /// Returns the time since the run began.

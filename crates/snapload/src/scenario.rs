@@ -19,10 +19,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::file::ScenarioFileError;
 pub use self::garbage::GarbageReport;
 pub use self::run::{LoadReport, PhaseReport, ScenarioError, ScenarioProgress, ScenarioReport};
 use crate::config::{Presence, Rate, Shares};
+use crate::report;
 
 /// A sequence of phases.
 #[derive(Clone, PartialEq, Debug)]
@@ -135,10 +135,8 @@ impl fmt::Display for GarbageKind {
 /// Limits that a load must keep.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Checks {
-    /// Largest share of packets that may be lost, 0 to 1.
-    pub max_loss_share: Option<f64>,
-    /// Longest 99th percentile of the round-trip times.
-    pub max_p99: Option<Duration>,
+    /// Limits of a single run: loss and latency.
+    pub run: report::Checks,
     /// Longest time from the scheduled start of a handshake to its session.
     pub max_connect: Option<Duration>,
     /// Lowest rate of a ramp, in packets per second, at which loss may begin.

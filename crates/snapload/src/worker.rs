@@ -30,7 +30,7 @@ use self::attendance::Attendance;
 use self::handshake_window::HandshakeWindow;
 use self::lane::Lane;
 use self::lane_order::LaneOrder;
-pub(crate) use self::message::{Halt, Message};
+pub(crate) use self::message::{Halt, IntervalPart, Message, Summary};
 use self::ports::Ports;
 use self::prepared::Prepared;
 use crate::error::LoadError;

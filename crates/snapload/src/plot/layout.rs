@@ -134,10 +134,7 @@ fn latency_panel(drawing: &mut Drawing, panel: &Panel, runs: &[&Recording]) {
     );
     panel.title(drawing, "Round trip by percentile");
     panel.upright_label(drawing, "round trip");
-    let label = |drawing: &mut Drawing, at: Point, one_in: f64| {
-        drawing.text(at, percentile(one_in), LABEL_SIZE, PALE, Anchor::Middle);
-    };
-    panel.vertical_grid(drawing, &one_in, &one_in.ticks(6), label);
+    panel.vertical_grid(drawing, &one_in, 6, Some(percentile));
     panel.horizontal_grid(drawing, &latency, 8, time_label);
     let below = ((panel.left + panel.right) / 2.0, panel.bottom + 40.0);
     drawing.text(below, "percentile", LABEL_SIZE, INK, Anchor::Middle);
@@ -170,7 +167,7 @@ fn throughput_panel(drawing: &mut Drawing, panel: &Panel, time: &Axis, runs: &[&
     let rate = Axis::new(Scale::Linear, 0.0, highest * 1.08, panel.bottom, panel.top);
     panel.title(drawing, "Throughput (dashed: sent)");
     panel.upright_label(drawing, "packets/s");
-    panel.vertical_grid(drawing, time, &time.ticks(8), |_, _, _| {});
+    panel.vertical_grid(drawing, time, 8, None);
     panel.horizontal_grid(drawing, &rate, 5, count_label);
     for (run, colour) in runs.iter().zip(COLOURS) {
         let sent = stairs(run, time, &rate, |interval| interval.sent_pps);
@@ -191,10 +188,7 @@ fn missing_panel(drawing: &mut Drawing, panel: &Panel, time: &Axis, runs: &[&Rec
     let packets = Axis::new(Scale::Linear, 0.0, highest * 1.08, panel.bottom, panel.top);
     panel.title(drawing, "Sent so far and not back: in flight or lost");
     panel.upright_label(drawing, "packets");
-    let label = |drawing: &mut Drawing, at: Point, seconds: f64| {
-        drawing.text(at, plain(seconds), LABEL_SIZE, PALE, Anchor::Middle);
-    };
-    panel.vertical_grid(drawing, time, &time.ticks(8), label);
+    panel.vertical_grid(drawing, time, 8, Some(plain));
     panel.horizontal_grid(drawing, &packets, 3, count_label);
     let below = ((panel.left + panel.right) / 2.0, panel.bottom + 40.0);
     drawing.text(below, "seconds", LABEL_SIZE, INK, Anchor::Middle);
@@ -259,13 +253,16 @@ impl Panel {
         &self,
         drawing: &mut Drawing,
         axis: &Axis,
-        ticks: &[f64],
-        label: impl Fn(&mut Drawing, Point, f64),
+        wanted: usize,
+        label: Option<fn(f64) -> String>,
     ) {
-        for &tick in ticks {
+        for tick in axis.ticks(wanted) {
             let x = axis.place(tick);
             drawing.line(vec![(x, self.top), (x, self.bottom)], GRID, 1.0);
-            label(drawing, (x, self.bottom + 18.0), tick);
+            if let Some(label) = label {
+                let at = (x, self.bottom + 18.0);
+                drawing.text(at, label(tick), LABEL_SIZE, PALE, Anchor::Middle);
+            }
         }
     }
 

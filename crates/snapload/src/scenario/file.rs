@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -16,6 +16,8 @@ use toml::Spanned;
 use super::{Checks, Garbage, GarbageKind, Load, Phase, Scenario};
 use crate::config::{MAX_TUNNELS, Presence, Rate, Shares};
 use crate::identity::key_from_base64;
+use crate::input_file::{self, FileError};
+use crate::report;
 use crate::values::{parse_pps, parse_time, share_of_percent};
 
 /// Maximum number of steps in a ramp.
@@ -26,19 +28,15 @@ impl Scenario {
     ///
     /// # Errors
     /// Fails if the file cannot be read or is not a scenario.
-    pub fn read_file(path: &Path) -> Result<Self, ScenarioFileError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ScenarioFileError::Unreadable {
-                path: path.to_owned(),
-                source,
-            })?;
+    pub fn read_file(path: &Path) -> Result<Self, FileError> {
+        let text = input_file::read(path)?;
         Self::parse(&text).map_err(|fault| {
             let start = fault.span.map_or(text.len(), |span| span.start);
             let (line, column) = place(&text, start);
-            ScenarioFileError::Faulty {
+            FileError::Invalid {
                 path: path.to_owned(),
                 line,
-                column,
+                column: Some(column),
                 problem: fault.problem,
             }
         })
@@ -48,32 +46,6 @@ impl Scenario {
         let file: ScenarioFile = toml::from_str(text)?;
         file.into_scenario()
     }
-}
-
-/// Why a file is no scenario.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScenarioFileError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// Something in it is wrong.
-    #[error("{}:{line}:{column}: {problem}", path.display())]
-    Faulty {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The column, counted from 1.
-        column: usize,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
 }
 
 /// A fault in a file, with its position.
@@ -235,7 +207,7 @@ impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         key_from_base64(&text).map(Self).ok_or_else(|| {
-            D::Error::custom("a key is 32 bytes in base64: 44 characters that end with =")
+            D::Error::custom("expected 32 bytes in base64: 44 characters that end in =")
         })
     }
 }
@@ -518,8 +490,10 @@ impl ChecksFile {
             ));
         }
         Ok(Checks {
-            max_loss_share,
-            max_p99: self.max_p99.map(|time| time.0),
+            run: report::Checks {
+                max_loss_share,
+                max_p99: self.max_p99.map(|time| time.0),
+            },
             max_connect: self.max_connect.map(|time| time.0),
             loss_free_pps: self.loss_free_rate.map(|rate| rate.into_inner().0),
             min: self.min,
@@ -609,7 +583,7 @@ mod tests {
                 lifetime
             }
         );
-        assert_eq!(load.checks.max_loss_share, Some(0.01));
+        assert_eq!(load.checks.run.max_loss_share, Some(0.01));
         assert_eq!(load.checks.loss_free_pps, Some(1500.0));
         let garbage = &scenario.phases[0].garbage[0];
         assert_eq!(
@@ -659,8 +633,8 @@ mod tests {
                 8,
                 "at most 1000 steps",
             ),
-            ("tunnels = 1\nrate = 0", 8, "a rate is a number"),
-            ("tunnels = 1\nrate = \"fast\"", 8, "a rate is a number"),
+            ("tunnels = 1\nrate = 0", 8, "expected a rate"),
+            ("tunnels = 1\nrate = \"fast\"", 8, "expected a rate"),
             (
                 "tunnels = 1\nrate = { from = 1, to = 2, steps = 0 }",
                 8,
@@ -675,7 +649,7 @@ mod tests {
             (
                 "tunnels = 1\nrate = 1\nrekey_at = \"6\"",
                 9,
-                "a time is a number",
+                "expected a time",
             ),
             (
                 "tunnels = 1\nrate = 1\nlifetime = \"10ms\"",

@@ -13,18 +13,21 @@ pub(crate) enum Message {
     /// The worker is ready to send.
     Ready,
     /// An interval of the measurement has ended.
-    Interval {
-        /// Index, counted from 0.
-        index: u64,
-        /// End, relative to the start of counting.
-        end_ns: Nanos,
-        counts: Counts,
-        latencies: Box<Latencies>,
-    },
+    Interval(IntervalPart),
     /// Sending has ended; this many packets have not arrived.
     Draining(u64),
     /// The trial has ended.
     Done(Box<Summary>),
+}
+
+/// Counts of a worker in an interval.
+pub(crate) struct IntervalPart {
+    /// Index of the interval, counted from 0.
+    pub(crate) index: u64,
+    /// End of the interval, relative to the start of counting.
+    pub(crate) end_ns: Nanos,
+    pub(crate) counts: Counts,
+    pub(crate) latencies: Box<Latencies>,
 }
 
 /// Counts of a worker after its last interval, and the results of its trial.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::message::{Halt, Message, Summary};
+use super::message::{Halt, IntervalPart, Message, Summary};
 use super::{TICK_NS, Worker};
 use crate::config::Rate;
 use crate::latency::Latencies;
@@ -181,12 +181,12 @@ impl Worker<'_> {
         self.total_sent += counts.sent;
         self.total_received += counts.received;
         let latencies = Box::new(self.latencies.take());
-        self.tell(Message::Interval {
+        self.tell(Message::Interval(IntervalPart {
             index: self.interval,
             end_ns: end - self.counting_since_ns,
             counts,
             latencies,
-        })?;
+        }))?;
         self.interval += 1;
         self.interval_end_ns = end.saturating_add(nanos(self.plan.config.interval));
         Ok(())

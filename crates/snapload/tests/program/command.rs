@@ -103,7 +103,7 @@ fn total_loss_is_explained() {
     assert_eq!(output.status.code(), Some(0));
     let stdout = text(&output.stdout);
     assert!(
-        stdout.ends_with("or forward SCION of --isd-as?\n"),
+        stdout.ends_with("or forwards SCION of --isd-as.\n"),
         "{stdout}"
     );
 }

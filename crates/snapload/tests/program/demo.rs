@@ -67,12 +67,12 @@ fn failed_worker_is_reported() {
                 .find(|line| line.as_ref().unwrap().contains(wanted));
             line.unwrap().unwrap()
         };
-        line_with("10 tunnels connected");
+        line_with("connected 10 tunnels");
         let mut plan = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut plan).unwrap();
         let (_, port) = plan.split_once(':').unwrap();
-        let port: u16 = port.split(',').next().unwrap().parse().unwrap();
+        let port: u16 = port.trim().parse().unwrap();
         // Makes the next system call on the socket fail.
         shell(&format!(
             "ss --kill --udp --all --numeric src :{port} >/dev/null"

@@ -5,15 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ipnet::IpNet;
-use scion_packet::IsdAs;
-use snapload::{Cpus, DEFAULT_ISD_AS, parse_pps, parse_time};
+use snapload::{Cpus, parse_pps, parse_time};
 
 use crate::demo::DemoArguments;
-use crate::load_args::LoadArguments;
+use crate::load_args::{CommonArguments, LoadArguments};
 use crate::values::{
-    Key, RateArgument, parse_cpus, parse_key, parse_network, parse_percent, parse_rate,
-    parse_tunnels,
+    Key, RateArgument, parse_cpus, parse_key, parse_percent, parse_rate, parse_tunnels,
 };
 
 const EXIT_CODES: &str = "\
@@ -221,33 +218,8 @@ pub(crate) struct ScriptArguments {
     #[arg(help_heading = "Gateway", long, value_name = "BASE64", value_parser = parse_key)]
     pub(crate) public_key: Option<Key>,
 
-    /// Allow a gateway on another machine: only if it is yours
-    #[arg(help_heading = "Gateway", long)]
-    pub(crate) allow_remote: bool,
-
-    /// ISD-AS of the tunnels: the gateway's own, when it forwards SCION
-    #[arg(
-        help_heading = "Gateway", long, value_name = "ISD-AS", default_value_t = DEFAULT_ISD_AS
-    )]
-    pub(crate) isd_as: IsdAs,
-
-    /// Private keys of the tunnels: one base64 key a line, as `wg genkey` prints them [default:
-    /// random keys]
-    #[arg(
-        help_heading = "Tunnels",
-        long,
-        value_name = "FILE",
-        conflicts_with = "key_seed"
-    )]
-    pub(crate) keys_file: Option<PathBuf>,
-
-    /// Make the keys from this number, as `snapload keys` does. Who knows it has the keys
-    #[arg(help_heading = "Tunnels", long, value_name = "N")]
-    pub(crate) key_seed: Option<u64>,
-
-    /// Give tunnels and garbage the addresses of this network, in turn, like 127.1.0.0/16
-    #[arg(help_heading = "Tunnels", long, value_name = "RANGE", value_parser = parse_network)]
-    pub(crate) source_ip: Option<IpNet>,
+    #[command(flatten)]
+    pub(crate) common: CommonArguments,
 
     /// Maximum time for a tunnel to connect before a phase begins
     #[arg(
@@ -255,13 +227,6 @@ pub(crate) struct ScriptArguments {
         value_parser = parse_time
     )]
     pub(crate) connect_timeout: Duration,
-
-    /// How long to go on, after the end, sending what was due before and is late [default: a
-    /// twentieth of the duration, at most 100ms]
-    ///
-    /// A disturbance just before the end then does not count; a generator that is too slow does.
-    #[arg(help_heading = "Generator", long, value_name = "TIME", value_parser = parse_time)]
-    pub(crate) catch_up: Option<Duration>,
 
     /// CPUs of the threads, used in turn, such as 2,4-7 [default: chosen by the system]
     #[arg(help_heading = "Generator", long, value_name = "LIST", value_parser = parse_cpus)]

@@ -3,8 +3,7 @@
 use std::io::{self, Write as _};
 
 use snapload::scenario::ScenarioError;
-
-use crate::demo::error::DemoError;
+use snapload::{FileError, LoadError};
 
 /// No result.
 const EXIT_FAILED: u8 = 1;
@@ -21,16 +20,9 @@ pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 pub(crate) enum Failure {
     /// The arguments or input files are invalid.
     Usage(String),
-    /// The run has no result.
-    Run(snapload::LoadError),
-    /// The scenario has no result.
-    Scenario(ScenarioError),
-    /// The demo has no result.
-    Demo(DemoError),
-    /// The figure cannot be written.
-    #[cfg(feature = "plot")]
-    Plot(snapload::PlotError),
-    /// Standard output is closed.
+    /// The command has no result.
+    Failed(String),
+    /// Standard output cannot be written.
     Output(io::Error),
     /// The result fails these checks.
     Checks(Vec<String>),
@@ -43,10 +35,10 @@ pub(crate) enum Failure {
         /// Packets that the kernel refused to send.
         send_errors: u64,
     },
-    /// Signal handlers cannot be installed.
-    Signals(io::Error),
     /// Stopped early by a signal.
     Interrupted,
+    /// Stopped by a signal before there was a result.
+    InterruptedEarly,
     /// The lowest rate of a search does not hold.
     NoRateHolds { min_pps: f64 },
     /// A rate found is a lower bound of the gateway's limit.
@@ -56,17 +48,11 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(snapload::LoadError::Interrupted) | Self::Interrupted => EXIT_INTERRUPTED,
-            Self::Run(_)
-            | Self::Scenario(_)
-            | Self::Demo(_)
-            | Self::Output(_)
-            | Self::Signals(_) => EXIT_FAILED,
-            #[cfg(feature = "plot")]
-            Self::Plot(_) => EXIT_FAILED,
+            Self::Failed(_) | Self::Output(_) => EXIT_FAILED,
             Self::Usage(_) => EXIT_USAGE,
             Self::Checks(_) | Self::Verdict | Self::NoRateHolds { .. } => EXIT_CHECK_FAILED,
             Self::RateNotReached { .. } | Self::LowerBound => EXIT_RATE_NOT_REACHED,
+            Self::Interrupted | Self::InterruptedEarly => EXIT_INTERRUPTED,
         }
     }
 
@@ -74,12 +60,7 @@ impl Failure {
     pub(crate) fn print(&self) -> io::Result<()> {
         let mut stderr = io::stderr().lock();
         match self {
-            Self::Usage(problem) => writeln!(stderr, "error: {problem}"),
-            Self::Run(error) => writeln!(stderr, "error: {error}"),
-            Self::Scenario(error) => writeln!(stderr, "error: {error}"),
-            Self::Demo(error) => writeln!(stderr, "error: {error}"),
-            #[cfg(feature = "plot")]
-            Self::Plot(error) => writeln!(stderr, "error: {error}"),
+            Self::Usage(problem) | Self::Failed(problem) => writeln!(stderr, "error: {problem}"),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Self::Output(error) => writeln!(stderr, "error: cannot write the output: {error}"),
             Self::Verdict => Ok(()),
@@ -95,19 +76,19 @@ impl Failure {
                 "offered rate not reached: sent {sent_pps:.0} of {offered_pps:.0} packets/s; {}",
                 what_to_do(*send_errors)
             ),
-            Self::Signals(error) => writeln!(stderr, "error: cannot handle signals: {error}"),
             Self::Interrupted => {
                 writeln!(stderr, "interrupted: the result covers the time until then")
             }
+            Self::InterruptedEarly => writeln!(stderr, "interrupted before the first result"),
             Self::NoRateHolds { min_pps } => writeln!(
                 stderr,
-                "the lowest rate, {min_pps:.0} packets/s, does not hold; check with `snapload run` that the gateway \
-                 passes packets in this direction, or use a lower --min-rate",
+                "the lowest rate, {min_pps:.0} packets/s, does not hold; check with `snapload run` \
+                 that the gateway passes packets in this direction, or use a lower --min-rate",
             ),
             Self::LowerBound => writeln!(
                 stderr,
-                "a rate is a lower bound: the generator was too slow, or --max-rate holds; use more threads or CPUs, \
-                 longer trains (--train), or a higher --max-rate",
+                "a rate is a lower bound: the generator was too slow, or --max-rate holds; use \
+                 more threads or CPUs, longer trains (--train), or a higher --max-rate",
             ),
         }
     }
@@ -124,34 +105,33 @@ fn what_to_do(send_errors: u64) -> String {
     }
 }
 
-impl From<snapload::LoadError> for Failure {
-    fn from(error: snapload::LoadError) -> Self {
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
         match error {
-            snapload::LoadError::Config(error) => Self::Usage(error.to_string()),
-            error => Self::Run(error),
+            LoadError::Interrupted => Self::InterruptedEarly,
+            LoadError::Config(error) => Self::Usage(error.to_string()),
+            error => Self::Failed(error.to_string()),
         }
     }
 }
 
 impl From<ScenarioError> for Failure {
     fn from(error: ScenarioError) -> Self {
-        match error {
-            ScenarioError::TooFewIdentities { .. } | ScenarioError::Config { .. } => {
-                Self::Usage(error.to_string())
-            }
-            ScenarioError::Population { ref source, .. }
-                if matches!(**source, snapload::LoadError::Config(_)) =>
-            {
-                Self::Usage(error.to_string())
-            }
-            error => Self::Scenario(error),
+        let is_usage = match &error {
+            ScenarioError::TooFewIdentities { .. } | ScenarioError::Config { .. } => true,
+            ScenarioError::Population { source, .. } => matches!(**source, LoadError::Config(_)),
+            _ => false,
+        };
+        match is_usage {
+            true => Self::Usage(error.to_string()),
+            false => Self::Failed(error.to_string()),
         }
-    }
-}
-
-impl From<DemoError> for Failure {
-    fn from(error: DemoError) -> Self {
-        Self::Demo(error)
     }
 }
 

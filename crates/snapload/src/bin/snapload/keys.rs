@@ -11,9 +11,7 @@ use crate::failure::Failure;
 /// Prints the identities of a seed in the TOML format of the gateway.
 pub(crate) fn print(arguments: &KeysArguments) -> Result<(), Failure> {
     let count = match &arguments.script {
-        Some(path) => Scenario::read_file(path)
-            .map_err(|error| Failure::Usage(error.to_string()))?
-            .identities_needed(),
+        Some(path) => Scenario::read_file(path)?.identities_needed(),
         None => arguments.tunnels,
     };
     write(arguments.key_seed, count).map_err(Failure::Output)

@@ -15,6 +15,46 @@ use snapload::{
 use crate::failure::Failure;
 use crate::values::{Key, parse_bytes, parse_cpus, parse_key, parse_network, parse_tunnels};
 
+/// Options that `run`, `search` and `script` share.
+#[derive(Args)]
+pub(crate) struct CommonArguments {
+    /// Allow a gateway on another machine; only use it on your own
+    #[arg(help_heading = "Gateway", long)]
+    allow_remote: bool,
+
+    /// ISD-AS of the tunnels; a gateway that forwards SCION must have the same one
+    #[arg(
+        help_heading = "Gateway", long, value_name = "ISD-AS", default_value_t = DEFAULT_ISD_AS
+    )]
+    isd_as: IsdAs,
+
+    /// File of private keys for the tunnels, one base64 key per line as printed by `wg genkey` [default: random keys]
+    #[arg(
+        help_heading = "Tunnels",
+        long,
+        value_name = "FILE",
+        conflicts_with = "key_seed"
+    )]
+    keys_file: Option<PathBuf>,
+
+    /// Seed of the keys, as for `snapload keys`. It reveals the private keys, so use it only for tests
+    #[arg(help_heading = "Tunnels", long, value_name = "N")]
+    key_seed: Option<u64>,
+
+    /// Source addresses of tunnels and garbage, used in turn: a network such as 127.1.0.0/16
+    ///
+    /// Tunnels of a thread with different addresses share a socket, which is cheaper and allows more tunnels than file
+    /// descriptors. Several addresses also raise the limits on handshakes per address and on ports.
+    #[arg(help_heading = "Tunnels", long, value_name = "RANGE", value_parser = parse_network)]
+    source_ip: Option<IpNet>,
+
+    /// How long to keep sending late packets after the end [default: a twentieth of the duration, at most 100ms]
+    ///
+    /// A disturbance just before the end then does not count, but a slow generator does.
+    #[arg(help_heading = "Generator", long, value_name = "TIME", value_parser = parse_time)]
+    catch_up: Option<Duration>,
+}
+
 #[derive(Args)]
 pub(crate) struct LoadArguments {
     /// SNAPtun listen address of the gateway
@@ -25,9 +65,8 @@ pub(crate) struct LoadArguments {
     #[arg(help_heading = "Gateway", long, value_name = "BASE64", value_parser = parse_key)]
     public_key: Key,
 
-    /// Allow a gateway on another machine: only if it is yours
-    #[arg(help_heading = "Gateway", long)]
-    allow_remote: bool,
+    #[command(flatten)]
+    common: CommonArguments,
 
     /// Direction of the packets
     #[arg(help_heading = "Direction", long, value_enum, default_value_t = DirectionArgument::Echo)]
@@ -64,12 +103,6 @@ pub(crate) struct LoadArguments {
     )]
     internal: Option<SocketAddr>,
 
-    /// ISD-AS of the tunnels: the gateway's own, when it forwards SCION
-    #[arg(
-        help_heading = "Direction", long, value_name = "ISD-AS", default_value_t = DEFAULT_ISD_AS
-    )]
-    isd_as: IsdAs,
-
     /// up, down: ISD-AS of the remote side
     #[arg(
         help_heading = "Direction", long, value_name = "ISD-AS",
@@ -84,28 +117,6 @@ pub(crate) struct LoadArguments {
     /// Number of tunnels that carry packets; the others are connected and idle [default: all]
     #[arg(help_heading = "Tunnels", long, value_name = "N")]
     active: Option<usize>,
-
-    /// Private keys of the tunnels: one base64 key a line, as `wg genkey` prints them [default:
-    /// random keys]
-    #[arg(
-        help_heading = "Tunnels",
-        long,
-        value_name = "FILE",
-        conflicts_with = "key_seed"
-    )]
-    keys_file: Option<PathBuf>,
-
-    /// Make the keys from this number, as `snapload keys` does. Who knows it has the keys
-    #[arg(help_heading = "Tunnels", long, value_name = "N")]
-    key_seed: Option<u64>,
-
-    /// Give the tunnels the addresses of this network, in turn, like 127.1.0.0/16
-    ///
-    /// All tunnels of a thread with different addresses share a socket, so this is how to have more
-    /// tunnels than file descriptors, and it costs less. Also, a gateway limits handshakes per
-    /// source address, and an address has only so many ports.
-    #[arg(help_heading = "Tunnels", long, value_name = "RANGE", value_parser = parse_network)]
-    source_ip: Option<IpNet>,
 
     /// Persistent keepalive interval of the tunnels, in whole seconds; 0s disables it
     #[arg(
@@ -141,13 +152,6 @@ pub(crate) struct LoadArguments {
     /// Trains make gateways and generators fast. With 1 all packets are spaced evenly.
     #[arg(help_heading = "Traffic", long, value_name = "PACKETS")]
     train: Option<u32>,
-
-    /// How long to go on, after the end, sending what was due before and is late [default: a
-    /// twentieth of the duration, at most 100ms]
-    ///
-    /// A disturbance just before the end then does not count; a generator that is too slow does.
-    #[arg(help_heading = "Traffic", long, value_name = "TIME", value_parser = parse_time)]
-    catch_up: Option<Duration>,
 
     /// How long to wait for the last packets; packets missing after that are lost
     #[arg(
@@ -202,7 +206,8 @@ enum DirectionArgument {
 impl LoadArguments {
     /// Returns the configuration, with defaults for everything else.
     pub(crate) fn config(&self) -> Result<LoadConfig, Failure> {
-        let mut config = LoadConfig::new(self.gateway, self.public_key.0, self.identities()?);
+        let identities = self.common.identities(self.tunnels, None)?;
+        let mut config = LoadConfig::new(self.gateway, self.public_key.0, identities);
         config.direction = self.direction()?;
         config.active = self.active;
         config.threads = self.threads;
@@ -214,15 +219,12 @@ impl LoadArguments {
         };
         config.train = self.train;
         config.pre_encrypt_bytes = self.pre_encrypt.then_some(self.pre_encrypt_memory);
-        config.catch_up = self.catch_up;
         config.drain = self.drain;
         config.connect_timeout = self.connect_timeout;
         config.seed = self.seed;
         config.keepalive = (!self.keepalive.is_zero()).then_some(self.keepalive);
-        config.source_ips = self.source_ip;
-        config.isd_as = self.isd_as;
         config.remote_isd_as = self.remote_isd_as;
-        config.allow_remote = self.allow_remote;
+        self.common.apply(&mut config);
         Ok(config)
     }
 
@@ -256,27 +258,40 @@ impl LoadArguments {
             _ => Direction::Echo,
         })
     }
+}
 
-    fn identities(&self) -> Result<Identities, Failure> {
+impl CommonArguments {
+    /// Returns `count` identities, or with `None` one, or one per key of `--keys-file`. `--key-seed` overrides `seed`.
+    pub(crate) fn identities(
+        &self,
+        count: Option<usize>,
+        seed: Option<u64>,
+    ) -> Result<Identities, Failure> {
         if let Some(path) = &self.keys_file {
-            let mut identities =
-                Identities::read_file(path).map_err(|error| Failure::Usage(error.to_string()))?;
-            if let Some(tunnels) = self.tunnels {
-                if tunnels > identities.len() {
-                    return Err(Failure::Usage(format!(
-                        "{}: expected a key for each of {tunnels} tunnels, got {}",
-                        path.display(),
-                        identities.len(),
-                    )));
-                }
-                identities.truncate(tunnels);
+            let mut identities = Identities::read_file(path)?;
+            let count = count.unwrap_or(identities.len());
+            if count > identities.len() {
+                return Err(Failure::Usage(format!(
+                    "{}: expected a key for each of {count} tunnels, got {}",
+                    path.display(),
+                    identities.len(),
+                )));
             }
+            identities.truncate(count);
             return Ok(identities);
         }
-        let tunnels = self.tunnels.unwrap_or(1);
-        match self.key_seed {
-            Some(seed) => Ok(Identities::from_seed(seed, tunnels)),
-            None => Identities::random(tunnels).map_err(|error| LoadError::Random(error).into()),
+        let count = count.unwrap_or(1);
+        match self.key_seed.or(seed) {
+            Some(seed) => Ok(Identities::from_seed(seed, count)),
+            None => Identities::random(count).map_err(|error| LoadError::Random(error).into()),
         }
+    }
+
+    /// Sets the options in a configuration.
+    pub(crate) fn apply(&self, config: &mut LoadConfig) {
+        config.allow_remote = self.allow_remote;
+        config.isd_as = self.isd_as;
+        config.source_ips = self.source_ip;
+        config.catch_up = self.catch_up;
     }
 }

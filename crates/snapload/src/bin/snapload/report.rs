@@ -17,15 +17,14 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<(), Failure> {
         .files
         .iter()
         .map(|path| Recording::read_file(path))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+        .collect::<Result<Vec<_>, _>>()?;
     let names = names(&arguments.files);
     // Plots first, so that its errors are not printed below a long table.
     #[cfg(feature = "plot")]
     if let Some(path) = &arguments.plot {
         let runs: Vec<_> = names.iter().cloned().zip(&recordings).collect();
         snapload::plot(&runs, path).map_err(|error| match error {
-            snapload::PlotError::Unwritable { .. } => Failure::Plot(error),
+            snapload::PlotError::Unwritable { .. } => Failure::Failed(error.to_string()),
             error => Failure::Usage(error.to_string()),
         })?;
     }
