@@ -162,7 +162,7 @@ pub enum ConfigError {
     #[error("expected at least one tunnel")]
     NoTunnels,
     /// More tunnels than [`MAX_TUNNELS`](crate::MAX_TUNNELS).
-    #[error("{0} tunnels are too many; use at most {max}", max = crate::MAX_TUNNELS)]
+    #[error("expected at most {max} tunnels, got {0}", max = crate::MAX_TUNNELS)]
     TooManyTunnels(usize),
     /// Zero active tunnels, or more than there are tunnels.
     #[error("expected 1 to {tunnels} active tunnels, got {active}")]

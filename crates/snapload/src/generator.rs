@@ -40,7 +40,7 @@ pub fn run(config: &LoadConfig, progress: &mut dyn FnMut(Progress)) -> Result<Re
 /// until `work` returns. `progress` is called as by [`run`].
 ///
 /// # Errors
-/// Returns [`LoadError`]s of its own and of `work`.
+/// Returns a [`LoadError`], possibly from `work`.
 pub fn with_tunnels<T>(
     config: &LoadConfig,
     progress: &mut dyn FnMut(Progress),

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keys_file_holds_one_key_a_line() {
+    fn keys_file_has_one_key_per_line() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let secrets = [[1_u8; 32], [2; 32]];
         writeln!(

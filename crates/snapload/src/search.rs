@@ -35,7 +35,7 @@ const FACTOR_OF_SHORT_TRIALS: f64 = 2.0;
 /// Number of bisections after the first short trial that fails.
 const SHORT_HALVINGS: u32 = 2;
 
-/// What to search for, see [`search`].
+/// Configuration of a [`search`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct SearchConfig {
     /// Loss targets: shares of packets that may be lost, 0 to 1. A rate is searched for each.

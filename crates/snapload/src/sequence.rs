@@ -243,7 +243,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]
-        fn the_tracker_agrees_with_unbounded_memory(
+        fn tracker_agrees_with_unbounded_memory(
             warm_up in 0_u64..200,
             jumps in proptest::collection::vec(jump(), 1..400),
         ) {

@@ -186,7 +186,7 @@ fn missing_panel(drawing: &mut Drawing, panel: &Panel, time: &Axis, runs: &[&Rec
         .map(|&(_, packets)| packets)
         .fold(4.0, f64::max);
     let packets = Axis::new(Scale::Linear, 0.0, highest * 1.08, panel.bottom, panel.top);
-    panel.title(drawing, "Sent so far and not back: in flight or lost");
+    panel.title(drawing, "Outstanding packets: in flight or lost");
     panel.upright_label(drawing, "packets");
     panel.vertical_grid(drawing, time, 8, Some(plain));
     panel.horizontal_grid(drawing, &packets, 3, count_label);

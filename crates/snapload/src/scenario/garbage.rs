@@ -80,7 +80,7 @@ impl<'a> GarbageSender<'a> {
                 let socket = connected_socket(ips.get(index), config.gateway)?;
                 socket
                     .set_nonblocking(true)
-                    .map_err(LoadError::io("make a socket of garbage non-blocking"))?;
+                    .map_err(LoadError::io("make a garbage socket non-blocking"))?;
                 Ok(socket)
             })
             .collect::<Result<_, LoadError>>()?;
@@ -241,7 +241,7 @@ impl Ips {
 
 fn connected_socket(ip: IpAddr, gateway: SocketAddr) -> Result<UdpSocket, LoadError> {
     let socket = UdpSocket::bind(SocketAddr::new(ip, 0))
-        .map_err(LoadError::io("bind a socket of garbage"))?;
+        .map_err(LoadError::io("bind a garbage socket"))?;
     socket
         .connect(gateway)
         .map_err(|source| LoadError::NoRoute { gateway, source })?;

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_addresses_may_be_one_address() {
+    fn single_address_is_a_range() {
         assert_eq!(parse_network("127.0.1.7"), parse_network("127.0.1.7/32"));
         assert!(parse_network("127.0.1").is_err());
     }

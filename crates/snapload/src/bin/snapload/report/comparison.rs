@@ -46,7 +46,7 @@ enum Unit {
     Seconds,
 }
 
-/// See the module.
+/// Comparison of runs.
 pub(super) struct Comparison<'a> {
     names: &'a [String],
     settings: Vec<Setting<'a>>,
