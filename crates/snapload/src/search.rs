@@ -229,7 +229,7 @@ impl SearchRun<'_, '_> {
     fn find(&mut self, bracket: &mut Bracket, loss_target: f64) -> Result<FoundRate, LoadError> {
         let trials_before = self.trials;
         if bracket.is_empty() {
-            let first = self.look_around(loss_target)?;
+            let first = self.find_range(loss_target)?;
             bracket.begin_at(first);
         }
         loop {
@@ -239,7 +239,8 @@ impl SearchRun<'_, '_> {
                     bracket.add(pps, verdict(&report));
                 }
                 Step::Done { lower, upper } => {
-                    let is_lower_bound = upper.is_none_or(|upper| bracket.is_generators(upper));
+                    let is_lower_bound =
+                        upper.is_none_or(|upper| bracket.is_generator_limited(upper));
                     let bits = self.generator.config().mean_size() as f64 * 8.0;
                     return Ok(FoundRate {
                         loss_target,
@@ -255,11 +256,11 @@ impl SearchRun<'_, '_> {
     }
 
     /// Doubles the rate in short trials until one fails, then bisects. Returns the rate to start from.
-    fn look_around(&mut self, loss_target: f64) -> Result<f64, LoadError> {
+    fn find_range(&mut self, loss_target: f64) -> Result<f64, LoadError> {
         let mut holds = self.search.min_pps;
         let mut fails = loop {
             let pps = (holds * FACTOR_OF_SHORT_TRIALS).min(self.search.max_pps);
-            if !self.holds_shortly(pps, loss_target)? {
+            if !self.holds_in_short_trial(pps, loss_target)? {
                 break pps;
             }
             holds = pps;
@@ -269,7 +270,7 @@ impl SearchRun<'_, '_> {
         };
         for _ in 0..SHORT_HALVINGS {
             let pps = (holds * fails).sqrt();
-            if self.holds_shortly(pps, loss_target)? {
+            if self.holds_in_short_trial(pps, loss_target)? {
                 holds = pps;
             } else {
                 fails = pps;
@@ -279,7 +280,7 @@ impl SearchRun<'_, '_> {
     }
 
     /// Returns true if a rate holds in one of two short trials.
-    fn holds_shortly(&mut self, pps: f64, loss_target: f64) -> Result<bool, LoadError> {
+    fn holds_in_short_trial(&mut self, pps: f64, loss_target: f64) -> Result<bool, LoadError> {
         let time = self.search.trial / SHORT_TRIAL_DIVISOR;
         for _ in 0..2 {
             let report = self.measure(pps, loss_target, time)?;
@@ -320,7 +321,7 @@ impl SearchRun<'_, '_> {
             loss_share: report.loss_share,
             p99_ns: report.latency.p99_ns,
             holds: verdict.holds(loss_target),
-            limited_by_generator: verdict.is_generators(),
+            limited_by_generator: verdict.is_generator_limited(),
         }));
         Ok(report)
     }

@@ -201,7 +201,7 @@ struct PhasePlan<'a> {
 }
 
 /// Progress of a population.
-enum Told {
+enum PopulationProgress {
     Connecting {
         connected: usize,
         tunnels: usize,
@@ -260,8 +260,7 @@ impl<'a> PhasePlan<'a> {
                 .zip(&self.loads)
                 .map(|(index, (_, config))| {
                     let sender = sender.clone();
-                    scope
-                        .spawn(move || carry_load(config, gate, &|told| tell(&sender, index, told)))
+                    scope.spawn(move || run_load(config, gate, &|told| tell(&sender, index, told)))
                 })
                 .collect();
             let garbage: Vec<_> = (0..)
@@ -274,9 +273,9 @@ impl<'a> PhasePlan<'a> {
                 })
                 .collect();
             drop(sender);
-            let mut heard = Heard::new(self);
+            let mut phase_progress = PhaseProgress::new(self);
             for (index, told) in &receiver {
-                heard.handle(index, told, progress);
+                phase_progress.handle(index, told, progress);
             }
             let loads = self.join(loads, self.loads.iter().map(|(load, _)| &load.name));
             let garbage = self.join(
@@ -334,22 +333,22 @@ impl<'a> PhasePlan<'a> {
 /// Thread of a population; returns `None` if another population could not start.
 type PopulationThread<'scope, T> = thread::ScopedJoinHandle<'scope, Result<Option<T>, LoadError>>;
 
-fn tell(sender: &Sender<(usize, Told)>, index: usize, told: Told) {
+fn tell(sender: &Sender<(usize, PopulationProgress)>, index: usize, told: PopulationProgress) {
     // The receiver lives as long as there are senders.
     let _ = sender.send((index, told));
 }
 
 /// Connects a load's tunnels, waits for the other populations, and runs the load.
-fn carry_load(
+fn run_load(
     config: &LoadConfig,
     gate: &StartGate,
-    tell: &dyn Fn(Told),
+    tell: &dyn Fn(PopulationProgress),
 ) -> Result<Option<Report>, LoadError> {
     let mut progress = |progress| match progress {
         Progress::Connecting { connected, tunnels } => {
-            tell(Told::Connecting { connected, tunnels });
+            tell(PopulationProgress::Connecting { connected, tunnels });
         }
-        Progress::Interval(interval) => tell(Told::Interval(Box::new(interval))),
+        Progress::Interval(interval) => tell(PopulationProgress::Interval(Box::new(interval))),
         _ => {}
     };
     let result = with_tunnels(config, &mut progress, |generator| {
@@ -370,17 +369,17 @@ fn send_garbage(
     garbage: &Garbage,
     config: &LoadConfig,
     gate: &StartGate,
-    tell: &dyn Fn(Told),
+    tell: &dyn Fn(PopulationProgress),
 ) -> Result<Option<GarbageReport>, LoadError> {
     let identity = config.identities.secrets().first();
     let sender = GarbageSender::new(garbage, config, identity).inspect_err(|_| gate.abort())?;
     Ok(gate
         .wait()
-        .then(|| sender.work(config, |sent| tell(Told::Sent(sent)))))
+        .then(|| sender.work(config, |sent| tell(PopulationProgress::Sent(sent)))))
 }
 
 /// Progress of the populations of a phase.
-struct Heard<'a> {
+struct PhaseProgress<'a> {
     phase: &'a Phase,
     names: Vec<&'a str>,
     /// Intervals of each load that were not reported yet.
@@ -389,7 +388,7 @@ struct Heard<'a> {
     sent: Vec<u64>,
 }
 
-impl<'a> Heard<'a> {
+impl<'a> PhaseProgress<'a> {
     fn new(plan: &PhasePlan<'a>) -> Self {
         Self {
             phase: plan.phase,
@@ -406,17 +405,19 @@ impl<'a> Heard<'a> {
     fn handle(
         &mut self,
         population: usize,
-        told: Told,
+        told: PopulationProgress,
         progress: &mut dyn FnMut(ScenarioProgress<'_>),
     ) {
         match told {
-            Told::Connecting { connected, tunnels } => progress(ScenarioProgress::Connecting {
-                population: self.names[population],
-                connected,
-                tunnels,
-            }),
-            Told::Sent(sent) => self.sent[population] = sent,
-            Told::Interval(interval) => {
+            PopulationProgress::Connecting { connected, tunnels } => {
+                progress(ScenarioProgress::Connecting {
+                    population: self.names[population],
+                    connected,
+                    tunnels,
+                })
+            }
+            PopulationProgress::Sent(sent) => self.sent[population] = sent,
+            PopulationProgress::Interval(interval) => {
                 self.intervals[population].push_back(*interval);
                 // An interval is reported when all loads have finished it.
                 let loads: Option<Vec<Interval>> = self

@@ -27,7 +27,7 @@ impl Verdict {
         matches!(self, Self::Lost(share) if share <= loss_target)
     }
 
-    pub(super) fn is_generators(self) -> bool {
+    pub(super) fn is_generator_limited(self) -> bool {
         self == Self::GeneratorTooSlow
     }
 }
@@ -88,9 +88,11 @@ impl Bracket {
     }
 
     /// Returns true if the generator was too slow to test the gateway at this rate.
-    pub(super) fn is_generators(&self, pps: f64) -> bool {
+    pub(super) fn is_generator_limited(&self, pps: f64) -> bool {
         let verdicts = self.verdicts(pps);
-        let generators = verdicts.iter().filter(|verdict| verdict.is_generators());
+        let generators = verdicts
+            .iter()
+            .filter(|verdict| verdict.is_generator_limited());
         2 * generators.count() > verdicts.len()
     }
 
@@ -112,7 +114,7 @@ impl Bracket {
             .iter()
             .find(|(pps, _)| is_decided(*pps, TRIALS).is_none());
         if let Some((pps, verdicts)) = undecided
-            && self.matters(*pps, loss_target)
+            && self.can_change_result(*pps, loss_target)
             && !verdicts.is_empty()
         {
             return Step::Try(*pps);
@@ -146,7 +148,7 @@ impl Bracket {
     }
 
     /// Returns true if more trials at this rate can change the result: it lies between the ends of the other rates.
-    fn matters(&self, pps: f64, loss_target: f64) -> bool {
+    fn can_change_result(&self, pps: f64, loss_target: f64) -> bool {
         let (lower, upper) = self.ends(loss_target);
         lower.is_none_or(|lower| pps > lower) && upper.is_none_or(|upper| pps < upper)
     }
@@ -368,7 +370,7 @@ mod tests {
         for _ in 0..3 {
             bracket.add(5e5, Verdict::GeneratorTooSlow);
         }
-        assert!(bracket.is_generators(5e5));
+        assert!(bracket.is_generator_limited(5e5));
         assert_eq!(bracket.ends(0.0), (None, Some(5e5)));
     }
 }
