@@ -249,7 +249,7 @@ pub enum ConfigError {
     },
     /// Tunnels connect or leave during a closed loop.
     #[error("tunnels that connect or leave during the run need a rate: --rate max is not possible")]
-    ComingsWithoutSchedule,
+    PresenceNeedsRate,
     /// Pre-encryption of packets from a router, which are not encrypted.
     #[error(
         "pre-encryption is not possible with direction down: packets from a router are not encrypted"

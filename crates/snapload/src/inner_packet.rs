@@ -112,7 +112,7 @@ pub(crate) struct Recognized {
 
 /// Why received bytes are not a packet of the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum NotOurs {
+pub(crate) enum Unrecognized {
     /// SCMP message.
     Scmp,
     /// Differs from every packet sent.
@@ -178,7 +178,7 @@ impl PacketForm {
         builder.append_udp(source_port, destination_port, &payload, &mut header)?;
         header.truncate(header.len().saturating_sub(payload.len()));
         if recipe.direction == DirectionKind::Down {
-            arrive(&mut header, no_ip);
+            move_to_last_hop(&mut header, no_ip);
         }
         let checksum = header
             .last_chunk()
@@ -255,12 +255,12 @@ impl PacketForm {
     }
 
     /// Recognizes a received packet.
-    pub(crate) fn read(&self, packet: &[u8]) -> Result<Recognized, NotOurs> {
+    pub(crate) fn read(&self, packet: &[u8]) -> Result<Recognized, Unrecognized> {
         self.recognize(packet).ok_or_else(|| {
             if packet.get(NEXT_HEADER_OFFSET) == Some(&SCMP) {
-                NotOurs::Scmp
+                Unrecognized::Scmp
             } else {
-                NotOurs::Corrupted
+                Unrecognized::Corrupted
             }
         })
     }
@@ -332,7 +332,7 @@ fn path_between(egress: u16, ingress: u16) -> Segment {
 }
 
 /// Sets CurrHF, the low 6 bits of the path's first byte, to the second hop, as in the destination AS.
-fn arrive(header: &mut [u8], ip: IpAddr) {
+fn move_to_last_hop(header: &mut [u8], ip: IpAddr) {
     let host_bytes = if ip.is_ipv4() { 4 } else { 16 };
     if let Some(indexes) = header.get_mut(HOSTS_OFFSET + 2 * host_bytes) {
         *indexes = 1;
@@ -450,7 +450,7 @@ mod tests {
         }
         .unwrap();
         if direction == DirectionKind::Down {
-            arrive(&mut rebuilt, address.ip());
+            move_to_last_hop(&mut rebuilt, address.ip());
         }
         rebuilt
     }
@@ -518,13 +518,13 @@ mod tests {
             packet[changed] ^= 0x10;
             assert_eq!(
                 form.read(&packet),
-                Err(NotOurs::Corrupted),
+                Err(Unrecognized::Corrupted),
                 "byte {changed}"
             );
         }
-        assert_eq!(form.read(&packet[..99]), Err(NotOurs::Corrupted));
+        assert_eq!(form.read(&packet[..99]), Err(Unrecognized::Corrupted));
         let longer = [&packet[..], &[1]].concat();
-        assert_eq!(form.read(&longer), Err(NotOurs::Corrupted));
+        assert_eq!(form.read(&longer), Err(Unrecognized::Corrupted));
     }
 
     #[test]
@@ -573,6 +573,6 @@ mod tests {
         PacketBuilder::new(address, address)
             .append_echo_reply(1, 2, b"x", &mut scmp)
             .unwrap();
-        assert_eq!(form.read(&scmp), Err(NotOurs::Scmp));
+        assert_eq!(form.read(&scmp), Err(Unrecognized::Scmp));
     }
 }

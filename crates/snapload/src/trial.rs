@@ -68,7 +68,7 @@ impl Trial {
             Rate::PerSecond(_) | Rate::Ramp { .. } => {}
         }
         if config.presence != Presence::Throughout && matches!(self.rate, Rate::Max { .. }) {
-            return Err(ConfigError::ComingsWithoutSchedule);
+            return Err(ConfigError::PresenceNeedsRate);
         }
         self.check_pre_encryption(config)?;
         let longest = Duration::from_secs(MAX_HOURS * 3600);

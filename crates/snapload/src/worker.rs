@@ -161,7 +161,7 @@ impl<'run> Worker<'run> {
         self.tell(Message::Connected(self.connect))?;
         loop {
             match self.orders.try_recv() {
-                Ok(order) => self.carry_out(&order)?,
+                Ok(order) => self.run_trial(&order)?,
                 Err(TryRecvError::Empty) => self.turn(self.now + TICK_NS)?,
                 Err(TryRecvError::Disconnected) => return Ok(()),
             }

@@ -32,7 +32,7 @@ impl Scenario {
         let text = input_file::read(path)?;
         Self::parse(&text).map_err(|fault| {
             let start = fault.span.map_or(text.len(), |span| span.start);
-            let (line, column) = place(&text, start);
+            let (line, column) = line_and_column(&text, start);
             FileError::Invalid {
                 path: path.to_owned(),
                 line,
@@ -74,7 +74,7 @@ impl From<toml::de::Error> for Fault {
 }
 
 /// Returns the line and column of a byte, counted from 1.
-fn place(text: &str, offset: usize) -> (usize, usize) {
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |end| end + 1);
     let line = before.matches('\n').count() + 1;
@@ -542,7 +542,7 @@ mod tests {
     /// Returns the line, column and problem of an invalid scenario.
     fn fault(text: &str) -> (usize, usize, String) {
         let fault = Scenario::parse(text).unwrap_err();
-        let (line, column) = place(text, fault.span.unwrap().start);
+        let (line, column) = line_and_column(text, fault.span.unwrap().start);
         (line, column, fault.problem)
     }
 

@@ -8,7 +8,7 @@ use super::message::Halt;
 use super::ports::Role;
 use super::{RECEIVE_TRAINS, Worker};
 use crate::error::{ConnectFailure, LoadError};
-use crate::inner_packet::{NotOurs, Recognized};
+use crate::inner_packet::{Recognized, Unrecognized};
 use crate::pacing::{Nanos, Pacing};
 use crate::sequence::Arrival;
 use crate::tunnel::Handled;
@@ -106,8 +106,8 @@ impl Worker<'_> {
     fn handle_packet(&mut self, exit: Exit, packet: &[u8]) {
         match self.form.read(packet) {
             Ok(recognized) => self.handle_recognized(exit, recognized, packet),
-            Err(NotOurs::Scmp) => self.counts.scmp += 1,
-            Err(NotOurs::Corrupted) => self.counts.corrupted += 1,
+            Err(Unrecognized::Scmp) => self.counts.scmp += 1,
+            Err(Unrecognized::Corrupted) => self.counts.corrupted += 1,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::trial::{Trial, TrialOrder};
 
 impl Worker<'_> {
     /// Runs a trial.
-    pub(super) fn carry_out(&mut self, order: &TrialOrder) -> Result<(), Halt> {
+    pub(super) fn run_trial(&mut self, order: &TrialOrder) -> Result<(), Halt> {
         let trial = &order.trial;
         self.start_trial(trial);
         self.prepare(trial)?;

@@ -74,7 +74,7 @@ impl Failure {
             } => writeln!(
                 stderr,
                 "offered rate not reached: sent {sent_pps:.0} of {offered_pps:.0} packets/s; {}",
-                what_to_do(*send_errors)
+                remedy(*send_errors)
             ),
             Self::Interrupted => {
                 writeln!(stderr, "interrupted: the result covers the time until then")
@@ -95,7 +95,7 @@ impl Failure {
 }
 
 /// Returns a remedy for an offered rate that was not reached.
-fn what_to_do(send_errors: u64) -> String {
+fn remedy(send_errors: u64) -> String {
     match send_errors {
         0 => "use more threads or CPUs, longer trains (--train), or a lower rate".to_owned(),
         refused => format!(
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn remedy_mentions_packets_refused_by_the_kernel() {
-        assert!(what_to_do(0).contains("lower rate"));
-        assert!(what_to_do(7).starts_with("the kernel refused 7 packets"));
+        assert!(remedy(0).contains("lower rate"));
+        assert!(remedy(7).starts_with("the kernel refused 7 packets"));
     }
 }
