@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Plays scenarios against gateways that it starts on loopback, and says how each ended.
+# Runs scenarios against gateways that it starts on loopback, and prints how each ended.
 #
 #   scripts/scenarios/run-all.sh                    all of them
 #   scripts/scenarios/run-all.sh churn ramp         these
 #
-# Exit code 0: all passed. Each scenario has a fresh gateway, so that none meets the tunnels of another.
-# GATEWAY_FLAGS holds further flags of `snapgate run`, for example "--workers 1".
+# Exit code 0: all passed. Each scenario has its own gateway, so that none meets the tunnels of another. GATEWAY_FLAGS
+# holds further flags of `snapgate run`, for example "--workers 1".
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -21,11 +21,11 @@ trap 'stop_gateway; rm -rf "$files"' EXIT
 
 "$bin/snapgate" genkey --output "$files/private.key" >"$files/public.key"
 
-# Plays one scenario. When that is interrupted, so are all.
+# Runs one scenario. An interruption ends the whole script.
 play() {
     local scenario=$1 address seed=$RANDOM
     "$bin/snapload" keys --script "$scenario" --key-seed "$seed" >"$files/identities.toml"
-    # The log of the gateway before would tell its address.
+    # The previous gateway's log contains its address.
     : >"$files/gateway.log"
     # shellcheck disable=SC2086
     "$bin/snapgate" run --listen 127.0.0.1:0 --private-key-file "$files/private.key" \

@@ -77,9 +77,7 @@ impl fmt::Display for Summary {
 /// Writes one line per worker: received + taken from other workers = delivered + sent + dropped + given to other
 /// workers.
 fn write_workers(f: &mut impl fmt::Write, workers: &[Counters], total: &Counters) -> fmt::Result {
-    writeln!(
-        f,
-        "{:<8}{:>12}{:>8}{:>10}{:>11}{:>12}{:>10}{:>10}{:>11}{:>9}",
+    const HEADER: [&str; 9] = [
         "worker",
         "received",
         "share",
@@ -88,34 +86,37 @@ fn write_workers(f: &mut impl fmt::Write, workers: &[Counters], total: &Counters
         "sent",
         "dropped",
         "given",
-        "handovers",
-        "tunnels"
-    )?;
+        "tunnels",
+    ];
+    let mut rows = vec![HEADER.map(str::to_owned)];
     for (index, worker) in workers.iter().enumerate() {
-        write_worker(f, &index.to_string(), worker, total)?;
+        rows.push(worker_cells(&index.to_string(), worker, total));
     }
-    write_worker(f, "all", total, total)
+    rows.push(worker_cells("all", total, total));
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: [usize; 9] = std::array::from_fn(width);
+    for row in &rows {
+        write!(f, "{:<width$}", row[0], width = widths[0])?;
+        for (cell, width) in row.iter().zip(widths).skip(1) {
+            write!(f, "  {cell:>width$}")?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
 }
 
-fn write_worker(
-    f: &mut impl fmt::Write,
-    name: &str,
-    worker: &Counters,
-    total: &Counters,
-) -> fmt::Result {
-    writeln!(
-        f,
-        "{name:<8}{:>12}{:>8}{:>10}{:>11}{:>12}{:>10}{:>10}{:>11}{:>9}",
-        worker.received(),
+fn worker_cells(name: &str, worker: &Counters, total: &Counters) -> [String; 9] {
+    [
+        name.to_owned(),
+        worker.received().to_string(),
         format!("{:.1}%", percent(worker.received(), total.received())),
-        worker.taken_packets,
-        worker.delivered(),
-        worker.sent(),
-        worker.total_dropped(),
-        worker.given_packets,
-        worker.handovers,
-        worker.tunnels,
-    )
+        worker.taken_packets.to_string(),
+        worker.delivered().to_string(),
+        worker.sent().to_string(),
+        worker.total_dropped().to_string(),
+        worker.given_packets.to_string(),
+        worker.tunnels.to_string(),
+    ]
 }
 
 /// Writes one line per drop reason.

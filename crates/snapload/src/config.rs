@@ -1,9 +1,9 @@
-//! What a run shall do.
+//! Configuration of a load run.
 
 mod check;
 mod presence;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,167 +15,159 @@ use serde::{Deserialize, Serialize};
 
 pub use self::presence::{Presence, Shares};
 use crate::identity::Identities;
-use crate::inner_packet::{self, Way};
 
-/// The largest inner packet: a UDP datagram over IPv4 (65,507 bytes) less SNAPtun's 32 bytes.
+/// Size in bytes of the largest inner packet: a UDP datagram over IPv4 (65,507 bytes) minus 32 bytes for SNAPtun.
 pub const MAX_PACKET_BYTES: usize = 65_507 - 32;
 
-/// The longest train: the kernel takes no more datagrams in one segmented send (UDP_MAX_SEGMENTS,
+/// Maximum number of packets in a train: the kernel's limit for one segmented send (UDP_MAX_SEGMENTS,
 /// include/linux/udp.h).
 pub const MAX_TRAIN: u32 = 64;
 
-/// The most tunnels: a gateway would need 200 GB for them.
+/// Maximum number of tunnels. A gateway would need 200 GB of memory for them.
 pub const MAX_TUNNELS: usize = 1 << 24;
 
-// Stamps number tunnels in 32 bits.
+// Stamps store the tunnel index in 32 bits.
 const _: () = assert!(MAX_TUNNELS <= u32::MAX as usize);
 
-/// Packets in flight with [`Rate::Max`] unless told otherwise: enough for a gateway to work on
-/// while the generator works, and little enough for default socket buffers to hold.
+/// Default number of packets in flight with [`Rate::Max`]: enough to keep a gateway busy while the generator works, and
+/// few enough for default socket buffers.
 pub const DEFAULT_WINDOW: u32 = 512;
 
-/// ISD-AS of the tunnels unless told otherwise: 1-ff00:0:110, of the range for examples and tests.
+/// Default ISD-AS of the tunnels: 1-ff00:0:110, from the range for examples and tests.
 pub const DEFAULT_ISD_AS: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0110);
 
-/// ISD-AS of the other side unless told otherwise: 1-ff00:0:111, of the range for examples and
-/// tests.
+/// Default ISD-AS of the remote side: 1-ff00:0:111, from the range for examples and tests.
 pub const DEFAULT_REMOTE_ISD_AS: IsdAs = IsdAs::from_u64(0x0001_ff00_0000_0111);
 
-/// The train length of [`LoadConfig::train`] `None` with [`Rate::Max`].
+/// Train length with [`Rate::Max`] if [`LoadConfig::train`] is `None`.
 const DEFAULT_TRAIN: u32 = 16;
 
-/// Sizes of the simple IMIX, and how many of 48 packets have each.
+/// Packet sizes of the simple IMIX in bytes, each with its share of 48 packets.
 const IMIX: [(usize, u32); 3] = [(64, 28), (570, 16), (1518, 4)];
 
-/// Everything a run needs to know. Start from [`LoadConfig::new`] and change fields.
+/// Configuration of a load run. Start from [`LoadConfig::new`] and change fields.
 #[derive(Clone, Debug)]
 pub struct LoadConfig {
-    /// Where the gateway listens for SNAPtun.
+    /// SNAPtun listen address of the gateway.
     pub gateway: SocketAddr,
-    /// The gateway's X25519 public key.
+    /// X25519 public key of the gateway.
     pub gateway_public_key: [u8; 32],
-    /// One tunnel per identity.
+    /// Identities of the tunnels, one per tunnel.
     pub identities: Identities,
-    /// How many tunnels, the first ones, carry packets; the others are connected and idle. `None`:
-    /// all.
+    /// Number of tunnels, counted from the first, that carry packets; the others are connected and idle. `None`: all.
     pub active: Option<usize>,
-    /// Which way packets take.
+    /// Direction of the packets.
     pub direction: Direction,
-    /// How many threads share the tunnels.
+    /// Number of generator threads, which share the tunnels.
     pub threads: usize,
-    /// Where the threads run.
+    /// CPUs of the threads.
     pub cpus: Cpus,
     /// Sizes of the SCION packets.
     pub sizes: PacketSizes,
-    /// How fast packets are sent.
+    /// Send rate.
     pub rate: Rate,
-    /// How tunnels share the rate.
+    /// How the tunnels share the rate.
     pub shares: Shares,
-    /// When tunnels come and go. Other than [`Presence::Throughout`] takes an open loop.
+    /// When tunnels connect and leave. All but [`Presence::Throughout`] require an open loop.
     pub presence: Presence,
-    /// When all tunnels that are there begin a new handshake, after packets begin to be counted.
+    /// Time from the start of counting at which all connected tunnels begin a new handshake.
     pub rekey_at: Option<Duration>,
-    /// How many packets of equal size are sent back to back on one tunnel. `None`: 1 with
-    /// [`Rate::PerSecond`], which spaces all packets evenly, and 16 with [`Rate::Max`].
+    /// Number of packets of equal size sent back to back on one tunnel. `None`: 1 in an open loop, which spaces packets
+    /// evenly, and 16 with [`Rate::Max`].
     pub train: Option<u32>,
-    /// Encrypt all packets of a trial before any is sent, in at most this memory, in bytes; `None`:
-    /// encrypt while sending. A closed loop ends when they are used up. For an echo, what comes back
-    /// is decrypted and compared all the same.
+    /// Memory limit in bytes for encrypting all packets of a trial before the first is sent; `None` encrypts while
+    /// sending. A closed loop ends when its encrypted packets are used up. Echoed packets are still decrypted and
+    /// compared.
     pub pre_encrypt_bytes: Option<u64>,
-    /// How long packets are sent and counted.
+    /// Duration of the measurement, in which packets are sent and counted.
     pub duration: Duration,
-    /// How long packets are sent before that without being counted.
+    /// Duration of the warm-up before it, in which packets are sent but not counted.
     pub warm_up: Duration,
-    /// How long after its end a period goes on sending what was due before and is late. `None`: a
-    /// twentieth of it and at most 100 ms, so that a disturbance just before the end does not count, and
-    /// a generator that is too slow does.
+    /// How long after its end a period keeps sending packets that were due in it and are late. `None`: a twentieth of
+    /// the period, at most 100 ms, so that a disturbance just before the end does not count but a slow generator does.
     pub catch_up: Option<Duration>,
-    /// How long packets are waited for after the last was sent; what is then missing is lost.
+    /// How long to wait for packets after the last was sent. Packets missing after that count as lost.
     pub drain: Duration,
-    /// How often [`Progress::Interval`](crate::Progress::Interval) is reported.
+    /// Period of [`Progress::Interval`](crate::Progress::Interval) reports.
     pub interval: Duration,
-    /// How long a tunnel may take from its first handshake message to being connected.
+    /// Maximum time from a tunnel's first handshake message to its session.
     pub connect_timeout: Duration,
-    /// How long a handshake message waits for its answer before another is sent.
+    /// How long to wait for the answer to a handshake message before sending another.
     pub handshake_retry: Duration,
-    /// What the content of packets and the order of sizes derive from; `None` for something new
-    /// each time. Keys do not: see [`Identities`].
+    /// Seed of packet contents and of the order of sizes; `None` draws one per run. Keys do not depend on it: see
+    /// [`Identities`].
     pub seed: Option<u64>,
-    /// Persistent keepalive of the tunnels, in whole seconds; `None` for none.
+    /// Persistent keepalive interval of the tunnels, in whole seconds; `None` disables it.
     pub keepalive: Option<Duration>,
-    /// The addresses of the tunnels, in turn. All tunnels of a thread with different addresses
-    /// share a socket, so this is how to have more tunnels than file descriptors, and cheaper ones.
-    /// `None`: the address the operating system chooses towards the gateway, and a socket per
-    /// tunnel.
+    /// Source addresses of the tunnels, used in turn. Tunnels of a thread with different addresses share a socket,
+    /// which is cheaper and allows more tunnels than file descriptors. `None`: the address that the operating system
+    /// selects towards the gateway, and one socket per tunnel.
     pub source_ips: Option<IpNet>,
-    /// Whether datagrams are never fragmented (`IP_PMTUDISC_PROBE`), as in quinn-udp. The IPv4 packets of shared
-    /// sockets then have the ID 0, so a network card merges them with others that do (GRO).
+    /// Disables fragmentation (`IP_PMTUDISC_PROBE`), as quinn-udp does. IPv4 packets of shared sockets then have the ID
+    /// 0, so network cards merge them with others like them (GRO).
     pub never_fragment: bool,
-    /// ISD-AS of the tunnels: the gateway's own, when it forwards SCION.
+    /// ISD-AS of the tunnels. A gateway that forwards SCION must have the same one.
     pub isd_as: IsdAs,
-    /// ISD-AS of the other side, when packets do not go from a tunnel to itself.
+    /// ISD-AS of the remote side for [`Direction::Up`] and [`Direction::Down`].
     pub remote_isd_as: IsdAs,
-    /// Ends the run before its time.
+    /// Switch that ends the run early.
     pub stop: StopSwitch,
-    /// Whether the gateway may be on another machine. A load generator that is pointed at the
-    /// wrong address does harm there, so this takes a decision.
+    /// Allows a gateway on another machine. Off by default, because load sent to a wrong address does harm there.
     pub allow_remote: bool,
 }
 
-/// What [`LoadConfig::catch_up`] is when nothing is said: this part of a period, and at most this long.
+/// Default of [`LoadConfig::catch_up`]: this fraction of a period, up to a maximum.
 const CATCH_UP_DIVISOR: u32 = 20;
 const CATCH_UP_MAX: Duration = Duration::from_millis(100);
 
-/// Ends a run before its time: packets are no longer sent, and the result is that of the time until
-/// then. Clones are the same switch.
+/// Switch that ends a run early: sending stops, and the report covers the time until then. Clones share the switch.
 #[derive(Clone, Debug, Default)]
 pub struct StopSwitch(Arc<AtomicBool>);
 
 impl StopSwitch {
-    /// Lets the run end.
+    /// Ends the run.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the run shall end.
+    /// Returns true if the run is to end.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The switch as what it is, for signal handlers: true lets the run end.
+    /// Returns the flag behind the switch, for signal handlers: true ends the run.
     #[must_use]
     pub fn as_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }
 }
 
-/// Which way packets take.
+/// Direction of packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
-    /// Into a tunnel, and back out of the same tunnel: the gateway echoes, or forwards SCION, for
-    /// packets are addressed to the tunnel they come from.
+    /// Into a tunnel and back out of it. The gateway echoes packets, or forwards SCION, since packets are addressed to
+    /// their own tunnel.
     Echo,
-    /// Into tunnels, and from the gateway to a router, which this is as well. Packets go to a host
-    /// of [`LoadConfig::remote_isd_as`].
+    /// Into tunnels and out to a router, which the generator plays. Packets are addressed to a host of
+    /// [`LoadConfig::remote_isd_as`].
     ///
-    /// Every thread is a router of its own, so that none waits for another: thread `i`, counted
-    /// from 0, has the port `router.port() + i` and the interface `interface + i`, and the gateway
-    /// needs a next hop for each.
+    /// Every thread plays its own router, so that threads do not wait for each other: thread `i`, counted from 0, uses
+    /// port `router.port() + i` and interface `interface + i`. The gateway needs a next hop for each.
     Up {
-        /// Where the first thread's router listens.
+        /// Listen address of the first thread's router.
         router: SocketAddr,
-        /// The interface by which packets of the first thread leave the AS.
+        /// Interface through which packets of the first thread leave the AS.
         interface: u16,
     },
-    /// From a router, which this is, to the gateway, and out of tunnels. Packets come from a host
-    /// of [`LoadConfig::remote_isd_as`]. Every thread has a socket of its own.
+    /// From a router, which the generator plays, to the gateway and out of tunnels. Packets come from a host of
+    /// [`LoadConfig::remote_isd_as`]. Every thread has its own socket.
     Down {
-        /// Where the gateway listens for routers.
+        /// Internal address of the gateway, on which it receives from routers.
         internal: SocketAddr,
-        /// Where the first thread sends from; the others have the ports that follow, or free ones if
-        /// its port is 0. `None`: the address that the operating system chooses, and free ports. The
-        /// gateway has to take packets of routers from there.
+        /// Source address of the first thread. The other threads use the following ports, or free ones if its port is
+        /// 0. `None`: the address that the operating system selects, and free ports. The gateway must accept packets of
+        /// routers from there.
         router: Option<SocketAddr>,
     },
 }
@@ -186,7 +178,7 @@ pub enum Direction {
 pub enum DirectionKind {
     /// Into a tunnel and back out of it.
     Echo,
-    /// Into tunnels and out at a router.
+    /// Into tunnels and out to a router.
     Up,
     /// From a router, out of tunnels.
     Down,
@@ -195,10 +187,10 @@ pub enum DirectionKind {
 /// Sizes of SCION packets, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PacketSizes {
-    /// All the same.
+    /// One size for all packets.
     Fixed(usize),
-    /// The simple IMIX: of 48 trains, 28 have packets of 64 bytes, 16 of 570 and 4 of 1518.
-    /// Where headers and stamp take more than 64 bytes, the smallest possible size stands for 64.
+    /// Simple IMIX: of 48 trains, 28 have packets of 64 bytes, 16 of 570 and 4 of 1518. Where headers and stamp need
+    /// more than 64 bytes, the smallest possible size replaces 64.
     Imix,
 }
 
@@ -208,51 +200,49 @@ impl From<usize> for PacketSizes {
     }
 }
 
-/// How fast packets are sent.
+/// Send rate.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Rate {
-    /// Open loop: this many packets a second over all tunnels, each at its scheduled time,
-    /// whatever arrives.
+    /// Open loop: packets per second over all tunnels, each sent at its scheduled time, independent of arrivals.
     PerSecond(f64),
-    /// Open loop at a rate that rises in equal steps, which divide the time in which packets are
-    /// counted. See [`Report::steps`](crate::Report::steps).
+    /// Open loop whose rate rises in equal steps of equal duration over the measurement. See
+    /// [`Report::steps`](crate::Report::steps).
     Ramp {
-        /// The first rate, also of the warm-up, in packets a second over all tunnels.
+        /// First rate, also used in the warm-up, in packets per second over all tunnels.
         from: f64,
-        /// The last rate.
+        /// Last rate, in packets per second over all tunnels.
         to: f64,
-        /// How many rates there are.
+        /// Number of steps.
         steps: NonZeroU32,
     },
-    /// Closed loop: a packet is sent when another arrived, with at most this many in flight
-    /// over all tunnels. Finds what a gateway sustains with that many packets in its queues;
-    /// latencies are those of full queues.
+    /// Closed loop: a packet is sent when another arrives. This finds the throughput that a gateway sustains with
+    /// `window` packets in its queues; latencies are those of full queues.
     Max {
-        /// Packets in flight over all tunnels, at least one train per thread.
+        /// Maximum number of packets in flight over all tunnels, at least one train per thread.
         window: u32,
     },
 }
 
-/// Where the threads run.
+/// CPU placement of the threads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Cpus {
-    /// Where the operating system puts them.
+    /// Chosen by the operating system.
     Unpinned,
-    /// Each on its own CPU, from the last one down: gateways count from the first one up.
+    /// One CPU per thread, from the last CPU downwards: gateways allocate from the first upwards.
     FromLast,
-    /// On these CPUs, in turn.
+    /// These CPUs, in turn.
     List(Vec<usize>),
 }
 
 impl LoadConfig {
-    /// How long a period of this length goes on sending what is late.
+    /// Returns how long a period of this length keeps sending late packets.
     pub(crate) fn catch_up_after(&self, period: Duration) -> Duration {
         let unsaid = (period / CATCH_UP_DIVISOR).min(CATCH_UP_MAX);
         self.catch_up.unwrap_or(unsaid)
     }
 
-    /// A run of one random tunnel that sends 1000 packets of 1200 bytes a second for 10 seconds,
-    /// which come back.
+    /// Creates a run with one tunnel per identity, which sends 1000 packets of 1200 bytes per second for 10 seconds and
+    /// receives their echoes.
     #[must_use]
     pub fn new(gateway: SocketAddr, gateway_public_key: [u8; 32], identities: Identities) -> Self {
         Self {
@@ -288,7 +278,7 @@ impl LoadConfig {
         }
     }
 
-    /// How many tunnels there are at a time.
+    /// Returns the number of tunnels connected at a time.
     #[must_use]
     pub fn tunnels(&self) -> usize {
         match self.presence {
@@ -297,25 +287,25 @@ impl LoadConfig {
         }
     }
 
-    /// Whether tunnels with different addresses share a socket. One that comes in the place of
-    /// another needs a port of its own: a gateway keeps an address for the identity it knows there.
+    /// Returns true if tunnels with different addresses share a socket. With turnover they do not: a newcomer needs a
+    /// new port, because the gateway reserves an address for the identity it knows there.
     pub(crate) fn shares_sockets(&self) -> bool {
         self.source_ips.is_some() && !matches!(self.presence, Presence::Turnover { .. })
     }
 
-    /// The public keys of the tunnels: what the gateway has to authorize.
+    /// Returns the public keys of the tunnels, which the gateway must authorize.
     #[must_use]
     pub fn public_keys(&self) -> Vec<[u8; 32]> {
         self.identities.public_keys()
     }
 
-    /// How many tunnels carry packets.
+    /// Returns the number of tunnels that carry packets.
     #[must_use]
     pub fn active_tunnels(&self) -> usize {
         self.active.unwrap_or(self.tunnels())
     }
 
-    /// The sizes of packets in bytes, and how many trains of a round have each.
+    /// Returns the packet sizes in bytes, each with its number of trains per round.
     pub(crate) fn size_mix(&self) -> Vec<(usize, u32)> {
         let min = self.direction.min_packet_bytes(self.gateway.ip());
         match self.sizes {
@@ -324,7 +314,7 @@ impl LoadConfig {
         }
     }
 
-    /// The mean size of packets in bytes, rounded.
+    /// Returns the mean packet size in bytes, rounded.
     pub(crate) fn mean_size(&self) -> usize {
         let mix = self.size_mix();
         let trains: usize = mix.iter().map(|&(_, trains)| trains as usize).sum();
@@ -335,7 +325,7 @@ impl LoadConfig {
         (bytes + trains / 2) / trains
     }
 
-    /// The length of trains that this configuration results in.
+    /// Returns the train length that results from this configuration.
     #[must_use]
     pub fn effective_train(&self) -> u32 {
         match (self.train, self.rate) {
@@ -347,7 +337,7 @@ impl LoadConfig {
 }
 
 impl Direction {
-    /// The direction without its addresses.
+    /// Returns the direction without its addresses.
     #[must_use]
     pub fn kind(self) -> DirectionKind {
         match self {
@@ -356,28 +346,9 @@ impl Direction {
             Self::Down { .. } => DirectionKind::Down,
         }
     }
-
-    /// The size of the smallest packet that can be sent to tunnels or from tunnels with addresses
-    /// like `ip`: SCION and UDP header, and the mark that tells packets apart. 64 bytes over IPv4
-    /// and 88 over IPv6 for an echo, 100 and 124 otherwise, for the path.
-    #[must_use]
-    pub fn min_packet_bytes(self, ip: IpAddr) -> usize {
-        inner_packet::min_bytes(self.way(0), ip)
-    }
-
-    /// The way of the packets of a thread.
-    pub(crate) fn way(self, thread: usize) -> Way {
-        match self {
-            Self::Echo => Way::Echo,
-            Self::Up { interface, .. } => Way::Up {
-                interface: interface.wrapping_add(thread as u16),
-            },
-            Self::Down { .. } => Way::Down,
-        }
-    }
 }
 
-/// The address with the port that is `thread` higher; 0 remains 0, for any free port.
+/// Returns the address with its port increased by `thread`. Port 0 stays 0, for any free port.
 pub(crate) fn address_of_thread(mut address: SocketAddr, thread: usize) -> SocketAddr {
     if address.port() != 0 {
         address.set_port(address.port().wrapping_add(thread as u16));

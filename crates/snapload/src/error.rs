@@ -1,116 +1,117 @@
-//! Why a run gave no result.
+//! Errors of a load run.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use udp_shards::BindError;
 
-/// Why a run gave no result.
+/// Reason why a run has no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The configuration makes no sense.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The operating system gave no random numbers.
+    /// The operating system provides no random numbers.
     #[error("cannot get random numbers from the operating system: {0}")]
     Random(getrandom::Error),
-    /// The process may not open a socket per tunnel.
+    /// The limit on file descriptors is too low for the sockets of the tunnels.
     #[error(
-        "{needed} file descriptors are needed and {limit} are allowed; raise the limit \
-         (`ulimit -n {needed}`) or use fewer tunnels"
+        "the run needs {needed} file descriptors and the limit is {limit}; raise the limit (`ulimit -n {needed}`) \
+         or use fewer tunnels"
     )]
     TooFewFileDescriptors {
-        /// How many the run needs.
+        /// Number of file descriptors that the run needs.
         needed: u64,
-        /// How many the process may have.
+        /// Limit of the process.
         limit: u64,
     },
-    /// There is no way to the gateway.
+    /// No route leads to the gateway.
     #[error("no route to {gateway}: {source}")]
     NoRoute {
-        /// The gateway's address.
+        /// Address of the gateway.
         gateway: SocketAddr,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A tunnel's socket cannot be bound.
+    /// The socket of a tunnel cannot be bound.
     #[error(
-        "cannot bind the socket of tunnel {tunnel} to {address}: {source}; is it an address of \
-         this machine? When its ports are used up, spread the tunnels over more addresses \
-         (--source-ip)"
+        "cannot bind the socket of tunnel {tunnel} to {address}: {source}; check that the address belongs to this \
+         machine; if its ports are used up, spread the tunnels over more addresses (--source-ip)"
     )]
     Bind {
         /// Index of the tunnel.
         tunnel: usize,
-        /// The address it was to be bound to.
+        /// Address of the socket.
         address: IpAddr,
-        /// Why not.
+        /// Cause.
         source: BindError,
     },
-    /// A socket of a tunnel could not be told never to fragment.
+    /// Fragmentation cannot be disabled on the socket of a tunnel.
     #[error("cannot set IP_MTU_DISCOVER on the socket of tunnel {tunnel}: {source}")]
     NeverFragment {
         /// Index of the tunnel.
         tunnel: usize,
-        /// The kernel's answer.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// The socket that stands for a router cannot be bound.
+    /// The socket of a played router cannot be bound.
     #[error("cannot bind the router's socket: {0}")]
     BindRouter(BindError),
-    /// Packets cannot be written, which is a bug.
-    #[error("cannot write packets: {0}")]
+    /// Packets cannot be built, which is a bug.
+    #[error("cannot build packets: {0}")]
     Packet(scion_packet::build::BuildError),
-    /// A tunnel did not connect.
+    /// A tunnel did not connect in time.
     #[error(
-        "tunnel {tunnel} did not connect to {gateway} within {waited_seconds} s ({connected} of \
-         {tunnels} tunnels did): {reason}"
+        "tunnel {tunnel} did not connect to {gateway} within {waited_seconds} s ({connected} of {tunnels} tunnels \
+         connected): {reason}"
     )]
     Connect {
         /// Index of the first tunnel that did not connect.
         tunnel: usize,
-        /// The gateway's address.
+        /// Address of the gateway.
         gateway: SocketAddr,
-        /// How long it was tried, in seconds.
+        /// Time allowed for connecting, in seconds.
         waited_seconds: f64,
-        /// How many tunnels had connected by then.
+        /// Number of tunnels connected by then.
         connected: usize,
-        /// How many there were to be.
+        /// Number of tunnels of the run.
         tunnels: usize,
-        /// What it looks like.
+        /// Probable cause.
         reason: ConnectFailure,
     },
-    /// Waiting for sockets or reading them failed.
+    /// A system call failed.
     #[error("cannot {action}: {source}")]
     Io {
-        /// What failed.
+        /// What was attempted.
         action: &'static str,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A tunnel lost its session before its packets were encrypted.
-    #[error("tunnel {tunnel} has no session to encrypt its packets with; did the gateway stop?")]
+    /// A tunnel had no session when its packets were to be encrypted.
+    #[error(
+        "tunnel {tunnel} has no session to encrypt packets with; check that the gateway is running"
+    )]
     NoSession {
         /// Index of the tunnel.
         tunnel: usize,
     },
-    /// Encrypting took so long that sessions would end before the packets are sent.
+    /// Encryption took so long that sessions would expire before their packets are sent.
     #[error(
-        "encrypting beforehand took too long: sessions would end while packets are sent; use a \
-         lower rate, a shorter duration or more threads"
+        "pre-encryption took too long: sessions would expire while packets are sent; use a lower rate, a shorter \
+         duration or more threads"
     )]
     SessionsTooOld,
-    /// A thread had sent everything that was encrypted for it before packets were counted.
+    /// The packets encrypted for a thread were used up during the warm-up.
     #[error(
-        "the packets encrypted beforehand were used up during the warm-up; use a shorter warm-up, a \
-         rate instead of the maximum, or encrypt more of them"
+        "the pre-encrypted packets were used up during the warm-up; use a shorter warm-up, a rate instead of max, \
+         or more memory (--pre-encrypt-memory)"
     )]
     UsedUpInWarmUp,
-    /// It was told to stop before there was anything to report.
-    #[error("interrupted before there was a result")]
+    /// The run was stopped before it had a result.
+    #[error("interrupted before the first result")]
     Interrupted,
-    /// A thread died, which is a bug.
+    /// A thread panicked, which is a bug.
     #[error("a generator thread panicked; this is a bug in snapload")]
     ThreadPanicked,
 }
@@ -121,174 +122,175 @@ impl LoadError {
     }
 }
 
-/// What a tunnel that does not connect looks like from outside.
+/// Why a tunnel does not connect, as far as the client can tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectFailure {
-    /// ICMP says that nobody has the port.
-    #[error("nothing listens there; is the gateway running, and is the address right?")]
-    NothingListens,
-    /// Silence: gateways answer strangers with nothing.
+    /// ICMP port unreachable.
     #[error(
-        "no answer; is the identity authorized at the gateway, is --public-key the gateway's, and \
-         is the address right?"
+        "nothing listens there; check that the gateway is running and that the address is right"
+    )]
+    NothingListens,
+    /// No answer. Gateways do not answer unauthorized clients.
+    #[error(
+        "no answer; check that the gateway authorizes this identity, that --public-key is the gateway's key, and \
+         that the address is right"
     )]
     NoAnswer,
-    /// Cookie replies and nothing else.
+    /// Only cookie replies.
     #[error(
-        "the gateway is under load and answers with cookies only; use fewer tunnels or more source \
-         addresses (--source-ip)"
+        "the gateway is under load and answers only with cookies; use fewer tunnels or more source addresses \
+         (--source-ip)"
     )]
     CookiesOnly,
 }
 
-/// What is wrong with a [`LoadConfig`](crate::LoadConfig).
+/// Fault of a [`LoadConfig`](crate::LoadConfig).
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The gateway is on another machine and that is not allowed.
+    /// The gateway is on another machine, which is not allowed.
     #[error(
-        "{0} is not on this machine; generating load against others may be an attack, so give \
-         --allow-remote if the gateway is yours"
+        "{0} is not on this machine; load on a wrong address can do harm, so add --allow-remote only if the gateway \
+         is yours"
     )]
     RemoteGateway(SocketAddr),
-    /// The gateway's address is no place to send to.
-    #[error("{0} is no address of a gateway: it needs an IP address and a port")]
+    /// The gateway's address cannot be sent to.
+    #[error("{0} is not a gateway address: expected an IP address and a port")]
     BadGateway(SocketAddr),
-    /// There is no identity, so no tunnel.
-    #[error("there must be at least one tunnel")]
+    /// The run has no identities, so no tunnels.
+    #[error("expected at least one tunnel")]
     NoTunnels,
     /// More tunnels than [`MAX_TUNNELS`](crate::MAX_TUNNELS).
-    #[error("{0} tunnels are too many; use at most {max}", max = crate::MAX_TUNNELS)]
+    #[error("expected at most {max} tunnels, got {0}", max = crate::MAX_TUNNELS)]
     TooManyTunnels(usize),
-    /// No active tunnel, or more than there are.
-    #[error("{active} of {tunnels} tunnels cannot be active; use 1 to {tunnels}")]
+    /// Zero active tunnels, or more than there are tunnels.
+    #[error("expected 1 to {tunnels} active tunnels, got {active}")]
     BadActive {
-        /// The active tunnels asked for.
+        /// Requested number of active tunnels.
         active: usize,
-        /// The tunnels.
+        /// Number of tunnels.
         tunnels: usize,
     },
-    /// No thread, or more threads than active tunnels.
-    #[error("{threads} threads cannot share {tunnels} active tunnels; use 1 to {tunnels} threads")]
+    /// Zero threads, or more threads than active tunnels.
+    #[error("expected 1 to {tunnels} threads for {tunnels} active tunnels, got {threads}")]
     BadThreads {
-        /// The threads asked for.
+        /// Requested number of threads.
         threads: usize,
-        /// The tunnels that carry packets.
+        /// Number of active tunnels.
         tunnels: usize,
     },
     /// The list of CPUs is empty.
     #[error("the list of CPUs is empty")]
     NoCpus,
-    /// There is no such CPU.
-    #[error("there is no CPU {cpu} for this process; it may use {}", list(.usable))]
+    /// A requested CPU is not available.
+    #[error("CPU {cpu} is not available to this process; it may use {}", list(.usable))]
     UnknownCpu {
-        /// The CPU asked for.
+        /// Requested CPU.
         cpu: usize,
-        /// Those that exist and that the process may run on.
+        /// CPUs that exist and that the process may run on.
         usable: Vec<usize>,
     },
-    /// The router's address has no port, or not enough ports after it, or is of the wrong family.
+    /// The router's address has no port, too few ports above it, or the wrong IP version.
     #[error(
-        "{0} is no address for routers: it needs a port, with a free one after it for every other \
-         thread, and the IP version of the gateway's internal address"
+        "{0} is not a router address: it needs a port, a free port above it for every further thread, and the IP \
+         version of the gateway's internal address"
     )]
     BadRouter(SocketAddr),
-    /// Interface 0 is none, and every thread has one.
-    #[error("interface {0} is not possible: interfaces count from 1 to 65535, one per thread")]
+    /// The interface is 0, or too high for one interface per thread.
+    #[error("interface {0} is out of range: every thread needs one from 1 to 65535")]
     BadInterface(u16),
-    /// A packet to the own AS is a hairpin: it reaches no router.
-    #[error("the remote AS {0} is that of the tunnels: packets would not go through a router")]
+    /// The remote AS is the tunnels' own: its packets are hairpins and do not reach a router.
+    #[error("the remote AS {0} is also the AS of the tunnels, so packets would not reach a router")]
     SameIsdAs(scion_packet::IsdAs),
-    /// Packets are too small for their headers and stamp, or too large for a datagram.
-    #[error("packets of {size} bytes are not possible; use {min} to {max} bytes")]
+    /// Packets too small for their headers and stamp, or too large for a datagram.
+    #[error("expected packets of {min} to {max} bytes, got {size}")]
     BadSize {
-        /// The size asked for.
+        /// Requested size in bytes.
         size: usize,
-        /// The smallest.
+        /// Smallest possible size.
         min: usize,
-        /// The largest.
+        /// Largest possible size.
         max: usize,
     },
-    /// The rate is no positive number.
-    #[error("the rate must be more than 0 packets a second and at most {max}")]
+    /// The rate is not a positive number, or too high.
+    #[error("expected a rate above 0 and at most {max} packets/s")]
     BadRate {
-        /// The highest.
+        /// Highest possible rate.
         max: u64,
     },
-    /// The range of rates is empty or goes beyond what is possible.
-    #[error("the rates to search must be more than 0, the lowest below the highest, at most {max}")]
+    /// The range of rates is empty or exceeds the highest possible rate.
+    #[error("expected search rates above 0 and at most {max}, the lowest below the highest")]
     BadRateRange {
-        /// The highest.
+        /// Highest possible rate.
         max: u64,
     },
-    /// No loss target, or one that is no share.
-    #[error("a loss target is at least 0 and less than 100 %, and there must be one")]
+    /// No loss target, or one that is out of range.
+    #[error("expected at least one loss target, each from 0 to less than 100 %")]
     BadLossTarget,
-    /// The precision of a search is no share, or one beyond what a measurement gives.
-    #[error("the precision must be 0.1 to 100 %")]
+    /// The precision of a search is out of range.
+    #[error("expected a precision of 0.1 to 100 %")]
     BadPrecision,
-    /// The train is empty or longer than the kernel takes.
-    #[error("a train of {train} packets is not possible; use 1 to {max} packets")]
+    /// The train is empty, or longer than the kernel allows.
+    #[error("expected trains of 1 to {max} packets, got {train}")]
     BadTrain {
-        /// The length asked for.
+        /// Requested length.
         train: u32,
-        /// The longest.
+        /// Longest possible train.
         max: u32,
     },
-    /// The window is smaller than a train per thread.
-    #[error("a window of {window} packets is too small; use at least {min}: a train per thread")]
+    /// The window is smaller than one train per thread.
+    #[error("expected a window of at least {min} packets (one train per thread), got {window}")]
     BadWindow {
-        /// The window asked for.
+        /// Requested window.
         window: u32,
-        /// The smallest.
+        /// Smallest possible window.
         min: u32,
     },
-    /// Tunnels come and go, and the rate is that of the replies.
-    #[error("tunnels that come and go need a rate of their own: the closed loop has none")]
-    ComingsWithoutSchedule,
-    /// Packets from a router are not encrypted.
-    #[error("there is nothing to encrypt beforehand: packets from a router are in no tunnel")]
-    NothingToPreEncrypt,
-    /// Packets are encrypted for sessions, which do not stay.
+    /// Tunnels connect or leave during a closed loop.
+    #[error("tunnels that connect or leave during the run need a rate: --rate max is not possible")]
+    PresenceNeedsRate,
+    /// Pre-encryption of packets from a router, which are not encrypted.
     #[error(
-        "packets cannot be encrypted beforehand for tunnels that come and go or begin new sessions"
+        "pre-encryption is not possible with direction down: packets from a router are not encrypted"
     )]
+    NothingToPreEncrypt,
+    /// Pre-encryption with sessions that do not last.
+    #[error("pre-encryption is not possible for tunnels that come and go or rekey")]
     PreEncryptedSessionsEnd,
-    /// Sessions end before the packets are sent.
+    /// Pre-encrypted packets whose sessions expire before they are sent.
     #[error(
-        "packets that are encrypted beforehand must be sent within {max_seconds} s, warm-up \
-         included: then their sessions end"
+        "pre-encrypted packets must be sent within {max_seconds} s, warm-up included, before their sessions expire"
     )]
     PreEncryptedTooLong {
-        /// The longest time.
+        /// Longest possible time, in seconds.
         max_seconds: u64,
     },
-    /// Encrypting beforehand takes more memory than allowed.
+    /// Pre-encryption needs more memory than allowed.
     #[error(
-        "encrypting beforehand takes {needed_mib} MiB and {allowed_mib} MiB are allowed \
-         (--pre-encrypt-memory); use a lower rate or a shorter duration or warm-up"
+        "pre-encryption needs {needed_mib} MiB and {allowed_mib} MiB are allowed (--pre-encrypt-memory); use a \
+         lower rate or a shorter duration or warm-up"
     )]
     PreEncryptMemory {
-        /// What it takes.
+        /// Memory needed, in MiB.
         needed_mib: u64,
-        /// What is allowed.
+        /// Memory allowed, in MiB.
         allowed_mib: u64,
     },
-    /// Nothing would be sent.
-    #[error("the duration must be more than 0 and at most {max_hours} hours")]
+    /// The duration is zero or too long.
+    #[error("expected a duration above 0 and, with the warm-up, at most {max_hours} hours")]
     BadDuration {
-        /// The longest, with warm-up.
+        /// Longest possible duration with warm-up, in hours.
         max_hours: u64,
     },
-    /// Intervals of no length.
-    #[error("the interval must be at least 1 ms")]
+    /// The report interval is too short.
+    #[error("expected an interval of at least 1 ms")]
     BadInterval,
-    /// A keepalive is a whole number of seconds.
-    #[error("the keepalive must be a whole number of seconds, 1 to 65535")]
+    /// The keepalive is not a whole number of seconds.
+    #[error("expected a keepalive of 1 to 65535 whole seconds")]
     BadKeepalive,
-    /// The source addresses are of another address family than the gateway's.
-    #[error("the source addresses {0} are of another IP version than the gateway's address")]
+    /// The source addresses and the gateway's address have different IP versions.
+    #[error("the source addresses {0} and the gateway's address have different IP versions")]
     SourceFamily(ipnet::IpNet),
 }
 

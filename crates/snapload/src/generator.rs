@@ -1,35 +1,32 @@
-//! The threads, what they are told and what they tell, and the report.
+//! Generator threads: their orders, their messages, and the report.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use crate::collected::Collected;
 use crate::config::LoadConfig;
 use crate::error::LoadError;
-use crate::latency::Latencies;
-use crate::pacing::{Nanos, nanos};
+use crate::pacing::Nanos;
 use crate::plan::Plan;
-use crate::ramp::StepCounts;
-use crate::report::{ConnectReport, Counts, Interval, Measured, Progress, Report, ThreadReport};
+use crate::report::{ConnectReport, Progress, Report};
 use crate::trial::{Trial, TrialOrder};
 use crate::worker::{Halt, Message, Worker};
 
-/// Messages that may wait per thread. A thread with more to say waits, and then packets are late,
-/// so this is what a slow `progress` costs nothing.
+/// Capacity of the message channel per thread. A thread with a full channel blocks, and its packets are late, so this
+/// is the delay in `progress` that a run tolerates.
 const MESSAGES_PER_THREAD: usize = 64;
 
-/// How often threads are looked at that say nothing.
+/// How often to check for ended threads while no message arrives.
 const WATCH_PERIOD: Duration = Duration::from_millis(100);
 
-/// How long before the first packet the threads are told to start.
+/// Time from the start order to the first packet.
 const START_DELAY_NS: Nanos = 5_000_000;
 
-/// Connects the tunnels, carries out the one trial of `config`, and reports what it found.
-/// `progress` is called from this thread, about once per [`LoadConfig::interval`]; it should return
-/// quickly.
+/// Connects the tunnels of `config`, runs its one trial and returns the report. `progress` is called on this thread,
+/// about once per [`LoadConfig::interval`], and should return quickly.
 ///
 /// # Errors
 /// See [`LoadError`]. Lost packets are a result, not an error.
@@ -39,11 +36,11 @@ pub fn run(config: &LoadConfig, progress: &mut dyn FnMut(Progress)) -> Result<Re
     })
 }
 
-/// Connects the tunnels of `config` and lets `work` measure with them, as often as it likes. The
-/// tunnels stay connected until `work` returns. `progress` is called as by [`run`].
+/// Connects the tunnels of `config` and calls `work`, which may measure any number of times. The tunnels stay connected
+/// until `work` returns. `progress` is called as by [`run`].
 ///
 /// # Errors
-/// See [`LoadError`], and what `work` returns.
+/// Returns a [`LoadError`], possibly from `work`.
 pub fn with_tunnels<T>(
     config: &LoadConfig,
     progress: &mut dyn FnMut(Progress),
@@ -61,7 +58,7 @@ pub fn with_tunnels<T>(
                 orders.push(order_sender);
                 scope.spawn(move || {
                     if let Some(cpu) = plan.cpu_of(index) {
-                        // Without it the run works all the same, less evenly.
+                        // Pinning is optional: without it the run is less even.
                         core_affinity::set_for_current(cpu);
                     }
                     Worker::new(plan, index, order_receiver, sender)?.work()
@@ -77,8 +74,7 @@ pub fn with_tunnels<T>(
             has_ended: &|| workers.iter().any(|worker| worker.is_finished()),
             connect: ConnectReport::default(),
         };
-        // Whoever still works when this is over does so in vain. It may be over by a panic of the caller's
-        // code, and then the threads are waited for, too.
+        // Stops the threads at the end, also after a panic in the caller's code: the scope waits for them.
         let stop_at_end = StopAtEnd(plan);
         let result = generator.connect().and_then(|()| work(&mut generator));
         drop(stop_at_end);
@@ -102,71 +98,31 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Threads whose tunnels are connected, see [`with_tunnels`].
+/// Generator threads with connected tunnels; see [`with_tunnels`].
 pub struct Generator<'run> {
     plan: &'run Plan<'run>,
     progress: &'run mut dyn FnMut(Progress),
     orders: Vec<Sender<Arc<TrialOrder>>>,
     receiver: Receiver<(usize, Message)>,
-    /// Whether a thread has ended.
+    /// Returns true if a thread has ended.
     has_ended: &'run dyn Fn() -> bool,
     connect: ConnectReport,
 }
 
-/// What the threads have told about a trial.
-struct Told {
-    trial: Trial,
-    /// Threads that are ready to send.
-    ready_threads: usize,
-    /// How long packets were sent and counted, by the thread that took longest.
-    sending_ns: Nanos,
-    /// Intervals that not all threads have finished.
-    intervals: BTreeMap<u64, ToldInterval>,
-    /// Threads that stopped sending, and the packets of theirs that have not arrived.
-    draining_threads: usize,
-    used_up: bool,
-    outstanding: u64,
-    counts: Counts,
-    latencies: Latencies,
-    handshakes: Latencies,
-    steps: Vec<StepCounts>,
-    done: BTreeMap<usize, ThreadReport>,
-}
-
-/// What threads have counted in an interval.
-struct ToldInterval {
-    /// How many threads have.
-    threads: usize,
-    /// When it ended, after packets began to be counted.
-    end_ns: Nanos,
-    counts: Counts,
-    latencies: Latencies,
-}
-
-impl ToldInterval {
-    fn and(mut self, other: Self) -> Self {
-        self.threads += other.threads;
-        self.end_ns = self.end_ns.max(other.end_ns);
-        self.counts += other.counts;
-        self.latencies.add(other.latencies);
-        self
-    }
-}
-
 impl Generator<'_> {
-    /// What it was made with.
+    /// Returns the configuration.
     #[must_use]
     pub fn config(&self) -> &LoadConfig {
         self.plan.config
     }
 
-    /// How the tunnels were connected.
+    /// Returns how the tunnels were connected.
     #[must_use]
     pub fn connect_report(&self) -> ConnectReport {
         self.connect
     }
 
-    /// Carries out a trial.
+    /// Runs a trial.
     ///
     /// # Errors
     /// See [`LoadError`]. Lost packets are a result, not an error.
@@ -174,19 +130,19 @@ impl Generator<'_> {
         trial.check(self.plan.config)?;
         let order = Arc::new(TrialOrder::new(*trial));
         for orders in &self.orders {
-            // A thread that is gone failed, and joining it tells why.
+            // An ended thread has failed; joining it returns the cause.
             let _ = orders.send(Arc::clone(&order));
         }
         if self.plan.config.pre_encrypt_bytes.is_some() {
             (self.progress)(Progress::Encrypting);
         }
-        let mut told = Told::new(*trial);
-        while told.done.len() < self.plan.config.threads {
+        let mut collected = Collected::new(*trial);
+        while collected.done.len() < self.plan.config.threads {
             if let Some((thread, message)) = self.next_message()? {
-                self.handle(&order, &mut told, thread, message);
+                self.handle(&order, &mut collected, thread, message);
             }
         }
-        told.into_report(self.plan.config, self.connect)
+        collected.into_report(self.plan.config, self.connect)
     }
 
     /// Waits until all tunnels are connected.
@@ -216,13 +172,13 @@ impl Generator<'_> {
         });
     }
 
-    /// What a thread said; `None` when none said anything for a while. An error when one of them
-    /// ended, whose reason [`with_tunnels`] finds.
+    /// Returns the next message, or `None` if no thread sent one for a while. Fails if a thread has ended;
+    /// [`with_tunnels`] finds the cause.
     fn next_message(&self) -> Result<Option<(usize, Message)>, LoadError> {
         match self.receiver.recv_timeout(WATCH_PERIOD) {
             Ok(message) => Ok(Some(message)),
             Err(RecvTimeoutError::Disconnected) => Err(LoadError::ThreadPanicked),
-            // What an ended thread said last may still wait to be heard.
+            // The last messages of an ended thread may still be queued.
             Err(RecvTimeoutError::Timeout) if (self.has_ended)() && self.receiver.is_empty() => {
                 Err(LoadError::ThreadPanicked)
             }
@@ -230,152 +186,40 @@ impl Generator<'_> {
         }
     }
 
-    fn handle(&mut self, order: &TrialOrder, told: &mut Told, thread: usize, message: Message) {
-        let threads = self.plan.config.threads;
+    fn handle(
+        &mut self,
+        order: &TrialOrder,
+        collected: &mut Collected,
+        thread: usize,
+        message: Message,
+    ) {
+        let config = self.plan.config;
         match message {
             Message::Connected(_) => {}
             Message::Ready => {
-                told.ready_threads += 1;
-                // When the last thread is ready, all begin to send at the same time.
-                if told.ready_threads == threads {
-                    if !told.trial.warm_up.is_zero() {
+                collected.ready_threads += 1;
+                // All threads start to send at the same time, once the last is ready.
+                if collected.ready_threads == config.threads {
+                    if !order.trial.warm_up.is_zero() {
                         (self.progress)(Progress::WarmUp);
                     }
                     order.start_at(self.plan.now() + START_DELAY_NS);
                 }
             }
-            Message::Interval {
-                index,
-                end_ns,
-                counts,
-                latencies,
-            } => {
-                let config = self.plan.config;
-                let part = ToldInterval {
-                    threads: 1,
-                    end_ns,
-                    counts,
-                    latencies: *latencies,
-                };
-                let interval = told.add_interval(config, index, part);
-                if let Some(interval) = interval {
+            Message::Interval(part) => {
+                if let Some(interval) = collected.add_interval(config, part) {
                     (self.progress)(Progress::Interval(interval));
                 }
             }
             Message::Draining(outstanding) => {
-                told.draining_threads += 1;
-                told.outstanding += outstanding;
-                if told.draining_threads == threads {
-                    (self.progress)(Progress::Draining {
-                        outstanding: told.outstanding,
-                    });
+                collected.draining_threads += 1;
+                collected.outstanding += outstanding;
+                if collected.draining_threads == config.threads {
+                    let outstanding = collected.outstanding;
+                    (self.progress)(Progress::Draining { outstanding });
                 }
             }
-            Message::Done(summary) => {
-                told.used_up |= summary.used_up;
-                told.sending_ns = told.sending_ns.max(summary.sending_ns);
-                told.counts += summary.counts;
-                told.latencies.add(summary.latencies);
-                told.handshakes.add(summary.handshakes);
-                told.add_steps(&summary.steps);
-                told.done.insert(thread, summary.thread);
-            }
+            Message::Done(summary) => collected.finish_thread(thread, *summary),
         }
-    }
-}
-
-impl Told {
-    fn new(trial: Trial) -> Self {
-        Self {
-            trial,
-            ready_threads: 0,
-            sending_ns: 0,
-            intervals: BTreeMap::new(),
-            draining_threads: 0,
-            used_up: false,
-            outstanding: 0,
-            counts: Counts::default(),
-            latencies: Latencies::new(),
-            handshakes: Latencies::new(),
-            steps: Vec::new(),
-            done: BTreeMap::new(),
-        }
-    }
-
-    /// Adds what a thread counted in the steps of a ramp.
-    fn add_steps(&mut self, steps: &[StepCounts]) {
-        self.steps.resize(steps.len(), StepCounts::default());
-        for (sum, step) in self.steps.iter_mut().zip(steps) {
-            sum.sent += step.sent;
-            sum.received += step.received;
-        }
-    }
-
-    /// Adds what a thread counted in an interval; returns it when it is complete.
-    fn add_interval(
-        &mut self,
-        config: &LoadConfig,
-        index: u64,
-        part: ToldInterval,
-    ) -> Option<Interval> {
-        let told = match self.intervals.remove(&index) {
-            Some(told) => told.and(part),
-            None => part,
-        };
-        if told.threads < config.threads {
-            self.intervals.insert(index, told);
-            return None;
-        }
-        let start = nanos(config.interval).saturating_mul(index);
-        let seconds = told.end_ns.saturating_sub(start) as f64 / 1e9;
-        let interval = Interval {
-            end_seconds: told.end_ns as f64 / 1e9,
-            seconds,
-            sent_pps: told.counts.sent as f64 / seconds,
-            received_pps: told.counts.received as f64 / seconds,
-            counts: told.counts,
-            latency: told.latencies.histogram().summary(),
-        };
-        self.add(told);
-        (seconds > 0.0).then_some(interval)
-    }
-
-    fn add(&mut self, told: ToldInterval) {
-        self.counts += told.counts;
-        self.latencies.add(told.latencies);
-    }
-
-    /// The result; an error when nothing was measured.
-    fn into_report(
-        mut self,
-        config: &LoadConfig,
-        connect: ConnectReport,
-    ) -> Result<Report, LoadError> {
-        if self.sending_ns == 0 {
-            return Err(match self.used_up && !config.stop.is_set() {
-                true => LoadError::UsedUpInWarmUp,
-                false => LoadError::Interrupted,
-            });
-        }
-        // Threads that were told to stop may have done so in different intervals.
-        for told in std::mem::take(&mut self.intervals).into_values() {
-            self.add(told);
-        }
-        Ok(Report::new(Measured {
-            gateway: config.gateway,
-            direction: config.direction.kind(),
-            size_bytes: config.mean_size(),
-            train: config.effective_train(),
-            connect,
-            sending: Duration::from_nanos(self.sending_ns),
-            interrupted: config.stop.is_set(),
-            used_up: self.used_up,
-            offered_pps: self.trial.offered_pps(),
-            counts: self.counts,
-            latency: self.latencies.histogram(),
-            handshake: self.handshakes.histogram().summary(),
-            steps: self.trial.steps(&self.steps),
-            threads: self.done.into_values().collect(),
-        }))
     }
 }

@@ -1,22 +1,27 @@
-//! The identities of the tunnels: X25519 key pairs.
+//! Identities of the tunnels: X25519 key pairs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-/// The key pairs of a run, one per tunnel. Private keys are wiped from memory when dropped.
+use crate::input_file::{self, FileError};
+
+const EXPECTED_KEY: &str =
+    "expected a private key of 32 bytes in base64, as printed by `wg genkey`";
+
+/// Key pairs of a run, one per tunnel. Private keys are wiped from memory when dropped.
 #[derive(Clone)]
 pub struct Identities(Vec<StaticSecret>);
 
 impl Identities {
-    /// `count` random identities, different on every call. For a gateway that admits everyone, or
-    /// with the same process authorizing [`Identities::public_keys`].
+    /// Generates `count` random identities, different on every call. For gateways that admit any identity, or whose
+    /// process also authorizes [`Identities::public_keys`].
     ///
     /// # Errors
-    /// When the operating system gives no random numbers.
+    /// Fails if the operating system provides no random numbers.
     pub fn random(count: usize) -> Result<Self, getrandom::Error> {
         let mut secrets = Vec::with_capacity(count);
         for _ in 0..count {
@@ -27,9 +32,9 @@ impl Identities {
         Ok(Self(secrets))
     }
 
-    /// `count` identities that are the same for the same seed in every version of this crate.
+    /// Derives `count` identities from a seed: the same ones in every version of this crate.
     ///
-    /// Whoever knows the seed has the private keys: these are for tests and measurements only.
+    /// The seed reveals the private keys, so use it only for tests and measurements.
     #[must_use]
     pub fn from_seed(seed: u64, count: usize) -> Self {
         Self(
@@ -39,35 +44,26 @@ impl Identities {
         )
     }
 
-    /// Reads private keys from a file: one base64 key a line, as `wg genkey` prints them. Empty
-    /// lines and lines that start with `#` are skipped.
+    /// Reads private keys from a file with one base64 key per line, as printed by `wg genkey`. Empty lines and lines
+    /// that start with `#` are skipped.
     ///
     /// # Errors
-    /// When the file cannot be read or a line is no key.
-    pub fn read_file(path: &Path) -> Result<Self, IdentityError> {
-        let text = std::fs::read_to_string(path).map(Zeroizing::new);
-        let text = text.map_err(|source| IdentityError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+    /// Fails if the file cannot be read, has a line that is not a key, or has no key.
+    pub fn read_file(path: &Path) -> Result<Self, FileError> {
+        let text = input_file::read(path).map(Zeroizing::new)?;
         let mut secrets = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
+        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let Some(secret) = key_from_base64(line).map(Zeroizing::new) else {
-                return Err(IdentityError::NotAKey {
-                    path: path.to_owned(),
-                    line: index + 1,
-                });
+                return Err(FileError::at_line(path, number, EXPECTED_KEY));
             };
             secrets.push(StaticSecret::from(*secret));
         }
         if secrets.is_empty() {
-            return Err(IdentityError::Empty {
-                path: path.to_owned(),
-            });
+            let end = text.lines().count() + 1;
+            return Err(FileError::at_line(path, end, EXPECTED_KEY));
         }
         Ok(Self(secrets))
     }
@@ -77,24 +73,24 @@ impl Identities {
         self.0.truncate(count);
     }
 
-    /// Some of the identities.
+    /// Returns some of the identities.
     pub(crate) fn range(&self, range: std::ops::Range<usize>) -> Self {
         Self(self.0[range].to_vec())
     }
 
-    /// The number of identities.
+    /// Returns the number of identities.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no identities.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The public keys, in the order of the tunnels: what the gateway has to authorize.
+    /// Returns the public keys in the order of the tunnels. The gateway must authorize them.
     #[must_use]
     pub fn public_keys(&self) -> Vec<[u8; 32]> {
         self.0
@@ -110,56 +106,26 @@ impl Identities {
 
 impl std::fmt::Debug for Identities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Never the keys.
+        // Private keys are not printed.
         write!(f, "Identities({})", self.0.len())
     }
 }
 
-/// Why a file of private keys is no good.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// The file cannot be read.
-    #[error("cannot read the keys file {path}: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// A line is no private key.
-    #[error(
-        "{path}, line {line}: not a private key; each line holds one base64 key of 32 bytes, as \
-         `wg genkey` prints it"
-    )]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-    },
-    /// The file holds no key at all.
-    #[error("{path} holds no key; write one base64 private key a line, as `wg genkey` prints it")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-/// A key of 32 bytes from base64 (44 characters, RFC 4648 section 4), as WireGuard tools write it.
+/// Decodes a 32-byte key from base64 (44 characters, RFC 4648 section 4), the format of WireGuard tools.
 #[must_use]
 pub fn key_from_base64(text: &str) -> Option<[u8; 32]> {
-    // It may be a private key.
+    // The key may be private.
     let key = Zeroizing::new(BASE64_STANDARD.decode(text).ok()?);
     key.as_slice().try_into().ok()
 }
 
-/// A key of 32 bytes as base64 (RFC 4648 section 4), as WireGuard tools write it.
+/// Encodes a 32-byte key as base64 (RFC 4648 section 4), the format of WireGuard tools.
 #[must_use]
 pub fn key_to_base64(key: &[u8; 32]) -> String {
     BASE64_STANDARD.encode(key)
 }
 
-/// The secret with this index: four outputs of SplitMix64, each from its own state.
+/// Returns the secret with this index: four chained outputs of SplitMix64.
 fn secret_from_seed(seed: u64, index: u64) -> StaticSecret {
     let mut state = split_mix(seed) ^ index;
     let mut secret = Zeroizing::new([0; 32]);
@@ -170,8 +136,8 @@ fn secret_from_seed(seed: u64, index: u64) -> StaticSecret {
     StaticSecret::from(*secret)
 }
 
-/// One step of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
-/// 2014): a bijection that mixes all bits.
+/// Performs one step of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014), a
+/// bijection that mixes all bits.
 pub(crate) fn split_mix(state: u64) -> u64 {
     let mut mixed = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -188,7 +154,7 @@ mod tests {
 
     #[test]
     fn identities_of_a_seed_never_change() {
-        // Gateways keep files of these keys: a change locks their load generators out.
+        // Gateways keep files of these keys: a change would lock out their load generators.
         let keys: Vec<String> = Identities::from_seed(1, 2)
             .public_keys()
             .iter()
@@ -212,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_run_of_a_seed_starts_with_the_shorter_one() {
+    fn identities_of_a_seed_do_not_depend_on_their_number() {
         let long = Identities::from_seed(9, 10).public_keys();
         assert_eq!(Identities::from_seed(9, 3).public_keys(), long[..3]);
     }
 
     #[test]
-    fn a_keys_file_holds_one_key_a_line() {
+    fn keys_file_has_one_key_per_line() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let secrets = [[1_u8; 32], [2; 32]];
         writeln!(
@@ -234,12 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_of_a_keys_file_is_named() {
+    fn invalid_line_of_a_keys_file_is_reported() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "# header\nnot a key").unwrap();
         let error = Identities::read_file(file.path()).unwrap_err();
         assert!(
-            matches!(error, IdentityError::NotAKey { line: 2, .. }),
+            matches!(error, FileError::Invalid { line: 2, .. }),
             "{error}"
         );
     }

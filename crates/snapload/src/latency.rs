@@ -1,4 +1,4 @@
-//! Latencies in a histogram.
+//! Latency histograms.
 
 use std::time::Duration;
 
@@ -11,17 +11,16 @@ use serde::{Deserialize, Serialize};
 /// Significant decimal digits of a recorded latency.
 const DIGITS: u8 = 3;
 
-/// Latencies beyond this are recorded as this: far longer than packets are waited for.
+/// Longest recorded latency, far longer than packets are waited for. Longer ones are recorded as this.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Latencies in nanoseconds, with a resolution of three decimal digits.
 ///
-/// Packets that come in one train were due together and are read together, so runs of equal
-/// values are recorded at once.
+/// Packets of a train were due together and are read together, so runs of equal values are recorded in one step.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {
     histogram: Histogram<u64>,
-    /// The value that came last, and how often in a row; not in `histogram` yet.
+    /// Last value and how often it came in a row; not in `histogram` yet.
     last_ns: u64,
     run: u64,
 }
@@ -57,19 +56,19 @@ impl Latencies {
         }
     }
 
-    /// Takes everything recorded so far and starts anew.
+    /// Returns everything recorded so far, and starts anew.
     pub(crate) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::new())
     }
 
-    /// Adds what `other` recorded.
+    /// Adds the records of `other`.
     pub(crate) fn add(&mut self, mut other: Self) {
         other.record_run();
-        // Equal bounds: nothing can fall outside.
+        // The bounds are equal, so no value is out of range.
         let _ = self.histogram.add(&other.histogram);
     }
 
-    /// Everything recorded so far.
+    /// Returns everything recorded so far.
     pub(crate) fn histogram(&self) -> LatencyHistogram {
         let mut all = self.clone();
         all.record_run();
@@ -77,16 +76,16 @@ impl Latencies {
     }
 }
 
-/// Latencies in nanoseconds, each with three significant digits, and how often each was measured.
+/// Latencies in nanoseconds with three significant digits, and how often each was measured.
 ///
-/// In JSON it is a string: the compressed encoding of HdrHistogram (V2 with deflate) in base64, as
-/// in interval logs of HdrHistogram, so that its tools can read and merge what was measured.
+/// Serialized as a string: HdrHistogram's compressed encoding (V2 with deflate) in base64, as in HdrHistogram's
+/// interval logs, so that its tools can read and merge it.
 #[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LatencyHistogram(Histogram<u64>);
 
 impl LatencyHistogram {
-    /// A few numbers that stand for all.
+    /// Returns a few statistics.
     #[must_use]
     pub fn summary(&self) -> LatencySummary {
         let histogram = &self.0;
@@ -106,7 +105,7 @@ impl LatencyHistogram {
         }
     }
 
-    /// The latency that the share `quantile` (0 to 1) of all did not exceed, in nanoseconds.
+    /// Returns the latency in nanoseconds that the share `quantile` (0 to 1) of all did not exceed.
     #[must_use]
     pub fn value_at_quantile(&self, quantile: f64) -> u64 {
         self.0.value_at_quantile(quantile)
@@ -116,15 +115,15 @@ impl LatencyHistogram {
 impl From<LatencyHistogram> for String {
     fn from(histogram: LatencyHistogram) -> Self {
         let mut bytes = Vec::new();
-        // Memory takes all that is written, and counters of 64 bits are what the encoding has.
+        // Writing to memory cannot fail, and the encoding holds 64-bit counters.
         let _ = V2DeflateSerializer::new().serialize(&histogram.0, &mut bytes);
         BASE64_STANDARD.encode(bytes)
     }
 }
 
-/// A text is no histogram.
+/// Error: a text is not a histogram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("not a histogram; it would be HdrHistogram's V2 encoding, deflated, in base64")]
+#[error("not a histogram; expected HdrHistogram's V2 encoding, deflated, in base64")]
 pub struct NotAHistogram;
 
 impl TryFrom<String> for LatencyHistogram {
@@ -139,25 +138,25 @@ impl TryFrom<String> for LatencyHistogram {
     }
 }
 
-/// The distribution of latencies, in nanoseconds, each from the time a packet was due to leave to the
-/// time it was read where it arrived: a round trip for an echo. All are 0 when none arrived.
+/// Distribution of latencies in nanoseconds, each from the scheduled time of a packet to the time it was read where it
+/// arrived (a round trip for an echo). All zero if none arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 pub struct LatencySummary {
-    /// Number of packets.
+    /// Number of latencies.
     pub count: u64,
-    /// The shortest.
+    /// Minimum.
     pub min_ns: u64,
-    /// The arithmetic mean.
+    /// Arithmetic mean.
     pub mean_ns: u64,
-    /// The median.
+    /// Median.
     pub p50_ns: u64,
-    /// 90 of 100 took no longer.
+    /// 90th percentile.
     pub p90_ns: u64,
-    /// 99 of 100 took no longer.
+    /// 99th percentile.
     pub p99_ns: u64,
-    /// 999 of 1000 took no longer.
+    /// 99.9th percentile.
     pub p99_9_ns: u64,
-    /// The longest.
+    /// Maximum.
     pub max_ns: u64,
 }
 
@@ -166,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_come_from_all_parts_that_were_added() {
+    fn percentiles_cover_all_parts_added() {
         let mut all = Latencies::new();
         for part in 0..4 {
             let mut latencies = Latencies::new();
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_equal_values_all_count() {
+    fn runs_of_equal_values_are_counted() {
         let mut latencies = Latencies::new();
         for value in [5, 5, 5, 9, 5, 5] {
             latencies.record(value);
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reply_makes_a_summary_of_zeros() {
+    fn summary_without_replies_is_zero() {
         assert_eq!(
             Latencies::new().histogram().summary(),
             LatencySummary::default()
@@ -204,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_latency_counts_as_the_longest() {
+    fn too_long_latency_is_recorded_as_the_longest() {
         let mut latencies = Latencies::new();
         latencies.record(u64::MAX);
         assert!(latencies.histogram().summary().max_ns >= LONGEST.as_nanos() as u64);
     }
 
     #[test]
-    fn a_histogram_is_read_back_as_it_was_written() {
+    fn histogram_survives_encoding_and_decoding() {
         let mut latencies = Latencies::new();
         for value in 0..10_000 {
             latencies.record(value * value);
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_histograms() {
+    fn other_texts_are_not_histograms() {
         for text in ["", "no base64!", "aGVsbG8="] {
             assert_eq!(
                 LatencyHistogram::try_from(text.to_owned()),

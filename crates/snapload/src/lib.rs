@@ -1,30 +1,29 @@
-//! Load for SNAPtun gateways: packets through many tunnels at a given rate, and what became of
-//! them.
+//! Load generator for SNAPtun gateways: sends packets through many tunnels at a given rate and counts what arrives.
 //!
-//! [`run`] connects the tunnels of a [`LoadConfig`], sends packets, and answers with a [`Report`]:
-//! rates, loss, duplicates, reordering, damage and latencies. Packets take one of three ways
-//! ([`Direction`]): into a tunnel and back out of it, from tunnels to a SCION router, or from a
-//! router to tunnels; the generator is the router as well. [`with_tunnels`] keeps the tunnels
-//! connected for one [`Trial`] after another.
+//! [`run`] connects the tunnels of a [`LoadConfig`], sends packets, and returns a [`Report`]: rates, loss, duplicates,
+//! reordering, corruption and latencies. Packets take one of three directions ([`Direction`]): into a tunnel and back
+//! out of it, from tunnels to a SCION router, or from a router to tunnels; the generator plays the router.
+//! [`with_tunnels`] keeps the tunnels connected for any number of [`Trial`]s.
 //!
-//! What makes the numbers trustworthy:
-//!  - In the open loop ([`Rate::PerSecond`]) packets are due at scheduled times, whatever arrives,
-//!    and latencies are measured from these. A gateway that stalls cannot hide it (no coordinated
-//!    omission).
-//!  - Every packet carries a stamp and is compared as a whole where it arrives.
-//!  - A result that the generator limited says so ([`Report::limited_by_generator`]).
+//! What makes the results reliable:
+//!  - In the open loop ([`Rate::PerSecond`]) packets are due at scheduled times, and latencies count from these. A
+//!    gateway that stalls cannot hide it (no coordinated omission).
+//!  - Every packet carries a stamp and is compared byte for byte where it arrives.
+//!  - A result that the generator limited is marked ([`Report::limited_by_generator`]).
 //!
-//! [`scenario`] plays several loads at a time, and attackers, with a verdict.
+//! [`scenario`] runs several loads and attackers at the same time, with a verdict.
 //!
-//! Modules, in the order in which a packet meets them: `pacing` (when), `inner_packet` and `stamp`
-//! (what), `tunnel` (encryption), `worker` (the thread with its sockets), `sequence` and `latency`
-//! (what arrived), `report`; `generator` directs the threads.
+//! Modules in the order of a packet's path: `pacing` (schedule), `inner_packet` and `stamp` (contents), `tunnel`
+//! (encryption), `worker` (thread and sockets), `sequence` and `latency` (arrival), `report`; `generator` controls the
+//! threads.
 
+mod collected;
 mod config;
 mod error;
 mod generator;
 mod identity;
 mod inner_packet;
+mod input_file;
 mod latency;
 mod pacing;
 mod plan;
@@ -50,12 +49,13 @@ pub use config::{
 };
 pub use error::{ConfigError, ConnectFailure, LoadError};
 pub use generator::{Generator, run, with_tunnels};
-pub use identity::{Identities, IdentityError, key_from_base64, key_to_base64};
+pub use identity::{Identities, key_from_base64, key_to_base64};
+pub use input_file::FileError;
 pub use latency::{LatencyHistogram, LatencySummary, NotAHistogram};
 #[cfg(feature = "plot")]
 pub use plot::{MAX_PLOTTED, PlotError, plot};
 pub use ramp::Step;
-pub use recording::{RecordedSummary, Recording, RecordingError};
+pub use recording::{RecordedSummary, Recording};
 pub use report::{Checks, ConnectReport, Counts, Interval, Progress, Report, ThreadReport};
 pub use search::{
     FoundRate, SearchConfig, SearchProgress, SearchReport, TrialPlan, TrialResult, search,

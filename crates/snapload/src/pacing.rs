@@ -1,4 +1,4 @@
-//! When a thread sends its next train.
+//! Send schedule of a thread.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,42 +6,41 @@ use std::time::Duration;
 /// Nanoseconds since the start of the run.
 pub(crate) type Nanos = u64;
 
-/// A duration in nanoseconds; one too long to count is cut off.
+/// Converts a duration to nanoseconds; saturates.
 pub(crate) fn nanos(duration: Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
 }
 
-/// A closed loop in which nothing arrived for this long takes what is in flight for lost.
+/// Time without arrivals after which a closed loop counts the packets in flight as lost.
 const WRITE_OFF_NS: Nanos = 200_000_000;
 
-/// When a thread sends.
+/// Send schedule of a thread.
 #[derive(Debug)]
 pub(crate) enum Pacing {
-    /// At scheduled times.
+    /// Scheduled times.
     Open(OpenLoop),
-    /// When packets that arrive make room.
+    /// Arrivals that make room.
     Closed(ClosedLoop),
 }
 
 impl Pacing {
-    /// Nothing is sent.
+    /// Returns a schedule that sends nothing.
     pub(crate) fn idle() -> Self {
         Self::Closed(ClosedLoop::new(0))
     }
 }
 
-/// Trains at equal distances, whatever arrives, for each of one or more rates. A train that is
-/// sent late keeps its scheduled time, so that waiting for the generator counts in its
-/// latency.
+/// Trains at equal intervals, independent of arrivals, for each of one or more rates. A train that is sent late keeps
+/// its scheduled time, so that delays in the generator count as latency.
 #[derive(Debug)]
 pub(crate) struct OpenLoop {
-    /// The part of the time between two trains by which all of them are delayed.
+    /// Delay of all trains, as a fraction of the interval between two.
     phase: f64,
-    /// The present rate and those to come.
+    /// Current rate, followed by those to come.
     rates: VecDeque<RateForATime>,
-    /// When the present rate began.
+    /// Start of the current rate.
     start_ns: Nanos,
-    /// Index of the next train of the present rate.
+    /// Index of the next train at the current rate.
     next: u64,
 }
 
@@ -52,9 +51,8 @@ struct RateForATime {
 }
 
 impl OpenLoop {
-    /// Packets in trains of `train`, at these rates a second, each for a time; the last rate stays.
-    /// `phase`, from 0 to 1, delays all trains by a part of the time between two, so that threads take
-    /// turns.
+    /// Schedules packets in trains of `train`, at these rates per second, each for a time; the last rate has no end.
+    /// `phase`, from 0 to 1, delays all trains by a fraction of the interval, so that threads take turns.
     pub(crate) fn new(
         rates: impl IntoIterator<Item = (f64, Nanos)>,
         train: u32,
@@ -72,12 +70,12 @@ impl OpenLoop {
         }
     }
 
-    /// The schedule begins at `time`.
+    /// Starts the schedule at `time`.
     pub(crate) fn start_at(&mut self, time: Nanos) {
         self.start_ns = time;
     }
 
-    /// The scheduled time of the next train.
+    /// Returns the scheduled time of the next train.
     pub(crate) fn next_due(&self) -> Nanos {
         self.rates.front().map_or(Nanos::MAX, |rate| {
             let trains = self.next as f64 + self.phase;
@@ -86,7 +84,7 @@ impl OpenLoop {
         })
     }
 
-    /// The next train is being sent.
+    /// Moves on to the train after the next.
     pub(crate) fn advance(&mut self) {
         self.next += 1;
         while self.rates.len() > 1
@@ -102,8 +100,8 @@ impl OpenLoop {
         }
     }
 
-    /// How many trains of the present rate may be left out at once before `time`: the next one is
-    /// still due before it, however times are rounded.
+    /// Returns how many trains of the current rate can be skipped at once so that the next one is still due before
+    /// `time`, whatever the rounding.
     fn far_before(&self, time: Nanos) -> u64 {
         self.rates.front().map_or(0, |rate| {
             let end = match self.rates.len() {
@@ -115,7 +113,7 @@ impl OpenLoop {
         })
     }
 
-    /// Leaves out the trains that are due before `time` and returns how many these are.
+    /// Skips the trains that are due before `time` and returns their number.
     pub(crate) fn skip_to(&mut self, time: Nanos) -> u64 {
         let mut skipped = 0;
         while self.next_due() < time {
@@ -128,12 +126,12 @@ impl OpenLoop {
     }
 }
 
-/// A bounded number of packets in flight.
+/// Limit on the number of packets in flight.
 #[derive(Debug)]
 pub(crate) struct ClosedLoop {
     window: u64,
     in_flight: u64,
-    /// When something was last sent or arrived.
+    /// Time of the latest send or arrival.
     last_change_ns: Nanos,
 }
 
@@ -146,29 +144,29 @@ impl ClosedLoop {
         }
     }
 
-    /// Whether a train of this many packets may be sent.
+    /// Returns true if a train of this many packets may be sent.
     pub(crate) fn has_room(&self, train: u64) -> bool {
         self.in_flight + train <= self.window
     }
 
-    /// `count` packets were sent.
+    /// Notes that `count` packets were sent.
     pub(crate) fn sent(&mut self, count: u64, now: Nanos) {
         self.in_flight += count;
         self.last_change_ns = now;
     }
 
-    /// `count` packets arrived, or later ones did.
+    /// Notes that `count` packets arrived or were overtaken.
     pub(crate) fn returned(&mut self, count: u64, now: Nanos) {
         self.in_flight = self.in_flight.saturating_sub(count);
         self.last_change_ns = now;
     }
 
-    /// Nothing in flight will arrive.
+    /// Counts all packets in flight as lost.
     pub(crate) fn write_off(&mut self) {
         self.in_flight = 0;
     }
 
-    /// Whether nothing has happened for so long that everything in flight must be lost.
+    /// Returns true if packets are in flight and none was sent or arrived for [`WRITE_OFF_NS`].
     pub(crate) fn is_stalled(&self, now: Nanos) -> bool {
         self.in_flight > 0 && now.saturating_sub(self.last_change_ns) >= WRITE_OFF_NS
     }
@@ -196,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn trains_are_further_apart_at_the_same_rate() {
+    fn longer_trains_have_longer_intervals() {
         let mut open = OpenLoop::new([(1_000_000.0, Nanos::MAX)], 16, 0.0);
         assert_eq!(due_times(&mut open, 3), [0, 16_000, 32_000]);
     }
@@ -209,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn rounding_does_not_add_up() {
+    fn rounding_errors_do_not_accumulate() {
         let mut open = OpenLoop::new([(3.0, Nanos::MAX)], 1, 0.0);
         assert_eq!(
             due_times(&mut open, 3_000_001)[3_000_000],
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_is_skipped_up_to_a_time_and_not_beyond() {
+    fn skipping_stops_before_the_given_time() {
         let mut open = OpenLoop::new([(1000.0, Nanos::MAX)], 1, 0.0);
         assert_eq!(open.skip_to(5_000_000), 5);
         assert_eq!(open.next_due(), 5_000_000);
@@ -226,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn one_rate_follows_the_other() {
+    fn rates_follow_each_other() {
         let rates = [(1_000_000.0, 2_000), (2_000_000.0, 1_000), (500_000.0, 0)];
         let mut open = OpenLoop::new(rates, 1, 0.0);
         open.start_at(100);
@@ -235,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn skipping_ends_where_counting_one_by_one_would() {
+    fn skipping_many_trains_equals_skipping_one_by_one() {
         let schedule = || OpenLoop::new([(7e8, 1_000), (3e6, 50_000), (9e8, 0)], 3, 0.4);
         for time in [0, 1, 999, 1_000, 1_001, 30_000, 51_000, 51_001, 60_000] {
             let (mut at_once, mut one_by_one) = (schedule(), schedule());
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_loop_keeps_to_its_window() {
+    fn closed_loop_keeps_to_its_window() {
         let mut closed = ClosedLoop::new(32);
         closed.sent(16, 0);
         assert!(closed.has_room(16));
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_loop_stalls_only_with_packets_in_flight() {
+    fn closed_loop_stalls_only_with_packets_in_flight() {
         let mut closed = ClosedLoop::new(32);
         assert!(!closed.is_stalled(WRITE_OFF_NS));
         closed.sent(1, 100);

@@ -1,4 +1,4 @@
-//! What all threads of a run share: read-only while packets are sent.
+//! State that all threads of a run share; read-only while packets are sent.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,36 +7,36 @@ use std::time::Instant;
 use core_affinity::CoreId;
 use udp_shards::{SocketOptions, bind_client_socket};
 
-use crate::config::{Cpus, LoadConfig};
+use crate::config::{Cpus, Direction, LoadConfig};
 use crate::error::{ConfigError, LoadError};
 use crate::identity::split_mix;
 use crate::inner_packet::{PacketForm, PacketRecipe};
 use crate::pacing::Nanos;
 
-/// File descriptors besides the tunnels' sockets: per thread a poll, a timer, a router's socket and
-/// what a thread needs, and what the process has open anyway.
+/// File descriptors besides the tunnels' sockets: those of the process, and per thread a poll, a timer, a router socket
+/// and spares.
 const OTHER_FILE_DESCRIPTORS: u64 = 64;
 const FILE_DESCRIPTORS_PER_THREAD: u64 = 5;
 
-/// What all threads of a run share.
+/// State that all threads of a run share.
 pub(crate) struct Plan<'a> {
     pub(crate) config: &'a LoadConfig,
-    /// What everything random derives from.
+    /// Seed of everything random.
     seed: u64,
-    /// The addresses of the tunnels, in turn; never empty.
+    /// Source addresses of the tunnels, used in turn; never empty.
     source_ips: Vec<IpAddr>,
-    /// The CPUs of the threads, in turn; empty when they are not pinned.
+    /// CPUs of the threads, used in turn; empty if they are not pinned.
     cpus: Vec<CoreId>,
     /// Time 0 of every [`Nanos`].
     epoch: Instant,
-    /// Tunnels that are connected.
+    /// Number of connected tunnels.
     connected: AtomicUsize,
-    /// The run failed elsewhere.
+    /// Set when the run has ended or failed.
     stopped: AtomicBool,
 }
 
 impl<'a> Plan<'a> {
-    /// Checks the configuration, and what this machine has to offer for it.
+    /// Validates the configuration against itself and against this machine.
     pub(crate) fn new(config: &'a LoadConfig) -> Result<Self, LoadError> {
         config.check()?;
         let source_ips = source_ips(config)?;
@@ -56,42 +56,46 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// What a thread's random choices derive from.
+    /// Returns the seed of a thread.
     pub(crate) fn seed_of(&self, thread: usize) -> u64 {
         split_mix(self.seed ^ split_mix(thread as u64))
     }
 
-    /// The packets of a thread.
+    /// Returns the packets of a thread.
     pub(crate) fn packet_form(&self, thread: usize) -> Result<PacketForm, LoadError> {
         let config = self.config;
         let recipe = PacketRecipe {
             salt: split_mix(self.seed),
-            way: config.direction.way(thread),
+            direction: config.direction.kind(),
+            interface: match config.direction {
+                Direction::Up { interface, .. } => interface.wrapping_add(thread as u16),
+                Direction::Echo | Direction::Down { .. } => 1,
+            },
             isd_as: config.isd_as,
             remote_isd_as: config.remote_isd_as,
             ipv4: config.gateway.is_ipv4(),
         };
         let sizes: Vec<usize> = config.size_mix().iter().map(|&(bytes, _)| bytes).collect();
-        PacketForm::new(&recipe, &sizes).map_err(LoadError::Packet)
+        PacketForm::new(recipe, &sizes).map_err(LoadError::Packet)
     }
 
-    /// The time since the run began.
+    /// Returns the time since the run began.
     pub(crate) fn now(&self) -> Nanos {
         self.epoch.elapsed().as_nanos() as Nanos
     }
 
-    /// The tunnels of a thread, which take turns, so that the first ones of a run are spread over
-    /// all threads.
+    /// Returns the tunnels of a thread. Threads take turns, so that the first tunnels of a run are spread over all
+    /// threads.
     pub(crate) fn tunnels_of(&self, thread: usize) -> impl ExactSizeIterator<Item = usize> {
         (thread..self.config.tunnels()).step_by(self.config.threads)
     }
 
-    /// The position of a tunnel among those of a thread; `None` when it is another thread's.
+    /// Returns the position of a tunnel within its thread; `None` if it belongs to another thread.
     pub(crate) fn position_of(&self, thread: usize, tunnel: usize) -> Option<usize> {
         (tunnel % self.config.threads == thread).then_some(tunnel / self.config.threads)
     }
 
-    /// The share of the rate that the active tunnels of a thread have together, 0 to 1.
+    /// Returns the share of the rate, 0 to 1, of all active tunnels of a thread.
     pub(crate) fn share_of(&self, thread: usize) -> f64 {
         let shares = self.config.shares;
         let active = self.config.active_tunnels();
@@ -104,25 +108,25 @@ impl<'a> Plan<'a> {
         weight(&mut self.tunnels_of(thread)) / weight(&mut (0..self.config.tunnels()))
     }
 
-    /// The address of a tunnel.
+    /// Returns the source address of a tunnel.
     pub(crate) fn source_ip(&self, tunnel: usize) -> IpAddr {
         self.source_ips[tunnel % self.source_ips.len()]
     }
 
-    /// The number of the tunnels before this one that have its address. Tunnels of a thread with
-    /// the same number have different addresses.
+    /// Returns the number of earlier tunnels with the same address. Tunnels of a thread with the same number have
+    /// different addresses.
     pub(crate) fn round_of(&self, tunnel: usize) -> usize {
         tunnel / self.source_ips.len()
     }
 
-    /// The CPU of a thread.
+    /// Returns the CPU of a thread.
     pub(crate) fn cpu_of(&self, thread: usize) -> Option<CoreId> {
         thread
             .checked_rem(self.cpus.len())
             .map(|index| self.cpus[index])
     }
 
-    /// One more tunnel is connected.
+    /// Counts a tunnel as connected.
     pub(crate) fn note_connected(&self) {
         self.connected.fetch_add(1, Ordering::Relaxed);
     }
@@ -140,8 +144,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Makes sure that the process may open the sockets of all tunnels, raising its soft limit if need
-/// be.
+/// Ensures that the process may open the sockets of all tunnels; raises its soft limit if necessary.
 fn allow_file_descriptors(config: &LoadConfig, source_ips: usize) -> Result<(), LoadError> {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -170,16 +173,16 @@ fn allow_file_descriptors(config: &LoadConfig, source_ips: usize) -> Result<(), 
     }
 }
 
-/// The addresses of the tunnels: those of the configuration, or the one the operating system takes
-/// towards the gateway.
+/// Returns the source addresses of the tunnels: those of the configuration, or the one that the operating system
+/// selects towards the gateway.
 fn source_ips(config: &LoadConfig) -> Result<Vec<IpAddr>, LoadError> {
     if let Some(net) = config.source_ips {
-        // A network of one or two addresses has no hosts to `ipnet`, but addresses it has.
+        // `ipnet` returns no hosts for a network of one or two addresses.
         let mut hosts: Vec<IpAddr> = net.hosts().take(config.identities.len()).collect();
         if hosts.is_empty() {
             hosts.push(net.addr());
         }
-        // Shared sockets are bound to no address: see now whether these are this machine's.
+        // Shared sockets are not bound to these addresses, so check now that they belong to this machine.
         for tunnel in [0, hosts.len() - 1] {
             let address = hosts[tunnel];
             bind_client_socket(SocketAddr::new(address, 0), &SocketOptions::default()).map_err(
@@ -195,7 +198,7 @@ fn source_ips(config: &LoadConfig) -> Result<Vec<IpAddr>, LoadError> {
     Ok(vec![local_ip(config.gateway)?])
 }
 
-/// The address that the operating system takes towards another.
+/// Returns the address that the operating system selects towards another.
 pub(crate) fn local_ip(towards: SocketAddr) -> Result<IpAddr, LoadError> {
     let unspecified: SocketAddr = match towards {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
@@ -213,7 +216,7 @@ pub(crate) fn local_ip(towards: SocketAddr) -> Result<IpAddr, LoadError> {
         })
 }
 
-/// The CPUs of the threads, in turn.
+/// Returns the CPUs of the threads, to be used in turn.
 fn cpus(cpus: &Cpus) -> Result<Vec<CoreId>, ConfigError> {
     let usable = core_affinity::get_core_ids().unwrap_or_default();
     match cpus {
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tunnel_belongs_to_one_thread_and_none_is_idle() {
+    fn every_tunnel_belongs_to_one_thread_and_every_thread_has_tunnels() {
         for (tunnels, threads) in [(1, 1), (5, 2), (7, 7), (100, 3)] {
             let mut config = config(tunnels);
             config.threads = threads;
@@ -268,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_take_the_source_addresses_in_turn() {
+    fn tunnels_use_the_source_addresses_in_turn() {
         let mut config = config(5);
         config.source_ips = Some("127.0.1.0/30".parse().unwrap());
         let plan = Plan::new(&config).unwrap();
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn one_source_address_is_enough() {
+    fn single_source_address_is_shared() {
         let mut config = config(5);
         config.source_ips = Some("127.0.1.9/32".parse().unwrap());
         let plan = Plan::new(&config).unwrap();
@@ -288,14 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn the_source_address_towards_a_local_gateway_is_local() {
+    fn source_address_towards_a_local_gateway_is_local() {
         let config = config(1);
         let plan = Plan::new(&config).unwrap();
         assert_eq!(plan.source_ip(0), config.gateway.ip());
     }
 
     #[test]
-    fn an_unknown_cpu_is_refused_with_those_there_are() {
+    fn unknown_cpu_is_refused_and_usable_ones_are_listed() {
         let mut config = config(1);
         config.cpus = Cpus::List(vec![usize::MAX]);
         let error = Plan::new(&config).err().unwrap();
@@ -307,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_not_pinned_when_asked_not_to_be() {
+    fn pinning_can_be_disabled() {
         let mut config = config(1);
         config.cpus = Cpus::Unpinned;
         assert_eq!(Plan::new(&config).unwrap().cpu_of(0), None);

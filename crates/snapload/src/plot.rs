@@ -1,7 +1,7 @@
-//! One figure of recorded runs: latency by percentile, throughput and loss over time.
+//! Figure of recorded runs: latency by percentile, and throughput and loss over time.
 //!
-//! Three steps: `layout` puts panels, curves and words into a [`drawing::Drawing`], `axis` finds
-//! scales and their ticks, and `svg` or `png` writes the drawing. Both use the font in `assets`.
+//! Three steps: `layout` places panels, curves and labels in a [`drawing::Drawing`], with scales and ticks from `axis`,
+//! and `svg` or `png` writes the drawing. Both use the font in `assets`.
 
 mod axis;
 mod drawing;
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 
 use crate::recording::Recording;
 
-/// Runs that one figure can tell apart.
+/// Maximum number of runs in one figure: one per colour.
 pub const MAX_PLOTTED: usize = layout::COLOURS.len();
 
-/// Draws recorded runs into a file, as PNG or SVG by its extension.
+/// Plots recorded runs into a file, as PNG or SVG depending on its extension.
 ///
 /// # Errors
 /// See [`PlotError`].
@@ -42,25 +42,25 @@ pub fn plot(recordings: &[(String, &Recording)], path: &Path) -> Result<(), Plot
     })
 }
 
-/// Why there is no figure.
+/// Reason why a figure was not written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlotError {
-    /// The file's name ends neither with `.png` nor with `.svg`.
-    #[error("{}: the figure's format is unknown; name the file .png or .svg", .0.display())]
+    /// The extension is neither `.png` nor `.svg`.
+    #[error("{}: unknown figure format; expected a name that ends in .png or .svg", .0.display())]
     UnknownFormat(PathBuf),
     /// More runs than colours.
-    #[error("{0} runs are too many for one figure; plot at most {MAX_PLOTTED}")]
+    #[error("expected at most {MAX_PLOTTED} runs in a figure, got {0}")]
     TooMany(usize),
-    /// The picture could not be painted, which is a bug.
-    #[error("the figure cannot be painted; this is a bug in snapload")]
+    /// The image could not be painted, which is a bug.
+    #[error("cannot paint the figure; this is a bug in snapload")]
     NotPaintable,
     /// The file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Unwritable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
 }

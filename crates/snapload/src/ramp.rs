@@ -1,4 +1,4 @@
-//! Rates that rise: their schedule, and what became of the packets of each step.
+//! Ramps: their schedule, and the loss in each step.
 
 use serde::Serialize;
 
@@ -6,27 +6,27 @@ use crate::config::Rate;
 use crate::pacing::{Nanos, nanos};
 use crate::trial::Trial;
 
-/// A step of a ramp.
+/// Result of one step of a ramp.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Step {
-    /// The offered rate, in packets a second.
+    /// Offered rate, in packets per second.
     pub offered_pps: f64,
-    /// Packets sent.
+    /// Number of packets sent.
     pub sent: u64,
-    /// Packets that arrived, whenever that was.
+    /// Number of these packets that arrived, at any time.
     pub received: u64,
-    /// The share of those sent that did not, 0 to 1.
+    /// Share of the sent packets that did not arrive, 0 to 1.
     pub loss_share: f64,
 }
 
-/// Packets of a step.
+/// Counts of one step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct StepCounts {
     pub(crate) sent: u64,
     pub(crate) received: u64,
 }
 
-/// Counts packets by the step in which they were due. Without a ramp it counts nothing.
+/// Counts packets by the step in which they were due. Counts nothing without a ramp.
 #[derive(Debug, Default)]
 pub(crate) struct RampCounter {
     start_ns: Nanos,
@@ -50,7 +50,7 @@ impl RampCounter {
     fn step_of(&mut self, scheduled: Nanos) -> Option<&mut StepCounts> {
         let since_start = scheduled.checked_sub(self.start_ns)?;
         let last = self.steps.len().checked_sub(1)?;
-        // Rounding leaves some nanoseconds over, which belong to the last step.
+        // The division leaves some nanoseconds over, which belong to the last step.
         let index = (since_start.checked_div(self.step_ns)? as usize).min(last);
         self.steps.get_mut(index)
     }
@@ -61,7 +61,7 @@ impl RampCounter {
 }
 
 impl Trial {
-    /// The rates of a ramp over all tunnels, each with the time for which it is kept.
+    /// Returns the rates of a ramp over all tunnels, each with its duration.
     pub(crate) fn ramp(&self) -> Vec<(f64, Nanos)> {
         let Rate::Ramp { from, to, steps } = self.rate else {
             return Vec::new();
@@ -75,7 +75,7 @@ impl Trial {
         rates
     }
 
-    /// Counts the packets that are due from `start` on.
+    /// Returns a counter for packets that are due from `start` on.
     pub(crate) fn ramp_counter(&self, start: Nanos) -> RampCounter {
         let steps = self.ramp().len();
         RampCounter {
@@ -85,7 +85,7 @@ impl Trial {
         }
     }
 
-    /// What all threads counted.
+    /// Returns the steps with the counts of all threads.
     pub(crate) fn steps(&self, counts: &[StepCounts]) -> Vec<Step> {
         self.ramp()
             .into_iter()
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_warm_up_has_the_first_rate() {
+    fn warm_up_uses_the_first_rate() {
         let second = 1_000_000_000;
         let wanted = [
             (100.0, 3 * second),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_count_for_the_step_in_which_they_were_due() {
+    fn packets_are_counted_in_the_step_in_which_they_were_due() {
         let trial = trial();
         let mut counter = trial.ramp_counter(10);
         counter.note_sent(9, 1);

@@ -1,62 +1,59 @@
-//! Reading what `snapload run --json` wrote.
+//! Reading the output of `snapload run --json`.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::input_file::{self, FileError};
 use crate::latency::{LatencyHistogram, LatencySummary};
 use crate::report::{Counts, Interval, ThreadReport};
 
-/// A run that was written down: the lines of `snapload run --json`.
+/// A recorded run: the output of `snapload run --json`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Recording {
-    /// The file it is from.
-    pub path: PathBuf,
-    /// The measurement, interval by interval.
+    /// Intervals of the measurement.
     pub intervals: Vec<Interval>,
-    /// Its result.
+    /// Result.
     pub summary: RecordedSummary,
 }
 
-/// The result of a recorded run: [`Report`](crate::Report) as it is written, apart from what was
-/// asked for, which is in [`Self::settings`].
+/// Result of a recorded run: [`Report`](crate::Report) as read back. Its settings are in [`Self::settings`].
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 pub struct RecordedSummary {
-    /// What was counted.
+    /// Counts of packets and tunnels.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Packets sent that did not come back.
+    /// Number of sent packets that did not arrive.
     pub lost: u64,
     /// `lost` as a share of what was sent, 0 to 1.
     pub loss_share: f64,
-    /// Packets sent a second.
+    /// Packets sent per second.
     pub sent_pps: f64,
-    /// Packets received a second.
+    /// Packets received per second.
     pub received_pps: f64,
-    /// Bits of SCION packets received a second.
+    /// Bits of SCION packets received per second.
     pub received_bits_per_second: f64,
-    /// Whether (nearly) all packets that were due were sent.
+    /// True if (nearly) all packets that were due were sent.
     pub offered_rate_reached: bool,
-    /// Whether the generator was the limit.
+    /// True if the generator was the limit.
     pub limited_by_generator: bool,
-    /// The round-trip times.
+    /// Latency statistics.
     pub latency: LatencySummary,
-    /// All of them.
+    /// All latencies.
     pub latency_histogram: LatencyHistogram,
     /// CPU time of the generator's threads, in seconds.
     pub generator_cpu_seconds: f64,
     /// The generator's threads.
     pub threads: Vec<ThreadReport>,
-    /// The checks that the result failed, each as a sentence.
+    /// Failed checks, each as a sentence.
     pub failed_checks: Vec<String>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
 impl RecordedSummary {
-    /// What was asked for, by name: what the summary says besides results, without structure, and the
+    /// Returns the settings of the run by name: values of the summary without structure that are not results, and the
     /// number of tunnels.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &Value)> {
         let tunnels = self
@@ -70,7 +67,7 @@ impl RecordedSummary {
             .chain(tunnels.map(|tunnels| ("tunnels", tunnels)))
     }
 
-    /// The share of its time that the busiest thread of the generator was busy, 0 to 1.
+    /// Returns the busy share of the busiest generator thread, 0 to 1.
     #[must_use]
     pub fn busiest_share(&self) -> f64 {
         let shares = self.threads.iter().map(|thread| thread.busy_share);
@@ -86,154 +83,57 @@ enum Line {
     Summary(Box<RecordedSummary>),
 }
 
-/// A line of another command's `--json`.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Other {
-    Trial {},
-    Found {},
-    SearchSummary {},
-    Phase {},
-    Verdict {},
-}
-
-impl Other {
-    fn of(line: &str) -> Option<Self> {
-        serde_json::from_str(line).ok()
-    }
-
-    fn command(&self) -> &'static str {
-        match self {
-            Self::Trial {} | Self::Found {} | Self::SearchSummary {} => "search",
-            Self::Phase {} | Self::Verdict {} => "script",
-        }
-    }
-}
-
 impl Recording {
-    /// Reads a file.
+    /// Reads a recorded run.
     ///
     /// # Errors
-    /// When it cannot be read, or is not what `snapload run --json` writes: intervals and, as the
-    /// last line, a summary.
-    pub fn read_file(path: &Path) -> Result<Self, RecordingError> {
-        let text = std::fs::read_to_string(path).map_err(|source| RecordingError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(path, &text)
+    /// Fails if the file cannot be read, or is not the output of `snapload run --json`: intervals and a final summary.
+    pub fn read_file(path: &Path) -> Result<Self, FileError> {
+        Self::parse(path, &input_file::read(path)?)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, RecordingError> {
+    fn parse(path: &Path, text: &str) -> Result<Self, FileError> {
         let mut intervals = Vec::new();
         let mut summary = None;
-        for (index, line) in text.lines().enumerate() {
-            let line_number = index + 1;
+        for (number, line) in (1..).zip(text.lines()) {
             if summary.is_some() {
-                return Err(RecordingError::AfterTheEnd {
-                    path: path.to_owned(),
-                    line: line_number,
-                });
+                let problem = "expected nothing after the \"summary\": a file holds one run";
+                return Err(FileError::at_line(path, number, problem));
             }
             match serde_json::from_str(line) {
                 Ok(Line::Interval(interval)) => intervals.push(*interval),
                 Ok(Line::Summary(of_run)) => summary = Some(*of_run),
-                Err(source) => {
-                    let path = path.to_owned();
-                    return Err(match Other::of(line) {
-                        Some(other) => RecordingError::OtherCommand {
-                            path,
-                            command: other.command(),
-                        },
-                        None => RecordingError::NotALine {
-                            path,
-                            line: line_number,
-                            source,
-                        },
-                    });
-                }
+                Err(error) => return Err(FileError::at_line(path, number, problem(line, &error))),
             }
         }
-        match summary {
-            Some(summary) => Ok(Self {
-                path: path.to_owned(),
-                intervals,
-                summary,
-            }),
-            None => Err(RecordingError::NoSummary {
-                path: path.to_owned(),
-                line: text.lines().count() + 1,
-            }),
-        }
+        let summary = summary.ok_or_else(|| {
+            let end = text.lines().count() + 1;
+            let problem =
+                "the final \"summary\" of `snapload run --json` is missing; the run did not end";
+            FileError::at_line(path, end, problem)
+        })?;
+        Ok(Self { intervals, summary })
     }
 }
 
-/// Why a file is no recorded run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordingError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// Another command wrote it.
-    #[error(
-        "{}: this is what `snapload {command} --json` wrote; what can be compared is what `snapload \
-         run --json` writes", path.display()
-    )]
-    OtherCommand {
-        /// The file.
-        path: PathBuf,
-        /// Which one.
-        command: &'static str,
-    },
-    /// A line is neither an interval nor a summary.
-    #[error(
-        "{}:{line}: not a line of `snapload run --json`, which writes an \"interval\" or a \
-         \"summary\" as a JSON object: {}", path.display(), without_line(source)
-    )]
-    NotALine {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What the parser stumbled over.
-        source: serde_json::Error,
-    },
-    /// The run was not recorded to its end.
-    #[error(
-        "{}:{line}: the \"summary\" that ends the output of `snapload run --json` is missing; was \
-         the run interrupted?", path.display()
-    )]
-    NoSummary {
-        /// The file.
-        path: PathBuf,
-        /// The line where it belongs.
-        line: usize,
-    },
-    /// There is more than one run.
-    #[error(
-        "{}:{line}: there is more after the \"summary\"; one file holds the output of one \
-         `snapload run --json`", path.display()
-    )]
-    AfterTheEnd {
-        /// The file.
-        path: PathBuf,
-        /// The line that is too much.
-        line: usize,
-    },
-}
-
-/// The parser sees one line, so its "line 1" would mislead.
-fn without_line(error: &serde_json::Error) -> String {
-    error
-        .to_string()
-        .replace(" at line 1 column ", " at column ")
-        .replace(" at column 0", "")
+/// Returns why a line is not one of `snapload run --json`.
+fn problem(line: &str, error: &serde_json::Error) -> String {
+    let value = serde_json::from_str::<Value>(line).unwrap_or_default();
+    let command = match value["type"].as_str() {
+        Some("trial" | "found" | "search_summary") => "search",
+        Some("phase" | "verdict") => "script",
+        _ => {
+            // The parser sees a single line, so its "line 1" would mislead.
+            let error = error
+                .to_string()
+                .replace(" at line 1 column ", " at column ");
+            let error = error.replace(" at column 0", "");
+            return format!(
+                "not a line of `snapload run --json` (an \"interval\" or a \"summary\" as a JSON object): {error}"
+            );
+        }
+    };
+    format!("expected the output of `snapload run --json`, got that of `snapload {command} --json`")
 }
 
 #[cfg(test)]
@@ -251,7 +151,7 @@ mod tests {
         "p50_ns":1,"p90_ns":1,"p99_ns":1,"p99_9_ns":1,"max_ns":1}}"#;
 
     #[test]
-    fn what_is_no_json_is_named_with_its_line_and_column() {
+    fn invalid_json_is_reported_with_its_line_and_column() {
         let text = format!("{}\nhello\n", INTERVAL.replace('\n', ""));
         let error = error(&text);
         assert!(error.starts_with("a.json:2: not a line of"), "{error}");
@@ -259,24 +159,30 @@ mod tests {
     }
 
     #[test]
-    fn other_json_is_told_from_a_line_of_a_run() {
+    fn other_json_is_refused() {
         let error = error("{\"type\":\"song\"}\n");
         assert!(error.contains("unknown variant `song`"), "{error}");
     }
 
     #[test]
-    fn what_another_command_wrote_is_told_by_its_name() {
+    fn output_of_another_command_is_recognized() {
         let trial = error("{\"type\":\"trial\",\"number\":1}\n");
-        assert!(trial.contains("`snapload search --json` wrote"), "{trial}");
+        assert!(
+            trial.contains("that of `snapload search --json`"),
+            "{trial}"
+        );
         let interval = INTERVAL.replace('\n', "");
         let phase = error(&format!("{interval}\n{{\"type\":\"phase\"}}\n"));
-        assert!(phase.contains("`snapload script --json` wrote"), "{phase}");
+        assert!(
+            phase.contains("that of `snapload script --json`"),
+            "{phase}"
+        );
     }
 
     #[test]
-    fn a_run_without_its_end_is_noticed() {
+    fn missing_summary_is_reported() {
         let text = INTERVAL.replace('\n', "");
-        assert!(error(&text).starts_with("a.json:2: the \"summary\""));
-        assert!(error("").starts_with("a.json:1: the \"summary\""));
+        assert!(error(&text).starts_with("a.json:2: the final \"summary\""));
+        assert!(error("").starts_with("a.json:1: the final \"summary\""));
     }
 }

@@ -1,10 +1,8 @@
-//! Scenarios: phases, one after the other, of populations that act at the same time, with a
-//! verdict.
+//! Scenarios: consecutive phases of populations that act at the same time, with a verdict.
 //!
-//! A population is a [`Load`] of honest tunnels or [`Garbage`]. Both are data: a load becomes a
-//! [`LoadConfig`](crate::LoadConfig) and runs in the same engine as a simple run; garbage has its
-//! own sockets and thread. Populations of a phase wait for each other and begin together. No
-//! identity is used by two populations.
+//! A population is a [`Load`] of honest tunnels or [`Garbage`]. A load becomes a [`LoadConfig`](crate::LoadConfig) and
+//! runs in the same engine as a single run; garbage has its own sockets and thread. The populations of a phase start
+//! together, and no identity is used by two populations.
 
 mod check;
 mod file;
@@ -21,38 +19,38 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::file::ScenarioFileError;
 pub use self::garbage::GarbageReport;
 pub use self::run::{LoadReport, PhaseReport, ScenarioError, ScenarioProgress, ScenarioReport};
 use crate::config::{Presence, Rate, Shares};
+use crate::report;
 
-/// Phases, one after the other.
+/// A sequence of phases.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Scenario {
-    /// What it is, in a few words.
+    /// Short description.
     pub title: String,
-    /// Where the gateway listens, unless told otherwise.
+    /// Default SNAPtun listen address of the gateway.
     pub gateway: Option<SocketAddr>,
-    /// The gateway's public key, unless told otherwise.
+    /// Default public key of the gateway.
     pub public_key: Option<[u8; 32]>,
-    /// The number the keys are made from, unless told otherwise.
+    /// Default seed of the keys.
     pub key_seed: Option<u64>,
-    /// The addresses of tunnels and garbage.
+    /// Source addresses of tunnels and garbage.
     pub source_ips: Option<IpNet>,
-    /// What happens; not empty.
+    /// Phases; not empty.
     pub phases: Vec<Phase>,
 }
 
 /// Populations that act at the same time.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Phase {
-    /// What to call it.
+    /// Name.
     pub name: String,
-    /// How long packets are sent and counted.
+    /// Duration of the measurement, in which packets are sent and counted.
     pub duration: Duration,
-    /// How long packets are sent before that without being counted.
+    /// Duration of the warm-up before it, in which packets are sent but not counted.
     pub warm_up: Duration,
-    /// How long the last replies are waited for.
+    /// How long to wait for the last replies.
     pub drain: Duration,
     /// Honest tunnels; not empty.
     pub loads: Vec<Load>,
@@ -60,65 +58,65 @@ pub struct Phase {
     pub garbage: Vec<Garbage>,
 }
 
-/// Honest tunnels that send packets and get them back.
+/// Honest tunnels that send packets and receive their echoes.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Load {
-    /// What to call it.
+    /// Name.
     pub name: String,
-    /// Tunnels at a time.
+    /// Number of tunnels at a time.
     pub tunnels: usize,
-    /// Packets over all tunnels, as an open loop.
+    /// Rate over all tunnels, as an open loop.
     pub rate: Rate,
     /// Size of the SCION packets in bytes.
     pub size: usize,
-    /// Packets sent back to back on a tunnel.
+    /// Number of packets sent back to back on one tunnel.
     pub train: u32,
-    /// Threads that share the tunnels.
+    /// Number of threads that share the tunnels.
     pub threads: usize,
-    /// How tunnels share the rate.
+    /// How the tunnels share the rate.
     pub shares: Shares,
-    /// When tunnels come and go.
+    /// When tunnels connect and leave.
     pub presence: Presence,
-    /// When all tunnels begin a new handshake, after the beginning of the phase.
+    /// Time from the start of the phase at which all tunnels begin a new handshake.
     pub rekey_at: Option<Duration>,
-    /// What has to hold.
+    /// Limits that the result must keep.
     pub checks: Checks,
 }
 
 /// Datagrams that no honest client sends.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Garbage {
-    /// What to call it.
+    /// Name.
     pub name: String,
-    /// What is sent, in turn; not empty.
+    /// Kinds of datagrams, sent in turn; not empty.
     pub kinds: Vec<GarbageKind>,
-    /// Datagrams a second.
+    /// Datagrams per second.
     pub pps: f64,
-    /// Sockets they come from, in turn.
+    /// Number of sockets, used in turn.
     pub sockets: usize,
-    /// How many answers may come back.
+    /// Maximum number of answers.
     pub max_answers: Option<u64>,
 }
 
 impl Garbage {
-    /// The most sockets it may have: file descriptors are scarce.
+    /// Maximum number of sockets, since file descriptors are limited.
     pub const MAX_SOCKETS: usize = 4096;
 }
 
-/// A kind of garbage.
+/// Kind of garbage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GarbageKind {
     /// Random bytes of random length.
     Random,
-    /// The beginnings of messages, cut off anywhere.
+    /// Messages truncated at a random byte.
     Truncated,
-    /// Handshake initiations from strangers, with a right mac1, so that the gateway has to do all of
-    /// the cryptography before it knows.
+    /// Handshake initiations of unknown clients with a correct mac1, so that the gateway does all of the cryptography
+    /// before it rejects them.
     ForgedInitiation,
     /// Data messages to random sessions with random counters.
     ForgedData,
-    /// What a real tunnel sent before, from other addresses: its initiation and its data.
+    /// Messages that a real tunnel sent before, from other addresses: its initiation and its data.
     Replay,
 }
 
@@ -134,20 +132,18 @@ impl fmt::Display for GarbageKind {
     }
 }
 
-/// What a load has to keep to.
+/// Limits that a load must keep.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Checks {
-    /// The largest share of packets that may be lost, 0 to 1.
-    pub max_loss_share: Option<f64>,
-    /// The longest 99th percentile of the round-trip times.
-    pub max_p99: Option<Duration>,
-    /// The longest time from when a handshake was to begin to its session.
+    /// Limits of a single run: loss and latency.
+    pub run: report::Checks,
+    /// Longest time from the scheduled start of a handshake to its session.
     pub max_connect: Option<Duration>,
-    /// With a ramp: the lowest rate, in packets a second, at which loss may begin.
+    /// Lowest rate of a ramp, in packets per second, at which loss may begin.
     pub loss_free_pps: Option<f64>,
-    /// Counts that are at least so high.
+    /// Lower limits of counts.
     pub min: BTreeMap<CountName, u64>,
-    /// Counts that are at most so high.
+    /// Upper limits of counts.
     pub max: BTreeMap<CountName, u64>,
 }
 
@@ -159,11 +155,11 @@ pub enum CountName {
     Sent,
     /// Packets that came back intact.
     Received,
-    /// Packets that did not.
+    /// Packets that did not come back.
     Lost,
-    /// Packets that came back once more.
+    /// Further copies of packets that had come back.
     Duplicated,
-    /// Packets that were overtaken.
+    /// Packets that came back after one that was sent later.
     Reordered,
     /// Packets that came back changed.
     Corrupted,
@@ -171,18 +167,18 @@ pub enum CountName {
     Misdelivered,
     /// Datagrams that tunnels refused.
     Refused,
-    /// Tunnels that connected, before and during the phase.
+    /// Tunnels that connected, before or during the phase.
     Connected,
-    /// Tunnels that left during the phase.
+    /// Tunnels that were replaced during the phase.
     Departed,
-    /// Tunnels that completed a handshake they were told to begin.
+    /// Tunnels that completed a commanded handshake.
     Rekeyed,
     /// Tunnels without a session at the end.
     Unconnected,
 }
 
 impl Load {
-    /// Those of the tunnels at a time, and with turnover those of the tunnels that come during a phase.
+    /// Returns the number of identities: one per tunnel and, with turnover, per replacement during the phase.
     fn identities_needed(&self, duration: Duration) -> usize {
         match self.presence {
             Presence::Throughout | Presence::AtOnce { .. } => self.tunnels,
@@ -196,7 +192,7 @@ impl Load {
 }
 
 impl Scenario {
-    /// How many identities the gateway has to authorize.
+    /// Returns the number of identities that the gateway must authorize.
     #[must_use]
     pub fn identities_needed(&self) -> usize {
         self.phases.iter().map(Phase::identities_needed).sum()
@@ -215,7 +211,7 @@ impl Phase {
 }
 
 impl Garbage {
-    /// What is replayed was real once.
+    /// Replays need one real tunnel.
     fn identities_needed(&self) -> usize {
         usize::from(self.kinds.contains(&GarbageKind::Replay))
     }

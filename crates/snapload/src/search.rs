@@ -1,17 +1,17 @@
-//! The highest rate at a loss target.
+//! Search for the highest rate at a loss target.
 //!
-//! Trials at one rate after another, with tunnels that stay connected, as in RFC 2544 (section 26.1)
-//! and MLRsearch (draft-ietf-bmwg-mlrsearch): short ones first, to find where to look, then longer
-//! ones, whose rates are halved between the highest that holds and the lowest that does not.
+//! Trials at one rate after another, with tunnels that stay connected, as in RFC 2544 (section 26.1) and MLRsearch
+//! (draft-ietf-bmwg-mlrsearch): first short ones, to find the range, then longer ones, which bisect between the highest
+//! rate that holds and the lowest that does not.
 //!
-//! A machine has other things to do now and then, and a trial that met them says nothing about the
-//! gateway. So the majority of trials decides on a rate, and both ends of the result are tried again
-//! when it is found: what failed because of a disturbance early on is looked at once more.
+//! Other activity on the machine disturbs some trials, and these say nothing about the gateway. So the majority of
+//! trials decides on a rate, and both ends of the result are tried again, which corrects failures by early
+//! disturbances.
 //!
-//! A result is never too high by chance when a target of zero loss is searched, because a disturbance only adds
-//! loss. It is too low when disturbances have the majority of the trials at its upper end: with one trial in six
-//! disturbed, 4.3 % of 1,000,000 simulated searches ended below the precision, 1.7 % a tenth too low, and 17 of
-//! them at less than half of the capacity. So a result that looks low is worth a second search.
+//! With a target of zero loss a result is never too high by chance, because a disturbance only adds loss. It is too low
+//! when disturbances have the majority of the trials at its upper end: with one trial in six disturbed, 4.3 % of
+//! 1,000,000 simulated searches ended below the precision, 1.7 % a tenth too low, and 17 searches at less than half of
+//! the capacity. So repeat a search whose result looks low.
 
 mod bracket;
 
@@ -26,35 +26,35 @@ use crate::generator::{Generator, with_tunnels};
 use crate::report::{ConnectReport, Progress, Report};
 use crate::trial::{MAX_RATE_PPS, Trial};
 
-/// Short trials take this part of the time of others.
+/// Short trials are shorter by this factor.
 const SHORT_TRIAL_DIVISOR: u32 = 5;
 
-/// How much higher the rate of the next short trial is while they hold.
+/// Factor between the rates of short trials while they hold.
 const FACTOR_OF_SHORT_TRIALS: f64 = 2.0;
 
-/// After the first short trial that fails, so many halve the range.
+/// Number of bisections after the first short trial that fails.
 const SHORT_HALVINGS: u32 = 2;
 
-/// What to search for, see [`search`].
+/// Configuration of a [`search`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct SearchConfig {
-    /// Shares of packets that may be lost, 0 to 1. A rate is searched for each.
+    /// Loss targets: shares of packets that may be lost, 0 to 1. A rate is searched for each.
     pub loss_targets: Vec<f64>,
-    /// The lowest rate, in packets a second.
+    /// Lowest rate, in packets per second.
     pub min_pps: f64,
-    /// The highest rate.
+    /// Highest rate, in packets per second.
     pub max_pps: f64,
-    /// How long packets of a trial are sent and counted.
+    /// Duration of the measurement in a trial.
     pub trial: Duration,
-    /// How long packets of a trial are sent before that.
+    /// Duration of the warm-up of a trial.
     pub warm_up: Duration,
-    /// How far apart, as a share of the lower, the highest rate that holds and the lowest that does
-    /// not may be at the end.
+    /// Largest distance at the end between the highest rate that holds and the lowest that does not, as a share of the
+    /// former.
     pub precision: f64,
 }
 
 impl Default for SearchConfig {
-    /// 0 and 0.5 % loss between 1000 and 10 million packets a second, in trials of 2 seconds, to 2 %.
+    /// Searches for 0 and 0.5 % loss between 1000 and 10 million packets per second, in trials of 2 seconds, to 2 %.
     fn default() -> Self {
         Self {
             loss_targets: vec![0.0, 0.005],
@@ -67,37 +67,37 @@ impl Default for SearchConfig {
     }
 }
 
-/// What a search is doing.
+/// Progress of a search.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum SearchProgress {
-    /// The tunnels, or the trial under way.
+    /// Progress of connecting, or of the current trial.
     Load(Progress),
     /// A trial begins.
     TrialStarts(TrialPlan),
-    /// A trial is over.
+    /// A trial has ended.
     TrialEnded(TrialResult),
-    /// The rate for a loss target is found.
+    /// The rate for a loss target was found.
     Found(FoundRate),
 }
 
-/// A trial of a search.
+/// Plan of a trial.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct TrialPlan {
-    /// Its number, counted from 1.
+    /// Number of the trial, counted from 1.
     pub number: u32,
-    /// The share of packets that may be lost.
+    /// Share of packets that may be lost, 0 to 1.
     pub loss_target: f64,
-    /// Packets a second.
+    /// Offered rate, in packets per second.
     pub offered_pps: f64,
-    /// How long packets are sent and counted, in seconds.
+    /// Duration of the measurement, in seconds.
     pub seconds: f64,
 }
 
-/// What a trial of a search found.
+/// Result of a trial.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct TrialResult {
-    /// The trial.
+    /// Plan of the trial.
     #[serde(flatten)]
     pub plan: TrialPlan,
     /// Packets sent.
@@ -106,48 +106,47 @@ pub struct TrialResult {
     pub lost: u64,
     /// `lost` as a share of `sent`, 0 to 1.
     pub loss_share: f64,
-    /// The 99th percentile of the latencies, in nanoseconds.
+    /// 99th percentile of the latencies, in nanoseconds.
     pub p99_ns: u64,
-    /// Whether the rate holds: no more was lost than the target says, and the generator kept up.
+    /// True if the rate holds: the loss is within the target and the generator kept up.
     pub holds: bool,
-    /// Whether it was the generator that did not keep up.
+    /// True if the generator did not keep up.
     pub limited_by_generator: bool,
 }
 
-/// The highest rate for a loss target.
+/// Highest rate for a loss target.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct FoundRate {
-    /// The share of packets that may be lost.
+    /// Share of packets that may be lost, 0 to 1.
     pub loss_target: f64,
-    /// The highest rate that holds, in packets a second. `None`: not even the lowest does.
+    /// Highest rate that holds, in packets per second. `None`: the lowest rate does not hold.
     pub pps: Option<f64>,
-    /// The lowest rate that does not hold. `None`: the highest rate holds.
+    /// Lowest rate that does not hold, in packets per second. `None`: the highest rate holds.
     pub above_pps: Option<f64>,
-    /// Bits of SCION packets a second at the rate that holds.
+    /// Bits of SCION packets per second at the rate that holds.
     pub bits_per_second: f64,
-    /// Whether the gateway may do better than `pps`: the generator was the limit, or the highest
-    /// rate to be tried.
+    /// True if the gateway may exceed `pps`: the limit was the generator or the highest rate of the search.
     pub is_lower_bound: bool,
-    /// Trials for this target.
+    /// Number of trials for this target.
     pub trials: u32,
 }
 
-/// The result of a search.
+/// Result of a search.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct SearchReport {
-    /// Which way packets took.
+    /// Direction of the packets.
     pub direction: DirectionKind,
-    /// Size of the SCION packets in bytes, the mean of a mix.
+    /// Size of the SCION packets in bytes; the mean for a mix.
     pub size_bytes: usize,
-    /// Packets sent back to back on one tunnel.
+    /// Number of packets sent back to back on one tunnel.
     pub train: u32,
     /// How the tunnels were connected.
     pub connect: ConnectReport,
-    /// The rates, in the order of the targets.
+    /// Rates, in the order of the targets.
     pub found: Vec<FoundRate>,
-    /// Trials for all targets.
+    /// Number of trials for all targets.
     pub trials: u32,
-    /// How long all of it took, without connecting, in seconds.
+    /// Duration of the search without connecting, in seconds.
     pub seconds: f64,
 }
 
@@ -174,11 +173,11 @@ impl SearchConfig {
     }
 }
 
-/// Connects the tunnels of `config` and searches for the highest rates. Rate, warm-up and duration
-/// of `config` mean nothing here, but with the train length: a rate of its own makes it 1.
+/// Connects the tunnels of `config` and searches for the highest rates. Rate, warm-up and duration of `config` are
+/// ignored, except that [`Rate::Max`] sets the default train length.
 ///
 /// # Errors
-/// See [`LoadError`]. A rate that is not found is a result.
+/// See [`LoadError`]. A loss target for which no rate holds is a result, not an error.
 pub fn search(
     config: &LoadConfig,
     search: &SearchConfig,
@@ -218,7 +217,7 @@ pub fn search(
     )
 }
 
-/// A search under way.
+/// A search in progress.
 struct SearchRun<'run, 'generator> {
     search: &'run SearchConfig,
     generator: &'run mut Generator<'generator>,
@@ -230,7 +229,7 @@ impl SearchRun<'_, '_> {
     fn find(&mut self, bracket: &mut Bracket, loss_target: f64) -> Result<FoundRate, LoadError> {
         let trials_before = self.trials;
         if bracket.is_empty() {
-            let first = self.look_around(loss_target)?;
+            let first = self.find_range(loss_target)?;
             bracket.begin_at(first);
         }
         loop {
@@ -240,7 +239,8 @@ impl SearchRun<'_, '_> {
                     bracket.add(pps, verdict(&report));
                 }
                 Step::Done { lower, upper } => {
-                    let is_lower_bound = upper.is_none_or(|upper| bracket.is_generators(upper));
+                    let is_lower_bound =
+                        upper.is_none_or(|upper| bracket.is_generator_limited(upper));
                     let bits = self.generator.config().mean_size() as f64 * 8.0;
                     return Ok(FoundRate {
                         loss_target,
@@ -255,13 +255,12 @@ impl SearchRun<'_, '_> {
         }
     }
 
-    /// Doubles the rate in short trials until one fails, and goes back half way. Returns where to
-    /// begin.
-    fn look_around(&mut self, loss_target: f64) -> Result<f64, LoadError> {
+    /// Doubles the rate in short trials until one fails, then bisects. Returns the rate to start from.
+    fn find_range(&mut self, loss_target: f64) -> Result<f64, LoadError> {
         let mut holds = self.search.min_pps;
         let mut fails = loop {
             let pps = (holds * FACTOR_OF_SHORT_TRIALS).min(self.search.max_pps);
-            if !self.holds_shortly(pps, loss_target)? {
+            if !self.holds_in_short_trial(pps, loss_target)? {
                 break pps;
             }
             holds = pps;
@@ -271,7 +270,7 @@ impl SearchRun<'_, '_> {
         };
         for _ in 0..SHORT_HALVINGS {
             let pps = (holds * fails).sqrt();
-            if self.holds_shortly(pps, loss_target)? {
+            if self.holds_in_short_trial(pps, loss_target)? {
                 holds = pps;
             } else {
                 fails = pps;
@@ -280,8 +279,8 @@ impl SearchRun<'_, '_> {
         Ok(holds)
     }
 
-    /// Whether a rate holds in a short trial, or in another one.
-    fn holds_shortly(&mut self, pps: f64, loss_target: f64) -> Result<bool, LoadError> {
+    /// Returns true if a rate holds in one of two short trials.
+    fn holds_in_short_trial(&mut self, pps: f64, loss_target: f64) -> Result<bool, LoadError> {
         let time = self.search.trial / SHORT_TRIAL_DIVISOR;
         for _ in 0..2 {
             let report = self.measure(pps, loss_target, time)?;
@@ -322,7 +321,7 @@ impl SearchRun<'_, '_> {
             loss_share: report.loss_share,
             p99_ns: report.latency.p99_ns,
             holds: verdict.holds(loss_target),
-            limited_by_generator: verdict.is_generators(),
+            limited_by_generator: verdict.is_generator_limited(),
         }));
         Ok(report)
     }

@@ -1,14 +1,13 @@
-//! Loss, reordering and duplicates of one tunnel, by sequence numbers.
+//! Loss, reordering and duplicates of one tunnel, by sequence number.
 //!
-//! A sequence number is handed out for every packet sent and looked up for every one that arrives. What
-//! arrived is a bitmap from the first gap on, bounded to [`WINDOW`] numbers (8 KiB); in order and
-//! without loss it is a word or two. A gap that falls out of the window is given up, and packets
-//! from before it can no longer be told from duplicates: they are [`Arrival::Late`] and count as
-//! lost.
+//! Every packet sent gets a sequence number, which is looked up on arrival. Arrivals are a bitmap from the first gap
+//! on, limited to [`WINDOW`] numbers (8 KiB); without reordering and loss it is one or two words. A gap that falls out
+//! of the window is given up. Packets from before it can no longer be distinguished from duplicates: they are
+//! [`Arrival::Late`] and count as lost.
 
 use std::collections::VecDeque;
 
-/// How many sequence numbers behind the newest arrival are remembered when there are gaps.
+/// Number of sequence numbers behind the newest arrival that are remembered if there are gaps.
 pub(crate) const WINDOW: u64 = 65_536;
 
 const WORD_BITS: u64 = u64::BITS as u64;
@@ -16,17 +15,16 @@ const WINDOW_WORDS: usize = (WINDOW / WORD_BITS) as usize;
 
 const _: () = assert!(WINDOW.is_multiple_of(WORD_BITS));
 
-/// What a packet that arrives with a given sequence number is.
+/// Classification of a received packet by its sequence number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Arrival {
-    /// The first packet with this number, and none with a higher one came before.
+    /// First packet with this number; none with a higher one came before.
     InOrder,
-    /// The first packet with this number; one with a higher number came before (RFC 4737, section
-    /// 3.3).
+    /// First packet with this number; one with a higher number came before (RFC 4737, section 3.3).
     Reordered,
     /// A packet with this number came before.
     Duplicate,
-    /// Too far behind the newest to know.
+    /// Too far behind the newest to be classified.
     Late,
     /// Sent before counting started ([`SequenceTracker::start_counting`]).
     NotCounted,
@@ -34,32 +32,32 @@ pub(crate) enum Arrival {
     NeverSent,
 }
 
-/// The sequence numbers of one tunnel: those sent and those that arrived.
+/// Sequence numbers sent and received on one tunnel.
 #[derive(Debug, Default)]
 pub(crate) struct SequenceTracker {
-    /// The number of the next packet to send.
+    /// Number of the next packet to send.
     next_to_send: u64,
-    /// The first number that counts: those below were sent in the warm-up.
+    /// First number that counts. Those below were sent in the warm-up.
     first_counted: u64,
-    /// One more than the highest number received.
+    /// Highest number received plus one.
     next_expected: u64,
-    /// Below this number nothing is known any more.
+    /// Numbers below this one have been forgotten.
     forgotten_below: u64,
-    /// The number of the first bit of `received`, a multiple of [`WORD_BITS`]. Every number from
-    /// `forgotten_below` to here was received.
+    /// Number of the first bit of `received`, a multiple of [`WORD_BITS`]. All numbers from `forgotten_below` up to
+    /// this one were received.
     window_start: u64,
     received: VecDeque<u64>,
 }
 
 impl SequenceTracker {
-    /// The sequence number for a packet that is being sent.
+    /// Returns the sequence number for a packet to send.
     pub(crate) fn next_sequence(&mut self) -> u64 {
         let sequence = self.next_to_send;
         self.next_to_send += 1;
         sequence
     }
 
-    /// Forgets what was sent so far: from now on its packets are [`Arrival::NotCounted`].
+    /// Forgets everything sent so far: its packets become [`Arrival::NotCounted`].
     pub(crate) fn start_counting(&mut self) {
         self.first_counted = self.next_to_send;
         self.next_expected = self.next_to_send;
@@ -68,17 +66,17 @@ impl SequenceTracker {
         self.received.clear();
         let before = self.next_to_send - self.window_start;
         if before > 0 {
-            // The numbers that share a word with the first counted one are no gaps.
+            // The numbers that share a word with the first counted one are not gaps.
             self.received.push_back((1 << before) - 1);
         }
     }
 
-    /// The sequence number the next packet will have.
+    /// Returns the sequence number of the next packet.
     pub(crate) fn next_to_send(&self) -> u64 {
         self.next_to_send
     }
 
-    /// Classifies a packet that arrived and remembers it.
+    /// Classifies a received packet and remembers it.
     pub(crate) fn receive(&mut self, sequence: u64) -> Arrival {
         if sequence >= self.next_to_send {
             return Arrival::NeverSent;
@@ -107,8 +105,8 @@ impl SequenceTracker {
         }
     }
 
-    /// The word that holds the bit at `offset` of the window. When the window is too small for
-    /// it, its start moves and the gaps that fall out are given up.
+    /// Returns the word that holds the bit at `offset` of the window. If the window is too small, its start moves and
+    /// the gaps that fall out are given up.
     fn word_at(&mut self, offset: u64) -> &mut u64 {
         let mut index = (offset / WORD_BITS) as usize;
         let excess = (index + 1).saturating_sub(WINDOW_WORDS);
@@ -149,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_in_order_keep_the_window_at_a_word() {
+    fn replies_in_order_need_one_word() {
         let mut tracker = SequenceTracker::default();
         for _ in 0..10 * WINDOW {
             let sequence = tracker.next_sequence();
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_is_known_however_old_it_is_when_nothing_was_lost() {
+    fn old_duplicate_is_recognized_if_nothing_was_lost() {
         let mut tracker = tracker_after_sending(3 * WINDOW);
         for sequence in 0..3 * WINDOW {
             tracker.receive(sequence);
@@ -168,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_when_everything_but_the_last_is_lost() {
+    fn memory_is_bounded_under_heavy_loss() {
         let mut tracker = tracker_after_sending(100 * WINDOW);
         for sequence in [1, 999, 60_000, 10 * WINDOW, 100 * WINDOW - 1] {
             assert_eq!(tracker.receive(sequence), Arrival::InOrder);
@@ -178,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_was_never_sent_is_reported_as_such() {
+    fn unsent_number_is_reported() {
         let mut tracker = tracker_after_sending(3);
         assert_eq!(tracker.receive(3), Arrival::NeverSent);
         assert_eq!(tracker.receive(2), Arrival::InOrder);
     }
 
     #[test]
-    fn replies_to_the_warm_up_do_not_count() {
+    fn replies_to_warm_up_packets_do_not_count() {
         let mut tracker = tracker_after_sending(100);
         tracker.receive(20);
         tracker.start_counting();
@@ -195,7 +193,7 @@ mod tests {
         assert_eq!(tracker.receive(first), Arrival::Duplicate);
     }
 
-    /// The same classification with unbounded memory: a set of all that came back.
+    /// The same classification with unbounded memory: a set of all numbers received.
     struct Model {
         sent: u64,
         first_counted: u64,
@@ -232,7 +230,7 @@ mod tests {
         }
     }
 
-    /// A step of a made-up network: how far the next reply jumps, forwards or back.
+    /// Returns how far the next reply jumps in a simulated network, forwards or backwards.
     fn jump() -> impl Strategy<Value = i64> {
         prop_oneof![
             60 => Just(1_i64),
@@ -245,7 +243,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]
-        fn the_tracker_agrees_with_unbounded_memory(
+        fn tracker_agrees_with_unbounded_memory(
             warm_up in 0_u64..200,
             jumps in proptest::collection::vec(jump(), 1..400),
         ) {

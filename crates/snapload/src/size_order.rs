@@ -1,8 +1,8 @@
-//! Which size the packets of the next train have.
+//! Order of packet sizes.
 
 use crate::identity::split_mix;
 
-/// A round of sizes, in a random order, over and over.
+/// A round of sizes in random order, repeated.
 #[derive(Debug)]
 pub(crate) struct SizeOrder {
     round: Vec<u8>,
@@ -10,7 +10,7 @@ pub(crate) struct SizeOrder {
 }
 
 impl SizeOrder {
-    /// `mix`: how many trains of a round have each size. `seed` decides on the order.
+    /// Creates an order from the number of trains per round of each size and a seed.
     pub(crate) fn new(mix: &[(usize, u32)], seed: u64) -> Self {
         let mut round: Vec<u8> = mix
             .iter()
@@ -21,7 +21,7 @@ impl SizeOrder {
         Self { round, next: 0 }
     }
 
-    /// The size of the next train's packets, as a position in the list of sizes.
+    /// Returns the size of the next train's packets, as an index into the list of sizes.
     pub(crate) fn next_size(&mut self) -> usize {
         let size = self.round[self.next];
         self.next = (self.next + 1) % self.round.len();
@@ -29,7 +29,7 @@ impl SizeOrder {
     }
 }
 
-/// Brings items into an order that the seed decides on (Fisher and Yates).
+/// Shuffles items in an order that depends on the seed (Fisher and Yates).
 pub(crate) fn shuffle<T>(items: &mut [T], seed: u64) {
     let mut state = seed;
     for last in (1..items.len()).rev() {
@@ -45,7 +45,7 @@ mod tests {
     const MIX: [(usize, u32); 3] = [(64, 28), (570, 16), (1518, 4)];
 
     #[test]
-    fn every_round_has_all_sizes_in_their_shares() {
+    fn every_round_has_the_configured_number_of_each_size() {
         let mut order = SizeOrder::new(&MIX, 5);
         for _ in 0..3 {
             let mut counts = [0; 3];
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_on_the_order() {
+    fn order_depends_on_the_seed() {
         let round = |seed| {
             let mut order = SizeOrder::new(&MIX, seed);
             [(); 48].map(|()| order.next_size())

@@ -1,38 +1,37 @@
-//! The mark that every generated packet carries, so that it tells where it arrives which one it is
-//! and when it was due to leave.
+//! Mark in every generated packet that identifies it on arrival and tells when it was due.
 //!
-//! Layout of the [`STAMP_LEN`] bytes, big endian. It is this small so that a 64-byte SCION/UDP
-//! packet over IPv4 (44 bytes of headers) can carry it.
+//! Layout of the [`STAMP_LEN`] bytes, big endian. They are few so that a 64-byte SCION/UDP packet over IPv4 (44 bytes
+//! of headers) can carry them.
 //!
 //! ```text
 //!  0..4   check: mix of the run's salt and the 16 bytes that follow
 //!  4..8   tunnel, index within the run
 //!  8..14  sequence number of the packet within its tunnel
-//! 14..20  scheduled time, nanoseconds since the start of the run (78 hours fit); of packets that are
-//!         encrypted before their time is known, the number of the train
+//! 14..20  scheduled time in nanoseconds since the start of the run (78 hours fit), or the number of the train if the
+//!         packet is encrypted before that time is known
 //! ```
 
 /// Size of a [`Stamp`] on the wire, in bytes.
 pub(crate) const STAMP_LEN: usize = 20;
 
-/// The first value that does not fit into the 48 bits of a sequence number or a scheduled time.
+/// First value that does not fit into the 48 bits of a sequence number or a scheduled time.
 pub(crate) const U48_END: u64 = 1 << 48;
 
-/// What a stamp says.
+/// Contents of a stamp.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stamp {
     /// Index of the tunnel the packet was sent on.
     pub(crate) tunnel: u32,
     /// Sequence number within the tunnel, below [`U48_END`].
     pub(crate) sequence: u64,
-    /// When the packet was due, in nanoseconds since the start of the run, or the number of its train
-    /// when it is encrypted before that is known. Below [`U48_END`].
+    /// Scheduled time in nanoseconds since the start of the run, or the number of the train if the packet is encrypted
+    /// before that time is known. Below [`U48_END`].
     pub(crate) time: u64,
 }
 
 impl Stamp {
-    /// The stamp as bytes. `salt` is random per run: a packet of an earlier run is not taken for
-    /// one of this run.
+    /// Encodes the stamp. `salt` is random per run, so that a packet of an earlier run is not taken for one of this
+    /// run.
     pub(crate) fn to_bytes(self, salt: u64) -> [u8; STAMP_LEN] {
         let fields = (u128::from(self.tunnel) << 96)
             | (u128::from(self.sequence % U48_END) << 48)
@@ -44,7 +43,7 @@ impl Stamp {
         bytes
     }
 
-    /// Reads a stamp back. `None` when the check fails: changed on the way, or none of this run's.
+    /// Decodes a stamp. `None` if the check fails: the packet was changed, or belongs to another run.
     pub(crate) fn from_bytes(salt: u64, bytes: &[u8; STAMP_LEN]) -> Option<Self> {
         let (check, rest) = bytes.split_first_chunk::<4>()?;
         let fields = u128::from_be_bytes(rest.try_into().ok()?);
@@ -59,8 +58,8 @@ impl Stamp {
     }
 }
 
-/// Mixes salt and fields into 32 bits. It guards against accidents and bugs, not against attackers:
-/// inside a tunnel every packet is authenticated already.
+/// Mixes salt and fields into 32 bits. Detects accidents and bugs, not attacks: inside a tunnel every packet is
+/// authenticated.
 fn check_of(salt: u64, fields: u128) -> u32 {
     let mut mixed = ((fields >> 64) as u64 ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^= mixed >> 32;
@@ -79,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stamp_is_read_back_as_it_was_written(
+        fn stamp_survives_encoding_and_decoding(
             tunnel: u32, sequence in 0..U48_END, time in 0..U48_END, salt: u64,
         ) {
             let stamp = Stamp { tunnel, sequence, time };
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_is_noticed_wherever_it_is() {
+    fn any_flipped_bit_is_detected() {
         let bytes = Stamp {
             tunnel: 7,
             sequence: 123_456,
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_of_another_run_is_not_ours() {
+    fn stamp_of_another_run_is_rejected() {
         let bytes = Stamp {
             tunnel: 7,
             sequence: 1,

@@ -1,4 +1,4 @@
-//! One measurement with tunnels that are connected.
+//! One measurement with connected tunnels.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,36 +8,34 @@ use crate::config::{Direction, LoadConfig, Presence, Rate};
 use crate::error::ConfigError;
 use crate::pacing::Nanos;
 
-/// What is sent in one measurement, and for how long. [`LoadConfig`] says everything else.
+/// Rate and duration of one measurement. [`LoadConfig`] has all other settings.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Trial {
-    /// How fast packets are sent.
+    /// Send rate.
     pub rate: Rate,
-    /// How long packets are sent before they are counted.
+    /// Duration of the warm-up, in which packets are sent but not counted.
     pub warm_up: Duration,
-    /// How long packets are sent and counted.
+    /// Duration of the measurement, in which packets are sent and counted.
     pub duration: Duration,
 }
 
-/// The highest rate: a packet a nanosecond, the resolution of the schedule.
+/// Highest rate: one packet per nanosecond, the resolution of the schedule.
 pub(crate) const MAX_RATE_PPS: u64 = 1_000_000_000;
 
-/// What a packet takes besides its own bytes when it is encrypted beforehand: SNAPtun's 32, and what
-/// memory and lists need.
+/// Memory for a pre-encrypted packet besides its own bytes: SNAPtun's 32 bytes, allocation and lists.
 pub(crate) const PREPARED_OVERHEAD_BYTES: u64 = 32 + 112;
 
-/// The longest trial whose packets are encrypted beforehand: a session holds for 180 s, and
-/// encrypting takes its time.
+/// Longest trial with pre-encrypted packets: a session lasts 180 s, and encryption takes time.
 const MAX_PRE_ENCRYPTED: Duration = Duration::from_secs(120);
 
-/// The longest trial. Scheduled times are counted in nanoseconds in 48 bits, and connecting,
-/// draining and other trials take their time as well.
+/// Longest trial. Scheduled times are nanoseconds in 48 bits (78 hours), which also have to cover connecting, draining
+/// and other trials.
 pub(crate) const MAX_HOURS: u64 = 72;
 
 const _: () = assert!(MAX_HOURS * 3600 * 1_000_000_000 < crate::stamp::U48_END);
 
 impl LoadConfig {
-    /// The one trial of a run.
+    /// Returns the one trial of a run.
     #[must_use]
     pub fn trial(&self) -> Trial {
         Trial {
@@ -49,7 +47,7 @@ impl LoadConfig {
 }
 
 impl Trial {
-    /// Looks for what cannot work.
+    /// Checks for settings that cannot work.
     pub(crate) fn check(&self, config: &LoadConfig) -> Result<(), ConfigError> {
         let is_possible = |pps: f64| pps > 0.0 && pps <= MAX_RATE_PPS as f64;
         match self.rate {
@@ -70,7 +68,7 @@ impl Trial {
             Rate::PerSecond(_) | Rate::Ramp { .. } => {}
         }
         if config.presence != Presence::Throughout && matches!(self.rate, Rate::Max { .. }) {
-            return Err(ConfigError::ComingsWithoutSchedule);
+            return Err(ConfigError::PresenceNeedsRate);
         }
         self.check_pre_encryption(config)?;
         let longest = Duration::from_secs(MAX_HOURS * 3600);
@@ -82,7 +80,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Whether what is to be encrypted beforehand is possible, and has room.
+    /// Checks that pre-encryption is possible and that its packets fit into memory.
     fn check_pre_encryption(&self, config: &LoadConfig) -> Result<(), ConfigError> {
         let Some(allowed_bytes) = config.pre_encrypt_bytes else {
             return Ok(());
@@ -102,7 +100,7 @@ impl Trial {
         let packet_bytes = config.mean_size() as f64 + PREPARED_OVERHEAD_BYTES as f64;
         let needed_bytes = match self.offered_pps() {
             Some(pps) => pps * time.as_secs_f64() * packet_bytes,
-            // A closed loop takes what there is: a train per thread at least.
+            // A closed loop uses the memory there is, at least for one train per thread.
             None => packet_bytes * f64::from(config.effective_train()) * config.threads as f64,
         };
         if needed_bytes > allowed_bytes as f64 {
@@ -114,7 +112,7 @@ impl Trial {
         Ok(())
     }
 
-    /// The offered rate over all threads, the mean of a ramp.
+    /// Returns the offered rate over all threads, the mean for a ramp; `None` for a closed loop.
     pub(crate) fn offered_pps(&self) -> Option<f64> {
         match self.rate {
             Rate::PerSecond(pps) => Some(pps),
@@ -124,13 +122,13 @@ impl Trial {
     }
 }
 
-/// A trial that all threads have to carry out.
+/// A trial that all threads run, with its shared state.
 #[derive(Debug)]
 pub(crate) struct TrialOrder {
     pub(crate) trial: Trial,
-    /// When packets begin to be sent; set when all threads are ready.
+    /// When sending starts; set when all threads are ready.
     start: OnceLock<Nanos>,
-    /// Whether a thread has nothing to send any more.
+    /// Set when a thread has used up its packets.
     ended: AtomicBool,
 }
 
@@ -143,13 +141,13 @@ impl TrialOrder {
         }
     }
 
-    /// Lets all threads begin at this time.
+    /// Sets the time at which all threads start to send.
     pub(crate) fn start_at(&self, time: Nanos) {
-        // Set once, by the one thread that waits for the others.
+        // Called once, by the thread that waits for the others.
         let _ = self.start.set(time);
     }
 
-    /// Lets all threads stop sending.
+    /// Ends sending on all threads.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }

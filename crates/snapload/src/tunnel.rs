@@ -1,4 +1,4 @@
-//! The client side of one SNAPtun tunnel, without I/O.
+//! Client side of one SNAPtun tunnel, without I/O.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::config::LoadConfig;
 
-/// Handshake messages are repeated up to this much later than asked for, so that many tunnels do
-/// not repeat theirs at once. The share of the retry time.
+/// Handshake messages are repeated up to this fraction of the retry time later, so that many tunnels do not repeat
+/// theirs at once.
 const RETRY_JITTER_DIVISOR: u32 = 4;
 
-/// What the tunnels of one thread have in common.
+/// State that the tunnels of one thread share.
 pub(crate) struct Peer {
     pub(crate) gateway: SocketAddr,
     gateway_public_key: PublicKey,
@@ -36,37 +36,37 @@ impl Peer {
             handshake_retry: config.handshake_retry,
             keepalive_seconds: config.keepalive.map(|period| period.as_secs() as u16),
             index_table: IndexTable::from_os_rng(),
-            // A client limits nothing: it talks to one peer, over a connected socket.
+            // A client needs no rate limit: it has one peer, on a connected socket.
             rate_limiter: Arc::new(RateLimiter::new(&gateway_public_key, u64::MAX)),
         }
     }
 }
 
-/// What a datagram from the gateway was.
+/// Result of handling a datagram from the gateway.
 pub(crate) enum Handled {
-    /// It carried this packet.
+    /// A data message with this packet.
     Delivered(Packet),
-    /// Nothing to do: a keepalive, or an answer that came too late to matter.
+    /// No action needed: a keepalive, or an answer that came too late.
     Nothing,
-    /// It completed a handshake; send this to confirm.
+    /// A completed handshake. Send `confirm`.
     Connected {
-        /// The keepalive that confirms the session.
+        /// Keepalive that confirms the session.
         confirm: Packet,
-        /// The tunnel's own address, as the gateway saw it.
+        /// The tunnel's own address as seen by the gateway.
         address: Option<SocketAddr>,
     },
-    /// The gateway began a handshake; send this to answer.
+    /// A handshake initiation of the gateway. Send this response.
     Answer(Packet),
-    /// The gateway demands a cookie; send this handshake message, which has it.
+    /// A cookie reply. Send this handshake message, which contains the cookie.
     CookieDemanded(Option<Packet>),
-    /// The tunnel refused it: replayed, not authentic, or of no known session.
+    /// Refused: replayed, not authentic, or of an unknown session.
     Refused,
 }
 
-/// The client side of one tunnel.
+/// Client side of one tunnel.
 pub(crate) struct Tunnel {
     tunn: Tunn,
-    /// A cookie came since the last handshake, so another one means that cookies do not help.
+    /// A cookie came since the last handshake, so a second one is not answered at once.
     has_fresh_cookie: bool,
 }
 
@@ -92,22 +92,22 @@ impl Tunnel {
         }
     }
 
-    /// A message that begins a handshake, unless one is under way.
+    /// Returns the message that begins a handshake, unless one is in progress.
     pub(crate) fn start_handshake(&mut self) -> Option<Packet> {
         self.tunn
             .format_handshake_initiation(false)
             .map(Packet::from)
     }
 
-    /// A message that begins a handshake, in place of the one that is under way.
+    /// Returns the message that begins a handshake in place of the one in progress.
     pub(crate) fn restart_handshake(&mut self) -> Option<Packet> {
         self.tunn
             .format_handshake_initiation(true)
             .map(Packet::from)
     }
 
-    /// Encrypts `packet`. Without a session the packet is gone; the handshake message to send for
-    /// a new session is the error, unless it was sent already.
+    /// Encrypts `packet`. Without a session the packet is lost, and the error contains the handshake message to send,
+    /// unless it was sent before.
     pub(crate) fn encapsulate(&mut self, packet: Packet) -> Result<Packet, Option<Packet>> {
         match self.tunn.encapsulate_with_session(packet) {
             Ok(sealed) => Ok(sealed.into()),
@@ -115,7 +115,7 @@ impl Tunnel {
         }
     }
 
-    /// Takes a datagram that came from the gateway.
+    /// Handles a datagram from the gateway.
     pub(crate) fn handle_datagram(&mut self, datagram: BytesMut) -> Handled {
         let Ok(message) = Packet::from_bytes(datagram).try_into_wg() else {
             return Handled::Refused;
@@ -140,9 +140,8 @@ impl Tunnel {
         }
     }
 
-    /// The handshake message again, with the cookie that just came: at once for the first cookie
-    /// of a handshake, and by the timer for others, so that two peers that misunderstand each
-    /// other do not keep each other busy.
+    /// Returns the handshake message with the new cookie: at once for the first cookie of a handshake, and by the timer
+    /// for later ones, so that misunderstanding peers do not flood each other.
     fn retry_with_cookie(&mut self) -> Option<Packet> {
         if std::mem::replace(&mut self.has_fresh_cookie, true) {
             return None;
@@ -150,11 +149,11 @@ impl Tunnel {
         self.restart_handshake()
     }
 
-    /// What the timers want to send. Call it a few times a second.
+    /// Returns the message that the timers want to send. Call it a few times per second.
     pub(crate) fn update_timers(&mut self) -> Option<Packet> {
         match self.tunn.update_timers() {
             Ok(message) => message.map(Packet::from),
-            // Given up after 90 s without an answer: the next packet to send starts anew.
+            // The handshake expired after 90 s without an answer; the next packet starts another.
             Err(_) => None,
         }
     }
@@ -173,8 +172,7 @@ mod tests {
 
     const CLIENT: &str = "198.51.100.7:4242";
 
-    /// A gateway that knows the client, and the client. `limit`: handshakes a second without a
-    /// cookie.
+    /// Returns a gateway that knows the client, and the client. `limit`: handshakes per second without a cookie.
     fn pair(limit: u64) -> (Gateway, Tunnel) {
         let gateway_secret = StaticSecret::from([1; 32]);
         let gateway_public = PublicKey::from(&gateway_secret);
@@ -235,13 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_connects_and_learns_its_address() {
+    fn tunnel_connects_and_learns_its_address() {
         let (mut gateway, mut tunnel) = pair(u64::MAX);
         connect(&mut gateway, &mut tunnel);
     }
 
     #[test]
-    fn a_packet_comes_back_from_an_echo() {
+    fn echoed_packet_is_delivered() {
         let (mut gateway, mut tunnel) = pair(u64::MAX);
         connect(&mut gateway, &mut tunnel);
         let sealed = tunnel
@@ -255,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replayed_datagram_is_refused() {
+    fn replayed_datagram_is_refused() {
         let (mut gateway, mut tunnel) = pair(u64::MAX);
         connect(&mut gateway, &mut tunnel);
         let sealed = tunnel
@@ -270,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_session_one_handshake_is_started() {
+    fn packets_without_a_session_start_one_handshake() {
         let (_, mut tunnel) = pair(u64::MAX);
         assert!(matches!(tunnel.encapsulate(inner(b"early")), Err(Some(_))));
         assert!(matches!(tunnel.encapsulate(inner(b"early")), Err(None)));
     }
 
     #[test]
-    fn a_cookie_is_used_at_once_and_connects() {
+    fn first_cookie_is_answered_at_once() {
         let (mut gateway, mut tunnel) = pair(0);
         let cookie = gateway.handle(&tunnel.start_handshake().unwrap()).unwrap();
         let Handled::CookieDemanded(Some(again)) = tunnel.handle_datagram(cookie) else {
@@ -291,14 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn a_second_cookie_in_a_row_waits_for_the_timer() {
+    fn second_cookie_waits_for_the_timer() {
         let (_, mut tunnel) = pair(0);
         let (mut stubborn, _) = pair(0);
         let cookie = stubborn.handle(&tunnel.start_handshake().unwrap()).unwrap();
         let Handled::CookieDemanded(Some(again)) = tunnel.handle_datagram(cookie) else {
             panic!("no second attempt");
         };
-        // A new limiter has a new secret: the cookie is worth nothing there.
+        // A new limiter has a new secret and does not accept the cookie.
         let (mut stubborn, _) = pair(0);
         let cookie = stubborn.handle(&again).unwrap();
         assert!(matches!(
@@ -308,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_refused() {
+    fn random_datagrams_are_refused() {
         let (_, mut tunnel) = pair(u64::MAX);
         for noise in [&b""[..], b"x", &[4; 31], &[0; 148], &[9; 1500]] {
             assert!(matches!(

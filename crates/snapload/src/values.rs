@@ -1,13 +1,13 @@
-//! Values as people write them, on the command line and in scenarios.
+//! Parsing of values on the command line and in scenario files.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// A number of packets a second, like `50000`, `50k` or `1.5M`.
+/// Parses a number of packets per second, such as `50000`, `50k` or `1.5M`.
 ///
 /// # Errors
-/// A sentence that says what a rate looks like.
+/// Returns a description of the expected format.
 pub fn parse_pps(text: &str) -> Result<f64, String> {
     let (number, factor) = match text.as_bytes().last() {
         Some(b'k') => (&text[..text.len() - 1], 1e3),
@@ -16,35 +16,35 @@ pub fn parse_pps(text: &str) -> Result<f64, String> {
     };
     match number.parse::<f64>() {
         Ok(pps) if pps.is_finite() && pps > 0.0 => Ok(pps * factor),
-        _ => Err("a rate is a number of packets a second, like 50000, 50k or 1.5M".to_owned()),
+        _ => Err("expected a rate in packets/s, such as 50000, 50k or 1.5M".to_owned()),
     }
 }
 
-/// A time, like `500us`, `20ms`, `10s` or `2m`.
+/// Parses a duration, such as `500us`, `20ms`, `10s` or `2m`.
 ///
 /// # Errors
-/// A sentence that says what a time looks like.
+/// Returns a description of the expected format.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     text.parse::<SignedDuration>()
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "a time is a number with a unit, like 500us, 20ms, 10s or 2m".to_owned())
+        .ok_or_else(|| "expected a time with a unit, such as 500us, 20ms, 10s or 2m".to_owned())
 }
 
-/// A share, 0 to 1, from a percentage: the number nearest to the decimal fraction, which dividing by 100
-/// would miss by a little. So a result exactly at a limit keeps to it.
+/// Converts a percentage to a share, 0 to 1, exactly: dividing by 100 would miss the nearest number, and a result
+/// exactly at a limit would fail.
 #[must_use]
 pub fn share_of_percent(percent: f64) -> f64 {
     shifted(percent, -2)
 }
 
-/// A percentage from a share, with no more digits than the share has.
+/// Converts a share to a percentage, with no more digits than the share has.
 #[must_use]
 pub fn percent_of_share(share: f64) -> f64 {
     shifted(share, 2)
 }
 
-/// A number with its decimal point moved.
+/// Moves the decimal point of a number.
 fn shifted(number: f64, places: i32) -> f64 {
     format!("{number}e{places}")
         .parse()
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentage_is_the_share_that_is_counted() {
+    fn percentages_and_shares_convert_exactly() {
         for hundredths in 0..=10_000_u32 {
             let share = f64::from(hundredths) / 10_000.0;
             let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);

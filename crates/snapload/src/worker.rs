@@ -1,8 +1,7 @@
-//! A generator thread: its tunnels, its sockets, and one poll.
+//! Generator thread: its tunnels, its sockets, and one poll.
 //!
-//! A turn, over and over: send what is due, read what came, serve a slice of the timers, wait.
-//! Each part is bounded, so that none keeps the others from being on time. The clock is read once
-//! per batch of packets.
+//! Each turn sends due packets, reads received ones, serves a slice of the timers, and waits. Each part is bounded, so
+//! that no part delays the others. The clock is read once per batch of packets.
 
 mod attendance;
 mod bind;
@@ -31,7 +30,7 @@ use self::attendance::Attendance;
 use self::handshake_window::HandshakeWindow;
 use self::lane::Lane;
 use self::lane_order::LaneOrder;
-pub(crate) use self::message::{Halt, Message};
+pub(crate) use self::message::{Halt, IntervalPart, Message, Summary};
 use self::ports::Ports;
 use self::prepared::Prepared;
 use crate::error::LoadError;
@@ -45,10 +44,10 @@ use crate::size_order::SizeOrder;
 use crate::trial::TrialOrder;
 use crate::tunnel::Peer;
 
-/// Trains (or single datagrams) read per system call.
+/// Number of trains (or single datagrams) read per system call.
 const RECEIVE_TRAINS: usize = 8;
 
-/// How often things are looked at that no event announces.
+/// Period of checks for state changes without an event.
 const TICK_NS: Nanos = 1_000_000;
 
 /// A generator thread.
@@ -61,12 +60,12 @@ pub(crate) struct Worker<'run> {
     form: PacketForm,
     lanes: Vec<Lane>,
     ports: Ports,
-    /// The port of the router that this thread is.
+    /// Port of the router that this thread plays.
     router: Option<usize>,
     sizes: SizeOrder,
     pacing: Pacing,
     order: LaneOrder,
-    /// What was encrypted before sending.
+    /// Pre-encrypted packets of the trial.
     prepared: Option<Prepared>,
     attendance: Attendance,
 
@@ -76,30 +75,30 @@ pub(crate) struct Worker<'run> {
     next_timers_ns: Nanos,
     next_handshaking: usize,
     next_timer_lane: usize,
-    /// Tunnels whose timers are due, from `next_timer_lane` on.
+    /// Number of tunnels whose timers are due, starting at `next_timer_lane`.
     timers_due: usize,
 
     receive_batch: ReceiveBatch,
-    /// Where packets are written before they are encrypted; its memory comes back each time.
+    /// Buffer for packets before encryption; its memory is reused.
     inner: BytesMut,
 
-    /// The time of the latest reading of the clock.
+    /// Latest reading of the clock.
     now: Nanos,
-    /// Time in which there was nothing to do.
+    /// Time without work.
     idle_ns: Nanos,
     connect: ConnectReport,
-    /// Whether packets count: not in the warm-up. And since when.
+    /// False in the warm-up, when packets are not counted.
     is_counting: bool,
     counting_since_ns: Nanos,
     counts: Counts,
     latencies: Latencies,
-    /// From when a handshake was to begin to its end, since the latest trial.
+    /// Time from the scheduled start of a handshake to its end, since the previous trial.
     handshakes: Latencies,
     ramp: RampCounter,
-    /// Packets sent and received that were counted in all intervals so far.
+    /// Packets sent and received in all completed intervals.
     total_sent: u64,
     total_received: u64,
-    /// When the current interval ends, and its index.
+    /// End of the current interval, and its index.
     interval_end_ns: Nanos,
     interval: u64,
 }
@@ -155,21 +154,21 @@ impl<'run> Worker<'run> {
         })
     }
 
-    /// Connects, and carries out trials until there are no more.
+    /// Connects, and runs trials until the orders end.
     pub(crate) fn work(mut self) -> Result<(), Halt> {
         self.connect()?;
         self.order = LaneOrder::new(self.plan, self.thread, &self.lanes);
         self.tell(Message::Connected(self.connect))?;
         loop {
             match self.orders.try_recv() {
-                Ok(order) => self.carry_out(&order)?,
+                Ok(order) => self.run_trial(&order)?,
                 Err(TryRecvError::Empty) => self.turn(self.now + TICK_NS)?,
                 Err(TryRecvError::Disconnected) => return Ok(()),
             }
         }
     }
 
-    /// Reads, keeps the tunnels alive, and waits until something comes or `wake_ns`.
+    /// Reads, serves the tunnels, and waits for an event or until `wake_ns`.
     fn turn(&mut self, wake_ns: Nanos) -> Result<(), Halt> {
         if self.plan.is_stopped() {
             return Err(Halt::Stopped);
@@ -183,7 +182,7 @@ impl<'run> Worker<'run> {
     }
 
     fn tell(&self, message: Message) -> Result<(), Halt> {
-        // The receiver is gone only when the run failed.
+        // The receiver is dropped only when the run has failed.
         self.sender
             .send((self.thread, message))
             .map_err(|_| Halt::Stopped)

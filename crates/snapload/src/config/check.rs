@@ -1,4 +1,4 @@
-//! What is wrong with a configuration.
+//! Validation of a configuration.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::{Direction, LoadConfig, MAX_PACKET_BYTES, MAX_TRAIN, MAX_TUNNELS, Pac
 use crate::error::ConfigError;
 
 impl LoadConfig {
-    /// Looks for what cannot work.
+    /// Checks for settings that cannot work.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.check_gateway()?;
         self.check_tunnels()?;
@@ -26,7 +26,7 @@ impl LoadConfig {
         Ok(())
     }
 
-    /// Checks an address that load is sent to.
+    /// Checks an address that receives load.
     fn check_target(&self, address: SocketAddr) -> Result<(), ConfigError> {
         let ip = address.ip();
         if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
@@ -134,12 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_a_valid_run() {
+    fn defaults_are_valid() {
         assert_eq!(config().check(), Ok(()));
     }
 
     #[test]
-    fn a_gateway_elsewhere_takes_a_decision() {
+    fn remote_gateway_requires_permission() {
         let mut config = config();
         config.gateway = "192.0.2.1:51820".parse().unwrap();
         assert_eq!(
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_without_port_or_address_is_refused_even_when_remote_is_allowed() {
+    fn gateway_without_port_or_address_is_refused() {
         let mut config = config();
         config.allow_remote = true;
         for gateway in ["127.0.0.1:0", "0.0.0.0:1", "[::]:1", "224.0.0.1:1"] {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_hold_at_least_their_headers_and_stamp() {
+    fn packets_smaller_than_headers_and_stamp_are_refused() {
         let mut config = config();
         config.sizes = PacketSizes::Fixed(64);
         assert_eq!(config.check(), Ok(()));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_train_is_1_to_64_packets() {
+    fn train_has_1_to_64_packets() {
         let mut config = config();
         for (train, valid) in [(0, false), (1, true), (64, true), (65, false)] {
             config.train = Some(train);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_holds_a_train_for_every_thread() {
+    fn window_holds_at_least_one_train_per_thread() {
         let mut config = config();
         config.threads = 4;
         config.rate = Rate::Max { window: 64 };
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_a_positive_number() {
+    fn rate_must_be_positive_and_finite() {
         let mut config = config();
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             config.rate = Rate::PerSecond(rate);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_threads_than_tunnels() {
+    fn more_threads_than_tunnels_are_refused() {
         let mut config = config();
         config.threads = 9;
         assert_eq!(
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn active_tunnels_are_some_of_all_and_enough_for_all_threads() {
+    fn active_tunnels_range_from_the_number_of_threads_to_all() {
         let mut config = config();
         config.threads = 2;
         for (active, valid) in [(0, false), (1, false), (2, true), (8, true), (9, false)] {
@@ -238,10 +238,10 @@ mod tests {
     }
 
     #[test]
-    fn packets_encrypted_beforehand_fit_into_the_memory_allowed() {
+    fn pre_encrypted_packets_must_fit_into_memory() {
         let mut config = config();
         config.rate = Rate::PerSecond(100_000.0);
-        // 11 s of 1344 bytes.
+        // 11 s at 100,000 packets of 1344 bytes per second.
         for (mib, valid) in [(1409, false), (1410, true)] {
             config.pre_encrypt_bytes = Some(mib << 20);
             assert_eq!(config.check().is_ok(), valid, "{mib}");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_nothing_to_encrypt_beforehand_on_the_way_down() {
+    fn pre_encryption_is_refused_for_direction_down() {
         let mut config = config();
         config.pre_encrypt_bytes = Some(1 << 30);
         config.direction = Direction::Down {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keepalive_is_whole_seconds() {
+    fn keepalive_is_a_whole_number_of_seconds() {
         let mut config = config();
         for (millis, valid) in [(0, false), (1, false), (1000, true), (1500, false)] {
             config.keepalive = Some(Duration::from_millis(millis));
@@ -277,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn source_addresses_are_of_the_gateways_ip_version() {
+    fn source_addresses_must_match_the_gateways_ip_version() {
         let mut config = config();
         config.source_ips = Some("::1/128".parse().unwrap());
         assert!(matches!(config.check(), Err(ConfigError::SourceFamily(_))));
     }
 
     #[test]
-    fn every_thread_has_a_router_with_a_port_and_an_interface() {
+    fn every_thread_needs_a_router_port_and_an_interface() {
         let mut config = config();
         config.threads = 2;
         for (router, interface, valid) in [
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_internal_address_is_a_target_like_the_listen_address() {
+    fn internal_address_is_checked_like_the_listen_address() {
         let mut config = config();
         for (internal, valid) in [
             ("127.0.0.1:30100", true),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_side_is_in_another_as() {
+    fn remote_as_must_differ_unless_packets_are_echoed() {
         let mut config = config();
         config.remote_isd_as = DEFAULT_ISD_AS;
         assert_eq!(config.check(), Ok(()));
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_of_a_path_need_more_room() {
+    fn packets_with_a_path_have_a_larger_minimum_size() {
         let mut config = config();
         config.direction = Direction::Up {
             router: "127.0.0.1:31000".parse().unwrap(),

@@ -1,49 +1,47 @@
-//! When tunnels come and go, and how they share the rate.
+//! Tunnel lifetimes, and the distribution of the rate over tunnels.
 
 use std::time::Duration;
 
-/// When tunnels come and go.
+/// When tunnels connect and leave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Presence {
-    /// All connect before anything is sent, and stay.
+    /// All tunnels connect before sending starts, and stay.
     Throughout,
-    /// All begin to connect at the same time, so long after packets begin to be counted, and stay.
+    /// All tunnels start to connect at the same time during the measurement, and stay.
     AtOnce {
-        /// After packets begin to be counted.
+        /// Time from the start of counting.
         after: Duration,
     },
-    /// So many are there at a time. Each leaves after a while, and another, with the next identity
-    /// and from a new port, takes its place. Departures are spread evenly. When all identities were
-    /// used, the first one is used again.
+    /// A constant number of tunnels. Each is replaced at the end of its lifetime by one with the next identity and a
+    /// new port. Departures are spread evenly. After the last identity the first is used again.
     Turnover {
-        /// Tunnels at a time.
+        /// Number of tunnels at a time.
         tunnels: usize,
-        /// How long a tunnel stays.
+        /// Lifetime of a tunnel.
         lifetime: Duration,
     },
 }
 
 impl Presence {
-    /// A tunnel that leaves stops to send a little before that, so that nothing is on its way to it
-    /// any more.
+    /// How long before its departure a tunnel stops sending, so that no packet is still on its way to it.
     pub(crate) const REST: Duration = Duration::from_millis(500);
 
-    /// The shortest lifetime: connecting, sending and resting take their time.
+    /// Shortest lifetime: a tunnel needs time to connect, to send and to rest.
     pub const MIN_LIFETIME: Duration = Duration::from_secs(1);
 }
 
-/// How tunnels share the rate.
+/// Distribution of the rate over tunnels.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Shares {
-    /// All send the same, in turn.
+    /// All tunnels send at the same rate, in turn.
     Equal,
-    /// Few send most: the tunnel at place `n`, counted from 1, sends in proportion to `1 / n^s` with
-    /// this exponent `s` (Zipf's law).
+    /// Zipf's law: tunnel `n`, counted from 1, sends in proportion to `1 / n^s` with this exponent `s`, so a few
+    /// tunnels send most packets.
     Zipf(f64),
 }
 
 impl Shares {
-    /// The weight of the tunnel with this index within the run.
+    /// Returns the weight of the tunnel with this index within the run.
     pub(crate) fn weight(self, tunnel: usize) -> f64 {
         match self {
             Self::Equal => 1.0,

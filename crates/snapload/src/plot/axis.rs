@@ -1,25 +1,25 @@
-//! Scales: from a quantity to a place, and the ticks in between.
+//! Axis scales and ticks.
 
-/// How a quantity becomes a place.
+/// Mapping from a quantity to a position.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Scale {
     Linear,
     Logarithmic,
 }
 
-/// A scale with its range and where on the sheet it lies.
+/// A scale with its range and its position on the sheet.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Axis {
     scale: Scale,
     low: f64,
     high: f64,
-    /// The places of `low` and `high`, in pixels.
+    /// Positions of `low` and `high`, in pixels.
     start: f32,
     end: f32,
 }
 
 impl Axis {
-    /// From `low` to `high`. A range without extent is widened, and logarithms have positive ends.
+    /// Creates an axis from `low` to `high`. An empty range is widened; logarithmic ends are positive.
     pub(super) fn new(scale: Scale, low: f64, high: f64, start: f32, end: f32) -> Self {
         let low = match scale {
             Scale::Linear => low,
@@ -35,7 +35,7 @@ impl Axis {
         }
     }
 
-    /// The place of a value, at most the ends of the axis.
+    /// Returns the position of a value, clamped to the ends of the axis.
     pub(super) fn place(&self, value: f64) -> f32 {
         let value = value.clamp(self.low, self.high);
         let share = match self.scale {
@@ -45,8 +45,8 @@ impl Axis {
         self.start + share as f32 * (self.end - self.start)
     }
 
-    /// Values to mark: for a linear scale about `wanted` multiples of 1, 2 or 5 times a power of ten,
-    /// for a logarithmic one powers of ten, and 2 and 5 times these when there are few.
+    /// Returns the values to mark: on a linear scale about `wanted` multiples of 1, 2 or 5 times a power of ten, on a
+    /// logarithmic one powers of ten, and 2 and 5 times these if they are few.
     pub(super) fn ticks(&self, wanted: usize) -> Vec<f64> {
         match self.scale {
             Scale::Linear => self.linear_ticks(wanted),
@@ -88,7 +88,7 @@ impl Axis {
     }
 }
 
-/// The smallest 1, 2 or 5 times a power of ten that is at least `value`.
+/// Returns the smallest 1, 2 or 5 times a power of ten that is at least `value`.
 pub(super) fn round_up(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
     [1.0, 2.0, 5.0, 10.0]
@@ -98,7 +98,7 @@ pub(super) fn round_up(value: f64) -> f64 {
         .unwrap_or(value)
 }
 
-/// The largest 1, 2 or 5 times a power of ten that is at most `value`.
+/// Returns the largest 1, 2 or 5 times a power of ten that is at most `value`.
 pub(super) fn round_down(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
     [5.0, 2.0, 1.0]
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_lie_between_the_ends() {
+    fn positions_lie_between_the_ends() {
         let axis = Axis::new(Scale::Linear, 0.0, 10.0, 100.0, 0.0);
         assert_eq!(
             (axis.place(0.0), axis.place(5.0), axis.place(99.0)),
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_without_extent_still_has_one() {
+    fn empty_range_is_widened() {
         let axis = Axis::new(Scale::Linear, 5.0, 5.0, 0.0, 1.0);
         assert_eq!(axis.place(5.0), 0.0);
         assert!(!axis.ticks(3).is_empty());
     }
 
     #[test]
-    fn ranges_grow_to_round_numbers() {
+    fn ranges_are_rounded_outwards() {
         assert_eq!(
             (round_up(47.0), round_up(50.0), round_up(0.3)),
             (50.0, 50.0, 0.5)

@@ -1,13 +1,12 @@
-//! What a figure consists of: lines and words on a white ground. Lengths are in pixels,
-//! from the upper left corner.
+//! Contents of a figure: lines and text on a white background. Lengths are in pixels, from the upper left corner.
 
 /// Red, green, blue.
 pub(super) type Colour = [u8; 3];
 
-/// A place.
+/// Position on the sheet.
 pub(super) type Point = (f32, f32);
 
-/// Shapes, the first one lowest.
+/// A sheet with shapes, drawn in this order.
 #[derive(Debug)]
 pub(super) struct Drawing {
     pub(super) width: f32,
@@ -22,23 +21,23 @@ pub(super) enum Shape {
         points: Vec<Point>,
         colour: Colour,
         width: f32,
-        /// Length of the dashes and of the gaps between them; 0 draws a solid line.
+        /// Length of dashes and of the gaps between them; 0 draws a solid line.
         dash: f32,
     },
-    /// A line of words.
+    /// One line of text.
     Text {
-        /// On the line on which letters stand.
+        /// Position of the anchor, on the baseline.
         at: Point,
         text: String,
         size: f32,
         colour: Colour,
         anchor: Anchor,
-        /// Written from the bottom to the top.
+        /// Runs from bottom to top.
         is_upright: bool,
     },
 }
 
-/// The part of a text that is at its place.
+/// Part of a text that is placed at its position.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Anchor {
     Start,
@@ -47,7 +46,7 @@ pub(super) enum Anchor {
 }
 
 impl Drawing {
-    /// An empty sheet.
+    /// Creates an empty sheet.
     pub(super) fn new(width: f32, height: f32) -> Self {
         Self {
             width,

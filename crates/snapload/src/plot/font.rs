@@ -1,20 +1,19 @@
-//! The font of figures, which ships with the program: PNG has no letters of its own, and a server
-//! often has no fonts.
+//! Embedded font of the figures: PNG cannot refer to fonts, and servers often have none.
 
 use ttf_parser::{Face, OutlineBuilder};
 
-/// What the font calls itself.
+/// Family name of the font.
 pub(super) const NAME: &str = "DejaVu Sans";
 
-/// DejaVu Sans, reduced to Latin letters; its licence is beside it.
+/// DejaVu Sans, reduced to Latin letters; its licence is next to it.
 const FONT: &[u8] = include_bytes!("../../assets/DejaVuSans-Latin.ttf");
 
-/// The outlines of the letters. `None` would mean that the built-in font is broken.
+/// Returns the font. `None` would mean that the embedded font is broken.
 pub(super) fn face() -> Option<Face<'static>> {
     Face::parse(FONT, 0).ok()
 }
 
-/// How much of the line a text takes, in pixels.
+/// Returns the width of a text in pixels.
 pub(super) fn text_width(text: &str, size: f32) -> f32 {
     face().map_or(0.0, |face| {
         let units: u32 = text.chars().map(|letter| advance(&face, letter)).sum();
@@ -22,8 +21,8 @@ pub(super) fn text_width(text: &str, size: f32) -> f32 {
     })
 }
 
-/// Calls `outline` with the outline of each letter. `place` makes points on the sheet from places
-/// along the line (to the right, and up from the line on which letters stand), in pixels.
+/// Builds the outline of each letter. `outline` creates the builder of a letter from its offset along the line in
+/// pixels and the pixels per font unit.
 pub(super) fn outline_text<B: OutlineBuilder>(
     face: &Face<'_>,
     text: &str,
@@ -42,7 +41,7 @@ pub(super) fn outline_text<B: OutlineBuilder>(
         .collect()
 }
 
-/// A letter that the font does not have looks like a replacement character.
+/// Letters that the font lacks appear as the replacement character.
 fn glyph(face: &Face<'_>, letter: char) -> ttf_parser::GlyphId {
     face.glyph_index(letter)
         .or_else(|| face.glyph_index(char::REPLACEMENT_CHARACTER))
@@ -53,7 +52,7 @@ fn advance(face: &Face<'_>, letter: char) -> u32 {
     u32::from(face.glyph_hor_advance(glyph(face, letter)).unwrap_or(0))
 }
 
-/// Pixels per unit of the font.
+/// Returns the pixels per font unit.
 fn scale(face: &Face<'_>, size: f32) -> f32 {
     size / f32::from(face.units_per_em())
 }
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_font_has_the_letters_that_figures_use() {
+    fn font_has_all_letters_that_figures_use() {
         let face = face().unwrap();
         for letter in "Latency 99.9 % (µs) – 0123456789 kpps/äéÿ".chars() {
             assert!(face.glyph_index(letter).is_some(), "{letter}");

@@ -1,4 +1,4 @@
-//! What stands where in the figure.
+//! Layout of the figure.
 
 use super::axis::{Axis, Scale, round_down, round_up};
 use super::drawing::{Anchor, Colour, Drawing, Point};
@@ -6,8 +6,7 @@ use super::font;
 use crate::recording::Recording;
 use crate::report::Interval;
 
-/// Of the runs, in their order: told apart also by the colour-blind (Okabe, Ito: Color Universal
-/// Design, 2008).
+/// Colours of the runs, distinguishable by colour-blind readers (Okabe, Ito: Color Universal Design, 2008).
 pub(super) const COLOURS: [Colour; 7] = [
     [0, 114, 178],
     [213, 94, 0],
@@ -29,16 +28,16 @@ const LABEL_SIZE: f32 = 12.0;
 const TITLE_SIZE: f32 = 14.0;
 const CURVE_WIDTH: f32 = 1.8;
 
-/// Length of a line's sample in the legend, and the space after it.
+/// Length of a line's sample in the legend, and the gap after it.
 const SAMPLE: f32 = 26.0;
 const SAMPLE_GAP: f32 = 8.0;
 const LEGEND_GAP: f32 = 28.0;
 const LEGEND_LINE: f32 = 20.0;
 
-/// Curves of percentiles are drawn through this many points.
+/// Number of points of a percentile curve.
 const PERCENTILE_POINTS: usize = 400;
 
-/// A rectangle with axes.
+/// Rectangle with axes.
 struct Panel {
     left: f32,
     right: f32,
@@ -46,7 +45,7 @@ struct Panel {
     bottom: f32,
 }
 
-/// The whole figure.
+/// Returns the whole figure.
 pub(super) fn figure(recordings: &[(String, &Recording)]) -> Drawing {
     let mut drawing = Drawing::new(WIDTH, HEIGHT);
     let legend_bottom = legend(&mut drawing, recordings);
@@ -89,7 +88,7 @@ pub(super) fn figure(recordings: &[(String, &Recording)]) -> Drawing {
     drawing
 }
 
-/// The names of the runs, in as many lines as they need. Returns where it ends.
+/// Draws the names of the runs in as many lines as they need. Returns the bottom of the last line.
 fn legend(drawing: &mut Drawing, recordings: &[(String, &Recording)]) -> f32 {
     let (mut x, mut y) = (MARGIN, MARGIN);
     for ((name, _), colour) in recordings.iter().zip(COLOURS) {
@@ -118,7 +117,7 @@ fn latency_panel(drawing: &mut Drawing, panel: &Panel, runs: &[&Recording]) {
     let high = measured()
         .map(|run| run.summary.latency.max_ns)
         .fold(low + 1, u64::max);
-    // The share that took longer, one in so many: percentiles at equal distances per nine.
+    // x axis: one in how many took longer. Each further nine of the percentile has the same width.
     let one_in = Axis::new(
         Scale::Logarithmic,
         1.0,
@@ -135,10 +134,7 @@ fn latency_panel(drawing: &mut Drawing, panel: &Panel, runs: &[&Recording]) {
     );
     panel.title(drawing, "Round trip by percentile");
     panel.upright_label(drawing, "round trip");
-    let label = |drawing: &mut Drawing, at: Point, one_in: f64| {
-        drawing.text(at, percentile(one_in), LABEL_SIZE, PALE, Anchor::Middle);
-    };
-    panel.vertical_grid(drawing, &one_in, &one_in.ticks(6), label);
+    panel.vertical_grid(drawing, &one_in, 6, Some(percentile));
     panel.horizontal_grid(drawing, &latency, 8, time_label);
     let below = ((panel.left + panel.right) / 2.0, panel.bottom + 40.0);
     drawing.text(below, "percentile", LABEL_SIZE, INK, Anchor::Middle);
@@ -171,7 +167,7 @@ fn throughput_panel(drawing: &mut Drawing, panel: &Panel, time: &Axis, runs: &[&
     let rate = Axis::new(Scale::Linear, 0.0, highest * 1.08, panel.bottom, panel.top);
     panel.title(drawing, "Throughput (dashed: sent)");
     panel.upright_label(drawing, "packets/s");
-    panel.vertical_grid(drawing, time, &time.ticks(8), |_, _, _| {});
+    panel.vertical_grid(drawing, time, 8, None);
     panel.horizontal_grid(drawing, &rate, 5, count_label);
     for (run, colour) in runs.iter().zip(COLOURS) {
         let sent = stairs(run, time, &rate, |interval| interval.sent_pps);
@@ -190,12 +186,9 @@ fn missing_panel(drawing: &mut Drawing, panel: &Panel, time: &Axis, runs: &[&Rec
         .map(|&(_, packets)| packets)
         .fold(4.0, f64::max);
     let packets = Axis::new(Scale::Linear, 0.0, highest * 1.08, panel.bottom, panel.top);
-    panel.title(drawing, "Sent so far and not back: in flight or lost");
+    panel.title(drawing, "Outstanding packets: in flight or lost");
     panel.upright_label(drawing, "packets");
-    let label = |drawing: &mut Drawing, at: Point, seconds: f64| {
-        drawing.text(at, plain(seconds), LABEL_SIZE, PALE, Anchor::Middle);
-    };
-    panel.vertical_grid(drawing, time, &time.ticks(8), label);
+    panel.vertical_grid(drawing, time, 8, Some(plain));
     panel.horizontal_grid(drawing, &packets, 3, count_label);
     let below = ((panel.left + panel.right) / 2.0, panel.bottom + 40.0);
     drawing.text(below, "seconds", LABEL_SIZE, INK, Anchor::Middle);
@@ -209,8 +202,8 @@ fn missing_panel(drawing: &mut Drawing, panel: &Panel, time: &Axis, runs: &[&Rec
     panel.frame(drawing);
 }
 
-/// Packets that were sent and not back, at the end of each interval, and at last those lost.
-/// What is not back in its own interval may be in the next, so loss is what remains.
+/// Returns the packets sent and not yet received at the end of each interval, and finally the lost ones. Packets can
+/// arrive in a later interval, so only the last value is loss.
 fn missing(run: &Recording) -> Vec<(f64, f64)> {
     let (mut sent, mut received) = (0, 0);
     let mut points = vec![(0.0, 0.0)];
@@ -225,7 +218,7 @@ fn missing(run: &Recording) -> Vec<(f64, f64)> {
     points
 }
 
-/// A quantity over time, level during each interval.
+/// Returns the curve of a quantity that is constant during each interval.
 fn stairs(
     run: &Recording,
     time: &Axis,
@@ -260,13 +253,16 @@ impl Panel {
         &self,
         drawing: &mut Drawing,
         axis: &Axis,
-        ticks: &[f64],
-        label: impl Fn(&mut Drawing, Point, f64),
+        wanted: usize,
+        label: Option<fn(f64) -> String>,
     ) {
-        for &tick in ticks {
+        for tick in axis.ticks(wanted) {
             let x = axis.place(tick);
             drawing.line(vec![(x, self.top), (x, self.bottom)], GRID, 1.0);
-            label(drawing, (x, self.bottom + 18.0), tick);
+            if let Some(label) = label {
+                let at = (x, self.bottom + 18.0);
+                drawing.text(at, label(tick), LABEL_SIZE, PALE, Anchor::Middle);
+            }
         }
     }
 
@@ -295,7 +291,7 @@ impl Panel {
     }
 }
 
-/// The percentile above which one in so many is: 99.9 for one in 1000.
+/// Returns the percentile that one in `one_in` exceeds: 99.9 for one in 1000.
 fn percentile(one_in: f64) -> String {
     let nines = one_in.log10().round().max(0.0) as usize;
     match nines {
@@ -322,7 +318,7 @@ fn count_label(count: f64) -> String {
     }
 }
 
-/// A number without zeros that say nothing.
+/// Formats a number without trailing zeros.
 fn plain(number: f64) -> String {
     let text = format!("{number:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,4 +1,4 @@
-//! A drawing as PNG, painted with smooth edges.
+//! A drawing as PNG, antialiased.
 
 use tiny_skia::{
     Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Stroke, StrokeDash,
@@ -9,10 +9,10 @@ use ttf_parser::OutlineBuilder;
 use super::drawing::{Anchor, Colour, Drawing, Point, Shape};
 use super::font;
 
-/// Pixels of the picture per pixel of the drawing, so that it is sharp on today's displays.
+/// Image pixels per pixel of the drawing, for high-resolution displays.
 const SCALE: f32 = 2.0;
 
-/// The drawing as the bytes of a PNG file. `None` only for a sheet without area.
+/// Returns the drawing as a PNG file. `None` only for a sheet without area.
 pub(super) fn write(drawing: &Drawing) -> Option<Vec<u8>> {
     let mut picture = Pixmap::new(
         (drawing.width * SCALE) as u32,
@@ -20,7 +20,7 @@ pub(super) fn write(drawing: &Drawing) -> Option<Vec<u8>> {
     )?;
     picture.fill(Color::WHITE);
     for shape in &drawing.shapes {
-        // A shape without extent has no path, and nothing to paint.
+        // A shape without extent has no path, so nothing is painted.
         let _ = paint_shape(&mut picture, shape);
     }
     picture.encode_png().ok()
@@ -101,7 +101,7 @@ fn paint([red, green, blue]: Colour) -> Paint<'static> {
     paint
 }
 
-/// The outline of a letter, in pixels from the start of its text. The font's vertical axis points up.
+/// Outline of a letter, in pixels from the start of its text. The font's vertical axis points up.
 struct Letter {
     path: PathBuilder,
     along: f32,
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shapes_are_painted_where_they_are() {
+    fn shapes_are_painted_at_their_positions() {
         let mut drawing = Drawing::new(40.0, 20.0);
         drawing.line(vec![(0.0, 5.0), (10.0, 5.0)], [255, 0, 0], 10.0);
         drawing.text((30.0, 15.0), "M", 12.0, [0, 0, 255], Anchor::Middle);

@@ -1,11 +1,11 @@
-//! A drawing as SVG 1.1, with words as words, so that they can be searched and copied.
+//! A drawing as SVG 1.1. Text stays text, so that it can be searched and copied.
 
 use std::fmt::Write as _;
 
 use super::drawing::{Anchor, Colour, Drawing, Shape};
 use super::font;
 
-/// The drawing as the text of an SVG file.
+/// Returns the drawing as an SVG file.
 pub(super) fn write(drawing: &Drawing) -> String {
     let Drawing { width, height, .. } = drawing;
     let mut svg = format!(
@@ -15,7 +15,7 @@ pub(super) fn write(drawing: &Drawing) -> String {
         font::NAME
     );
     for shape in &drawing.shapes {
-        // Memory takes all that is written.
+        // Writing to memory cannot fail.
         let _ = write_shape(shape, &mut svg);
     }
     svg + "</svg>\n"
@@ -75,7 +75,7 @@ fn hex([red, green, blue]: Colour) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
-/// Text without the characters that mean something in XML.
+/// Escapes the characters that have a meaning in XML.
 fn escape(text: &str) -> String {
     text.chars()
         .map(|letter| match letter {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files_do_not_end_the_text() {
+    fn text_is_escaped() {
         assert_eq!(escape("a<b>&\u{7}µ"), "a&lt;b&gt;&amp;\u{fffd}µ");
     }
 }

@@ -1,35 +1,32 @@
-//! Whether a load kept to its checks.
+//! Evaluation of the checks of a load.
 
 use super::{Checks, CountName};
 use crate::ramp::Step;
-use crate::report::{self, Report};
+use crate::report::Report;
 
-/// A step of a ramp that lost a larger share than this is one with loss: a single packet may have
-/// other reasons than the rate.
+/// Share of a ramp step's packets from which the step counts as lossy: a single packet may be lost for other reasons
+/// than the rate.
 const LOSSY_SHARE: f64 = 0.001;
 
 impl Checks {
-    /// The checks that a load fails, each as a sentence.
+    /// Returns the failed checks, each as a sentence.
     pub(super) fn failed(&self, report: &Report) -> Vec<String> {
-        let of_run = report::Checks {
-            max_loss_share: self.max_loss_share,
-            max_p99: self.max_p99,
-        };
-        let mut failed = report.failed_checks(&of_run);
+        let mut failed = report.failed_checks(&self.run);
         if !report.offered_rate_reached {
             failed.push(format!(
-                "the generator sent only {} of {} packets that were due, so the gateway was not \
-                 tested as the scenario wants; use more CPUs or lower rates",
+                "the generator sent only {} of {} due packets, so the scenario's load was not reached; use \
+                 more CPUs or lower rates",
                 report.counts.sent, report.counts.due
             ));
         }
         if let Some(limit) = self.max_connect {
             let slowest = std::time::Duration::from_nanos(report.handshake.max_ns);
             if report.handshake.count == 0 {
-                failed.push("no tunnel connected, so there is no time to check".to_owned());
+                failed
+                    .push("no tunnel connected, so the connect time cannot be checked".to_owned());
             } else if slowest > limit {
                 failed.push(format!(
-                    "the slowest handshake took {slowest:.3?}, more than the {limit:?} allowed"
+                    "the slowest handshake took {slowest:.3?}; the limit is {limit:?}"
                 ));
             }
         }
@@ -37,35 +34,28 @@ impl Checks {
             let reached = loss_free_pps(&report.steps).unwrap_or(0.0);
             if reached < wanted {
                 failed.push(format!(
-                    "packets were lost at rates above {reached:.0} a second, which should be free \
-                     of loss up to {wanted:.0}"
+                    "loss began above {reached:.0} packets/s; expected none up to {wanted:.0} packets/s"
                 ));
             }
         }
         for (&name, &limit) in &self.min {
-            let count = name.of(report);
+            let (what, count) = name.measured(report);
             if count < limit {
-                failed.push(format!(
-                    "{} {count}, less than the {limit} wanted",
-                    name.words()
-                ));
+                failed.push(format!("{what}: {count}; the minimum is {limit}"));
             }
         }
         for (&name, &limit) in &self.max {
-            let count = name.of(report);
+            let (what, count) = name.measured(report);
             if count > limit {
-                failed.push(format!(
-                    "{} {count}, more than the {limit} allowed",
-                    name.words()
-                ));
+                failed.push(format!("{what}: {count}; the maximum is {limit}"));
             }
         }
         failed
     }
 }
 
-/// The highest rate of a ramp below which, and at which, (nearly) nothing was lost. A step without packets
-/// says nothing: an interrupted ramp did not come to it.
+/// Returns the highest rate of a ramp at and below which (nearly) nothing was lost. Steps without packets do not count:
+/// an interrupted ramp did not reach them.
 pub(super) fn loss_free_pps(steps: &[Step]) -> Option<f64> {
     steps
         .iter()
@@ -76,38 +66,23 @@ pub(super) fn loss_free_pps(steps: &[Step]) -> Option<f64> {
 }
 
 impl CountName {
-    fn of(self, report: &Report) -> u64 {
+    /// Returns the name of the count for people, and its value.
+    fn measured(self, report: &Report) -> (&'static str, u64) {
         let counts = &report.counts;
+        let connected = report.connect.tunnels as u64 + counts.connected;
         match self {
-            Self::Sent => counts.sent,
-            Self::Received => counts.received,
-            Self::Lost => report.lost,
-            Self::Duplicated => counts.duplicated,
-            Self::Reordered => counts.reordered,
-            Self::Corrupted => counts.corrupted,
-            Self::Misdelivered => counts.misdelivered,
-            Self::Refused => counts.refused,
-            Self::Connected => report.connect.tunnels as u64 + counts.connected,
-            Self::Departed => counts.departed,
-            Self::Rekeyed => counts.rekeyed,
-            Self::Unconnected => report.unconnected() as u64,
-        }
-    }
-
-    fn words(self) -> &'static str {
-        match self {
-            Self::Sent => "packets sent:",
-            Self::Received => "packets received:",
-            Self::Lost => "packets lost:",
-            Self::Duplicated => "packets duplicated:",
-            Self::Reordered => "packets reordered:",
-            Self::Corrupted => "packets corrupted:",
-            Self::Misdelivered => "packets misdelivered:",
-            Self::Refused => "datagrams refused:",
-            Self::Connected => "tunnels connected:",
-            Self::Departed => "tunnels departed:",
-            Self::Rekeyed => "tunnels rekeyed:",
-            Self::Unconnected => "tunnels without session at the end:",
+            Self::Sent => ("packets sent", counts.sent),
+            Self::Received => ("packets received", counts.received),
+            Self::Lost => ("packets lost", report.lost),
+            Self::Duplicated => ("packets duplicated", counts.duplicated),
+            Self::Reordered => ("packets reordered", counts.reordered),
+            Self::Corrupted => ("packets corrupted", counts.corrupted),
+            Self::Misdelivered => ("packets misdelivered", counts.misdelivered),
+            Self::Refused => ("datagrams refused", counts.refused),
+            Self::Connected => ("tunnels connected", connected),
+            Self::Departed => ("tunnels replaced", counts.departed),
+            Self::Rekeyed => ("tunnels rekeyed", counts.rekeyed),
+            Self::Unconnected => ("tunnels without a session", report.unconnected() as u64),
         }
     }
 }
@@ -126,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_begins_at_the_first_step_that_lost() {
+    fn loss_begins_at_the_first_lossy_step() {
         let steps = [
             step(1.0, 0.0),
             step(2.0, 0.0005),
@@ -138,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_was_not_reached_is_not_free_of_loss() {
+    fn step_without_packets_is_not_free_of_loss() {
         let not_reached = Step {
             sent: 0,
             received: 0,

@@ -1,10 +1,10 @@
-//! Scenarios as TOML: what the keys are called, and what is wrong with a file.
+//! Scenario files in TOML: their keys, and the location of faults.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -16,29 +16,27 @@ use toml::Spanned;
 use super::{Checks, Garbage, GarbageKind, Load, Phase, Scenario};
 use crate::config::{MAX_TUNNELS, Presence, Rate, Shares};
 use crate::identity::key_from_base64;
+use crate::input_file::{self, FileError};
+use crate::report;
 use crate::values::{parse_pps, parse_time, share_of_percent};
 
-/// The most steps of a ramp: a table of more says nothing.
+/// Maximum number of steps in a ramp.
 const MAX_STEPS: u32 = 1000;
 
 impl Scenario {
-    /// Reads a file.
+    /// Reads a scenario file.
     ///
     /// # Errors
-    /// When it cannot be read or is no scenario: see [`ScenarioFileError`].
-    pub fn read_file(path: &Path) -> Result<Self, ScenarioFileError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ScenarioFileError::Unreadable {
-                path: path.to_owned(),
-                source,
-            })?;
+    /// Fails if the file cannot be read or is not a scenario.
+    pub fn read_file(path: &Path) -> Result<Self, FileError> {
+        let text = input_file::read(path)?;
         Self::parse(&text).map_err(|fault| {
             let start = fault.span.map_or(text.len(), |span| span.start);
-            let (line, column) = place(&text, start);
-            ScenarioFileError::Faulty {
+            let (line, column) = line_and_column(&text, start);
+            FileError::Invalid {
                 path: path.to_owned(),
                 line,
-                column,
+                column: Some(column),
                 problem: fault.problem,
             }
         })
@@ -50,33 +48,7 @@ impl Scenario {
     }
 }
 
-/// Why a file is no scenario.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScenarioFileError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// Something in it is wrong.
-    #[error("{}:{line}:{column}: {problem}", path.display())]
-    Faulty {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The column, counted from 1.
-        column: usize,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-}
-
-/// Something that is wrong, and where.
+/// A fault in a file, with its position.
 #[derive(Debug)]
 pub(super) struct Fault {
     span: Option<Range<usize>>,
@@ -101,16 +73,16 @@ impl From<toml::de::Error> for Fault {
     }
 }
 
-/// Line and column of a byte, counted from 1.
-fn place(text: &str, offset: usize) -> (usize, usize) {
+/// Returns the line and column of a byte, counted from 1.
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |end| end + 1);
     let line = before.matches('\n').count() + 1;
     (line, before[line_start..].chars().count() + 1)
 }
 
-/// What serde says about an unknown name, with the known name that is most like it first: "unknown
-/// field `a`, expected one of `b`, `c`".
+/// Adds the most similar known name to serde's message about an unknown one: "unknown field `a`, expected one of `b`,
+/// `c`".
 fn with_nearest(message: &str) -> String {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let is_about_a_name =
@@ -235,12 +207,12 @@ impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         key_from_base64(&text).map(Self).ok_or_else(|| {
-            D::Error::custom("a key is 32 bytes in base64: 44 characters that end with =")
+            D::Error::custom("expected 32 bytes in base64: 44 characters that end in =")
         })
     }
 }
 
-/// A time with its unit.
+/// A duration with its unit.
 #[derive(Clone, Copy)]
 struct Time(Duration);
 
@@ -251,7 +223,7 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// Packets a second.
+/// Packets per second.
 #[derive(Clone, Copy)]
 struct Pps(f64);
 
@@ -267,7 +239,7 @@ impl Visitor<'_> for PpsVisitor {
     type Value = f64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("packets a second, like 50000 or \"50k\"")
+        f.write_str("packets per second, such as 50000 or \"50k\"")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<f64, E> {
@@ -283,7 +255,7 @@ impl Visitor<'_> for PpsVisitor {
     }
 }
 
-/// A rate that stays, or one that rises.
+/// A constant rate or a ramp.
 enum RateFile {
     Constant(f64),
     Ramp(RampFile),
@@ -310,7 +282,7 @@ impl<'de> Visitor<'de> for RateVisitor {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "packets a second, like \"50k\", or { from = \"5k\", to = \"50k\", steps = 10 }",
+            "packets per second, such as \"50k\", or { from = \"5k\", to = \"50k\", steps = 10 }",
         )
     }
 
@@ -336,7 +308,7 @@ impl ScenarioFile {
         let span = self.phases.span();
         let phases = self.phases.into_inner();
         if phases.is_empty() {
-            return Err(Fault::at(span, "a scenario has at least one [[phase]]"));
+            return Err(Fault::at(span, "expected at least one [[phase]]"));
         }
         Ok(Scenario {
             title: self.title,
@@ -357,11 +329,11 @@ impl PhaseFile {
         let duration_span = self.duration.span();
         let duration = self.duration.into_inner().0;
         if duration.is_zero() {
-            return Err(Fault::at(duration_span, "a phase must take some time"));
+            return Err(Fault::at(duration_span, "expected a duration above 0"));
         }
         if self.loads.is_empty() {
             let problem = format!(
-                "phase {:?} has no [[phase.load]]; without honest tunnels there is nothing to see",
+                "phase {:?} has no [[phase.load]]; add at least one population of honest tunnels",
                 self.name
             );
             return Err(Fault::at(duration_span, problem));
@@ -371,7 +343,8 @@ impl PhaseFile {
             let span = name.span();
             let name = name.into_inner();
             if names.contains(&name) {
-                let problem = format!("there are two {name:?} in this phase; rename one");
+                let problem =
+                    format!("duplicate name {name:?} in this phase; rename one of the two");
                 return Err(Fault::at(span, problem));
             }
             names.push(name.clone());
@@ -410,7 +383,7 @@ impl LoadFile {
         if tunnels == 0 {
             return Err(Fault::at(
                 self.tunnels.span(),
-                "there must be at least one tunnel",
+                "expected at least one tunnel",
             ));
         }
         let rate_span = self.rate.span();
@@ -419,7 +392,7 @@ impl LoadFile {
             RateFile::Ramp(ramp) if ramp.steps.get() > MAX_STEPS => {
                 return Err(Fault::at(
                     rate_span,
-                    format!("a ramp has at most {MAX_STEPS} steps"),
+                    format!("expected at most {MAX_STEPS} steps in a ramp"),
                 ));
             }
             RateFile::Ramp(ramp) => Rate::Ramp {
@@ -436,14 +409,14 @@ impl LoadFile {
             Some(exponent) => {
                 return Err(Fault::at(
                     exponent.span(),
-                    "the exponent is a number from 0 to 10",
+                    "expected an exponent from 0 to 10",
                 ));
             }
         };
         let within = |time: Option<&Spanned<Time>>| match time {
             Some(time) if time.get_ref().0 >= duration => Err(Fault::at(
                 time.span(),
-                format!("this is after the end of the phase, which takes {duration:?}"),
+                format!("expected a time before the end of the phase, which takes {duration:?}"),
             )),
             Some(time) => Ok(Some(time.get_ref().0)),
             None => Ok(None),
@@ -456,7 +429,10 @@ impl LoadFile {
             (None, Some(lifetime)) if lifetime.get_ref().0 < Presence::MIN_LIFETIME => {
                 return Err(Fault::at(
                     lifetime.span(),
-                    format!("a tunnel lives at least {:?}", Presence::MIN_LIFETIME),
+                    format!(
+                        "expected a lifetime of at least {:?}",
+                        Presence::MIN_LIFETIME
+                    ),
                 ));
             }
             (None, Some(lifetime)) => Presence::Turnover {
@@ -466,8 +442,7 @@ impl LoadFile {
             (Some(_), Some(lifetime)) => {
                 return Err(Fault::at(
                     lifetime.span(),
-                    "tunnels either connect at once (connect_at) or come and go (lifetime); make \
-                     two loads of it",
+                    "tunnels either connect at once (connect_at) or are replaced (lifetime); use two loads for both",
                 ));
             }
         };
@@ -487,7 +462,7 @@ impl LoadFile {
         if needed > MAX_TUNNELS {
             return Err(Fault::at(
                 self.tunnels.span(),
-                format!("this takes {needed} identities, and there can be {MAX_TUNNELS}"),
+                format!("the load needs {needed} identities, and the maximum is {MAX_TUNNELS}"),
             ));
         }
         Ok(load)
@@ -500,7 +475,7 @@ impl ChecksFile {
             Some(percent) if !(0.0..=100.0).contains(percent.get_ref()) => {
                 return Err(Fault::at(
                     percent.span(),
-                    "a percentage is a number from 0 to 100",
+                    "expected a percentage from 0 to 100",
                 ));
             }
             percent => percent.map(|percent| share_of_percent(percent.into_inner())),
@@ -510,13 +485,15 @@ impl ChecksFile {
         {
             return Err(Fault::at(
                 rate_checked.span(),
-                "only a rate that rises has a loss-free part; write rate = { from = .., to = .., \
-                 steps = .. }, or check max_loss_percent",
+                "only a ramp has a loss-free rate; write rate = { from = .., to = .., steps = .. }, or check \
+                 max_loss_percent",
             ));
         }
         Ok(Checks {
-            max_loss_share,
-            max_p99: self.max_p99.map(|time| time.0),
+            run: report::Checks {
+                max_loss_share,
+                max_p99: self.max_p99.map(|time| time.0),
+            },
             max_connect: self.max_connect.map(|time| time.0),
             loss_free_pps: self.loss_free_rate.map(|rate| rate.into_inner().0),
             min: self.min,
@@ -530,14 +507,14 @@ impl GarbageFile {
         if self.kinds.get_ref().is_empty() {
             return Err(Fault::at(
                 self.kinds.span(),
-                "name at least one kind of garbage",
+                "expected at least one kind of garbage",
             ));
         }
         let sockets = *self.sockets.get_ref();
         if !(1..=Garbage::MAX_SOCKETS).contains(&sockets) {
             return Err(Fault::at(
                 self.sockets.span(),
-                format!("garbage comes from 1 to {} sockets", Garbage::MAX_SOCKETS),
+                format!("expected 1 to {} sockets", Garbage::MAX_SOCKETS),
             ));
         }
         Ok(Garbage {
@@ -554,7 +531,7 @@ impl GarbageFile {
 mod tests {
     use super::*;
 
-    /// A scenario whose load has `lines`, behind its name.
+    /// Returns a scenario whose load has a name and `lines`.
     fn scenario(lines: &str) -> String {
         format!(
             "title = \"t\"\n[[phase]]\nname = \"p\"\nduration = \"5s\"\n[[phase.load]]\n\
@@ -562,15 +539,15 @@ mod tests {
         )
     }
 
-    /// Line, column and problem of a text that is no scenario.
+    /// Returns the line, column and problem of an invalid scenario.
     fn fault(text: &str) -> (usize, usize, String) {
         let fault = Scenario::parse(text).unwrap_err();
-        let (line, column) = place(text, fault.span.unwrap().start);
+        let (line, column) = line_and_column(text, fault.span.unwrap().start);
         (line, column, fault.problem)
     }
 
     #[test]
-    fn what_is_not_said_has_a_default() {
+    fn missing_keys_have_defaults() {
         let scenario = Scenario::parse(&scenario("tunnels = 3\nrate = 100")).unwrap();
         let phase = &scenario.phases[0];
         assert_eq!(phase.warm_up, Duration::from_secs(1));
@@ -586,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_can_be_said() {
+    fn all_keys_are_read() {
         let text = scenario(
             "tunnels = 4\nrate = { from = \"1k\", to = 2e3, steps = 2 }\nzipf = 1.5\n\
              lifetime = \"2s\"\nrekey_at = \"1s\"\n\
@@ -606,19 +583,19 @@ mod tests {
                 lifetime
             }
         );
-        assert_eq!(load.checks.max_loss_share, Some(0.01));
+        assert_eq!(load.checks.run.max_loss_share, Some(0.01));
         assert_eq!(load.checks.loss_free_pps, Some(1500.0));
         let garbage = &scenario.phases[0].garbage[0];
         assert_eq!(
             (garbage.pps, garbage.sockets, garbage.max_answers),
             (2000.0, 8, Some(0))
         );
-        // 4 tunnels, 10 that come in their place during 5 s, and one whose packets are replayed.
+        // 4 tunnels, 10 replacements during 5 s, and one tunnel whose packets are replayed.
         assert_eq!(scenario.identities_needed(), 15);
     }
 
     #[test]
-    fn an_unknown_name_is_found_with_the_nearest_right_one() {
+    fn unknown_name_is_reported_with_the_most_similar_one() {
         let (line, column, problem) = fault(&scenario("tunels = 3\nrate = 100"));
         assert_eq!((line, column), (7, 1));
         assert!(
@@ -637,27 +614,27 @@ mod tests {
     }
 
     #[test]
-    fn impossible_values_are_named_where_they_stand() {
+    fn invalid_values_are_reported_with_their_line() {
         for (lines, line, part) in [
             ("tunnels = 0\nrate = 1", 7, "at least one tunnel"),
             ("tunnels = -1\nrate = 1", 7, "-1"),
             (
                 "tunnels = 9223372036854775807\nrate = 1",
                 7,
-                "takes 9223372036854775807 ident",
+                "needs 9223372036854775807 ident",
             ),
             (
                 "tunnels = 10000000\nrate = 1\nlifetime = \"1s\"",
                 7,
-                "takes 60000000 identities",
+                "needs 60000000 identities",
             ),
             (
                 "tunnels = 1\nrate = { from = 1, to = 2, steps = 1001 }",
                 8,
                 "at most 1000 steps",
             ),
-            ("tunnels = 1\nrate = 0", 8, "a rate is a number"),
-            ("tunnels = 1\nrate = \"fast\"", 8, "a rate is a number"),
+            ("tunnels = 1\nrate = 0", 8, "expected a rate"),
+            ("tunnels = 1\nrate = \"fast\"", 8, "expected a rate"),
             (
                 "tunnels = 1\nrate = { from = 1, to = 2, steps = 0 }",
                 8,
@@ -667,22 +644,22 @@ mod tests {
             (
                 "tunnels = 1\nrate = 1\nconnect_at = \"5s\"",
                 9,
-                "after the end of the phase",
+                "before the end of the phase",
             ),
             (
                 "tunnels = 1\nrate = 1\nrekey_at = \"6\"",
                 9,
-                "a time is a number",
+                "expected a time",
             ),
             (
                 "tunnels = 1\nrate = 1\nlifetime = \"10ms\"",
                 9,
-                "lives at least 1s",
+                "lifetime of at least 1s",
             ),
             (
                 "tunnels = 1\nrate = 1\nconnect_at = \"1s\"\nlifetime = \"2s\"",
                 10,
-                "make two loads",
+                "use two loads",
             ),
             (
                 "tunnels = 1\nrate = 1\ncheck = { max_loss_percent = 101 }",
@@ -692,7 +669,7 @@ mod tests {
             (
                 "tunnels = 1\nrate = 1\ncheck = { loss_free_rate = 5 }",
                 9,
-                "only a rate that rises",
+                "only a ramp",
             ),
         ] {
             let (found, _, problem) = fault(&scenario(lines));
@@ -704,16 +681,16 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_within_a_phase() {
+    fn names_must_be_unique_within_a_phase() {
         let text =
             scenario("tunnels = 1\nrate = 1\n[[phase.load]]\nname = \"l\"\ntunnels = 1\nrate = 1");
         let (line, _, problem) = fault(&text);
         assert_eq!(line, 10);
-        assert!(problem.starts_with("there are two \"l\""), "{problem}");
+        assert!(problem.starts_with("duplicate name \"l\""), "{problem}");
     }
 
     #[test]
-    fn a_phase_needs_honest_tunnels_and_a_scenario_a_phase() {
+    fn scenario_needs_a_phase_and_a_phase_needs_a_load() {
         let (_, _, problem) = fault("title = \"t\"\n[[phase]]\nname = \"p\"\nduration = \"1s\"\n");
         assert!(problem.contains("has no [[phase.load]]"), "{problem}");
         let (_, _, problem) = fault("title = \"t\"\nphase = []\n");

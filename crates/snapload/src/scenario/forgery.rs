@@ -1,4 +1,4 @@
-//! What garbage consists of.
+//! Contents of garbage.
 
 use std::io;
 use std::net::UdpSocket;
@@ -13,26 +13,26 @@ use crate::config::StopSwitch;
 use crate::identity::split_mix;
 use crate::tunnel::{Handled, Peer, Tunnel};
 
-/// Datagrams of a kind that are made before the phase and sent again and again.
+/// Number of datagrams per kind, made before the phase and sent in a loop.
 const POOL: usize = 512;
 
-/// Initiations of strangers: making one costs two exchanges of keys.
+/// Number of forged initiations, since each costs two key exchanges.
 const INITIATIONS: usize = 256;
 
-/// The largest datagram that fits into most networks, less IP and UDP header.
+/// Length of the largest datagram that fits into most networks, minus IP and UDP headers.
 const DATAGRAM_BYTES: usize = 1400;
 
 /// Lengths of a data message's header and authentication tag (WireGuard whitepaper, section 5.4.6).
 const DATA_HEADER_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
 
-/// How long an answer to the handshake of the tunnel to be replayed is waited for before its message
-/// is sent again, and how often that is done.
+/// How long to wait for an answer to the handshake of the tunnel to be replayed before its message is repeated, and how
+/// often it is sent.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 const CONNECT_ATTEMPTS: usize = 10;
 
-/// Makes datagrams of one kind. `honest` is the identity and socket of a real tunnel, for replays, which
-/// is not waited for once `stop` is set.
+/// Makes datagrams of one kind. `honest` is the identity and socket of a real tunnel, for replays; waiting for it ends
+/// when `stop` is set.
 pub(super) fn datagrams(
     kind: GarbageKind,
     peer: &Peer,
@@ -56,7 +56,7 @@ pub(super) fn datagrams(
                 let mut message = if index % 2 == 0 {
                     data_message(random)
                 } else {
-                    // Only its end would tell it from a real one.
+                    // Differs from a real initiation only in its end.
                     [vec![1, 0, 0, 0], random.bytes(144)].concat()
                 };
                 message.truncate(random.below(message.len() - 1) + 1);
@@ -70,7 +70,7 @@ pub(super) fn datagrams(
     })
 }
 
-/// The first message of a stranger, right in all but its identity.
+/// Returns the first message of an unknown client, correct except for its identity.
 fn initiation(peer: &Peer, random: &mut Random) -> Option<Vec<u8>> {
     let mut secret = [0; 32];
     secret.copy_from_slice(&random.bytes(32));
@@ -78,8 +78,7 @@ fn initiation(peer: &Peer, random: &mut Random) -> Option<Vec<u8>> {
     tunnel.start_handshake().map(|message| message.to_vec())
 }
 
-/// A data message of no session: type 4, receiver and counter at random, nonsense of a multiple of
-/// 16 bytes.
+/// Returns a data message without a session: type 4, random receiver and counter, and random bytes of a multiple of 16.
 fn data_message(random: &mut Random) -> Vec<u8> {
     let blocks = random.below((DATAGRAM_BYTES - DATA_HEADER_BYTES - TAG_BYTES) / 16 + 1);
     let mut message = vec![4, 0, 0, 0];
@@ -88,8 +87,8 @@ fn data_message(random: &mut Random) -> Vec<u8> {
     message
 }
 
-/// Connects a real tunnel and sends a few packets through it. Returns what it sent: the initiation
-/// first and as often as all data messages together, then these.
+/// Connects a real tunnel and sends a few packets through it. Returns the messages sent, with the initiation in front
+/// of each data message.
 fn record_tunnel(
     peer: &Peer,
     secret: StaticSecret,
@@ -132,11 +131,11 @@ fn record_tunnel(
     if !is_connected {
         return Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the tunnel that is to be replayed got no answer; is its identity authorized?",
+            "the tunnel to be replayed got no answer; check that the gateway authorizes its identity",
         ));
     }
     for _ in 0..DATA_MESSAGES {
-        // What is inside does not matter: the gateway drops it as no SCION packet, or echoes it.
+        // The contents do not matter: the gateway echoes the packet, or drops it as not SCION.
         let packet = Packet::from_bytes(BytesMut::from(&[0_u8; 256][..]));
         if let Ok(message) = tunnel.encapsulate(packet) {
             send(&message)?;
@@ -150,7 +149,7 @@ fn record_tunnel(
         .collect())
 }
 
-/// Numbers that look random and are the same for the same seed.
+/// Pseudorandom numbers, the same for the same seed.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -163,7 +162,7 @@ impl Random {
         split_mix(self.0)
     }
 
-    /// A number from 0 to `end` - 1.
+    /// Returns a number from 0 to `end` - 1.
     fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
     }
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_messages_have_the_form_of_real_ones() {
+    fn forged_messages_have_the_format_of_real_ones() {
         let initiations = made(GarbageKind::ForgedInitiation);
         assert_eq!(initiations.len(), INITIATIONS);
         assert!(
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_and_random_datagrams_have_all_lengths_but_none() {
+    fn truncated_and_random_datagrams_are_short_and_long_but_never_empty() {
         for kind in [GarbageKind::Truncated, GarbageKind::Random] {
             let datagrams = made(kind);
             assert_eq!(datagrams.len(), POOL);

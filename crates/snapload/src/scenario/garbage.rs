@@ -1,4 +1,4 @@
-//! Sending garbage, from sockets and a thread of its own.
+//! Sending garbage, from its own sockets and thread.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -15,37 +15,37 @@ use crate::config::LoadConfig;
 use crate::error::LoadError;
 use crate::tunnel::Peer;
 
-/// How often datagrams are sent that are due.
+/// Period in which due datagrams are sent.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Datagrams sent before answers are looked at and the time is: some milliseconds.
+/// Maximum number of datagrams sent before answers and the clock are read: some milliseconds of work.
 const DATAGRAMS_PER_TURN: u64 = 1024;
 
-/// Garbage of which less than this share was sent is not what the scenario wants.
+/// Share of the due datagrams that must be sent for the scenario's load to count as reached.
 const SENT_SHARE: f64 = 0.995;
 
-/// Sockets that are looked at for answers per tick.
+/// Number of sockets read for answers per tick.
 const SOCKETS_PER_TICK: usize = 16;
 
-/// How long the last answers are waited for, unless replies are waited for less.
+/// Maximum time to wait for the last answers.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
-/// What became of garbage.
+/// Result of a garbage population.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct GarbageReport {
-    /// The population.
+    /// Name of the population.
     pub name: String,
-    /// What was sent.
+    /// Kinds of datagrams sent.
     pub kinds: Vec<GarbageKind>,
-    /// How many datagrams were due.
+    /// Datagrams that were due.
     pub due: u64,
-    /// How many the kernel took.
+    /// Datagrams that the kernel accepted.
     pub sent: u64,
-    /// Datagrams sent a second.
+    /// Datagrams sent per second.
     pub sent_pps: f64,
-    /// Datagrams that came back.
+    /// Datagrams received.
     pub answers: u64,
-    /// The checks that it fails, each as a sentence.
+    /// Failed checks, each as a sentence.
     pub failed_checks: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct GarbageSender<'a> {
     garbage: &'a Garbage,
     sockets: Vec<UdpSocket>,
     datagrams: Vec<Vec<u8>>,
-    /// Datagrams that were handed to the kernel, and those that it took.
+    /// Number of datagrams passed to the kernel, and of those it accepted.
     tried: u64,
     sent: u64,
     answers: u64,
@@ -62,7 +62,7 @@ pub(super) struct GarbageSender<'a> {
 }
 
 impl<'a> GarbageSender<'a> {
-    /// Binds the sockets and makes the datagrams. `identity` is that of a real tunnel, for replays.
+    /// Binds the sockets and makes the datagrams. `identity` is the identity of a real tunnel, for replays.
     pub(super) fn new(
         garbage: &'a Garbage,
         config: &LoadConfig,
@@ -73,14 +73,14 @@ impl<'a> GarbageSender<'a> {
         let mut random = Random::new(u64::from_ne_bytes(seed));
         let peer = Peer::new(config);
         let ips = Ips::new(config);
-        // The real tunnel's socket is one that sends no garbage.
+        // The real tunnel has its own socket, which sends no garbage.
         let honest_socket = connected_socket(ips.get(garbage.sockets), config.gateway)?;
         let sockets = (0..garbage.sockets)
             .map(|index| {
                 let socket = connected_socket(ips.get(index), config.gateway)?;
                 socket
                     .set_nonblocking(true)
-                    .map_err(LoadError::io("make a socket of garbage non-blocking"))?;
+                    .map_err(LoadError::io("make a garbage socket non-blocking"))?;
                 Ok(socket)
             })
             .collect::<Result<_, LoadError>>()?;
@@ -106,8 +106,8 @@ impl<'a> GarbageSender<'a> {
         })
     }
 
-    /// Sends for as long as the phase takes, its warm-up included, or until it is told to stop.
-    /// `progress` hears about once per interval how many were sent since the warm-up.
+    /// Sends until the end of the phase, warm-up included, or until stopped. `progress` is called about once per
+    /// interval with the number of datagrams sent since the warm-up.
     pub(super) fn work(
         mut self,
         config: &LoadConfig,
@@ -146,8 +146,7 @@ impl<'a> GarbageSender<'a> {
 
     fn send_next(&mut self) {
         let socket = &self.sockets[self.tried as usize % self.sockets.len()];
-        // The pool's length and the number of sockets may have a common divisor: then each socket
-        // would send some datagrams only.
+        // The shift per round lets every socket send every datagram, even if their numbers have a common divisor.
         let round = self.tried as usize / self.sockets.len();
         let index = (self.tried as usize + round) % self.datagrams.len();
         if socket.send(&self.datagrams[index]).is_ok() {
@@ -163,7 +162,7 @@ impl<'a> GarbageSender<'a> {
             loop {
                 match self.sockets[self.next_answer_socket].recv(&mut buffer) {
                     Ok(_) => self.answers += 1,
-                    // An ICMP answer to what was sent, reported once.
+                    // ICMP error for an earlier datagram, reported once.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                     Err(_) => break,
                 }
@@ -175,8 +174,8 @@ impl<'a> GarbageSender<'a> {
         let mut failed_checks = Vec::new();
         if (self.sent as f64) < SENT_SHARE * due as f64 {
             failed_checks.push(format!(
-                "the generator sent only {} of {due} datagrams that were due, so the gateway was \
-                 not tested as the scenario wants; use more CPUs or lower rates",
+                "the generator sent only {} of {due} due datagrams, so the scenario's load was not reached; use more \
+                 CPUs or lower rates",
                 self.sent
             ));
         }
@@ -184,7 +183,7 @@ impl<'a> GarbageSender<'a> {
             && self.answers > limit
         {
             failed_checks.push(format!(
-                "{} datagrams answered garbage, more than the {limit} allowed",
+                "garbage got {} answers; the limit is {limit}",
                 self.answers
             ));
         }
@@ -193,7 +192,7 @@ impl<'a> GarbageSender<'a> {
             kinds: self.garbage.kinds.clone(),
             due,
             sent: self.sent,
-            // One that was told to stop at once has sent nothing.
+            // The time is zero if the run was stopped at once.
             sent_pps: self.sent as f64 / sending.as_secs_f64().max(f64::MIN_POSITIVE),
             answers: self.answers,
             failed_checks,
@@ -201,7 +200,7 @@ impl<'a> GarbageSender<'a> {
     }
 }
 
-/// The datagrams of all kinds in turn, as many of each.
+/// Returns the datagrams of all kinds in turn, repeating the shorter pools.
 fn mixed(pools: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
     let longest = pools.iter().map(Vec::len).max().unwrap_or(0);
     (0..longest)
@@ -214,12 +213,11 @@ fn mixed(pools: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The addresses garbage comes from, in turn: from the last one down, since tunnels count from the
-/// first one up.
+/// Source addresses of garbage, used in turn: from the last one downwards, since tunnels count from the first upwards.
 struct Ips(Vec<IpAddr>);
 
 impl Ips {
-    /// At most so many are used.
+    /// Maximum number of addresses.
     const MAX: usize = 65_536;
 
     fn new(config: &LoadConfig) -> Self {
@@ -243,7 +241,7 @@ impl Ips {
 
 fn connected_socket(ip: IpAddr, gateway: SocketAddr) -> Result<UdpSocket, LoadError> {
     let socket = UdpSocket::bind(SocketAddr::new(ip, 0))
-        .map_err(LoadError::io("bind a socket of garbage"))?;
+        .map_err(LoadError::io("bind a garbage socket"))?;
     socket
         .connect(gateway)
         .map_err(|source| LoadError::NoRoute { gateway, source })?;
@@ -255,7 +253,7 @@ mod tests {
     use super::*;
     use crate::identity::Identities;
 
-    /// A socket that nobody reads, and what says that it is the gateway.
+    /// Returns a socket that does not answer, and a configuration with it as the gateway.
     fn silent_gateway() -> (UdpSocket, LoadConfig) {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = silent.local_addr().unwrap();
@@ -274,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_to_replay_is_not_waited_for_once_told_to_stop() {
+    fn waiting_for_a_tunnel_to_replay_ends_when_stopped() {
         let (_silent, config) = silent_gateway();
         config.stop.set();
         let garbage = garbage(GarbageKind::Replay, 1.0);
@@ -283,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_that_is_more_than_can_be_sent_ends_with_its_phase_and_fails() {
+    fn garbage_at_an_unreachable_rate_ends_with_its_phase_and_fails() {
         let (_silent, mut config) = silent_gateway();
         config.warm_up = Duration::ZERO;
         config.duration = Duration::from_millis(20);
@@ -302,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_take_turns_however_many_datagrams_they_have() {
+    fn kinds_take_turns_whatever_their_number_of_datagrams() {
         let pool =
             |name: u8, count: u8| -> Vec<Vec<u8>> { (0..count).map(|i| vec![name, i]).collect() };
         let mixed = mixed(&[pool(1, 4), pool(2, 2)]);

@@ -1,4 +1,4 @@
-//! Running a scenario: a thread per population, which wait for each other before each phase.
+//! Running a scenario: one thread per population; the populations of a phase start together.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,10 +16,10 @@ use crate::error::{ConfigError, LoadError};
 use crate::generator::with_tunnels;
 use crate::report::{Interval, Progress, Report};
 
-/// Messages of all populations that may wait.
+/// Capacity of the channel for messages of all populations.
 const MESSAGES: usize = 256;
 
-/// What a scenario is doing.
+/// Progress of a scenario.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum ScenarioProgress<'a> {
@@ -27,68 +27,68 @@ pub enum ScenarioProgress<'a> {
     Phase(&'a Phase),
     /// Tunnels of a population are being connected.
     Connecting {
-        /// The population.
+        /// Name of the population.
         population: &'a str,
-        /// How many are.
+        /// Number of connected tunnels.
         connected: usize,
-        /// How many there will be.
+        /// Number of tunnels to connect.
         tunnels: usize,
     },
-    /// An interval of a phase is over.
+    /// An interval of a phase has ended.
     Interval {
         /// The phase.
         phase: &'a Phase,
-        /// What the loads did, in the order of the phase.
+        /// Intervals of the loads, in the order of the phase.
         loads: &'a [Interval],
-        /// How many datagrams each garbage has sent, in the order of the phase.
+        /// Number of datagrams each garbage population has sent, in the order of the phase.
         garbage: &'a [u64],
     },
-    /// A phase is over.
+    /// A phase has ended.
     PhaseDone(&'a PhaseReport),
 }
 
-/// The result of a scenario.
+/// Result of a scenario.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ScenarioReport {
-    /// The scenario.
+    /// Title of the scenario.
     pub title: String,
-    /// Whether it was carried out to its end and all checks held.
+    /// True if the scenario ran to its end and all checks held.
     pub passed: bool,
-    /// Whether it was told to stop before its end: phases are missing, or shorter than they should be.
+    /// True if the scenario was stopped early: phases are missing or shortened.
     pub interrupted: bool,
-    /// The phases that have a result.
+    /// Phases that have a result.
     pub phases: Vec<PhaseReport>,
 }
 
-/// The result of a phase.
+/// Result of a phase.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct PhaseReport {
-    /// The phase.
+    /// Name of the phase.
     pub phase: String,
-    /// Its loads.
+    /// Results of its loads.
     pub loads: Vec<LoadReport>,
-    /// Its garbage.
+    /// Results of its garbage.
     pub garbage: Vec<GarbageReport>,
 }
 
-/// What became of a load.
+/// Result of a load.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct LoadReport {
-    /// The population.
+    /// Name of the population.
     pub name: String,
-    /// Tunnels at a time.
+    /// Number of tunnels at a time.
     pub tunnels: usize,
-    /// With a ramp: the highest rate at which, and below which, (nearly) nothing was lost.
+    /// With a ramp: the highest rate at and below which (nearly) nothing was lost, in packets per second.
     pub loss_free_pps: Option<f64>,
-    /// What was measured.
+    /// Result of the run.
     #[serde(flatten)]
     pub report: Report,
-    /// The checks that it fails, each as a sentence.
+    /// Failed checks, each as a sentence.
     pub failed_checks: Vec<String>,
 }
 
 impl PhaseReport {
-    /// The checks that failed, each with the name of its population.
+    /// Returns the failed checks, each with the name of its population.
     pub fn failed_checks(&self) -> impl Iterator<Item = (&str, &str)> {
         let loads = self
             .loads
@@ -106,51 +106,50 @@ impl PhaseReport {
     }
 }
 
-/// Why a scenario has no result.
+/// Reason why a scenario has no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScenarioError {
-    /// Not every tunnel can have its own identity.
-    #[error("the scenario needs {needed} identities and there are {given}")]
+    /// There are fewer identities than tunnels.
+    #[error("the scenario needs {needed} identities, got {given}")]
     TooFewIdentities {
-        /// How many it needs.
+        /// Number of identities needed.
         needed: usize,
-        /// How many there are.
+        /// Number of identities available.
         given: usize,
     },
-    /// A population makes no sense, found before anything was sent.
+    /// The configuration of a population is invalid, found before anything was sent.
     #[error("phase {phase:?}, {population:?}: {source}")]
     Config {
-        /// The phase.
+        /// Name of the phase.
         phase: String,
-        /// The population.
+        /// Name of the population.
         population: String,
-        /// What is wrong.
+        /// Fault.
         source: ConfigError,
     },
     /// A population failed.
     #[error("phase {phase:?}, {population:?}: {source}")]
     Population {
-        /// The phase.
+        /// Name of the phase.
         phase: String,
-        /// The population.
+        /// Name of the population.
         population: String,
-        /// Why.
+        /// Cause.
         source: Box<LoadError>,
     },
 }
 
 impl ScenarioError {
-    /// Whether a population was told to stop before there was anything to report.
+    /// Returns true if a population was stopped before it had a result.
     fn is_interruption(&self) -> bool {
         matches!(self, Self::Population { source, .. } if matches!(**source, LoadError::Interrupted))
     }
 }
 
 impl Scenario {
-    /// Runs the scenario. `base` says what it does not: gateway, identities, addresses, CPUs. Its
-    /// `stop` ends the phase under way, and the scenario. `progress` is called from this thread; it
-    /// should return quickly.
+    /// Runs the scenario. `base` adds what the scenario does not contain: gateway, identities, addresses, CPUs. Its
+    /// `stop` ends the current phase and the scenario. `progress` is called on this thread and should return quickly.
     ///
     /// # Errors
     /// See [`ScenarioError`]. A check that fails is a result, not an error.
@@ -194,21 +193,21 @@ impl Scenario {
     }
 }
 
-/// A phase, with the configuration of each population.
+/// A phase with the configuration of each population.
 struct PhasePlan<'a> {
     phase: &'a Phase,
     loads: Vec<(&'a Load, LoadConfig)>,
     garbage: Vec<(&'a Garbage, LoadConfig)>,
 }
 
-/// What a population tells.
-enum Told {
+/// Progress of a population.
+enum PopulationProgress {
     Connecting {
         connected: usize,
         tunnels: usize,
     },
     Interval(Box<Interval>),
-    /// Datagrams of garbage sent so far.
+    /// Number of garbage datagrams sent so far.
     Sent(u64),
 }
 
@@ -261,8 +260,7 @@ impl<'a> PhasePlan<'a> {
                 .zip(&self.loads)
                 .map(|(index, (_, config))| {
                     let sender = sender.clone();
-                    scope
-                        .spawn(move || carry_load(config, gate, &|told| tell(&sender, index, told)))
+                    scope.spawn(move || run_load(config, gate, &|told| tell(&sender, index, told)))
                 })
                 .collect();
             let garbage: Vec<_> = (0..)
@@ -275,9 +273,9 @@ impl<'a> PhasePlan<'a> {
                 })
                 .collect();
             drop(sender);
-            let mut heard = Heard::new(self);
+            let mut phase_progress = PhaseProgress::new(self);
             for (index, told) in &receiver {
-                heard.handle(index, told, progress);
+                phase_progress.handle(index, told, progress);
             }
             let loads = self.join(loads, self.loads.iter().map(|(load, _)| &load.name));
             let garbage = self.join(
@@ -288,7 +286,7 @@ impl<'a> PhasePlan<'a> {
         })
     }
 
-    /// What the threads of populations found; the first that failed says why the phase failed.
+    /// Joins the threads of populations and returns their results, or the first failure.
     fn join<'name, T>(
         &self,
         threads: Vec<PopulationThread<'_, T>>,
@@ -332,25 +330,25 @@ impl<'a> PhasePlan<'a> {
     }
 }
 
-/// The thread of a population; it returns nothing when another one could not begin.
+/// Thread of a population; returns `None` if another population could not start.
 type PopulationThread<'scope, T> = thread::ScopedJoinHandle<'scope, Result<Option<T>, LoadError>>;
 
-fn tell(sender: &Sender<(usize, Told)>, index: usize, told: Told) {
-    // The receiver listens for as long as there is a sender.
+fn tell(sender: &Sender<(usize, PopulationProgress)>, index: usize, told: PopulationProgress) {
+    // The receiver lives as long as there are senders.
     let _ = sender.send((index, told));
 }
 
-/// Connects a load's tunnels, waits for the other populations, and carries the load.
-fn carry_load(
+/// Connects a load's tunnels, waits for the other populations, and runs the load.
+fn run_load(
     config: &LoadConfig,
     gate: &StartGate,
-    tell: &dyn Fn(Told),
+    tell: &dyn Fn(PopulationProgress),
 ) -> Result<Option<Report>, LoadError> {
     let mut progress = |progress| match progress {
         Progress::Connecting { connected, tunnels } => {
-            tell(Told::Connecting { connected, tunnels });
+            tell(PopulationProgress::Connecting { connected, tunnels });
         }
-        Progress::Interval(interval) => tell(Told::Interval(Box::new(interval))),
+        Progress::Interval(interval) => tell(PopulationProgress::Interval(Box::new(interval))),
         _ => {}
     };
     let result = with_tunnels(config, &mut progress, |generator| {
@@ -371,26 +369,26 @@ fn send_garbage(
     garbage: &Garbage,
     config: &LoadConfig,
     gate: &StartGate,
-    tell: &dyn Fn(Told),
+    tell: &dyn Fn(PopulationProgress),
 ) -> Result<Option<GarbageReport>, LoadError> {
     let identity = config.identities.secrets().first();
     let sender = GarbageSender::new(garbage, config, identity).inspect_err(|_| gate.abort())?;
     Ok(gate
         .wait()
-        .then(|| sender.work(config, |sent| tell(Told::Sent(sent)))))
+        .then(|| sender.work(config, |sent| tell(PopulationProgress::Sent(sent)))))
 }
 
-/// What the populations of a phase have told.
-struct Heard<'a> {
+/// Progress of the populations of a phase.
+struct PhaseProgress<'a> {
     phase: &'a Phase,
     names: Vec<&'a str>,
-    /// Intervals that were not told yet, of each load.
+    /// Intervals of each load that were not reported yet.
     intervals: Vec<VecDeque<Interval>>,
-    /// Datagrams sent, of each garbage.
+    /// Datagrams sent by each garbage population.
     sent: Vec<u64>,
 }
 
-impl<'a> Heard<'a> {
+impl<'a> PhaseProgress<'a> {
     fn new(plan: &PhasePlan<'a>) -> Self {
         Self {
             phase: plan.phase,
@@ -407,19 +405,21 @@ impl<'a> Heard<'a> {
     fn handle(
         &mut self,
         population: usize,
-        told: Told,
+        told: PopulationProgress,
         progress: &mut dyn FnMut(ScenarioProgress<'_>),
     ) {
         match told {
-            Told::Connecting { connected, tunnels } => progress(ScenarioProgress::Connecting {
-                population: self.names[population],
-                connected,
-                tunnels,
-            }),
-            Told::Sent(sent) => self.sent[population] = sent,
-            Told::Interval(interval) => {
+            PopulationProgress::Connecting { connected, tunnels } => {
+                progress(ScenarioProgress::Connecting {
+                    population: self.names[population],
+                    connected,
+                    tunnels,
+                })
+            }
+            PopulationProgress::Sent(sent) => self.sent[population] = sent,
+            PopulationProgress::Interval(interval) => {
                 self.intervals[population].push_back(*interval);
-                // An interval is over when it is over for all loads.
+                // An interval is reported when all loads have finished it.
                 let loads: Option<Vec<Interval>> = self
                     .intervals
                     .iter()
@@ -441,7 +441,7 @@ impl<'a> Heard<'a> {
 }
 
 impl Phase {
-    /// What all populations of the phase have in common.
+    /// Returns the configuration that all populations of the phase share.
     fn config(&self, base: &LoadConfig) -> LoadConfig {
         LoadConfig {
             duration: self.duration,

@@ -1,8 +1,8 @@
-//! Where the populations of a phase wait for each other.
+//! Start barrier for the populations of a phase.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Opens when everyone is there, or when someone will never come.
+/// Barrier that opens when all populations have arrived, or when one has failed.
 pub(super) struct StartGate {
     state: Mutex<State>,
     changed: Condvar,
@@ -14,7 +14,7 @@ struct State {
 }
 
 impl StartGate {
-    /// A gate that so many have to reach.
+    /// Creates a barrier for this number of populations.
     pub(super) fn new(populations: usize) -> Self {
         Self {
             state: Mutex::new(State {
@@ -25,7 +25,7 @@ impl StartGate {
         }
     }
 
-    /// Waits for the others. Whether they came: if not, the phase is over.
+    /// Waits for the other populations. Returns false if one has failed, so that the phase is over.
     pub(super) fn wait(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.missing = state.missing.saturating_sub(1);
@@ -37,7 +37,7 @@ impl StartGate {
         !state.aborted
     }
 
-    /// Lets those who wait go home.
+    /// Releases the waiting populations, because one has failed.
     pub(super) fn abort(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.aborted = true;
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_pass_when_the_last_one_is_there() {
+    fn gate_opens_when_the_last_population_arrives() {
         let gate = StartGate::new(3);
         std::thread::scope(|scope| {
             let others: Vec<_> = (0..2).map(|_| scope.spawn(|| gate.wait())).collect();
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_one_who_will_not_come() {
+    fn abort_releases_waiting_populations() {
         let gate = StartGate::new(2);
         std::thread::scope(|scope| {
             let other = scope.spawn(|| gate.wait());

@@ -1,43 +1,43 @@
-//! What is known about rates, and which one to try next.
+//! Knowledge about rates, and which one to try next.
 
-/// Trials whose majority decides on a rate for the time being.
+/// Number of trials whose majority decides on a rate for the time being.
 const TRIALS: usize = 3;
 
-/// Trials whose majority decides on the two rates that are the result.
+/// Number of trials whose majority decides on the two rates of the result.
 const TRIALS_OF_RESULT: usize = 7;
 
-/// How far the first two rates are apart: what short trials leave open.
+/// Factor between the first two rates: the range that short trials leave open.
 const FIRST_FACTOR: f64 = 1.2;
 
-/// How far rates are apart at most, until one holds and another does not.
+/// Largest factor between rates, until one holds and another does not.
 const LARGEST_FACTOR: f64 = 4.0;
 
-/// What a trial says about its rate.
+/// Verdict of a trial on its rate.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Verdict {
-    /// This share of the packets was lost.
+    /// Share of the packets that were lost, 0 to 1.
     Lost(f64),
-    /// Nothing: the generator did not keep up.
+    /// No verdict, because the generator did not keep up.
     GeneratorTooSlow,
 }
 
 impl Verdict {
-    /// Whether the rate holds for a loss target.
+    /// Returns true if the rate holds for a loss target.
     pub(super) fn holds(self, loss_target: f64) -> bool {
         matches!(self, Self::Lost(share) if share <= loss_target)
     }
 
-    pub(super) fn is_generators(self) -> bool {
+    pub(super) fn is_generator_limited(self) -> bool {
         self == Self::GeneratorTooSlow
     }
 }
 
-/// What to do next.
+/// Next step of a search.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Step {
-    /// A trial at this rate.
+    /// Run a trial at this rate.
     Try(f64),
-    /// Nothing: these are the highest rate that holds and the lowest that does not.
+    /// End with the highest rate that holds and the lowest that does not.
     Done {
         lower: Option<f64>,
         upper: Option<f64>,
@@ -56,8 +56,8 @@ pub(super) struct Bracket {
 }
 
 impl Bracket {
-    /// Rates from `min` to `max`; the result is found when lower and upper end are no further apart
-    /// than the share `precision` of the lower.
+    /// Creates a search from `min` to `max`. It ends when the lower and upper ends are at most the share `precision` of
+    /// the lower apart.
     pub(super) fn new(min: f64, max: f64, precision: f64) -> Self {
         Self {
             min,
@@ -68,17 +68,17 @@ impl Bracket {
         }
     }
 
-    /// Whether nothing is known.
+    /// Returns true if there was no trial.
     pub(super) fn is_empty(&self) -> bool {
         self.rates.is_empty()
     }
 
-    /// The first rate to try.
+    /// Sets the first rate to try.
     pub(super) fn begin_at(&mut self, pps: f64) {
         self.first = pps.clamp(self.min, self.max);
     }
 
-    /// Notes a trial.
+    /// Adds the verdict of a trial.
     pub(super) fn add(&mut self, pps: f64, verdict: Verdict) {
         let index = self.rates.partition_point(|&(rate, _)| rate < pps);
         match self.rates.get_mut(index) {
@@ -87,10 +87,12 @@ impl Bracket {
         }
     }
 
-    /// Whether the generator was too slow for the gateway to show what it does at this rate.
-    pub(super) fn is_generators(&self, pps: f64) -> bool {
+    /// Returns true if the generator was too slow to test the gateway at this rate.
+    pub(super) fn is_generator_limited(&self, pps: f64) -> bool {
         let verdicts = self.verdicts(pps);
-        let generators = verdicts.iter().filter(|verdict| verdict.is_generators());
+        let generators = verdicts
+            .iter()
+            .filter(|verdict| verdict.is_generator_limited());
         2 * generators.count() > verdicts.len()
     }
 
@@ -101,18 +103,18 @@ impl Bracket {
             .map_or(&[], |(_, verdicts)| verdicts)
     }
 
-    /// What to do next for a loss target.
+    /// Returns the next step for a loss target.
     pub(super) fn next_step(&self, loss_target: f64) -> Step {
         let is_decided = |pps: f64, trials: usize| -> Option<bool> {
             decided(self.verdicts(pps), loss_target, trials)
         };
-        // A rate whose trials are not enough yet gets another.
+        // A rate without enough trials gets another.
         let undecided = self
             .rates
             .iter()
             .find(|(pps, _)| is_decided(*pps, TRIALS).is_none());
         if let Some((pps, verdicts)) = undecided
-            && self.matters(*pps, loss_target)
+            && self.can_change_result(*pps, loss_target)
             && !verdicts.is_empty()
         {
             return Step::Try(*pps);
@@ -131,7 +133,7 @@ impl Bracket {
             }
             _ => {}
         }
-        // Both ends are tried again. When one of them does not stand, the search goes on.
+        // Both ends are tried again. If one fails, the search continues.
         [lower, upper]
             .into_iter()
             .flatten()
@@ -139,22 +141,20 @@ impl Bracket {
             .map_or(Step::Done { lower, upper }, Step::Try)
     }
 
-    /// How far to go from a rate while there is only one end: the further, the further it already is
-    /// from where it began.
+    /// Returns the factor to the next rate while there is only one end. It grows with the distance from the first rate.
     fn stride(&self, pps: f64) -> f64 {
         let ratio = pps / self.first;
         ratio.max(1.0 / ratio).clamp(FIRST_FACTOR, LARGEST_FACTOR)
     }
 
-    /// Whether what is said about this rate can change the result: it is between the ends that the
-    /// other rates make.
-    fn matters(&self, pps: f64, loss_target: f64) -> bool {
+    /// Returns true if more trials at this rate can change the result: it lies between the ends of the other rates.
+    fn can_change_result(&self, pps: f64, loss_target: f64) -> bool {
         let (lower, upper) = self.ends(loss_target);
         lower.is_none_or(|lower| pps > lower) && upper.is_none_or(|upper| pps < upper)
     }
 
-    /// The highest rate that holds below the lowest that does not, and that one. As in MLRsearch, a
-    /// rate that holds above one that does not is no result.
+    /// Returns the highest rate that holds below the lowest that does not, and the latter. As in MLRsearch, a rate that
+    /// holds above one that does not is ignored.
     fn ends(&self, loss_target: f64) -> (Option<f64>, Option<f64>) {
         let is_held = |(pps, verdicts): &(f64, Vec<Verdict>)| {
             decided(verdicts, loss_target, TRIALS).map(|holds| (*pps, holds))
@@ -170,8 +170,8 @@ impl Bracket {
     }
 }
 
-/// Whether a rate holds, by the majority of at least `trials` trials; `None` as long as more of them
-/// could change that.
+/// Returns whether a rate holds by the majority of at least `trials` trials; `None` while further trials could change
+/// it.
 fn decided(verdicts: &[Verdict], loss_target: f64, trials: usize) -> Option<bool> {
     let holding = verdicts
         .iter()
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::identity::split_mix;
 
-    /// Loss of a gateway with this capacity. A disturbed trial loses at least 2 % for another reason.
+    /// Returns the loss at a gateway with this capacity. A disturbed trial loses at least 2 %.
     fn trial(pps: f64, capacity: f64, is_disturbed: bool) -> Verdict {
         let excess = (1.0 - capacity / pps).max(0.0);
         Verdict::Lost(if is_disturbed {
@@ -205,7 +205,7 @@ mod tests {
         })
     }
 
-    /// Searches to the end. `is_disturbed` gets the rate and the number of trials it has had.
+    /// Runs a search to its end. `is_disturbed` gets the rate and its number of trials so far.
     fn search(
         capacity: f64,
         loss_target: f64,
@@ -225,7 +225,7 @@ mod tests {
         panic!("no end");
     }
 
-    /// Searches where each trial is disturbed with this probability.
+    /// Runs a search in which each trial is disturbed with this probability.
     fn search_with_share(capacity: f64, disturbed_share: f64, seed: u64) -> (Bracket, Ends, usize) {
         let mut state = seed;
         search(capacity, 0.0, |_, _| {
@@ -234,7 +234,7 @@ mod tests {
         })
     }
 
-    /// Searches without disturbances.
+    /// Runs a search without disturbances.
     fn search_undisturbed(capacity: f64, loss_target: f64) -> (Ends, usize) {
         let (_, ends, trials) = search(capacity, loss_target, |_, _| false);
         (ends, trials)
@@ -245,8 +245,8 @@ mod tests {
 
     const PRECISION: f64 = 0.02;
 
-    /// Checks a result of any search with a loss target of zero: it is never above the capacity, and the
-    /// majority of the trials at each end agrees.
+    /// Checks the result of any search for zero loss: it does not exceed the capacity, and the majority of the trials
+    /// at each end agrees.
     fn check_result(bracket: &Bracket, ends: Ends, capacity: f64) -> Result<(), TestCaseError> {
         let majority = |pps: f64| decided(bracket.verdicts(pps), 0.0, TRIALS_OF_RESULT);
         let (lower, upper) = ends;
@@ -262,7 +262,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_gateway_without_disturbances_is_measured_to_the_precision(capacity in 2e3..9e5_f64) {
+        fn undisturbed_search_reaches_the_precision(capacity in 2e3..9e5_f64) {
             let (ends, trials) = search_undisturbed(capacity, 0.0);
             let (lower, upper) = (ends.0.unwrap(), ends.1.unwrap());
             prop_assert!(lower <= capacity && upper >= capacity, "{} {}", lower, upper);
@@ -270,12 +270,12 @@ mod tests {
             prop_assert!(trials <= 40, "{}", trials);
         }
 
-        /// This is what a majority of seven promises.
+        /// This is the guarantee of a majority of seven.
         #[test]
-        fn up_to_three_disturbed_trials_in_seven_at_every_rate_change_nothing(
+        fn three_disturbed_trials_of_seven_do_not_change_the_result(
             capacity in 2e3..9e5_f64, seed: u64,
         ) {
-            // Which of the seven are disturbed, drawn for each rate.
+            // The disturbed trials of seven, drawn for each rate.
             let is_disturbed = |pps: f64, trial: usize| {
                 let mut order: Vec<usize> = (0..TRIALS_OF_RESULT).collect();
                 let mut state = split_mix(seed ^ pps.to_bits());
@@ -294,7 +294,7 @@ mod tests {
         }
 
         #[test]
-        fn however_many_trials_are_disturbed_the_result_is_not_too_high_and_has_the_majority(
+        fn disturbed_search_never_exceeds_the_capacity(
             capacity in 2e3..9e5_f64, disturbed_share in 0.0..1.0_f64, seed: u64,
         ) {
             let (bracket, ends, _) = search_with_share(capacity, disturbed_share, seed);
@@ -302,11 +302,11 @@ mod tests {
         }
     }
 
-    /// Disturbances that have the majority at a rate decide on it: here at four rates in a row, and in four of
-    /// six trials at the one that ends the search. No number of trials excludes that, so there is no bound for
-    /// every search on how far below the capacity it ends, only for the share of searches (the next test).
+    /// Disturbances that have the majority at a rate decide on it: here at four rates in a row, and in four of six
+    /// trials at the rate that ends the search. No number of trials excludes that, so only the share of searches that
+    /// end far below the capacity is bounded (next test).
     #[test]
-    fn a_search_ends_low_where_disturbances_have_the_majority() {
+    fn search_ends_low_if_disturbances_have_the_majority() {
         let capacity = 329_978.392_988_421_3;
         let (bracket, ends, _) = search_with_share(capacity, 0.17, 11_463_950_003_029_829_860);
         check_result(&bracket, ends, capacity).unwrap();
@@ -320,9 +320,8 @@ mod tests {
         assert_eq!(failed, [true, false, true, true, false, true]);
     }
 
-    /// With one trial in six disturbed. The seeds are fixed, so the shares are the same in every run. Of
-    /// 1,000,000 searches 4.3 % ended below the capacity by more than the precision, 1.7 % by a tenth, and 0.002 %
-    /// by half.
+    /// One trial in six is disturbed. The seeds are fixed, so the shares do not vary. Of 1,000,000 searches 4.3 % ended
+    /// below the capacity by more than the precision, 1.7 % by a tenth, and 0.002 % by half.
     #[test]
     fn disturbances_seldom_move_the_result() {
         const SEARCHES: usize = 5000;
@@ -336,18 +335,18 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_target_allows_for_a_higher_rate() {
+    fn loss_target_allows_a_higher_rate() {
         let lower = search_undisturbed(1e5, 0.1).0.0.unwrap();
         assert!((1.08e5..=1.12e5).contains(&lower), "{lower}");
     }
 
     #[test]
-    fn a_gateway_without_limit_holds_the_highest_rate() {
+    fn gateway_without_limit_holds_the_highest_rate() {
         assert_eq!(search_undisturbed(1e9, 0.0).0, (Some(1e6), None));
     }
 
     #[test]
-    fn a_gateway_that_loses_always_holds_no_rate() {
+    fn gateway_that_always_loses_holds_no_rate() {
         assert_eq!(search_undisturbed(1.0, 0.0).0, (None, Some(1e3)));
     }
 
@@ -366,12 +365,12 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_generator_is_no_loss_and_no_rate_that_holds() {
+    fn rate_with_a_slow_generator_does_not_hold() {
         let mut bracket = Bracket::new(1e3, 1e6, PRECISION);
         for _ in 0..3 {
             bracket.add(5e5, Verdict::GeneratorTooSlow);
         }
-        assert!(bracket.is_generators(5e5));
+        assert!(bracket.is_generator_limited(5e5));
         assert_eq!(bracket.ends(0.0), (None, Some(5e5)));
     }
 }

@@ -1,30 +1,30 @@
-//! What is to happen to the tunnels of a thread, and when.
+//! Planned events of the tunnels of a thread.
 
 use std::collections::VecDeque;
 
 use crate::pacing::Nanos;
 
-/// What will happen to the tunnels of a thread.
+/// Planned events of the tunnels of a thread.
 #[derive(Default)]
 pub(super) struct Attendance {
-    /// When all lanes begin to connect.
+    /// Time at which all lanes start to connect.
     pub(super) connect_at: Option<Nanos>,
-    /// When all lanes begin another handshake.
+    /// Time at which all lanes begin another handshake.
     pub(super) rekey_at: Option<Nanos>,
-    /// When the next lane leaves, and how many did.
+    /// Time of the next departure, and the number of past ones.
     pub(super) departure_at: Option<Nanos>,
     pub(super) departures: u64,
-    /// Lanes that send no more, and when they are replaced.
+    /// Lanes that stopped sending, with the times of their replacement.
     pub(super) resting: VecDeque<(Nanos, usize)>,
-    /// Tunnels that came in the place of others, in this thread.
+    /// Number of replacements in this thread.
     pub(super) newcomers: usize,
-    /// Lanes that shall begin a handshake, each with the time since when. Handshakes are measured from
-    /// there, so that waiting for the generator counts, as it does for packets.
+    /// Lanes that are to begin a handshake, with the scheduled times. Handshakes are measured from these, so that
+    /// delays in the generator count, as for packets.
     pub(super) waiting: VecDeque<(Nanos, usize)>,
 }
 
 impl Attendance {
-    /// When there is something to do next.
+    /// Returns the time of the next event.
     pub(super) fn next_ns(&self) -> Nanos {
         if !self.waiting.is_empty() {
             return 0;

@@ -1,4 +1,4 @@
-//! The sockets that a thread begins with.
+//! Initial sockets of a thread.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +13,7 @@ use crate::error::LoadError;
 use crate::plan::{Plan, local_ip};
 use crate::tunnel::{Peer, Tunnel};
 
-/// A tunnel's place at a socket: its own, or that of the tunnel before it when they can share.
+/// Creates a tunnel with its own socket, or with the socket of the previous tunnel if they can share it.
 pub(super) fn lane(
     plan: &Plan<'_>,
     peer: &Peer,
@@ -44,14 +44,14 @@ pub(super) fn lane(
     Ok(Lane::new(index, Tunnel::new(secret, peer), port, from_ip))
 }
 
-/// Lets a tunnel share a socket.
+/// Adds a tunnel to a shared socket.
 pub(super) fn join(ports: &mut Ports, port: usize, ip: IpAddr, lane: usize) {
     if let Role::Shared(lanes) = &mut ports.get_mut(port).role {
         lanes.insert(ip, lane);
     }
 }
 
-/// A socket for one tunnel, on a port that is free.
+/// Returns a socket for one tunnel, on a free port.
 pub(super) fn tunnel_socket(
     plan: &Plan<'_>,
     peer: &Peer,
@@ -67,7 +67,7 @@ pub(super) fn tunnel_socket(
     Ok(socket)
 }
 
-/// A socket for many tunnels, this one among them, on a port that is free.
+/// Returns a socket for this and other tunnels, on a free port.
 pub(super) fn shared_socket(plan: &Plan<'_>, tunnel: usize) -> Result<ShardSocket, LoadError> {
     let any = match plan.config.gateway {
         SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
@@ -95,7 +95,7 @@ fn bind(plan: &Plan<'_>, address: IpAddr, tunnel: usize) -> Result<ShardSocket, 
     Ok(socket)
 }
 
-/// The socket of the router that a thread is, if it is one. Returns its port.
+/// Binds the socket of the router that a thread plays, if any. Returns its port.
 pub(super) fn router(
     plan: &Plan<'_>,
     thread: usize,
@@ -111,8 +111,8 @@ pub(super) fn router(
         Direction::Down { internal, .. } => SocketAddr::new(local_ip(internal)?, 0),
     };
     let options = SocketOptions {
-        // Packets for different tunnels have one destination here, the gateway. Without trains they
-        // shall not travel as one.
+        // Packets for different tunnels have the same destination here, the gateway. Without trains they must not be
+        // merged.
         gso: plan.config.effective_train() > 1,
         ..SocketOptions::default()
     };

@@ -1,4 +1,4 @@
-//! Connecting the tunnels of a thread, and keeping them connected.
+//! Connecting the tunnels of a thread and keeping them connected.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,35 +11,33 @@ use crate::config::Presence;
 use crate::error::{ConnectFailure, LoadError};
 use crate::pacing::{Nanos, nanos};
 
-/// Tunnels are begun for this long before what came is read.
+/// Maximum time for starting tunnels before sockets are read again.
 const START_NS: Nanos = 2_000_000;
 
-/// The timers of a tunnel that connects are served this often: it shall not miss when its
-/// handshake message is due again.
+/// Timer period of connecting tunnels, short enough to repeat handshake messages in time.
 const CONNECTING_PERIOD_NS: Nanos = 250_000_000;
 
-/// The timers of any other tunnel are served this often: rekeys and keepalives have time, and with
-/// 100,000 tunnels each look costs.
+/// Timer period of other tunnels: rekeys and keepalives can wait, and with 100,000 tunnels each check costs.
 const TIMERS_PERIOD_NS: Nanos = 1_000_000_000;
 
-/// Timers are served for this long in a turn, while packets wait: tunnels that connected one after the
-/// other begin their next handshakes one after the other, and each takes some 100 µs.
+/// Maximum time for timers in a turn, while packets wait: tunnels that connected one after the other also rekey one
+/// after the other, and each handshake takes some 100 µs.
 const TIMERS_TURN_NS: Nanos = 500_000;
 
-/// The timers of some tunnels are served this often.
+/// Period in which a slice of the timers is served.
 const TIMERS_SLICE_NS: Nanos = 5_000_000;
 
-/// Tunnels whose timers are served in one turn: some 15 µs of cache misses, which a packet that arrives
-/// meanwhile seems to have taken longer.
+/// Maximum number of tunnels whose timers are served in one turn: some 15 µs of cache misses, which count as latency of
+/// packets that arrive meanwhile.
 const TIMERS_PER_TURN: usize = 32;
 
-/// After so many messages without an answer a tunnel goes on from another port. A gateway does not
-/// answer at an address that still belongs to a tunnel of another identity, and after a run with
-/// many tunnels the kernel hands out their ports again before the gateway forgets them.
+/// Number of unanswered messages after which a tunnel changes to another port. A gateway does not answer at an address
+/// that belongs to another identity's tunnel, and after a run with many tunnels the kernel reassigns their ports before
+/// the gateway forgets them.
 const MESSAGES_PER_PORT: u32 = 2;
 
 impl Worker<'_> {
-    /// Connects all tunnels, or fails with the first that does not connect in time.
+    /// Connects all tunnels. Fails with the first that does not connect in time.
     pub(super) fn connect(&mut self) -> Result<(), Halt> {
         let mut tunnels = self.plan.tunnels_of(self.thread);
         if !self.connects_first() {
@@ -69,7 +67,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Makes a tunnel, which costs some 100 µs for its keys.
+    /// Adds a tunnel, which takes some 100 µs for its keys.
     fn add_lane(&mut self, tunnel: usize) -> Result<usize, LoadError> {
         let (lanes, ports) = (&self.lanes, &mut self.ports);
         let lane = bind::lane(self.plan, &self.peer, tunnel, lanes, ports)?;
@@ -77,7 +75,7 @@ impl Worker<'_> {
         Ok(self.lanes.len() - 1)
     }
 
-    /// Begins the first handshake of a tunnel, which is to be connected since this time.
+    /// Begins the first handshake of a tunnel, which was scheduled at `since`.
     pub(super) fn start_connecting(&mut self, lane: usize, since: Nanos) {
         self.handshaking.push(lane);
         let state = &mut self.lanes[lane];
@@ -91,8 +89,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Serves the timers of the next few tunnels: handshakes again that got no answer, rekeys,
-    /// keepalives.
+    /// Serves the timers of the next few tunnels: repeated handshakes, rekeys and keepalives.
     pub(super) fn update_timers(&mut self) -> Result<(), Halt> {
         if self.now >= self.next_timers_ns {
             self.next_timers_ns = self.now + TIMERS_SLICE_NS;
@@ -105,7 +102,7 @@ impl Worker<'_> {
         self.update_timers_due()
     }
 
-    /// Serves the timers of the next few tunnels that connect.
+    /// Serves the timers of the next few connecting tunnels.
     fn update_timers_of_handshaking(&mut self) -> Result<(), Halt> {
         let slices = (CONNECTING_PERIOD_NS / TIMERS_SLICE_NS) as usize;
         for _ in 0..self.handshaking.len().div_ceil(slices) {
@@ -123,14 +120,14 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Serves some of the timers that are due, until that takes too long: the rest waits for the next turn.
+    /// Serves some of the due timers for a limited time; the others wait for the next turn.
     fn update_timers_due(&mut self) -> Result<(), Halt> {
         let end = self.now + TIMERS_TURN_NS;
         for _ in 0..self.timers_due.min(TIMERS_PER_TURN) {
             self.timers_due -= 1;
             let lane = self.next_timer_lane;
             self.next_timer_lane = (lane + 1) % self.lanes.len();
-            // Only a message costs enough for a look at the clock.
+            // Only a message takes long enough to read the clock for.
             if self.lanes[lane].connecting == Connecting::Connected
                 && self.update_timers_of(lane)?
                 && self.plan.now() >= end
@@ -141,7 +138,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Serves the timers of a tunnel; returns whether it had something to send.
+    /// Serves the timers of a tunnel. Returns true if a message was sent.
     fn update_timers_of(&mut self, lane: usize) -> Result<bool, Halt> {
         let holds_prepared = self.holds_prepared();
         let state = &mut self.lanes[lane];
@@ -155,7 +152,7 @@ impl Worker<'_> {
             failure,
         } = &mut state.connecting
         {
-            // Tunnels that come later may take as long as they need: that is a result.
+            // Tunnels that connect during the measurement have no time limit: how long they take is a result.
             if self.plan.config.presence == Presence::Throughout
                 && self.now.saturating_sub(*since) >= nanos(self.plan.config.connect_timeout)
             {
@@ -187,16 +184,16 @@ impl Worker<'_> {
         Ok(has_message)
     }
 
-    /// Lets a tunnel go on from another port.
+    /// Moves a tunnel to another port.
     fn change_port(&mut self, lane: usize) -> Result<(), LoadError> {
         let state = &mut self.lanes[lane];
         let tunnel = state.index as usize;
         let Some(ip) = state.from_ip else {
-            // The old socket is still open, so the new one has another port.
+            // The old socket is still open, so the new one gets another port.
             let socket = bind::tunnel_socket(self.plan, &self.peer, tunnel)?;
             return self.ports.replace(state.port, socket);
         };
-        // All tunnels of a shared socket have different addresses, so they can also share the next.
+        // Tunnels of a shared socket have different addresses, so they can also share its replacement.
         let port = match self.ports.get(state.port).replacement {
             Some(port) => port,
             None => {
@@ -211,7 +208,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Notes a tunnel's own address: the one that the gateway saw, when it says so.
+    /// Stores a tunnel's own address: the one seen by the gateway, if known.
     pub(super) fn learn_address(&mut self, lane: usize, seen: Option<SocketAddr>) {
         let state = &mut self.lanes[lane];
         let local = self.ports.get(state.port).socket.local_addr();
@@ -222,7 +219,7 @@ impl Worker<'_> {
             .or(Some(local));
     }
 
-    /// Notes that a tunnel has a session: its first one, or one that it was told to begin.
+    /// Counts a completed handshake: a first one or a commanded one.
     pub(super) fn note_connected(&mut self, lane: usize) {
         let state = &mut self.lanes[lane];
         if let Connecting::Started { since, .. } = state.connecting {
@@ -239,7 +236,7 @@ impl Worker<'_> {
     }
 }
 
-/// Whether it is a data message (type 4), a keepalive for example.
+/// Returns true for data messages (type 4), which include keepalives.
 fn is_data(message: &[u8]) -> bool {
     message.first() == Some(&4)
 }

@@ -1,24 +1,24 @@
-//! How many handshakes may be under way at a time.
+//! Limit on the number of handshakes in progress.
 //!
-//! A gateway needs some 170 µs for one, and drops those that do not fit into its queue; each of them
-//! costs a tunnel the retry time. So the number grows slowly while answers come, and is halved when
-//! one does not (additive increase, multiplicative decrease, as in RFC 5681).
+//! A gateway needs some 170 µs per handshake and drops those that overflow its queue; each drop costs a tunnel the
+//! retry time. So the limit grows slowly while answers come and is halved when one is missing (additive increase,
+//! multiplicative decrease, as in RFC 5681).
 
 use crate::pacing::Nanos;
 
-/// Where it begins: 11 ms of a gateway's work.
+/// Initial limit: 11 ms of a gateway's work.
 const FIRST: f64 = 64.0;
 
-/// Where it ends: 87 ms of a gateway's work, and no more than small socket buffers hold.
+/// Highest limit: 87 ms of a gateway's work, within the size of small socket buffers.
 const LARGEST: f64 = 512.0;
 
 const SMALLEST: f64 = 4.0;
 
-/// See the module.
+/// Limit on handshakes in progress; see the module documentation.
 #[derive(Debug)]
 pub(super) struct HandshakeWindow {
     size: f64,
-    /// It is not halved again before this time: what is missing by then was sent before.
+    /// Time before which the limit is not halved again: answers missing by then belong to earlier messages.
     settled_ns: Nanos,
 }
 
@@ -30,17 +30,17 @@ impl HandshakeWindow {
         }
     }
 
-    /// How many handshakes may be under way.
+    /// Returns the number of handshakes that may be in progress.
     pub(super) fn size(&self) -> usize {
         self.size as usize
     }
 
-    /// A handshake is complete.
+    /// Notes a completed handshake.
     pub(super) fn grow(&mut self) {
         self.size = (self.size + 1.0 / self.size).min(LARGEST);
     }
 
-    /// A handshake message was sent again, since no answer came within `retry_ns`.
+    /// Notes a handshake message repeated after `retry_ns` without an answer.
     pub(super) fn shrink(&mut self, now: Nanos, retry_ns: Nanos) {
         if now >= self.settled_ns {
             self.size = (self.size / 2.0).max(SMALLEST);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_grows_by_one_a_round_and_is_bounded() {
+    fn window_grows_by_one_per_round_up_to_a_maximum() {
         let mut window = HandshakeWindow::new();
         for _ in 0..65 {
             window.grow();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn many_missing_answers_at_once_halve_it_once() {
+    fn simultaneous_missing_answers_halve_the_window_once() {
         let mut window = HandshakeWindow::new();
         for now in 0..50 {
             window.shrink(now, 100);

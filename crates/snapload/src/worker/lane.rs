@@ -1,4 +1,4 @@
-//! A tunnel and its place at a socket.
+//! A tunnel with its socket and sequence numbers.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,50 +7,50 @@ use crate::pacing::Nanos;
 use crate::sequence::SequenceTracker;
 use crate::tunnel::Tunnel;
 
-/// A tunnel and its place at a socket.
+/// A tunnel with its socket and sequence numbers.
 pub(super) struct Lane {
-    /// The tunnel's index within the run.
+    /// Index of the tunnel within the run.
     pub(super) index: u32,
     pub(super) tunnel: Tunnel,
-    /// The socket it uses.
+    /// Index of its socket.
     pub(super) port: usize,
-    /// The socket it began with.
+    /// Index of its first socket.
     pub(super) first_port: usize,
-    /// The address it sends from, on a shared socket.
+    /// Source address on a shared socket.
     pub(super) from_ip: Option<IpAddr>,
-    /// Its address as the gateway saw it; `None` before it is connected.
+    /// Its address as seen by the gateway; `None` before it is connected.
     pub(super) address: Option<SocketAddr>,
     pub(super) sequences: SequenceTracker,
-    /// Every packet below this sequence number arrived, was overtaken, or was written off.
+    /// Every packet below this sequence number arrived, was overtaken, or was counted as lost.
     pub(super) returned_below: u64,
-    /// The batch in which its last train was queued.
+    /// Batch in which its last train was queued.
     pub(super) batch: u64,
     pub(super) connecting: Connecting,
-    /// When its latest session began.
+    /// Start of its latest session.
     pub(super) session_since_ns: Nanos,
-    /// It sends no more, for it will be replaced soon.
+    /// True if it has stopped sending because it will be replaced soon.
     pub(super) is_leaving: bool,
-    /// When it was to begin another handshake, which is not done.
+    /// Scheduled time of a commanded handshake that is not complete.
     pub(super) rekeying_since: Option<Nanos>,
 }
 
-/// Where a tunnel is on its way to its first session.
+/// Progress of a tunnel towards its first session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Connecting {
     NotStarted,
     Started {
-        /// When it was to begin.
+        /// Scheduled time.
         since: Nanos,
-        /// Messages sent from the current port that got no answer at all.
+        /// Number of messages sent from the current port without any answer.
         unanswered: u32,
-        /// What it looks like so far.
+        /// Probable cause if it never connects.
         failure: ConnectFailure,
     },
     Connected,
 }
 
 impl Connecting {
-    /// Notes what came instead of a handshake response.
+    /// Notes a reply other than a handshake response.
     pub(super) fn note_failure(&mut self, reason: ConnectFailure) {
         if let Self::Started {
             unanswered,
@@ -83,7 +83,7 @@ impl Lane {
         }
     }
 
-    /// Whether packets can be sent to it and from it.
+    /// Returns true if packets can be sent to it and from it.
     pub(super) fn is_present(&self) -> bool {
         self.address.is_some() && !self.is_leaving
     }

@@ -1,31 +1,28 @@
-//! Whose turn it is to send.
+//! Order in which tunnels send.
 
 use super::lane::Lane;
 use crate::config::Shares;
 use crate::plan::Plan;
 use crate::size_order::shuffle;
 
-/// The order in which lanes send their trains.
+/// Order in which lanes send their trains.
 #[derive(Debug, Default)]
 pub(super) struct LaneOrder {
-    /// The lanes that carry packets.
+    /// Lanes that carry packets.
     lanes: Vec<usize>,
-    /// Of each of them, the sum of its weight and of those before it; empty when all are equal and
-    /// take turns.
+    /// Cumulative weights of the lanes; empty if all are equal and take turns.
     sums: Vec<f64>,
-    /// How many trains were sent.
+    /// Number of trains sent.
     draws: u64,
 }
 
-/// The golden ratio's fraction: its multiples, without their whole parts, fill the range from 0 to 1
-/// evenly at any time, so that every lane gets its share soon (van der Corput's idea, with Weyl's
-/// sequence).
+/// Fraction of the golden ratio: the fractional parts of its multiples fill the range from 0 to 1 evenly at any time,
+/// so that every lane gets its share soon (van der Corput's idea, with Weyl's sequence).
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 impl LaneOrder {
-    /// The order of a thread's lanes whose tunnels carry packets. It is random: the order in which
-    /// tunnels were connected is the one in which a gateway has them in memory. Those that share a
-    /// socket follow each other, so that one call sends for many.
+    /// Creates the order of a thread's active lanes. It is random, because a gateway keeps tunnels in memory in the
+    /// order in which they connected. Lanes that share a socket are adjacent, so that one system call sends for many.
     pub(super) fn new(plan: &Plan<'_>, thread: usize, lanes: &[Lane]) -> Self {
         let active = plan.config.active_tunnels();
         let mut order: Vec<usize> = (0..lanes.len())
@@ -44,12 +41,12 @@ impl LaneOrder {
         }
     }
 
-    /// Begins anew.
+    /// Restarts the order.
     pub(super) fn restart(&mut self) {
         self.draws = 0;
     }
 
-    /// The lane that sends next. There has to be one.
+    /// Returns the lane that sends next. Requires at least one lane.
     pub(super) fn next_lane(&mut self) -> usize {
         let draw = self.draws;
         self.draws += 1;
@@ -66,7 +63,7 @@ impl LaneOrder {
     }
 }
 
-/// Of each tunnel, the sum of its weight and of those before it; nothing when all are equal.
+/// Returns the cumulative weights of the tunnels; empty if all are equal.
 fn sums(shares: Shares, tunnels: impl Iterator<Item = usize>) -> Vec<f64> {
     if shares == Shares::Equal {
         return Vec::new();
@@ -103,7 +100,7 @@ mod tests {
 
     #[test]
     fn lanes_are_drawn_by_their_weight() {
-        // Weights 1, 1/2 and 1/3 of a sum of 11/6.
+        // Weights 1, 1/2 and 1/3, with a sum of 11/6.
         let drawn = drawn(Shares::Zipf(1.0), 3, 11_000);
         for (count, wanted) in drawn.into_iter().zip([6000_usize, 3000, 2000]) {
             assert!(count.abs_diff(wanted) <= 5, "{count} {wanted}");
@@ -111,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exponent_of_zero_makes_all_equal() {
+    fn exponent_of_zero_makes_all_lanes_equal() {
         let drawn = drawn(Shares::Zipf(0.0), 4, 4000);
         assert!(
             drawn.iter().all(|count| count.abs_diff(1000) <= 5),

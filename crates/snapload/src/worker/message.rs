@@ -1,4 +1,4 @@
-//! What a worker tells the thread that started it.
+//! Messages of a worker to the thread that started it.
 
 use crate::error::LoadError;
 use crate::latency::Latencies;
@@ -6,46 +6,49 @@ use crate::pacing::Nanos;
 use crate::ramp::StepCounts;
 use crate::report::{ConnectReport, Counts, ThreadReport};
 
-/// What a worker tells the thread that started it.
+/// Message of a worker to the thread that started it.
 pub(crate) enum Message {
-    /// All its tunnels are connected.
+    /// All tunnels of the worker are connected.
     Connected(ConnectReport),
-    /// It is ready to send.
+    /// The worker is ready to send.
     Ready,
-    /// An interval of the measurement is over.
-    Interval {
-        /// Counted from 0.
-        index: u64,
-        /// When it ended, after packets began to be counted.
-        end_ns: Nanos,
-        counts: Counts,
-        latencies: Box<Latencies>,
-    },
-    /// It sends no more; so many packets have not arrived yet.
+    /// An interval of the measurement has ended.
+    Interval(IntervalPart),
+    /// Sending has ended; this many packets have not arrived.
     Draining(u64),
-    /// The trial is done; what was counted after the last interval.
+    /// The trial has ended.
     Done(Box<Summary>),
 }
 
-/// The end of a worker's messages about a trial.
+/// Counts of a worker in an interval.
+pub(crate) struct IntervalPart {
+    /// Index of the interval, counted from 0.
+    pub(crate) index: u64,
+    /// End of the interval, relative to the start of counting.
+    pub(crate) end_ns: Nanos,
+    pub(crate) counts: Counts,
+    pub(crate) latencies: Box<Latencies>,
+}
+
+/// Counts of a worker after its last interval, and the results of its trial.
 pub(crate) struct Summary {
-    /// Whether the packets encrypted beforehand were used up before the time was over.
+    /// True if the pre-encrypted packets were used up early.
     pub(crate) used_up: bool,
-    /// How long packets were sent and counted.
+    /// Duration of the measurement.
     pub(crate) sending_ns: Nanos,
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
     pub(crate) handshakes: Latencies,
-    /// Of a ramp; otherwise empty.
+    /// Steps of a ramp; otherwise empty.
     pub(crate) steps: Vec<StepCounts>,
     pub(crate) thread: ThreadReport,
 }
 
-/// Why a worker stopped before it was done.
+/// Reason why a worker stopped early.
 pub(crate) enum Halt {
     /// The run is over, or failed elsewhere.
     Stopped,
-    /// It failed here.
+    /// The worker failed.
     Failed(LoadError),
 }
 

@@ -1,4 +1,4 @@
-//! The sockets of a thread: what is read from them, and what waits to leave through them.
+//! Sockets of a thread, with their receive and send queues.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -16,21 +16,20 @@ use crate::config::{MAX_PACKET_BYTES, MAX_TRAIN};
 use crate::error::LoadError;
 use crate::report::Counts;
 
-/// Events taken per poll.
+/// Number of events per poll.
 const EVENTS_PER_POLL: usize = 1024;
 
-/// Datagrams that a queue holds: a few of the longest trains, and the answers to a batch of
-/// handshake messages.
+/// Capacity of a send queue in datagrams: a few of the longest trains, and the answers to a batch of handshake
+/// messages.
 const QUEUE_DATAGRAMS: usize = 4 * MAX_TRAIN as usize;
 
-/// The timer's token, which is of no port.
+/// Token of the timer, not used by a port.
 const TIMER: Token = Token(usize::MAX);
 
-/// A datagram on its way out.
+/// A datagram to send.
 pub(super) struct Outgoing {
     pub(super) packet: Packet,
-    /// Whether it is one of the packets that count: no handshake message or keepalive, and not of
-    /// the warm-up.
+    /// False for handshake messages, keepalives and packets of the warm-up.
     pub(super) is_counted: bool,
 }
 
@@ -40,46 +39,46 @@ impl AsRef<[u8]> for Outgoing {
     }
 }
 
-/// Whose datagrams arrive at a socket.
+/// Recipients of the datagrams at a socket.
 pub(super) enum Role {
-    /// One tunnel's, by its lane. The socket is connected to the gateway.
+    /// One tunnel, by its lane. The socket is connected to the gateway.
     Tunnel(usize),
-    /// Those of many tunnels, whose lanes the address they arrive at tells. Anybody can send to
-    /// such a socket.
+    /// Several tunnels, by the address at which the datagram arrives. The socket is not connected, so datagrams from
+    /// other senders arrive too.
     Shared(HashMap<IpAddr, usize, ahash::RandomState>),
-    /// SCION packets from the gateway to a router.
+    /// A router, which receives SCION packets from the gateway.
     Router,
 }
 
-/// A socket.
+/// A socket with its state.
 pub(super) struct Port {
     pub(super) socket: ShardSocket,
     pub(super) role: Role,
-    /// Where tunnels of a shared socket go on when the gateway does not answer here.
+    /// Next socket for tunnels of a shared socket that the gateway does not answer.
     pub(super) replacement: Option<usize>,
-    /// Whether it is in [`Ports::readable`].
+    /// True if it is in [`Ports::readable`].
     is_readable: bool,
-    /// What it had no room for.
+    /// Datagrams that the socket had no room for.
     blocked: Option<SendQueue<Outgoing>>,
 }
 
-/// All sockets of a thread and the poll that watches them.
+/// All sockets of a thread, and the poll that watches them.
 pub(super) struct Ports {
     ports: Vec<Port>,
-    /// Datagrams that the kernel dropped at sockets that were replaced.
+    /// Datagrams that the kernel dropped at replaced sockets.
     former_drops: u64,
     poll: Poll,
     events: Events,
     wake_timer: WakeTimer,
-    /// Ports that may hold datagrams.
+    /// Ports that may have datagrams.
     readable: VecDeque<usize>,
-    /// Ports that have something in [`Port::blocked`].
+    /// Ports with datagrams in [`Port::blocked`].
     blocked: Vec<usize>,
     /// Datagrams for the port `queued_for`.
     queue: SendQueue<Outgoing>,
     queued_for: usize,
     spare_queues: Vec<SendQueue<Outgoing>>,
-    /// Counts the flushes: datagrams that were pushed under the same number leave together.
+    /// Number of flushes. Datagrams queued under the same number leave together.
     batch: u64,
 }
 
@@ -144,18 +143,18 @@ impl Ports {
         &mut self.ports[port]
     }
 
-    /// Datagrams that the kernel dropped at all sockets, also at those of before, which were full.
+    /// Returns the number of datagrams that the kernel dropped at full sockets, including replaced ones.
     pub(super) fn kernel_drops(&self) -> u64 {
         let present = self.ports.iter().map(|port| port.socket.kernel_drops());
         self.former_drops + present.sum::<u64>()
     }
 
-    /// The next port that may hold datagrams.
+    /// Returns the next port that may have datagrams.
     pub(super) fn next_readable(&mut self) -> Option<usize> {
         self.readable.pop_front()
     }
 
-    /// Notes whether the port that was next to be read still holds something.
+    /// Notes whether the port read last still has datagrams.
     pub(super) fn note_read(&mut self, port: usize, is_empty: bool) {
         if is_empty {
             self.ports[port].is_readable = false;
@@ -164,29 +163,28 @@ impl Ports {
         }
     }
 
-    /// Whether there is something to read.
+    /// Returns true if there may be something to read.
     pub(super) fn has_readable(&self) -> bool {
         !self.readable.is_empty()
     }
 
-    /// Whether a socket had no room for something.
+    /// Returns true if a socket had no room for datagrams.
     pub(super) fn has_blocked(&self) -> bool {
         !self.blocked.is_empty()
     }
 
-    /// Whether this port had no room for something: what else is to leave there is left out.
+    /// Returns true if this port had no room for datagrams. New ones are dropped.
     pub(super) fn is_blocked(&self, port: usize) -> bool {
         self.ports[port].blocked.is_some()
     }
 
-    /// The number of the batch that is being gathered.
+    /// Returns the number of the current batch.
     pub(super) fn batch(&self) -> u64 {
         self.batch
     }
 
-    /// Queues a datagram, which is left out when the port is blocked: in the middle of a train it can
-    /// become so. What waits for another port leaves now, so datagrams for one port should come one
-    /// after the other.
+    /// Queues a datagram, or drops it if the port is blocked, which can happen in the middle of a train. A datagram for
+    /// another port flushes the queue, so queue datagrams port by port.
     pub(super) fn push(
         &mut self,
         port: usize,
@@ -211,7 +209,7 @@ impl Ports {
         }
     }
 
-    /// Sends what is queued; what the socket does not take stays with its port.
+    /// Sends the queue. Datagrams that the socket does not accept stay with its port.
     pub(super) fn flush(&mut self, counts: &mut Counts) {
         if self.queue.is_empty() {
             return;
@@ -228,7 +226,7 @@ impl Ports {
         }
     }
 
-    /// Tries again what sockets had no room for.
+    /// Retries the datagrams of blocked ports.
     pub(super) fn flush_blocked(&mut self, counts: &mut Counts) {
         let ports = &mut self.ports;
         let spare_queues = &mut self.spare_queues;
@@ -248,8 +246,8 @@ impl Ports {
         });
     }
 
-    /// Waits until a socket has something, at most for `sleep`; not at all when that is zero.
-    /// `refused` hears of tunnels whose datagrams nobody takes (ICMP port unreachable).
+    /// Waits for an event for at most `sleep`; does not wait if that is zero. `refused` gets the lanes of tunnels with
+    /// an ICMP port unreachable.
     pub(super) fn wait(
         &mut self,
         sleep: Duration,
@@ -289,7 +287,7 @@ impl Ports {
 }
 
 impl Port {
-    /// Takes the socket's pending error; whether it is the answer "nobody has this port".
+    /// Takes the socket's pending error. Returns true if it is a refused connection (ICMP port unreachable).
     fn take_refusal(&self) -> bool {
         let error = SockRef::from(&self.socket).take_error().ok().flatten();
         error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
@@ -323,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_does_not_overtake_what_its_socket_had_no_room_for() {
+    fn datagrams_do_not_overtake_those_of_a_blocked_socket() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = receiver.local_addr().unwrap();
         let outgoing = |byte| Outgoing {
@@ -352,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_of_a_socket_that_was_replaced_still_count() {
+    fn drops_of_replaced_sockets_are_counted() {
         let mut ports = Ports::new().unwrap();
         let port = ports.add(socket(), Role::Tunnel(0)).unwrap();
         let full = &ports.get(port).socket;

@@ -1,4 +1,4 @@
-//! Encrypting the packets of a trial before they are sent, so that it costs nothing while sending.
+//! Encryption of the packets of a trial before they are sent, so that it costs nothing while sending.
 
 use std::collections::VecDeque;
 
@@ -12,15 +12,15 @@ use crate::pacing::{Nanos, Pacing, nanos};
 use crate::stamp::Stamp;
 use crate::trial::{PREPARED_OVERHEAD_BYTES, Trial};
 
-/// Trains that are encrypted before what came is read.
+/// Number of trains encrypted before sockets are read again.
 const TRAINS_PER_TURN: u64 = 32;
 
-/// Gateways take nothing of a session that is older than 180 s (REJECT_AFTER_TIME, WireGuard
-/// whitepaper, section 6.1); a little less, for what is under way.
+/// Maximum age of a session at the end of a trial. Gateways refuse packets of sessions older than 180 s
+/// (REJECT_AFTER_TIME, WireGuard whitepaper, section 6.1); the difference allows for packets in flight.
 const SESSION_NS: Nanos = 175_000_000_000;
 
 impl Worker<'_> {
-    /// Encrypts the packets of a trial, if that is to be done beforehand.
+    /// Encrypts the packets of a trial if pre-encryption is enabled.
     pub(super) fn prepare(&mut self, trial: &Trial) -> Result<(), Halt> {
         self.prepared = None;
         let Some(memory_bytes) = self.plan.config.pre_encrypt_bytes else {
@@ -28,7 +28,7 @@ impl Worker<'_> {
         };
         let count = self.trains_of(trial, memory_bytes);
         let mut trains = VecDeque::with_capacity(count as usize);
-        // Sequence numbers are handed out when packets leave: these are the numbers to come.
+        // Numbers are assigned when packets leave; these are copies that run ahead.
         let mut sequences: Vec<u64> = self
             .lanes
             .iter()
@@ -56,8 +56,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// How many trains this thread will send: those of the schedule, or in a closed loop what the
-    /// memory holds.
+    /// Returns the number of trains that this thread will send: those of the schedule, or in a closed loop those that
+    /// fit into memory.
     fn trains_of(&self, trial: &Trial, memory_bytes: u64) -> u64 {
         match self.pacing_of(trial) {
             Pacing::Open(mut open) => {
@@ -100,15 +100,14 @@ impl Worker<'_> {
         Ok(packets)
     }
 
-    /// Whether a closed loop has sent all that was encrypted for it.
+    /// Returns true if a closed loop has sent all of its pre-encrypted packets.
     pub(super) fn has_used_up(&self) -> bool {
         matches!(self.pacing, Pacing::Closed(_))
             && self.prepared.as_ref().is_some_and(Prepared::is_used_up)
     }
 
-    /// Whether packets are still to leave that were encrypted before. Until then no other data may
-    /// leave in their sessions: a gateway refuses what has a counter much smaller than the latest
-    /// (whitepaper, section 5.4.6).
+    /// Returns true if pre-encrypted packets have not left yet. Until then no other data may leave in their sessions,
+    /// because a gateway refuses packets with a counter much smaller than the latest (whitepaper, section 5.4.6).
     pub(super) fn holds_prepared(&self) -> bool {
         self.prepared
             .as_ref()

@@ -1,7 +1,6 @@
-//! Packets of a trial that were encrypted before they are sent.
+//! Packets of a trial that are encrypted before they are sent.
 //!
-//! Their stamps cannot say when they are due: they hold the number of the train, and when that was
-//! due is noted here when it leaves.
+//! Their stamps hold the number of the train instead of the scheduled time, which is stored here when the train leaves.
 
 use std::collections::VecDeque;
 
@@ -15,10 +14,10 @@ pub(super) struct PreparedTrain {
     pub(super) packets: Vec<Packet>,
 }
 
-/// The packets of a trial.
+/// Pre-encrypted packets of a trial.
 pub(super) struct Prepared {
     trains: VecDeque<PreparedTrain>,
-    /// When each train was due that has left, by its number.
+    /// Scheduled time of each train that has left, by its number.
     due_ns: Vec<Nanos>,
 }
 
@@ -30,19 +29,19 @@ impl Prepared {
         }
     }
 
-    /// Whether all trains have left.
+    /// Returns true if all trains have left.
     pub(super) fn is_used_up(&self) -> bool {
         self.trains.is_empty()
     }
 
-    /// Takes the next train.
+    /// Returns the next train, which is sent for the scheduled time `due`.
     pub(super) fn next_train(&mut self, due: Nanos) -> Option<PreparedTrain> {
         let train = self.trains.pop_front()?;
         self.due_ns.push(due);
         Some(train)
     }
 
-    /// When the train with this number was due.
+    /// Returns the scheduled time of the train with this number.
     pub(super) fn due_ns(&self, number: u64) -> Option<Nanos> {
         self.due_ns.get(usize::try_from(number).ok()?).copied()
     }

@@ -1,4 +1,4 @@
-//! Reading what came, and telling what it is.
+//! Reading and classifying datagrams.
 
 use std::io::ErrorKind;
 
@@ -8,29 +8,28 @@ use super::message::Halt;
 use super::ports::Role;
 use super::{RECEIVE_TRAINS, Worker};
 use crate::error::{ConnectFailure, LoadError};
-use crate::inner_packet::{NotOurs, Recognized};
+use crate::inner_packet::{Recognized, Unrecognized};
 use crate::pacing::{Nanos, Pacing};
 use crate::sequence::Arrival;
 use crate::tunnel::Handled;
 
-/// Datagrams read per turn before what is due is sent, unless the last batch had more.
+/// Maximum number of datagrams read per turn, apart from the rest of the last batch.
 const DATAGRAMS_PER_TURN: usize = 128;
 
-/// What came is read for this long per turn: an answer to a handshake costs as much as a hundred
-/// packets.
+/// Maximum time for reading per turn: an answer to a handshake costs as much as a hundred packets.
 const RECEIVE_TURN_NS: Nanos = 1_000_000;
 
-/// Where a packet came out.
+/// Where a packet arrived.
 #[derive(Clone, Copy)]
 enum Exit {
-    /// Of the tunnel with this lane.
+    /// In the tunnel with this lane.
     Tunnel(usize),
     /// At the router.
     Router,
 }
 
 impl Worker<'_> {
-    /// Reads from the sockets that have something, in turn.
+    /// Reads from the readable sockets, in turn.
     pub(super) fn receive(&mut self) -> Result<(), Halt> {
         let mut datagrams = 0;
         let end = self.now + RECEIVE_TURN_NS;
@@ -45,7 +44,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Reads one batch. Returns how many datagrams it had, and whether the socket is empty now.
+    /// Reads one batch. Returns the number of datagrams, and true if the socket is empty.
     fn receive_on(&mut self, port: usize) -> Result<(usize, bool), LoadError> {
         let socket = &self.ports.get(port).socket;
         let trains = match socket.receive(&mut self.receive_batch) {
@@ -73,8 +72,7 @@ impl Worker<'_> {
                 datagrams += 1;
             }
         }
-        // The kernel stops early when there is no more, or at an ICMP error: then the next datagram
-        // raises another event.
+        // The kernel also returns fewer trains at an ICMP error; the next datagram then raises another event.
         Ok((datagrams, trains < RECEIVE_TRAINS))
     }
 
@@ -108,12 +106,12 @@ impl Worker<'_> {
     fn handle_packet(&mut self, exit: Exit, packet: &[u8]) {
         match self.form.read(packet) {
             Ok(recognized) => self.handle_recognized(exit, recognized, packet),
-            Err(NotOurs::Scmp) => self.counts.scmp += 1,
-            Err(NotOurs::Corrupted) => self.counts.corrupted += 1,
+            Err(Unrecognized::Scmp) => self.counts.scmp += 1,
+            Err(Unrecognized::Corrupted) => self.counts.corrupted += 1,
         }
     }
 
-    /// Counts a packet whose stamp and payload are those of a packet of this run.
+    /// Counts a packet of this run whose stamp and payload are intact.
     fn handle_recognized(&mut self, exit: Exit, recognized: Recognized, packet: &[u8]) {
         let stamp = recognized.stamp;
         let lane = match (
@@ -167,8 +165,8 @@ impl Worker<'_> {
         self.latencies.record(self.now.saturating_sub(due_ns));
     }
 
-    /// A closed loop may send for every packet up to this one: those before it arrived, or were
-    /// overtaken and will not be waited for.
+    /// Makes room in a closed loop for every packet up to this one: earlier ones arrived, or were overtaken and are not
+    /// waited for.
     fn make_room(&mut self, lane: usize, sequence: u64) {
         if let Pacing::Closed(closed) = &mut self.pacing {
             let state = &mut self.lanes[lane];

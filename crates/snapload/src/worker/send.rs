@@ -1,4 +1,4 @@
-//! Sending what is due, in trains.
+//! Sending due packets, in trains.
 
 use std::net::SocketAddr;
 
@@ -11,12 +11,12 @@ use crate::config::Direction;
 use crate::pacing::{Nanos, Pacing};
 use crate::stamp::Stamp;
 
-/// Packets sent per turn, unless a train is longer: some 60 µs of work, after which what arrived
-/// is read and gets its time.
+/// Maximum number of packets sent per turn, unless a train is longer: some 60 µs of work, after which arrived packets
+/// are read and get their time.
 const PACKETS_PER_TURN: u32 = 64;
 
 impl Worker<'_> {
-    /// Sends trains that are due before `end`, not too many at once. Returns when to send again.
+    /// Sends trains that are due before `end`, up to a maximum. Returns when to send again.
     pub(super) fn send_due(&mut self, end: Nanos) -> Nanos {
         let again = self.send_trains(end);
         self.ports.flush(&mut self.counts);
@@ -62,7 +62,7 @@ impl Worker<'_> {
         self.now
     }
 
-    /// Sends a train on one tunnel. What its session or socket does not take is not sent.
+    /// Sends a train on one tunnel. Packets that its session or socket does not accept are not sent.
     fn send_train(&mut self, lane: usize, scheduled: Nanos, train: u32) {
         let state = &mut self.lanes[lane];
         let Some(address) = state.address else {
@@ -72,7 +72,7 @@ impl Worker<'_> {
         if self.ports.is_blocked(state.port) {
             return;
         }
-        // Two trains of one tunnel in a batch would leave as one.
+        // Two trains of one tunnel in a batch would be merged.
         if state.batch == self.ports.batch() {
             self.ports.flush(&mut self.counts);
         }
@@ -104,7 +104,7 @@ impl Worker<'_> {
         self.note_in_flight(train);
     }
 
-    /// Sends the next train that was encrypted before.
+    /// Sends the next pre-encrypted train.
     fn send_prepared(&mut self, scheduled: Nanos) {
         let Some(train) = self.take_prepared(scheduled) else {
             return;
@@ -132,8 +132,7 @@ impl Worker<'_> {
         self.note_in_flight(count);
     }
 
-    /// Takes the next train that was encrypted before; its packets get the sequence numbers that they
-    /// were encrypted with, also when they do not leave.
+    /// Takes the next pre-encrypted train. Its packets use up their sequence numbers even if they are not sent.
     fn take_prepared(&mut self, scheduled: Nanos) -> Option<PreparedTrain> {
         let train = self.prepared.as_mut()?.next_train(scheduled)?;
         let sequences = &mut self.lanes[train.lane].sequences;
@@ -143,7 +142,7 @@ impl Worker<'_> {
         Some(train)
     }
 
-    /// Leaves out trains that were encrypted before.
+    /// Drops pre-encrypted trains.
     pub(super) fn skip_prepared(&mut self, trains: u64, time: Nanos) {
         for _ in 0..trains {
             if self.take_prepared(time).is_none() {
@@ -184,7 +183,7 @@ impl Worker<'_> {
                 .push(router, internal, None, outgoing, &mut self.counts);
         }
         self.ramp.note_sent(scheduled, train);
-        // Trains for several tunnels would leave as one.
+        // Trains for several tunnels would be merged.
         if train > 1 {
             self.ports.flush(&mut self.counts);
         }
@@ -197,8 +196,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends a handshake message or keepalive with the next flush. It is left out while the socket
-    /// is blocked: the timers repeat what matters.
+    /// Queues a handshake message or keepalive. It is dropped while the socket is blocked: the timers repeat what is
+    /// needed.
     pub(super) fn send_protocol(&mut self, lane: usize, packet: Packet) {
         let state = &self.lanes[lane];
         if self.ports.is_blocked(state.port) {
@@ -213,7 +212,7 @@ impl Worker<'_> {
             .push(state.port, to, state.from_ip, outgoing, &mut self.counts);
     }
 
-    /// A closed loop that stalled starts anew: what is in flight is lost.
+    /// Counts the packets in flight as lost if the closed loop has stalled.
     pub(super) fn write_off_stalled(&mut self) {
         let Pacing::Closed(closed) = &mut self.pacing else {
             return;

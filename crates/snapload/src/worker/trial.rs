@@ -1,10 +1,10 @@
-//! Carrying out a trial: warm-up, measurement, and the wait for what is still on its way.
+//! Running a trial: warm-up, measurement, and the wait for outstanding packets.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::message::{Halt, Message, Summary};
+use super::message::{Halt, IntervalPart, Message, Summary};
 use super::{TICK_NS, Worker};
 use crate::config::Rate;
 use crate::latency::Latencies;
@@ -13,8 +13,8 @@ use crate::report::{Counts, ThreadReport};
 use crate::trial::{Trial, TrialOrder};
 
 impl Worker<'_> {
-    /// Sends, counts, and waits for the last packets.
-    pub(super) fn carry_out(&mut self, order: &TrialOrder) -> Result<(), Halt> {
+    /// Runs a trial.
+    pub(super) fn run_trial(&mut self, order: &TrialOrder) -> Result<(), Halt> {
         let trial = &order.trial;
         self.start_trial(trial);
         self.prepare(trial)?;
@@ -68,7 +68,7 @@ impl Worker<'_> {
         self.tell(Message::Done(Box::new(summary)))
     }
 
-    /// Forgets the trial before.
+    /// Resets the state of the previous trial.
     fn start_trial(&mut self, trial: &Trial) {
         self.pacing = self.pacing_of(trial);
         for lane in &mut self.lanes {
@@ -82,8 +82,8 @@ impl Worker<'_> {
         self.interval_end_ns = Nanos::MAX;
     }
 
-    /// A thread's part of the rate or of the window: by its share of the active tunnels for a rate,
-    /// so that all tunnels get the same, and the same for all threads for a window.
+    /// Returns this thread's part of the rate or of the window. Rates are split by the shares of the active tunnels, so
+    /// that all tunnels get theirs; windows are split evenly.
     pub(super) fn pacing_of(&self, trial: &Trial) -> Pacing {
         let config = self.plan.config;
         match trial.rate {
@@ -95,7 +95,7 @@ impl Worker<'_> {
         }
     }
 
-    /// This thread's part of rates over all tunnels, each with the time for which it is kept.
+    /// Returns this thread's part of rates over all tunnels, each with its duration.
     fn open_loop(&self, rates: &[(f64, Nanos)]) -> OpenLoop {
         let config = self.plan.config;
         let share = self.plan.share_of(self.thread);
@@ -104,8 +104,7 @@ impl Worker<'_> {
         OpenLoop::new(rates, config.effective_train(), phase)
     }
 
-    /// Serves the tunnels until sending begins, some time after all threads are ready; returns
-    /// when that is.
+    /// Serves the tunnels until sending starts, after all threads are ready. Returns the start time.
     fn wait_for_start(&mut self, order: &TrialOrder) -> Result<Nanos, Halt> {
         loop {
             match order.start() {
@@ -116,8 +115,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Sends what is due before `end`; returns when it ended, which is earlier when the run is told to
-    /// stop, or when a thread has sent all that was encrypted for it.
+    /// Sends packets that are due before `end`. Returns the time at which it ended, which is earlier if the run is
+    /// stopped or if a thread has used up its pre-encrypted packets.
     fn send_until(&mut self, order: &TrialOrder, end: Nanos) -> Result<Nanos, Halt> {
         while self.now < end {
             if self.has_used_up() {
@@ -128,7 +127,7 @@ impl Worker<'_> {
             }
             let next_due = self.send_due(end);
             self.turn(next_due.min(end).min(self.interval_end_ns))?;
-            // All that have passed, though the thread did not run for longer than one. The caller ends the last.
+            // More than one interval can have passed if the thread was not scheduled. The caller finishes the last one.
             while self.interval_end_ns <= self.now && self.interval_end_ns < end {
                 self.finish_interval(self.interval_end_ns)?;
             }
@@ -136,8 +135,8 @@ impl Worker<'_> {
         Ok(end)
     }
 
-    /// Sends what was due before `end` and is late, for a while: a little later the schedule would have
-    /// been met again.
+    /// Sends packets that were due before `end` and are late, for a limited time, so that a short delay before the end
+    /// does not count.
     fn catch_up(&mut self, start: Nanos, end: Nanos) -> Result<(), Halt> {
         let period = Duration::from_nanos(end - start);
         let limit = end.saturating_add(nanos(self.plan.config.catch_up_after(period)));
@@ -151,7 +150,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Leaves out what was due before `time` and was not sent; returns how many packets that is.
+    /// Skips packets that were due before `time` and were not sent. Returns their number.
     fn skip_backlog(&mut self, time: Nanos) -> u64 {
         match &mut self.pacing {
             Pacing::Open(open) => {
@@ -163,7 +162,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Everything before this was practice.
+    /// Ends the warm-up.
     fn start_counting(&mut self, now: Nanos) {
         for lane in &mut self.lanes {
             lane.sequences.start_counting();
@@ -176,24 +175,24 @@ impl Worker<'_> {
         self.interval_end_ns = now.saturating_add(nanos(self.plan.config.interval));
     }
 
-    /// Reports what was counted since the last interval, and begins the next at `end`.
+    /// Reports the counts since the last interval and starts the next interval at `end`.
     fn finish_interval(&mut self, end: Nanos) -> Result<(), Halt> {
         let counts = std::mem::take(&mut self.counts);
         self.total_sent += counts.sent;
         self.total_received += counts.received;
         let latencies = Box::new(self.latencies.take());
-        self.tell(Message::Interval {
+        self.tell(Message::Interval(IntervalPart {
             index: self.interval,
             end_ns: end - self.counting_since_ns,
             counts,
             latencies,
-        })?;
+        }))?;
         self.interval += 1;
         self.interval_end_ns = end.saturating_add(nanos(self.plan.config.interval));
         Ok(())
     }
 
-    /// Waits for what was sent and has not arrived.
+    /// Waits for packets that have not arrived.
     fn drain(&mut self) -> Result<(), Halt> {
         let outstanding = |worker: &Self| {
             let sent = worker.total_sent + worker.counts.sent;

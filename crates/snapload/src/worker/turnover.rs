@@ -1,8 +1,8 @@
-//! Tunnels that come and go while packets are sent, and handshakes that are begun on command.
+//! Tunnels that connect, leave and rekey during the measurement.
 //!
-//! What is to happen has its time; a lane whose handshake is to begin waits for a turn with room for
-//! it. A handshake costs the generator as much as a hundred packets, so there are few per turn, and
-//! packets stay on schedule also when all tunnels begin theirs at the same time.
+//! Each event has a scheduled time; a lane that is to begin a handshake waits for a turn. A handshake costs the
+//! generator as much as a hundred packets, so few begin per turn, and packets stay on schedule even if all tunnels
+//! begin one at the same time.
 
 use super::lane::Connecting;
 use super::message::Halt;
@@ -11,16 +11,16 @@ use crate::config::Presence;
 use crate::pacing::{Nanos, nanos};
 use crate::tunnel::Tunnel;
 
-/// Handshakes begun per turn: half a millisecond of work.
+/// Maximum number of handshakes begun per turn: half a millisecond of work.
 const HANDSHAKES_PER_TURN: usize = 4;
 
 impl Worker<'_> {
-    /// Whether tunnels connect before anything is sent.
+    /// Returns true if tunnels connect before sending starts.
     pub(super) fn connects_first(&self) -> bool {
         !matches!(self.plan.config.presence, Presence::AtOnce { .. })
     }
 
-    /// Packets begin to be counted at `start`: from here on times count.
+    /// Schedules the events, relative to the start of counting.
     pub(super) fn begin_attendance(&mut self, start: Nanos) {
         let config = self.plan.config;
         self.attendance.rekey_at = config.rekey_at.map(|after| start + nanos(after));
@@ -35,22 +35,22 @@ impl Worker<'_> {
         }
     }
 
-    /// No more tunnels leave or are told to do anything.
+    /// Cancels all further events.
     pub(super) fn end_attendance(&mut self) {
         self.attendance.connect_at = None;
         self.attendance.rekey_at = None;
         self.attendance.departure_at = None;
     }
 
-    /// When departure number `departure` is, after the start: the lanes leave in turn, each after a
-    /// lifetime; threads take turns as well.
+    /// Returns the time of a departure, relative to the start. Each lane leaves after one lifetime, in turn; threads
+    /// take turns too.
     fn departure_offset(&self, lifetime: Nanos, departure: u64) -> Nanos {
         let lanes = self.lanes.len() as f64;
         let phase = (self.thread + 1) as f64 / self.plan.config.threads as f64;
         ((departure as f64 + phase) * lifetime as f64 / lanes) as Nanos
     }
 
-    /// Does what is due, not too much at once.
+    /// Handles due events, up to a maximum number of handshakes.
     pub(super) fn serve_attendance(&mut self) -> Result<(), Halt> {
         if self.now < self.attendance.next_ns() {
             return Ok(());
@@ -87,7 +87,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Lets lanes rest whose lifetime is over.
+    /// Lets lanes stop sending at the end of their lifetime.
     fn serve_departures(&mut self) {
         let Presence::Turnover { lifetime, .. } = self.plan.config.presence else {
             return;
@@ -97,7 +97,7 @@ impl Worker<'_> {
             let departure = self.attendance.departures;
             let lane = (departure % self.lanes.len() as u64) as usize;
             let state = &mut self.lanes[lane];
-            // One that is still connecting is not there to leave.
+            // A lane that is still connecting keeps its tunnel.
             if state.is_present() {
                 state.is_leaving = true;
                 let replaced_at = at + nanos(Presence::REST);
@@ -110,7 +110,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Puts a newcomer in the place of a tunnel that left: another identity, another port.
+    /// Replaces a tunnel that left by one with another identity and port.
     fn replace_tunnel(&mut self, lane: usize, at: Nanos) -> Result<(), Halt> {
         let config = self.plan.config;
         let secrets = config.identities.secrets();
@@ -133,7 +133,7 @@ impl Worker<'_> {
     fn begin_another_handshake(&mut self, lane: usize, since: Nanos) {
         let state = &mut self.lanes[lane];
         state.rekeying_since = Some(since);
-        // None: one is under way, which does as well.
+        // `None` means that one is in progress.
         if let Some(message) = state.tunnel.start_handshake() {
             self.send_protocol(lane, message);
         }

@@ -1,4 +1,4 @@
-//! Waiting, precisely and without wasting the CPU.
+//! Precise waiting that leaves the CPU idle.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::{TICK_NS, Worker};
 use crate::error::ConnectFailure;
 use crate::pacing::Nanos;
 
-/// Waking a thread takes this long at most, mostly: what is due sooner is waited for in a loop.
+/// Usual time for waking a thread. Shorter waits are busy waits.
 const WAKE_UP_NS: Nanos = 60_000;
 
 impl Worker<'_> {
-    /// Waits until a socket has something or `wake_ns`, and not at all while there is work left.
+    /// Waits for an event or until `wake_ns`; does not wait while work is left.
     pub(super) fn wait(&mut self, wake_ns: Nanos) -> Result<(), Halt> {
         let before = self.plan.now();
         let mut wake_ns = wake_ns.min(self.next_timers_ns);
@@ -26,7 +26,7 @@ impl Worker<'_> {
         };
         let lanes = &mut self.lanes;
         self.ports.wait(Duration::from_nanos(sleep_ns), |lane| {
-            // While the tunnel connects, this says why it does not.
+            // Reported as the cause if the tunnel never connects.
             lanes[lane]
                 .connecting
                 .note_failure(ConnectFailure::NothingListens);

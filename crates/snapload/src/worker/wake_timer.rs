@@ -1,4 +1,4 @@
-//! A timer that wakes a poll within microseconds; the poll's own timeout counts in milliseconds.
+//! Timer that wakes a poll with microsecond precision; the poll's own timeout has milliseconds.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -11,8 +11,7 @@ use rustix::time::{
     timerfd_settime,
 };
 
-/// A timer file descriptor (timerfd_create(2)), registered edge-triggered, so that it never needs
-/// to be read.
+/// Timer file descriptor (timerfd_create(2)), registered as edge-triggered, so that it need not be read.
 pub(super) struct WakeTimer(OwnedFd);
 
 impl WakeTimer {
@@ -23,7 +22,7 @@ impl WakeTimer {
         Ok(Self(fd))
     }
 
-    /// Wakes the poll once after `delay`, which is more than nothing, and at no earlier set time.
+    /// Wakes the poll once after `delay`, which must not be zero, and cancels earlier settings.
     pub(super) fn set(&self, delay: Duration) -> io::Result<()> {
         let once = Itimerspec {
             it_interval: Timespec {

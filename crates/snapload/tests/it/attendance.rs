@@ -1,4 +1,4 @@
-//! Tunnels that come and go, handshakes on command, and rates that are no constant.
+//! Tunnels that connect and leave during a run, commanded handshakes, and rates that vary.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use snapload::{
 };
 use testkit::{EchoGateway, no_fault};
 
-/// A run of half a second with small packets at a modest rate, against a gateway that admits it.
+/// Returns a run of half a second with small packets at a moderate rate, and a gateway that admits it.
 fn config_for(identities: usize) -> (EchoGateway, LoadConfig) {
     let identities = Identities::from_seed(21, identities);
     let gateway = EchoGateway::start(identities.public_keys(), no_fault());
@@ -26,7 +26,7 @@ fn run(config: &LoadConfig) -> Report {
     snapload::run(config, &mut |_| {}).unwrap()
 }
 
-/// A run that ends when it has counted enough.
+/// Runs until enough has been counted.
 fn run_until(mut config: LoadConfig, is_enough: impl Fn(&Counts) -> bool) -> Report {
     config.duration = Duration::from_secs(3600);
     config.interval = Duration::from_millis(50);
@@ -48,7 +48,7 @@ fn connected_at_the_end(report: &Report) -> usize {
 }
 
 #[test]
-fn tunnels_connect_all_at_once_while_packets_are_counted() {
+fn all_tunnels_connect_at_once_during_the_measurement() {
     let (_gateway, mut config) = config_for(20);
     config.threads = 2;
     config.rate = Rate::PerSecond(100.0);
@@ -63,14 +63,14 @@ fn tunnels_connect_all_at_once_while_packets_are_counted() {
         (report.handshake.count, connected_at_the_end(&report)),
         (20, 20)
     );
-    // Nothing is due before a tunnel is there. Threads round for themselves.
+    // No packet is due before its tunnel is connected. Each thread rounds on its own.
     let due_max = 100.0 * (report.seconds - 0.1) + 2.0;
     assert!(report.counts.due as f64 <= due_max, "{report:?}");
     assert_eq!(report.lost, 0, "{report:?}");
 }
 
 #[test]
-fn tunnels_that_never_connect_are_a_result() {
+fn tunnels_that_never_connect_are_reported() {
     let (gateway, mut config) = config_for(3);
     config.gateway_public_key = [1; 32];
     config.connect_timeout = Duration::from_millis(100);
@@ -84,7 +84,7 @@ fn tunnels_that_never_connect_are_a_result() {
 }
 
 #[test]
-fn newcomers_take_the_places_of_tunnels_that_leave() {
+fn tunnels_are_replaced_after_their_lifetime() {
     let (_gateway, mut config) = config_for(12);
     config.threads = 2;
     config.rate = Rate::PerSecond(100.0);
@@ -96,26 +96,26 @@ fn newcomers_take_the_places_of_tunnels_that_leave() {
         counts.departed >= 3 && counts.connected >= 1
     });
     assert_eq!(report.connect.tunnels, 4);
-    // One every 250 ms.
+    // One departure every 250 ms.
     let departed_max = (report.seconds / 0.25) as u64 + 1;
     assert!(report.counts.departed <= departed_max, "{report:?}");
     assert_eq!(report.lost, 0, "{report:?}");
 }
 
 #[test]
-fn a_handshake_on_command_loses_nothing() {
+fn commanded_handshake_loses_nothing() {
     let (_gateway, mut config) = config_for(20);
     config.threads = 2;
     config.rekey_at = Some(Duration::from_millis(100));
     let report = run(&config);
     assert_eq!((report.counts.rekeyed, report.counts.connected), (20, 0));
     assert_eq!((report.counts.due, report.lost), (400, 0));
-    // The first ones count as well.
+    // First handshakes count as well.
     assert_eq!(report.handshake.count, 40);
 }
 
 #[test]
-fn a_ramp_counts_every_packet_in_its_step() {
+fn ramp_counts_every_packet_in_its_step() {
     let (_gateway, mut config) = config_for(4);
     config.threads = 2;
     config.rate = Rate::Ramp {
@@ -130,7 +130,7 @@ fn a_ramp_counts_every_packet_in_its_step() {
         .map(|step| (step.offered_pps, step.sent, step.received))
         .collect();
     let wanted = [(200.0, 25), (400.0, 50), (600.0, 75), (800.0, 100)];
-    // Threads round for themselves.
+    // Each thread rounds on its own.
     for (step, (pps, packets)) in steps.iter().zip(wanted) {
         assert_eq!(step.0, pps);
         assert!(
@@ -142,7 +142,7 @@ fn a_ramp_counts_every_packet_in_its_step() {
 }
 
 #[test]
-fn few_tunnels_send_most_when_shares_are_unequal() {
+fn unequal_shares_make_few_tunnels_send_most_packets() {
     let (_gateway, mut config) = config_for(10);
     config.threads = 2;
     config.shares = Shares::Zipf(1.0);
@@ -154,12 +154,12 @@ fn few_tunnels_send_most_when_shares_are_unequal() {
 }
 
 #[test]
-fn a_closed_loop_has_no_rate_for_tunnels_that_come_and_go() {
+fn closed_loop_is_refused_for_tunnels_that_connect_later() {
     let (_gateway, mut config) = config_for(2);
     config.presence = Presence::AtOnce {
         after: Duration::ZERO,
     };
     config.rate = Rate::Max { window: 32 };
     let error = snapload::run(&config, &mut |_| {}).unwrap_err();
-    assert!(error.to_string().contains("a rate of their own"), "{error}");
+    assert!(error.to_string().contains("need a rate"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Tunnels that connect, and the reasons for which they do not.
+//! Connecting tunnels, and the reasons for failures.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn many_tunnels_connect_from_several_addresses() {
     let mut config = short_run(&gateway, identities);
     config.threads = 2;
     config.source_ips = Some("127.0.3.0/28".parse().unwrap());
-    // The test gateway answers one handshake after the other.
+    // The test gateway handles handshakes one by one.
     config.connect_timeout = Duration::from_secs(60);
     let mut connected = None;
     let report = snapload::run(&config, &mut |progress| {
@@ -46,7 +46,7 @@ fn many_tunnels_connect_from_several_addresses() {
 }
 
 #[test]
-fn cookies_are_answered_at_once() {
+fn cookie_is_answered_at_once() {
     let identities = Identities::from_seed(4, 5);
     let config = ShardConfig {
         handshakes_per_ip_per_second: 0,
@@ -60,9 +60,8 @@ fn cookies_are_answered_at_once() {
     assert_eq!((report.connect.cookies, report.connect.retries), (5, 0));
 }
 
-/// A way to the gateway that does not pass on what `is_lost` says. Its thread ends with the test
-/// program. The gateway sees the address of the way; what it returns reaches the tunnel all the
-/// same.
+/// Starts a proxy to the gateway that drops datagrams from an address for which `is_lost` returns true, and returns its
+/// address. Its thread ends with the test program. The gateway sees the address of the proxy.
 fn lossy_way(
     gateway: &EchoGateway,
     mut is_lost: impl FnMut(SocketAddr) -> bool + Send + 'static,
@@ -86,7 +85,7 @@ fn lossy_way(
 }
 
 #[test]
-fn a_lost_handshake_message_is_repeated() {
+fn lost_handshake_message_is_repeated() {
     let identities = Identities::from_seed(5, 1);
     let gateway = EchoGateway::start(identities.public_keys(), no_fault());
     let mut config = short_run(&gateway, identities);
@@ -102,7 +101,7 @@ fn a_lost_handshake_message_is_repeated() {
 }
 
 #[test]
-fn an_address_that_gets_no_answer_is_given_up_for_another() {
+fn port_without_answers_is_replaced() {
     let identities = Identities::from_seed(5, 1);
     let gateway = EchoGateway::start(identities.public_keys(), no_fault());
     let mut config = short_run(&gateway, identities);
@@ -113,17 +112,17 @@ fn an_address_that_gets_no_answer_is_given_up_for_another() {
 }
 
 #[test]
-fn an_unauthorized_identity_gets_no_answer() {
+fn unauthorized_identity_gets_no_answer() {
     let authorized = Identities::from_seed(6, 1).public_keys();
     let gateway = EchoGateway::start(authorized, no_fault());
     let mut config = short_run(&gateway, Identities::from_seed(6, 2));
-    // Long enough for the other one to connect.
+    // Long enough for the other tunnel to connect.
     config.connect_timeout = Duration::from_secs(5);
     assert_eq!(connect_failure(&config), (1, ConnectFailure::NoAnswer));
 }
 
 #[test]
-fn a_wrong_gateway_key_gets_no_answer() {
+fn wrong_gateway_key_gets_no_answer() {
     let identities = Identities::from_seed(6, 1);
     let gateway = EchoGateway::start(identities.public_keys(), no_fault());
     let mut config = short_run(&gateway, identities);
@@ -133,12 +132,12 @@ fn a_wrong_gateway_key_gets_no_answer() {
 }
 
 #[test]
-fn a_closed_port_is_told_from_silence() {
+fn closed_port_is_distinguished_from_silence() {
     let identities = Identities::from_seed(6, 1);
     let gateway = EchoGateway::start(identities.public_keys(), no_fault());
     let mut config = short_run(&gateway, identities);
-    // The port stays taken, so that no other socket gets it, and the kernel refuses what does not come from
-    // the socket itself.
+    // The port stays bound, so that no other socket gets it, and the kernel rejects datagrams that the socket itself
+    // did not send.
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
     config.gateway = closed.local_addr().unwrap();
     closed.connect(config.gateway).unwrap();
@@ -150,7 +149,7 @@ fn a_closed_port_is_told_from_silence() {
 }
 
 #[test]
-fn a_gateway_elsewhere_is_refused_before_anything_is_sent() {
+fn remote_gateway_is_refused_before_anything_is_sent() {
     let config = LoadConfig::new(
         "192.0.2.1:1".parse().unwrap(),
         [1; 32],

@@ -1,7 +1,7 @@
-//! What a gateway does to packets is counted exactly.
+//! Exact counts of the faults of a gateway.
 //!
-//! Faults are counted with closed loops: their small windows fit into the smallest socket buffers,
-//! so that nothing else is ever lost, however slow the machine.
+//! Faults are counted with closed loops: their small windows fit into the smallest socket buffers, so that nothing else
+//! is lost on a slow machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use snapload::{Identities, LoadConfig, LoadError, Progress, Rate, Report};
 use testkit::{EchoGateway, Fault, no_fault};
 
-/// A run of 200 ms with small packets and without warm-up, against a gateway that admits it.
+/// Returns a run of 200 ms with small packets and without warm-up, and a gateway that admits it.
 fn config_for(tunnels: usize, fault: Fault) -> (EchoGateway, LoadConfig) {
     let identities = Identities::from_seed(7, tunnels);
     let gateway = EchoGateway::start(identities.public_keys(), fault);
@@ -24,21 +24,20 @@ fn config_for(tunnels: usize, fault: Fault) -> (EchoGateway, LoadConfig) {
     (gateway, config)
 }
 
-/// A closed loop that ends when it has sent enough, and has got everything back.
+/// Runs a closed loop until it has sent enough and received everything.
 fn closed_loop(tunnels: usize, fault: Fault) -> Report {
     let (_gateway, config) = config_for(tunnels, fault);
     closed_loop_until(config, |sent| sent >= 320)
 }
 
-/// A closed loop whose packets are lost now and then, so that the end of its wait for them has to be given. The
-/// others are back within much less.
+/// Runs a closed loop that loses packets and therefore has a limited drain. The other packets arrive much earlier.
 fn lossy_closed_loop(tunnels: usize, fault: Fault) -> Report {
     let (_gateway, mut config) = config_for(tunnels, fault);
     config.drain = Duration::from_secs(5);
     closed_loop_until(config, |sent| sent >= 320)
 }
 
-/// A closed loop that ends when `is_enough` says so of the number of packets sent.
+/// Runs a closed loop until `is_enough` returns true for the number of packets sent.
 fn closed_loop_until(mut config: LoadConfig, is_enough: impl Fn(u64) -> bool) -> Report {
     config.rate = Rate::Max { window: 32 };
     config.duration = Duration::from_secs(3600);
@@ -56,7 +55,7 @@ fn closed_loop_until(mut config: LoadConfig, is_enough: impl Fn(u64) -> bool) ->
     .unwrap()
 }
 
-/// A fault that strikes every `period`-th packet, and how often it has struck.
+/// Returns a fault that affects every `period`-th packet, and its number of occurrences.
 fn every(
     period: u64,
     mut fault: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
@@ -76,7 +75,7 @@ fn every(
     (Box::new(strike), struck)
 }
 
-/// How often a fault struck; at least once, or the test tests nothing.
+/// Returns the number of occurrences of a fault. Panics if there were none, because the test would prove nothing.
 fn strikes(struck: &AtomicU64) -> u64 {
     let strikes = struck.load(Ordering::Relaxed);
     assert!(strikes > 0);
@@ -84,7 +83,7 @@ fn strikes(struck: &AtomicU64) -> u64 {
 }
 
 #[test]
-fn a_good_gateway_loses_nothing_at_a_modest_rate() {
+fn good_gateway_loses_nothing_at_a_moderate_rate() {
     let (_gateway, mut config) = config_for(4, no_fault());
     config.threads = 2;
     config.rate = Rate::PerSecond(500.0);
@@ -105,7 +104,7 @@ fn a_good_gateway_loses_nothing_at_a_modest_rate() {
 }
 
 #[test]
-fn the_warm_up_does_not_count() {
+fn warm_up_is_not_counted() {
     let (_gateway, mut config) = config_for(1, no_fault());
     config.rate = Rate::PerSecond(1000.0);
     config.warm_up = Duration::from_millis(300);
@@ -115,7 +114,7 @@ fn the_warm_up_does_not_count() {
 }
 
 #[test]
-fn trains_add_up_to_the_rate() {
+fn trains_keep_the_offered_rate() {
     let (_gateway, mut config) = config_for(2, no_fault());
     config.rate = Rate::PerSecond(1600.0);
     config.train = Some(16);
@@ -132,7 +131,7 @@ fn lost_packets_are_counted() {
 }
 
 #[test]
-fn everything_lost_is_a_result() {
+fn total_loss_is_a_result() {
     let (_gateway, mut config) = config_for(1, Box::new(|_| Vec::new()));
     config.drain = Duration::from_millis(10);
     let report = closed_loop_until(config, |sent| sent >= 32);
@@ -142,9 +141,9 @@ fn everything_lost_is_a_result() {
 }
 
 #[test]
-fn duplicates_are_counted_and_are_no_replies() {
-    // Every tenth packet is returned behind a second copy of the one before it. A copy that comes last may come
-    // when the run has ended, and is not counted then.
+fn duplicates_are_counted_but_not_as_replies() {
+    // Every tenth packet is returned after a second copy of the previous one. A copy that comes last could arrive after
+    // the end of the run and not be counted.
     let (mut before, mut packets) = (Vec::new(), 0);
     let copies = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&copies);
@@ -190,12 +189,12 @@ fn overtaken_packets_are_counted_as_reordered() {
         }),
     );
     assert_eq!(report.counts.reordered, strikes(&overtakings));
-    // The last packet may be one that is still held back.
+    // The last packet may still be held back.
     assert!(report.lost <= 1);
 }
 
 #[test]
-fn damaged_packets_are_counted_and_are_lost() {
+fn damaged_packets_are_counted_as_corrupted_and_lost() {
     let (fault, struck) = every(10, |packet| {
         let mut damaged = packet.to_vec();
         *damaged.last_mut().unwrap() ^= 1;
@@ -207,11 +206,11 @@ fn damaged_packets_are_counted_and_are_lost() {
 }
 
 #[test]
-fn packets_of_another_tunnel_are_noticed() {
+fn packets_of_another_tunnel_are_counted_as_misdelivered() {
     let mut first = None::<Vec<u8>>;
     let (fault, struck) = every(1, move |packet| {
-        // Both tunnels get the very first packet each time, ahead of their own: what comes behind the last of
-        // their own may come when the run has ended.
+        // Both tunnels get the very first packet each time, ahead of their own: after the last of their own it could
+        // arrive after the end of the run.
         vec![
             first.get_or_insert_with(|| packet.to_vec()).clone(),
             packet.to_vec(),
@@ -227,7 +226,7 @@ fn packets_of_another_tunnel_are_noticed() {
 }
 
 #[test]
-fn scmp_messages_are_told_apart() {
+fn scmp_messages_are_counted() {
     let (fault, struck) = every(10, |packet| {
         let mut scmp = packet.to_vec();
         scmp[4] = 202;
@@ -245,7 +244,7 @@ fn intervals_add_up_to_the_report() {
     let (_gateway, mut config) = config_for(3, no_fault());
     config.threads = 2;
     config.rate = Rate::Max { window: 32 };
-    // Shorter than the pauses of a thread on a busy machine.
+    // Shorter than the scheduling delays of a busy machine.
     config.interval = Duration::from_millis(1);
     let mut intervals = Vec::new();
     let report = snapload::run(&config, &mut |progress| {
@@ -274,12 +273,12 @@ fn intervals_add_up_to_the_report() {
 }
 
 #[test]
-fn only_active_tunnels_carry_packets_and_the_others_stay_connected() {
+fn only_active_tunnels_carry_packets() {
     let mut seen = std::collections::HashSet::new();
     let count = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&count);
     let fault = Box::new(move |packet: &[u8]| {
-        // The tunnel's port, as the SCION/UDP source port.
+        // The tunnel's port is the SCION/UDP source port.
         if seen.insert(packet[36..38].to_vec()) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -296,7 +295,7 @@ fn only_active_tunnels_carry_packets_and_the_others_stay_connected() {
 }
 
 #[test]
-fn packets_encrypted_beforehand_are_counted_like_others() {
+fn pre_encrypted_packets_are_counted_like_others() {
     let (_gateway, mut config) = config_for(4, no_fault());
     config.threads = 2;
     config.rate = Rate::PerSecond(1000.0);
@@ -306,13 +305,13 @@ fn packets_encrypted_beforehand_are_counted_like_others() {
     assert_eq!((report.counts.due, report.lost), (200, 0));
     assert_eq!((report.counts.corrupted, report.counts.refused), (0, 0));
     assert_eq!(report.latency.count, report.counts.received);
-    // A time that is none would be as old as the run.
+    // A missing scheduled time would show as the age of the run.
     assert!(report.latency.max_ns > 0 && report.latency.max_ns < 60_000_000_000);
     assert!(!report.used_up);
 }
 
 #[test]
-fn a_closed_loop_ends_when_the_packets_encrypted_beforehand_are_used_up() {
+fn closed_loop_ends_when_pre_encrypted_packets_are_used_up() {
     let (_gateway, mut config) = config_for(2, no_fault());
     config.rate = Rate::Max { window: 32 };
     config.duration = Duration::from_secs(60);
@@ -324,7 +323,7 @@ fn a_closed_loop_ends_when_the_packets_encrypted_beforehand_are_used_up() {
 }
 
 #[test]
-fn a_run_that_is_stopped_encrypts_no_more() {
+fn stopping_a_run_ends_pre_encryption() {
     let (_gateway, mut config) = config_for(2, no_fault());
     config.rate = Rate::PerSecond(1_000_000.0);
     config.warm_up = Duration::from_millis(100);
@@ -342,7 +341,7 @@ fn a_run_that_is_stopped_encrypts_no_more() {
 }
 
 #[test]
-fn packets_encrypted_beforehand_that_last_no_longer_than_the_warm_up_are_an_error() {
+fn using_up_pre_encrypted_packets_in_the_warm_up_is_an_error() {
     let (_gateway, mut config) = config_for(2, no_fault());
     config.rate = Rate::Max { window: 32 };
     config.warm_up = Duration::from_secs(60);
@@ -352,7 +351,7 @@ fn packets_encrypted_beforehand_that_last_no_longer_than_the_warm_up_are_an_erro
 }
 
 #[test]
-fn a_panic_of_the_callers_code_ends_the_run() {
+fn panic_in_the_callers_code_ends_the_run() {
     let (_gateway, mut config) = config_for(2, no_fault());
     config.duration = Duration::from_secs(3600);
     let run = std::panic::AssertUnwindSafe(|| {

@@ -1,10 +1,10 @@
-//! Runs of the library against a gateway that echoes, and against snapgate, on real sockets. No test here starts a process; see
-//! `tests/program`.
+//! Tests of the library against an echo gateway and against snapgate, on real sockets. These tests start no processes;
+//! see `tests/program`.
 
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a helper that fails, fails its test"
+    reason = "failing helpers fail their test"
 )]
 
 mod attendance;

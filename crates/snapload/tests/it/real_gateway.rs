@@ -1,7 +1,7 @@
-//! Load from `snapload` in every direction.
+//! Load from `snapload` on snapgate in every direction.
 //!
-//! Loads are closed loops, whose small windows fit into the smallest socket buffers, so that
-//! nothing is lost however slow the machine is.
+//! Loads are closed loops, whose small windows fit into the smallest socket buffers, so that nothing is lost on a slow
+//! machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use snapload::{Cpus, Direction, Identities, LoadConfig, PacketSizes, Progress, R
 use testkit::gateway::{TestGateway, config, scion};
 use testkit::own_address;
 
-/// The interface of the first router; that of the second follows.
+/// Interface of the first router; the second has the next one.
 const INTERFACE: u16 = 7;
 
-/// From routers at the address of those that the gateway has, for it takes packets of no others.
+/// Returns the direction down from the address of a configured router: the gateway accepts packets only from these.
 fn down(internal: SocketAddr, router: IpAddr) -> Direction {
     Direction::Down {
         internal,
@@ -32,7 +32,7 @@ fn every_direction(gateway: &TestGateway, router: SocketAddr) -> [Direction; 3] 
     ]
 }
 
-/// A closed loop with eight tunnels in two threads, and small trains.
+/// Returns a closed loop with eight tunnels in two threads, and short trains.
 fn load(gateway: &TestGateway, direction: Direction) -> LoadConfig {
     let identities = Identities::from_seed(7, 8);
     let mut load = LoadConfig::new(
@@ -53,7 +53,7 @@ fn load(gateway: &TestGateway, direction: Direction) -> LoadConfig {
     load
 }
 
-/// Runs the load until enough packets have been sent, or all that were encrypted beforehand.
+/// Runs the load until it has sent enough packets, or all pre-encrypted ones.
 fn run(load: &LoadConfig) -> Report {
     let mut sent = 0;
     let report = snapload::run(load, &mut |progress| {
@@ -73,7 +73,7 @@ fn run(load: &LoadConfig) -> Report {
     report
 }
 
-/// A gateway that forwards SCION, with a router for each of two threads.
+/// Starts a gateway that forwards SCION, with a router for each of two threads.
 fn gateway_with_routers(first: SocketAddr) -> TestGateway {
     let second = SocketAddr::new(first.ip(), first.port() + 1);
     let forward = scion(&[(INTERFACE, first), (INTERFACE + 1, second)]);
@@ -86,7 +86,7 @@ fn start(forward: Forward) -> TestGateway {
 }
 
 #[test]
-fn packets_of_tunnels_reach_the_routers_of_the_generator() {
+fn packets_from_tunnels_reach_the_routers() {
     let router = own_address();
     let gateway = gateway_with_routers(router);
     let direction = Direction::Up {
@@ -98,7 +98,7 @@ fn packets_of_tunnels_reach_the_routers_of_the_generator() {
 }
 
 #[test]
-fn packets_encrypted_beforehand_reach_the_routers() {
+fn pre_encrypted_packets_reach_the_routers() {
     let router = own_address();
     let gateway = gateway_with_routers(router);
     let direction = Direction::Up {
@@ -107,14 +107,14 @@ fn packets_encrypted_beforehand_reach_the_routers() {
     };
     let mut load = load(&gateway, direction);
     load.pre_encrypt_bytes = Some(1 << 20);
-    // A fast machine would use them up before they are counted.
+    // A fast machine would use them up in the warm-up.
     load.warm_up = Duration::ZERO;
     run(&load);
     gateway.stop();
 }
 
 #[test]
-fn packets_of_the_generators_routers_reach_the_tunnels() {
+fn packets_from_routers_reach_the_tunnels() {
     let router = own_address();
     let gateway = gateway_with_routers(router);
     let direction = down(gateway.internal_address(), router.ip());
@@ -123,7 +123,7 @@ fn packets_of_the_generators_routers_reach_the_tunnels() {
 }
 
 #[test]
-fn packets_to_their_own_tunnel_come_back_as_hairpins_and_as_echoes() {
+fn packets_to_their_own_tunnel_return_as_hairpins_and_as_echoes() {
     for forward in [
         Forward::Scion(scion(&[(INTERFACE, own_address())])),
         Forward::Echo,
@@ -135,7 +135,7 @@ fn packets_to_their_own_tunnel_come_back_as_hairpins_and_as_echoes() {
 }
 
 #[test]
-fn a_mix_of_sizes_passes_in_every_direction() {
+fn mixed_sizes_pass_in_every_direction() {
     let router = own_address();
     let gateway = gateway_with_routers(router);
     for direction in every_direction(&gateway, router) {
@@ -166,7 +166,7 @@ fn jumbo_packets_pass() {
 }
 
 #[test]
-fn tunnels_that_differ_by_address_share_sockets() {
+fn tunnels_with_different_addresses_share_sockets() {
     let router = own_address();
     let gateway = gateway_with_routers(router);
     for direction in every_direction(&gateway, router) {

@@ -1,4 +1,4 @@
-//! Scenarios against a gateway, each kind of population in a small form.
+//! Scenarios against a gateway, with small populations of each kind.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn failures(phase: &PhaseReport) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn populations_of_a_phase_act_together_and_phases_one_after_the_other() {
+fn populations_run_together_and_phases_in_sequence() {
     let newcomers = "
     [[phase.load]]
     name = \"newcomers\"
@@ -76,7 +76,7 @@ fn populations_of_a_phase_act_together_and_phases_one_after_the_other() {
 }
 
 #[test]
-fn a_check_that_does_not_hold_fails_the_scenario_and_names_its_population() {
+fn failed_check_fails_the_scenario_and_names_its_population() {
     let mut packets = 0;
     let every_tenth_is_lost = Box::new(move |packet: &[u8]| {
         packets += 1;
@@ -95,18 +95,18 @@ fn a_check_that_does_not_hold_fails_the_scenario_and_names_its_population() {
     let failures = failures(&report.phases[0]);
     assert_eq!(failures.len(), 2, "{failures:?}");
     assert!(failures[0].0 == "honest" && failures[0].1.contains("packets were lost"));
-    assert_eq!(failures[1].1, "tunnels rekeyed: 0, less than the 1 wanted");
+    assert_eq!(failures[1].1, "tunnels rekeyed: 0; the minimum is 1");
 }
 
 #[test]
-fn a_rekey_storm_loses_nothing() {
+fn rekey_storm_loses_nothing() {
     let more = "rekey_at = \"100ms\"\ncheck = { min = { rekeyed = 5 }, max = { lost = 0 } }";
     let report = play(&format!("{HONEST}{more}"));
     assert!(report.passed, "{report:?}");
 }
 
 #[test]
-fn a_ramp_says_where_loss_begins() {
+fn ramp_reports_where_loss_begins() {
     let ramp = HONEST.replace("rate = 500", "rate = { from = 200, to = 600, steps = 2 }");
     let report = play(&format!("{ramp}check = {{ loss_free_rate = 600 }}"));
     assert!(report.passed, "{report:?}");
@@ -119,7 +119,7 @@ fn a_ramp_says_where_loss_begins() {
 }
 
 #[test]
-fn honest_tunnels_lose_nothing_to_garbage_of_every_kind() {
+fn garbage_of_every_kind_causes_no_loss() {
     let garbage = "
     check = { max = { lost = 0, corrupted = 0 } }
     [[phase.garbage]]
@@ -136,7 +136,7 @@ fn honest_tunnels_lose_nothing_to_garbage_of_every_kind() {
 
 #[test]
 fn answers_to_garbage_are_counted_and_checked() {
-    // A gateway that demands cookies from everyone answers strangers, too.
+    // A gateway that demands cookies also answers unknown clients.
     let garbage = "
     [[phase.garbage]]
     name = \"strangers\"
@@ -164,7 +164,7 @@ fn answers_to_garbage_are_counted_and_checked() {
 }
 
 #[test]
-fn a_population_that_cannot_connect_ends_the_phase_for_all() {
+fn population_that_cannot_connect_ends_the_phase() {
     let scenario = scenario(HONEST);
     let identities = Identities::from_seed(31, 5);
     let gateway = EchoGateway::start(Vec::new(), no_fault());
@@ -181,21 +181,18 @@ fn a_population_that_cannot_connect_ends_the_phase_for_all() {
 }
 
 #[test]
-fn every_tunnel_has_an_identity_of_its_own() {
+fn scenario_with_too_few_identities_is_refused() {
     let scenario = scenario(HONEST);
     let gateway = "127.0.0.1:9".parse().unwrap();
     let base = LoadConfig::new(gateway, [1; 32], Identities::from_seed(1, 4));
     let error = scenario
         .run(&base, &mut |_| panic!("it began"))
         .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the scenario needs 5 identities and there are 4"
-    );
+    assert_eq!(error.to_string(), "the scenario needs 5 identities, got 4");
 }
 
 #[test]
-fn the_library_of_scenarios_is_valid() {
+fn scenario_files_are_valid() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/scenarios");
     let mut count = 0;
     for entry in std::fs::read_dir(directory).unwrap() {
@@ -212,7 +209,7 @@ fn the_library_of_scenarios_is_valid() {
 }
 
 #[test]
-fn an_interrupted_scenario_has_no_verdict_but_what_was_measured_until_then() {
+fn interrupted_scenario_reports_results_without_a_verdict() {
     let identities = Identities::from_seed(31, 10);
     let gateway = EchoGateway::start(identities.public_keys(), no_fault());
     let garbage = "

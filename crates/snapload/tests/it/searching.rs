@@ -1,5 +1,4 @@
-//! Searches for the highest rate. What they decide is tested where they decide; here, that they
-//! measure.
+//! Searches for the highest rate. Their decisions are unit-tested; these tests check that they measure.
 
 use std::time::Duration;
 
@@ -40,7 +39,7 @@ fn search_between(
 }
 
 #[test]
-fn a_gateway_that_is_never_the_limit_has_a_lower_bound_for_every_target() {
+fn gateway_without_limit_has_a_lower_bound_for_every_target() {
     let (report, trials) = search_between(50.0, 100.0, Duration::from_secs(60), no_fault());
     assert_eq!((report.found.len(), report.trials), (2, trials));
     assert_eq!(report.connect.tunnels, 3);
@@ -48,7 +47,7 @@ fn a_gateway_that_is_never_the_limit_has_a_lower_bound_for_every_target() {
 }
 
 #[test]
-fn a_gateway_that_loses_always_has_no_rate() {
+fn gateway_that_always_loses_has_no_rate() {
     let drain = Duration::from_millis(10);
     let (report, _) = search_between(500.0, 2000.0, drain, Box::new(|_| Vec::new()));
     for found in report.found {

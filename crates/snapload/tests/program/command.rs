@@ -1,4 +1,4 @@
-//! The program: its output and its exit codes.
+//! Output and exit codes of the program.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -19,7 +19,7 @@ pub(crate) fn snapload(arguments: &str) -> Output {
         .unwrap()
 }
 
-/// A short run with two tunnels, and `more` arguments.
+/// Makes a short run with two tunnels and `more` arguments.
 pub(crate) fn run(gateway: &EchoGateway, more: &str) -> Output {
     let EchoGateway {
         address,
@@ -33,7 +33,7 @@ pub(crate) fn run(gateway: &EchoGateway, more: &str) -> Output {
     ))
 }
 
-/// For runs that send and lose what they should however slow the machine is.
+/// Arguments for runs that send and receive everything even on a slow machine.
 pub(crate) const PATIENT: &str = "--catch-up 1m --drain 1m";
 
 pub(crate) fn text(bytes: &[u8]) -> &str {
@@ -41,7 +41,7 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn a_good_run_exits_with_0_and_a_summary() {
+fn successful_run_exits_with_0_and_a_summary() {
     let output = run(
         &gateway(no_fault()),
         &format!("--rate 500 --max-loss 0 --interval 100ms {PATIENT}"),
@@ -56,7 +56,7 @@ fn a_good_run_exits_with_0_and_a_summary() {
 }
 
 #[test]
-fn json_is_one_object_a_line_and_nothing_else() {
+fn json_output_is_one_object_per_line() {
     let output = run(
         &gateway(no_fault()),
         &format!("--rate 500 --json --interval 100ms {PATIENT}"),
@@ -82,7 +82,7 @@ fn json_is_one_object_a_line_and_nothing_else() {
 }
 
 #[test]
-fn a_failed_check_exits_with_3_and_still_gives_the_summary() {
+fn failed_check_exits_with_3_and_a_summary() {
     let output = run(
         &gateway(Box::new(|_| Vec::new())),
         "--json --max-loss 1 --max-p99 1s",
@@ -95,7 +95,7 @@ fn a_failed_check_exits_with_3_and_still_gives_the_summary() {
 }
 
 #[test]
-fn a_gateway_that_returns_nothing_is_remarked_on() {
+fn total_loss_is_explained() {
     let output = run(
         &gateway(Box::new(|_| Vec::new())),
         "--catch-up 1m --drain 300ms",
@@ -103,13 +103,13 @@ fn a_gateway_that_returns_nothing_is_remarked_on() {
     assert_eq!(output.status.code(), Some(0));
     let stdout = text(&output.stdout);
     assert!(
-        stdout.ends_with("or forward SCION of --isd-as?\n"),
+        stdout.ends_with("or forwards SCION of --isd-as.\n"),
         "{stdout}"
     );
 }
 
 #[test]
-fn an_interrupted_run_exits_with_130_and_the_summary_until_then() {
+fn interrupted_run_exits_with_130_and_a_summary() {
     let gateway = gateway(no_fault());
     let public_key = key_to_base64(&gateway.public_key);
     let mut child = Command::new(env!("CARGO_BIN_EXE_snapload"))
@@ -138,7 +138,7 @@ fn an_interrupted_run_exits_with_130_and_the_summary_until_then() {
 }
 
 #[test]
-fn a_run_ends_when_nobody_reads_what_it_writes() {
+fn run_ends_when_its_output_is_closed() {
     let gateway = gateway(no_fault());
     let public_key = key_to_base64(&gateway.public_key);
     let target = format!(
@@ -165,8 +165,8 @@ fn a_run_ends_when_nobody_reads_what_it_writes() {
 }
 
 #[test]
-fn an_interrupted_search_shows_the_rates_found_until_then() {
-    // Half of the packets are lost: no rate holds for the first target, and all do for the second.
+fn interrupted_search_prints_the_rates_found() {
+    // Half of the packets are lost: no rate holds for the first target, and all rates do for the second.
     let mut packets = 0;
     let gateway = gateway(Box::new(move |packet| {
         packets += 1;
@@ -206,14 +206,14 @@ fn an_interrupted_search_shows_the_rates_found_until_then() {
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(
         rest.last().unwrap(),
-        "loss of at most 1 %: not even the lowest rate holds"
+        "at most 1 % loss: the lowest rate does not hold"
     );
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
 }
 
 #[test]
-fn a_search_that_finds_no_rate_exits_with_3_and_lists_its_trials() {
+fn search_without_a_result_exits_with_3_and_lists_its_trials() {
     let gateway = gateway(Box::new(|_| Vec::new()));
     let public_key = key_to_base64(&gateway.public_key);
     let output = snapload(&format!(
@@ -222,7 +222,7 @@ fn a_search_that_finds_no_rate_exits_with_3_and_lists_its_trials() {
         gateway.address,
     ));
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).starts_with("not even 500 packets a second hold"));
+    assert!(text(&output.stderr).starts_with("the lowest rate, 500 packets/s, does not hold"));
     let lines: Vec<Value> = text(&output.stdout)
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -236,23 +236,23 @@ fn a_search_that_finds_no_rate_exits_with_3_and_lists_its_trials() {
 }
 
 #[test]
-fn a_rate_out_of_reach_exits_with_4() {
+fn missed_rate_exits_with_4() {
     let output = run(&gateway(no_fault()), "--rate 900M --drain 300ms");
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     assert!(text(&output.stderr).starts_with("offered rate not reached"));
 }
 
 #[test]
-fn a_run_that_cannot_connect_exits_with_1_and_says_what_to_do() {
+fn run_that_cannot_connect_exits_with_1_and_a_remedy() {
     let gateway = EchoGateway::start(Vec::new(), no_fault());
     let output = run(&gateway, "--connect-timeout 300ms");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("is the identity authorized"));
+    assert!(text(&output.stderr).contains("check that the gateway authorizes this identity"));
     assert_eq!(text(&output.stdout), "");
 }
 
 #[test]
-fn bad_usage_exits_with_2() {
+fn invalid_arguments_exit_with_2() {
     let gateway = gateway(no_fault());
     for bad in [
         "--size 63",
@@ -281,7 +281,7 @@ fn bad_usage_exits_with_2() {
 }
 
 #[test]
-fn a_search_in_an_empty_range_is_bad_usage() {
+fn search_with_invalid_ranges_exits_with_2() {
     let key = key_to_base64(&[1; 32]);
     for bad in ["--min-rate 2k --max-rate 1k", "--loss 100", "--precision 0"] {
         let output = snapload(&format!(
@@ -292,7 +292,7 @@ fn a_search_in_an_empty_range_is_bad_usage() {
 }
 
 #[test]
-fn a_gateway_elsewhere_takes_a_flag() {
+fn remote_gateway_requires_a_flag() {
     let key = key_to_base64(&[1; 32]);
     let output = snapload(&format!("run --gateway 192.0.2.1:51820 --public-key {key}"));
     assert_eq!(output.status.code(), Some(2));
@@ -300,9 +300,9 @@ fn a_gateway_elsewhere_takes_a_flag() {
 }
 
 #[test]
-fn the_help_documents_the_exit_codes() {
+fn help_lists_the_exit_codes() {
     let output = snapload("run --help");
-    assert!(text(&output.stdout).contains("4  the offered rate was not reached"));
+    assert!(text(&output.stdout).contains("4    the offered rate was not reached"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `snapload demo`: its output and its exit codes.
+//! Output and exit codes of `snapload demo`.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::Shutdown;
@@ -11,16 +11,16 @@ use testkit::{in_namespace, shell};
 use crate::command::{snapload, text};
 
 #[test]
-fn the_help_has_examples() {
+fn help_has_examples() {
     let output = snapload("demo --help");
     assert!(text(&output.stdout).contains("Example"));
 }
 
 #[test]
-fn wrong_usage_is_explained() {
+fn invalid_arguments_are_explained() {
     for (arguments, explanation) in [
-        ("demo --duration soon", "write it like 500ms, 10s or 1m"),
-        ("demo --size 10", "is not a size from 64 to"),
+        ("demo --duration soon", "such as 500ms, 10s or 1m"),
+        ("demo --size 10", "expected a size from 64 to"),
         ("demo --tunnels 0", "at least 1"),
         ("demo --dispatch magic", "kernel and user"),
     ] {
@@ -31,9 +31,9 @@ fn wrong_usage_is_explained() {
 }
 
 #[test]
-fn who_closes_the_pipe_is_not_told_about_it() {
-    // A write is an error (EPIPE) as when nobody has the other end of a pipe. But a process that another test
-    // starts would have a copy of that end for a moment; what is shut down is so for all copies.
+fn closed_standard_output_is_not_reported() {
+    // The write fails with EPIPE, as on a pipe without a reader. A pipe would not do: for a moment a process started by
+    // another test has a copy of its read end. A shutdown holds for all copies.
     let (reader, writer) = UnixStream::pair().unwrap();
     reader.shutdown(Shutdown::Both).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_snapload"))
@@ -48,11 +48,11 @@ fn who_closes_the_pipe_is_not_told_about_it() {
 }
 
 #[test]
-fn a_demo_whose_worker_fails_says_so() {
-    in_namespace("demo::a_demo_whose_worker_fails_says_so", || {
+fn failed_worker_is_reported() {
+    in_namespace("demo::failed_worker_is_reported", || {
         let mut child = Command::new(env!("CARGO_BIN_EXE_snapload"))
             .args(["demo", "--workers=1", "--cpus=none", "--tunnels=10"])
-            // With user dispatch a worker has one socket for tunnels, and SOCK_DESTROY gets at it.
+            // With user dispatch a worker has one socket for tunnels, which SOCK_DESTROY can reach.
             .args(["--rate=100", "--duration=1m", "--dispatch=user"])
             .env_clear()
             .stdin(Stdio::null())
@@ -67,13 +67,13 @@ fn a_demo_whose_worker_fails_says_so() {
                 .find(|line| line.as_ref().unwrap().contains(wanted));
             line.unwrap().unwrap()
         };
-        line_with("10 tunnels connected");
+        line_with("connected 10 tunnels");
         let mut plan = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut plan).unwrap();
         let (_, port) = plan.split_once(':').unwrap();
-        let port: u16 = port.split(',').next().unwrap().parse().unwrap();
-        // The next system call on the socket is an error.
+        let port: u16 = port.trim().parse().unwrap();
+        // Makes the next system call on the socket fail.
         shell(&format!(
             "ss --kill --udp --all --numeric src :{port} >/dev/null"
         ));

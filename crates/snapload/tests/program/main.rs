@@ -1,10 +1,10 @@
-//! The program against a gateway that echoes, on real sockets.
+//! Tests of the program against an echo gateway, on real sockets.
 //!
-//! A process that a test starts has copies of all descriptors of the test program until it executes its own
-//! program. So only test programs start processes in which no test needs a lock, address or port to be free as soon
-//! as its holder is dropped (`scripts/check-tree.sh` has the list).
+//! A process that a test starts has copies of all descriptors of the test program until it executes its own program. So
+//! only those test programs start processes in which no test relies on a lock, address or port being free as soon as
+//! its holder is dropped (list in `scripts/check-tree.sh`).
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
+#![expect(clippy::unwrap_used, reason = "failing helpers fail their test")]
 
 mod command;
 mod demo;

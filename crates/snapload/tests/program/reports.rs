@@ -1,4 +1,4 @@
-//! `snapload report`: recorded runs side by side.
+//! Output of `snapload report`.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ fn report(files: &[&Path], more: &str) -> std::process::Output {
 }
 
 #[test]
-fn runs_stand_side_by_side_with_the_settings_that_differ() {
+fn table_has_a_column_per_run_and_the_settings_that_differ() {
     let directory = tempfile::tempdir().unwrap();
     let slow = record(directory.path(), "slow.json", "--rate 200");
     let fast = record(directory.path(), "fast.json", "--rate 400");
@@ -43,7 +43,7 @@ fn runs_stand_side_by_side_with_the_settings_that_differ() {
 }
 
 #[test]
-fn settings_are_what_was_asked_for_and_no_results() {
+fn settings_do_not_include_results() {
     let directory = tempfile::tempdir().unwrap();
     let path = record(directory.path(), "a.json", "--rate 200");
     let recording = snapload::Recording::read_file(&path).unwrap();
@@ -56,7 +56,7 @@ fn settings_are_what_was_asked_for_and_no_results() {
     assert_eq!(recording.summary.latency.count, 60);
 }
 
-/// The settings in the summary of an echo run.
+/// Settings in the summary of an echo run.
 const SETTINGS: [&str; 9] = [
     "direction",
     "gateway",
@@ -89,7 +89,7 @@ fn json_has_values_and_ratios() {
 }
 
 #[test]
-fn a_file_that_is_no_recorded_run_is_named_with_its_line() {
+fn file_that_is_not_a_recording_is_reported_with_its_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.json");
     std::fs::write(&path, "sent 5 packets\n").unwrap();
@@ -108,7 +108,7 @@ fn a_file_that_is_no_recorded_run_is_named_with_its_line() {
 
 #[cfg(feature = "plot")]
 #[test]
-fn figures_are_svg_or_png_by_their_name() {
+fn figure_format_depends_on_the_file_name() {
     let directory = tempfile::tempdir().unwrap();
     let run = record(directory.path(), "a<b.json", "--rate 200");
     let plot = |name: &str| {

@@ -1,4 +1,4 @@
-//! `snapload script`: its output and its exit codes.
+//! Output and exit codes of `snapload script`.
 
 use snapload::scenario::Scenario;
 use snapload::{Identities, key_to_base64};
@@ -7,7 +7,7 @@ use testkit::{EchoGateway, Fault, no_fault};
 
 use crate::command::{snapload, text};
 
-/// Plays a scenario with the program.
+/// Runs a scenario with the program.
 fn script(phases: &str, fault: Fault, more: &str) -> std::process::Output {
     let file = scenario_file(phases);
     let tunnels = Scenario::read_file(file.path())
@@ -24,7 +24,7 @@ fn script(phases: &str, fault: Fault, more: &str) -> std::process::Output {
 }
 
 #[test]
-fn the_verdict_is_in_the_output_and_in_the_exit_code() {
+fn verdict_is_in_the_output_and_in_the_exit_code() {
     let phases = format!("{HONEST}check = {{ max_loss_percent = 0 }}");
     let passed = script(&phases, no_fault(), "");
     assert_eq!(passed.status.code(), Some(0), "{}", text(&passed.stdout));
@@ -58,7 +58,7 @@ fn json_ends_with_the_verdict() {
 }
 
 #[test]
-fn a_file_that_is_no_scenario_exits_with_2_and_says_where() {
+fn invalid_scenario_exits_with_2_and_its_position() {
     let file = scenario_file("[[fase]]\n");
     let output = snapload(&format!("script {}", file.path().display()));
     assert_eq!(output.status.code(), Some(2));
@@ -74,13 +74,13 @@ fn a_file_that_is_no_scenario_exits_with_2_and_says_where() {
 }
 
 #[test]
-fn a_cpu_that_is_not_there_exits_with_2() {
+fn unavailable_cpu_exits_with_2() {
     let output = script(HONEST, no_fault(), "--cpus 9999");
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
 }
 
 #[test]
-fn keys_can_be_as_many_as_a_scenario_needs() {
+fn keys_are_printed_for_a_scenario() {
     let file = scenario_file(HONEST);
     let output = snapload(&format!(
         "keys --script {} --key-seed 1",

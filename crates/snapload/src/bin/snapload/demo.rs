@@ -1,16 +1,14 @@
-//! `snapload demo`: a gateway under real load, in one process, without root or configuration.
+//! `snapload demo`: a gateway under load, in one process, without root or configuration.
 //!
-//! Keys are drawn for the occasion, the gateway listens on loopback and sends every packet back
-//! into its tunnel, and [`snapload`] plays the clients: real tunnels on real sockets.
+//! Keys are random, the gateway listens on loopback and echoes every packet, and [`snapload`] runs the clients: real
+//! tunnels on real sockets.
 
 mod arguments;
-pub(crate) mod error;
 mod outcome;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use snapgate::config::{Authorization, AvailableCpus, Config, Forward, ShardConfig};
 use snapgate::gateway::Gateway;
 use snapgate::identities::Identity;
@@ -19,12 +17,13 @@ use snapload::{Cpus, Identities, LoadConfig, MAX_TRAIN, Progress, Rate};
 
 pub(crate) use self::arguments::DemoArguments;
 use self::arguments::Workers;
-use self::error::DemoError;
 use self::outcome::{Outcome, WARM_UP};
 use crate::failure::Failure;
+use crate::human::{connected, plural, scaled};
+use crate::screen::Screen;
 use crate::values::RateArgument;
 
-/// Runs the demo and prints what came of it. Lost packets are a result, not an error.
+/// Runs the demo and prints its results. Lost packets are a result, not an error.
 pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     let workers = arguments
         .workers(&AvailableCpus::of_this_process())
@@ -43,34 +42,36 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
 }
 
 fn measure(arguments: &DemoArguments, workers: Workers) -> Result<Outcome, Failure> {
-    let private_key = PrivateKey::generate().map_err(DemoError::Random)?;
+    let random = |error: getrandom::Error| Failure::Failed(format!("cannot generate keys: {error}"));
+    let private_key = PrivateKey::generate().map_err(random)?;
     let public_key = private_key.public_key();
-    let clients = Identities::random(arguments.tunnels.get()).map_err(DemoError::Random)?;
+    let clients = Identities::random(arguments.tunnels.get()).map_err(random)?;
 
     let load_threads = workers.count.count.get().min(arguments.tunnels.get());
     let config = gateway_config(arguments, workers, private_key, &clients);
-    let gateway = Gateway::start(&config).map_err(DemoError::Start)?;
+    let gateway = Gateway::start(&config).map_err(|error| Failure::Failed(error.to_string()))?;
     let listen = gateway.local_addresses().tunnels[0];
     if !arguments.json {
         print_plan(arguments, &config, &gateway).map_err(Failure::Output)?;
     }
 
     let load = load_config(arguments, load_threads, listen, &public_key, clients);
-    let mut display = Display::new(arguments);
+    let screen = Screen::new(arguments.json);
     let stop = load.stop.clone();
     let report = snapload::run(&load, &mut |progress| {
-        display.show(&progress);
+        show(&progress, arguments, &screen);
         if !gateway.failures().is_empty() {
             stop.set();
         }
     });
-    display.finish();
-    // It may be why there is no report.
+    screen.finish();
+    // A failed worker may be why there is no report.
     if let Ok(failure) = gateway.failures().try_recv() {
-        return Err(DemoError::Worker(failure).into());
+        return Err(Failure::Failed(failure.to_string()));
     }
+    let failed = |error| Failure::Failed(format!("load generator failed: {error}"));
     Ok(Outcome {
-        report: report.map_err(DemoError::Load)?,
+        report: report.map_err(failed)?,
         summary: gateway.stop(),
     })
 }
@@ -93,7 +94,7 @@ fn gateway_config(
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let authorization = Authorization::Identities(identities);
     let limits = ShardConfig::default();
-    // All tunnels come from one address, and all at once.
+    // All tunnels connect from one address at the same time.
     let handshakes = 4 * arguments.tunnels.get() as u64;
     Config {
         workers: workers.count,
@@ -133,90 +134,55 @@ fn load_config(
 
 fn print_plan(arguments: &DemoArguments, config: &Config, gateway: &Gateway) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let (workers, key) = (&config.workers, config.private_key.public_key());
-    writeln!(
-        out,
-        "Gateway     {}, public key {key}",
-        gateway.local_addresses().tunnels[0]
-    )?;
+    let workers = &config.workers;
+    let listen = gateway.local_addresses().tunnels[0];
+    writeln!(out, "Gateway     {listen}")?;
+    writeln!(out, "Public key  {}", config.private_key.public_key())?;
     writeln!(out, "Workers     {} ({})", workers.count, workers.reason)?;
     if let Some(metrics) = gateway.local_addresses().metrics {
         writeln!(out, "Metrics     http://{metrics}/metrics")?;
     }
     let rate = match arguments.rate {
-        RateArgument::PerSecond(rate) => format!("{rate} packets/s"),
-        RateArgument::Max => "as fast as packets come back".to_owned(),
+        RateArgument::PerSecond(pps) => scaled(pps, "pps"),
+        RateArgument::Max => "closed loop".to_owned(),
     };
     writeln!(
         out,
-        "Load        {} tunnels, {rate}, {} bytes each, for {:?}",
-        arguments.tunnels, arguments.size, arguments.duration
-    )?;
-    writeln!(out)
+        "Load        {}, {rate}, {} bytes, for {:?}\n",
+        plural(arguments.tunnels.get(), "tunnel"),
+        arguments.size,
+        arguments.duration
+    )
 }
 
-/// Progress of a run: a bar on a terminal, lines elsewhere, nothing with `--json`.
-struct Display {
-    bar: ProgressBar,
-    lines: bool,
-    seconds: f64,
-}
-
-impl Display {
-    fn new(arguments: &DemoArguments) -> Self {
-        let terminal = io::stderr().is_terminal() && !arguments.json;
-        let bar = if terminal {
-            let style = ProgressStyle::with_template("{wide_bar} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(1000).with_style(style)
-        } else {
-            ProgressBar::hidden()
-        };
-        Self {
-            bar,
-            lines: !terminal && !arguments.json,
-            seconds: arguments.duration.as_secs_f64(),
+/// Shows the progress of a demo in a bar or, without one, on lines of standard error: standard output has only the
+/// result.
+fn show(progress: &Progress, arguments: &DemoArguments, screen: &Screen) {
+    let message = match progress {
+        Progress::Connecting { connected, tunnels } => {
+            screen.message(format!("{connected} of {tunnels} tunnels connected"));
+            return;
         }
-    }
-
-    fn show(&mut self, progress: &Progress) {
-        let (permille, message) = match progress {
-            Progress::Connecting { connected, tunnels } => {
-                self.bar
-                    .set_message(format!("{connected} of {tunnels} tunnels connected"));
-                return;
-            }
-            Progress::Connected(connect) => (
-                0,
-                format!(
-                    "{} tunnels connected in {:.3} s",
-                    connect.tunnels, connect.seconds
-                ),
-            ),
-            Progress::WarmUp => (0, "warming up".to_owned()),
-            Progress::Interval(interval) => (
-                (1000.0 * interval.end_seconds / self.seconds) as u64,
-                format!(
-                    "{:>4.0} s: {:>9.0} packets/s sent, {:>9.0} packets/s back",
-                    interval.end_seconds, interval.sent_pps, interval.received_pps
-                ),
-            ),
-            Progress::Draining { outstanding: 0 } => return,
-            Progress::Draining { outstanding } => {
-                (1000, format!("waiting for the last {outstanding} packets"))
-            }
-            _ => return,
-        };
-        self.bar.set_position(permille);
-        if self.lines {
-            // The table on standard output is the result; who reads that only, gets that only.
-            let _nobody_reads = writeln!(io::stderr(), "{message}");
-        } else {
-            self.bar.set_message(message);
+        Progress::Connected(connect) => connected(connect),
+        Progress::WarmUp => "warming up".to_owned(),
+        Progress::Interval(interval) => {
+            screen.advance(interval.end_seconds, arguments.duration);
+            format!(
+                "{:.0} s: sent {}, received {}",
+                interval.end_seconds,
+                scaled(interval.sent_pps, "pps"),
+                scaled(interval.received_pps, "pps")
+            )
         }
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
+        Progress::Draining { outstanding } if *outstanding > 0 => {
+            format!("waiting for {outstanding} packets")
+        }
+        _ => return,
+    };
+    if screen.has_bar() {
+        screen.message(message);
+    } else if !arguments.json {
+        // Without a reader there is nothing to report.
+        let _ = writeln!(io::stderr(), "{message}");
     }
 }

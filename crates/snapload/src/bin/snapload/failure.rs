@@ -1,85 +1,66 @@
-//! Why the command ends without success, and the exit codes.
+//! Reasons why the command fails, and its exit codes.
 
 use std::io::{self, Write as _};
 
 use snapload::scenario::ScenarioError;
+use snapload::{FileError, LoadError};
 
-use crate::demo::error::DemoError;
-
-/// The run gave no result.
+/// No result.
 const EXIT_FAILED: u8 = 1;
-/// The command line makes no sense. Also what clap exits with.
+/// Invalid arguments. Also clap's exit code.
 const EXIT_USAGE: u8 = 2;
-/// There is a result and it fails a check; or a search found no rate.
+/// The result fails a check, or a search found no rate.
 const EXIT_CHECK_FAILED: u8 = 3;
-/// There is a result, for a lower rate than was asked for, or than a gateway may reach.
+/// The result is for a lower rate than requested, or than the gateway may reach.
 const EXIT_RATE_NOT_REACHED: u8 = 4;
-/// Ctrl-C (SIGINT) or SIGTERM ended it before its time, as shells say it: 128 and the signal's number.
+/// Interrupted by SIGINT or SIGTERM: 128 plus the number of SIGINT, as in shells.
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
-/// Why the command ends without success.
+/// Reason why the command fails.
 pub(crate) enum Failure {
-    /// What was asked for makes no sense.
+    /// The arguments or input files are invalid.
     Usage(String),
-    /// The run gave no result.
-    Run(snapload::LoadError),
-    /// The scenario gave no result.
-    Scenario(ScenarioError),
-    /// The demo gave no result.
-    Demo(DemoError),
-    /// The figure cannot be written.
-    #[cfg(feature = "plot")]
-    Plot(snapload::PlotError),
-    /// Standard output is closed.
+    /// The command has no result.
+    Failed(String),
+    /// Standard output cannot be written.
     Output(io::Error),
     /// The result fails these checks.
     Checks(Vec<String>),
-    /// The scenario failed, as its output says.
+    /// The scenario failed; its output has the reason.
     Verdict,
-    /// The generator could not send as fast as asked.
+    /// The generator did not reach the offered rate.
     RateNotReached {
         sent_pps: f64,
         offered_pps: f64,
-        /// Packets that the operating system refused.
+        /// Packets that the kernel refused to send.
         send_errors: u64,
     },
-    /// Signals cannot be handled.
-    Signals(io::Error),
-    /// It was told to stop before its time.
+    /// Stopped early by a signal.
     Interrupted,
-    /// A search found that not even its lowest rate holds.
+    /// Stopped by a signal before there was a result.
+    InterruptedEarly,
+    /// The lowest rate of a search does not hold.
     NoRateHolds { min_pps: f64 },
-    /// A rate that was found may not be the gateway's highest.
+    /// A rate found is a lower bound of the gateway's limit.
     LowerBound,
 }
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Run(snapload::LoadError::Interrupted) | Self::Interrupted => EXIT_INTERRUPTED,
-            Self::Run(_)
-            | Self::Scenario(_)
-            | Self::Demo(_)
-            | Self::Output(_)
-            | Self::Signals(_) => EXIT_FAILED,
-            #[cfg(feature = "plot")]
-            Self::Plot(_) => EXIT_FAILED,
+            Self::Failed(_) | Self::Output(_) => EXIT_FAILED,
             Self::Usage(_) => EXIT_USAGE,
             Self::Checks(_) | Self::Verdict | Self::NoRateHolds { .. } => EXIT_CHECK_FAILED,
             Self::RateNotReached { .. } | Self::LowerBound => EXIT_RATE_NOT_REACHED,
+            Self::Interrupted | Self::InterruptedEarly => EXIT_INTERRUPTED,
         }
     }
 
-    /// Prints it to standard error.
+    /// Prints the failure to standard error.
     pub(crate) fn print(&self) -> io::Result<()> {
         let mut stderr = io::stderr().lock();
         match self {
-            Self::Usage(problem) => writeln!(stderr, "error: {problem}"),
-            Self::Run(error) => writeln!(stderr, "error: {error}"),
-            Self::Scenario(error) => writeln!(stderr, "error: {error}"),
-            Self::Demo(error) => writeln!(stderr, "error: {error}"),
-            #[cfg(feature = "plot")]
-            Self::Plot(error) => writeln!(stderr, "error: {error}"),
+            Self::Usage(problem) | Self::Failed(problem) => writeln!(stderr, "error: {problem}"),
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Self::Output(error) => writeln!(stderr, "error: cannot write the output: {error}"),
             Self::Verdict => Ok(()),
@@ -92,67 +73,65 @@ impl Failure {
                 send_errors,
             } => writeln!(
                 stderr,
-                "offered rate not reached: {sent_pps:.0} of {offered_pps:.0} packets a second were \
-                 sent; {}",
-                what_to_do(*send_errors)
+                "offered rate not reached: sent {sent_pps:.0} of {offered_pps:.0} packets/s; {}",
+                remedy(*send_errors)
             ),
-            Self::Signals(error) => writeln!(stderr, "error: cannot handle signals: {error}"),
             Self::Interrupted => {
-                writeln!(stderr, "interrupted: this is what was measured until then")
+                writeln!(stderr, "interrupted: the result covers the time until then")
             }
+            Self::InterruptedEarly => writeln!(stderr, "interrupted before the first result"),
             Self::NoRateHolds { min_pps } => writeln!(
                 stderr,
-                "not even {min_pps:.0} packets a second hold; does the gateway pass packets on in \
-                 this direction? Try `snapload run`, or a lower --min-rate",
+                "the lowest rate, {min_pps:.0} packets/s, does not hold; check with `snapload run` \
+                 that the gateway passes packets in this direction, or use a lower --min-rate",
             ),
             Self::LowerBound => writeln!(
                 stderr,
-                "a rate is a lower bound: the generator was too slow, or --max-rate too low; use \
+                "a rate is a lower bound: the generator was too slow, or --max-rate holds; use \
                  more threads or CPUs, longer trains (--train), or a higher --max-rate",
             ),
         }
     }
 }
 
-/// What to do about an offered rate that was not reached.
-fn what_to_do(send_errors: u64) -> String {
+/// Returns a remedy for an offered rate that was not reached.
+fn remedy(send_errors: u64) -> String {
     match send_errors {
         0 => "use more threads or CPUs, longer trains (--train), or a lower rate".to_owned(),
         refused => format!(
-            "the operating system refused {refused} packets: does the way take datagrams of --size \
-             and 60 bytes more (over IPv6 80)?"
+            "the kernel refused {refused} packets; check that the path takes datagrams of --size plus 60 bytes (over \
+             IPv6 80)"
         ),
     }
 }
 
-impl From<snapload::LoadError> for Failure {
-    fn from(error: snapload::LoadError) -> Self {
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
         match error {
-            snapload::LoadError::Config(error) => Self::Usage(error.to_string()),
-            error => Self::Run(error),
+            LoadError::Interrupted => Self::InterruptedEarly,
+            LoadError::Config(error) => Self::Usage(error.to_string()),
+            error => Self::Failed(error.to_string()),
         }
     }
 }
 
 impl From<ScenarioError> for Failure {
     fn from(error: ScenarioError) -> Self {
-        match error {
-            ScenarioError::TooFewIdentities { .. } | ScenarioError::Config { .. } => {
-                Self::Usage(error.to_string())
-            }
-            ScenarioError::Population { ref source, .. }
-                if matches!(**source, snapload::LoadError::Config(_)) =>
-            {
-                Self::Usage(error.to_string())
-            }
-            error => Self::Scenario(error),
+        let is_usage = match &error {
+            ScenarioError::TooFewIdentities { .. } | ScenarioError::Config { .. } => true,
+            ScenarioError::Population { source, .. } => matches!(**source, LoadError::Config(_)),
+            _ => false,
+        };
+        match is_usage {
+            true => Self::Usage(error.to_string()),
+            false => Self::Failed(error.to_string()),
         }
-    }
-}
-
-impl From<DemoError> for Failure {
-    fn from(error: DemoError) -> Self {
-        Self::Demo(error)
     }
 }
 
@@ -161,8 +140,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_that_the_system_refuses_are_not_blamed_on_the_generator() {
-        assert!(what_to_do(0).contains("lower rate"));
-        assert!(what_to_do(7).starts_with("the operating system refused 7 packets"));
+    fn remedy_mentions_packets_refused_by_the_kernel() {
+        assert!(remedy(0).contains("lower rate"));
+        assert!(remedy(7).starts_with("the kernel refused 7 packets"));
     }
 }

@@ -1,4 +1,4 @@
-//! `snapload keys`: the identities that a gateway has to authorize.
+//! `snapload keys`: identities for the gateway to authorize.
 
 use std::io::{self, Write as _};
 
@@ -8,12 +8,10 @@ use snapload::{Identities, key_to_base64};
 use crate::cli::KeysArguments;
 use crate::failure::Failure;
 
-/// Prints the identities of a seed as the TOML that gateways read.
+/// Prints the identities of a seed in the TOML format of the gateway.
 pub(crate) fn print(arguments: &KeysArguments) -> Result<(), Failure> {
     let count = match &arguments.script {
-        Some(path) => Scenario::read_file(path)
-            .map_err(|error| Failure::Usage(error.to_string()))?
-            .identities_needed(),
+        Some(path) => Scenario::read_file(path)?.identities_needed(),
         None => arguments.tunnels,
     };
     write(arguments.key_seed, count).map_err(Failure::Output)
@@ -23,7 +21,7 @@ fn write(seed: u64, count: usize) -> io::Result<()> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     writeln!(
         stdout,
-        "# Load generator, seed {seed}: who knows the seed has the private keys."
+        "# Load generator, seed {seed}. The seed reveals the private keys."
     )?;
     let keys = Identities::from_seed(seed, count).public_keys();
     for (index, key) in keys.iter().enumerate() {

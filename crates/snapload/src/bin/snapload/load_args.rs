@@ -1,4 +1,4 @@
-//! Arguments that say which load there is and where it goes: the same for all commands.
+//! Options of the load and its target, the same for all commands.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,78 +15,20 @@ use snapload::{
 use crate::failure::Failure;
 use crate::values::{Key, parse_bytes, parse_cpus, parse_key, parse_network, parse_tunnels};
 
+/// Options that `run`, `search` and `script` share.
 #[derive(Args)]
-pub(crate) struct LoadArguments {
-    /// Where the gateway listens for SNAPtun
-    #[arg(help_heading = "Gateway", long, value_name = "ADDR")]
-    gateway: SocketAddr,
-
-    /// The gateway's public key
-    #[arg(help_heading = "Gateway", long, value_name = "BASE64", value_parser = parse_key)]
-    public_key: Key,
-
-    /// Allow a gateway on another machine: only if it is yours
+pub(crate) struct CommonArguments {
+    /// Allow a gateway on another machine; only use it on your own
     #[arg(help_heading = "Gateway", long)]
     allow_remote: bool,
 
-    /// Which way packets take
-    #[arg(help_heading = "Direction", long, value_enum, default_value_t = DirectionArgument::Echo)]
-    direction: DirectionArgument,
-
-    /// up: where this listens as a router. The gateway's next hop for --interface
-    ///
-    /// Every thread is a router of its own: the second one listens on the next port, and packets of
-    /// its tunnels leave by the next interface, and so on. So the gateway needs a next hop per
-    /// thread: with 127.0.0.1:31001 and interface 1, two threads need
-    /// 1-ff00:0:110#1=127.0.0.1:31001 and 1-ff00:0:110#2=127.0.0.1:31002.
-    ///
-    /// down: where the first thread sends from; port 0 means any free port [default: any free port
-    /// of the address from which the system reaches --internal]. The gateway takes packets only from
-    /// the IP addresses of its next hops, or of its --internal-from.
+    /// ISD-AS of the tunnels; a gateway that forwards SCION must have the same one
     #[arg(
-        help_heading = "Direction",
-        long,
-        value_name = "ADDR",
-        required_if_eq("direction", "up")
-    )]
-    router: Option<SocketAddr>,
-
-    /// up: the interface by which packets of the first thread leave the AS [default: 1]
-    #[arg(help_heading = "Direction", long, value_name = "N")]
-    interface: Option<u16>,
-
-    /// down: the gateway's internal address, where it listens for routers
-    #[arg(
-        help_heading = "Direction",
-        long,
-        value_name = "ADDR",
-        required_if_eq("direction", "down")
-    )]
-    internal: Option<SocketAddr>,
-
-    /// ISD-AS of the tunnels: the gateway's own, when it forwards SCION
-    #[arg(
-        help_heading = "Direction", long, value_name = "ISD-AS", default_value_t = DEFAULT_ISD_AS
+        help_heading = "Gateway", long, value_name = "ISD-AS", default_value_t = DEFAULT_ISD_AS
     )]
     isd_as: IsdAs,
 
-    /// up, down: ISD-AS of the other side
-    #[arg(
-        help_heading = "Direction", long, value_name = "ISD-AS",
-        default_value_t = DEFAULT_REMOTE_ISD_AS
-    )]
-    remote_isd_as: IsdAs,
-
-    /// How many tunnels [default: one, or one per key of --keys-file]
-    #[arg(help_heading = "Tunnels", long, value_name = "N", value_parser = parse_tunnels)]
-    tunnels: Option<usize>,
-
-    /// How many tunnels carry packets; the others are connected and idle [default: all]
-    #[arg(help_heading = "Tunnels", long, value_name = "N")]
-    active: Option<usize>,
-
-    /// Private keys of the tunnels: one base64 key a line, as `wg genkey` prints them [default:
-    /// random keys]
+    /// File of private keys for the tunnels, one base64 key per line as printed by `wg genkey` [default: random keys]
     #[arg(
         help_heading = "Tunnels",
         long,
@@ -95,34 +37,102 @@ pub(crate) struct LoadArguments {
     )]
     keys_file: Option<PathBuf>,
 
-    /// Make the keys from this number, as `snapload keys` does. Who knows it has the keys
+    /// Seed of the keys, as for `snapload keys`. It reveals the private keys, so use it only for tests
     #[arg(help_heading = "Tunnels", long, value_name = "N")]
     key_seed: Option<u64>,
 
-    /// Give the tunnels the addresses of this network, in turn, like 127.1.0.0/16
+    /// Source addresses of tunnels and garbage, used in turn: a network such as 127.1.0.0/16
     ///
-    /// All tunnels of a thread with different addresses share a socket, so this is how to have more
-    /// tunnels than file descriptors, and it costs less. Also, a gateway limits handshakes per
-    /// source address, and an address has only so many ports.
+    /// Tunnels of a thread with different addresses share a socket, which is cheaper and allows more tunnels than file
+    /// descriptors. Several addresses also raise the limits on handshakes per address and on ports.
     #[arg(help_heading = "Tunnels", long, value_name = "RANGE", value_parser = parse_network)]
     source_ip: Option<IpNet>,
 
-    /// Persistent keepalive of the tunnels in whole seconds; 0s for none
+    /// How long to keep sending late packets after the end [default: a twentieth of the duration, at most 100ms]
+    ///
+    /// A disturbance just before the end then does not count, but a slow generator does.
+    #[arg(help_heading = "Generator", long, value_name = "TIME", value_parser = parse_time)]
+    catch_up: Option<Duration>,
+}
+
+#[derive(Args)]
+pub(crate) struct LoadArguments {
+    /// SNAPtun listen address of the gateway
+    #[arg(help_heading = "Gateway", long, value_name = "ADDR")]
+    gateway: SocketAddr,
+
+    /// Public key of the gateway
+    #[arg(help_heading = "Gateway", long, value_name = "BASE64", value_parser = parse_key)]
+    public_key: Key,
+
+    #[command(flatten)]
+    common: CommonArguments,
+
+    /// Direction of the packets
+    #[arg(help_heading = "Direction", long, value_enum, default_value_t = DirectionArgument::Echo)]
+    direction: DirectionArgument,
+
+    /// Address of the router that snapload plays
+    ///
+    /// up: listen address, which must be the gateway's next hop for --interface. Every thread plays its own router: the
+    /// second one listens on the next port, packets of its tunnels leave through the next interface, and so on, so the
+    /// gateway needs a next hop per thread. With 127.0.0.1:31001 and interface 1, two threads need
+    /// 1-ff00:0:110#1=127.0.0.1:31001 and 1-ff00:0:110#2=127.0.0.1:31002.
+    ///
+    /// down: source address of the first thread; port 0 means any free port [default: any free port of the address that
+    /// the system selects towards --internal]. The gateway accepts packets only from the IP addresses of its next hops
+    /// and of --internal-from.
+    #[arg(
+        help_heading = "Direction",
+        long,
+        value_name = "ADDR",
+        required_if_eq("direction", "up")
+    )]
+    router: Option<SocketAddr>,
+
+    /// up: interface through which packets of the first thread leave the AS [default: 1]
+    #[arg(help_heading = "Direction", long, value_name = "N")]
+    interface: Option<u16>,
+
+    /// down: internal address of the gateway, on which it receives from routers
+    #[arg(
+        help_heading = "Direction",
+        long,
+        value_name = "ADDR",
+        required_if_eq("direction", "down")
+    )]
+    internal: Option<SocketAddr>,
+
+    /// up, down: ISD-AS of the remote side
+    #[arg(
+        help_heading = "Direction", long, value_name = "ISD-AS",
+        default_value_t = DEFAULT_REMOTE_ISD_AS
+    )]
+    remote_isd_as: IsdAs,
+
+    /// Number of tunnels [default: 1, or the number of keys in --keys-file]
+    #[arg(help_heading = "Tunnels", long, value_name = "N", value_parser = parse_tunnels)]
+    tunnels: Option<usize>,
+
+    /// Number of tunnels that carry packets; the others are connected and idle [default: all]
+    #[arg(help_heading = "Tunnels", long, value_name = "N")]
+    active: Option<usize>,
+
+    /// Persistent keepalive interval of the tunnels, in whole seconds; 0s disables it
     #[arg(
         help_heading = "Tunnels", long, value_name = "TIME", default_value = "10s",
         value_parser = parse_time
     )]
     keepalive: Duration,
 
-    /// How long a tunnel may take to connect
+    /// Maximum time for a tunnel to connect
     #[arg(
         help_heading = "Tunnels", long, value_name = "TIME", default_value = "10s",
         value_parser = parse_time
     )]
     connect_timeout: Duration,
 
-    /// Size of the SCION packets in bytes, at least 64 over IPv4 and 88 over IPv6; for up and down
-    /// 100 and 124
+    /// Size of the SCION packets in bytes, at least 64 over IPv4 and 88 over IPv6; 100 and 124 for up and down
     #[arg(
         help_heading = "Traffic",
         long,
@@ -131,52 +141,45 @@ pub(crate) struct LoadArguments {
     )]
     size: usize,
 
-    /// Mix the sizes of SCION packets: of 48 trains 28 have 64 bytes, 16 have 570 and 4 have 1518
+    /// Mix packet sizes: of 48 trains, 28 have packets of 64 bytes, 16 of 570 and 4 of 1518
     ///
-    /// Where the headers take more, the smallest possible size stands for 64.
+    /// Where the headers need more than 64 bytes, the smallest possible size replaces 64.
     #[arg(help_heading = "Traffic", long, conflicts_with = "size")]
     imix: bool,
 
     /// Packets of one size sent back to back on a tunnel, 1 to 64 [default: 1; 16 with --rate max]
     ///
-    /// Trains are what makes gateways and generators fast. With 1 all packets are spaced evenly.
+    /// Trains make gateways and generators fast. With 1 all packets are spaced evenly.
     #[arg(help_heading = "Traffic", long, value_name = "PACKETS")]
     train: Option<u32>,
 
-    /// How long to go on, after the end, sending what was due before and is late [default: a
-    /// twentieth of the duration, at most 100ms]
-    ///
-    /// A disturbance just before the end then does not count; a generator that is too slow does.
-    #[arg(help_heading = "Traffic", long, value_name = "TIME", value_parser = parse_time)]
-    catch_up: Option<Duration>,
-
-    /// How long the last packets are waited for; what is missing then is lost
+    /// How long to wait for the last packets; packets missing after that are lost
     #[arg(
         help_heading = "Traffic", long, value_name = "TIME", default_value = "1s",
         value_parser = parse_time
     )]
     drain: Duration,
 
-    /// Make the content of packets and the order of sizes from this number, to repeat a run
+    /// Seed of packet contents and of the order of sizes, to repeat a run
     #[arg(help_heading = "Traffic", long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Encrypt all packets before any is sent, so that encrypting does not limit the generator
+    /// Encrypt all packets before the first is sent, so that encryption does not limit the generator
     ///
-    /// It takes the size of a packet and 144 bytes for each; --rate max ends when the packets that
-    /// fit into --pre-encrypt-memory are used up. With echo, what comes back is decrypted and compared
-    /// all the same; with up, packets arrive in the clear, so the generator decrypts nothing.
+    /// Needs memory for the size of each packet plus 144 bytes; --rate max ends when the packets that fit into
+    /// --pre-encrypt-memory are used up. With echo, packets that come back are still decrypted and compared; with up,
+    /// they arrive in the clear, so the generator decrypts nothing.
     #[arg(help_heading = "Generator", long)]
     pre_encrypt: bool,
 
-    /// The memory that --pre-encrypt may take, like 500MiB or 4GiB
+    /// Memory limit for --pre-encrypt, such as 500MiB or 4GiB
     #[arg(
         help_heading = "Generator", long, value_name = "SIZE", default_value = "4GiB",
         value_parser = parse_bytes, requires = "pre_encrypt"
     )]
     pre_encrypt_memory: u64,
 
-    /// How many threads share the tunnels
+    /// Number of generator threads, which share the tunnels
     #[arg(
         help_heading = "Generator",
         long,
@@ -185,7 +188,7 @@ pub(crate) struct LoadArguments {
     )]
     threads: usize,
 
-    /// The CPUs the threads run on, in turn, like 2,4-7; or none [default: from the last one down]
+    /// CPUs of the threads, used in turn, such as 2,4-7; or none [default: from the last one downwards]
     #[arg(help_heading = "Generator", long, value_name = "LIST|none", value_parser = parse_cpus)]
     cpus: Option<Cpus>,
 }
@@ -194,16 +197,17 @@ pub(crate) struct LoadArguments {
 enum DirectionArgument {
     /// Into a tunnel and back out of it
     Echo,
-    /// Into tunnels and out at a router, which this is as well
+    /// Into tunnels and out to a router, which snapload plays
     Up,
-    /// In at the internal address, from a router, which this is as well, and out of tunnels
+    /// From a router, which snapload plays, to the internal address and out of tunnels
     Down,
 }
 
 impl LoadArguments {
-    /// The configuration, with defaults for what is not said here.
+    /// Returns the configuration, with defaults for everything else.
     pub(crate) fn config(&self) -> Result<LoadConfig, Failure> {
-        let mut config = LoadConfig::new(self.gateway, self.public_key.0, self.identities()?);
+        let identities = self.common.identities(self.tunnels, None)?;
+        let mut config = LoadConfig::new(self.gateway, self.public_key.0, identities);
         config.direction = self.direction()?;
         config.active = self.active;
         config.threads = self.threads;
@@ -215,20 +219,17 @@ impl LoadArguments {
         };
         config.train = self.train;
         config.pre_encrypt_bytes = self.pre_encrypt.then_some(self.pre_encrypt_memory);
-        config.catch_up = self.catch_up;
         config.drain = self.drain;
         config.connect_timeout = self.connect_timeout;
         config.seed = self.seed;
         config.keepalive = (!self.keepalive.is_zero()).then_some(self.keepalive);
-        config.source_ips = self.source_ip;
-        config.isd_as = self.isd_as;
         config.remote_isd_as = self.remote_isd_as;
-        config.allow_remote = self.allow_remote;
+        self.common.apply(&mut config);
         Ok(config)
     }
 
-    /// The direction with its addresses. Those of another direction are refused: whoever gives them wants
-    /// to measure something else.
+    /// Returns the direction with its addresses. Options of another direction are refused, since they indicate a
+    /// mistake.
     fn direction(&self) -> Result<Direction, Failure> {
         let stray = match self.direction {
             DirectionArgument::Up => self.internal.map(|_| "--internal"),
@@ -241,7 +242,7 @@ impl LoadArguments {
         };
         if let Some(flag) = stray {
             return Err(Failure::Usage(format!(
-                "{flag} means nothing in this direction; leave it out, or give --direction {}",
+                "{flag} has no effect in this direction; remove it, or use --direction {}",
                 if flag == "--internal" { "down" } else { "up" },
             )));
         }
@@ -253,31 +254,44 @@ impl LoadArguments {
             (DirectionArgument::Down, router, Some(internal)) => {
                 Direction::Down { internal, router }
             }
-            // clap does not let up and down pass without their addresses.
+            // clap requires the addresses of up and down.
             _ => Direction::Echo,
         })
     }
+}
 
-    fn identities(&self) -> Result<Identities, Failure> {
+impl CommonArguments {
+    /// Returns `count` identities, or with `None` one, or one per key of `--keys-file`. `--key-seed` overrides `seed`.
+    pub(crate) fn identities(
+        &self,
+        count: Option<usize>,
+        seed: Option<u64>,
+    ) -> Result<Identities, Failure> {
         if let Some(path) = &self.keys_file {
-            let mut identities =
-                Identities::read_file(path).map_err(|error| Failure::Usage(error.to_string()))?;
-            if let Some(tunnels) = self.tunnels {
-                if tunnels > identities.len() {
-                    return Err(Failure::Usage(format!(
-                        "{} holds {} keys, which is too few for {tunnels} tunnels",
-                        path.display(),
-                        identities.len(),
-                    )));
-                }
-                identities.truncate(tunnels);
+            let mut identities = Identities::read_file(path)?;
+            let count = count.unwrap_or(identities.len());
+            if count > identities.len() {
+                return Err(Failure::Usage(format!(
+                    "{}: expected a key for each of {count} tunnels, got {}",
+                    path.display(),
+                    identities.len(),
+                )));
             }
+            identities.truncate(count);
             return Ok(identities);
         }
-        let tunnels = self.tunnels.unwrap_or(1);
-        match self.key_seed {
-            Some(seed) => Ok(Identities::from_seed(seed, tunnels)),
-            None => Identities::random(tunnels).map_err(|error| LoadError::Random(error).into()),
+        let count = count.unwrap_or(1);
+        match self.key_seed.or(seed) {
+            Some(seed) => Ok(Identities::from_seed(seed, count)),
+            None => Identities::random(count).map_err(|error| LoadError::Random(error).into()),
         }
+    }
+
+    /// Sets the options in a configuration.
+    pub(crate) fn apply(&self, config: &mut LoadConfig) {
+        config.allow_remote = self.allow_remote;
+        config.isd_as = self.isd_as;
+        config.source_ips = self.source_ip;
+        config.catch_up = self.catch_up;
     }
 }

@@ -7,9 +7,9 @@ mod human;
 mod json;
 mod keys;
 mod load_args;
-mod output;
 mod report;
 mod run;
+mod screen;
 mod script;
 mod search;
 mod signals;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // The exit code tells it as well, should standard error be closed.
+            // The exit code remains if standard error is closed.
             let _ = failure.print();
             ExitCode::from(failure.exit_code())
         }

@@ -11,21 +11,20 @@ use self::comparison::Comparison;
 use crate::cli::ReportArguments;
 use crate::failure::Failure;
 
-/// Plots the runs if asked to, and compares them.
+/// Compares the runs, and plots them if requested.
 pub(crate) fn report(arguments: &ReportArguments) -> Result<(), Failure> {
     let recordings = arguments
         .files
         .iter()
         .map(|path| Recording::read_file(path))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+        .collect::<Result<Vec<_>, _>>()?;
     let names = names(&arguments.files);
-    // First, so that a figure that cannot be is no news below a long table.
+    // Plots first, so that its errors are not printed below a long table.
     #[cfg(feature = "plot")]
     if let Some(path) = &arguments.plot {
         let runs: Vec<_> = names.iter().cloned().zip(&recordings).collect();
         snapload::plot(&runs, path).map_err(|error| match error {
-            snapload::PlotError::Unwritable { .. } => Failure::Plot(error),
+            snapload::PlotError::Unwritable { .. } => Failure::Failed(error.to_string()),
             error => Failure::Usage(error.to_string()),
         })?;
     }
@@ -41,7 +40,7 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<(), Failure> {
         .map_err(Failure::Output)
 }
 
-/// What to call the files: their names without directory and extension, unless that is ambiguous.
+/// Returns the names of the runs: file names without directory and extension, or whole paths if these are ambiguous.
 fn names(files: &[PathBuf]) -> Vec<String> {
     let stem = |path: &Path| path.file_stem().map(ToOwned::to_owned);
     files
@@ -61,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_called_by_their_stems_unless_these_are_alike() {
+    fn runs_are_named_by_file_stems_unless_ambiguous() {
         let called = |files: &[&str]| names(&files.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(called(&["x/old.json", "new.json"]), ["old", "new"]);
         assert_eq!(

@@ -1,38 +1,39 @@
-//! `snapload script`: from a scenario to a verdict.
+//! `snapload script`: from a scenario file to a verdict.
 
 mod human;
 mod json;
-mod output;
 
 use snapload::scenario::Scenario;
-use snapload::{Cpus, Identities, LoadConfig, LoadError};
+use snapload::{Cpus, LoadConfig};
 
 use self::human::Human;
-use self::json::Json;
-use self::output::Output;
 use crate::cli::ScriptArguments;
 use crate::failure::Failure;
 use crate::signals::set_on_interrupt;
 use crate::written::Written;
 
 pub(crate) fn run(arguments: &ScriptArguments) -> Result<(), Failure> {
-    let scenario =
-        Scenario::read_file(&arguments.file).map_err(|error| Failure::Usage(error.to_string()))?;
+    let scenario = Scenario::read_file(&arguments.file)?;
     let base = base(arguments, &scenario)?;
-    set_on_interrupt(&base.stop).map_err(Failure::Signals)?;
-    let mut output: Box<dyn Output> = if arguments.json {
-        Box::new(Json)
-    } else {
-        Box::new(Human::new())
-    };
+    set_on_interrupt(&base.stop)?;
+    let mut human = (!arguments.json).then(Human::new);
     let mut written = Written::new(&base.stop);
-    written.note(|| output.begin(&scenario, &base));
+    if let Some(human) = &human {
+        written.note(|| human.begin(&scenario, &base));
+    }
     let result = scenario.run(&base, &mut |progress| {
-        written.note(|| output.progress(progress));
+        written.note(|| match &mut human {
+            Some(human) => human.progress(progress),
+            None => json::progress(progress),
+        });
     });
     written.finish()?;
     let report = result?;
-    output.verdict(&report).map_err(Failure::Output)?;
+    let verdict = match &human {
+        Some(human) => human.verdict(&report),
+        None => json::verdict(&report),
+    };
+    verdict.map_err(Failure::Output)?;
     if report.interrupted {
         Err(Failure::Interrupted)
     } else if report.passed {
@@ -42,12 +43,12 @@ pub(crate) fn run(arguments: &ScriptArguments) -> Result<(), Failure> {
     }
 }
 
-/// What the scenario does not say, or what the command line says better.
+/// Returns the configuration that the scenario does not contain, or that options override.
 fn base(arguments: &ScriptArguments, scenario: &Scenario) -> Result<LoadConfig, Failure> {
     let missing = |flag: &str, key: &str| {
         let file = arguments.file.display();
         Failure::Usage(format!(
-            "give {flag}; {file} does not say it either ({key} = \"..\")"
+            "{flag} is missing; add it, or {key} = \"..\" to {file}"
         ))
     };
     let gateway = arguments
@@ -60,20 +61,12 @@ fn base(arguments: &ScriptArguments, scenario: &Scenario) -> Result<LoadConfig, 
         .or(scenario.public_key)
         .ok_or_else(|| missing("--public-key", "public_key"))?;
     let count = scenario.identities_needed();
-    let seed = arguments.key_seed.or(scenario.key_seed);
-    let identities = match (&arguments.keys_file, seed) {
-        (Some(path), _) => {
-            Identities::read_file(path).map_err(|error| Failure::Usage(error.to_string()))?
-        }
-        (None, Some(seed)) => Identities::from_seed(seed, count),
-        (None, None) => Identities::random(count).map_err(LoadError::Random)?,
-    };
+    let common = &arguments.common;
+    let identities = common.identities(Some(count), scenario.key_seed)?;
     let mut base = LoadConfig::new(gateway, public_key, identities);
+    common.apply(&mut base);
     base.cpus = arguments.cpus.clone().unwrap_or(Cpus::Unpinned);
-    base.catch_up = arguments.catch_up;
     base.connect_timeout = arguments.connect_timeout;
-    base.source_ips = arguments.source_ip.or(scenario.source_ips);
-    base.isd_as = arguments.isd_as;
-    base.allow_remote = arguments.allow_remote;
+    base.source_ips = base.source_ips.or(scenario.source_ips);
     Ok(base)
 }

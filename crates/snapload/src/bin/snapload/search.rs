@@ -1,9 +1,8 @@
 //! `snapload search`: from arguments to rates and an exit code.
 
-use std::io::{self, IsTerminal as _, Write as _};
-use std::time::{Duration, Instant};
+use std::io;
+use std::time::Duration;
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 use snapload::{
     FoundRate, LoadError, Progress, SearchConfig, SearchProgress, SearchReport, TrialResult,
@@ -12,8 +11,9 @@ use snapload::{
 
 use crate::cli::SearchArguments;
 use crate::failure::Failure;
-use crate::human::{CONNECTING_PERIOD, connected, plural, scaled, spinner, time};
+use crate::human::{connected, percent, plural, scaled, time};
 use crate::json;
+use crate::screen::Screen;
 use crate::signals::set_on_interrupt;
 use crate::written::Written;
 
@@ -28,7 +28,7 @@ enum Line<'a> {
 
 pub(crate) fn search(arguments: &SearchArguments) -> Result<(), Failure> {
     let config = arguments.load.config()?;
-    set_on_interrupt(&config.stop).map_err(Failure::Signals)?;
+    set_on_interrupt(&config.stop)?;
     let search = SearchConfig {
         loss_targets: arguments
             .loss
@@ -49,7 +49,7 @@ pub(crate) fn search(arguments: &SearchArguments) -> Result<(), Failure> {
     });
     written.finish()?;
     let report = match result {
-        // What was found before is a result, and took its time.
+        // Rates found before the interruption are a result.
         Err(LoadError::Interrupted) if !output.found.is_empty() => {
             output.found().map_err(Failure::Output)?;
             return Err(Failure::Interrupted);
@@ -68,47 +68,44 @@ pub(crate) fn search(arguments: &SearchArguments) -> Result<(), Failure> {
     }
 }
 
-/// Shows how a search goes and what it finds: a line per trial, and what is under way in a bar.
+/// Shows the progress and the result of a search: a line per trial, and the current trial in a bar.
 struct Output {
     json: bool,
-    bar: ProgressBar,
+    screen: Screen,
     header_is_written: bool,
     found: Vec<FoundRate>,
-    next_connecting: Instant,
 }
 
 impl Output {
     fn new(json: bool) -> Self {
-        let bar = if !json && io::stderr().is_terminal() {
-            spinner()
-        } else {
-            ProgressBar::hidden()
-        };
         Self {
             json,
-            bar,
+            screen: Screen::new(json),
             header_is_written: false,
             found: Vec::new(),
-            next_connecting: Instant::now() + CONNECTING_PERIOD,
         }
     }
 
     fn progress(&mut self, progress: &SearchProgress) -> io::Result<()> {
         match progress {
-            SearchProgress::Load(Progress::Connecting { connected, tunnels }) => {
-                let message = format!("connecting: {connected} of {tunnels} tunnels");
-                if self.bar.is_hidden() && !self.json && Instant::now() >= self.next_connecting {
-                    self.next_connecting += CONNECTING_PERIOD;
-                    return self.write(&message);
+            SearchProgress::TrialEnded(trial) if self.json => json::print(&Line::Trial(trial)),
+            SearchProgress::TrialEnded(trial) => self.trial(trial),
+            SearchProgress::Found(found) => {
+                self.found.push(*found);
+                match self.json {
+                    true => json::print(&Line::Found(found)),
+                    false => Ok(()),
                 }
-                self.bar.set_message(message);
-                Ok(())
             }
-            SearchProgress::Load(Progress::Connected(connect)) if !self.json => {
-                self.write(&connected(connect))
+            _ if self.json => Ok(()),
+            SearchProgress::Load(Progress::Connecting { connected, tunnels }) => {
+                self.screen.connecting(*connected, *tunnels)
+            }
+            SearchProgress::Load(Progress::Connected(connect)) => {
+                self.screen.print(&(connected(connect) + "\n"))
             }
             SearchProgress::TrialStarts(plan) => {
-                self.bar.set_message(format!(
+                self.screen.message(format!(
                     "trial {}: {} for {}",
                     plan.number,
                     scaled(plan.offered_pps, "pps"),
@@ -116,42 +113,30 @@ impl Output {
                 ));
                 Ok(())
             }
-            SearchProgress::TrialEnded(trial) => self.trial(trial),
-            SearchProgress::Found(found) => {
-                self.found.push(*found);
-                if self.json {
-                    json::print(&Line::Found(found))?;
-                }
-                Ok(())
-            }
             _ => Ok(()),
         }
     }
 
     fn trial(&mut self, trial: &TrialResult) -> io::Result<()> {
-        if self.json {
-            return json::print(&Line::Trial(trial));
-        }
         if !std::mem::replace(&mut self.header_is_written, true) {
-            self.write(
-                "trial     target     offered     time          lost        loss        p99",
-            )?;
+            self.screen
+                .print("trial  target     offered   time     lost        loss        p99\n")?;
         }
         let verdict = if trial.holds {
             "holds"
         } else if trial.limited_by_generator {
-            "generator too slow"
+            "generator slow"
         } else {
             "fails"
         };
-        self.write(&format!(
-            "{:>5}  {:>7} %  {:>10}  {:>6.1}s  {:>12}  {:>8.4} %  {:>9}  {verdict}",
+        self.screen.print(&format!(
+            "{:>5}  {:>4} %  {:>10}  {:>4.1}s  {:>7}  {:>10}  {:>9}  {verdict}\n",
             trial.plan.number,
             percent_of_share(trial.plan.loss_target),
             scaled(trial.plan.offered_pps, "pps"),
             trial.plan.seconds,
             trial.lost,
-            trial.loss_share * 100.0,
+            percent(trial.loss_share),
             if trial.lost < trial.sent {
                 time(trial.p99_ns)
             } else {
@@ -160,58 +145,46 @@ impl Output {
         ))
     }
 
-    fn report(&mut self, report: &SearchReport) -> io::Result<()> {
+    fn report(&self, report: &SearchReport) -> io::Result<()> {
         if self.json {
             return json::print(&Line::SearchSummary(report));
         }
         self.found()?;
-        self.write(&format!(
-            "{} of {} bytes in {:.0} s",
+        self.screen.print(&format!(
+            "{} of {} bytes in {:.0} s\n",
             plural(report.trials as usize, "trial"),
             report.size_bytes,
             report.seconds,
         ))
     }
 
-    /// The rates, for people: programs were told when they were found.
+    /// Prints the rates found. With `--json` they have been printed already.
     fn found(&self) -> io::Result<()> {
-        self.bar.finish_and_clear();
-        if self.json {
-            return Ok(());
+        self.screen.finish();
+        match self.json {
+            true => Ok(()),
+            false => self
+                .screen
+                .print(&self.found.iter().map(result).collect::<String>()),
         }
-        self.found
-            .iter()
-            .try_for_each(|found| self.write(&result(found)))
-    }
-
-    fn write(&self, line: &str) -> io::Result<()> {
-        self.bar.suspend(|| writeln!(io::stdout().lock(), "{line}"))
-    }
-}
-
-impl Drop for Output {
-    /// What is written next begins on a clean line, also after an error.
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 
 fn result(found: &FoundRate) -> String {
-    let target = format!("loss of at most {} %", percent_of_share(found.loss_target));
+    let target = percent_of_share(found.loss_target);
     let Some(pps) = found.pps else {
-        return format!("{target}: not even the lowest rate holds");
+        return format!("at most {target} % loss: the lowest rate does not hold\n");
     };
     let above = match found.above_pps {
-        Some(above) => format!("{} does not hold", scaled(above, "pps")),
-        None => "the highest that was tried".to_owned(),
+        Some(above) => format!("{} fails", scaled(above, "pps")),
+        None => "the highest rate tried".to_owned(),
     };
-    let bound = if found.is_lower_bound {
-        "; a lower bound, the gateway may do better"
-    } else {
-        ""
+    let bound = match found.is_lower_bound {
+        true => "; lower bound",
+        false => "",
     };
     format!(
-        "{target}: {}, {} ({above}{bound})",
+        "at most {target} % loss: {}, {} ({above}{bound})\n",
         scaled(pps, "pps"),
         scaled(found.bits_per_second, "bit/s"),
     )

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-/// Writes cells in columns: the first one to the left, the others to the right.
+/// Writes cells in columns: the first column aligned to the left, the others to the right.
 pub(crate) fn write_aligned(out: &mut impl Write, lines: &[Vec<String>]) -> io::Result<()> {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)

@@ -1,13 +1,13 @@
-//! Values of arguments: how people write them.
+//! Parsing of argument values.
 
 use ipnet::IpNet;
 use snapload::{Cpus, MAX_TUNNELS, key_from_base64, parse_pps};
 
-/// A public key. A type of its own, since clap takes arrays for lists.
+/// A public key. clap would take a plain array for a list.
 #[derive(Clone, Copy)]
 pub(crate) struct Key(pub(crate) [u8; 32]);
 
-/// What `--rate` says; the window comes from its own option.
+/// Value of `--rate`. The window has its own option.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum RateArgument {
     PerSecond(f64),
@@ -17,7 +17,7 @@ pub(crate) enum RateArgument {
 pub(crate) fn parse_key(text: &str) -> Result<Key, String> {
     key_from_base64(text)
         .map(Key)
-        .ok_or_else(|| "a key is 32 bytes in base64: 44 characters that end with =".to_owned())
+        .ok_or_else(|| "expected 32 bytes in base64: 44 characters that end in =".to_owned())
 }
 
 pub(crate) fn parse_rate(text: &str) -> Result<RateArgument, String> {
@@ -29,11 +29,11 @@ pub(crate) fn parse_rate(text: &str) -> Result<RateArgument, String> {
         .map_err(|problem| format!("{problem}, or max"))
 }
 
-/// A number of tunnels, which keys are made for before anything else is looked at.
+/// Parses a number of tunnels, which is limited because their keys are made first.
 pub(crate) fn parse_tunnels(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(tunnels) if (1..=MAX_TUNNELS).contains(&tunnels) => Ok(tunnels),
-        _ => Err(format!("there can be 1 to {MAX_TUNNELS} tunnels")),
+        _ => Err(format!("expected 1 to {MAX_TUNNELS} tunnels")),
     }
 }
 
@@ -47,13 +47,13 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| "a size is a number of bytes, or with KiB, MiB or GiB".to_owned())
+        .ok_or_else(|| "expected a number of bytes, or with KiB, MiB or GiB".to_owned())
 }
 
 pub(crate) fn parse_percent(text: &str) -> Result<f64, String> {
     match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
-        _ => Err("a share is a number from 0 to 100".to_owned()),
+        _ => Err("expected a number from 0 to 100".to_owned()),
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse().map(|ip: std::net::IpAddr| IpNet::from(ip)))
         .map_err(|_| {
-            "a range is an address or a network, like 127.0.1.7 or 127.0.1.0/24".to_owned()
+            "expected an address or a network, such as 127.0.1.7 or 127.0.1.0/24".to_owned()
         })
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn parse_cpus(text: &str) -> Result<Cpus, String> {
             (Ok(first), Ok(last)) if first <= last && last - first < 1024 => {
                 cpus.extend(first..=last);
             }
-            _ => return Err("CPUs are numbers and ranges, like 2,4-7, or none".to_owned()),
+            _ => return Err("expected numbers and ranges, such as 2,4-7, or none".to_owned()),
         }
     }
     Ok(Cpus::List(cpus))
@@ -87,14 +87,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_a_number_or_max() {
+    fn rate_is_a_number_or_max() {
         assert_eq!(parse_rate("max"), Ok(RateArgument::Max));
         assert_eq!(parse_rate("50k"), Ok(RateArgument::PerSecond(50_000.0)));
         assert!(parse_rate("max1").is_err());
     }
 
     #[test]
-    fn tunnels_are_at_least_one_and_no_more_than_memory_holds() {
+    fn number_of_tunnels_is_limited() {
         assert_eq!(parse_tunnels("1"), Ok(1));
         assert_eq!(parse_tunnels("16777216"), Ok(MAX_TUNNELS));
         for bad in ["0", "-1", "16777217", "18446744073709551615", "many"] {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_addresses_may_be_one_address() {
+    fn single_address_is_a_range() {
         assert_eq!(parse_network("127.0.1.7"), parse_network("127.0.1.7/32"));
         assert!(parse_network("127.0.1").is_err());
     }

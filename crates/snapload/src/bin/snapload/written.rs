@@ -1,4 +1,4 @@
-//! Whether what a command shows can be written.
+//! Handling of write errors.
 
 use std::io;
 
@@ -6,8 +6,7 @@ use snapload::StopSwitch;
 
 use crate::failure::Failure;
 
-/// The first failure to write, which stops the run: there is nobody to see the rest, as behind
-/// `| head -1`.
+/// First write error, which stops the run: its output has no reader, as with `| head -1`.
 pub(crate) struct Written {
     stop: StopSwitch,
     result: io::Result<()>,
@@ -21,7 +20,7 @@ impl Written {
         }
     }
 
-    /// Writes, unless that failed before.
+    /// Writes, unless an earlier write failed.
     pub(crate) fn note(&mut self, write: impl FnOnce() -> io::Result<()>) {
         if self.result.is_ok() {
             self.result = write();

@@ -15,32 +15,31 @@ use crate::values::{self, RateArgument, parse_bytes};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArguments {
-    /// How long to measure, such as 10s or 1m
+    /// Duration of the measurement, such as 10s or 1m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(super) duration: Duration,
 
-    /// Gateway workers; auto is one for each CPU, which the clients use too
+    /// Number of gateway workers; auto means one per CPU. Clients use the same CPUs
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     workers: String,
 
-    /// The CPU of each worker, such as 0-3,8, or none to let the scheduler move them
+    /// CPUs of the workers, such as 0-3,8, or none to leave them to the scheduler
     #[arg(long, value_name = "LIST|auto|none", default_value = "auto")]
     cpus: String,
 
-    /// Clients, each with its own key, socket and tunnel
+    /// Number of clients, each with its own key, socket and tunnel
     #[arg(long, value_name = "N", default_value = "100", value_parser = parse_tunnels)]
     pub(super) tunnels: NonZeroUsize,
 
-    /// Packets per second over all tunnels, or max for as many as come back
+    /// Packets per second over all tunnels, or max for a closed loop
     #[arg(long, value_name = "N|max", default_value = "10000", value_parser = parse_rate)]
     pub(super) rate: RateArgument,
 
-    /// Size of the SCION packets in the tunnels, in bytes
+    /// Size of the SCION packets in bytes
     #[arg(long, value_name = "SIZE", default_value = "1200", value_parser = parse_size)]
     pub(super) size: usize,
 
-    /// Who brings a datagram to the worker of its tunnel: a program at the sockets, or the other
-    /// workers
+    /// How a datagram gets to the worker that owns its tunnel: by a program in the kernel, or through other workers
     #[arg(long, value_name = "kernel|user", default_value = "kernel",
           value_parser = parse_dispatch)]
     pub(super) dispatch: Dispatch,
@@ -51,15 +50,15 @@ pub(crate) struct DemoArguments {
 }
 
 const EXAMPLES: &str = "\
-Starts a gateway on the loopback interface that sends every packet back into its tunnel, and \
-clients that do real handshakes and send real packets. Needs no privileges and no configuration.
+Starts a gateway on the loopback interface that echoes every packet, and clients that \
+send packets through real tunnels. Needs no privileges and no configuration.
 
 Examples:
   snapload demo
   snapload demo --tunnels 1000 --size 1400 --duration 30s
   snapload demo --rate max --json";
 
-/// The workers of the gateway.
+/// Workers of the gateway.
 #[derive(Debug)]
 pub(super) struct Workers {
     pub(super) count: WorkerCount,
@@ -76,18 +75,18 @@ impl DemoArguments {
 fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     match parse_time(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err("it has to be longer than nothing"),
-        Err(_) => Err("it is not a time; write it like 500ms, 10s or 1m"),
+        Ok(_) => Err("expected a duration above 0"),
+        Err(_) => Err("expected a time such as 500ms, 10s or 1m"),
     }
 }
 
 fn parse_tunnels(text: &str) -> Result<NonZeroUsize, &'static str> {
     text.parse()
-        .map_err(|_| "it is not a whole number of at least 1")
+        .map_err(|_| "expected a whole number of at least 1")
 }
 
 fn parse_rate(text: &str) -> Result<RateArgument, &'static str> {
-    values::parse_rate(text).map_err(|_| "it is neither max nor a number above 0")
+    values::parse_rate(text).map_err(|_| "expected max or a number above 0")
 }
 
 fn parse_size(text: &str) -> Result<usize, String> {
@@ -97,7 +96,7 @@ fn parse_size(text: &str) -> Result<usize, String> {
         .ok()
         .and_then(|bytes| usize::try_from(bytes).ok())
         .filter(|bytes| (min..=MAX_PACKET_BYTES).contains(bytes))
-        .ok_or_else(|| format!("it is not a size from {min} to {MAX_PACKET_BYTES} bytes"))
+        .ok_or_else(|| format!("expected a size from {min} to {MAX_PACKET_BYTES} bytes"))
 }
 
 #[cfg(test)]
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn without_flags_each_cpu_has_a_worker_and_the_rate_is_moderate() {
+    fn defaults_are_one_worker_per_cpu_and_a_moderate_rate() {
         let (demo, workers) = parse(&[]).unwrap();
         assert_eq!(workers.count.count.get(), 3);
         assert_eq!(workers.cpus, CpuPinning::Pinned(vec![0, 1, 2]));
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_taken_over() {
+    fn flags_override_defaults() {
         let (demo, workers) = parse(&[
             "--duration=500ms",
             "--workers=8",
@@ -157,21 +156,21 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_packet_is_one_that_can_be_sent() {
+    fn smallest_packet_has_64_bytes() {
         assert_eq!(parse(&["--size=64"]).unwrap().0.size, 64);
     }
 
     #[test]
-    fn nonsense_is_refused_with_a_remedy() {
+    fn invalid_values_are_refused_with_a_remedy() {
         for (flag, remedy) in [
-            ("--duration=soon", "write it like 500ms"),
-            ("--duration=0s", "longer than nothing"),
-            ("--rate=-1", "neither max nor a number"),
-            ("--rate=inf", "neither max nor a number"),
+            ("--duration=soon", "such as 500ms"),
+            ("--duration=0s", "above 0"),
+            ("--rate=-1", "expected max or a number"),
+            ("--rate=inf", "expected max or a number"),
             ("--tunnels=0", "at least 1"),
             ("--tunnels=many", "at least 1"),
-            ("--size=1MiB", "is not a size"),
-            ("--size=63", "is not a size from 64 to"),
+            ("--size=1MiB", "expected a size"),
+            ("--size=63", "expected a size from 64 to"),
             ("--dispatch=magic", "expected kernel or user"),
             ("--workers=9", "--cpus none"),
             ("--cpus=7", "use only CPUs 0-2"),

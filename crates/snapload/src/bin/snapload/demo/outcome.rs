@@ -1,4 +1,4 @@
-//! What came of a demo, for people and as JSON.
+//! Results of a demo, for people and as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,12 @@ use snapgate::counters::Counters;
 use snapgate::summary::{DropCount, Summary};
 use snapload::Report;
 
-/// How long packets are sent before they count.
+use crate::human::summary;
+
+/// Duration of the warm-up, in which packets are sent but not counted.
 pub(super) const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Results of a demo: the load generator's and the gateway's.
+/// Results of a demo, from the load generator and the gateway.
 pub(super) struct Outcome {
     pub(super) report: Report,
     pub(super) summary: Summary,
@@ -51,55 +53,20 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { report, summary } = self;
-        let latency = &report.latency;
-        writeln!(
-            out,
-            "Sent        {} packets, {:.0}/s",
-            report.counts.sent, report.sent_pps
-        )?;
-        writeln!(
-            out,
-            "Back        {} packets, {:.0}/s, {:.3} Gbit/s",
-            report.counts.received,
-            report.received_pps,
-            report.received_bits_per_second / 1e9
-        )?;
-        writeln!(
-            out,
-            "Lost        {} ({:.4} %)",
-            report.lost,
-            100.0 * report.loss_share
-        )?;
-        writeln!(
-            out,
-            "Round trip  p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
-            micros(latency.p50_ns),
-            micros(latency.p90_ns),
-            micros(latency.p99_ns),
-            micros(latency.p99_9_ns),
-            micros(latency.max_ns),
-        )?;
-        if report.limited_by_generator {
-            writeln!(
-                out,
-                "            the generator was the limit: the gateway can do more"
-            )?;
-        }
-        writeln!(out)?;
-        writeln!(out, "The workers also counted {WARM_UP:?} of warm-up.")?;
-        writeln!(out, "{}", summary.tables())?;
+        writeln!(out, "{}", summary(&self.report))?;
+        writeln!(out, "Workers, {WARM_UP:?} of warm-up included:")?;
+        writeln!(out, "{}", self.summary.tables())?;
         out.write_str(NEXT_COMMANDS)
     }
 }
 
 const NEXT_COMMANDS: &str = "\
 Try next:
-  snapload demo --rate max --tunnels 500        how much this machine can do
-  snapload demo --workers 1                     one worker alone
-  snapload demo --dispatch user                 the same without the kernel's help: see handovers
-  snapgate genkey --output private.key          the key of a gateway of your own
-  snapgate run --help                           everything that it takes
+  snapload demo --rate max --tunnels 500   the limit of this machine
+  snapload demo --workers 1                a single worker
+  snapload demo --dispatch user            without dispatch in the kernel
+  snapgate genkey --output private.key     a key for your own gateway
+  snapgate run --help                      its options
 ";
 
 impl JsonWorker {
@@ -116,8 +83,4 @@ impl JsonWorker {
             tunnels: worker.tunnels,
         }
     }
-}
-
-fn micros(nanoseconds: u64) -> String {
-    format!("{:.0} µs", nanoseconds as f64 / 1e3)
 }

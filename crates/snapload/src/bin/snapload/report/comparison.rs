@@ -1,4 +1,4 @@
-//! What differs between runs: settings, counts, rates, latencies, CPU time, and their ratios.
+//! Comparison of runs: settings that differ, and the ratios of counts, rates, latencies and CPU time.
 
 use std::io::{self, Write};
 
@@ -6,25 +6,25 @@ use serde::Serialize;
 use serde_json::Value;
 use snapload::{RecordedSummary, Recording};
 
-use crate::human::{grouped, scaled, time};
+use crate::human::{grouped, percent, scaled, time};
 use crate::table::write_aligned;
 
-/// A setting that the runs do not share.
+/// A setting in which the runs differ.
 #[derive(Serialize)]
 struct Setting<'a> {
     setting: &'a str,
-    /// In the order of the runs; null where a run does not have it.
+    /// In the order of the runs; null if a run does not have it.
     values: Vec<Option<&'a Value>>,
 }
 
-/// A result, and how the runs differ in it.
+/// A result of all runs.
 #[derive(Serialize)]
 struct Row {
     result: &'static str,
     unit: Unit,
-    /// In the order of the runs; null when nothing was measured.
+    /// In the order of the runs; null if nothing was measured.
     values: Vec<Option<f64>>,
-    /// Each value as a multiple of the first run's; null when that is 0.
+    /// Ratio of each value to the first run's; null if that is 0.
     ratios: Vec<Option<f64>>,
 }
 
@@ -46,7 +46,7 @@ enum Unit {
     Seconds,
 }
 
-/// See the module.
+/// Comparison of runs.
 pub(super) struct Comparison<'a> {
     names: &'a [String],
     settings: Vec<Setting<'a>>,
@@ -54,81 +54,53 @@ pub(super) struct Comparison<'a> {
     remarks: Vec<String>,
 }
 
-type Measure = fn(&RecordedSummary) -> Option<f64>;
+/// Returns the compared results of a run: name, unit and value, if there is one.
+fn results(run: &RecordedSummary) -> [(&'static str, Unit, Option<f64>); 19] {
+    use Unit::{BitsPerSecond, BusyShare, PacketsPerSecond, Seconds, Share};
 
-/// What is compared: name, unit, and where it is in a summary.
-const RESULTS: [(&str, Unit, Measure); 19] = [
-    ("sent", Unit::Packets, |run| Some(run.counts.sent as f64)),
-    ("received", Unit::Packets, |run| {
-        Some(run.counts.received as f64)
-    }),
-    ("lost", Unit::Packets, |run| Some(run.lost as f64)),
-    ("loss", Unit::Share, |run| Some(run.loss_share)),
-    ("reordered", Unit::Packets, |run| {
-        Some(run.counts.reordered as f64)
-    }),
-    ("duplicated", Unit::Packets, |run| {
-        Some(run.counts.duplicated as f64)
-    }),
-    ("corrupted", Unit::Packets, |run| {
-        Some(run.counts.corrupted as f64)
-    }),
-    ("sent rate", Unit::PacketsPerSecond, |run| {
-        Some(run.sent_pps)
-    }),
-    ("received rate", Unit::PacketsPerSecond, |run| {
-        Some(run.received_pps)
-    }),
-    ("received bits", Unit::BitsPerSecond, |run| {
-        Some(run.received_bits_per_second)
-    }),
-    ("min", Unit::Nanoseconds, |run| {
-        latency(run, run.latency.min_ns)
-    }),
-    ("mean", Unit::Nanoseconds, |run| {
-        latency(run, run.latency.mean_ns)
-    }),
-    ("p50", Unit::Nanoseconds, |run| {
-        latency(run, run.latency.p50_ns)
-    }),
-    ("p90", Unit::Nanoseconds, |run| {
-        latency(run, run.latency.p90_ns)
-    }),
-    ("p99", Unit::Nanoseconds, |run| {
-        latency(run, run.latency.p99_ns)
-    }),
-    ("p99.9", Unit::Nanoseconds, |run| {
-        latency(run, run.latency.p99_9_ns)
-    }),
-    ("max", Unit::Nanoseconds, |run| {
-        latency(run, run.latency.max_ns)
-    }),
-    ("generator CPU", Unit::Seconds, |run| {
-        Some(run.generator_cpu_seconds)
-    }),
-    ("busiest thread", Unit::BusyShare, |run| {
-        Some(run.busiest_share())
-    }),
-];
-
-/// A latency, when there was one.
-fn latency(run: &RecordedSummary, ns: u64) -> Option<f64> {
-    (run.latency.count > 0).then_some(ns as f64)
+    let (counts, latency) = (&run.counts, &run.latency);
+    let packets = |name, count: u64| (name, Unit::Packets, Some(count as f64));
+    let time = |name, ns: u64| {
+        let value = (latency.count > 0).then_some(ns as f64);
+        (name, Unit::Nanoseconds, value)
+    };
+    [
+        packets("sent", counts.sent),
+        packets("received", counts.received),
+        packets("lost", run.lost),
+        ("loss", Share, Some(run.loss_share)),
+        packets("reordered", counts.reordered),
+        packets("duplicated", counts.duplicated),
+        packets("corrupted", counts.corrupted),
+        ("sent rate", PacketsPerSecond, Some(run.sent_pps)),
+        ("received rate", PacketsPerSecond, Some(run.received_pps)),
+        (
+            "received bits",
+            BitsPerSecond,
+            Some(run.received_bits_per_second),
+        ),
+        time("min", latency.min_ns),
+        time("mean", latency.mean_ns),
+        time("p50", latency.p50_ns),
+        time("p90", latency.p90_ns),
+        time("p99", latency.p99_ns),
+        time("p99.9", latency.p99_9_ns),
+        time("max", latency.max_ns),
+        ("generator CPU", Seconds, Some(run.generator_cpu_seconds)),
+        ("busiest thread", BusyShare, Some(run.busiest_share())),
+    ]
 }
 
-/// Rows that are left out when they are 0 in all runs.
+/// Rows that are omitted if they are 0 in all runs.
 const RARE: [&str; 3] = ["reordered", "duplicated", "corrupted"];
 
 impl<'a> Comparison<'a> {
-    /// Compares runs that are called `names`.
+    /// Compares runs with these names.
     pub(super) fn of(names: &'a [String], recordings: &'a [Recording]) -> Self {
         Self {
             names,
             settings: settings(recordings),
-            rows: RESULTS
-                .iter()
-                .map(|&(result, unit, measure)| Row::of(result, unit, measure, recordings))
-                .collect(),
+            rows: rows(recordings),
             remarks: names
                 .iter()
                 .zip(recordings)
@@ -137,7 +109,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// One object a line: settings that differ, then results.
+    /// Writes one JSON object per line: settings that differ, then results.
     pub(super) fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         for setting in &self.settings {
             serde_json::to_writer(&mut *out, setting)?;
@@ -150,7 +122,7 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// A table, a column per run and, from the second one on, its ratio to the first.
+    /// Writes a table with a column per run and, from the second run on, its ratio to the first.
     pub(super) fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
         let mut lines = vec![self.header()];
         for setting in &self.settings {
@@ -183,7 +155,33 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// The settings in which the runs differ, in alphabetical order.
+/// Returns the results of all runs.
+fn rows(recordings: &[Recording]) -> Vec<Row> {
+    let runs: Vec<_> = recordings
+        .iter()
+        .map(|recording| results(&recording.summary))
+        .collect();
+    let Some(first) = runs.first() else {
+        return Vec::new();
+    };
+    let row = |(index, &(result, unit, first)): (usize, &(&'static str, Unit, Option<f64>))| {
+        let values: Vec<_> = runs.iter().map(|run| run[index].2).collect();
+        let first = first.filter(|first| *first != 0.0);
+        let ratios = values
+            .iter()
+            .map(|value| Some((*value)? / first?))
+            .collect();
+        Row {
+            result,
+            unit,
+            values,
+            ratios,
+        }
+    };
+    first.iter().enumerate().map(row).collect()
+}
+
+/// Returns the settings in which the runs differ, in alphabetical order.
 fn settings(recordings: &[Recording]) -> Vec<Setting<'_>> {
     let mut names: Vec<&str> = recordings
         .iter()
@@ -215,12 +213,12 @@ fn settings(recordings: &[Recording]) -> Vec<Setting<'_>> {
         .collect()
 }
 
-/// What one should know before one believes the numbers.
+/// Returns the limitations of a run's results.
 fn remarks(name: &str, run: &RecordedSummary) -> Vec<String> {
     let mut remarks = Vec::new();
     if run.limited_by_generator {
         remarks.push(format!(
-            "{name}: the generator was the limit; the gateway may do better than this"
+            "{name}: limited by the generator; the gateway may reach more"
         ));
     }
     remarks.extend(
@@ -249,28 +247,6 @@ impl Setting<'_> {
 }
 
 impl Row {
-    fn of(result: &'static str, unit: Unit, measure: Measure, recordings: &[Recording]) -> Self {
-        let values: Vec<_> = recordings
-            .iter()
-            .map(|recording| measure(&recording.summary))
-            .collect();
-        let first = values
-            .first()
-            .copied()
-            .flatten()
-            .filter(|first| *first != 0.0);
-        let ratios = values
-            .iter()
-            .map(|value| Some((*value)? / first?))
-            .collect();
-        Self {
-            result,
-            unit,
-            values,
-            ratios,
-        }
-    }
-
     fn cells(&self) -> Vec<String> {
         let mut cells = vec![self.result.to_owned()];
         for (index, (value, ratio)) in self.values.iter().zip(&self.ratios).enumerate() {
@@ -287,7 +263,7 @@ impl Unit {
     fn written(self, value: f64) -> String {
         match self {
             Self::Packets => grouped(value as u64),
-            Self::Share => format!("{:.4} %", value * 100.0),
+            Self::Share => percent(value),
             Self::BusyShare => format!("{:.0} %", value * 100.0),
             Self::PacketsPerSecond => scaled(value, "pps"),
             Self::BitsPerSecond => scaled(value, "bit/s"),

@@ -1,47 +1,33 @@
-//! Output of a scenario for people: a line per interval, a table per phase, and the verdict.
+//! Output of a scenario for people: lines per interval, tables per phase, and the verdict.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write as _};
 
-use indicatif::ProgressBar;
 use snapload::scenario::{
     Garbage, Load, LoadReport, Phase, PhaseReport, Scenario, ScenarioProgress, ScenarioReport,
 };
 use snapload::{Interval, LoadConfig, Presence, Rate, Shares};
 
-use super::output::Output;
-use crate::human::{grouped, plural, scaled, spinner, time};
+use crate::human::{grouped, percent, plural, scaled, time};
+use crate::screen::Screen;
 use crate::table::write_aligned;
 
-/// See the module.
+/// Output of a scenario for people.
 pub(super) struct Human {
-    /// What is shown on a terminal while nothing else is.
-    spinner: ProgressBar,
-    /// Garbage sent by the end of the interval before.
+    screen: Screen,
+    /// Garbage sent by the end of the previous interval.
     garbage_before: Vec<u64>,
 }
 
 impl Human {
     pub(super) fn new() -> Self {
-        let spinner = if io::stderr().is_terminal() {
-            spinner()
-        } else {
-            ProgressBar::hidden()
-        };
         Self {
-            spinner,
+            screen: Screen::new(false),
             garbage_before: Vec::new(),
         }
     }
 
-    fn print(&self, text: &str) -> io::Result<()> {
-        self.spinner
-            .suspend(|| io::stdout().lock().write_all(text.as_bytes()))
-    }
-}
-
-impl Output for Human {
-    fn begin(&mut self, scenario: &Scenario, base: &LoadConfig) -> io::Result<()> {
-        self.print(&format!(
+    pub(super) fn begin(&self, scenario: &Scenario, base: &LoadConfig) -> io::Result<()> {
+        self.screen.print(&format!(
             "Scenario    {}\nGateway     {}\nIdentities  {}\n",
             scenario.title,
             base.gateway,
@@ -49,18 +35,18 @@ impl Output for Human {
         ))
     }
 
-    fn progress(&mut self, progress: ScenarioProgress<'_>) -> io::Result<()> {
+    pub(super) fn progress(&mut self, progress: ScenarioProgress<'_>) -> io::Result<()> {
         match progress {
             ScenarioProgress::Phase(phase) => {
                 self.garbage_before = vec![0; phase.garbage.len()];
-                self.print(&plan(phase))
+                self.screen.print(&plan(phase))
             }
             ScenarioProgress::Connecting {
                 population,
                 connected,
                 tunnels,
             } => {
-                self.spinner.set_message(format!(
+                self.screen.message(format!(
                     "{population}: {connected} of {tunnels} tunnels connected"
                 ));
                 Ok(())
@@ -70,20 +56,20 @@ impl Output for Human {
                 loads,
                 garbage,
             } => {
-                self.spinner.set_message(phase.name.clone());
-                let text = line(phase, loads, garbage, &self.garbage_before);
+                self.screen.message(phase.name.clone());
+                let text = lines(phase, loads, garbage, &self.garbage_before);
                 self.garbage_before = garbage.to_vec();
-                self.print(&text)
+                self.screen.print(&text)
             }
-            ScenarioProgress::PhaseDone(report) => self.print(&tables(report)?),
+            ScenarioProgress::PhaseDone(report) => self.screen.print(&tables(report)?),
             _ => Ok(()),
         }
     }
 
-    fn verdict(&mut self, report: &ScenarioReport) -> io::Result<()> {
-        self.spinner.finish_and_clear();
+    pub(super) fn verdict(&self, report: &ScenarioReport) -> io::Result<()> {
+        self.screen.finish();
         if report.interrupted {
-            // Checks are about whole phases.
+            // Checks apply to whole phases.
             return Ok(());
         }
         let mut text = String::new();
@@ -95,11 +81,11 @@ impl Output for Human {
         if report.passed {
             text += &format!("PASS  {}\n", report.title);
         }
-        self.print(&text)
+        self.screen.print(&text)
     }
 }
 
-/// What a phase consists of.
+/// Returns a description of a phase, and the header of its intervals.
 fn plan(phase: &Phase) -> String {
     let loads = phase.loads.iter().map(|load| (&load.name, load_plan(load)));
     let garbage = phase
@@ -110,14 +96,28 @@ fn plan(phase: &Phase) -> String {
     for (name, what) in loads.chain(garbage) {
         text += &format!("  {name}: {what}\n");
     }
-    text
+    text + &line(
+        phase,
+        "time",
+        "",
+        ["sent", "back", "p99"].map(str::to_owned),
+    )
+}
+
+/// Returns a line of the table of intervals.
+fn line(phase: &Phase, time: &str, name: &str, [sent, back, p99]: [String; 3]) -> String {
+    let loads = phase.loads.iter().map(|load| &load.name);
+    let names = loads.chain(phase.garbage.iter().map(|garbage| &garbage.name));
+    let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
+    let line = format!("{time:>7}  {name:<width$}  {sent:>10}  {back:>10}  {p99:>9}");
+    line.trim_end().to_owned() + "\n"
 }
 
 fn load_plan(load: &Load) -> String {
     let mut what = plural(load.tunnels, "tunnel");
     match load.presence {
         Presence::Throughout => {}
-        Presence::AtOnce { after } => what += &format!(", connecting all at once after {after:?}"),
+        Presence::AtOnce { after } => what += &format!(", connecting at once after {after:?}"),
         Presence::Turnover { lifetime, .. } => {
             what += &format!(", each replaced after {lifetime:?}");
         }
@@ -150,61 +150,59 @@ fn garbage_plan(garbage: &Garbage) -> String {
     )
 }
 
-fn line(phase: &Phase, loads: &[Interval], garbage: &[u64], garbage_before: &[u64]) -> String {
+/// Returns the lines of an interval, one per population.
+fn lines(phase: &Phase, loads: &[Interval], garbage: &[u64], garbage_before: &[u64]) -> String {
     let end = loads.first().map_or(0.0, |interval| interval.end_seconds);
     let seconds = loads.first().map_or(1.0, |interval| interval.seconds);
-    let mut parts = Vec::new();
+    let mut time_cell = format!("{end:.1} s");
+    let mut text = String::new();
     for (load, interval) in phase.loads.iter().zip(loads) {
-        let mut part = format!(
-            "{}  sent {:>10}  back {:>10}",
-            load.name,
-            scaled(interval.sent_pps, "pps"),
-            scaled(interval.received_pps, "pps")
-        );
-        if interval.latency.count > 0 {
-            part += &format!("  p99 {:>9}", time(interval.latency.p99_ns));
-        }
+        let p99 = measured(interval.latency.count, interval.latency.p99_ns);
+        let [sent, back] = [interval.sent_pps, interval.received_pps].map(|pps| scaled(pps, "pps"));
+        let mut line = line(phase, &time_cell, &load.name, [sent, back, p99]);
         for (count, what) in [
             (interval.counts.connected, "connected"),
             (interval.counts.rekeyed, "rekeyed"),
         ] {
             if count > 0 {
-                part += &format!("  {count} {what}");
+                line = format!("{}  {count} {what}\n", line.trim_end());
             }
         }
-        parts.push(part);
+        text += &line;
+        time_cell.clear();
     }
     for ((garbage, sent), before) in phase.garbage.iter().zip(garbage).zip(garbage_before) {
         let rate = sent.saturating_sub(*before) as f64 / seconds;
-        parts.push(format!("{} {:>10}", garbage.name, scaled(rate, "pps")));
+        let cells = [scaled(rate, "pps"), String::new(), String::new()];
+        text += &line(phase, "", &garbage.name, cells);
     }
-    format!("{end:7.1} s  {}\n", parts.join("  |  "))
+    text
 }
 
-/// The result of a phase.
+/// Returns the results of a phase: handshakes, packets, garbage and the steps of ramps.
 fn tables(report: &PhaseReport) -> io::Result<String> {
     let mut text = Vec::new();
-    writeln!(text)?;
-    let header = [
-        &report.phase,
-        "tunnels",
-        "connected",
-        "handshake p50",
-        "max",
-        "sent",
-        "lost",
-        "loss",
-        "p50",
-        "p99",
-        "max",
+    let tables: [(&[&str], fn(&LoadReport) -> Vec<String>); 2] = [
+        (
+            &["tunnels", "connected", "handshake p50", "handshake max"],
+            handshake_cells,
+        ),
+        (&["sent", "lost", "loss", "p50", "p99", "max"], packet_cells),
     ];
-    let mut lines = vec![header.map(str::to_owned).to_vec()];
-    lines.extend(report.loads.iter().map(load_cells));
-    write_aligned(&mut text, &lines)?;
+    for (header, cells) in tables {
+        writeln!(text)?;
+        let header = header.iter().map(|name| (*name).to_owned());
+        let mut lines = vec![[report.phase.clone()].into_iter().chain(header).collect()];
+        lines.extend(report.loads.iter().map(|load| {
+            let name = [load.name.clone()].into_iter();
+            name.chain(cells(load)).collect::<Vec<_>>()
+        }));
+        write_aligned(&mut text, &lines)?;
+    }
     for garbage in &report.garbage {
         writeln!(
             text,
-            "{}: {} datagrams sent, {}, {} answered",
+            "{}: {} datagrams sent, {}, {} answers",
             garbage.name,
             grouped(garbage.sent),
             scaled(garbage.sent_pps, "pps"),
@@ -223,19 +221,31 @@ fn tables(report: &PhaseReport) -> io::Result<String> {
     String::from_utf8(text).map_err(|error| io::Error::other(error.utf8_error()))
 }
 
-fn load_cells(load: &LoadReport) -> Vec<String> {
+fn measured(count: u64, ns: u64) -> String {
+    match count {
+        0 => "-".to_owned(),
+        _ => time(ns),
+    }
+}
+
+fn handshake_cells(load: &LoadReport) -> Vec<String> {
     let report = &load.report;
-    let measured = |count: u64, ns: u64| if count > 0 { time(ns) } else { "-".to_owned() };
-    let (handshake, latency) = (&report.handshake, &report.latency);
+    let handshake = &report.handshake;
     vec![
-        load.name.clone(),
         grouped(load.tunnels as u64),
         grouped(report.connect.tunnels as u64 + report.counts.connected),
         measured(handshake.count, handshake.p50_ns),
         measured(handshake.count, handshake.max_ns),
+    ]
+}
+
+fn packet_cells(load: &LoadReport) -> Vec<String> {
+    let report = &load.report;
+    let latency = &report.latency;
+    vec![
         grouped(report.counts.sent),
         grouped(report.lost),
-        format!("{:.4} %", report.loss_share * 100.0),
+        percent(report.loss_share),
         measured(latency.count, latency.p50_ns),
         measured(latency.count, latency.p99_ns),
         measured(latency.count, latency.max_ns),
@@ -250,13 +260,13 @@ fn write_steps(text: &mut Vec<u8>, load: &LoadReport) -> io::Result<()> {
             scaled(step.offered_pps, "pps"),
             grouped(step.sent),
             grouped(step.sent.saturating_sub(step.received)),
-            format!("{:.4} %", step.loss_share * 100.0),
+            percent(step.loss_share),
         ]
     }));
     write_aligned(text, &lines)?;
     match load.loss_free_pps {
-        Some(pps) => writeln!(text, "Free of loss up to {}.", scaled(pps, "pps")),
+        Some(pps) => writeln!(text, "No loss up to {}.", scaled(pps, "pps")),
         None if load.report.counts.sent == 0 => Ok(()),
-        None => writeln!(text, "Packets were lost at every rate."),
+        None => writeln!(text, "Loss at every rate."),
     }
 }

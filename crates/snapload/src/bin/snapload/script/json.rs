@@ -1,12 +1,11 @@
-//! Output of a scenario for programs: one JSON object a line on standard output, nothing else there.
+//! Output of a scenario for programs: one JSON object per line on standard output, and nothing else there.
 
 use std::io;
 
 use serde::Serialize;
-use snapload::scenario::{PhaseReport, Scenario, ScenarioProgress, ScenarioReport};
-use snapload::{Interval, LoadConfig};
+use snapload::Interval;
+use snapload::scenario::{PhaseReport, ScenarioProgress, ScenarioReport};
 
-use super::output::Output;
 use crate::json::print;
 
 #[derive(Serialize)]
@@ -34,50 +33,39 @@ struct FailedCheck<'a> {
     check: &'a str,
 }
 
-/// See the module.
-pub(super) struct Json;
-
-impl Output for Json {
-    fn begin(&mut self, _scenario: &Scenario, _base: &LoadConfig) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn progress(&mut self, progress: ScenarioProgress<'_>) -> io::Result<()> {
-        match progress {
-            ScenarioProgress::Interval { phase, loads, .. } => {
-                for (load, interval) in phase.loads.iter().zip(loads) {
-                    print(&Line::Interval {
-                        phase: &phase.name,
-                        population: &load.name,
-                        interval,
-                    })?;
-                }
-                Ok(())
+/// Prints an interval per load, and the result of a phase.
+pub(super) fn progress(progress: ScenarioProgress<'_>) -> io::Result<()> {
+    match progress {
+        ScenarioProgress::Interval { phase, loads, .. } => {
+            for (load, interval) in phase.loads.iter().zip(loads) {
+                print(&Line::Interval {
+                    phase: &phase.name,
+                    population: &load.name,
+                    interval,
+                })?;
             }
-            ScenarioProgress::PhaseDone(report) => print(&Line::Phase(report)),
-            _ => Ok(()),
+            Ok(())
+        }
+        ScenarioProgress::PhaseDone(report) => print(&Line::Phase(report)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn verdict(report: &ScenarioReport) -> io::Result<()> {
+    let mut failed_checks = Vec::new();
+    for phase in &report.phases {
+        for (population, check) in phase.failed_checks() {
+            failed_checks.push(FailedCheck {
+                phase: &phase.phase,
+                population,
+                check,
+            });
         }
     }
-
-    fn verdict(&mut self, report: &ScenarioReport) -> io::Result<()> {
-        let failed_checks = report
-            .phases
-            .iter()
-            .flat_map(|phase| {
-                phase
-                    .failed_checks()
-                    .map(|(population, check)| FailedCheck {
-                        phase: &phase.phase,
-                        population,
-                        check,
-                    })
-            })
-            .collect();
-        print(&Line::Verdict {
-            title: &report.title,
-            passed: report.passed,
-            interrupted: report.interrupted,
-            failed_checks,
-        })
-    }
+    print(&Line::Verdict {
+        title: &report.title,
+        passed: report.passed,
+        interrupted: report.interrupted,
+        failed_checks,
+    })
 }
