@@ -69,10 +69,14 @@ fn send_messages(client: &ShardSocket, to: SocketAddr) -> Result<(), Box<dyn Err
     for (message_type, bytes) in MESSAGES {
         let mut message = vec![0; bytes];
         message[0] = message_type;
-        queue.push(to, None, message).map_err(|_| "the send queue is full")?;
+        queue
+            .push(to, None, message)
+            .map_err(|_| "the send queue is full")?;
     }
     let mut failed = None;
-    let flush = queue.flush(client, &mut |_message, outcome| failed = failed.or(outcome.err()));
+    let flush = queue.flush(client, &mut |_message, outcome| {
+        failed = failed.or(outcome.err())
+    });
     match (failed, flush) {
         (Some(error), _) => Err(error.into()),
         (None, Flush::Blocked) => Err("the send buffer is full".into()),
