@@ -130,7 +130,7 @@ impl Group {
         self.key.worker_of(address, workers) as u32
     }
 
-    /// Asserts that trains without room for a message go to the last socket, and all others to the socket for their
+    /// Asserts that trains that cannot hold a message go to the last socket, and all others to the socket for their
     /// kind of the worker that owns the sender.
     fn check_tunnel(&self, packet: &[u8], udp_header: usize, from: SocketAddr, is_readable: bool) {
         let program = programs::tunnel_dispatch(&self.key, self.workers, from.is_ipv6());

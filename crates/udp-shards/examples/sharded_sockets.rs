@@ -52,14 +52,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("client {} belongs to worker {owner}", client.local_addr());
         send_messages(&client, group.local_addr)?;
     }
-    // Too short for a message: the kernel drops it.
+    // The kernel drops datagrams that cannot hold a message.
     UdpSocket::bind(listen)?.send_to(b"garbage", group.local_addr)?;
 
     for worker in workers {
         worker.join().map_err(|_| "a worker panicked")??;
     }
     let dropped = group.garbage.map_or(0, |socket| socket.drops());
-    println!("the kernel dropped {dropped} datagram without room for a message");
+    println!("the kernel dropped {dropped} datagram that cannot hold a message");
     Ok(())
 }
 

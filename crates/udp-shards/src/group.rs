@@ -45,7 +45,7 @@ pub struct TunnelGroup {
     /// Sockets for all other trains, one per worker: trains from its addresses that begin with a
     /// handshake message or garbage, and may hold messages behind it. Empty with [`Dispatch::User`].
     pub mixed: Vec<ShardSocket>,
-    /// Socket at which [`Dispatch::Kernel`] drops trains without room for a SNAPtun message. `None`
+    /// Socket at which [`Dispatch::Kernel`] drops trains that cannot hold a SNAPtun message. `None`
     /// with [`Dispatch::User`], where each data socket has a filter that drops them.
     pub garbage: Option<GarbageSocket>,
     /// Buffer sizes of each socket.

@@ -9,7 +9,7 @@
 //! The programs read two protocols:
 //!
 //! - [`bind_tunnel_group`] is for SNAPtun, which is WireGuard with a longer handshake response. It dispatches by
-//!   the source address, separates data from handshake messages, and drops datagrams too short for a message.
+//!   the source address, separates data from handshake messages, and drops datagrams that cannot hold a message.
 //! - [`bind_upstream_group`] is for SCION. It dispatches by the destination (host and port) in the SCION header.
 //!
 //! [`bind_client_socket`], [`ReceiveBatch`] and [`SendQueue`] work with any protocol. Sockets are non-blocking and

@@ -66,7 +66,7 @@ pub(crate) enum Family {
 /// Builds the dispatch program of a group of 3 * `workers` + 1 sockets.
 ///
 /// `owner` is the worker that owns the source address. The program sees a train as one packet, so
-/// it judges by the train's length and its first datagram, and drops only trains without room for a
+/// it judges by the train's length and its first datagram, and drops only trains that cannot hold a
 /// message:
 ///
 /// | train or single datagram | socket |
@@ -120,7 +120,7 @@ pub(crate) fn dispatch_program(key: &DispatchKey, workers: u32, family: Family) 
     builder.finish()
 }
 
-/// Builds the filter of one socket that drops trains without room for a SNAPtun message and keeps
+/// Builds the filter of one socket that drops trains that cannot hold a SNAPtun message and keeps
 /// all others whole.
 pub(crate) fn garbage_filter() -> Program {
     let mut builder = Builder::default();

@@ -248,7 +248,7 @@ fn a_train_arrives_whole_for_every_type_of_its_first_message() {
     }
 }
 
-/// Datagrams without room for a SNAPtun message, even as a train.
+/// Datagrams that cannot hold a SNAPtun message, even as a train.
 fn garbage() -> Vec<Vec<u8>> {
     let mut garbage = vec![vec![], vec![4], vec![4, 0, 0], message(4, 31, 0)];
     for wrong_type in [0, 1, 2, 3, 5, 0x14, 0x40, 0x84, 0xff] {
