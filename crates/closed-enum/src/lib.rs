@@ -1,14 +1,14 @@
-//! Enums of reasons: each variant can be counted in an array, named in a metric, and explained.
+//! A macro for enums of reasons that are counted in an array, named in a metric and explained.
 #![forbid(unsafe_code)]
 
-/// Declares an enum of reasons. Each variant has a `snake_case` name, for the label of a metric, and a help text,
-/// which is its `Display`.
+/// Declares an enum of reasons. Each variant has a `snake_case` name for a metric label, and a help text, which is its
+/// [`Display`](std::fmt::Display) output and the last line of its documentation.
 ///
 /// ```
 /// closed_enum::closed_enum! {
 ///     /// Why a datagram was dropped.
 ///     pub enum Reason {
-///         /// Documentation beyond the help text is optional.
+///         /// Optional documentation, printed before the help text.
 ///         TooShort: "too_short", "shorter than its header";
 ///         Forged: "forged", "the authentication tag is wrong";
 ///     }
@@ -38,17 +38,17 @@ macro_rules! closed_enum {
         }
 
         impl $enum {
-            /// Every variant; each one stands at its [`index`](Self::index).
+            /// All variants, ordered by [`index`](Self::index).
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
 
-            /// Position in [`ALL`](Self::ALL): for an array of counters.
+            /// Returns the position in [`ALL`](Self::ALL), for an array of counters.
             #[inline]
             #[must_use]
             pub const fn index(self) -> usize {
                 self as usize
             }
 
-            /// Name in `snake_case`, for the label of a metric.
+            /// Returns the name in `snake_case`, for a metric label.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {

@@ -1,6 +1,6 @@
-//! Writes the inputs that fuzzing begins with: `cargo run --example seeds`, in this package.
+//! Writes the seed inputs of the corpora: `cargo run --example seeds` in this package.
 //!
-//! The other files of `corpus/` were found from these, and chosen because each reaches code of its own.
+//! The other files of `corpus/` were found by fuzzing from these; each one covers additional code.
 
 use std::error::Error;
 use std::fs;
@@ -31,7 +31,7 @@ fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     fs::write(corpus.join(target).join(name), bytes)
 }
 
-/// An upstream group with a key and three workers.
+/// Encodes an upstream group with a key and three workers.
 const GROUP_OF_THREE: [u8; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 3];
 
 type Named = (&'static str, Vec<u8>);
@@ -125,7 +125,7 @@ fn scion_packets() -> Result<Vec<Named>, Box<dyn Error>> {
     ])
 }
 
-/// For a tunnel group with a key and three workers: header, port, message.
+/// Encodes datagrams to a tunnel group with a key and three workers: header, port, message.
 fn tunnel_datagrams() -> Vec<Named> {
     let group = |kind: u8| [kind, 1, 2, 3, 4, 5, 6, 7, 8, 3];
     let message = |kind: u8, bytes: usize| [vec![kind, 0, 0, 0], vec![0x5a; bytes - 4]].concat();
@@ -154,7 +154,7 @@ fn tunnel_datagrams() -> Vec<Named> {
     ]
 }
 
-// The first byte of each step, see `datagrams.rs`.
+// The first byte of each step, see `next_step` in `datagrams.rs`.
 const ARRIVE: u8 = 0;
 const DELIVER: u8 = 1;
 const INITIATE: u8 = 2;

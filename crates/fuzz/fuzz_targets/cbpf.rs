@@ -1,4 +1,4 @@
-//! A fuzz target: see `cbpf.rs` of the library.
+//! Fuzz target, see `cbpf.rs` of the library.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A fuzz target: see `configuration.rs` of the library.
+//! Fuzz target, see `configuration.rs` of the library.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A fuzz target: see `datagrams.rs` of the library.
+//! Fuzz target, see `datagrams.rs` of the library.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A fuzz target: see `identities.rs` of the library.
+//! Fuzz target, see `identities.rs` of the library.
 
 #![no_main]
 

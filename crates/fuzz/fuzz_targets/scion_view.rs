@@ -1,4 +1,4 @@
-//! A fuzz target: see `scion_view.rs` of the library.
+//! Fuzz target, see `scion_view.rs` of the library.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The programs of socket groups, against what userspace does with the same datagram.
+//! The programs of socket groups, compared with userspace.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,9 +18,9 @@ use testkit::shard::{In, Shard};
 const UDP: u8 = 17;
 const UDP_HEADER_BYTES: usize = 8;
 
-/// Sends a datagram to a group of sockets; `data` says of which kind.
+/// Sends a datagram to a group of sockets, both encoded in `data`.
 pub fn run(data: &[u8]) {
-    // An error: the input is too short to say it.
+    // An input too short to decode is skipped.
     let _too_short = send(&mut Unstructured::new(data));
 }
 
@@ -31,7 +31,7 @@ fn send(input: &mut Unstructured<'_>) -> Result<()> {
         workers: input.arbitrary::<u8>()?.max(1),
     };
     if kind.is_multiple_of(2) {
-        group.check_upstream(input.take_rest_of());
+        group.check_upstream(rest(input));
         return Ok(());
     }
     let ipv6 = kind & 2 != 0;
@@ -44,7 +44,7 @@ fn send(input: &mut Unstructured<'_>) -> Result<()> {
     let port: u16 = input.arbitrary()?;
     header.packet.extend_from_slice(&port.to_be_bytes());
     header.packet.resize(udp_header + UDP_HEADER_BYTES, 0);
-    let payload = input.take_rest_of();
+    let payload = rest(input);
     header.packet.extend_from_slice(payload);
     let from = SocketAddr::new(header.source, port);
     group.check_tunnel(&header.packet, udp_header, from, header.is_readable);
@@ -52,25 +52,19 @@ fn send(input: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-trait TakeRest<'a> {
-    fn take_rest_of(&mut self) -> &'a [u8];
+fn rest<'a>(input: &mut Unstructured<'a>) -> &'a [u8] {
+    input.bytes(input.len()).unwrap_or_default()
 }
 
-impl<'a> TakeRest<'a> for Unstructured<'a> {
-    fn take_rest_of(&mut self) -> &'a [u8] {
-        self.bytes(self.len()).unwrap_or_default()
-    }
-}
-
-/// An IP header, and what userspace knows of it.
+/// An IP header, its source, and the expected result.
 struct IpHeader {
     packet: Vec<u8>,
     source: IpAddr,
-    /// The program finds the UDP header.
+    /// True if the program finds the UDP header.
     is_readable: bool,
 }
 
-/// With up to ten words of options.
+/// Decodes an IPv4 header with up to ten words of options.
 fn ipv4_header(input: &mut Unstructured<'_>) -> Result<IpHeader> {
     let words: u8 = 5 + input.arbitrary::<u8>()? % 11;
     let source: [u8; 4] = input.arbitrary()?;
@@ -84,21 +78,21 @@ fn ipv4_header(input: &mut Unstructured<'_>) -> Result<IpHeader> {
     })
 }
 
-/// With up to seven extension headers, of which the program walks over five.
+/// Decodes an IPv6 header with up to seven extension headers, of which the program skips five.
 fn ipv6_header(input: &mut Unstructured<'_>) -> Result<IpHeader> {
-    /// Hop-by-hop options, routing, fragment, destination options (RFC 8200, section 4), and one that
-    /// the program does not know: authentication (RFC 4302).
+    /// Hop-by-hop options, routing, fragment, destination options (RFC 8200, section 4), and
+    /// authentication (RFC 4302), which the program does not know.
     const EXTENSIONS: [u8; 5] = [0, 43, FRAGMENT, 60, AUTHENTICATION];
     const FRAGMENT: u8 = 44;
     const AUTHENTICATION: u8 = 51;
-    const WALKED_OVER: u8 = 5;
+    const SKIPPED_MAX: u8 = 5;
 
     let extensions = input.arbitrary::<u8>()? % 8;
     let source: [u8; 16] = input.arbitrary()?;
     let mut packet = vec![0xee; 40];
     packet[0] = 0x60;
     packet[8..24].copy_from_slice(&source);
-    let mut is_readable = extensions <= WALKED_OVER;
+    let mut is_readable = extensions <= SKIPPED_MAX;
     let mut next_header = 6;
     for _ in 0..extensions {
         let choice: u8 = input.arbitrary()?;
@@ -106,8 +100,8 @@ fn ipv6_header(input: &mut Unstructured<'_>) -> Result<IpHeader> {
         is_readable &= extension != AUTHENTICATION;
         packet[next_header] = extension;
         next_header = packet.len();
-        // The second byte is the length in units of 8 bytes behind the first 8; of fragments it is
-        // reserved.
+        // The second byte is the length in units of 8 bytes, excluding the first 8; it is reserved in
+        // fragment headers.
         let more = choice >> 5;
         let bytes = if extension == FRAGMENT {
             8
@@ -136,8 +130,8 @@ impl Group {
         self.key.worker_of(address, workers) as u32
     }
 
-    /// What begins with data, what is a handshake message, and what may hold messages goes to sockets of the
-    /// worker that owns its sender, and what can hold no message to the last socket.
+    /// Asserts that trains that cannot hold a message go to the last socket, and all others to the socket for their
+    /// kind of the worker that owns the sender.
     fn check_tunnel(&self, packet: &[u8], udp_header: usize, from: SocketAddr, is_readable: bool) {
         let program = programs::tunnel_dispatch(&self.key, self.workers, from.is_ipv6());
         let start = udp_header + UDP_HEADER_BYTES;
@@ -158,7 +152,7 @@ impl Group {
         }
     }
 
-    /// A packet goes to the worker that owns its destination, as the shard and the SCION view name it.
+    /// Asserts that a packet goes to the worker that owns its destination as `scion-packet` reads it.
     fn check_upstream(&self, packet: &[u8]) {
         let program = programs::upstream_dispatch(&self.key, self.workers);
         let socket = run_program(&program, packet, 0);
@@ -169,12 +163,12 @@ impl Group {
         };
         if let (Host::Ip(ip), Ok(port)) = (view.dst_host(), delivery_port(&view)) {
             let owner = self.worker_of(SocketAddr::new(ip, port));
-            assert_eq!(socket, owner, "the packet would be handed over");
+            assert_eq!(socket, owner, "the packet arrives at the wrong worker");
         }
     }
 }
 
-/// What the kernel drops holds no message for a shard either, however it is split into datagrams.
+/// Asserts that a train that the kernel drops holds no message, for all ways to split it into datagrams.
 fn assert_holds_no_message(train: &[u8], from: SocketAddr) {
     for segment_size in 1..=train.len().max(1) {
         for datagram in train.chunks(segment_size) {
@@ -196,7 +190,7 @@ fn assert_is_malformed(payload: &[u8], from: SocketAddr) {
     assert_eq!(fate, In::Dropped(DropReason::Malformed));
 }
 
-/// The filter of a socket without a program keeps what the program keeps.
+/// Asserts that the filter for userspace dispatch keeps the trains that the dispatch program keeps.
 fn check_filter(packet: &[u8], udp_header: usize) {
     let kept = run_program(&programs::garbage_filter(), packet, udp_header);
     let payload = &packet[udp_header + UDP_HEADER_BYTES..];
@@ -207,16 +201,16 @@ fn check_filter(packet: &[u8], udp_header: usize) {
     assert_eq!(kept, expected);
 }
 
-/// What a train, or a single datagram, is to a program that sees its length and its first bytes.
+/// Kind of a train or single datagram, judged by its length and first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Train {
-    /// It begins with a data message.
+    /// Begins with a data message.
     Data,
-    /// It is one handshake message.
+    /// Is one handshake message.
     Handshake,
-    /// It may hold messages.
+    /// Begins with anything else, and may hold messages.
     Mixed,
-    /// It holds none.
+    /// Holds no message.
     Garbage,
 }
 

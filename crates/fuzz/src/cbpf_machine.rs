@@ -1,18 +1,18 @@
-//! The kernel's classic BPF machine, as far as the programs of `udp-shards` use it
+//! An interpreter of the classic BPF instructions that the programs of `udp-shards` use
 //! (`Documentation/networking/filter.rst`).
 
 use libc::sock_filter;
 
 /// A datagram as a program sees it.
 pub(crate) struct Datagram<'a> {
-    /// From the IP header on.
+    /// The packet from the IP header on.
     pub(crate) packet: &'a [u8],
-    /// Where offset 0 is: at the UDP payload for a group's program, at the UDP header for a socket's filter.
+    /// Position of offset 0: the UDP payload for a group's program, the UDP header for a socket's filter.
     pub(crate) start: usize,
 }
 
 impl Datagram<'_> {
-    /// The bytes that a program reads at `offset`, which is relative to the IP header from SKF_NET_OFF on.
+    /// Loads `size` bytes at `offset`. Offsets from SKF_NET_OFF on are relative to the IP header.
     fn load(&self, offset: u32, size: usize) -> Option<u32> {
         let ip_header = libc::SKF_NET_OFF as u32;
         let at = if offset >= ip_header {
@@ -28,13 +28,13 @@ impl Datagram<'_> {
         )
     }
 
-    /// What follows offset 0.
+    /// Returns the length from offset 0 on.
     fn len(&self) -> u32 {
         (self.packet.len() - self.start) as u32
     }
 }
 
-/// Runs a program and returns its result; that of a load outside of the packet is 0.
+/// Runs a program and returns its result, which is 0 after a load outside of the packet.
 pub(crate) fn run(program: &[sock_filter], datagram: &Datagram<'_>) -> u32 {
     let (mut a, mut x) = (0_u32, 0_u32);
     let mut scratch = [0_u32; 16];
@@ -50,7 +50,7 @@ pub(crate) fn run(program: &[sock_filter], datagram: &Datagram<'_>) -> u32 {
                     libc::BPF_W => 4,
                     libc::BPF_H => 2,
                     libc::BPF_B => 1,
-                    size => panic!("a load of size {size:#x}"),
+                    size => panic!("unknown load size {size:#x}"),
                 };
                 let offset = match code & 0xe0 {
                     libc::BPF_IMM => {
@@ -67,7 +67,7 @@ pub(crate) fn run(program: &[sock_filter], datagram: &Datagram<'_>) -> u32 {
                     }
                     libc::BPF_ABS => k,
                     libc::BPF_IND => k.wrapping_add(x),
-                    mode => panic!("a load of mode {mode:#x}"),
+                    mode => panic!("unknown load mode {mode:#x}"),
                 };
                 match datagram.load(offset, size) {
                     Some(value) => a = value,
@@ -83,11 +83,11 @@ pub(crate) fn run(program: &[sock_filter], datagram: &Datagram<'_>) -> u32 {
                     libc::BPF_AND => a & operand,
                     libc::BPF_OR => a | operand,
                     libc::BPF_XOR => a ^ operand,
-                    // The kernel refuses a program that shifts by 32 and more, or divides by 0.
+                    // The kernel refuses programs that shift by 32 or more, or divide by 0.
                     libc::BPF_LSH => a << operand,
                     libc::BPF_RSH => a >> operand,
                     libc::BPF_MOD => a % operand,
-                    operation => panic!("an operation {operation:#x}"),
+                    operation => panic!("unknown operation {operation:#x}"),
                 }
             }
             libc::BPF_JMP => {
@@ -98,7 +98,7 @@ pub(crate) fn run(program: &[sock_filter], datagram: &Datagram<'_>) -> u32 {
                     }
                     libc::BPF_JEQ => a == operand,
                     libc::BPF_JGE => a >= operand,
-                    comparison => panic!("a comparison {comparison:#x}"),
+                    comparison => panic!("unknown comparison {comparison:#x}"),
                 };
                 next += usize::from(if holds { jt } else { jf });
             }
@@ -106,7 +106,7 @@ pub(crate) fn run(program: &[sock_filter], datagram: &Datagram<'_>) -> u32 {
             libc::BPF_RET => return k,
             libc::BPF_MISC if code & 0xf8 == libc::BPF_TAX => x = a,
             libc::BPF_MISC => a = x,
-            class => panic!("an instruction of class {class:#x}"),
+            class => panic!("unknown instruction class {class:#x}"),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use snapgate::fuzzing::{Configuration, FILE_NAME, read_configuration};
 use tempfile::NamedTempFile;
 
-/// The gateway needs a private key; this is nobody's.
+/// File with a private key, which every configuration needs.
 static PRIVATE_KEY: LazyLock<NamedTempFile> = LazyLock::new(|| {
     let mut file = NamedTempFile::new().expect("a temporary file");
     writeln!(file, "wgq5jqiVZO7IYiEn88NNhqB7FWwv9eJAaow7ib6Eclw=").expect("room for a key");
@@ -24,32 +24,32 @@ pub fn run(data: &[u8]) {
         assert_names_a_line(complaint, FILE_NAME, text);
     }
     if read.complaints.is_empty() {
-        assert_all_is_given(text, &read);
+        assert_all_values_are_read(text, &read);
     }
     match &read.effective {
-        Ok(effective) => assert_can_be_written_again(effective),
+        Ok(effective) => assert_accepted_again(effective),
         Err(complaints) => assert!(complaints.iter().all(|complaint| !complaint.is_empty())),
     }
 }
 
-/// Asserts that a complaint begins with a line of the file, or the one behind its end, and says more.
+/// Asserts that an error begins with the file name and a line number, at most one past the end, and has a text.
 pub(crate) fn assert_names_a_line(complaint: &str, file_name: &str, text: &str) {
     let place = complaint
         .strip_prefix(file_name)
         .and_then(|rest| rest.strip_prefix(':'))
         .and_then(|rest| rest.split_once(": "));
     let Some((line, what)) = place else {
-        panic!("no place: {complaint:?}");
+        panic!("no file name and line: {complaint:?}");
     };
-    let line: usize = line.parse().expect("a number of a line");
+    let line: usize = line.parse().expect("a line number");
     let lines = 1 + text.matches('\n').count();
     assert!((1..=lines).contains(&line), "{complaint:?}");
     assert!(!what.is_empty());
 }
 
-/// Asserts that every key of a file without fault gives as many values as it has.
-fn assert_all_is_given(text: &str, read: &Configuration) {
-    // Numbers beyond TOML's are refused there, and here only when they are used.
+/// Asserts that all values of a valid file are read.
+fn assert_all_values_are_read(text: &str, read: &Configuration) {
+    // This parser refuses all numbers outside TOML's range, the gateway only those that it uses.
     let Ok(table) = toml::from_str::<toml::Table>(text) else {
         return;
     };
@@ -65,8 +65,8 @@ fn assert_all_is_given(text: &str, read: &Configuration) {
     }
 }
 
-/// Asserts that the effective settings, given in a file, are effective again.
-fn assert_can_be_written_again(effective: &[(&'static str, Value)]) {
+/// Asserts that a file of the effective settings results in the same effective settings.
+fn assert_accepted_again(effective: &[(&'static str, Value)]) {
     let file: toml::Table = effective
         .iter()
         .filter(|(name, _)| *name != "private_key_file")
@@ -78,7 +78,7 @@ fn assert_can_be_written_again(effective: &[(&'static str, Value)]) {
     assert_eq!(again.effective.as_deref(), Ok(effective), "{text}");
 }
 
-/// `None` for what is not set.
+/// Converts a setting; `None` if it is not set.
 fn to_toml(value: &Value) -> Option<toml::Value> {
     toml::Value::try_from(value)
         .ok()

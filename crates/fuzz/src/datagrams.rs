@@ -1,4 +1,4 @@
-//! Datagrams, and all else that happens to a shard, on a clock that the input moves.
+//! A shard under steps that the input encodes, on a mock clock.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use mock_instant::thread_local::MockClock;
 
 use testkit::shard::steps::{CLIENTS, Run, Step};
 
-/// Time passes between steps as well: an initiation that is not later than the one before is stale.
+/// Time between steps: an initiation that is not later than the previous one is stale.
 const STEP_TIME: Duration = Duration::from_millis(1);
 
-/// More does not show more, and takes long.
+/// Maximum number of steps: more take long and find no more.
 const STEPS_MAX: usize = 200;
 
-/// Takes the steps that `data` stands for, from two established tunnels on.
+/// Runs the steps that `data` encodes, starting with two established tunnels.
 pub fn run(data: &[u8]) {
     MockClock::set_time(Duration::ZERO);
     let mut run = Run::new(Instant::now());
@@ -28,7 +28,7 @@ pub fn run(data: &[u8]) {
             break;
         };
         let time = match &step {
-            // `Run` itself moves the time that the shard is told.
+            // `Run` advances the time of the shard itself.
             Step::Timers { millis } => {
                 MockClock::advance(Duration::from_millis(*millis));
                 Duration::ZERO
@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Carries a handshake through to the client's confirmation.
+/// Completes a handshake, including the client's confirmation.
 fn connect(run: &mut Run, client: u16) {
     run.step(Step::Initiate { client });
     for _ in 0..2 {
@@ -49,13 +49,13 @@ fn connect(run: &mut Run, client: u16) {
     }
 }
 
-/// Lets time pass for the shard, its clients, and the WireGuard state machines of both.
+/// Advances the time of the shard, its clients, and the WireGuard state machines of both.
 fn pass(run: &mut Run, time: Duration) {
     MockClock::advance(time);
     run.shard.now += time;
 }
 
-/// The next step. A byte says which, those behind it the rest; an error where the input ends.
+/// Decodes the next step: one byte for its kind, then its parameters. An error at the end of the input.
 fn next_step(input: &mut Unstructured<'_>) -> Result<Step> {
     let kind: u8 = input.arbitrary()?;
     Ok(match kind % 15 {
@@ -101,7 +101,7 @@ fn next_step(input: &mut Unstructured<'_>) -> Result<Step> {
             client: client(input)?,
         },
         _ => Step::Timers {
-            // Up to 11 minutes: all timers of WireGuard.
+            // Up to 11 minutes, which covers all timers of WireGuard.
             millis: u64::from(input.arbitrary::<u16>()?) * 10,
         },
     })
@@ -115,7 +115,7 @@ fn client(input: &mut Unstructured<'_>) -> Result<u16> {
     Ok(u16::from(input.arbitrary::<u8>()?) % (CLIENTS + 1))
 }
 
-/// As many bytes as the next one says, or as there are.
+/// Decodes a length byte and that many bytes, or the rest of the input.
 fn bytes(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let length = byte(input)?.min(input.len());
     Ok(input.bytes(length)?.to_vec())

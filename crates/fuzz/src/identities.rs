@@ -1,4 +1,4 @@
-//! Files of identities, against a parser that serde derives.
+//! Files of identities, compared with a parser derived by serde.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -38,7 +38,7 @@ pub fn run(data: &[u8]) {
     let theirs: Option<File> = toml::from_str(text).ok();
     match read_identities(text) {
         Ok(ours) => {
-            let theirs = theirs.expect("a file that is accepted is well-formed");
+            let theirs = theirs.expect("an accepted file is well-formed");
             assert_eq!(ours.len(), theirs.identity.len());
             for (ours, theirs) in ours.iter().zip(theirs.identity) {
                 let key = BASE64_STANDARD.decode(theirs.public_key).expect("base64");
@@ -48,19 +48,19 @@ pub fn run(data: &[u8]) {
                     Expires::Text(text) => text,
                     Expires::Datetime(datetime) => datetime.to_string(),
                 });
-                let expires = expires.map(|text| text.parse().expect("a point in time"));
+                let expires = expires.map(|text| text.parse().expect("a timestamp"));
                 assert_eq!(ours.expires, expires);
             }
             let keys: std::collections::HashSet<_> =
                 ours.iter().map(|identity| identity.public_key).collect();
-            assert_eq!(keys.len(), ours.len(), "an identity twice");
+            assert_eq!(keys.len(), ours.len(), "a duplicate identity");
         }
         Err(complaints) => {
             assert!(!complaints.is_empty());
             for complaint in &complaints {
                 assert_names_a_line(complaint, FILE_NAME, text);
             }
-            // What is well-formed can only be wrong in its values.
+            // A well-formed file can have errors only in its values.
             if theirs.is_some() {
                 let in_values = |complaint: &String| {
                     complaint.contains("public_key") || complaint.contains("expires")

@@ -1,14 +1,14 @@
-//! What the fuzz targets do with an input. Each asserts what must hold whatever the bytes are.
+//! The bodies of the fuzz targets. Each asserts properties that hold for all inputs.
 //!
-//! | target | input | must hold |
+//! | target | input | asserted properties |
 //! | --- | --- | --- |
-//! | [`datagrams`] | steps: datagrams of clients and strangers, real, damaged, forged, replayed; packets from SCION; revocations; time | every packet has one fate, nothing is delivered that its client did not send, limits hold |
-//! | [`scion_view`] | a SCION packet | the verdict and fields of sciparse, and of snap-dataplane's policy |
-//! | [`cbpf`] | a datagram and a group of sockets | the kernel's programs name the socket that userspace names |
-//! | [`configuration`] | a configuration file | complaints name a line of it; what is accepted is accepted again as `snapgate check` prints it |
-//! | [`identities`] | a file of identities | the same identities as a derived parser reads |
+//! | [`datagrams`] | steps: genuine, damaged, forged and replayed datagrams; packets from SCION; revocations; time | every packet has one fate, only packets that their client sent are delivered, limits hold |
+//! | [`scion_view`] | a SCION packet | verdict and fields equal those of sciparse and of snap-dataplane's policy |
+//! | [`cbpf`] | a datagram and a group of sockets | the kernel programs pick the socket that userspace picks |
+//! | [`configuration`] | a configuration file | errors name a line; accepted settings are accepted again as `snapgate check` prints them |
+//! | [`identities`] | a file of identities | the identities equal those of a derived parser |
 //!
-//! `scripts/fuzz.sh` runs them. The inputs in `corpus/` are replayed without a fuzzer by `cargo test`.
+//! `scripts/fuzz.sh` runs the targets. `cargo test` replays the inputs in `corpus/` without a fuzzer.
 
 pub mod cbpf;
 mod cbpf_machine;
@@ -26,7 +26,7 @@ mod tests {
     use snapgate::gateway::{Gateway, StartError};
     use snapgate::keys::PrivateKey;
 
-    /// As many files as a directory can have for people to look through.
+    /// Upper bound of the number of files in a corpus, which keeps it reviewable.
     const FILES_MAX: usize = 100;
 
     fn replay(target: &str, run: fn(&[u8])) {
@@ -44,40 +44,40 @@ mod tests {
             files.len()
         );
         for file in files {
-            // The name of the input that fails is the last one printed.
+            // The last printed name is that of the failing input.
             println!("{}", file.display());
             run(&fs::read(&file).unwrap());
         }
     }
 
     #[test]
-    fn the_corpus_of_datagrams_holds() {
+    fn the_datagrams_corpus_passes() {
         replay("datagrams", super::datagrams::run);
     }
 
     #[test]
-    fn the_corpus_of_the_scion_view_holds() {
+    fn the_scion_view_corpus_passes() {
         replay("scion_view", super::scion_view::run);
     }
 
     #[test]
-    fn the_corpus_of_the_kernels_programs_holds() {
+    fn the_cbpf_corpus_passes() {
         replay("cbpf", super::cbpf::run);
     }
 
     #[test]
-    fn the_corpus_of_configuration_files_holds() {
+    fn the_configuration_corpus_passes() {
         replay("configuration", super::configuration::run);
     }
 
     #[test]
-    fn the_corpus_of_identities_files_holds() {
+    fn the_identities_corpus_passes() {
         replay("identities", super::identities::run);
     }
 
-    /// Here and nowhere else a gateway is built with the mock clock, which the shard's target needs.
+    /// Only this crate builds a gateway with the mock clock, which the target `datagrams` needs.
     #[test]
-    fn a_gateway_whose_clock_stands_still_does_not_start() {
+    fn a_gateway_with_a_frozen_clock_does_not_start() {
         let config = Config::new(
             "127.0.0.1:0".parse().unwrap(),
             PrivateKey::generate().unwrap(),

@@ -1,4 +1,4 @@
-//! SCION packets, read by us and by sciparse.
+//! SCION packets, read by `scion-packet` and by sciparse.
 
 use std::net::IpAddr;
 
@@ -9,19 +9,19 @@ use testkit::oracle::agreement::{
 };
 use testkit::oracle::reading::read_all;
 
-/// Behind the tunnel; in the corpus, the sender or receiver of packets.
+/// Host behind the tunnel: the sender or receiver of the packets in the corpus.
 const CLIENT: ScionAddress = ScionAddress {
     isd_as: IsdAs::from_u64(0x0001_ff00_0000_0110),
     ip: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
 };
 
-/// In another AS.
+/// Host in another AS.
 const PEER: ScionAddress = ScionAddress {
     isd_as: IsdAs::from_u64(0x0002_ff00_0000_0222),
     ip: IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
 };
 
-/// Reads `data` as a packet with all that reads packets, and compares it with what sciparse reads.
+/// Reads `data` as a packet with all functions that read packets, and compares the results with sciparse.
 pub fn run(data: &[u8]) {
     read_all(data, CLIENT, PEER);
     assert_same_view(data);

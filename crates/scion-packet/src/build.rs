@@ -1,4 +1,4 @@
-//! Writes packets: for load and for tests.
+//! Writing packets, for load generators and tests.
 
 use closed_enum::closed_enum;
 
@@ -8,33 +8,56 @@ use crate::upper_layer::{SCMP, UDP, UDP_HEADER_BYTES, scmp_header_bytes, scmp_ty
 use crate::write::Header;
 use crate::{HopField, InfoField, ScionAddress};
 
-/// The most hop fields of one segment: its length has six bits.
+/// Maximum number of hop fields of a segment: its length has six bits.
 const MAX_SEGMENT_HOP_FIELDS: usize = 63;
 
-/// One segment of a path to write.
+/// A segment of a path to write.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Segment {
-    /// Its info field.
+    /// Info field.
     pub info_field: InfoField,
-    /// Its hop fields, in the order in which the packet meets them. At least 1, at most 63.
+    /// Hop fields in the order of travel: 1 to 63.
     pub hop_fields: Vec<HopField>,
 }
 
 closed_enum! {
     /// Why a packet cannot be written.
     pub enum BuildError {
-        /// More than 3 segments, a segment with no or with more than 63 hop fields, or more than 64
-        /// hop fields in all.
+        /// More than 3 segments, a segment with 0 or more than 63 hop fields, or more than 64 hop
+        /// fields in total.
         InvalidPath: "invalid_path", "the path does not fit into a SCION header";
-        /// PayloadLen has 16 bits.
         PayloadTooLong: "payload_too_long", "the payload is longer than 65535 bytes";
     }
 }
 
 /// Writes packets from one address to another, on one path.
 ///
-/// Every `append_` method appends one complete packet with correct checksum to a buffer, and leaves
-/// the buffer as it was if it fails.
+/// Each `append_` method appends a complete packet to a buffer, and does not change the buffer on
+/// errors.
+///
+/// ```
+/// use scion_packet::build::{PacketBuilder, Segment};
+/// use scion_packet::{HopField, InfoField, ScionAddress, ScionPacket, egress_interface};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let source = ScionAddress { isd_as: "1-ff00:0:110".parse()?, ip: "192.0.2.1".parse()? };
+/// let destination = ScionAddress { isd_as: "1-ff00:0:111".parse()?, ip: "2001:db8::2".parse()? };
+/// let segment = Segment {
+///     info_field: InfoField { construction_direction: true, ..InfoField::default() },
+///     hop_fields: vec![
+///         HopField { cons_egress: 7, ..HopField::default() },
+///         HopField { cons_ingress: 3, ..HopField::default() },
+///     ],
+/// };
+/// let builder = PacketBuilder::new(source, destination).with_path(&[segment])?;
+/// let mut bytes = Vec::new();
+/// builder.append_udp(40_000, 50_000, b"hello", &mut bytes)?;
+///
+/// let packet = ScionPacket::parse(&bytes)?;
+/// assert_eq!(egress_interface(&packet), Ok(7));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PacketBuilder {
     source: ScionAddress,
@@ -44,7 +67,7 @@ pub struct PacketBuilder {
 }
 
 impl PacketBuilder {
-    /// Packets with the empty path.
+    /// Creates a builder of packets with the empty path.
     #[must_use]
     pub const fn new(source: ScionAddress, destination: ScionAddress) -> Self {
         Self {
@@ -55,8 +78,7 @@ impl PacketBuilder {
         }
     }
 
-    /// Gives the packets a path of path type SCION that stands at its first hop. Message
-    /// authentication codes are taken as given.
+    /// Sets a path of type SCION (1) at its first hop. Message authentication codes are used as given.
     ///
     /// # Errors
     ///
@@ -90,7 +112,7 @@ impl PacketBuilder {
         Ok(self)
     }
 
-    /// Appends a UDP datagram.
+    /// Appends a UDP datagram with its checksum.
     ///
     /// # Errors
     ///
@@ -115,7 +137,7 @@ impl PacketBuilder {
             length1,
         ];
         let checksum = match self.checksum(UDP, length, [&ports, payload]) {
-            // 0 stands for "no checksum" (RFC 768).
+            // 0 means "no checksum" (RFC 768).
             0 => u16::MAX,
             checksum => checksum,
         };
@@ -126,7 +148,7 @@ impl PacketBuilder {
         Ok(())
     }
 
-    /// Appends an SCMP echo request. Its answers come back to the port `identifier`.
+    /// Appends an SCMP echo request with its checksum. Replies go to the port `identifier`.
     ///
     /// # Errors
     ///
@@ -147,7 +169,7 @@ impl PacketBuilder {
         )
     }
 
-    /// Appends an SCMP echo reply. It goes to the port `identifier`.
+    /// Appends an SCMP echo reply with its checksum. It goes to the port `identifier`.
     ///
     /// # Errors
     ///
@@ -168,8 +190,8 @@ impl PacketBuilder {
         )
     }
 
-    /// Appends a packet with a payload as it stands: its first header is of the protocol
-    /// `next_header`.
+    /// Appends a packet with a given payload, whose first header is of the protocol `next_header`.
+    /// Writes no checksum.
     ///
     /// # Errors
     ///
@@ -207,7 +229,8 @@ impl PacketBuilder {
         Ok(())
     }
 
-    /// `parts` make up the message without its checksum; all but the last have an even length.
+    /// Returns the checksum of a message, given in `parts` without its checksum field; all but the last
+    /// have an even length.
     fn checksum<const PARTS: usize>(
         &self,
         protocol: u8,

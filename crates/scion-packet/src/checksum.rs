@@ -1,4 +1,4 @@
-//! The checksum of UDP and SCMP in SCION.
+//! The checksum of UDP and SCMP over SCION.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,8 @@ use crate::ScionAddress;
 pub(crate) struct Checksum(u64);
 
 impl Checksum {
-    /// Starts with the pseudo header of SCION: both ISD-AS numbers, both host addresses, the length
-    /// of the upper layer as 32 bits and its protocol as 32 bits (SCION header specification,
+    /// Creates a checksum over the pseudo header of SCION: both ISD-AS numbers, both host addresses, the
+    /// length of the upper layer as 32 bits and its protocol as 32 bits (SCION header specification,
     /// "Pseudo Header for Upper-Layer Checksum").
     pub(crate) fn new(
         source: ScionAddress,
@@ -28,10 +28,9 @@ impl Checksum {
         sum
     }
 
-    /// Adds `bytes`. Only the last slice that is added may have a length that is not a multiple of
-    /// 2: it is taken as padded with a zero.
+    /// Adds `bytes`. Only the last added slice may have an odd length; it counts as padded with a zero.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
-        // Carries are folded at the end, so two words at a time add up to the same.
+        // Carries are folded at the end, so adding two words at a time gives the same sum.
         let (double_words, rest) = bytes.as_chunks::<4>();
         let (words, odd) = rest.as_chunks::<2>();
         for &double_word in double_words {
@@ -45,7 +44,7 @@ impl Checksum {
         }
     }
 
-    /// The complement of the sum. It is 0 when the sum is.
+    /// Returns the complement of the sum, folded to 16 bits.
     pub(crate) fn finish(self) -> u16 {
         let mut sum = self.0;
         while sum > 0xffff {
@@ -74,12 +73,12 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_last_byte_counts_as_padded_with_zero() {
+    fn an_odd_last_byte_is_padded_with_zero() {
         assert_eq!(checksum(&[1, 2, 3]), checksum(&[1, 2, 3, 0]));
     }
 
     #[test]
-    fn carries_are_folded_until_none_is_left() {
+    fn all_carries_are_folded() {
         assert_eq!(checksum(&[0xff; 65_536]), 0);
         assert_eq!(checksum(&[]), 0xffff);
     }

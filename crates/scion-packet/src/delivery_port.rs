@@ -1,4 +1,4 @@
-//! The port that, with the destination host, names the tunnel that a packet is for.
+//! The port that, with the destination host, identifies the tunnel of a packet from SCION.
 
 use closed_enum::closed_enum;
 
@@ -6,20 +6,18 @@ use crate::upper_layer::{SCMP, UpperLayer};
 use crate::{MalformedExtension, ScionPacket};
 
 closed_enum! {
-    /// Why no port can be read out of a packet from SCION.
+    /// Why a packet from SCION has no delivery port.
     pub enum NoDeliveryPort {
-        /// The extension headers are cut short, repeated or in the wrong order.
+        /// The extension headers are truncated, repeated or in the wrong order.
         MalformedExtension: "malformed_extension", "the extension headers are malformed";
-        /// The packet ends inside the header of its upper layer.
         TruncatedUpperLayer: "truncated_upper_layer",
             "the packet ends inside the header of its upper layer";
-        /// The upper layer is none of UDP, TCP and SCMP.
+        /// The upper layer is not UDP, TCP or SCMP.
         UnsupportedProtocol: "unsupported_protocol", "the upper layer has no ports";
-        /// An SCMP message of a type that names no port.
-        UnsupportedScmpType: "unsupported_scmp_type", "the type of SCMP message names no port";
-        /// An SCMP error whose quote does not show the port that the quoted packet came from: it is
-        /// no SCION packet, is cut off too early, or carries something without a source port.
-        UnusableQuote: "unusable_quote", "the quoted packet shows no source port";
+        UnsupportedScmpType: "unsupported_scmp_type", "the SCMP message type has no port";
+        /// An SCMP error whose quote is not a SCION packet, is truncated before the source port, or has
+        /// no source port.
+        UnusableQuote: "unusable_quote", "the quoted packet has no readable source port";
     }
 }
 
@@ -30,7 +28,7 @@ impl From<MalformedExtension> for NoDeliveryPort {
     }
 }
 
-/// The port of the tunnel that `packet`, which came from SCION, is for.
+/// Returns the port of the tunnel that `packet`, which came from SCION, is delivered to.
 ///
 /// | packet | port |
 /// | --- | --- |
@@ -39,13 +37,29 @@ impl From<MalformedExtension> for NoDeliveryPort {
 /// | SCMP errors (types 1, 2, 4, 5, 6) that quote UDP or TCP | quoted source port |
 /// | SCMP errors that quote an echo or traceroute request | quoted identifier |
 ///
-/// These are the ports by which SCION routers deliver to endhosts without a dispatcher, except that
-/// they send SCMP requests to port 30041 of the host: behind a SNAP there is only the tunnel.
-/// The quote may be cut off behind the port. Checksums are left to the endhost.
+/// SCION routers deliver to the same ports on endhosts without a dispatcher, except that they send SCMP
+/// requests to port 30041 of the host; a tunnel has only its own port. The quote may be truncated
+/// behind the port. The endhost verifies the checksums.
 ///
 /// # Errors
 ///
-/// [`NoDeliveryPort`] when the packet names no port: no tunnel can be its destination.
+/// [`NoDeliveryPort`] if the packet has no port, so that no tunnel can be its destination.
+///
+/// # Examples
+///
+/// ```
+/// use scion_packet::build::PacketBuilder;
+/// use scion_packet::{ScionAddress, ScionPacket, delivery_port};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let peer = ScionAddress { isd_as: "1-ff00:0:111".parse()?, ip: "192.0.2.9".parse()? };
+/// let client = ScionAddress { isd_as: "1-ff00:0:110".parse()?, ip: "192.0.2.1".parse()? };
+/// let mut bytes = Vec::new();
+/// PacketBuilder::new(peer, client).append_udp(50_000, 40_000, b"hello", &mut bytes)?;
+/// assert_eq!(delivery_port(&ScionPacket::parse(&bytes)?), Ok(40_000));
+/// # Ok(())
+/// # }
+/// ```
 #[inline]
 pub fn delivery_port(packet: &ScionPacket<'_>) -> Result<u16, NoDeliveryPort> {
     let upper = packet.upper_layer()?;
@@ -64,8 +78,8 @@ pub fn delivery_port(packet: &ScionPacket<'_>) -> Result<u16, NoDeliveryPort> {
     quoted_source_port(quote).ok_or(NoDeliveryPort::UnusableQuote)
 }
 
-/// The port from which the packet was sent that an SCMP error quotes. Replies and errors have none:
-/// nobody waits for an answer to them.
+/// Returns the source port of the packet quoted by an SCMP error. Replies and errors have none, because
+/// they are never answered.
 fn quoted_source_port(quote: &[u8]) -> Option<u16> {
     let quoted: UpperLayer<'_> = ScionPacket::parse_quote(quote).ok()?.upper_layer().ok()?;
     quoted.u16_at(quoted.source_port_offset()?)

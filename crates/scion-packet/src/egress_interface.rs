@@ -1,37 +1,35 @@
-//! The interface by which a packet leaves its first AS.
+//! The interface at which a packet leaves its first AS.
 
 use closed_enum::closed_enum;
 
 use crate::{Path, ScionPacket};
 
 closed_enum! {
-    /// Why a packet from a tunnel leaves the AS by no interface.
+    /// Why a packet from a tunnel has no egress interface.
     pub enum NoEgressInterface {
-        /// Path type 0: the packet is for this AS.
+        /// Path type 0: the destination is in this AS.
         EmptyPath: "empty_path", "the path is empty";
-        /// A path type other than 0 and 1.
-        UnsupportedPathType: "unsupported_path_type", "the path is of an unsupported type";
-        /// A path of type 1 without segments.
+        UnsupportedPathType: "unsupported_path_type", "the path type is neither 0 nor 1";
         NoSegments: "no_segments", "the path has no segments";
-        /// CurrINF or CurrHF is not 0. A packet that enters SCION stands at its first hop; routers
-        /// refuse one that claims to come from this AS and does not.
-        NotAtStart: "not_at_start", "the path does not stand at its first hop";
-        /// The first hop field leaves by interface 0, which is none: the segment ends here.
-        EndsHere: "ends_here", "the first hop of the path leaves by no interface";
+        /// CurrINF or CurrHF is not 0. A packet that enters SCION is at its first hop; routers refuse
+        /// one from this AS that is at a later hop.
+        NotAtStart: "not_at_start", "the path is not at its first hop";
+        /// The egress interface of the first hop field is 0: the segment ends in this AS.
+        EndsHere: "ends_here", "the egress interface of the first hop is 0";
     }
 }
 
-/// The interface by which `packet`, which comes from a tunnel, leaves this AS: it names the router.
+/// Returns the interface at which `packet`, which comes from a tunnel, leaves this AS. It identifies the
+/// router to send the packet to.
 ///
-/// That is ConsEgress of the first hop field if the first info field has C set (the segment is
-/// walked as it was made), else ConsIngress. The peering flag changes nothing about it: a peering
-/// hop field holds the interface of the peering link in the same place. It only matters to the
-/// routers, for their message authentication codes.
+/// It is ConsEgress of the first hop field if the first info field has the C flag (the packet travels
+/// in construction direction), otherwise ConsIngress. The peering flag does not matter: a peering hop
+/// field holds the interface of the peering link in the same place.
 ///
 /// # Errors
 ///
-/// [`NoEgressInterface`]; of these, [`EmptyPath`](NoEgressInterface::EmptyPath) is no fault of the
-/// packet.
+/// [`NoEgressInterface`]. [`EmptyPath`](NoEgressInterface::EmptyPath) means that the destination is in
+/// this AS; the packet is valid.
 #[inline]
 pub fn egress_interface(packet: &ScionPacket<'_>) -> Result<u16, NoEgressInterface> {
     let path = match packet.path() {

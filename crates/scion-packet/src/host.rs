@@ -1,4 +1,4 @@
-//! Host addresses of the address header.
+//! Host addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,25 +11,25 @@ pub(crate) const KIND_IPV6: u8 = 0b0011;
 /// Type and length nibble of a service address: type 1, length 4.
 const KIND_SERVICE: u8 = 0b0100;
 
-/// A host address as the address header carries it.
+/// A host address in the address header.
 ///
-/// The common header says per address, in a nibble, its type (upper two bits) and its length (lower
-/// two bits, in units of 4 bytes, less one).
+/// The common header has a nibble per address: its type (upper two bits) and its length (lower two
+/// bits, in units of 4 bytes, minus one).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Host {
-    /// Nibble 0 (IPv4) or 3 (IPv6). The address is taken as it stands: `::ffff:192.0.2.1` is an
-    /// IPv6 address, and not equal to `192.0.2.1`.
+    /// An IPv4 (nibble 0) or IPv6 (nibble 3) address. IPv4-mapped addresses are not converted:
+    /// `::ffff:192.0.2.1` is an IPv6 address and differs from `192.0.2.1`.
     Ip(IpAddr),
-    /// Nibble 4: a service address, two bytes followed by two of padding.
+    /// A service address (nibble 4): two bytes, followed by two bytes of padding.
     Service(u16),
-    /// Any other combination of type and length: the specification assigns it no meaning.
+    /// Any other combination of type and length, which the specification does not define.
     Other {
-        /// The nibble of type and length.
+        /// Nibble of type and length.
         kind: u8,
     },
 }
 
-/// Length in bytes of a host address, from its nibble: 4, 8, 12 or 16.
+/// Returns the length of a host address in bytes, from its nibble: 4, 8, 12 or 16.
 #[inline]
 pub(crate) const fn host_bytes(kind: u8) -> usize {
     4 * ((kind & 0b11) as usize + 1)
@@ -39,7 +39,7 @@ const _: () = assert!(host_bytes(KIND_IPV4) == size_of::<Ipv4Addr>());
 const _: () = assert!(host_bytes(KIND_IPV6) == size_of::<Ipv6Addr>());
 
 impl Host {
-    /// `bytes` are the [`host_bytes`] of the nibble `kind`.
+    /// Decodes a host address; `bytes` has the length [`host_bytes`] of `kind`.
     #[inline]
     pub(crate) fn from_wire(kind: u8, bytes: &[u8]) -> Self {
         match (kind, bytes) {
@@ -54,18 +54,18 @@ impl Host {
     }
 }
 
-/// Whether an IP address stands for one host: not multicast, limited broadcast or unspecified.
+/// Returns true if an IP address denotes a single host: not multicast, limited broadcast or unspecified.
 #[must_use]
 pub fn is_unicast(ip: IpAddr) -> bool {
     let broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
     !ip.is_multicast() && !ip.is_unspecified() && !broadcast
 }
 
-/// A host with an IP address in an AS: the sender or receiver of a packet.
+/// Address of a host: its AS and its IP address there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ScionAddress {
-    /// The AS that the host is in.
+    /// AS of the host.
     pub isd_as: IsdAs,
-    /// The host's address there.
+    /// IP address of the host in that AS.
     pub ip: IpAddr,
 }

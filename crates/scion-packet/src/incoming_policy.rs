@@ -1,4 +1,4 @@
-//! What a packet from an endhost must be like: out of a tunnel, or from a host of the AS.
+//! The policy for packets from endhosts: from a tunnel, or from a host of the AS.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,45 +12,54 @@ use crate::{
     UpperLayer,
 };
 
-/// The policy for packets that come out of a tunnel: a client sends from its own address only.
+/// The policy for packets from a tunnel: a client sends from its own address only.
 ///
-/// The client's SCION address is the socket address that its tunnel has on this side, and packets
-/// for that address come back to this tunnel; so nothing else may stand as the source.
+/// The client's SCION address is the remote socket address of its tunnel as seen by the gateway, and
+/// packets to that address are delivered to this tunnel. So the policy accepts no other source.
+///
+/// ```
+/// use scion_packet::build::PacketBuilder;
+/// use scion_packet::{IncomingPolicy, PolicyViolation, ScionAddress};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let policy = IncomingPolicy { local_isd_as: vec!["1-ff00:0:110".parse()?] };
+/// let client = ScionAddress { isd_as: "1-ff00:0:110".parse()?, ip: "192.0.2.1".parse()? };
+/// let peer = ScionAddress { isd_as: "1-ff00:0:111".parse()?, ip: "192.0.2.9".parse()? };
+/// let mut bytes = Vec::new();
+/// PacketBuilder::new(client, peer).append_udp(40_000, 50_000, b"hello", &mut bytes)?;
+///
+/// assert!(policy.check(&bytes, "192.0.2.1:40000".parse()?).is_ok());
+/// let violation = policy.check(&bytes, "192.0.2.1:40001".parse()?).unwrap_err();
+/// assert_eq!(violation, PolicyViolation::ForeignSourcePort);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct IncomingPolicy {
-    /// The ASes that clients may say they are in. Empty: any.
+    /// Accepted source ASes. Empty: any.
     pub local_isd_as: Vec<IsdAs>,
 }
 
 closed_enum! {
     /// Why a packet from a tunnel may not enter SCION.
     pub enum PolicyViolation {
-        /// It is no SCION packet.
         MalformedHeader: "malformed_header", "the SCION header is malformed";
-        /// The version is not 0.
         UnsupportedVersion: "unsupported_version", "the version of the SCION header is not 0";
-        /// It is shorter than its header says.
         TruncatedPayload: "truncated_payload", "the packet is shorter than its header says";
-        /// The source host is not the IP address of the tunnel.
         ForeignSourceHost: "foreign_source_host", "the source host is not that of the tunnel";
-        /// The path type is neither empty (0) nor SCION (1).
         UnsupportedPathType: "unsupported_path_type", "the path type is neither 0 nor 1";
-        /// The source ISD-AS is none of the local ones.
         ForeignSourceIsdAs: "foreign_source_isd_as", "the source ISD-AS is not a local one";
-        /// The extension headers are cut short, repeated or in the wrong order.
+        /// The extension headers are truncated, repeated or in the wrong order.
         MalformedExtension: "malformed_extension", "the extension headers are malformed";
-        /// The packet ends inside the header of its upper layer.
         TruncatedUpperLayer: "truncated_upper_layer",
             "the packet ends inside the header of its upper layer";
-        /// The source port is not that of the tunnel.
         ForeignSourcePort: "foreign_source_port", "the source port is not that of the tunnel";
-        /// An SCMP error about a packet that was not sent to the sender of the error, or that did
-        /// not come from the receiver of the error. So is every error of types 5 and 6: only a
-        /// router that could not forward a packet reports them.
-        ForeignQuote: "foreign_quote", "the SCMP error quotes a packet between others";
-        /// An SCMP error that does not show to whom the packet that it quotes was sent: its type is
-        /// unknown, or the quote is cut off before the port, has none, or is an SCMP error itself.
-        UnusableQuote: "unusable_quote", "the SCMP error does not show what packet it is about";
+        /// An SCMP error about a packet that was not sent by the receiver of the error to its sender.
+        /// Also every error of types 5 and 6, which only routers report.
+        ForeignQuote: "foreign_quote", "the SCMP error quotes a packet between other hosts";
+        /// An SCMP error without a readable destination of the quoted packet: the type is unknown, or
+        /// the quote is truncated before the port, has no port, or is an SCMP error itself.
+        UnusableQuote: "unusable_quote", "the SCMP error quotes a packet without a readable destination";
     }
 }
 
@@ -75,27 +84,27 @@ impl From<MalformedExtension> for PolicyViolation {
 }
 
 impl IncomingPolicy {
-    /// Checks `packet`, which came out of the tunnel of `remote`, and returns it without what
-    /// follows its payload. In this order:
+    /// Checks `packet`, which came from the tunnel of `remote`, and returns it without trailing bytes.
+    /// The checks, in this order:
     ///
-    /// 1. It is a SCION packet of version 0 and not shorter than it says.
-    /// 2. The source host is the IP address of `remote`, in the same form: `::ffff:192.0.2.1` is
-    ///    not `192.0.2.1`, because the client was told the address of `remote` as it stands here,
-    ///    and packets come back for that form only.
+    /// 1. It is a SCION packet of version 0, not shorter than its header says.
+    /// 2. The source host is the IP address of `remote`, in the same form: `::ffff:192.0.2.1` differs
+    ///    from `192.0.2.1`, because the client was told the address in the form of `remote`, and
+    ///    packets to the other form are not delivered to it.
     /// 3. The path type is empty (0) or SCION (1).
-    /// 4. The source ISD-AS is one of [`local_isd_as`](Self::local_isd_as), if there are any.
+    /// 4. The source ISD-AS is in [`local_isd_as`](Self::local_isd_as), unless that is empty.
     /// 5. The extension headers are well-formed.
     /// 6. The source port of UDP and TCP is the port of `remote`, and so is the identifier of SCMP
-    ///    echo and traceroute requests: replies come back to it. SCMP replies carry the identifier
-    ///    of the other side, and other protocols have none; they pass.
-    /// 7. An SCMP error is about a packet that was sent to the client: the quoted destination is
-    ///    the source of the error, with the port of `remote`, and the quoted source is the
-    ///    destination of the error. Only routers may report packets that were not sent to them, so
-    ///    errors of types 5 (external interface down) and 6 (internal connectivity down) are refused.
+    ///    echo and traceroute requests, to which replies are delivered. SCMP replies, which carry the
+    ///    identifier of the peer, and other protocols pass.
+    /// 7. An SCMP error is about a packet that was sent to the client: the quoted destination is the
+    ///    source of the error, with the port of `remote`, and the quoted source is the destination of
+    ///    the error. Errors of types 5 (external interface down) and 6 (internal connectivity down)
+    ///    are refused, because only routers report packets that were not sent to them.
     ///
     /// # Errors
     ///
-    /// [`PolicyViolation`] names the first check that failed.
+    /// [`PolicyViolation`] names the first failed check.
     #[inline]
     pub fn check<'a>(
         &self,
@@ -126,13 +135,13 @@ impl IncomingPolicy {
         Ok(packet)
     }
 
-    /// Checks `packet`, which came by UDP from `host`, without a tunnel or a router: the source is
-    /// that host in a local AS, and an SCMP error is about a packet that was sent to that host.
-    /// Its ports are not looked at: all of them are the host's.
+    /// Checks `packet`, which came by UDP from `host`, without a tunnel or a router: the source is that
+    /// host in a local AS, and an SCMP error is about a packet that was sent to that host. Ports are
+    /// not checked, because the host owns all of them.
     ///
     /// # Errors
     ///
-    /// [`PolicyViolation`] names the first check that failed: [`ForeignSourceHost`],
+    /// [`PolicyViolation`] names the first failed check: [`ForeignSourceHost`],
     /// [`ForeignSourceIsdAs`], [`MalformedExtension`], [`ForeignQuote`] or [`UnusableQuote`].
     ///
     /// [`ForeignSourceHost`]: PolicyViolation::ForeignSourceHost
@@ -167,18 +176,18 @@ impl IncomingPolicy {
     }
 }
 
-/// Checks that `error`, an SCMP error whose source is known to be right, quotes a packet from its
-/// destination to its source, and to `port` if its sender has one port only.
+/// Checks that `error`, an SCMP error from a verified source, quotes a packet from its destination to
+/// its source, and to `port` if its sender has a single port.
 ///
-/// The quoted packet is the one that its receiver saw, so it must have a port by which it was
-/// delivered. An error about an error is refused: it must not be sent (RFC 4443, 2.4(e); SCMP
-/// specification, "Processing Rules"). So is an error of an unknown type: where its quote starts
-/// is unknown too.
+/// The sender of the error received the quoted packet, so the packet must have a destination port. An
+/// error about an error is refused: it must not be sent (RFC 4443, 2.4(e); SCMP specification,
+/// "Processing Rules"). An error of an unknown type is refused because the offset of its quote is
+/// unknown.
 ///
-/// Types 5 and 6 say that a router could not forward the quoted packet, so its receiver has nothing
-/// to report. A client that could send them would make its peers leave any interface of any AS.
+/// Types 5 and 6 report that a router could not forward the quoted packet, so its receiver never sends
+/// them. A client that could send them could make its peers avoid any interface of any AS.
 ///
-/// Errors are rare: inlined, this would make the check of all other packets slower.
+/// Not inlined, because errors are rare and inlining slows down the check of all other packets.
 #[cold]
 #[inline(never)]
 fn check_quote(
@@ -203,7 +212,7 @@ fn check_quote(
         && quoted.dst_isd_as() == error.src_isd_as()
         && quoted.src_host() == error.dst_host()
         && quoted.src_isd_as() == error.dst_isd_as()
-        // Service addresses send nothing, and of other kinds only the kind was compared.
+        // Service addresses send no packets, and of other kinds only the kind was compared.
         && matches!(error.dst_host(), Host::Ip(_));
     if is_between_both && port.is_none_or(|port| port == quoted_port) {
         Ok(())
@@ -213,7 +222,7 @@ fn check_quote(
 }
 
 impl PolicyViolation {
-    /// The SCMP error that answers `packet`, which violates the policy in this way.
+    /// Returns the SCMP error that answers `packet`, which violates the policy in this way.
     ///
     /// | violation | code | pointer to |
     /// | --- | --- | --- |
@@ -225,9 +234,9 @@ impl PolicyViolation {
     /// | foreign source ISD-AS | 33 invalid source address | the source ISD-AS, 20 |
     /// | foreign source port | 33 invalid source address | the port or identifier |
     ///
-    /// `None` when `packet` may not be answered: see [`scmp::is_answerable`]. That is always so
-    /// with malformed extension headers, behind which there might be an SCMP error, and with wrong
-    /// quotes, which SCMP errors alone have.
+    /// `None` if `packet` must not be answered, see [`scmp::is_answerable`]. This always holds for
+    /// malformed extension headers, which can hide an SCMP error, and for wrong quotes, which occur in
+    /// SCMP errors only.
     #[must_use]
     pub fn scmp_error(self, packet: &[u8]) -> Option<ScmpError> {
         if !scmp::is_answerable(packet) {
@@ -250,7 +259,7 @@ impl PolicyViolation {
                 let port_offset = upper.offset + upper.source_port_offset()?;
                 (ProblemCode::InvalidSourceAddress, port_offset)
             }
-            // The last two are about SCMP errors, which are not answerable.
+            // The last two are violations of SCMP errors, which are not answerable.
             Self::MalformedExtension | Self::ForeignQuote | Self::UnusableQuote => return None,
         };
         Some(ScmpError::ParameterProblem {
@@ -260,12 +269,11 @@ impl PolicyViolation {
     }
 
     /// Appends to `out` the packet that answers `packet` into the tunnel of `remote`, from the host
-    /// `gateway`. `false`, and `out` is as it was, when it may not be answered.
+    /// `gateway`. Returns false and does not change `out` if `packet` must not be answered.
     ///
-    /// It is addressed to the host of `remote`, whatever `packet` says, in the AS that `packet`
-    /// says it comes from: clients take only packets for their own ISD-AS and host. A packet that
-    /// does not get so far is answered from and to `0-0`, which no client takes for its own, but
-    /// which shows in a capture.
+    /// The answer is addressed to the host of `remote` in the source AS of `packet`: clients accept only
+    /// packets to their own ISD-AS and host. If the source AS is unreadable, the answer goes from and
+    /// to `0-0`; no client accepts it, but it is visible in a capture.
     pub fn append_answer(
         self,
         packet: &[u8],
@@ -287,7 +295,7 @@ impl PolicyViolation {
     }
 }
 
-/// The source ISD-AS of a packet that may be malformed behind it.
+/// Returns the source ISD-AS of a packet that may be malformed behind it.
 fn source_isd_as(packet: &[u8]) -> Option<IsdAs> {
     let fixed = packet.first_chunk::<HOSTS_OFFSET>()?;
     if fixed[0] >> 4 != 0 {

@@ -1,14 +1,24 @@
-//! ISD-AS numbers: which AS, in which isolation domain.
+//! ISD-AS numbers: an AS in an isolation domain.
 
 use std::fmt;
 use std::str::FromStr;
 
 use closed_enum::closed_enum;
 
-/// An ISD number (16 bits) and an AS number (48 bits), as the address header carries them.
+/// An ISD number (16 bits) and an AS number (48 bits), as in the address header.
 ///
-/// Written `ISD-AS`: `1-64512` for AS numbers below 2^32, which are the BGP ones, and `1-ff00:0:110`
-/// above, in three groups of hexadecimal digits (draft-dekater-scion-dataplane, ISD-AS numbers).
+/// The text form is `ISD-AS`: `1-64512` for AS numbers below 2^32, which are the BGP ones, and
+/// `1-ff00:0:110` above, in three groups of hexadecimal digits (draft-dekater-scion-dataplane, ISD-AS
+/// numbers).
+///
+/// ```
+/// use scion_packet::IsdAs;
+///
+/// let isd_as: IsdAs = "1-ff00:0:110".parse()?;
+/// assert_eq!((isd_as.isd(), isd_as.asn()), (1, 0xff00_0000_0110));
+/// assert_eq!(isd_as.to_string(), "1-ff00:0:110");
+/// # Ok::<(), scion_packet::ParseIsdAsError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IsdAs(u64);
 
@@ -17,31 +27,31 @@ const AS_MASK: u64 = (1 << AS_BITS) - 1;
 const MAX_BGP_AS: u64 = u32::MAX as u64;
 
 impl IsdAs {
-    /// `0-0`: no particular AS.
+    /// `0-0`: any AS.
     pub const WILDCARD: Self = Self(0);
 
-    /// From the eight bytes on the wire as a number: the ISD in the upper 16 bits.
+    /// Creates an ISD-AS number from its big-endian value on the wire: the ISD in the upper 16 bits.
     #[inline]
     #[must_use]
     pub const fn from_u64(value: u64) -> Self {
         Self(value)
     }
 
-    /// The eight bytes on the wire as a number.
+    /// Returns the big-endian value on the wire.
     #[inline]
     #[must_use]
     pub const fn to_u64(self) -> u64 {
         self.0
     }
 
-    /// The ISD number.
+    /// Returns the ISD number.
     #[inline]
     #[must_use]
     pub const fn isd(self) -> u16 {
         (self.0 >> AS_BITS) as u16
     }
 
-    /// The AS number, 48 bits.
+    /// Returns the AS number, 48 bits.
     #[inline]
     #[must_use]
     pub const fn asn(self) -> u64 {
@@ -68,17 +78,14 @@ impl fmt::Debug for IsdAs {
 }
 
 closed_enum! {
-    /// Why a text is no ISD-AS number.
+    /// Why a text is not an ISD-AS number.
     pub enum ParseIsdAsError {
-        /// There is no `-` between ISD and AS.
         MissingSeparator: "missing_separator",
-            "an ISD-AS is written ISD-AS, for example 1-ff00:0:110 or 1-64512";
-        /// What stands before the `-` is no number from 0 to 65535.
-        InvalidIsd: "invalid_isd", "the ISD, before the '-', must be a number from 0 to 65535";
-        /// What stands after the `-` is no AS number.
+            "expected an ISD-AS such as 1-ff00:0:110 or 1-64512";
+        InvalidIsd: "invalid_isd", "expected an ISD from 0 to 65535 before the '-'";
         InvalidAs: "invalid_as",
-            "the AS, after the '-', must be a number below 2^32, for example 64512, \
-             or three groups of up to four hexadecimal digits, for example ff00:0:110";
+            "expected an AS after the '-': a number below 2^32 such as 64512, \
+             or three groups of up to four hexadecimal digits such as ff00:0:110";
     }
 }
 
@@ -107,7 +114,7 @@ fn parse_asn(text: &str) -> Option<u64> {
     groups.next().is_none().then_some(asn)
 }
 
-/// `from_str_radix` alone would take a sign.
+/// Parses digits only: `from_str_radix` accepts a sign.
 fn parse_digits(text: &str, radix: u32, max: u64) -> Option<u64> {
     if !text.chars().all(|digit| digit.is_digit(radix)) {
         return None;
@@ -122,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_isd_as_is_written_as_it_was_read() {
+    fn an_isd_as_is_printed_as_it_was_parsed() {
         for text in [
             "0-0",
             "1-64512",
@@ -144,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn both_notations_of_a_small_as_number_are_the_same() {
+    fn both_notations_of_a_small_as_number_are_equal() {
         assert_eq!("1-0:0:fc00".parse::<IsdAs>(), "1-64512".parse());
     }
 
     #[test]
-    fn the_error_names_the_part_that_is_wrong() {
+    fn the_error_names_the_invalid_part() {
         use ParseIsdAsError::{InvalidAs, InvalidIsd, MissingSeparator};
         for (text, error) in [
             ("", MissingSeparator),

@@ -1,45 +1,69 @@
-//! The part of the SCION header that a SNAP reads and writes.
+//! Zero-copy reading and writing of SCION packets.
 //!
-//! Bytes in, values out: this crate has no dependency but a macro, no `unsafe`, no clock, no socket and no
-//! state. Nothing in it panics, whatever the bytes, and nothing that reads a packet allocates.
+//! [SCION](https://www.scion.org) is an inter-domain network in which the sender chooses the path and writes it into
+//! the packet header. This crate has what a SCION Network Access Point (SNAP) needs, a gateway between endhosts behind
+//! tunnels and the routers of its AS: it parses packets, checks that endhosts send under their own address, finds the
+//! router or endhost to forward a packet to, and writes SCMP errors. It is not a router: it does not verify the message
+//! authentication codes of hop fields, and does not advance paths.
 //!
-//! Modules, in the order in which a packet meets them:
+//! The crate is sans-I/O: no sockets, clock, state or `unsafe`. No input makes it panic, and reading a packet does not
+//! allocate.
 //!
-//! | module | what |
+//! | item | purpose |
 //! | --- | --- |
-//! | [`packet`] | [`ScionPacket`]: all lengths are checked once, then every accessor is total |
-//! | [`isd_as`], [`host`], [`path`] | the fields of the view that have a structure of their own |
-//! | [`upper_layer`] | past the extension headers: what the packet carries, and its source port |
-//! | [`incoming_policy`] | what a packet from an endhost must be like |
-//! | [`egress_interface`](mod@egress_interface) | towards SCION: the interface of the first hop |
-//! | [`delivery_port`](mod@delivery_port) | towards a tunnel: the port that names it |
-//! | [`scmp`] | the errors that answer a packet which goes nowhere |
-//! | [`build`] | writes packets: for load and for tests |
+//! | [`ScionPacket`] | a view of a packet: [`parse`](ScionPacket::parse) checks all lengths, then accessors cannot fail |
+//! | [`IsdAs`], [`Host`], [`Path`], [`UpperLayer`] | structured parts of the view |
+//! | [`IncomingPolicy`] | checks of packets from endhosts |
+//! | [`egress_interface()`] | for a packet to SCION: the interface of the first hop, which identifies the router |
+//! | [`delivery_port()`] | for a packet from SCION: the port of the receiving endhost |
+//! | [`scmp`] | SCMP errors, the answers to packets that cannot be forwarded |
+//! | [`build`] | writing packets, for load generators and tests |
 //!
 //! Layouts follow the SCION header, extension header and SCMP specifications (`doc/protocols` of
-//! <https://github.com/scionproto/scion>) and draft-dekater-scion-dataplane. Offsets count bytes
-//! from the first byte of the SCION packet; numbers are big-endian.
+//! <https://github.com/scionproto/scion>) and draft-dekater-scion-dataplane. Offsets count bytes from the first byte of
+//! the SCION packet; numbers are big-endian.
+//!
+//! # Example
+//!
+//! `examples/print_packet.rs` prints the headers of a packet from a file or standard input.
+//!
+//! ```
+//! use scion_packet::build::PacketBuilder;
+//! use scion_packet::{Host, ScionAddress, ScionPacket, delivery_port};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let source = ScionAddress { isd_as: "1-ff00:0:110".parse()?, ip: "192.0.2.1".parse()? };
+//! let destination = ScionAddress { isd_as: "1-ff00:0:111".parse()?, ip: "2001:db8::2".parse()? };
+//! let mut bytes = Vec::new();
+//! PacketBuilder::new(source, destination).append_udp(40_000, 50_000, b"hello", &mut bytes)?;
+//!
+//! let packet = ScionPacket::parse(&bytes)?;
+//! assert_eq!((packet.src_isd_as(), packet.src_host()), (source.isd_as, Host::Ip(source.ip)));
+//! assert_eq!(delivery_port(&packet), Ok(50_000));
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
-// A view that cannot panic is a promise to the packet path: indexes must be provably in bounds.
+// The packet path relies on a view that cannot panic: indexes must be provably in bounds.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod checksum;
+mod delivery_port;
+mod egress_interface;
+mod host;
+mod incoming_policy;
+mod isd_as;
+mod packet;
+mod path;
 mod write;
 
 pub mod build;
-pub mod delivery_port;
-pub mod egress_interface;
-pub mod host;
-pub mod incoming_policy;
-pub mod isd_as;
-pub mod packet;
-pub mod path;
 pub mod scmp;
 pub mod upper_layer;
 
 pub use self::delivery_port::{NoDeliveryPort, delivery_port};
 pub use self::egress_interface::{NoEgressInterface, egress_interface};
-pub use self::host::{Host, ScionAddress};
+pub use self::host::{Host, ScionAddress, is_unicast};
 pub use self::incoming_policy::{IncomingPolicy, PolicyViolation};
 pub use self::isd_as::{IsdAs, ParseIsdAsError};
 pub use self::packet::{MalformedPacket, ScionPacket};

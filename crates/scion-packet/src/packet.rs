@@ -1,4 +1,4 @@
-//! A SCION packet as a view on its bytes.
+//! The view of a SCION packet.
 
 use closed_enum::closed_enum;
 
@@ -7,11 +7,11 @@ use crate::{Host, IsdAs, Path};
 
 const COMMON_HEADER_BYTES: usize = 12;
 const ISD_AS_BYTES: usize = 8;
-/// Where the host addresses start: after the common header and both ISD-AS numbers. Every SCION
-/// header has these bytes, so they are one array.
+/// Offset of the host addresses: after the common header and both ISD-AS numbers. Every SCION header
+/// has these bytes, so they are one array.
 pub(crate) const HOSTS_OFFSET: usize = COMMON_HEADER_BYTES + 2 * ISD_AS_BYTES;
-/// The longest header: HdrLen is one byte and counts units of 4 bytes.
-pub const MAX_HEADER_BYTES: usize = 4 * u8::MAX as usize;
+/// Longest header: HdrLen is one byte and counts units of 4 bytes.
+pub(crate) const MAX_HEADER_BYTES: usize = 4 * u8::MAX as usize;
 
 /// Offset of the NextHdr field.
 pub(crate) const NEXT_HEADER_OFFSET: usize = 4;
@@ -21,22 +21,20 @@ pub(crate) const PATH_TYPE_OFFSET: usize = 8;
 pub(crate) const SOURCE_ISD_AS_OFFSET: usize = COMMON_HEADER_BYTES + ISD_AS_BYTES;
 
 closed_enum! {
-    /// Why bytes are no SCION packet.
+    /// Why bytes are not a SCION packet.
     pub enum MalformedPacket {
-        /// The bytes end before the header does.
         TruncatedHeader: "truncated_header", "the bytes end before the SCION header does";
-        /// The version is not 0, the only one there is.
+        /// Version 0 is the only one.
         UnsupportedVersion: "unsupported_version", "the version of the SCION header is not 0";
-        /// HdrLen is not the sum of the lengths of common header, address header and path, or the
-        /// path has no valid length: more than 64 hop fields, or a segment without any before one
-        /// with some.
-        HeaderLength: "header_length", "the header length does not fit the addresses and the path";
-        /// The bytes end before the PayloadLen that the header promises.
-        TruncatedPayload: "truncated_payload", "the bytes end before the promised payload does";
+        /// HdrLen differs from the sum of common header, address header and path, or the path is
+        /// invalid: more than 64 hop fields, or an empty segment before one with hop fields.
+        HeaderLength: "header_length", "the header length does not match the addresses and the path";
+        /// Fewer bytes than PayloadLen follow the header.
+        TruncatedPayload: "truncated_payload", "the bytes end before the SCION payload does";
     }
 }
 
-/// A SCION packet: header and payload, without anything behind it.
+/// A view of a SCION packet: header and payload, without trailing bytes.
 ///
 /// ```text
 ///  0 high nibble: version 0 | 4 NextHdr | 5 HdrLen, in units of 4 bytes | 6..8 PayloadLen
@@ -45,9 +43,26 @@ closed_enum! {
 /// 28 destination host, then source host, then path, up to 4 * HdrLen, then the payload
 /// ```
 ///
-/// Every length is checked in [`parse`](Self::parse); after that each accessor has an answer. The
-/// view is made of slices of the packet: to copy it is cheap, and reading allocates nothing.
-/// (SCION header specification; draft-dekater-scion-dataplane, SCION header.)
+/// [`parse`](Self::parse) checks every length, so the accessors cannot fail. The view consists of slices
+/// of the packet: it is cheap to copy and does not allocate. (SCION header specification;
+/// draft-dekater-scion-dataplane, SCION header.)
+///
+/// ```
+/// use scion_packet::{Host, MalformedPacket, ScionPacket};
+///
+/// let bytes: [u8; 44] = [
+///     0, 0, 0, 1, 17, 9, 0, 8, 0, 0, 0, 0, // NextHdr UDP, HdrLen 9 * 4, PayloadLen 8, IPv4, empty path
+///     0, 1, 0xff, 0, 0, 0, 1, 0x10, 0, 1, 0xff, 0, 0, 0, 1, 0x10, // to and from 1-ff00:0:110
+///     192, 0, 2, 1, 198, 51, 100, 1, // destination and source host
+///     0x9c, 0x40, 0x9c, 0x41, 0, 8, 0, 0, // UDP header
+/// ];
+/// let packet = ScionPacket::parse(&bytes)?;
+/// assert_eq!(packet.dst_isd_as().to_string(), "1-ff00:0:110");
+/// assert_eq!(packet.dst_host(), Host::Ip([192, 0, 2, 1].into()));
+/// assert_eq!(packet.payload(), &bytes[36..]);
+/// assert_eq!(ScionPacket::parse(&bytes[..43]).unwrap_err(), MalformedPacket::TruncatedPayload);
+/// # Ok::<(), MalformedPacket>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ScionPacket<'a> {
     /// Header and payload.
@@ -60,13 +75,13 @@ pub struct ScionPacket<'a> {
 }
 
 impl<'a> ScionPacket<'a> {
-    /// Views `bytes` as a SCION packet. What follows the payload is left out of the view: clients
-    /// may pad the packets in a tunnel, and routers refuse a packet that is longer than it says.
+    /// Parses `bytes` as a SCION packet. The view excludes bytes after the payload: clients may pad the
+    /// packets in a tunnel, and routers refuse packets longer than their header says.
     ///
     /// # Errors
     ///
-    /// [`MalformedPacket`] says which length or field is wrong. Reserved fields, unknown address
-    /// types and unknown path types are not errors.
+    /// [`MalformedPacket`] names the wrong length or field. Reserved fields, unknown address types and
+    /// unknown path types are accepted.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, MalformedPacket> {
         let packet = Self::parse_quote(bytes)?;
@@ -76,8 +91,8 @@ impl<'a> ScionPacket<'a> {
         Ok(packet)
     }
 
-    /// Like [`parse`](Self::parse), but the payload may be cut short, as it is in the quote of an
-    /// SCMP error.
+    /// Parses a packet like [`parse`](Self::parse), but accepts a truncated payload, as in the quote of
+    /// an SCMP error.
     ///
     /// # Errors
     ///
@@ -109,50 +124,50 @@ impl<'a> ScionPacket<'a> {
         })
     }
 
-    /// Header and payload: the bytes to forward.
+    /// Returns header and payload: the bytes to forward.
     #[inline]
     #[must_use]
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Length of [`as_bytes`](Self::as_bytes).
+    /// Returns the length of [`as_bytes`](Self::as_bytes).
     #[inline]
     #[must_use]
     pub const fn total_len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// NextHdr: what the payload starts with; see [`upper_layer`](Self::upper_layer).
+    /// Returns NextHdr: the protocol at the start of the payload, see [`upper_layer`](Self::upper_layer).
     #[inline]
     #[must_use]
     pub const fn next_header(&self) -> u8 {
         self.fixed[NEXT_HEADER_OFFSET]
     }
 
-    /// Length of the header in bytes: HdrLen times 4, at most [`MAX_HEADER_BYTES`].
+    /// Returns the length of the header in bytes: HdrLen times 4, at most 1020.
     #[inline]
     #[must_use]
     pub const fn header_len(&self) -> usize {
         header_bytes(self.fixed)
     }
 
-    /// PayloadLen: length in bytes of the payload, extension headers included, that the header
-    /// promises. [`payload`](Self::payload) has this length, unless the view is that of a quote.
+    /// Returns PayloadLen: the length of the payload in bytes, extension headers included.
+    /// [`payload`](Self::payload) has this length, except in a truncated quote.
     #[inline]
     #[must_use]
     pub const fn payload_len(&self) -> u16 {
         payload_bytes(self.fixed)
     }
 
-    /// PathType, as it stands.
+    /// Returns the PathType field.
     #[inline]
     #[must_use]
     pub const fn path_type(&self) -> u8 {
         self.fixed[PATH_TYPE_OFFSET]
     }
 
-    /// The AS that the packet goes to.
+    /// Returns the destination AS.
     #[inline]
     #[must_use]
     pub const fn dst_isd_as(&self) -> IsdAs {
@@ -160,7 +175,7 @@ impl<'a> ScionPacket<'a> {
         IsdAs::from_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 
-    /// The AS that the packet says it comes from.
+    /// Returns the source AS, which is not authenticated.
     #[inline]
     #[must_use]
     pub const fn src_isd_as(&self) -> IsdAs {
@@ -168,42 +183,42 @@ impl<'a> ScionPacket<'a> {
         IsdAs::from_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 
-    /// The host that the packet goes to.
+    /// Returns the destination host.
     #[inline]
     #[must_use]
     pub fn dst_host(&self) -> Host {
         Host::from_wire(dst_host_kind(self.fixed), self.dst_host)
     }
 
-    /// The host that the packet says it comes from.
+    /// Returns the source host, which is not authenticated.
     #[inline]
     #[must_use]
     pub fn src_host(&self) -> Host {
         Host::from_wire(src_host_kind(self.fixed), self.src_host)
     }
 
-    /// Offset of the source host address.
+    /// Returns the offset of the source host address.
     #[inline]
     #[must_use]
     pub const fn src_host_offset(&self) -> usize {
         HOSTS_OFFSET + self.dst_host.len()
     }
 
-    /// Offset of the path.
+    /// Returns the offset of the path.
     #[inline]
     #[must_use]
     pub const fn path_offset(&self) -> usize {
         self.src_host_offset() + self.src_host.len()
     }
 
-    /// The path that the packet takes.
+    /// Returns the path.
     #[inline]
     #[must_use]
     pub const fn path(&self) -> Path<'a> {
         self.path
     }
 
-    /// Everything behind the header: extension headers, then the upper layer.
+    /// Returns the bytes after the header: extension headers, then the upper layer.
     #[inline]
     #[must_use]
     pub const fn payload(&self) -> &'a [u8] {
@@ -211,7 +226,7 @@ impl<'a> ScionPacket<'a> {
     }
 }
 
-/// Destination host, source host and path. `None` when they do not fill the header exactly.
+/// Returns destination host, source host and path, or `None` if they do not fill the header exactly.
 #[inline]
 fn split_header<'a>(
     fixed: &[u8; HOSTS_OFFSET],

@@ -1,46 +1,46 @@
-//! The path of a packet: which AS hands it to which.
+//! Paths.
 
 /// Path type of a packet that stays in its AS.
-pub const PATH_TYPE_EMPTY: u8 = 0;
+pub(crate) const PATH_TYPE_EMPTY: u8 = 0;
 /// Path type of a path made of segments.
-pub const PATH_TYPE_SCION: u8 = 1;
-/// Path type of a beacon's way to the neighbouring AS.
-pub const PATH_TYPE_ONE_HOP: u8 = 2;
+pub(crate) const PATH_TYPE_SCION: u8 = 1;
+/// Path type of a beacon's path to the neighbouring AS.
+const PATH_TYPE_ONE_HOP: u8 = 2;
 
-/// Bytes of the path meta header.
+/// Length of the path meta header.
 const META_BYTES: usize = 4;
-/// Bytes of an info field.
+/// Length of an info field.
 const INFO_FIELD_BYTES: usize = 8;
-/// Bytes of a hop field.
+/// Length of a hop field.
 const HOP_FIELD_BYTES: usize = 12;
-/// One info field and two hop fields, without a meta header.
+/// Length of a one-hop path: one info field and two hop fields, without a meta header.
 const ONE_HOP_BYTES: usize = INFO_FIELD_BYTES + 2 * HOP_FIELD_BYTES;
-/// CurrHF has six bits, so no more hop fields than these can be pointed at. The header has room for
-/// 81, and the lengths of the segments could add up to 189.
+/// Maximum number of hop fields: CurrHF has six bits. The header has room for 81, and the segment
+/// lengths could add up to 189.
 pub(crate) const MAX_HOP_FIELDS: usize = 64;
-/// The most segments of a path.
+/// Maximum number of segments of a path.
 pub(crate) const MAX_SEGMENTS: usize = 3;
-/// Bytes of the longest path.
+/// Length of the longest path.
 pub(crate) const MAX_PATH_BYTES: usize =
     META_BYTES + MAX_SEGMENTS * INFO_FIELD_BYTES + MAX_HOP_FIELDS * HOP_FIELD_BYTES;
 
-/// The path of a packet, as far as a SNAP cares.
+/// The path of a packet.
 #[derive(Clone, Copy, Debug)]
 pub enum Path<'a> {
-    /// Path type 0, no bytes: the packet stays in its AS.
+    /// Path type 0: the packet stays in its AS.
     Empty,
-    /// Path type 1: one to three segments, or none, which is as good as the empty path.
+    /// Path type 1: up to three segments. A path without segments is equivalent to the empty path.
     Standard(StandardPath<'a>),
     /// Any other path type: one-hop (2), EPIC (3), COLIBRI (4), unknown.
     Other {
-        /// The path type field.
+        /// PathType field.
         path_type: u8,
     },
 }
 
 impl<'a> Path<'a> {
-    /// `bytes` is everything between the address header and the end of the header. `None` when it
-    /// does not have exactly the length that the path type asks for.
+    /// Parses `bytes`, which are the bytes from the address header to the end of the header. `None` if
+    /// their length does not match the path type.
     #[inline]
     pub(crate) fn parse(path_type: u8, bytes: &'a [u8]) -> Option<Self> {
         match path_type {
@@ -74,7 +74,7 @@ impl<'a> StandardPath<'a> {
         let (meta, fields) = bytes.split_first_chunk::<META_BYTES>()?;
         let meta = u32::from_be_bytes(*meta);
         let [first, second, third] = segment_lengths(meta);
-        // A segment without hop fields ends the list: the specification calls a later one an error.
+        // The specification makes a segment behind an empty one an error.
         if (first == 0 && second > 0) || (second == 0 && third > 0) {
             return None;
         }
@@ -94,56 +94,56 @@ impl<'a> StandardPath<'a> {
         })
     }
 
-    /// CurrINF: index of the current info field. Nothing says that there is one.
+    /// Returns CurrINF: the index of the current info field, which need not exist.
     #[inline]
     #[must_use]
     pub const fn current_info_field(&self) -> usize {
         (self.meta >> 30) as usize
     }
 
-    /// CurrHF: index of the current hop field. Nothing says that there is one.
+    /// Returns CurrHF: the index of the current hop field, which need not exist.
     #[inline]
     #[must_use]
     pub const fn current_hop_field(&self) -> usize {
         (self.meta >> 24 & 0x3f) as usize
     }
 
-    /// Number of hop fields of each of the three segments; 0 from the first absent segment on.
+    /// Returns the number of hop fields of each segment; 0 for absent segments.
     #[inline]
     #[must_use]
     pub const fn segment_lengths(&self) -> [u8; 3] {
         segment_lengths(self.meta)
     }
 
-    /// Number of segments, which is the number of info fields: 0 to 3.
+    /// Returns the number of info fields, which is the number of segments: 0 to 3.
     #[inline]
     #[must_use]
     pub const fn info_field_count(&self) -> usize {
         self.info_fields.len()
     }
 
-    /// Number of hop fields of all segments: 0 to 64.
+    /// Returns the number of hop fields of all segments: 0 to 64.
     #[inline]
     #[must_use]
     pub const fn hop_field_count(&self) -> usize {
         self.hop_fields.len()
     }
 
-    /// The info field of the segment `index`, which counts from 0.
+    /// Returns the info field of segment `index`, counted from 0.
     #[inline]
     #[must_use]
     pub fn info_field(&self, index: usize) -> Option<InfoField> {
         self.info_fields.get(index).map(InfoField::from_wire)
     }
 
-    /// The hop field `index`, which counts from 0 through all segments.
+    /// Returns hop field `index`, counted from 0 over all segments.
     #[inline]
     #[must_use]
     pub fn hop_field(&self, index: usize) -> Option<HopField> {
         self.hop_fields.get(index).map(HopField::from_wire)
     }
 
-    /// Whether the last hop field is the current one: the packet arrived in its destination AS.
+    /// Returns true if the current hop field is the last one: the packet is in its destination AS.
     #[inline]
     #[must_use]
     pub const fn is_at_end(&self) -> bool {
@@ -151,10 +151,10 @@ impl<'a> StandardPath<'a> {
             && self.current_hop_field() + 1 == self.hop_field_count()
     }
 
-    /// Appends the way back to `out`: segments and hop fields in reverse, the construction
-    /// direction of each segment turned, both indexes 0. It is the way back for a packet that
-    /// [arrived](Self::is_at_end). The SegIDs stay, because what they hold behind the last router
-    /// is what the first one expects on the way back.
+    /// Appends the reversed path to `out`: segments and hop fields in reverse order, the construction
+    /// direction of each segment inverted, both indexes 0. It is valid for a packet that
+    /// [arrived](Self::is_at_end). The SegIDs are unchanged: their values after the last router are
+    /// those that the first router expects on the way back.
     pub(crate) fn append_reversed(&self, out: &mut Vec<u8>) {
         let [first, second, third] = self.segment_lengths();
         let reversed = match self.info_field_count() {
@@ -172,13 +172,13 @@ impl<'a> StandardPath<'a> {
         }
     }
 
-    /// Bytes on the wire.
+    /// Returns the length in bytes.
     #[inline]
     pub(crate) const fn byte_count(&self) -> usize {
         META_BYTES + self.info_fields.as_flattened().len() + self.hop_fields.as_flattened().len()
     }
 
-    /// Offset of the first hop field from the start of the path.
+    /// Returns the offset of the first hop field from the start of the path.
     #[inline]
     pub(crate) const fn hop_fields_offset(&self) -> usize {
         META_BYTES + self.info_fields.as_flattened().len()
@@ -194,26 +194,26 @@ const fn segment_lengths(meta: u32) -> [u8; 3] {
     ]
 }
 
-/// The meta header of a path that starts: both indexes are 0. Lengths are below 64.
+/// Returns the meta header of a path at its first hop: both indexes are 0. Lengths are below 64.
 pub(crate) fn meta_header(segment_lengths: [u8; 3]) -> [u8; META_BYTES] {
     let [first, second, third] = segment_lengths.map(u32::from);
     (first << 12 | second << 6 | third).to_be_bytes()
 }
 
-/// What is common to the hop fields of one segment.
+/// The info field of a segment: what its hop fields have in common.
 ///
 /// ```text
 /// 0 flags: P = 0x02, C = 0x01 | 1 RSV | 2..4 SegID | 4..8 timestamp
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct InfoField {
-    /// P: the segment starts or ends with a peering link.
+    /// P flag: the segment starts or ends with a peering link.
     pub peering: bool,
-    /// C: the hop fields stand in the order in which beaconing made them.
+    /// C flag: the hop fields are in construction order, that of beaconing.
     pub construction_direction: bool,
-    /// SegID: what the routers chain their message authentication codes with.
+    /// SegID: chains the message authentication codes of the hop fields.
     pub segment_id: u16,
-    /// When the segment was made: Unix time in seconds.
+    /// Creation time of the segment: Unix time in seconds.
     pub timestamp: u32,
 }
 
@@ -246,20 +246,20 @@ impl InfoField {
     }
 }
 
-/// How the packet crosses one AS.
+/// A hop field: how the packet crosses one AS.
 ///
 /// ```text
 /// 0 flags: I = 0x02, E = 0x01 | 1 ExpTime | 2..4 ConsIngress | 4..6 ConsEgress | 6..12 MAC
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct HopField {
-    /// I and E, as they stand: whether the routers of the two interfaces are to look at the payload.
+    /// I and E flags: router alerts of the two interfaces.
     pub flags: u8,
-    /// Validity after the timestamp of the segment, in units of 337.5 s, less one unit.
+    /// Validity after the timestamp of the segment, in units of 337.5 s, minus one unit.
     pub expiry: u8,
-    /// Interface at which a beacon enters the AS; 0 where the segment starts.
+    /// Interface at which a beacon enters the AS; 0 at the start of a segment.
     pub cons_ingress: u16,
-    /// Interface at which a beacon leaves the AS; 0 where the segment ends.
+    /// Interface at which a beacon leaves the AS; 0 at the end of a segment.
     pub cons_egress: u16,
     /// Message authentication code of the AS.
     pub mac: [u8; 6],

@@ -1,4 +1,4 @@
-//! SCMP errors: the answer to a packet that goes nowhere.
+//! SCMP errors: answers to packets that cannot be forwarded.
 
 use std::net::IpAddr;
 
@@ -12,34 +12,54 @@ use crate::upper_layer::{END_TO_END, HOP_BY_HOP, SCMP, scmp_type};
 use crate::write::{Header, MAX_WRITTEN_HEADER_BYTES};
 use crate::{Host, Path, ScionAddress, ScionPacket};
 
-/// Longest packet that carries an SCMP error, header included: the quote is cut to fit (SCMP
+/// Maximum length of a packet with an SCMP error, header included: the quote is truncated to fit (SCMP
 /// specification, "Processing Rules").
 pub const MAX_ERROR_PACKET_BYTES: usize = 1232;
 
-/// Bytes of each of our error messages before the quote.
+/// Length of the error messages of this module before the quote.
 const MESSAGE_HEADER_BYTES: usize = 8;
 
 // There is always room for a quote.
 const _: () = assert!(MAX_WRITTEN_HEADER_BYTES + MESSAGE_HEADER_BYTES < MAX_ERROR_PACKET_BYTES);
 
-/// An SCMP error, without the packet that it is about.
+/// An SCMP error, without the quoted packet.
+///
+/// ```
+/// use scion_packet::build::PacketBuilder;
+/// use scion_packet::scmp::UnreachableCode;
+/// use scion_packet::{Host, ScionAddress, ScionPacket, ScmpError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let peer = ScionAddress { isd_as: "1-ff00:0:110".parse()?, ip: "192.0.2.9".parse()? };
+/// let client = ScionAddress { isd_as: "1-ff00:0:110".parse()?, ip: "192.0.2.1".parse()? };
+/// let gateway = ScionAddress { isd_as: "1-ff00:0:110".parse()?, ip: "192.0.2.254".parse()? };
+/// let mut offender = Vec::new();
+/// PacketBuilder::new(peer, client).append_udp(50_000, 40_000, b"hello", &mut offender)?;
+///
+/// let error = ScmpError::DestinationUnreachable { code: UnreachableCode::PortUnreachable };
+/// let mut answer = Vec::new();
+/// error.append_reply(gateway, &ScionPacket::parse(&offender)?, &mut answer)?;
+/// assert_eq!(ScionPacket::parse(&answer)?.dst_host(), Host::Ip(peer.ip));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ScmpError {
-    /// Type 1: a packet cannot be delivered in this, its destination AS.
+    /// Type 1: a packet cannot be delivered in its destination AS.
     DestinationUnreachable {
-        /// Why.
+        /// Reason.
         code: UnreachableCode,
     },
-    /// Type 2: a packet does not fit on the way to its destination.
+    /// Type 2: a packet exceeds the MTU of the next hop.
     PacketTooBig {
-        /// The longest SCION packet in bytes, header included, that does.
+        /// Maximum length of a SCION packet in bytes, header included.
         mtu: u16,
     },
-    /// Type 4: the header of a packet is wrong.
+    /// Type 4: the header of a packet is invalid.
     ParameterProblem {
-        /// What is wrong with it.
+        /// Problem.
         code: ProblemCode,
-        /// Offset of what is wrong from the start of the packet; possibly behind the quote.
+        /// Offset of the problem from the start of the packet; can lie behind the end of the quote.
         pointer: u16,
     },
 }
@@ -54,7 +74,7 @@ pub enum UnreachableCode {
     AdministrativelyDenied = 1,
     /// Any other reason.
     AddressUnreachable = 3,
-    /// Nothing listens on the port.
+    /// The port has no listener.
     PortUnreachable = 4,
 }
 
@@ -66,7 +86,7 @@ pub enum ProblemCode {
     InvalidCommonHeader = 16,
     /// The version is unknown.
     UnknownVersion = 17,
-    /// The packet is not as long as its header says.
+    /// The length of the packet differs from its header.
     InvalidPacketSize = 19,
     /// The path type is unknown.
     UnknownPathType = 20,
@@ -79,23 +99,21 @@ pub enum ProblemCode {
 }
 
 closed_enum! {
-    /// Why no SCMP error goes back to the sender of a packet.
+    /// Why a packet is not answered with an SCMP error.
     pub enum NoAnswer {
-        /// The packet is an SCMP error itself, or it cannot be ruled out.
+        /// The packet is or may be an SCMP error itself.
         IsScmpError: "is_scmp_error", "an SCMP error is never answered with an SCMP error";
-        /// The source host is no IP address of one host.
-        SourceNotUnique: "source_not_unique", "the source is not the address of one host";
-        /// There is no way back: the packet did not arrive at the end of its path, or the path is
-        /// of an unsupported type.
-        NoReturnPath: "no_return_path", "the path cannot be turned around here";
+        SourceNotUnique: "source_not_unique", "the source is not the IP address of a single host";
+        /// The packet is not at the end of its path, or the path type is unsupported.
+        NoReturnPath: "no_return_path", "the path cannot be reversed here";
     }
 }
 
 impl ScmpError {
-    /// The error for a packet from a tunnel whose [egress interface](crate::egress_interface())
-    /// belongs to no router that is known: code 49 or 50, at the first hop field. Clients take the
-    /// report of their own AS as a reason to leave the paths through that interface. `None` when
-    /// the packet may not be answered or has no hop field.
+    /// Returns the error for a packet from a tunnel whose [egress interface](crate::egress_interface())
+    /// belongs to no known router: code 49 or 50, at the first hop field. Clients react to this error
+    /// from their own AS by avoiding paths through that interface. `None` if the packet must not be
+    /// answered or has no hop field.
     #[must_use]
     pub fn unknown_egress_interface(packet: &ScionPacket<'_>) -> Option<Self> {
         let Path::Standard(path) = packet.path() else {
@@ -110,11 +128,11 @@ impl ScmpError {
         is_answerable(packet.as_bytes()).then_some(Self::ParameterProblem { code, pointer })
     }
 
-    /// Appends to `out` a packet with this error, from `source` to `destination`, which are in the
-    /// same AS: its path is empty. It quotes as much of `offender` as fits, from the start.
+    /// Appends to `out` a packet with this error, from `source` to `destination` in the same AS, so with
+    /// the empty path. It quotes `offender` from the start, as far as it fits.
     ///
-    /// Whether `offender` may be answered at all is the caller's question to [`is_answerable`].
-    /// Clients take only packets for their own ISD-AS and host.
+    /// The caller must check first that `offender` [is answerable](is_answerable). Clients accept only
+    /// packets to their own ISD-AS and host.
     pub fn append(
         self,
         source: ScionAddress,
@@ -125,13 +143,12 @@ impl ScmpError {
         self.append_packet(source, destination, None, offender, out);
     }
 
-    /// Appends to `out` a packet with this error, from `source` back to the sender of `offender`,
-    /// a packet that arrived in this AS: on its path turned around, or on the empty path if the
-    /// sender is in this AS too.
+    /// Appends to `out` a packet with this error, from `source` to the sender of `offender`, a packet
+    /// that arrived in this AS: on its reversed path, or on the empty path if the sender is in this AS.
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`] when the sender must not or cannot be answered; `out` is as it was.
+    /// [`NoAnswer`] if the sender must not or cannot be answered; `out` is unchanged.
     pub fn append_reply(
         self,
         source: ScionAddress,
@@ -160,15 +177,15 @@ impl ScmpError {
         self,
         source: ScionAddress,
         destination: ScionAddress,
-        turned_path: Option<StandardPath<'_>>,
+        reversed_path: Option<StandardPath<'_>>,
         offender: &[u8],
         out: &mut Vec<u8>,
     ) {
         let mut header = Header {
             source,
             destination,
-            path_type: turned_path.map_or(PATH_TYPE_EMPTY, |_| PATH_TYPE_SCION),
-            path_bytes: turned_path.map_or(0, |path| path.byte_count()),
+            path_type: reversed_path.map_or(PATH_TYPE_EMPTY, |_| PATH_TYPE_SCION),
+            path_bytes: reversed_path.map_or(0, |path| path.byte_count()),
             next_header: SCMP,
             payload_bytes: 0,
         };
@@ -184,7 +201,7 @@ impl ScmpError {
         let [checksum0, checksum1] = checksum.finish().to_be_bytes();
 
         header.append(out);
-        if let Some(path) = turned_path {
+        if let Some(path) = reversed_path {
             path.append_reversed(out);
         }
         out.extend_from_slice(&[
@@ -200,7 +217,7 @@ impl ScmpError {
         out.extend_from_slice(quote);
     }
 
-    /// Type, code, and the value in the last two bytes before the quote.
+    /// Returns type, code, and the value in the last two bytes before the quote.
     const fn fields(self) -> (u8, u8, u16) {
         match self {
             Self::DestinationUnreachable { code } => {
@@ -214,9 +231,9 @@ impl ScmpError {
     }
 }
 
-/// Whether `packet`, which need not be well-formed, may be answered with an SCMP error. It may not
-/// when it is an SCMP error itself, known type or not, and neither when that cannot be ruled out:
-/// its NextHdr says SCMP or an extension header, and the message type cannot be reached.
+/// Returns true if `packet`, which may be malformed, may be answered with an SCMP error. False if it is
+/// an SCMP error itself, of a known type or not, or may be one: its NextHdr is SCMP or an extension
+/// header, and its message type is unreadable.
 #[must_use]
 pub fn is_answerable(packet: &[u8]) -> bool {
     if !matches!(
@@ -235,7 +252,7 @@ pub fn is_answerable(packet: &[u8]) -> bool {
     upper.protocol != SCMP || (upper.scmp_type().is_some() && !upper.is_scmp_error())
 }
 
-/// The IP address of a host, unless it may stand for several hosts or for none.
+/// Returns the IP address of a host, if it denotes a single host.
 fn unicast(host: Host) -> Option<IpAddr> {
     let Host::Ip(ip) = host else { return None };
     is_unicast(ip).then_some(ip)

@@ -1,4 +1,4 @@
-//! What a packet carries behind its extension headers.
+//! The upper layer of a packet: UDP, TCP, SCMP and their port numbers, and the protocol numbers of SCION.
 
 use std::fmt;
 
@@ -15,9 +15,9 @@ pub const END_TO_END: u8 = 201;
 /// NextHdr of SCMP.
 pub const SCMP: u8 = 202;
 
-/// Bytes of the UDP header (RFC 768).
+/// Length of the UDP header (RFC 768).
 pub(crate) const UDP_HEADER_BYTES: usize = 8;
-/// Bytes of the TCP header without options (RFC 9293).
+/// Length of the TCP header without options (RFC 9293).
 pub(crate) const TCP_HEADER_BYTES: usize = 20;
 /// Offset of the destination port in UDP and TCP.
 const DESTINATION_PORT_OFFSET: usize = 2;
@@ -31,7 +31,7 @@ pub(crate) mod scmp_type {
     pub(crate) const PARAMETER_PROBLEM: u8 = 4;
     pub(crate) const EXTERNAL_INTERFACE_DOWN: u8 = 5;
     pub(crate) const INTERNAL_CONNECTIVITY_DOWN: u8 = 6;
-    /// Types below are errors, the others are informational.
+    /// First informational type; lower types are errors.
     pub(crate) const FIRST_INFORMATIONAL: u8 = 128;
     pub(crate) const ECHO_REQUEST: u8 = 128;
     pub(crate) const ECHO_REPLY: u8 = 129;
@@ -41,8 +41,8 @@ pub(crate) mod scmp_type {
     const _: () = assert!(TRACEROUTE_REPLY - ECHO_REQUEST == 3);
 }
 
-/// Bytes of an SCMP message before its quote or data, by its type. An echo has identifier and
-/// sequence number, a traceroute also ISD-AS and interface; the errors quote behind them.
+/// Returns the length of an SCMP message before its quote or data, by its type. An echo has identifier
+/// and sequence number; a traceroute also has ISD-AS and interface.
 pub(crate) const fn scmp_header_bytes(message_type: u8) -> usize {
     match message_type {
         scmp_type::DESTINATION_UNREACHABLE
@@ -57,38 +57,38 @@ pub(crate) const fn scmp_header_bytes(message_type: u8) -> usize {
     }
 }
 
-/// What a packet carries: the first header that is no extension header, and everything behind it.
+/// The upper layer: the first header after the extension headers, and its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UpperLayer<'a> {
-    /// NextHdr of the header before.
+    /// Protocol: NextHdr of the previous header.
     pub protocol: u8,
     /// Offset from the start of the packet.
     pub offset: usize,
-    /// The header of that protocol and its payload.
+    /// Header of the protocol and its payload.
     pub bytes: &'a [u8],
 }
 
-/// The extension headers are cut short, repeated or in the wrong order.
+/// Error for extension headers that are truncated, repeated or in the wrong order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MalformedExtension;
 
 impl fmt::Display for MalformedExtension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the extension headers are cut short, repeated or in the wrong order")
+        f.write_str("the extension headers are truncated, repeated or in the wrong order")
     }
 }
 
 impl std::error::Error for MalformedExtension {}
 
 impl<'a> ScionPacket<'a> {
-    /// Walks over the extension headers: at most one hop-by-hop options header (200), then at most
-    /// one end-to-end options header (201). Both start with NextHdr and ExtLen and are
+    /// Returns the upper layer after the extension headers: at most one hop-by-hop options header (200),
+    /// then at most one end-to-end options header (201). Both start with NextHdr and ExtLen and are
     /// `4 * (ExtLen + 1)` bytes long (SCION extension header specification). Their options are for
-    /// routers and endhosts: they are not looked at.
+    /// routers and endhosts and are not parsed.
     ///
     /// # Errors
     ///
-    /// [`MalformedExtension`] when they are cut short, repeated or in the wrong order.
+    /// [`MalformedExtension`] if they are truncated, repeated or in the wrong order.
     #[inline]
     pub fn upper_layer(&self) -> Result<UpperLayer<'a>, MalformedExtension> {
         let mut upper = UpperLayer {
@@ -122,7 +122,7 @@ impl<'a> UpperLayer<'a> {
         })
     }
 
-    /// The SCMP message type, when this is an SCMP message and not empty.
+    /// Returns the SCMP message type, if this is a non-empty SCMP message.
     #[inline]
     pub(crate) fn scmp_type(&self) -> Option<u8> {
         if self.protocol == SCMP {
@@ -132,8 +132,8 @@ impl<'a> UpperLayer<'a> {
         }
     }
 
-    /// Where the port stands to which an answer comes back: the source port of UDP and TCP, the
-    /// identifier of an SCMP request. `None` when the protocol or message has none.
+    /// Returns the offset of the port to which answers are delivered: the source port of UDP and TCP,
+    /// the identifier of an SCMP request. `None` if the protocol or message has none.
     #[inline]
     pub(crate) fn source_port_offset(&self) -> Option<usize> {
         match (self.protocol, self.scmp_type()) {
@@ -145,9 +145,9 @@ impl<'a> UpperLayer<'a> {
         }
     }
 
-    /// Offset of the port that the packet is delivered to: the destination port of UDP and TCP, the
-    /// identifier of SCMP echo and traceroute messages (types 128 to 131). `None` when the protocol
-    /// or message has none.
+    /// Returns the offset of the port that the packet is delivered to: the destination port of UDP and
+    /// TCP, the identifier of SCMP echo and traceroute messages (types 128 to 131). `None` if the
+    /// protocol or message has none.
     #[inline]
     pub(crate) fn destination_port_offset(&self) -> Option<usize> {
         match (self.protocol, self.scmp_type()) {
@@ -159,15 +159,15 @@ impl<'a> UpperLayer<'a> {
         }
     }
 
-    /// Whether this is an SCMP error: a message of a type below 128, known or not.
+    /// Returns true if this is an SCMP error: a message of a type below 128, known or not.
     #[inline]
     pub(crate) fn is_scmp_error(&self) -> bool {
         self.scmp_type()
             .is_some_and(|message_type| message_type < scmp_type::FIRST_INFORMATIONAL)
     }
 
-    /// The start of the packet that an SCMP error is about. `None` when this is not an SCMP error
-    /// of a known type, which alone tells where the quote starts, or ends before the quote.
+    /// Returns the packet quoted by an SCMP error, possibly truncated. `None` if this is not an SCMP
+    /// error of a known type, which determines the offset of the quote, or ends before the quote.
     #[inline]
     pub(crate) fn quote(&self) -> Option<&'a [u8]> {
         match self.scmp_type()? {
@@ -182,8 +182,8 @@ impl<'a> UpperLayer<'a> {
         }
     }
 
-    /// Whether the header is all there, for the protocols and messages that are known. An empty
-    /// SCMP message is not.
+    /// Returns true if the header is complete, or the protocol or message type is unknown. An empty
+    /// SCMP message is incomplete.
     #[inline]
     pub(crate) fn has_whole_header(&self) -> bool {
         let header_bytes = match self.protocol {

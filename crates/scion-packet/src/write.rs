@@ -1,4 +1,4 @@
-//! Writing the SCION header: what SCMP errors and built packets have in common.
+//! Writing the SCION header, for SCMP errors and built packets.
 
 use std::net::IpAddr;
 
@@ -7,17 +7,17 @@ use crate::host::{KIND_IPV4, KIND_IPV6, host_bytes};
 use crate::packet::{HOSTS_OFFSET, MAX_HEADER_BYTES};
 use crate::path::MAX_PATH_BYTES;
 
-/// The longest header that is written here. HdrLen can say so, whatever the addresses.
+/// Longest header that this crate writes; it fits HdrLen for all kinds of addresses.
 pub(crate) const MAX_WRITTEN_HEADER_BYTES: usize =
     HOSTS_OFFSET + 2 * host_bytes(KIND_IPV6) + MAX_PATH_BYTES;
 
 const _: () = assert!(MAX_WRITTEN_HEADER_BYTES <= MAX_HEADER_BYTES);
 
-/// FlowID of the packets that this crate writes. The field is mandatory, so it is not 0; with no
-/// flow to tell apart, one value does.
+/// FlowID of the packets that this crate writes. The field is mandatory, so it is not 0; one value is
+/// enough because there are no flows to distinguish.
 const FLOW_ID: u32 = 1;
 
-/// The fields of a SCION header; the path follows separately.
+/// Fields of a SCION header, without the path.
 pub(crate) struct Header {
     pub(crate) source: ScionAddress,
     pub(crate) destination: ScionAddress,
@@ -29,7 +29,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Length of the header in bytes, the path included.
+    /// Returns the length of the header in bytes, including the path.
     pub(crate) fn byte_count(&self) -> usize {
         HOSTS_OFFSET
             + host_bytes(kind(self.destination.ip))
@@ -37,7 +37,7 @@ impl Header {
             + self.path_bytes
     }
 
-    /// Appends the header up to the path, which the caller appends next.
+    /// Appends the header up to the path, which the caller appends.
     pub(crate) fn append(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&FLOW_ID.to_be_bytes());
         out.push(self.next_header);

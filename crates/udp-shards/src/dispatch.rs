@@ -1,57 +1,65 @@
-//! Which worker owns a remote address: a keyed hash, computed alike here and in the kernel.
+//! The keyed hash that assigns remote addresses to workers, identical in userspace and in the kernel.
 //!
 //! The hash is HalfSipHash-1-3 (<https://github.com/veorq/SipHash>, and `hsiphash` on 32-bit Linux, see
-//! `Documentation/security/siphash.rst`): a keyed pseudo-random function made for hash tables
-//! that strangers fill, and it needs 32-bit additions, exclusive ors and shifts only, which is
-//! what a classic BPF program can do. Who does not know the key cannot pick addresses that all
-//! land on one worker.
+//! `Documentation/security/siphash.rst`): a keyed pseudo-random function for hash tables with
+//! untrusted keys. Without the key, an attacker cannot pick addresses that all map to one worker. It
+//! needs only 32-bit additions, exclusive ors and shifts, which classic BPF has.
 //!
 //! The message is the IP address (4 or 16 bytes) followed by the port, taken as 32-bit words in
-//! *network* order, because that is what a classic BPF load returns. The port shares the last
-//! word with the message's length, as in SipHash: `length << 24 | port`.
+//! *network* order, because a classic BPF load returns that order. The port shares the last word with
+//! the message's length, as in SipHash: `length << 24 | port`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::{fmt, io};
 
-/// Who decides which worker receives a datagram.
+/// Where the worker of a datagram is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dispatch {
-    /// A program on the SO_REUSEPORT group computes [`DispatchKey::worker_of`] in the kernel: a
+    /// In the kernel: a program on the SO_REUSEPORT group computes [`DispatchKey::worker_of`], so a
     /// datagram arrives on the socket of the worker that owns its address.
     Kernel,
-    /// No program: the kernel spreads flows by its own hash, and the workers hand datagrams over
-    /// by [`DispatchKey::worker_of`]. The fallback, and the oracle for tests.
+    /// In userspace: the kernel spreads flows by its own hash, and the caller passes each datagram to
+    /// its worker by [`DispatchKey::worker_of`]. A fallback, and the oracle for tests.
     User,
 }
 
-/// The secret that decides which worker owns which remote address.
+/// Secret key of the hash that assigns remote addresses to workers. `Debug` does not print it.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use udp_shards::DispatchKey;
+///
+/// let key = DispatchKey::from_words([1, 2]);
+/// let worker = key.worker_of("192.0.2.1:4000".parse().unwrap(), NonZeroUsize::new(8).unwrap());
+/// assert!(worker < 8);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DispatchKey {
     words: [u32; 2],
 }
 
 impl DispatchKey {
-    /// A fresh key from the operating system's random numbers; one per process.
+    /// Creates a key from the operating system's random number generator. Use one per process.
     ///
     /// # Errors
     ///
-    /// When the operating system has no random numbers to give.
+    /// The error of the random number generator.
     pub fn random() -> io::Result<Self> {
         let low = getrandom::u32()?;
         let high = getrandom::u32()?;
         Ok(Self::from_words([low, high]))
     }
 
-    /// A chosen key, for tests that must repeat.
+    /// Creates a key from given words, for reproducible tests.
     #[must_use]
     pub const fn from_words(words: [u32; 2]) -> Self {
         Self { words }
     }
 
-    /// The worker that owns `remote`, from 0 to `workers - 1`.
+    /// Returns the worker that owns `remote`: 0 to `workers - 1`.
     ///
-    /// Only the IP address and the port count; an IPv6 flow label and scope do not.
+    /// Hashes the IP address and the port; an IPv6 flow label and scope are ignored.
     #[inline]
     #[must_use]
     pub fn worker_of(&self, remote: SocketAddr, workers: NonZeroUsize) -> usize {
@@ -89,7 +97,7 @@ impl fmt::Debug for DispatchKey {
     }
 }
 
-/// The last word of a message: its length in bytes (address and port) above the port.
+/// Returns the last word of a message: its length in bytes (address and port) above the port.
 pub(crate) const fn last_word(address_bytes: u32, port: u32) -> u32 {
     (address_bytes + 2) << 24 | port
 }
@@ -106,7 +114,7 @@ impl State {
         }
     }
 
-    /// One message word, one round.
+    /// Absorbs one message word with one round.
     #[inline]
     fn absorb(&mut self, word: u32) {
         self.v[3] ^= word;
@@ -114,7 +122,7 @@ impl State {
         self.v[0] ^= word;
     }
 
-    /// Three rounds, and 32 bits of them.
+    /// Runs the final rounds and returns 32 bits of the state.
     #[inline]
     fn finish(mut self) -> u32 {
         self.v[2] ^= FINAL_MARK;
@@ -153,7 +161,7 @@ pub(crate) struct Step {
     pub(crate) rotate_sum: u32,
 }
 
-/// A round of HalfSipHash, as data, so that the program builder emits the same.
+/// A round of HalfSipHash as data, shared with the program builder.
 pub(crate) const ROUND: [Step; 4] = [
     Step {
         sum: 0,

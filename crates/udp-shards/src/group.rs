@@ -1,10 +1,9 @@
 //! Binding the sockets of all workers to one address.
 //!
-//! The first socket is bound alone, which fails when anybody holds the address already, even
-//! somebody who would share it. Only then is it opened for sharing (SO_REUSEPORT), and the others
-//! join. The kernel numbers the sockets of a group in the order in which they were bound, and the
-//! programs return such numbers, so a group never changes: closing a socket would move the last one
-//! into its place.
+//! The first socket is bound without SO_REUSEPORT, so binding fails if any other socket holds the
+//! address, shared or not. Then SO_REUSEPORT is set and the other sockets join. The kernel numbers the
+//! sockets of a group in binding order, and the programs return these numbers, so a group must not
+//! change: closing a socket would move the last one into its place.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,69 +17,73 @@ use crate::options::{BufferReport, BufferSize};
 use crate::sys::sockopt;
 use crate::{Dispatch, DispatchKey, ShardSocket, SocketOptions};
 
-/// The most workers a group can have. The kernel counts a group's sockets, which are
+/// Maximum number of workers in a group. The kernel counts a group's sockets, which are
 /// 3 * workers + 1, in 16 bits.
 pub const MAX_WORKERS: usize = 1024;
 
 const _: () = assert!(3 * MAX_WORKERS < u16::MAX as usize);
 
-/// The sockets of one listen address for tunnels.
+/// The sockets of one listen address for tunnels, see [`bind_tunnel_group`].
+///
+/// Keep all sockets open for as long as one is in use: closing a member changes the kernel's numbering
+/// of the others.
 #[derive(Debug)]
 pub struct TunnelGroup {
-    /// The address all sockets are bound to, with the real port.
+    /// Address that all sockets are bound to, with the actual port.
     pub local_addr: SocketAddr,
-    /// One socket per worker. With [`Dispatch::Kernel`] it receives the trains of the addresses that
-    /// this worker owns which begin with a data message (type 4); with [`Dispatch::User`] any train
-    /// of any address.
+    /// Data sockets, one per worker. With [`Dispatch::Kernel`] a worker's socket receives the trains
+    /// from its addresses that begin with a data message (type 4); with [`Dispatch::User`] any train
+    /// from any address.
     ///
-    /// A train holds datagrams of one remote address, or of an attacker who forges that address: the
-    /// kernel joins what has the same addresses, ports, TTL and size. Its program sees only the first
-    /// datagram, so judge every datagram of a train by itself.
+    /// A train can contain datagrams of an attacker who forges the client's address: the kernel joins
+    /// datagrams with equal addresses, ports, TTL and size, and the program sees only the first one.
+    /// Authenticate every datagram of a train separately.
     pub data: Vec<ShardSocket>,
-    /// One socket per worker for single handshake messages (types 1 to 3) of the addresses that this
-    /// worker owns, so that a flood of them leaves the buffers of the other sockets alone. Empty with
-    /// [`Dispatch::User`], where nothing could steer messages to them.
+    /// Handshake sockets, one per worker: single handshake messages (types 1 to 3) from its addresses.
+    /// A flood of them does not fill the buffers of the other sockets. Empty with [`Dispatch::User`].
     pub handshake: Vec<ShardSocket>,
-    /// One socket per worker for everything else from the addresses that this worker owns: trains that
-    /// begin with a handshake message or with garbage, and may hold messages behind it. Empty with
-    /// [`Dispatch::User`].
+    /// Sockets for all other trains, one per worker: trains from its addresses that begin with a
+    /// handshake message or garbage, and may hold messages behind it. Empty with [`Dispatch::User`].
     pub mixed: Vec<ShardSocket>,
-    /// Where [`Dispatch::Kernel`] drops what can hold no SNAPtun message. Keep it: it is a member of
-    /// the group. `None` with [`Dispatch::User`], where each data socket drops its own.
+    /// Socket at which [`Dispatch::Kernel`] drops trains that cannot hold a SNAPtun message. `None`
+    /// with [`Dispatch::User`], where each data socket has a filter that drops them.
     pub garbage: Option<GarbageSocket>,
-    /// The buffers of each socket.
+    /// Buffer sizes of each socket.
     pub buffers: BufferReport,
 }
 
-/// The socket that drops what can hold no SNAPtun message, without queueing it.
+/// A member of a [`TunnelGroup`] that drops every datagram without queueing it.
 #[derive(Debug)]
 pub struct GarbageSocket {
     socket: ShardSocket,
 }
 
 impl GarbageSocket {
-    /// Datagrams (a train counts once) that were dropped here since the socket was bound.
+    /// Returns the number of datagrams dropped here since the socket was bound. A train counts once.
     #[must_use]
     pub fn drops(&self) -> u64 {
         self.socket.kernel_drops()
     }
 }
 
-/// The sockets of the internal address that SCION routers send to.
+/// The sockets of one address that receives from SCION routers, see [`bind_upstream_group`].
+///
+/// Keep all sockets open for as long as one is in use: closing a member changes the kernel's numbering
+/// of the others.
 #[derive(Debug)]
 pub struct UpstreamGroup {
-    /// The address all sockets are bound to, with the real port.
+    /// Address that all sockets are bound to, with the actual port.
     pub local_addr: SocketAddr,
-    /// One socket per worker. With [`Dispatch::Kernel`] it receives the SCION packets whose
-    /// destination address (host, port) this worker owns, and some of those in which the program
-    /// finds none; with [`Dispatch::User`] any packet.
+    /// Sockets, one per worker. With [`Dispatch::Kernel`] a worker's socket receives the SCION packets
+    /// to the destinations (host, port) that it owns, and a share of those without a destination that
+    /// the program can read; with [`Dispatch::User`] any packet.
     ///
-    /// With [`Dispatch::Kernel`] and several workers these sockets have no UDP_GRO, whatever
-    /// [`SocketOptions::gro`] says: all packets of a router have the same addresses and ports, so the
-    /// kernel would join packets to the tunnels of several workers into one train, which arrives
-    /// where its first packet belongs. Only a sender on the same host still makes such trains (GSO).
+    /// With [`Dispatch::Kernel`] and several workers these sockets ignore [`SocketOptions::gro`] and
+    /// have no UDP_GRO: all packets of a router have the same addresses and ports, so the kernel would
+    /// join packets for several workers into one train and deliver it to the owner of the first. Only
+    /// GSO on the same host still produces such trains.
     pub sockets: Vec<ShardSocket>,
-    /// The buffers of each socket.
+    /// Buffer sizes of each socket.
     pub buffers: BufferReport,
 }
 
@@ -88,35 +91,52 @@ pub struct UpstreamGroup {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Another socket holds the address, be it shared (SO_REUSEPORT) or not.
+    /// Another socket holds the address, shared (SO_REUSEPORT) or not.
     #[error("{address} is already in use by another socket")]
     AddressInUse {
-        /// The address asked for.
+        /// Requested address.
         address: SocketAddr,
     },
-    /// More than [`MAX_WORKERS`].
-    #[error("{workers} workers are too many: a group has at most {MAX_WORKERS}")]
+    /// More workers than [`MAX_WORKERS`].
+    #[error("too many workers: {workers}, at most {MAX_WORKERS} in a group")]
     TooManyWorkers {
-        /// The number asked for.
+        /// Requested number.
         workers: usize,
     },
-    /// The kernel refused a step.
+    /// A system call failed.
     #[error("cannot {step} for {address}: {source}")]
     Refused {
-        /// What was tried, as a verb: "bind a socket".
+        /// Failed step as a verb phrase: "bind a socket".
         step: &'static str,
-        /// The address asked for.
+        /// Requested address.
         address: SocketAddr,
-        /// The kernel's answer.
+        /// Error of the system call.
         source: io::Error,
     },
 }
 
-/// Binds the sockets of `workers` workers for tunnels to `listen`; port 0 picks a free port.
+/// Binds the sockets of `workers` workers to the address `listen` for tunnels; port 0 picks a free port.
 ///
 /// # Errors
 ///
-/// See [`BindError`].
+/// [`BindError`] if another socket holds the address, `workers` exceeds [`MAX_WORKERS`], or a system call fails.
+///
+/// # Examples
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use udp_shards::{Dispatch, DispatchKey, SocketOptions, bind_tunnel_group};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let workers = NonZeroUsize::new(4).ok_or("no workers")?;
+/// let key = DispatchKey::random()?;
+/// let options = SocketOptions::default();
+/// let group = bind_tunnel_group("127.0.0.1:0".parse()?, workers, &key, Dispatch::Kernel, &options)?;
+/// // Each worker's thread takes one socket of each kind.
+/// assert_eq!((group.data.len(), group.handshake.len(), group.mixed.len()), (4, 4, 4));
+/// # Ok(())
+/// # }
+/// ```
 pub fn bind_tunnel_group(
     listen: SocketAddr,
     workers: NonZeroUsize,
@@ -181,12 +201,11 @@ pub fn bind_tunnel_group(
     })
 }
 
-/// Binds one socket per worker to the `internal` address that SCION routers send to; port 0 picks
-/// a free port.
+/// Binds one socket per worker to the address `internal` that SCION routers send to; port 0 picks a free port.
 ///
 /// # Errors
 ///
-/// See [`BindError`].
+/// [`BindError`] if another socket holds the address, `workers` exceeds [`MAX_WORKERS`], or a system call fails.
 pub fn bind_upstream_group(
     internal: SocketAddr,
     workers: NonZeroUsize,
@@ -195,7 +214,7 @@ pub fn bind_upstream_group(
     options: &SocketOptions,
 ) -> Result<UpstreamGroup, BindError> {
     let worker_count = check_workers(workers)?;
-    // The kernel takes a program for several sockets only; one needs none.
+    // A single socket needs no program, and the kernel accepts one for several sockets only.
     let has_program = dispatch == Dispatch::Kernel && workers.get() > 1;
     let options = SocketOptions {
         gro: options.gro && !has_program,
@@ -223,11 +242,11 @@ pub fn bind_upstream_group(
     })
 }
 
-/// Binds one socket outside any group, for a client; port 0 picks a free port.
+/// Binds a single socket, for a client; port 0 picks a free port.
 ///
 /// # Errors
 ///
-/// See [`BindError`].
+/// [`BindError`] if another socket holds the address or a system call fails.
 pub fn bind_client_socket(
     local: SocketAddr,
     options: &SocketOptions,
@@ -246,7 +265,7 @@ fn check_workers(workers: NonZeroUsize) -> Result<u32, BindError> {
     u32::try_from(workers.get()).map_err(|_| too_many)
 }
 
-/// Sockets that share an address, in the order of binding.
+/// Sockets that share an address, in binding order.
 struct Bound {
     local_addr: SocketAddr,
     sockets: Vec<ShardSocket>,
@@ -263,7 +282,7 @@ fn bind_group(
     first
         .set_reuse_port(true)
         .map_err(|source| BindError::Refused {
-            step: "share the address",
+            step: "set SO_REUSEPORT",
             address,
             source,
         })?;
@@ -291,7 +310,7 @@ enum Sharing {
     Group,
 }
 
-/// Binds one socket, and returns it with its real address.
+/// Binds one socket, and returns it with its actual address.
 fn bind(
     address: SocketAddr,
     sharing: Sharing,
@@ -317,15 +336,15 @@ fn bind(
     if address.is_ipv6() {
         socket
             .set_only_v6(true)
-            .map_err(refused("keep IPv4 out of an IPv6 socket"))?;
+            .map_err(refused("restrict a socket to IPv6"))?;
     }
-    set_fragmentation(&socket, address).map_err(refused("choose about fragmentation"))?;
+    set_fragmentation(&socket, address).map_err(refused("set path MTU discovery"))?;
     if address.ip().is_unspecified() {
-        report_local_address(&socket, address).map_err(refused("ask for local addresses"))?;
+        report_local_address(&socket, address).map_err(refused("request local addresses"))?;
     }
     if options.gro {
         sockopt::set_number(&socket, libc::SOL_UDP, libc::UDP_GRO, 1)
-            .map_err(refused("receive trains (UDP_GRO)"))?;
+            .map_err(refused("enable UDP_GRO"))?;
     }
     set_buffer(
         &socket,
@@ -333,18 +352,18 @@ fn bind(
         libc::SO_RCVBUF,
         options.receive_buffer_bytes,
     )
-    .map_err(refused("size the receive buffer"))?;
+    .map_err(refused("set the receive buffer size"))?;
     set_buffer(
         &socket,
         libc::SO_SNDBUFFORCE,
         libc::SO_SNDBUF,
         options.send_buffer_bytes,
     )
-    .map_err(refused("size the send buffer"))?;
+    .map_err(refused("set the send buffer size"))?;
     if sharing == Sharing::Group {
         socket
             .set_reuse_port(true)
-            .map_err(refused("share the address"))?;
+            .map_err(refused("set SO_REUSEPORT"))?;
     }
     socket
         .bind(&address.into())
@@ -367,15 +386,15 @@ fn bind(
     Ok((socket, local_addr))
 }
 
-/// Nothing is fragmented here: a datagram larger than the interface takes is refused (EMSGSIZE),
-/// and its sender can be told.
+/// Disables local fragmentation: sending a datagram larger than the limit fails with EMSGSIZE, and its
+/// sender can be told.
 ///
-/// IPv4: the limit is the interface's. Routers further on may fragment (the don't-fragment bit is
-/// clear), as with WireGuard in Linux, and ICMP "fragmentation needed" is ignored: anybody can
-/// forge it, and would cut a client off by a path MTU of 552.
+/// IPv4: the limit is the interface's MTU. Routers on the path may fragment (the don't-fragment bit is
+/// clear), as with WireGuard in Linux. ICMP "fragmentation needed" is ignored: a forged one would cut
+/// a client off with a path MTU of 552.
 ///
 /// IPv6: routers do not fragment, so the kernel must learn the path MTU. It never goes below 1280,
-/// which bounds what a forged message can do.
+/// which limits the effect of a forged message.
 fn set_fragmentation(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     let (level, option, value) = match address {
         SocketAddr::V4(_) => (
@@ -392,7 +411,7 @@ fn set_fragmentation(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     sockopt::set_number(socket, level, option, value)
 }
 
-/// Asks for the local address of each datagram.
+/// Requests the local address of each datagram.
 fn report_local_address(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     let (level, option) = match address {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
@@ -401,7 +420,7 @@ fn report_local_address(socket: &Socket, address: SocketAddr) -> io::Result<()> 
     sockopt::set_number(socket, level, option, 1)
 }
 
-/// Sizes a buffer beyond the system's limit when allowed to (CAP_NET_ADMIN), else within it.
+/// Sets a buffer size: beyond the system's limit with CAP_NET_ADMIN, otherwise up to the limit.
 fn set_buffer(
     socket: &Socket,
     force: libc::c_int,
@@ -414,7 +433,7 @@ fn set_buffer(
 }
 
 fn report_buffers(socket: &Socket, options: &SocketOptions) -> io::Result<BufferReport> {
-    // The kernel doubles what it is asked for, to have room for its own bookkeeping (socket(7)).
+    // The kernel doubles the requested size, for its own bookkeeping (socket(7)).
     Ok(BufferReport {
         receive: BufferSize {
             wanted_bytes: options.receive_buffer_bytes,

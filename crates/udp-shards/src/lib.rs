@@ -1,50 +1,57 @@
-//! UDP sockets for workers that share nothing.
+//! UDP sockets for workers that share nothing, on Linux.
 //!
-//! A gateway with N workers binds one address with N sockets, and each worker owns the remote
-//! addresses that a keyed hash gives it ([`DispatchKey::worker_of`]). The kernel computes the same
-//! hash and puts each datagram on the socket of the worker that owns its sender, so workers need
-//! no lock, no shared map, and no hop between threads.
+//! A server with N workers binds one address with N `SO_REUSEPORT` sockets. A keyed hash assigns each remote
+//! address to a worker ([`DispatchKey::worker_of`]). A classic BPF program computes the same hash in the kernel
+//! and puts each datagram on the socket of its worker, so the workers need no locks, no shared map and no hop
+//! between threads. Datagrams cross the kernel in *trains*: runs of datagrams of one flow in one buffer (GRO and
+//! GSO), with many trains per system call.
 //!
-//! # A packet's way
+//! The programs read two protocols:
 //!
-//! 1. [`bind_tunnel_group`] or [`bind_upstream_group`] binds the sockets and attaches the program
-//!    that dispatches (`group.rs`, `cbpf.rs`, `dispatch.rs`). Towards tunnels it reads the sender's
-//!    address and the type of the message; towards SCION it reads the destination out of the SCION
-//!    header.
-//! 2. The kernel joins consecutive datagrams of one flow into a *train* (GRO), drops what is no
-//!    SNAPtun message, and queues the train on one [`ShardSocket`].
-//! 3. [`ShardSocket::receive`] takes many trains per system call into a [`ReceiveBatch`]. A
-//!    [`Received`] train owns its bytes and splits into datagrams without copying (`receive.rs`).
-//! 4. The caller does its work, and pushes what must leave to a [`SendQueue`], which gathers
-//!    datagrams to one destination into trains (`train.rs`).
-//! 5. [`SendQueue::flush`] sends many trains per system call, gathered from where their datagrams
-//!    lie, and reports one outcome per datagram (`send.rs`).
+//! - [`bind_tunnel_group`] is for SNAPtun, which is WireGuard with a longer handshake response. It dispatches by
+//!   the source address, separates data from handshake messages, and drops datagrams that cannot hold a message.
+//! - [`bind_upstream_group`] is for SCION. It dispatches by the destination (host and port) in the SCION header.
 //!
-//! # Layers
+//! [`bind_client_socket`], [`ReceiveBatch`] and [`SendQueue`] work with any protocol. Sockets are non-blocking and
+//! expose their file descriptor; waiting for readiness is up to the caller. Requires Linux 5.0 (UDP_GRO).
 //!
-//! Each module knows those below it only.
+//! # Path of a datagram
 //!
-//! | module | does |
+//! 1. [`bind_tunnel_group`] or [`bind_upstream_group`] binds the sockets and attaches the dispatch program
+//!    (`group.rs`, `cbpf.rs`, `dispatch.rs`).
+//! 2. The kernel joins consecutive datagrams of one flow into a train (GRO), runs the program, and queues the train
+//!    on one [`ShardSocket`].
+//! 3. [`ShardSocket::receive`] takes many trains per system call into a [`ReceiveBatch`]. A [`Received`] train owns
+//!    its bytes and splits into datagrams without copying (`receive.rs`).
+//! 4. The caller pushes its datagrams to a [`SendQueue`], which gathers those to one destination into trains
+//!    (`train.rs`).
+//! 5. [`SendQueue::flush`] sends many trains per system call without copying the datagrams together, and reports
+//!    one outcome per datagram (`send.rs`).
+//!
+//! # Modules
+//!
+//! Each module imports only those below it. The crate depends on no other crate of the workspace but a macro.
+//!
+//! | module | content |
 //! | --- | --- |
-//! | `group` | binds sockets, attaches programs |
-//! | `send` | a queue that leaves through a socket |
-//! | `socket` | one worker's socket |
-//! | `receive`, `train` | batches of trains in, datagrams gathered into trains out |
+//! | `group` | binding sockets, attaching programs |
+//! | `send` | the send queue and its system calls |
+//! | `socket` | a worker's socket |
+//! | `receive`, `train` | batches of received trains, gathering of sent datagrams |
 //! | `sys` | system calls: all unsafe code |
 //! | `cbpf` | programs for the kernel, as data |
 //! | `dispatch`, `options`, `received` | the hash; plain values |
 //!
-//! This crate knows no other crate of the workspace: what a tunnel or a SCION packet is, it knows
-//! only as far as the programs read them.
+//! # Performance
 //!
-//! # What trains are worth
-//!
-//! On loopback with datagrams of 1400 bytes, a datagram costs the sender about 1200 ns and the
-//! receiver 370 ns when it travels alone, 180 and 100 ns in trains of 16, and 115 and 80 ns in
-//! trains of 44; system calls are batched in all cases. The dispatch program costs about 55 ns
-//! (IPv4) or 95 ns (IPv6) per train or single datagram, most of it for the hash.
+//! On loopback with datagrams of 1400 bytes, a datagram costs the sender about 1200 ns and the receiver 370 ns when
+//! it travels alone, 180 and 100 ns in trains of 16, and 115 and 80 ns in trains of 44, all with batched system
+//! calls. The dispatch program costs about 55 ns (IPv4) or 95 ns (IPv6) per train or single datagram, mostly for
+//! the hash.
 //!
 //! # Example
+//!
+//! `examples/sharded_sockets.rs` runs a group with one thread per worker.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -59,7 +66,7 @@
 //! let listen = "127.0.0.1:0".parse()?;
 //! let group = bind_tunnel_group(listen, workers, &key, Dispatch::Kernel, &options)?;
 //!
-//! // A client sends three data messages of 60 bytes: one train.
+//! // A client sends three data messages of 60 bytes as one train.
 //! let client = bind_client_socket("127.0.0.1:0".parse()?, &options)?;
 //! let mut queue = SendQueue::with_limits(1024, 1024 * 1024);
 //! for _ in 0..3 {
@@ -70,7 +77,7 @@
 //! let flush = queue.flush(&client, &mut |_message, outcome| assert_eq!(outcome, Ok(())));
 //! assert_eq!(flush, Flush::Empty);
 //!
-//! // They arrive at the worker that owns the client's address.
+//! // The train arrives at the worker that owns the client's address.
 //! let owner = key.worker_of(client.local_addr(), workers);
 //! let mut batch = ReceiveBatch::new(32);
 //! assert_eq!(group.data[owner].receive(&mut batch)?, 1);

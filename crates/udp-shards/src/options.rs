@@ -1,16 +1,15 @@
-//! What the sockets are asked for, and what the kernel granted.
+//! Socket options, requested and granted.
 
-/// How sockets are set up.
+/// Options of each socket that this crate binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Receive trains: the kernel joins consecutive datagrams of one flow into one buffer
-    /// (UDP_GRO).
+    /// Receive trains (UDP_GRO): the kernel joins consecutive datagrams of one flow into one buffer.
     pub gro: bool,
-    /// Send trains: consecutive datagrams to one destination leave as one buffer (UDP_SEGMENT).
+    /// Send trains (UDP_SEGMENT): consecutive datagrams to one destination are sent as one buffer.
     pub gso: bool,
-    /// Wanted receive buffer per socket, in bytes of packet data as SO_RCVBUF counts it.
+    /// Requested receive buffer per socket, in bytes as SO_RCVBUF counts them. Default: 8 MiB.
     pub receive_buffer_bytes: usize,
-    /// Wanted send buffer per socket, in bytes as SO_SNDBUF counts it.
+    /// Requested send buffer per socket, in bytes as SO_SNDBUF counts them. Default: 4 MiB.
     pub send_buffer_bytes: usize,
 }
 
@@ -25,27 +24,27 @@ impl Default for SocketOptions {
     }
 }
 
-/// The buffers of a group's sockets.
+/// Buffer sizes of each socket of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferReport {
-    /// The receive buffer of each socket.
+    /// Receive buffer.
     pub receive: BufferSize,
-    /// The send buffer of each socket.
+    /// Send buffer.
     pub send: BufferSize,
 }
 
-/// A socket buffer's size, wanted and granted.
+/// Size of a socket buffer, requested and granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferSize {
-    /// What [`SocketOptions`] asked for, in bytes.
+    /// Size requested in [`SocketOptions`], in bytes.
     pub wanted_bytes: usize,
-    /// What the kernel granted, in the same bytes. Less than wanted when `net.core.rmem_max` or
-    /// `wmem_max` is smaller and the process lacks CAP_NET_ADMIN.
+    /// Size granted by the kernel, in the same unit. Less than requested if `net.core.rmem_max` or
+    /// `net.core.wmem_max` is smaller and the process lacks CAP_NET_ADMIN.
     pub got_bytes: usize,
 }
 
 impl BufferSize {
-    /// Whether the kernel granted less than was wanted.
+    /// Returns true if the kernel granted less than requested.
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.got_bytes < self.wanted_bytes

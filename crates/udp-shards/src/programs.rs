@@ -1,4 +1,4 @@
-//! The programs for the kernel, for the fuzz targets, which run them elsewhere.
+//! The programs for the kernel, exposed to the fuzz targets, which interpret them in userspace.
 
 use libc::sock_filter;
 
@@ -6,7 +6,7 @@ use crate::DispatchKey;
 use crate::cbpf::tunnel::Family;
 use crate::cbpf::{tunnel, upstream};
 
-/// What a tunnel group of `workers` has over IPv4, or over IPv6.
+/// Returns the dispatch program of a tunnel group over IPv4 or IPv6.
 #[must_use]
 pub fn tunnel_dispatch(key: &DispatchKey, workers: u8, ipv6: bool) -> Vec<sock_filter> {
     let family = if ipv6 { Family::V6 } else { Family::V4 };
@@ -14,14 +14,14 @@ pub fn tunnel_dispatch(key: &DispatchKey, workers: u8, ipv6: bool) -> Vec<sock_f
     program.instructions().to_vec()
 }
 
-/// What an upstream group of `workers` has.
+/// Returns the dispatch program of an upstream group.
 #[must_use]
 pub fn upstream_dispatch(key: &DispatchKey, workers: u8) -> Vec<sock_filter> {
     let program = upstream::dispatch_program(key, workers.into());
     program.instructions().to_vec()
 }
 
-/// What the sockets of a tunnel group have that is dispatched in userspace.
+/// Returns the filter of each tunnel socket under [`Dispatch::User`](crate::Dispatch::User).
 #[must_use]
 pub fn garbage_filter() -> Vec<sock_filter> {
     tunnel::garbage_filter().instructions().to_vec()

@@ -1,9 +1,9 @@
 //! Receiving trains in batches, without copying.
 //!
-//! The kernel writes each train into a slot, and the train leaves as a [`BytesMut`] that owns its
-//! part of the slot's memory. A slot has a block of several times the largest train: single
-//! datagrams fill it one after the other, and it is used from the start again as soon as nobody
-//! holds a piece of it, so memory that is in a processor's cache is written again.
+//! The kernel writes each train into a slot, and the caller gets it as a [`BytesMut`] that owns its
+//! part of the slot's memory. A slot has a block several times as large as the largest train: single
+//! datagrams fill it one after the other, and it is reused from the start once all its pieces are
+//! dropped, so that memory in the processor's cache is written again.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,15 +14,31 @@ use bytes::BytesMut;
 use crate::Received;
 use crate::sys::recvmmsg::ReceiveSlots;
 
-/// The most that one receive can return: a UDP datagram, or a train of them that GRO joined, is
-/// less than 64 KiB. A smaller slot would cut trains.
+/// Size of a slot: a UDP datagram or a train that GRO joined is less than 64 KiB. A smaller slot would
+/// truncate trains.
 const SLOT_BYTES: usize = 64 * 1024;
 
-/// The memory of a slot, in slots: what a block holds before another is needed while its trains are
-/// in use.
+/// Size of a block, in slots: the room for trains before another block is needed while they are in use.
 const BLOCK_SLOTS: usize = 4;
 
-/// Room for a number of trains, reused from call to call.
+/// A reusable buffer for the trains of one [`ShardSocket::receive`](crate::ShardSocket::receive) call.
+///
+/// ```
+/// # use udp_shards::{ReceiveBatch, SocketOptions, bind_client_socket};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let socket = bind_client_socket("127.0.0.1:0".parse()?, &SocketOptions::default())?;
+/// std::net::UdpSocket::bind("127.0.0.1:0")?.send_to(b"hello", socket.local_addr())?;
+///
+/// let mut batch = ReceiveBatch::new(32);
+/// assert_eq!(socket.receive(&mut batch)?, 1);
+/// for train in batch.drain() {
+///     for datagram in train.into_datagrams() {
+///         assert_eq!(&datagram[..], b"hello");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ReceiveBatch {
     slots: ReceiveSlots,
@@ -30,10 +46,10 @@ pub struct ReceiveBatch {
 }
 
 impl ReceiveBatch {
-    /// Room for `slots` trains (or single datagrams) per call. Reserves 256 KiB of address space
-    /// per slot; memory is used as far as datagrams fill it.
+    /// Creates a batch of `slots` trains (or single datagrams) per call. Reserves 256 KiB of address
+    /// space per slot; memory is used as far as datagrams fill it.
     ///
-    /// A train that is kept keeps the block it lies in, so copy what must wait for long.
+    /// A received train keeps its whole block allocated, so copy datagrams that are stored for long.
     #[must_use]
     pub fn new(slots: usize) -> Self {
         Self::with_slot_bytes(slots, SLOT_BYTES)
@@ -55,7 +71,7 @@ impl ReceiveBatch {
         }
     }
 
-    /// Receives as [`crate::ShardSocket::receive`] documents.
+    /// Implements [`crate::ShardSocket::receive`].
     pub(crate) fn receive(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         if !self.is_empty() {
             return Ok(self.len());
@@ -65,38 +81,38 @@ impl ReceiveBatch {
                 .slots
                 .receive(socket, |buffer| self.blocks.renew(buffer))
             {
-                Err(error) if is_about_something_else(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 answer => return answer,
             }
         }
     }
 
-    /// Trains received and not yet taken.
+    /// Returns the number of trains that are received and not yet taken.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether all received trains were taken.
+    /// Returns true if all received trains are taken.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Takes the next train.
+    /// Removes and returns the next train.
     pub fn next_train(&mut self) -> Option<Received> {
         self.slots.next_train()
     }
 
-    /// Takes all trains, in the order in which they arrived.
+    /// Removes all trains, in order of arrival.
     pub fn drain(&mut self) -> impl Iterator<Item = Received> + '_ {
         std::iter::from_fn(|| self.next_train())
     }
 }
 
-/// Whether a failed receive says nothing about what is queued: a signal came, or an ICMP message
-/// answered a datagram sent earlier from a connected socket. The kernel reports each of those once.
-fn is_about_something_else(error: &io::Error) -> bool {
+/// Returns true if a failed receive says nothing about the queue: a signal interrupted it, or an ICMP
+/// message answered an earlier datagram of a connected socket. The kernel reports each of these once.
+fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(
@@ -109,10 +125,10 @@ fn is_about_something_else(error: &io::Error) -> bool {
     )
 }
 
-/// Memory for slots.
+/// The blocks of all slots.
 #[derive(Debug)]
 struct Blocks {
-    /// Blocks that were full while pieces of them were in use, oldest first.
+    /// Full blocks with pieces still in use, oldest first.
     busy: VecDeque<BytesMut>,
     busy_max: usize,
     slot_bytes: usize,
@@ -120,10 +136,10 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// Leaves an empty buffer with room for a slot's bytes, and says whether it is at the start of
-    /// its block.
+    /// Makes `buffer` an empty buffer with room for a slot's bytes. Returns true if it is at the start
+    /// of its block.
     fn renew(&mut self, buffer: &mut BytesMut) -> bool {
-        // Nobody holds a piece of the block: start over.
+        // All pieces of the block are dropped: start over.
         if buffer.try_reclaim(self.block_bytes) {
             return true;
         }
@@ -134,7 +150,7 @@ impl Blocks {
             .reuse()
             .unwrap_or_else(|| BytesMut::with_capacity(self.block_bytes));
         let full = std::mem::replace(buffer, fresh);
-        // Beyond the limit, its last user frees it.
+        // Beyond the limit, dropping its last piece frees it.
         if self.busy.len() < self.busy_max {
             self.busy.push_back(full);
         }
@@ -146,7 +162,7 @@ impl Blocks {
         if oldest.try_reclaim(self.block_bytes) {
             return Some(oldest);
         }
-        // Ask for another one next time.
+        // Try the next one at the next call.
         self.busy.push_back(oldest);
         None
     }
@@ -181,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_block_is_followed_by_another_and_comes_back_when_it_is_free() {
+    fn a_full_block_is_reused_once_its_pieces_are_dropped() {
         let (sender, receiver) = sockets();
         let mut batch = ReceiveBatch::with_slot_bytes(1, 1000);
         let mut receive = || {
@@ -193,7 +209,7 @@ mod tests {
         let block = kept[0].as_ptr_range().start..kept[BLOCK_SLOTS - 1].as_ptr_range().end;
         assert_eq!(block.end.addr() - block.start.addr(), BLOCK_SLOTS * 1000);
 
-        // The second block is filled while the first is in use, and the third is the first again.
+        // The second block is filled while the first is in use; then the first is used again.
         let second: Vec<BytesMut> = (0..BLOCK_SLOTS).map(|_| receive()).collect();
         assert!(
             second

@@ -1,26 +1,38 @@
-//! What a receive returns.
+//! Received trains.
 
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 
-/// One or more datagrams of one flow, as the kernel delivered them.
+/// A train: one or more datagrams of one flow, as the kernel delivered them.
+///
+/// ```
+/// let train = udp_shards::Received {
+///     from: "192.0.2.1:4000".parse().unwrap(),
+///     local_ip: None,
+///     buffer: b"firstotherend".as_slice().into(),
+///     segment_size: 5,
+///     truncated: false,
+/// };
+/// assert_eq!(train.datagram_count(), 3);
+/// assert!(train.into_datagrams().eq([&b"first"[..], b"other", b"end"]));
+/// ```
 #[derive(Debug)]
 pub struct Received {
-    /// Who sent them.
+    /// Source address of the datagrams.
     pub from: SocketAddr,
-    /// The local address they were sent to; `Some` only on a wildcard socket.
+    /// Destination address of the datagrams; `Some` only on a wildcard socket.
     pub local_ip: Option<IpAddr>,
     /// All datagrams, one after the other.
     pub buffer: BytesMut,
-    /// The size of each datagram in bytes; the last one may be shorter. 0 for an empty datagram.
+    /// Size of each datagram in bytes; the last one may be shorter. 0 for an empty datagram.
     pub segment_size: usize,
-    /// The buffer was too small, and the end of the train is lost.
+    /// True if the receive slot was too small and the end of the train is lost.
     pub truncated: bool,
 }
 
 impl Received {
-    /// How many datagrams there are, at least 1.
+    /// Returns the number of datagrams, at least 1.
     #[must_use]
     pub fn datagram_count(&self) -> usize {
         self.buffer
@@ -32,7 +44,7 @@ impl Received {
             })
     }
 
-    /// Splits the train into its datagrams, without copying.
+    /// Splits the train into its datagrams without copying.
     #[must_use]
     pub fn into_datagrams(self) -> Datagrams {
         Datagrams {
@@ -42,7 +54,7 @@ impl Received {
     }
 }
 
-/// The datagrams of a train, see [`Received::into_datagrams`].
+/// Iterator over the datagrams of a train, see [`Received::into_datagrams`].
 #[derive(Debug)]
 pub struct Datagrams {
     segment_size: usize,

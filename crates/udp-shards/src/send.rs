@@ -1,4 +1,4 @@
-//! A bounded queue of datagrams that leave in trains.
+//! A bounded send queue that gathers datagrams into trains.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -10,14 +10,34 @@ use crate::ShardSocket;
 use crate::sys::sendmmsg::{self, Message, SendHeaders};
 use crate::train::{Destination, Sending, TRAIN_DATAGRAMS_MAX, Trains};
 
-/// The most messages per system call. The costs of a call are small by then, and what is built
-/// for one call in vain when the send buffer is full stays small, too.
+/// Maximum number of messages per system call. At this size the cost of the call per message is small,
+/// and so is the work that is lost when the send buffer is full.
 const MESSAGES_PER_CALL_MAX: usize = 64;
 
-/// When a call has this many datagrams, no other train is added.
+/// Number of datagrams in a call from which on no other train is added.
 const DATAGRAMS_PER_CALL: usize = 1024;
 
-/// Datagrams that wait to be sent, gathered into trains.
+/// A bounded queue of datagrams, sent in trains with few system calls.
+///
+/// ```
+/// use udp_shards::{Flush, ReceiveBatch, SendQueue, SocketOptions, bind_client_socket};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = SocketOptions::default();
+/// let [from, to] = [(); 2].map(|()| bind_client_socket(([127, 0, 0, 1], 0).into(), &options));
+/// let (from, to) = (from?, to?);
+/// let mut queue = SendQueue::with_limits(1024, 1024 * 1024);
+/// for number in 0..10_u8 {
+///     queue.push(to.local_addr(), None, [number; 1200]).map_err(|_| "the queue is full")?;
+/// }
+/// let flush = queue.flush(&from, &mut |_datagram, outcome| assert_eq!(outcome, Ok(())));
+/// assert_eq!(flush, Flush::Empty);
+///
+/// let mut batch = ReceiveBatch::new(16);
+/// assert_eq!(to.receive(&mut batch)?, 1); // One train of 10 datagrams.
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct SendQueue<B> {
     trains: Trains<B>,
@@ -26,7 +46,7 @@ pub struct SendQueue<B> {
     scratch: Scratch,
 }
 
-/// Memory that calls reuse.
+/// Allocations reused between calls.
 #[derive(Debug, Default)]
 struct Scratch {
     messages: Vec<Message>,
@@ -35,11 +55,11 @@ struct Scratch {
     headers: SendHeaders,
 }
 
-/// What a flush left behind.
+/// State of the queue after a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Flush {
-    /// Nothing.
+    /// The queue is empty.
     Empty,
     /// The socket's send buffer is full: flush again when the socket is writable.
     Blocked,
@@ -74,7 +94,7 @@ impl SendError {
 }
 
 impl<B: AsRef<[u8]>> SendQueue<B> {
-    /// A queue of at most `datagrams` datagrams with `bytes` bytes together.
+    /// Creates a queue of at most `datagrams` datagrams and at most `bytes` bytes in total.
     #[must_use]
     pub fn with_limits(datagrams: usize, bytes: usize) -> Self {
         Self {
@@ -85,33 +105,33 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         }
     }
 
-    /// Datagrams in the queue.
+    /// Returns the number of datagrams in the queue.
     #[must_use]
     pub fn len(&self) -> usize {
         self.trains.len()
     }
 
-    /// Bytes in the queue.
+    /// Returns the number of bytes in the queue.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.trains.bytes()
     }
 
-    /// Whether nothing waits.
+    /// Returns true if the queue holds no datagram.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Queues a datagram for `to`. `from_ip` is the source address for a wildcard socket; other
-    /// sockets send from the address they are bound to, and take `None`.
+    /// Queues a datagram for `to`. `from_ip` is the source address on a wildcard socket; pass `None` on
+    /// other sockets, which send from the address that they are bound to.
     ///
-    /// Datagrams to one destination (`to` and `from_ip`) leave in the order in which they are
-    /// pushed; those to different destinations may pass each other.
+    /// Datagrams with the same `to` and `from_ip` are sent in the order in which they were pushed;
+    /// others can be reordered.
     ///
     /// # Errors
     ///
-    /// Gives the datagram back when the queue is full.
+    /// Returns the datagram if the queue is full.
     pub fn push(&mut self, to: SocketAddr, from_ip: Option<IpAddr>, datagram: B) -> Result<(), B> {
         let bytes = datagram.as_ref().len();
         if self.len() >= self.datagrams_max || bytes > self.bytes_max.saturating_sub(self.bytes()) {
@@ -121,10 +141,10 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         Ok(())
     }
 
-    /// Sends what is queued, as far as the socket takes it, and calls `done` once per datagram with
-    /// its outcome. Datagrams that stay queued get their call from a later flush.
+    /// Sends queued datagrams until the queue is empty or the socket's send buffer is full, and calls
+    /// `done` once per datagram that left the queue, with its outcome.
     ///
-    /// An error about one datagram or one destination does not keep the others from being sent.
+    /// An error for one datagram or destination does not affect the others.
     pub fn flush(
         &mut self,
         socket: &ShardSocket,
@@ -140,8 +160,8 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         flush
     }
 
-    /// [`Self::flush`] with any kernel: `send` sends messages until one fails, and returns how many
-    /// it sent, or the error when it was the first.
+    /// Implements [`Self::flush`] with a replaceable system call: `send` sends messages until one fails,
+    /// and returns the number sent, or the error if the first one failed.
     fn flush_through(
         &mut self,
         send: &mut impl FnMut(&[Message], &[IoSlice<'_>]) -> io::Result<usize>,
@@ -161,8 +181,8 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         Flush::Empty
     }
 
-    /// Offers the front trains to the kernel. Returns how many messages it took; they stay in
-    /// `scratch.messages`, and their datagrams in the queue.
+    /// Offers the front trains to the kernel, and returns the number of accepted messages. The messages
+    /// stay in `scratch.messages` and their datagrams in the queue.
     fn send_front(
         &mut self,
         send: &mut impl FnMut(&[Message], &[IoSlice<'_>]) -> io::Result<usize>,
@@ -206,7 +226,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         answer
     }
 
-    /// Reports the datagrams of the first `sent` messages.
+    /// Removes the datagrams of the first `sent` messages and reports them as sent.
     fn finish_sent(
         &mut self,
         sent: usize,
@@ -222,7 +242,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             if let Some(train) = self.trains.front_mut()
                 && train.sending == Sending::SinglyOnTrial
             {
-                // The same bytes were invalid as a train only.
+                // Only the train was invalid: this socket cannot send trains.
                 train.sending = Sending::Singly;
                 gso.set(false);
             }
@@ -234,7 +254,8 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         }
     }
 
-    /// The kernel refused the first message: changes how its train is sent, or gives up on it.
+    /// Handles a refusal of the first message: changes how its train is sent, or reports its datagrams
+    /// as failed.
     fn handle_refusal(
         &mut self,
         errno: i32,
@@ -253,11 +274,11 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         match errno {
             // The network card or the route (IPsec) cannot cut trains.
             libc::EIO if is_train => return gso.set(false),
-            // Its segments are too long, though the last one may be short enough. Older kernels
-            // call such a train invalid.
+            // The segments are too long, but the last one may be short enough. Older kernels return
+            // EINVAL for such a train.
             libc::EMSGSIZE if is_train => return train.sending = Sending::Singly,
             libc::EINVAL if is_train => return train.sending = Sending::SinglyOnTrial,
-            // An ICMP answer to an earlier datagram, reported once; this one was not tried.
+            // An ICMP answer to an earlier datagram, reported once; this message was not sent.
             libc::ECONNREFUSED if !train.retried => return train.retried = true,
             _ => {}
         }
@@ -274,7 +295,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
 
 const _: () = assert!(
     TRAIN_DATAGRAMS_MAX <= MESSAGES_PER_CALL_MAX,
-    "a train that is sent singly fits into one call",
+    "a train that is sent datagram by datagram fits into one call",
 );
 
 #[cfg(test)]

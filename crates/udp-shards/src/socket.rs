@@ -1,4 +1,4 @@
-//! One worker's socket.
+//! A worker's socket.
 
 use std::cell::Cell;
 use std::io;
@@ -10,20 +10,21 @@ use socket2::Socket;
 use crate::ReceiveBatch;
 use crate::sys::sockopt;
 
-/// A non-blocking UDP socket that belongs to one worker: it can move to that worker's thread, but
-/// not be shared.
+/// A non-blocking UDP socket of one worker. It is `Send` but not `Sync`.
+///
+/// Register it with a poller by its file descriptor ([`AsRawFd`]).
 #[derive(Debug)]
 pub struct ShardSocket {
     socket: Socket,
     local_addr: SocketAddr,
-    /// Cleared for good when the kernel or the network card refuses a train.
+    /// Cleared permanently when the kernel or the network card refuses a train.
     gso: Cell<bool>,
-    /// All drops seen, widened from the kernel's 32-bit count.
+    /// Drops so far, widened from the kernel's 32-bit count.
     kernel_drops: Cell<u64>,
 }
 
 impl ShardSocket {
-    /// Takes a bound socket, see `group.rs`.
+    /// Wraps a bound socket, see `group.rs`.
     pub(crate) fn new(socket: Socket, local_addr: SocketAddr, gso: bool) -> Self {
         Self {
             socket,
@@ -33,21 +34,21 @@ impl ShardSocket {
         }
     }
 
-    /// The address the socket is bound to.
+    /// Returns the address that the socket is bound to.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Whether the socket is bound to all addresses: then a datagram's local address is reported
-    /// on receive and should be given on send.
+    /// Returns true if the socket is bound to the unspecified address. Then received trains carry their
+    /// local address, and answers should name it as their source.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.local_addr.ip().is_unspecified()
     }
 
-    /// Whether trains leave as one buffer. Starts as [`SocketOptions::gso`] says, and goes off for
-    /// good when the kernel refuses a train.
+    /// Returns true if trains are sent as one buffer. The initial value is [`SocketOptions::gso`]; the
+    /// socket disables GSO permanently when the kernel refuses a train.
     ///
     /// [`SocketOptions::gso`]: crate::SocketOptions::gso
     #[must_use]
@@ -59,13 +60,11 @@ impl ShardSocket {
         &self.gso
     }
 
-    /// Datagrams (a train counts once) that the kernel dropped instead of queueing them here since
-    /// the socket was bound: its receive buffer was full, the checksum wrong, or a filter refused
-    /// it. One system call.
+    /// Returns the number of datagrams that the kernel dropped since the socket was bound, because of a
+    /// full receive buffer, a wrong checksum or a filter. A train counts once. Makes one system call.
     ///
-    /// The kernel counts modulo 2^32: ask often enough to see each wrap. This is what SO_RXQ_OVFL
-    /// reports with the next datagram that is queued, but up to date and without a cost per
-    /// datagram.
+    /// The kernel counts modulo 2^32; call this at least once per wrap. SO_RXQ_OVFL reports the same
+    /// count, but only with the next queued datagram and at a cost per datagram.
     #[must_use]
     pub fn kernel_drops(&self) -> u64 {
         if let Ok(drops) = sockopt::drops(&self.socket) {
@@ -74,28 +73,27 @@ impl ShardSocket {
         self.kernel_drops.get()
     }
 
-    /// Sends to and receives from `remote` only, from now on (connect(2)).
+    /// Restricts the socket to datagrams to and from `remote` (connect(2)).
     ///
     /// # Errors
     ///
-    /// When `remote` cannot be reached from the bound address.
+    /// The error of connect(2), for example if `remote` has no route from the bound address.
     pub fn connect(&self, remote: SocketAddr) -> io::Result<()> {
         self.socket.connect(&remote.into())
     }
 
-    /// Receives up to a batch's number of trains and returns how many are ready to be taken.
-    /// When trains of an earlier call are still in the batch, returns their number and receives
-    /// nothing.
+    /// Receives up to one train per slot of `batch`, and returns the number of trains in the batch. If
+    /// trains of an earlier call are still in the batch, returns their number and receives nothing.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] when nothing is queued; other errors as recvmmsg(2).
+    /// [`io::ErrorKind::WouldBlock`] if no datagram is queued; other errors as recvmmsg(2).
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
         batch.receive(&self.socket)
     }
 }
 
-/// The wide count that follows `before` when the kernel's count is `now`.
+/// Returns the 64-bit count that follows `before` given the kernel's 32-bit count `now`.
 fn widen(before: u64, now: u32) -> u64 {
     before + u64::from(now.wrapping_sub(before as u32))
 }
@@ -117,7 +115,7 @@ mod tests {
     use super::widen;
 
     #[test]
-    fn a_wrapped_count_goes_on() {
+    fn a_wrapped_count_continues() {
         assert_eq!(widen(0, 0), 0);
         assert_eq!(widen(0, 7), 7);
         assert_eq!(widen(7, 7), 7);

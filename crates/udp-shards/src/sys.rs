@@ -1,4 +1,4 @@
-//! System calls. All unsafe code of the crate is in here.
+//! System calls: all unsafe code of the crate.
 
 #![expect(unsafe_code, reason = "system calls take raw pointers")]
 

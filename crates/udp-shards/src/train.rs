@@ -1,9 +1,9 @@
-//! Datagrams in a queue, gathered into trains as they come.
+//! A queue that gathers datagrams into trains.
 //!
-//! A train is a run of datagrams to one destination that may leave as one buffer: all of one size,
-//! except that the last may be shorter. Only the newest train of a destination takes more, and
-//! trains leave in the order in which they began, so a destination's datagrams keep their order
-//! while those of different destinations may pass each other.
+//! A train is a run of datagrams to one destination that can be sent as one buffer: all have the same
+//! size, except that the last may be shorter. Only the newest train of a destination grows, and trains
+//! are sent in the order in which they began. So the datagrams of one destination stay in order;
+//! datagrams of different destinations can be reordered.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
@@ -11,15 +11,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 
-/// The most datagrams in a train: the limit of kernels before 6.9 (UDP_MAX_SEGMENTS).
+/// Maximum number of datagrams in a train: the limit of kernels before 6.9 (UDP_MAX_SEGMENTS).
 pub(crate) const TRAIN_DATAGRAMS_MAX: usize = 64;
 
-/// The most bytes in a train: what the IP length field leaves for UDP payload. In IPv4 it counts
-/// the IP header too.
+/// Maximum number of bytes in a train: the UDP payload that fits the IP length field, which in IPv4
+/// includes the IP header.
 const TRAIN_BYTES_MAX_IPV4: usize = 65_535 - 20 - 8;
 const TRAIN_BYTES_MAX_IPV6: usize = 65_535 - 8;
 
-/// Where a datagram goes, and from where.
+/// Destination address and source address of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Destination {
     pub(crate) to: SocketAddr,
@@ -34,24 +34,24 @@ pub(crate) struct Train {
     pub(crate) segment_size: usize,
     pub(crate) datagrams: usize,
     bytes: usize,
-    /// No more datagrams may follow: the last one was shorter.
+    /// No datagram may follow, because the last one was shorter.
     closed: bool,
     pub(crate) sending: Sending,
-    /// The kernel's report on an earlier datagram was taken for the answer once already.
+    /// The train was offered again once, after a report about an earlier datagram.
     pub(crate) retried: bool,
     first: usize,
     last: usize,
 }
 
-/// How a train leaves.
+/// How a train is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sending {
     /// As one buffer.
     Whole,
-    /// Datagram by datagram: it was too long as a whole.
+    /// Datagram by datagram, because it was too long as a whole.
     Singly,
-    /// Datagram by datagram: the kernel called it invalid. Whether it was because it was a train
-    /// shows when its first datagram is sent alone.
+    /// Datagram by datagram, because the kernel returned EINVAL for the train. If its first datagram
+    /// can be sent alone, the kernel or route does not support trains.
     SinglyOnTrial,
 }
 
@@ -66,11 +66,11 @@ struct Queued<B> {
 pub(crate) struct Trains<B> {
     datagrams: Slab<Queued<B>>,
     trains: VecDeque<Train>,
-    /// Numbers count trains from the first one ever; this is the front one's.
+    /// Number of the front train; trains are numbered from the first one ever.
     front_number: u64,
-    /// The newest train of each destination in the queue.
+    /// Number of the newest train of each destination in the queue.
     newest: HashMap<Destination, u64, ahash::RandomState>,
-    /// The train that took the latest datagram: often the next one's, too.
+    /// Number of the train of the latest datagram, which is often also the next one's.
     latest: u64,
     bytes: usize,
 }
@@ -87,12 +87,12 @@ impl<B: AsRef<[u8]>> Trains<B> {
         }
     }
 
-    /// Datagrams in all trains.
+    /// Returns the number of datagrams in all trains.
     pub(crate) fn len(&self) -> usize {
         self.datagrams.len()
     }
 
-    /// Bytes in all datagrams.
+    /// Returns the number of bytes in all datagrams.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -134,14 +134,14 @@ impl<B: AsRef<[u8]>> Trains<B> {
         }
     }
 
-    /// Lets the datagram at `key` follow the one at `last`.
+    /// Links the datagram at `key` behind the one at `last`.
     fn link(&mut self, last: usize, key: usize) {
         if let Some(queued) = self.datagrams.get_mut(last) {
             queued.next = Some(key);
         }
     }
 
-    /// The trains, front first.
+    /// Returns the trains, front first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Train> {
         self.trains.iter()
     }
@@ -150,14 +150,14 @@ impl<B: AsRef<[u8]>> Trains<B> {
         self.trains.front_mut()
     }
 
-    /// The bytes of a train's datagrams, in order.
+    /// Returns the bytes of a train's datagrams, in order.
     pub(crate) fn datagrams_of(&self, train: &Train) -> impl Iterator<Item = &[u8]> {
         let first = self.datagrams.get(train.first);
         std::iter::successors(first, |queued| self.datagrams.get(queued.next?))
             .map(|queued| queued.datagram.as_ref())
     }
 
-    /// Takes the first datagram of the front train, and the train with its last one.
+    /// Removes the first datagram of the front train, and the train with its last datagram.
     pub(crate) fn pop_front(&mut self) -> Option<B> {
         let train = self.trains.front_mut()?;
         let queued = self.datagrams.try_remove(train.first)?;
@@ -182,9 +182,9 @@ impl<B: AsRef<[u8]>> Trains<B> {
         Some(queued.datagram)
     }
 
-    /// Whether no destination is remembered.
+    /// Returns true if no destination is stored.
     #[cfg(test)]
-    pub(crate) fn is_forgotten(&self) -> bool {
+    pub(crate) fn has_no_destination(&self) -> bool {
         self.newest.is_empty() && self.trains.is_empty()
     }
 
@@ -199,7 +199,7 @@ fn train_at(trains: &mut VecDeque<Train>, front_number: u64, number: u64) -> Opt
 }
 
 impl Train {
-    /// A train of one datagram, at `key`.
+    /// Creates a train of the datagram at `key`.
     fn new(destination: Destination, key: usize, size: usize) -> Self {
         Self {
             destination,
@@ -214,7 +214,7 @@ impl Train {
         }
     }
 
-    /// Takes a datagram, at `key`; returns where the last one before it is.
+    /// Appends the datagram at `key`; returns the key of the previous last one.
     fn append(&mut self, key: usize, size: usize) -> usize {
         self.datagrams += 1;
         self.bytes += size;

@@ -1,4 +1,4 @@
-//! Nothing panics and nothing lies outside of the packet, whatever the bytes.
+//! Arbitrary bytes cause no panic, and everything read lies inside the packet.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use proptest::sample::select;
 use crate::support::{client, mutated, peer};
 use testkit::oracle::reading::read_all;
 
-/// Random bytes whose version, lengths, path type and NextHdr are likely ones.
+/// Generates random bytes with valid version and lengths and a known path type and NextHdr.
 fn shaped() -> impl Strategy<Value = Vec<u8>> {
     let next_header = select(&[6, 17, 200, 201, 202][..]);
     let host_kinds = select(&[0x00, 0x03, 0x30, 0x33, 0x04, 0x40, 0xff][..]);
@@ -63,7 +63,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_behind_a_common_header_that_fits_them(bytes in shaped()) {
+    fn random_bytes_with_a_matching_common_header(bytes in shaped()) {
         read_all(&bytes, client(), peer());
     }
 

@@ -1,4 +1,4 @@
-//! Built packets are what real clients would have sent.
+//! Built packets are identical to those of sciparse.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -54,7 +54,7 @@ fn any_builder() -> impl Strategy<Value = PacketBuilder> {
 
 proptest! {
     #[test]
-    fn sciparse_would_have_written_the_same_bytes(
+    fn sciparse_writes_the_same_bytes(
         builder in any_builder(),
         [first, second] in any::<[u16; 2]>(),
         data in vec(any::<u8>(), 0..100),
@@ -62,7 +62,7 @@ proptest! {
         let mut packet = Vec::new();
         builder.append_udp(first, second, &data, &mut packet).unwrap();
         let mut theirs = reencoded(&packet).unwrap();
-        // sciparse leaves a checksum of 0 as it is, which says that there is none (RFC 768).
+        // sciparse does not replace a checksum of 0, which means "no checksum" (RFC 768).
         let checksum = ScionPacket::parse(&packet).unwrap().header_len() + 6;
         if theirs[checksum..checksum + 2] == [0, 0] {
             theirs[checksum..checksum + 2].copy_from_slice(&[0xff, 0xff]);
@@ -81,7 +81,7 @@ proptest! {
 
 #[test]
 fn a_udp_checksum_of_0_is_written_as_all_ones() {
-    // The one payload word that takes every value takes the one that makes the sum 0xffff.
+    // Exactly one value of the payload word makes the sum 0xffff.
     let all_ones = (0..=u16::MAX).filter(|word| {
         let mut packet = Vec::new();
         from_client()
@@ -94,7 +94,7 @@ fn a_udp_checksum_of_0_is_written_as_all_ones() {
 }
 
 #[test]
-fn packets_are_appended_to_what_is_there() {
+fn packets_are_appended_to_the_buffer() {
     let mut out = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     let first = out.clone();
     from_client()
@@ -129,7 +129,7 @@ fn a_payload_longer_than_its_length_field_is_refused() {
 }
 
 #[test]
-fn a_path_that_no_header_can_hold_is_refused() {
+fn a_path_that_does_not_fit_a_header_is_refused() {
     let hops = |count| segment(true, &vec![(1, 2); count]);
     let with_path = |segments: &[Segment]| from_client().with_path(segments).map(|_| ());
     for segments in [

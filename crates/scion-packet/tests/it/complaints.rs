@@ -1,4 +1,4 @@
-//! SCMP errors of endhosts: only about packets that were sent to them.
+//! Complaints: SCMP errors of endhosts, allowed only about packets that were sent to them.
 
 use std::net::SocketAddr;
 
@@ -14,10 +14,10 @@ use crate::support::{
 };
 use testkit::oracle::agreement::assert_same_quote;
 
-/// SCMP error types of endhosts, and their bytes from byte 4 up to the quote.
+/// SCMP error types of endhosts, and the number of bytes from byte 4 to the quote.
 const ERRORS: [(u8, usize); 3] = [(1, 4), (2, 4), (4, 4)];
 
-/// Those that only routers send.
+/// SCMP error types of routers only.
 const ROUTER_ERRORS: [(u8, usize); 2] = [(5, 16), (6, 24)];
 
 fn policy() -> IncomingPolicy {
@@ -30,7 +30,7 @@ fn tunnel() -> SocketAddr {
     SocketAddr::new(client().ip, CLIENT_PORT)
 }
 
-/// An SCMP error of the client to `destination` about `quote`.
+/// Returns an SCMP error of the client to `destination` about `quote`.
 fn complaint_to(
     destination: ScionAddress,
     (message_type, fields): (u8, usize),
@@ -57,7 +57,7 @@ fn check_host(error: &[u8]) -> Result<(), PolicyViolation> {
     policy().check_host(&packet, client().ip)
 }
 
-/// Packets of every kind that are delivered to `port` of the client.
+/// Returns packets of every kind that are delivered to `port` of the client.
 fn sent_to_client(port: u16) -> [Vec<u8>; 6] {
     let builder = to_client().with_path(&three_segments()).unwrap();
     [
@@ -71,7 +71,7 @@ fn sent_to_client(port: u16) -> [Vec<u8>; 6] {
 }
 
 #[test]
-fn a_client_may_complain_about_what_it_was_sent() {
+fn a_client_may_complain_about_packets_sent_to_it() {
     for quote in sent_to_client(CLIENT_PORT) {
         for kind in ERRORS {
             for extensions in [&[][..], &[(200, 1)], &[(201, 0)], &[(200, 0), (201, 2)]] {
@@ -86,7 +86,7 @@ fn a_client_may_complain_about_what_it_was_sent() {
 }
 
 #[test]
-fn the_error_that_this_crate_writes_passes() {
+fn an_error_written_by_this_crate_passes() {
     let quote = udp(&to_client(), PEER_PORT, CLIENT_PORT);
     let mut error = Vec::new();
     let unreachable = ScmpError::DestinationUnreachable {
@@ -99,7 +99,7 @@ fn the_error_that_this_crate_writes_passes() {
 }
 
 #[test]
-fn a_client_may_not_complain_about_what_another_was_sent() {
+fn a_client_may_not_complain_about_packets_sent_to_another_host() {
     let other_host = address("1-ff00:0:110", "192.0.2.99");
     let other_as = address("2-ff00:0:110", "192.0.2.1");
     let mapped = address("1-ff00:0:110", "::ffff:192.0.2.1");
@@ -115,19 +115,19 @@ fn a_client_may_not_complain_about_what_another_was_sent() {
 }
 
 #[test]
-fn a_client_may_not_complain_about_what_another_port_of_its_host_was_sent() {
+fn a_client_may_not_complain_about_packets_sent_to_another_port_of_its_host() {
     for quote in sent_to_client(CLIENT_PORT ^ 1) {
         for extensions in [&[][..], &[(200, 1), (201, 0)]] {
             let error = complaint(&with_extensions(&quote, extensions));
             assert_eq!(check(&error), Err(PolicyViolation::ForeignQuote));
-            // A host of the AS has all of its ports.
+            // A host of the AS owns all of its ports.
             assert_eq!(check_host(&error), Ok(()));
         }
     }
 }
 
 #[test]
-fn a_client_may_not_complain_to_others_than_the_sender() {
+fn a_client_may_complain_to_the_sender_only() {
     let quote = udp(&to_client(), PEER_PORT, CLIENT_PORT);
     let same_as = address("2-ff00:0:222", "2001:db8::3");
     let same_host = address("2-ff00:0:223", "2001:db8::2");
@@ -155,20 +155,20 @@ fn a_client_may_not_report_an_interface_or_a_connection_that_is_down() {
 }
 
 #[test]
-fn a_complaint_that_goes_to_no_host_is_refused() {
+fn a_complaint_to_an_unknown_kind_of_host_is_refused() {
     let mut quote = udp(&to_client(), PEER_PORT, CLIENT_PORT);
     quote[9] = quote[9] & 0xf0 | 0x7;
     let mut error = complaint(&quote);
-    // Of another kind than an IP address, in both places.
+    // The same unknown kind as source of the quote and as destination of the error.
     error[9] = error[9] & 0x0f | 0x70;
     assert_eq!(check(&error), Err(PolicyViolation::ForeignQuote));
 }
 
 #[test]
-fn a_quote_that_is_cut_off_before_the_port_is_refused() {
+fn a_quote_truncated_before_the_port_is_refused() {
     for quote in sent_to_client(CLIENT_PORT) {
         let quoted = ScionPacket::parse(&quote).unwrap();
-        // Behind the port: 4 bytes of UDP and TCP, 6 of SCMP.
+        // The port ends after 4 bytes of UDP and TCP, 6 of SCMP.
         let needed = quoted.header_len() + if quote[4] == 202 { 6 } else { 4 };
         for length in 0..quote.len() {
             let expected = if length < needed {
@@ -182,7 +182,7 @@ fn a_quote_that_is_cut_off_before_the_port_is_refused() {
 }
 
 #[test]
-fn a_quote_that_has_no_port_is_refused() {
+fn a_quote_without_a_port_is_refused() {
     let error = complaint(&udp(&to_client(), PEER_PORT, CLIENT_PORT));
     let backwards = PacketBuilder::new(peer(), client());
     for quote in [
@@ -190,7 +190,7 @@ fn a_quote_that_has_no_port_is_refused() {
         payload(&to_client(), 59, &[]),
         payload(&to_client(), 202, &[]),
         scmp(&to_client(), 200, &[0; 60]),
-        // An error about an error, even one that the client could have been sent.
+        // An error about an error, even one that can have been sent to the client.
         scmp(
             &backwards,
             1,
@@ -243,7 +243,7 @@ fn a_host_of_the_as_sends_from_its_own_address_only() {
     );
 }
 
-/// A packet that may be quoted: between whom, to which port, of which protocol.
+/// Generates quoted packets of several hosts, ports and protocols, with the verdict on each.
 fn quotes() -> impl Strategy<Value = (Vec<u8>, Result<(), PolicyViolation>)> {
     let other = address("1-ff00:0:110", "192.0.2.99");
     let ends = select(vec![
@@ -285,7 +285,7 @@ fn quotes() -> impl Strategy<Value = (Vec<u8>, Result<(), PolicyViolation>)> {
 
 proptest! {
     #[test]
-    fn only_complaints_about_own_packets_pass_and_sciparse_sees_the_same(
+    fn only_complaints_about_own_packets_pass_and_sciparse_agrees(
         (quote, verdict) in quotes(),
         kind in select([&ERRORS[..], &ROUTER_ERRORS[..]].concat()),
         extensions in select(vec![vec![], vec![(201, 0)]]),

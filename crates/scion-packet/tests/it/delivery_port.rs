@@ -1,4 +1,4 @@
-//! Which tunnel a packet from SCION is for.
+//! The delivery port of packets from SCION.
 
 use scion_packet::{NoDeliveryPort, ScionPacket, delivery_port, upper_layer};
 
@@ -7,7 +7,7 @@ use crate::support::{
     three_segments, to_client, traceroute, udp, with_extensions,
 };
 
-/// The port, and the same with extension headers in front.
+/// Returns the port, and asserts that it is the same with extension headers.
 fn port_of(packet: &[u8]) -> Result<u16, NoDeliveryPort> {
     let port = delivery_port(&ScionPacket::parse(packet).unwrap());
     for extensions in [&[(200, 1)][..], &[(201, 0)], &[(200, 3), (201, 7)]] {
@@ -17,7 +17,7 @@ fn port_of(packet: &[u8]) -> Result<u16, NoDeliveryPort> {
     port
 }
 
-/// SCMP errors of all types that quote `quote`.
+/// Returns SCMP errors of all types that quote `quote`.
 fn errors(quote: &[u8]) -> [Vec<u8>; 5] {
     [(1, 4), (2, 4), (4, 4), (5, 16), (6, 24)].map(|(message_type, fields)| {
         scmp(
@@ -61,7 +61,7 @@ fn echo_and_traceroute_go_to_the_identifier() {
 }
 
 #[test]
-fn an_error_goes_to_the_port_that_the_quoted_packet_came_from() {
+fn an_error_goes_to_the_quoted_source_port() {
     let sender = from_client().with_path(&three_segments()).unwrap();
     for quoted in [
         udp(&sender, CLIENT_PORT, PEER_PORT),
@@ -78,7 +78,7 @@ fn an_error_goes_to_the_port_that_the_quoted_packet_came_from() {
 }
 
 #[test]
-fn a_quote_may_be_cut_off_behind_the_port() {
+fn a_quote_may_be_truncated_behind_the_port() {
     let sender = from_client().with_path(&three_segments()).unwrap();
     for (quoted, port_end) in [
         (udp(&sender, CLIENT_PORT, PEER_PORT), 2),
@@ -101,7 +101,7 @@ fn a_quote_may_be_cut_off_behind_the_port() {
 }
 
 #[test]
-fn an_error_about_what_nobody_waits_for_has_no_port() {
+fn an_error_about_a_packet_without_a_source_port_has_no_port() {
     let nested = scmp(
         &from_client(),
         1,
@@ -125,7 +125,7 @@ fn an_error_about_what_nobody_waits_for_has_no_port() {
 }
 
 #[test]
-fn an_upper_layer_header_that_is_cut_short_has_no_port() {
+fn a_truncated_upper_layer_has_no_port() {
     let truncated = Err(NoDeliveryPort::TruncatedUpperLayer);
     let headers = [(17, 8), (6, 20)];
     for (next_header, header_bytes) in headers {

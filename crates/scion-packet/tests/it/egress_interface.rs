@@ -1,4 +1,4 @@
-//! By which interface a packet from a tunnel leaves.
+//! The egress interface of packets from a tunnel.
 
 use scion_packet::build::Segment;
 use scion_packet::scmp::ProblemCode;
@@ -22,7 +22,7 @@ fn interface_of(packet: &[u8]) -> Result<u16, NoEgressInterface> {
 }
 
 #[test]
-fn in_construction_direction_the_first_hop_leaves_by_its_egress() {
+fn in_construction_direction_it_is_the_cons_egress_of_the_first_hop() {
     assert_eq!(
         interface_of(&with_path(&[segment(true, &[(0, 7), (8, 0)])])),
         Ok(7)
@@ -30,7 +30,7 @@ fn in_construction_direction_the_first_hop_leaves_by_its_egress() {
 }
 
 #[test]
-fn against_construction_direction_the_first_hop_leaves_by_its_ingress() {
+fn against_construction_direction_it_is_the_cons_ingress_of_the_first_hop() {
     assert_eq!(
         interface_of(&with_path(&[segment(false, &[(9, 0), (0, 3)])])),
         Ok(9)
@@ -39,7 +39,7 @@ fn against_construction_direction_the_first_hop_leaves_by_its_ingress() {
 }
 
 #[test]
-fn a_first_hop_over_a_peering_link_leaves_by_that_link() {
+fn at_a_peering_hop_it_is_the_interface_of_the_peering_link() {
     let peering = |construction_direction, interfaces: &[(u16, u16)]| {
         let segment = segment(construction_direction, interfaces);
         let info_field = InfoField {
@@ -61,13 +61,13 @@ fn a_first_hop_over_a_peering_link_leaves_by_that_link() {
 }
 
 #[test]
-fn a_packet_with_the_empty_path_leaves_by_none() {
+fn a_packet_with_the_empty_path_has_none() {
     let packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     assert_eq!(interface_of(&packet), Err(NoEgressInterface::EmptyPath));
 }
 
 #[test]
-fn a_packet_with_a_path_of_another_type_leaves_by_none() {
+fn a_packet_with_another_path_type_has_none() {
     let mut packet = with_path(&[segment(true, &[(0, 7), (8, 0)])]);
     packet[8] = 3;
     assert_eq!(
@@ -77,7 +77,7 @@ fn a_packet_with_a_path_of_another_type_leaves_by_none() {
 }
 
 #[test]
-fn a_path_without_segments_leaves_by_none() {
+fn a_path_without_segments_has_none() {
     assert_eq!(
         interface_of(&with_path(&[])),
         Err(NoEgressInterface::NoSegments)
@@ -85,7 +85,7 @@ fn a_path_without_segments_leaves_by_none() {
 }
 
 #[test]
-fn a_path_that_does_not_stand_at_its_first_hop_leaves_by_none() {
+fn a_path_that_is_not_at_its_first_hop_has_none() {
     let mut packet = with_path(&three_segments());
     for info_field in 0..4 {
         for hop_field in 0..64 {
@@ -101,7 +101,7 @@ fn a_path_that_does_not_stand_at_its_first_hop_leaves_by_none() {
 }
 
 #[test]
-fn interface_0_is_none() {
+fn interface_0_is_refused() {
     assert_eq!(
         interface_of(&with_path(&[segment(true, &[(7, 0)])])),
         Err(NoEgressInterface::EndsHere)
@@ -128,7 +128,7 @@ fn an_unknown_interface_is_reported_at_the_first_hop_field() {
 }
 
 #[test]
-fn an_unknown_interface_is_not_reported_about_an_scmp_error_or_without_a_hop() {
+fn an_unknown_interface_is_not_reported_for_an_scmp_error_or_without_a_hop_field() {
     let builder = from_client().with_path(&three_segments()).unwrap();
     for packet in [
         scmp(&builder, 1, &[0; 40]),

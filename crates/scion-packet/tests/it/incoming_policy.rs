@@ -1,4 +1,4 @@
-//! What may come out of a tunnel, and how the rest is answered.
+//! The policy for packets from a tunnel, and the answers to violations.
 
 use std::net::SocketAddr;
 
@@ -25,18 +25,18 @@ fn check(packet: &[u8]) -> Result<(), PolicyViolation> {
     ANY_AS.check(packet, tunnel()).map(|_| ())
 }
 
-/// Checks the violation and returns code and pointer of the SCMP error.
+/// Asserts the violation, and returns code and pointer of the SCMP error.
 fn answer_to(packet: &[u8], violation: PolicyViolation) -> Option<(ProblemCode, u16)> {
     assert_eq!(check(packet), Err(violation));
     match violation.scmp_error(packet) {
         Some(ScmpError::ParameterProblem { code, pointer }) => Some((code, pointer)),
         None => None,
-        other => panic!("{other:?} is no parameter problem"),
+        other => panic!("{other:?} is not a parameter problem"),
     }
 }
 
 #[test]
-fn what_clients_send_passes() {
+fn packets_of_clients_pass() {
     for builder in [
         from_client(),
         from_client().with_path(&three_segments()).unwrap(),
@@ -66,7 +66,7 @@ fn the_accepted_view_has_no_padding() {
 }
 
 #[test]
-fn bytes_that_are_no_packet_are_answered_with_an_invalid_common_header() {
+fn a_malformed_header_is_answered_with_an_invalid_common_header() {
     let mut wrong_length = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     wrong_length[5] += 1;
     for bytes in [&[][..], &[1, 2, 3, 4], &wrong_length] {
@@ -76,7 +76,7 @@ fn bytes_that_are_no_packet_are_answered_with_an_invalid_common_header() {
 }
 
 #[test]
-fn another_version_is_answered_as_such() {
+fn another_version_is_answered_with_an_unknown_version() {
     let mut packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     packet[0] |= 0x10;
     let answer = answer_to(&packet, PolicyViolation::UnsupportedVersion);
@@ -84,7 +84,7 @@ fn another_version_is_answered_as_such() {
 }
 
 #[test]
-fn a_packet_shorter_than_it_says_is_answered_with_an_invalid_size() {
+fn a_truncated_payload_is_answered_with_an_invalid_size() {
     let packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     let short = &packet[..packet.len() - 1];
     let answer = answer_to(short, PolicyViolation::TruncatedPayload);
@@ -92,11 +92,11 @@ fn a_packet_shorter_than_it_says_is_answered_with_an_invalid_size() {
 }
 
 #[test]
-fn a_source_host_other_than_the_tunnels_is_answered_at_the_source_host() {
+fn a_foreign_source_host_is_answered_at_the_source_host() {
     for (source, destination, offset) in [
         (address("1-ff00:0:110", "192.0.2.99"), peer(), 28 + 16),
         (address("1-ff00:0:110", "2001:db8::1"), client(), 28 + 4),
-        // The same host written as an IPv6 address is another one.
+        // The IPv4-mapped form of the same address is a different host.
         (
             address("1-ff00:0:110", "::ffff:192.0.2.1"),
             client(),
@@ -114,7 +114,7 @@ fn a_source_host_other_than_the_tunnels_is_answered_at_the_source_host() {
 }
 
 #[test]
-fn a_service_address_is_no_source() {
+fn a_service_address_is_refused_as_source() {
     let mut packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     packet[9] = packet[9] & 0xf0 | 0x4;
     let answer = answer_to(&packet, PolicyViolation::ForeignSourceHost);
@@ -122,7 +122,7 @@ fn a_service_address_is_no_source() {
 }
 
 #[test]
-fn an_ipv6_tunnel_takes_its_ipv6_source() {
+fn an_ipv6_tunnel_accepts_its_ipv6_source() {
     let source = address("1-ff00:0:110", "2001:db8::77");
     let packet = udp(&PacketBuilder::new(source, peer()), CLIENT_PORT, PEER_PORT);
     assert!(
@@ -147,7 +147,7 @@ fn another_path_type_is_answered_at_the_path_type() {
 }
 
 #[test]
-fn a_one_hop_path_is_of_another_type_too() {
+fn a_one_hop_path_is_an_unsupported_path_type() {
     let one_segment = from_client()
         .with_path(&[segment(true, &[(0, 1), (2, 0)])])
         .unwrap();
@@ -162,7 +162,7 @@ fn a_one_hop_path_is_of_another_type_too() {
 }
 
 #[test]
-fn a_source_as_that_is_not_local_is_answered_at_the_source_as() {
+fn a_foreign_source_as_is_answered_at_the_source_as() {
     let packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     let local = |isd_as: &[&str]| IncomingPolicy {
         local_isd_as: isd_as.iter().map(|text| text.parse().unwrap()).collect(),
@@ -194,7 +194,7 @@ fn a_source_as_that_is_not_local_is_answered_at_the_source_as() {
 }
 
 #[test]
-fn a_source_port_other_than_the_tunnels_is_answered_at_that_port() {
+fn a_foreign_source_port_is_answered_at_that_port() {
     for (packet, offset) in [
         (udp(&from_client(), CLIENT_PORT + 1, CLIENT_PORT), 48),
         (tcp(&from_client(), 0, CLIENT_PORT), 48),
@@ -213,7 +213,7 @@ fn a_source_port_other_than_the_tunnels_is_answered_at_that_port() {
 }
 
 #[test]
-fn what_has_no_source_port_passes_on_any_tunnel_of_the_host() {
+fn packets_without_a_source_port_pass_on_any_tunnel_of_the_host() {
     for packet in [
         echo_reply(&from_client(), PEER_PORT),
         traceroute(&from_client(), 131, PEER_PORT),
@@ -226,7 +226,7 @@ fn what_has_no_source_port_passes_on_any_tunnel_of_the_host() {
 }
 
 #[test]
-fn an_upper_layer_cut_short_cannot_hide_its_port() {
+fn a_truncated_upper_layer_is_refused() {
     for packet in [
         payload(&from_client(), 17, &[0; 7]),
         payload(&from_client(), 6, &[0; 19]),
@@ -266,7 +266,7 @@ fn an_scmp_error_is_never_answered() {
 }
 
 #[test]
-fn what_might_be_an_scmp_error_is_not_answered() {
+fn a_possible_scmp_error_is_not_answered() {
     let mut malformed = scmp(&from_client(), 1, &[0; 60]);
     malformed[5] += 1;
     for next_header in [200, 201, 202] {
@@ -306,7 +306,7 @@ fn the_answer_is_addressed_to_the_client_behind_the_tunnel() {
 }
 
 #[test]
-fn bytes_without_an_address_are_answered_from_and_to_no_as() {
+fn bytes_without_a_source_as_are_answered_from_and_to_0_0() {
     let mut other_version = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     other_version[0] |= 0x10;
     for bytes in [&[1, 2, 3][..], &other_version] {
@@ -323,7 +323,7 @@ fn bytes_without_an_address_are_answered_from_and_to_no_as() {
 }
 
 #[test]
-fn nothing_is_appended_when_there_is_no_answer() {
+fn without_an_answer_the_buffer_is_unchanged() {
     let error = scmp(&from_client(), 1, &[0; 60]);
     let mut out = vec![1, 2, 3];
     let violation = PolicyViolation::ForeignSourceHost;

@@ -1,8 +1,8 @@
-//! Behaviour of the crate as its users see it, and agreement with the parser of real clients.
+//! Tests of the public API, and of agreement with sciparse, the parser of real clients.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "clippy's leave for tests covers test functions only, not their helpers"
+    reason = "clippy exempts test functions, but not their helpers"
 )]
 
 mod any_bytes;

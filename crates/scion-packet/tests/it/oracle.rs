@@ -1,4 +1,4 @@
-//! Packets on which this crate and sciparse have to agree.
+//! Agreement with sciparse.
 
 use std::net::SocketAddr;
 
@@ -19,9 +19,9 @@ use testkit::oracle::agreement::{
 
 /// Decodes a UDP or SCMP packet with sciparse and encodes it again, with its checksum.
 ///
-/// The checksum is sciparse's digest over the pseudo header and the message, as the specification
-/// says. What sciparse 0.8.6 encodes by itself covers the pseudo header only: it passes the message
-/// to `with_pseudoheader`, which takes its length and leaves out its bytes.
+/// The checksum is sciparse's digest over the pseudo header and the message, as in the specification.
+/// The encoder of sciparse 0.8.6 covers the pseudo header only: it passes the message to
+/// `with_pseudoheader`, which adds its length and not its bytes.
 pub(crate) fn reencoded(packet: &[u8]) -> Option<Vec<u8>> {
     let (view, _) = ScionRawPacketView::try_from_slice(packet).ok()?;
     let model = view.try_to_model().ok()?;
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn isd_as_numbers_are_written_and_read_as_sciparse_does(number in any::<u64>()) {
+    fn isd_as_numbers_have_the_text_form_of_sciparse(number in any::<u64>()) {
         let theirs = sciparse::identifier::isd_asn::IsdAsn::from_u64(number);
         let ours = scion_packet::IsdAs::from_u64(number);
         prop_assert_eq!(ours.to_string(), theirs.to_string());
@@ -87,9 +87,9 @@ proptest! {
     }
 }
 
-/// The generators do not make these often enough to rely on.
+/// The generators rarely produce these packets.
 #[test]
-fn the_differences_are_the_ones_listed() {
+fn known_differences_from_sciparse_are_classified() {
     use crate::support::{
         PEER_PORT, echo_request, from_client, payload, scmp, segment, tcp, three_segments,
         to_client, udp, with_extensions,

@@ -1,4 +1,4 @@
-//! The view: which bytes are a packet, and what of them it covers.
+//! The view: accepted bytes, and the fields read from them.
 
 use scion_packet::{Host, MalformedPacket, Path, ScionPacket};
 
@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 #[test]
-fn every_field_is_where_the_specification_says() {
+fn fields_are_at_the_offsets_of_the_specification() {
     let bytes = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     let packet = ScionPacket::parse(&bytes).unwrap();
 
@@ -28,7 +28,7 @@ fn every_field_is_where_the_specification_says() {
 }
 
 #[test]
-fn the_view_covers_exactly_what_the_header_says() {
+fn the_view_excludes_trailing_bytes() {
     let packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     for padding in [0, 1, 15, 1000] {
         let padded = [&packet[..], &vec![0xff; padding]].concat();
@@ -39,7 +39,7 @@ fn the_view_covers_exactly_what_the_header_says() {
 }
 
 #[test]
-fn a_packet_that_ends_anywhere_too_early_is_refused() {
+fn a_packet_truncated_anywhere_is_refused() {
     let packet = udp(
         &from_client().with_path(&three_segments()).unwrap(),
         CLIENT_PORT,
@@ -61,7 +61,7 @@ fn a_packet_that_ends_anywhere_too_early_is_refused() {
 }
 
 #[test]
-fn a_quote_may_end_in_its_payload_but_not_in_its_header() {
+fn a_quote_may_be_truncated_in_its_payload_but_not_in_its_header() {
     let packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     assert_eq!(
         ScionPacket::parse_quote(&packet[..47]).unwrap_err(),
@@ -74,7 +74,7 @@ fn a_quote_may_end_in_its_payload_but_not_in_its_header() {
 }
 
 #[test]
-fn only_version_0_is_a_packet() {
+fn versions_other_than_0_are_refused() {
     let mut packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     for version in 1..16 {
         packet[0] = version << 4;
@@ -86,7 +86,7 @@ fn only_version_0_is_a_packet() {
 }
 
 #[test]
-fn a_header_length_that_does_not_fit_the_path_is_refused() {
+fn a_header_length_that_does_not_match_the_path_is_refused() {
     let mut packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     for header_len in (0..48).step_by(4).chain([52]) {
         packet[5] = header_len / 4;
@@ -98,14 +98,14 @@ fn a_header_length_that_does_not_fit_the_path_is_refused() {
 }
 
 #[test]
-fn a_path_with_a_hole_between_its_segments_is_refused() {
+fn a_path_with_an_empty_segment_before_another_is_refused() {
     let packet = udp(
         &from_client().with_path(&three_segments()).unwrap(),
         CLIENT_PORT,
         PEER_PORT,
     );
-    // The lengths of the three segments are 3, 2, 2: move the hops of the second to the others, so
-    // that only the info field in the middle is missing, and shorten the header by it.
+    // The segments have 3, 2 and 2 hop fields. Each case keeps 7 hop fields in total, and removes the
+    // info fields of the empty segments from the header.
     for (lengths, missing) in [
         ([0, 4, 3], 1),
         ([4, 0, 3], 1),
@@ -126,12 +126,12 @@ fn a_path_with_a_hole_between_its_segments_is_refused() {
 }
 
 #[test]
-fn a_path_of_more_hop_fields_than_can_be_pointed_at_is_refused() {
+fn a_path_with_more_than_64_hop_fields_is_refused() {
     let hops = |count| segment(true, &vec![(1, 2); count]);
     let longest = from_client().with_path(&[hops(32), hops(32)]).unwrap();
     let mut packet = udp(&longest, CLIENT_PORT, PEER_PORT);
     assert!(ScionPacket::parse(&packet).is_ok());
-    // One more in the second segment, and its 12 bytes.
+    // One more hop field of 12 bytes in the second segment.
     packet[48..52].copy_from_slice(&(32_u32 << 12 | 33 << 6).to_be_bytes());
     packet[5] += 3;
     packet.splice(52..52, [0; 12]);
@@ -193,7 +193,7 @@ fn a_path_is_at_its_end_only_at_the_last_hop_of_the_last_segment() {
 }
 
 #[test]
-fn unknown_kinds_of_host_are_told_apart_from_addresses() {
+fn service_addresses_and_unknown_kinds_of_host_are_not_ip_addresses() {
     let mut packet = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     // Type 1, length 16; then type 1, length 4.
     packet[9] = 0b0111_0100;
@@ -203,7 +203,7 @@ fn unknown_kinds_of_host_are_told_apart_from_addresses() {
 }
 
 #[test]
-fn a_mapped_address_stays_an_ipv6_address() {
+fn an_ipv4_mapped_address_stays_an_ipv6_address() {
     let mut builder_address = peer();
     builder_address.ip = "::ffff:192.0.2.1".parse().unwrap();
     let builder = scion_packet::build::PacketBuilder::new(builder_address, peer());
@@ -214,7 +214,7 @@ fn a_mapped_address_stays_an_ipv6_address() {
 }
 
 #[test]
-fn extension_headers_are_walked_to_the_upper_layer() {
+fn the_upper_layer_follows_the_extension_headers() {
     let plain = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     for extensions in [&[][..], &[(200, 0)], &[(201, 5)], &[(200, 255), (201, 2)]] {
         let packet = with_extensions(&plain, extensions);
@@ -226,7 +226,7 @@ fn extension_headers_are_walked_to_the_upper_layer() {
 }
 
 #[test]
-fn extension_headers_that_are_repeated_or_misordered_are_malformed() {
+fn repeated_or_misordered_extension_headers_are_malformed() {
     let plain = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     for extensions in [
         &[(200, 0), (200, 0)][..],
@@ -244,7 +244,7 @@ fn extension_headers_that_are_repeated_or_misordered_are_malformed() {
 }
 
 #[test]
-fn extension_headers_that_are_cut_short_are_malformed() {
+fn truncated_extension_headers_are_malformed() {
     for bytes in [
         &[][..],
         &[17],

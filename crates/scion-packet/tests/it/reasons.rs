@@ -1,4 +1,4 @@
-//! Reasons that are counted and named in metrics.
+//! Names of the reasons in metrics.
 
 use scion_packet::scmp::NoAnswer;
 use scion_packet::{MalformedPacket, NoDeliveryPort, NoEgressInterface, PolicyViolation};
@@ -9,7 +9,7 @@ macro_rules! assert_closed {
             assert_eq!(reason.index(), position);
             assert!(
                 reason.name().bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')),
-                "{} is no metric label",
+                "{} is not a metric label",
                 reason.name(),
             );
             let same_name = $enum::ALL.iter().filter(|other| other.name() == reason.name());
@@ -20,7 +20,7 @@ macro_rules! assert_closed {
 }
 
 #[test]
-fn every_reason_stands_at_its_index_and_has_a_name_of_its_own() {
+fn reasons_have_distinct_indexes_and_names() {
     assert_closed!(
         MalformedPacket,
         PolicyViolation,

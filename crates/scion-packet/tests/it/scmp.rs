@@ -1,4 +1,4 @@
-//! SCMP errors: complete packets that real clients and routers understand.
+//! SCMP errors: complete packets that clients and routers accept.
 
 use proptest::prelude::*;
 use scion_packet::build::PacketBuilder;
@@ -32,7 +32,7 @@ fn gateway() -> scion_packet::ScionAddress {
     address("1-ff00:0:110", "198.51.100.1")
 }
 
-/// A packet from `peer`, at the end of its path.
+/// Returns a packet from `peer` at the end of its path.
 fn arrived() -> Vec<u8> {
     let mut packet = udp(
         &to_client().with_path(&three_segments()).unwrap(),
@@ -51,7 +51,7 @@ fn reply(error: ScmpError, offender: &[u8]) -> Result<Vec<u8>, NoAnswer> {
 }
 
 #[test]
-fn every_error_is_read_by_sciparse_as_it_was_written() {
+fn sciparse_reads_every_error_as_it_was_written() {
     let offender = udp(&from_client(), CLIENT_PORT, PEER_PORT);
     for error in ALL_ERRORS {
         let mut packet = Vec::new();
@@ -90,7 +90,7 @@ fn every_error_is_read_by_sciparse_as_it_was_written() {
 }
 
 #[test]
-fn codes_are_those_of_the_specification() {
+fn codes_match_sciparse() {
     for (code, number) in [
         (
             ProblemCode::InvalidCommonHeader,
@@ -146,7 +146,7 @@ fn codes_are_those_of_the_specification() {
 }
 
 #[test]
-fn the_quote_is_cut_so_that_the_packet_is_no_longer_than_1232_bytes() {
+fn the_quote_is_truncated_to_a_packet_of_1232_bytes() {
     for (source, destination) in [(gateway(), client()), (peer(), peer()), (gateway(), peer())] {
         for length in 1100..1300 {
             let offender = vec![0x5a; length];
@@ -161,7 +161,7 @@ fn the_quote_is_cut_so_that_the_packet_is_no_longer_than_1232_bytes() {
 }
 
 #[test]
-fn a_packet_that_arrived_is_answered_on_its_path_turned_around() {
+fn a_packet_that_arrived_is_answered_on_its_reversed_path() {
     let offender = arrived();
     let answer = reply(TOO_BIG, &offender).unwrap();
     let view = ScionPacket::parse(&answer).unwrap();
@@ -182,7 +182,7 @@ fn a_packet_that_arrived_is_answered_on_its_path_turned_around() {
         (path.current_info_field(), path.current_hop_field()),
         (0, 0)
     );
-    // What was the last interface of the way here is the first of the way back.
+    // The last interface of the path is the first of the reversed path.
     assert_eq!(scion_packet::egress_interface(&view), Ok(71));
 }
 
@@ -199,7 +199,7 @@ fn a_sender_in_this_as_is_answered_on_the_empty_path() {
 }
 
 #[test]
-fn a_reply_over_the_longest_path_still_quotes_and_fits() {
+fn a_reply_on_the_longest_path_has_a_quote_and_fits() {
     let hops = |count| crate::support::segment(true, &vec![(1, 2); count]);
     let builder = to_client()
         .with_path(&[hops(30), hops(30), hops(4)])
@@ -215,7 +215,7 @@ fn a_reply_over_the_longest_path_still_quotes_and_fits() {
 }
 
 #[test]
-fn a_packet_on_its_way_has_no_way_back() {
+fn a_packet_before_the_end_of_its_path_has_no_return_path() {
     let mut offender = arrived();
     for (info_field, hop_field) in [(0, 0), (2, 5), (1, 6), (3, 63)] {
         set_position(&mut offender, info_field, hop_field);
@@ -244,7 +244,7 @@ fn an_scmp_error_has_no_answer() {
 }
 
 #[test]
-fn a_source_that_is_not_one_host_has_no_answer() {
+fn a_source_that_is_not_a_single_host_has_no_answer() {
     for ip in ["224.0.0.1", "0.0.0.0", "255.255.255.255", "::", "ff02::1"] {
         let builder = PacketBuilder::new(address("2-ff00:0:222", ip), client());
         let offender = udp(&builder, PEER_PORT, CLIENT_PORT);
@@ -267,7 +267,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn replies_are_packets_with_the_path_that_sciparse_turns_around(mut offender in well_formed()) {
+    fn replies_have_the_path_that_sciparse_reverses(mut offender in well_formed()) {
         if let Path::Standard(path) = ScionPacket::parse(&offender).unwrap().path() {
             let last = (path.info_field_count() - 1, path.hop_field_count() - 1);
             set_position(&mut offender, last.0 as u8, last.1 as u8);
@@ -281,8 +281,8 @@ proptest! {
         prop_assert!(answer.len() <= MAX_ERROR_PACKET_BYTES);
         prop_assert_eq!(&reencoded(&answer).unwrap(), &answer);
         let (offender, _) = ScionRawPacketView::try_from_slice(&offender).unwrap();
-        let turned = offender.header().path().to_model().try_into_reversed().unwrap();
+        let reversed = offender.header().path().to_model().try_into_reversed().unwrap();
         let (answer, _) = ScionRawPacketView::try_from_slice(&answer).unwrap();
-        prop_assert_eq!(answer.header().path().to_model(), turned);
+        prop_assert_eq!(answer.header().path().to_model(), reversed);
     }
 }

@@ -1,4 +1,4 @@
-//! Packets to test with.
+//! Packets for the tests.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,22 +19,22 @@ pub(crate) fn address(isd_as: &str, ip: &str) -> ScionAddress {
     }
 }
 
-/// Behind a tunnel.
+/// A host behind a tunnel.
 pub(crate) fn client() -> ScionAddress {
     address("1-ff00:0:110", "192.0.2.1")
 }
 
-/// In another AS.
+/// A host in another AS.
 pub(crate) fn peer() -> ScionAddress {
     address("2-ff00:0:222", "2001:db8::2")
 }
 
-/// What a client sends.
+/// Builder of packets from the client.
 pub(crate) fn from_client() -> PacketBuilder {
     PacketBuilder::new(client(), peer())
 }
 
-/// What a client is sent.
+/// Builder of packets to the client.
 pub(crate) fn to_client() -> PacketBuilder {
     PacketBuilder::new(peer(), client())
 }
@@ -71,12 +71,12 @@ pub(crate) fn payload(builder: &PacketBuilder, next_header: u8, payload: &[u8]) 
     packet
 }
 
-/// An SCMP message without a checksum: type, code, then `rest` from byte 4 on.
+/// Returns an SCMP message without a checksum: type, code, then `rest` from byte 4 on.
 pub(crate) fn scmp(builder: &PacketBuilder, message_type: u8, rest: &[u8]) -> Vec<u8> {
     payload(builder, 202, &[&[message_type, 0, 0, 0], rest].concat())
 }
 
-/// A traceroute request (130) or reply (131).
+/// Returns a traceroute request (130) or reply (131).
 pub(crate) fn traceroute(builder: &PacketBuilder, message_type: u8, identifier: u16) -> Vec<u8> {
     let [high, low] = identifier.to_be_bytes();
     scmp(
@@ -91,7 +91,7 @@ pub(crate) fn tcp(builder: &PacketBuilder, source_port: u16, destination_port: u
     payload(builder, 6, &[&ports[..], &[0; 16]].concat())
 }
 
-/// Puts extension headers before the upper layer: each with its NextHdr value and its ExtLen.
+/// Inserts extension headers before the upper layer, given as NextHdr value and ExtLen.
 pub(crate) fn with_extensions(packet: &[u8], extensions: &[(u8, u8)]) -> Vec<u8> {
     let header_len = ScionPacket::parse(packet).unwrap().header_len();
     let (header, upper) = packet.split_at(header_len);
@@ -111,7 +111,7 @@ pub(crate) fn with_extensions(packet: &[u8], extensions: &[(u8, u8)]) -> Vec<u8>
     packet
 }
 
-/// A segment whose hop fields have these (ConsIngress, ConsEgress).
+/// Returns a segment whose hop fields have the given (ConsIngress, ConsEgress).
 pub(crate) fn segment(construction_direction: bool, interfaces: &[(u16, u16)]) -> Segment {
     Segment {
         info_field: InfoField {
@@ -133,7 +133,7 @@ pub(crate) fn segment(construction_direction: bool, interfaces: &[(u16, u16)]) -
     }
 }
 
-/// Up against the construction direction, over the core, down.
+/// Returns an up segment (against construction direction), a core segment and a down segment.
 pub(crate) fn three_segments() -> [Segment; 3] {
     [
         segment(false, &[(11, 0), (21, 22), (0, 31)]),
@@ -142,7 +142,7 @@ pub(crate) fn three_segments() -> [Segment; 3] {
     ]
 }
 
-/// The offset of the path meta header.
+/// Returns the offset of the path meta header.
 pub(crate) fn path_offset(packet: &[u8]) -> usize {
     ScionPacket::parse_quote(packet).unwrap().path_offset()
 }
@@ -153,7 +153,7 @@ pub(crate) fn set_position(packet: &mut [u8], info_field: u8, hop_field: u8) {
     packet[offset] = info_field << 6 | hop_field;
 }
 
-/// Well-formed packets of all kinds, made and encoded by sciparse.
+/// Generates well-formed packets of all kinds, encoded by sciparse.
 pub(crate) fn well_formed() -> impl Strategy<Value = Vec<u8>> {
     let scmp_heavy = ArbitraryClassifiedPacketParams {
         scmp: 3,
@@ -166,22 +166,22 @@ pub(crate) fn well_formed() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// What happens to a packet on its way here.
+/// Damage to a packet.
 #[derive(Clone, Debug)]
 pub(crate) enum Mutation {
-    /// A bit of the first bytes, where the fields are, turns.
+    /// Flips a bit of the first bytes, which hold the fields.
     FlipHeader(Index, u8),
-    /// A bit anywhere turns.
+    /// Flips a bit anywhere.
     Flip(Index, u8),
-    /// NextHdr is one of those that mean something.
+    /// Sets NextHdr to a known protocol.
     NextHeader(u8),
-    /// The end is missing.
+    /// Removes the end.
     Truncate(Index),
-    /// Something follows.
+    /// Appends bytes.
     Pad(Vec<u8>),
 }
 
-/// Long enough for the common header, both addresses and the start of the path.
+/// Covers the common header, both addresses and the start of the path.
 const FIELD_BYTES: usize = 72;
 
 impl Mutation {
@@ -219,7 +219,7 @@ fn with_mutations(packets: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Valu
     })
 }
 
-/// SCMP errors that quote a packet, as much of it as fits: sciparse's quote only random bytes.
+/// Generates SCMP errors that quote a packet, as far as it fits: those of sciparse quote random bytes.
 fn quoting() -> impl Strategy<Value = Vec<u8>> {
     let types = select(&[(1, 4), (2, 4), (4, 4), (5, 16), (6, 24)][..]);
     (types, with_mutations(well_formed())).prop_map(|((message_type, fields), mut quote)| {
@@ -232,7 +232,7 @@ fn quoting() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Packets that are almost, or just still, well-formed.
+/// Generates packets that are slightly damaged, or still well-formed.
 pub(crate) fn mutated() -> impl Strategy<Value = Vec<u8>> {
     with_mutations(prop_oneof![2 => well_formed().boxed(), 1 => quoting().boxed()])
 }

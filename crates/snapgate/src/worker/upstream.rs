@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use scion_packet::host::is_unicast;
 use scion_packet::{
     Host, IncomingPolicy, IsdAs, PolicyViolation, ScionPacket, delivery_port, egress_interface,
+    is_unicast,
 };
 
 use crate::config::{Forward, InternalFrom, ScionForward, ScmpErrorLimits};

@@ -1,11 +1,11 @@
-//! Instructions in sequence, with jumps that are resolved while they are written.
+//! An assembler for programs: emits instructions in sequence and resolves forward jumps.
 
 use libc::sock_filter;
 
-/// The scratch words of the machine (BPF_MEMWORDS).
+/// Number of scratch words of the machine (BPF_MEMWORDS).
 const SCRATCH_WORDS: u32 = 16;
 
-/// A complete program, as SO_ATTACH_FILTER and SO_ATTACH_REUSEPORT_CBPF take it.
+/// A complete program for SO_ATTACH_FILTER or SO_ATTACH_REUSEPORT_CBPF.
 #[derive(Debug)]
 pub(crate) struct Program {
     instructions: Vec<sock_filter>,
@@ -17,7 +17,7 @@ impl Program {
     }
 }
 
-/// One of the machine's scratch words.
+/// Index of a scratch word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scratch(u32);
 
@@ -28,16 +28,16 @@ impl Scratch {
     }
 }
 
-/// A byte in the packet.
+/// Position of a byte in the packet, as an offset from one of four places.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum At {
-    /// This far behind the start.
+    /// Offset 0.
     Start(u32),
-    /// This far behind the start plus X.
+    /// Offset 0 plus X.
     X(u32),
-    /// This far behind the start of the IP header.
+    /// The start of the IP header.
     Ip(u32),
-    /// This far behind the start of the IP header plus X.
+    /// The start of the IP header plus X.
     IpX(u32),
 }
 
@@ -48,14 +48,14 @@ pub(crate) enum Size {
     Word = libc::BPF_W as isize,
 }
 
-/// What A is combined with.
+/// The second operand of an operation on A.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Operand {
     Value(u32),
     X,
 }
 
-/// A := A op operand, modulo 2^32.
+/// Operation of A := A op operand, modulo 2^32.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Alu {
     Add = libc::BPF_ADD as isize,
@@ -68,7 +68,7 @@ pub(crate) enum Alu {
     Remainder = libc::BPF_MOD as isize,
 }
 
-/// A compared with an operand, unsigned.
+/// Unsigned comparison of A with an operand.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum When {
     Equal(Operand),
@@ -77,16 +77,16 @@ pub(crate) enum When {
     AtLeast(Operand),
 }
 
-/// A place further down that jumps lead to. It must be placed; that consumes it, so there are no
-/// jumps backwards.
+/// Target of forward jumps. It must be placed exactly once; placing it consumes it, which rules out
+/// backward jumps.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Label {
-    /// The jump instructions that wait for the place.
+    /// Indexes of the jump instructions to patch when the label is placed.
     jumps: Vec<usize>,
 }
 
-/// Writes a program.
+/// Emits the instructions of a program.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
     instructions: Vec<sock_filter>,
@@ -99,7 +99,7 @@ impl Builder {
         }
     }
 
-    /// A := the packet's bytes, as a big-endian number.
+    /// A := the bytes at `at`, as a big-endian number.
     pub(crate) fn load(&mut self, size: Size, at: At) {
         let (mode, offset) = match at {
             At::Start(offset) => (libc::BPF_ABS, offset),
@@ -110,7 +110,7 @@ impl Builder {
         self.push(libc::BPF_LD | size as u32 | mode, offset);
     }
 
-    /// A := the packet's length behind offset 0.
+    /// A := the packet's length from offset 0 on.
     pub(crate) fn load_length(&mut self) {
         self.push(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0);
     }
@@ -152,7 +152,7 @@ impl Builder {
         self.push(libc::BPF_JMP | libc::BPF_JA, 0);
     }
 
-    /// Jumps when the comparison holds.
+    /// Jumps to `to` if the comparison holds.
     ///
     /// A conditional jump reaches 255 instructions only, so it skips, or does not skip, an
     /// unconditional one.
@@ -173,12 +173,12 @@ impl Builder {
         self.jump(to);
     }
 
-    /// Makes the next instruction the place where the jumps to `label` lead.
+    /// Makes the next instruction the target of the jumps to `label`.
     pub(crate) fn place(&mut self, label: Label) {
         let here = self.instructions.len();
         for jump in label.jumps {
             if let Some(instruction) = self.instructions.get_mut(jump) {
-                // Programs are far below 2^32 instructions.
+                // Programs have far fewer than 2^32 instructions.
                 instruction.k = (here - jump - 1) as u32;
             }
         }
@@ -203,12 +203,12 @@ impl Builder {
     }
 }
 
-/// Operation codes are 16 bits wide; the constants of the C headers are wider.
+/// Narrows an operation code to 16 bits: the constants of the C headers are wider.
 fn code(operation: u32) -> u16 {
     operation as u16
 }
 
-/// Loads at negative offsets from SKF_NET_OFF on read the IP header.
+/// Returns the offset that addresses the IP header: loads from SKF_NET_OFF (negative) on read it.
 fn ip_offset(offset: u32) -> u32 {
     (libc::SKF_NET_OFF as u32).wrapping_add(offset)
 }

@@ -1,35 +1,34 @@
-//! The dispatch hash, written out as instructions. The twin of [`DispatchKey::worker_of`].
+//! The dispatch hash as instructions: the kernel's counterpart of [`DispatchKey::worker_of`].
 
 use super::builder::{Alu, At, Builder, Operand, Scratch, Size};
 use crate::DispatchKey;
 use crate::dispatch::{FINAL_MARK, FINAL_ROUNDS, ROUND, Step, last_word};
 
-/// The hash's state.
+/// The state of the hash.
 const V: [Scratch; 4] = [
     Scratch::new(0),
     Scratch::new(1),
     Scratch::new(2),
     Scratch::new(3),
 ];
-/// Half of a rotated word.
+/// The left part of a word during a rotation.
 const ROTATED: Scratch = Scratch::new(4);
-/// The message word that is being absorbed.
+/// The message word being absorbed.
 const WORD: Scratch = Scratch::new(5);
 
-/// The first scratch word that [`emit_worker`] leaves alone.
+/// The first scratch word that [`emit_worker`] does not use.
 pub(super) const FREE_SCRATCH: u32 = 6;
 
-/// Where an IP address of the packet begins.
+/// Position of an IP address in the packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Address {
     V4(At),
     V6(At),
 }
 
-/// Emits A := the worker that owns the address in the packet with the port in `port`.
+/// Emits A := the worker that owns the socket address (address in the packet, port in `port`).
 ///
-/// Uses A, X (after the address was read, when it lies behind X) and the scratch words before
-/// [`FREE_SCRATCH`].
+/// Overwrites A, X and the scratch words below [`FREE_SCRATCH`].
 pub(super) fn emit_worker(
     builder: &mut Builder,
     key: &DispatchKey,
@@ -56,7 +55,7 @@ pub(super) fn emit_worker(
     builder.alu(Alu::Remainder, Operand::Value(workers));
 }
 
-/// Emits the absorption of the message word in A.
+/// Emits code that absorbs the message word in A.
 fn emit_absorb(builder: &mut Builder) {
     builder.store_scratch(WORD);
     builder.load_x_scratch(V[3]);
@@ -110,7 +109,7 @@ fn emit_step(builder: &mut Builder, step: Step) {
     }
 }
 
-/// Emits A := A rotated left by `bits`, given X = A; X is lost.
+/// Emits A := A rotated left by `bits`, given X = A. Overwrites X.
 fn emit_rotate(builder: &mut Builder, bits: u32) {
     builder.alu(Alu::ShiftLeft, Operand::Value(bits));
     builder.store_scratch(ROTATED);

@@ -1,4 +1,4 @@
-//! Programs for the sockets that tunnels send to.
+//! Programs for the sockets that receive from tunnels.
 
 use super::Program;
 use super::builder::{Alu, At, Builder, Label, Operand, Scratch, Size, When};
@@ -11,20 +11,20 @@ const PORT: Scratch = Scratch::new(FREE_SCRATCH);
 const FIRST_INDEX: Scratch = Scratch::new(FREE_SCRATCH + 1);
 /// The number of the next IPv6 header.
 const NEXT: Scratch = Scratch::new(FREE_SCRATCH + 2);
-/// Where that header begins, from the start of the IPv6 header.
+/// Offset of that header from the start of the IPv6 header.
 const OFFSET: Scratch = Scratch::new(FREE_SCRATCH + 3);
 
-/// SNAPtun messages begin with the type in the first byte and three zero bytes (WireGuard
-/// whitepaper, section 5.4).
+/// Type of a data message. SNAPtun messages begin with the type in the first byte and three zero
+/// bytes (WireGuard whitepaper, section 5.4).
 const DATA_TYPE: u32 = 4;
-/// An empty data message: header and authentication tag.
+/// Length of an empty data message: header and authentication tag.
 const DATA_BYTES_MIN: u32 = 16 + 16;
-/// Type and length of the other messages. A response is 20 bytes longer than WireGuard's: it
+/// Type and length of the handshake messages. A response is 20 bytes longer than WireGuard's: it
 /// carries the address that the responder saw.
 const HANDSHAKE_TYPES: [(u32, u32); 3] = [(1, 148), (2, 92 + 20), (3, 64)];
 
-/// A train of fewer bytes holds no message behind its first datagram: all datagrams but the last
-/// have the size of the first, so the second would be shorter than [`DATA_BYTES_MIN`].
+/// Shortest train that can hold a message behind its first datagram: all datagrams but the last have
+/// the size of the first, so in a shorter train the second is shorter than [`DATA_BYTES_MIN`].
 const TWO_MESSAGES_MIN: u32 = 2 * DATA_BYTES_MIN;
 
 const _: () = {
@@ -45,38 +45,39 @@ const IPV6_NEXT_HEADER: u32 = 6;
 const IPV6_SOURCE: u32 = 8;
 const IPV6_HEADER_BYTES: u32 = 40;
 
-/// Protocol numbers of headers (RFC 8200, section 4).
+/// Protocol numbers (RFC 8200, section 4).
 const NEXT_HEADER_UDP: u32 = 17;
 const HOP_BY_HOP_OPTIONS: u32 = 0;
 const ROUTING: u32 = 43;
 const FRAGMENT: u32 = 44;
 const DESTINATION_OPTIONS: u32 = 60;
 
-/// Extension headers that the program walks over. RFC 8200, section 4.1, expects no more than these
-/// in front of UDP: hop-by-hop options, destination options, routing, fragment, destination options.
+/// Maximum number of extension headers that the program walks over: those that RFC 8200, section 4.1,
+/// expects before UDP (hop-by-hop options, destination options, routing, fragment, destination options).
 const IPV6_EXTENSIONS_MAX: usize = 5;
 
-/// The kind of IP address that a group is bound to; IPv6 sockets accept no IPv4.
+/// Address family of a group; its IPv6 sockets accept no IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     V4,
     V6,
 }
 
-/// For a group of 3 * `workers` + 1 sockets.
+/// Builds the dispatch program of a group of 3 * `workers` + 1 sockets.
 ///
 /// `owner` is the worker that owns the source address. The program sees a train as one packet, so
-/// it judges by the train's length and its first datagram, and drops only what can hold no message:
+/// it judges by the train's length and its first datagram, and drops only trains that cannot hold a
+/// message:
 ///
-/// | what arrives | socket |
+/// | train or single datagram | socket |
 /// | --- | --- |
 /// | begins with a data message | `owner` |
-/// | one handshake message | `workers` + `owner` |
-/// | no message, and too short for a second datagram that is one | 3 * `workers` |
+/// | is one handshake message | `workers` + `owner` |
+/// | begins with no message, and is too short for one in a second datagram | 3 * `workers` |
 /// | anything else | 2 * `workers` + `owner` |
 ///
-/// IPv6 packets in which the UDP header lies behind more than [`IPV6_EXTENSIONS_MAX`] extension
-/// headers, or behind one of another kind than those of RFC 8200, go to the last socket as well.
+/// IPv6 packets with more than [`IPV6_EXTENSIONS_MAX`] extension headers before UDP, or with a header
+/// unknown to RFC 8200, go to the last socket too.
 pub(crate) fn dispatch_program(key: &DispatchKey, workers: u32, family: Family) -> Program {
     let mut builder = Builder::default();
     let mut kinds = Kinds::default();
@@ -119,8 +120,8 @@ pub(crate) fn dispatch_program(key: &DispatchKey, workers: u32, family: Family) 
     builder.finish()
 }
 
-/// For one socket: drops what can hold no SNAPtun message, and keeps whole trains in which there may
-/// be one.
+/// Builds the filter of one socket that drops trains that cannot hold a SNAPtun message and keeps
+/// all others whole.
 pub(crate) fn garbage_filter() -> Program {
     let mut builder = Builder::default();
     let mut kinds = Kinds::default();
@@ -137,27 +138,27 @@ pub(crate) fn garbage_filter() -> Program {
     builder.finish()
 }
 
-/// For one socket: drops everything.
+/// Builds the filter of one socket that drops everything.
 pub(crate) fn drop_all_filter() -> Program {
     let mut builder = Builder::default();
     builder.return_value(0);
     builder.finish()
 }
 
-/// Where jumps lead, by what a train or a single datagram is.
+/// Jump targets by the kind of a train or single datagram.
 #[derive(Default)]
 struct Kinds {
     /// Begins with a data message.
     data: Label,
     /// Is one handshake message.
     handshake: Label,
-    /// Begins with something else, and may hold messages.
+    /// Begins with anything else, and may hold messages.
     mixed: Label,
     /// Holds no message.
     garbage: Label,
 }
 
-/// Emits jumps by what begins at `payload`.
+/// Emits jumps to `kinds` by the UDP payload, which starts at `payload`.
 fn emit_classify(builder: &mut Builder, payload: u32, kinds: &mut Kinds) {
     builder.load_length();
     builder.jump_if(
@@ -170,7 +171,7 @@ fn emit_classify(builder: &mut Builder, payload: u32, kinds: &mut Kinds) {
         When::Equal(Operand::Value(DATA_TYPE << 24)),
         &mut kinds.data,
     );
-    let mut not_one = Label::default();
+    let mut no_handshake = Label::default();
     for (message_type, bytes) in HANDSHAKE_TYPES {
         let mut other = Label::default();
         builder.jump_if(
@@ -182,10 +183,10 @@ fn emit_classify(builder: &mut Builder, payload: u32, kinds: &mut Kinds) {
             When::Equal(Operand::Value(payload + bytes)),
             &mut kinds.handshake,
         );
-        builder.jump(&mut not_one);
+        builder.jump(&mut no_handshake);
         builder.place(other);
     }
-    builder.place(not_one);
+    builder.place(no_handshake);
     builder.move_from_x();
     builder.jump_if(
         When::Less(Operand::Value(payload + TWO_MESSAGES_MIN)),
@@ -194,7 +195,7 @@ fn emit_classify(builder: &mut Builder, payload: u32, kinds: &mut Kinds) {
     builder.jump(&mut kinds.mixed);
 }
 
-/// Emits `PORT` := the source port, behind an IPv4 header of any length.
+/// Emits `PORT` := the source port, after an IPv4 header of any length.
 fn emit_ipv4_source(builder: &mut Builder) -> Address {
     builder.load(Size::Byte, At::Ip(0));
     builder.alu(Alu::And, Operand::Value(0x0f));
@@ -205,8 +206,8 @@ fn emit_ipv4_source(builder: &mut Builder) -> Address {
     Address::V4(At::Ip(IPV4_SOURCE))
 }
 
-/// Emits `PORT` := the source port, behind the extension headers; jumps to `unreadable` where it
-/// finds no UDP header.
+/// Emits `PORT` := the source port, after the extension headers; jumps to `unreadable` if there is no
+/// UDP header.
 fn emit_ipv6_source(builder: &mut Builder, unreadable: &mut Label) -> Address {
     let mut udp = Label::default();
     builder.load_value(IPV6_HEADER_BYTES);
@@ -228,14 +229,14 @@ fn emit_ipv6_source(builder: &mut Builder, unreadable: &mut Label) -> Address {
     Address::V6(At::Ip(IPV6_SOURCE))
 }
 
-/// Emits the way past the extension header `NEXT`, given in A as well.
+/// Emits code that skips the extension header `NEXT`, whose number is also in A.
 fn emit_skip_extension(builder: &mut Builder, unreadable: &mut Label) {
     let mut variable = Label::default();
     let mut skipped = Label::default();
     for header in [HOP_BY_HOP_OPTIONS, ROUTING, DESTINATION_OPTIONS] {
         builder.jump_if(When::Equal(Operand::Value(header)), &mut variable);
     }
-    // Only a packet that is its own only fragment still has this header (RFC 6946).
+    // After reassembly only atomic fragments still have this header (RFC 6946).
     builder.jump_if(When::NotEqual(Operand::Value(FRAGMENT)), unreadable);
     builder.load_x_scratch(OFFSET);
     builder.load(Size::Byte, At::IpX(0));
@@ -243,7 +244,7 @@ fn emit_skip_extension(builder: &mut Builder, unreadable: &mut Label) {
     builder.load_value(8);
     builder.jump(&mut skipped);
 
-    // The second byte is the length in units of 8 bytes, the first 8 not counted.
+    // The second byte is the length in units of 8 bytes, excluding the first 8.
     builder.place(variable);
     builder.load_x_scratch(OFFSET);
     builder.load(Size::Byte, At::IpX(0));
@@ -266,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_programs_know_the_messages_of_the_shard() {
+    fn message_types_and_lengths_match_snaptun() {
         assert_eq!(DATA_BYTES_MIN as usize, DATA_OVERHEAD_BYTES);
         let lengths = [INITIATION_BYTES, RESPONSE_BYTES, COOKIE_REPLY_BYTES];
         assert_eq!(HANDSHAKE_TYPES.map(|(_, len)| len as usize), lengths);

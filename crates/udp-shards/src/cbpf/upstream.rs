@@ -1,4 +1,4 @@
-//! The program for the sockets that SCION routers send to.
+//! The program for the sockets that receive from SCION routers.
 //!
 //! It reads the SCION header (SCION header specification, sections "Common header" and "Address
 //! header"): next header at 4, header length in 4-byte units at 5, destination type and length in
@@ -9,14 +9,14 @@ use super::builder::{Alu, At, Builder, Label, Operand, Scratch, Size, When};
 use super::hash::{Address, FREE_SCRATCH, emit_worker};
 use crate::DispatchKey;
 
-/// The destination port, or what stands for it.
+/// The destination port, or the SCMP identifier in its place.
 const PORT: Scratch = Scratch::new(FREE_SCRATCH);
-/// Where the header that `NEXT` names begins.
+/// Offset of the header that `NEXT` names.
 const OFFSET: Scratch = Scratch::new(FREE_SCRATCH + 1);
 /// The number of the next header.
 const NEXT: Scratch = Scratch::new(FREE_SCRATCH + 2);
 
-/// An index that no group has: the kernel picks a socket by its own hash.
+/// An index outside every group: the kernel picks a socket by its own hash.
 const ANY_SOCKET: u32 = u32::MAX;
 
 const DESTINATION_HOST: u32 = 28;
@@ -25,7 +25,7 @@ const HEADER_LENGTH: u32 = 5;
 const HOST_TYPES: u32 = 9;
 const HOST_IPV4: u32 = 0x00;
 const HOST_IPV6: u32 = 0x30;
-/// Common header, ISD-AS numbers, and the shortest hosts (4 bytes each).
+/// Shortest header: common header, ISD-AS numbers, and two hosts of 4 bytes.
 const HEADER_BYTES_MIN: u32 = DESTINATION_HOST + 4 + 4;
 
 const TCP: u32 = 6;
@@ -39,11 +39,11 @@ const SCMP_TRACEROUTE_REQUEST: u32 = 130;
 /// Echo and traceroute, requests and replies, are 128 to 131.
 const SCMP_WITH_IDENTIFIER_END: u32 = 132;
 const SCMP_IDENTIFIER: u32 = 4;
-/// SCMP error types, and where the packet that they quote begins.
+/// SCMP error types, and the offset of their quoted packet.
 const SCMP_QUOTES: [(u32, u32); 5] = [(1, 8), (2, 8), (4, 8), (5, 20), (6, 28)];
 
-/// For a group of `workers` sockets: a packet goes to the worker that owns its destination (host
-/// and port); a packet without such a destination, or a malformed one, goes to any.
+/// Builds the dispatch program of a group of `workers` sockets. A packet goes to the worker that owns
+/// its destination (host and port); malformed packets, and those without a port, go to any worker.
 pub(crate) fn dispatch_program(key: &DispatchKey, workers: u32) -> Program {
     let mut builder = Builder::default();
     let mut unknown = Label::default();
@@ -95,7 +95,7 @@ fn emit_check_header(builder: &mut Builder, unknown: &mut Label) {
     builder.place(checked);
 }
 
-/// Emits `PORT` := the port that the packet is for.
+/// Emits `PORT` := the destination port of the packet.
 fn emit_port(builder: &mut Builder, unknown: &mut Label) {
     emit_skip_extensions(builder, unknown);
 
@@ -115,7 +115,7 @@ fn emit_port(builder: &mut Builder, unknown: &mut Label) {
     builder.store_scratch(PORT);
 }
 
-/// Emits A := the identifier of an SCMP message, or the port of the packet it quotes.
+/// Emits A := the identifier of an SCMP message, or the source port of its quoted packet.
 fn emit_scmp_port(builder: &mut Builder, found: &mut Label, unknown: &mut Label) {
     let mut error = Label::default();
     emit_require(builder, SCMP_IDENTIFIER + 2, unknown);
@@ -145,8 +145,8 @@ fn emit_scmp_port(builder: &mut Builder, found: &mut Label, unknown: &mut Label)
     emit_quoted_port(builder, found, unknown);
 }
 
-/// Emits A := the source port of the quoted packet, or the identifier of the quoted request:
-/// the packet came from here.
+/// Emits A := the source port of the quoted packet, or the identifier of the quoted request: the
+/// quoted packet was sent by the receiver of the error.
 fn emit_quoted_port(builder: &mut Builder, found: &mut Label, unknown: &mut Label) {
     emit_require(builder, HEADER_LENGTH + 1, unknown);
     builder.load(Size::Byte, At::X(NEXT_HEADER));
@@ -183,7 +183,7 @@ fn emit_quoted_port(builder: &mut Builder, found: &mut Label, unknown: &mut Labe
     builder.jump(found);
 }
 
-/// Emits the way past the extension headers: at most one of each kind, in this order.
+/// Emits code that skips the extension headers: at most one of each kind, in this order.
 fn emit_skip_extensions(builder: &mut Builder, unknown: &mut Label) {
     for extension in [HOP_BY_HOP, END_TO_END] {
         let mut absent = Label::default();
@@ -201,7 +201,7 @@ fn emit_skip_extensions(builder: &mut Builder, unknown: &mut Label) {
     }
 }
 
-/// Emits X := `OFFSET`, when at least `bytes` bytes follow it.
+/// Emits X := `OFFSET`, and a jump to `unknown` if fewer than `bytes` bytes follow it.
 fn emit_require(builder: &mut Builder, bytes: u32, unknown: &mut Label) {
     builder.load_x_scratch(OFFSET);
     builder.load_length();

@@ -1,4 +1,4 @@
-//! The queue against a kernel that answers by a script.
+//! The queue against a scripted kernel.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,14 +7,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// An answer to one call: so many messages taken, or an error.
+/// Answer to one call: a number of accepted messages, or an error.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Take(usize),
     Fail(i32),
 }
 
-/// What a message said and carried.
+/// A message that the scripted kernel accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
     to: SocketAddr,
@@ -22,11 +22,11 @@ struct Sent {
     datagrams: Vec<Vec<u8>>,
 }
 
-/// A queue, a kernel, and everybody's reports.
+/// A queue, a scripted kernel, and the recorded messages and outcomes.
 struct Fixture {
     queue: SendQueue<Vec<u8>>,
     gso: Cell<bool>,
-    /// Answers to come; after the last one, everything is taken.
+    /// Answers to the next calls; after the last one, all messages are accepted.
     script: VecDeque<Answer>,
     sent: Vec<Sent>,
     outcomes: Vec<(Vec<u8>, Result<(), SendError>)>,
@@ -43,7 +43,7 @@ impl Fixture {
         }
     }
 
-    /// Queues datagrams of the given sizes for a destination; each ends in a number that counts.
+    /// Queues datagrams of the given sizes for a destination; their bytes are a counter.
     fn push(&mut self, to: SocketAddr, sizes: impl IntoIterator<Item = usize>) {
         for size in sizes {
             let number = (self.queue.len() + self.outcomes.len()) as u8;
@@ -209,7 +209,7 @@ fn without_gso_each_datagram_is_a_message() {
 }
 
 #[test]
-fn a_call_that_stops_half_way_goes_on_at_the_first_unsent() {
+fn a_partial_send_continues_at_the_first_unsent_message() {
     let mut fixture = Fixture::new([Answer::Take(1), Answer::Take(2)]);
     for port in 1..=5 {
         fixture.push(peer(port), [100; 3]);
@@ -228,7 +228,7 @@ fn a_full_send_buffer_keeps_the_queue() {
     assert_eq!(fixture.flush(), Flush::Blocked);
     assert_eq!(fixture.results(), [Ok(()); 3]);
     assert_eq!((fixture.queue.len(), fixture.queue.bytes()), (3, 300));
-    // What comes later joins the train that waits.
+    // Later datagrams join the queued train.
     fixture.push(peer(2), [100; 2]);
     assert_eq!(fixture.flush(), Flush::Empty);
     assert_eq!(fixture.shapes(), [(3, Some(100)), (5, Some(100))]);
@@ -236,7 +236,7 @@ fn a_full_send_buffer_keeps_the_queue() {
 }
 
 #[test]
-fn a_signal_changes_nothing() {
+fn an_interrupted_call_is_repeated() {
     let mut fixture = Fixture::new([Answer::Fail(libc::EINTR), Answer::Fail(libc::EINTR)]);
     fixture.push(peer(1), [100; 3]);
     assert_eq!(fixture.flush(), Flush::Empty);
@@ -244,7 +244,7 @@ fn a_signal_changes_nothing() {
 }
 
 #[test]
-fn a_card_that_cannot_cut_trains_gets_the_same_data_unsegmented() {
+fn a_network_card_without_gso_gets_single_datagrams() {
     let mut fixture = Fixture::new([Answer::Fail(libc::EIO)]);
     fixture.push(peer(1), [100; 3]);
     assert_eq!(fixture.flush(), Flush::Empty);
@@ -254,17 +254,17 @@ fn a_card_that_cannot_cut_trains_gets_the_same_data_unsegmented() {
 }
 
 #[test]
-fn a_kernel_that_knows_no_trains_gets_the_same_data_unsegmented() {
+fn a_kernel_without_gso_gets_single_datagrams() {
     let mut fixture = Fixture::new([Answer::Fail(libc::EINVAL)]);
     fixture.push(peer(1), [100; 3]);
     assert_eq!(fixture.flush(), Flush::Empty);
     assert_eq!(fixture.shapes(), [(1, None); 3]);
-    assert!(!fixture.gso.get(), "the datagrams were valid one by one");
+    assert!(!fixture.gso.get(), "only the train was invalid");
 }
 
 #[test]
 fn a_train_that_is_invalid_for_another_reason_leaves_gso_on() {
-    // Older kernels call a train invalid when its segments exceed the MTU.
+    // Older kernels return EINVAL for a train whose segments exceed the MTU.
     for errno in [libc::EMSGSIZE, libc::EINVAL] {
         let refused = Answer::Fail(errno);
         let mut fixture = Fixture::new([Answer::Fail(libc::EINVAL), refused, refused]);
@@ -318,7 +318,7 @@ fn an_icmp_answer_to_an_earlier_datagram_costs_no_datagram() {
     assert_eq!(fixture.flush(), Flush::Empty);
     assert_eq!(fixture.results(), [Ok(()); 2]);
 
-    // Twice in a row is believed.
+    // The second error in a row counts.
     let mut fixture = Fixture::new([Answer::Fail(libc::ECONNREFUSED); 2]);
     fixture.push(peer(1), [100; 2]);
     fixture.push(peer(2), [100; 2]);
@@ -328,7 +328,7 @@ fn an_icmp_answer_to_an_earlier_datagram_costs_no_datagram() {
 }
 
 #[test]
-fn a_full_queue_gives_the_datagram_back() {
+fn a_full_queue_returns_the_datagram() {
     let mut queue = SendQueue::with_limits(2, 100);
     assert_eq!(queue.push(peer(1), None, vec![1; 101]), Err(vec![1; 101]));
     assert_eq!(queue.push(peer(1), None, vec![1; 60]), Ok(()));
@@ -339,17 +339,17 @@ fn a_full_queue_gives_the_datagram_back() {
 }
 
 #[test]
-fn a_used_queue_forgets_its_destinations() {
+fn an_emptied_queue_stores_no_destination() {
     let mut fixture = Fixture::new([]);
     for port in 1..=1000 {
         fixture.push(peer(port), [10; 2]);
         assert_eq!(fixture.flush(), Flush::Empty);
-        assert!(fixture.queue.trains.is_forgotten());
+        assert!(fixture.queue.trains.has_no_destination());
     }
 }
 
 #[test]
-fn each_error_has_its_place_and_its_name() {
+fn errors_have_distinct_indexes_and_names() {
     for (index, error) in SendError::ALL.into_iter().enumerate() {
         assert_eq!(error.index(), index);
         let same_name = SendError::ALL
@@ -377,7 +377,7 @@ fn answers() -> impl Strategy<Value = Answer> {
     ]
 }
 
-/// A burst of datagrams: destination and size of each.
+/// Bursts of datagrams: destination port and size of each.
 fn bursts() -> impl Strategy<Value = Vec<(u16, usize)>> {
     let sizes = prop_oneof![
         Just(0_usize),
@@ -392,7 +392,7 @@ fn bursts() -> impl Strategy<Value = Vec<(u16, usize)>> {
 
 proptest! {
     #[test]
-    fn whatever_the_kernel_answers_each_datagram_has_one_outcome_and_order_is_kept(
+    fn every_datagram_has_one_outcome_and_order_is_kept_for_all_kernel_answers(
         bursts in vec(bursts(), 1..4),
         script in vec(answers(), 0..60),
     ) {
@@ -401,7 +401,7 @@ proptest! {
         let mut count = 0_u32;
         for burst in bursts {
             for (port, size) in burst {
-                // A size of its own kind, and a number to tell datagrams apart.
+                // A counter to tell datagrams apart, if there is room.
                 let mut datagram = vec![port as u8; size];
                 if size >= 4 {
                     datagram[..4].copy_from_slice(&count.to_be_bytes());
@@ -410,13 +410,13 @@ proptest! {
                 pushed.entry(peer(port)).or_default().push(datagram.clone());
                 fixture.queue.push(peer(port), None, datagram).unwrap();
             }
-            // Blocked or not, the next burst comes.
+            // The next burst follows even if the queue is blocked.
             let _ = fixture.flush();
         }
         while fixture.flush() == Flush::Blocked {}
         prop_assert!(fixture.queue.is_empty());
         prop_assert_eq!(fixture.queue.bytes(), 0);
-        prop_assert!(fixture.queue.trains.is_forgotten());
+        prop_assert!(fixture.queue.trains.has_no_destination());
 
         // Exactly one outcome per datagram.
         let mut reported: Vec<Vec<u8>> =
@@ -426,7 +426,7 @@ proptest! {
         all.sort();
         prop_assert!(reported == all);
 
-        // `Ok` is what the kernel took, in the order in which it took it.
+        // The outcome is `Ok` for exactly the accepted datagrams, in the kernel's order.
         let taken: Vec<&Vec<u8>> = fixture.sent.iter().flat_map(|sent| &sent.datagrams).collect();
         let accepted: Vec<&Vec<u8>> = fixture
             .outcomes

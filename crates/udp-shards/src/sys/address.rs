@@ -1,8 +1,8 @@
-//! Socket addresses as the kernel writes them.
+//! Socket addresses in the kernel's layout.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// Room for an IPv4 or an IPv6 socket address.
+/// Storage for an IPv4 or IPv6 socket address.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) union RawAddress {
@@ -12,11 +12,11 @@ pub(super) union RawAddress {
 }
 
 impl RawAddress {
-    /// Room without an address in it.
+    /// Storage without an address.
     pub(super) const EMPTY: Self =
         Self::from_v6(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0)).with_unspecified_family();
 
-    /// The raw form of `address`, and how many bytes of it count.
+    /// Returns the raw form of `address` and its length in bytes.
     pub(super) fn new(address: SocketAddr) -> (Self, libc::socklen_t) {
         match address {
             SocketAddr::V4(v4) => (Self::from_v4(&v4), size_of::<libc::sockaddr_in>() as _),
@@ -24,7 +24,7 @@ impl RawAddress {
         }
     }
 
-    /// The address, when it is of a family known here.
+    /// Returns the address, or `None` if its family is neither IPv4 nor IPv6.
     pub(super) fn get(&self) -> Option<SocketAddr> {
         // SAFETY: every variant begins with the family, and all bytes are initialised: `EMPTY`
         // initialises the largest variant completely, and the kernel writes over a prefix of it.
@@ -42,7 +42,7 @@ impl RawAddress {
                 Some(SocketAddr::V6(SocketAddrV6::new(
                     Ipv6Addr::from(v6.sin6_addr.s6_addr),
                     u16::from_be(v6.sin6_port),
-                    // The flow label is the sender's business: it would make two addresses of one.
+                    // The flow label is not part of the identity: one address would appear as two.
                     0,
                     v6.sin6_scope_id,
                 )))

@@ -1,11 +1,10 @@
-//! Control messages (cmsg(3)): what goes with a datagram besides its bytes.
+//! Control messages (cmsg(3)): metadata of a datagram.
 //!
-//! A control message is a header (length with header, level, type) and data, padded to the size of
-//! a machine word.
+//! A control message is a header (length with header, level, type) and data, padded to a machine word.
 
 use std::net::IpAddr;
 
-/// Room for the control messages of one call, aligned for their headers: a segment size (24
+/// Buffer for the control messages of one train, aligned for their headers: a segment size (24
 /// bytes) and a local address (40 bytes for IPv6).
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
@@ -27,7 +26,7 @@ const fn space(data_bytes: usize) -> usize {
     (HEADER_BYTES + data_bytes).next_multiple_of(size_of::<usize>())
 }
 
-/// What the kernel tells about a received train.
+/// Metadata of a received train.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ancillary {
     pub(super) segment_size: Option<usize>,
@@ -40,7 +39,7 @@ impl Control {
     };
     pub(super) const CAPACITY: usize = CONTROL_BYTES;
 
-    /// Writes what goes with a train, and returns how many bytes that took.
+    /// Writes the segment size and source address of a train, and returns the number of bytes used.
     pub(super) fn write(&mut self, segment_size: Option<u16>, from_ip: Option<IpAddr>) -> usize {
         let mut used = 0;
         if let Some(size) = segment_size {
@@ -49,7 +48,7 @@ impl Control {
         match from_ip {
             None => {}
             Some(IpAddr::V4(ip)) => {
-                // in_pktinfo: interface index (0: by the routes), local address, unused.
+                // in_pktinfo: interface index (0: chosen by the routes), local address, unused.
                 let mut info = [0; size_of::<libc::in_pktinfo>()];
                 info[4..8].copy_from_slice(&ip.octets());
                 used += self.append(used, libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
@@ -64,7 +63,7 @@ impl Control {
         used
     }
 
-    /// Reads the first `length` bytes.
+    /// Parses the messages in the first `length` bytes.
     pub(super) fn read(&self, length: usize) -> Ancillary {
         let mut ancillary = Ancillary::default();
         let mut rest = self.bytes.get(..length).unwrap_or_default();
@@ -75,8 +74,8 @@ impl Control {
                         .first_chunk()
                         .and_then(|size| usize::try_from(libc::c_int::from_ne_bytes(*size)).ok());
                 }
-                // The local address is the one to answer from; the header's destination, which
-                // follows, may be a broadcast address.
+                // The local address, which is the one to answer from, precedes the destination of
+                // the header, which may be a broadcast address.
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     ancillary.local_ip = data
                         .get(4..8)
@@ -93,7 +92,7 @@ impl Control {
         ancillary
     }
 
-    /// Appends a message at `at`, and returns how much room it takes.
+    /// Appends a message at `at`, and returns its padded size in bytes.
     fn append(&mut self, at: usize, level: libc::c_int, kind: libc::c_int, data: &[u8]) -> usize {
         let length = HEADER_BYTES + data.len();
         let message = &mut self.bytes[at..at + space(data.len())];
@@ -106,7 +105,7 @@ impl Control {
     }
 }
 
-/// Level, type and data of the first message, and the messages behind it.
+/// Returns level, type and data of the first message, and the messages behind it.
 fn split_message(bytes: &[u8]) -> Option<(libc::c_int, libc::c_int, &[u8], &[u8])> {
     let length = usize::from_ne_bytes(*bytes.first_chunk()?);
     let level = libc::c_int::from_ne_bytes(*bytes.get(HEADER_BYTES - 8..)?.first_chunk()?);
@@ -121,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_with_a_train_is_read_as_written() {
+    fn a_local_address_is_read_as_written() {
         for from_ip in ["192.0.2.7", "2001:db8::7"] {
             let from_ip: IpAddr = from_ip.parse().unwrap();
             let mut control = Control::EMPTY;

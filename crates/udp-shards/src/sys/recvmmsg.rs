@@ -1,4 +1,4 @@
-//! recvmmsg(2): many trains per system call, straight into the buffers that are handed out.
+//! recvmmsg(2): many trains per system call, written into the buffers that the caller gets.
 
 use std::cell::UnsafeCell;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,18 +10,18 @@ use super::address::RawAddress;
 use super::cmsg::Control;
 use crate::Received;
 
-/// Buffers, and the headers that tell the kernel about them.
+/// Receive buffers and the headers that describe them to the kernel.
 pub(crate) struct ReceiveSlots {
     buffers: Vec<BytesMut>,
-    /// What the kernel writes besides the bytes. The cells let `headers` point to them for good:
-    /// neither vector changes its length after `new`.
+    /// The metadata that the kernel writes. `headers` points into the cells; neither vector changes
+    /// its length after `new`, so the pointers stay valid.
     details: Vec<Details>,
     headers: Vec<libc::mmsghdr>,
     slot_bytes: usize,
-    /// Slots below `filled` were written by the last call, those below `taken` were handed out.
+    /// The last call wrote the slots below `filled`; those below `taken` were handed out.
     filled: usize,
     taken: usize,
-    /// Slots from here on have a buffer that need not be renewed.
+    /// The buffers of the slots from here on need no renewal.
     renewed_from: usize,
 }
 
@@ -35,7 +35,7 @@ struct Details {
 unsafe impl Send for ReceiveSlots {}
 
 impl ReceiveSlots {
-    /// One slot per buffer. Each buffer is empty and has room for `slot_bytes` bytes.
+    /// Creates one slot per buffer. Each buffer is empty and has room for `slot_bytes` bytes.
     pub(crate) fn new(buffers: Vec<BytesMut>, slot_bytes: usize) -> Self {
         let details: Vec<Details> = buffers.iter().map(|_| Details::empty()).collect();
         let headers = details.iter().map(Details::header).collect();
@@ -54,16 +54,16 @@ impl ReceiveSlots {
         slots
     }
 
-    /// Trains received and not yet taken.
+    /// Returns the number of trains that are received and not yet taken.
     pub(crate) fn len(&self) -> usize {
         self.filled - self.taken
     }
 
-    /// Receives into all slots, after `renew` made room in each one that was used. `renew` leaves
-    /// an empty buffer with room for a slot's bytes, and says whether it is as good as new;
-    /// otherwise it is asked again at the next call.
+    /// Calls `renew` for each used slot, then receives into all slots. `renew` leaves an empty
+    /// buffer with room for a slot's bytes and returns true if the buffer is at the start of its
+    /// block; otherwise the next call renews it again.
     ///
-    /// What was not taken since the last call is lost.
+    /// Trains of the last call that were not taken are lost.
     pub(crate) fn receive(
         &mut self,
         socket: &impl AsFd,
@@ -86,8 +86,8 @@ impl ReceiveSlots {
         self.taken = 0;
         // SAFETY: each header points to a name, an I/O vector and a control buffer in
         // `self.details`, which are writable for the lengths given, and each vector to the unused
-        // capacity of a buffer in `self.buffers`; `offer` set all of that. Nothing else refers to
-        // them during the call.
+        // capacity of a buffer in `self.buffers`, all set by `offer`. No other reference to them
+        // exists during the call.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_fd().as_raw_fd(),
@@ -108,7 +108,7 @@ impl ReceiveSlots {
             self.taken += 1;
             let (header, details) = (self.headers.get(index)?, self.details.get(index)?);
             let buffer = self.buffers.get_mut(index)?;
-            // SAFETY: the kernel wrote it in `receive` and does not write any more.
+            // SAFETY: the kernel wrote it in `receive` and no longer writes to it.
             let from = unsafe { &*details.from.get() };
             // SAFETY: as above.
             let control = unsafe { &*details.control.get() };
@@ -121,7 +121,7 @@ impl ReceiveSlots {
             } else {
                 buffer.split_to(bytes)
             };
-            // Only a socket of another family than this crate binds could name no address.
+            // Always an address on the IPv4 and IPv6 sockets that this crate binds.
             let Some(from) = from.get() else { continue };
             let ancillary = control.read(header.msg_hdr.msg_controllen as _);
             return Some(Received {
@@ -135,7 +135,7 @@ impl ReceiveSlots {
         None
     }
 
-    /// Makes a slot ready for the kernel: it writes over the lengths on each call.
+    /// Points a slot at its buffer and restores the lengths, which the kernel overwrites on each call.
     fn offer(&mut self, index: usize) {
         let (Some(header), Some(details), Some(buffer)) = (
             self.headers.get_mut(index),
@@ -153,7 +153,7 @@ impl ReceiveSlots {
             iov_base: room.as_mut_ptr().cast(),
             iov_len: room.len().min(self.slot_bytes),
         };
-        // SAFETY: no reference into the cell exists, and the kernel does not use it now.
+        // SAFETY: no reference into the cell exists, and no system call is using it.
         unsafe { details.vector.get().write(vector) };
         header.msg_hdr.msg_namelen = size_of::<RawAddress>() as libc::socklen_t;
         header.msg_hdr.msg_controllen = Control::CAPACITY as _;

@@ -1,4 +1,4 @@
-//! sendmmsg(2): many trains per system call, gathered from where their datagrams lie.
+//! sendmmsg(2): many trains per system call, gathered from scattered datagrams.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -14,13 +14,13 @@ use super::cmsg::Control;
 pub(crate) struct Message {
     pub(crate) to: SocketAddr,
     pub(crate) from_ip: Option<IpAddr>,
-    /// Where the kernel cuts a train; `None` for a single datagram.
+    /// Size at which the kernel cuts a train; `None` for a single datagram.
     pub(crate) segment_size: Option<u16>,
-    /// The datagrams, as positions in the call's list.
+    /// The datagrams, as a range of the call's `parts`.
     pub(crate) parts: Range<usize>,
 }
 
-/// The kernel's form of messages, kept for its memory.
+/// Messages in the kernel's layout; kept between calls to reuse the allocations.
 #[derive(Default)]
 pub(crate) struct SendHeaders {
     names: Vec<(RawAddress, libc::socklen_t)>,
@@ -28,13 +28,13 @@ pub(crate) struct SendHeaders {
     headers: Vec<libc::mmsghdr>,
 }
 
-// SAFETY: `headers` is filled and used within one call of `send` only; between calls its pointers
-// mean nothing.
+// SAFETY: `headers` is filled and used within one call of `send`; its pointers are not used between
+// calls.
 unsafe impl Send for SendHeaders {}
 
 impl SendHeaders {
-    /// Sends `messages`, whose bytes are in `parts`, until one fails. Returns how many were sent,
-    /// or the error when it was the first.
+    /// Sends `messages`, whose bytes are in `parts`, until one fails. Returns the number sent, or the
+    /// error if the first message failed.
     pub(crate) fn send(
         &mut self,
         socket: &impl AsFd,
@@ -50,7 +50,7 @@ impl SendHeaders {
             let used = control.write(message.segment_size, message.from_ip);
             self.controls.push((control, used));
         }
-        // The vectors have their final lengths: pointers into them hold.
+        // The vectors have their final lengths, so pointers into them stay valid.
         for ((message, (name, name_bytes)), (control, control_bytes)) in
             messages.iter().zip(&self.names).zip(&self.controls)
         {
@@ -93,10 +93,10 @@ impl fmt::Debug for SendHeaders {
     }
 }
 
-/// The memory of a vector of slices, without the slices.
+/// Empties a vector of slices and returns it with its allocation.
 pub(crate) fn into_memory(mut slices: Vec<IoSlice<'_>>) -> Vec<IoSlice<'static>> {
     slices.clear();
-    // SAFETY: the vector is empty, so no slice gets a longer life, and lifetimes do not change the
-    // layout.
+    // SAFETY: the vector is empty, so no slice's lifetime is extended, and lifetimes do not change
+    // the layout.
     unsafe { std::mem::transmute::<Vec<IoSlice<'_>>, Vec<IoSlice<'static>>>(slices) }
 }

@@ -1,34 +1,35 @@
-//! Socket options that the standard library and socket2 do not offer.
+//! Socket options that the standard library and socket2 lack.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::cbpf::Program;
 
-/// setsockopt(2) with a number.
+/// Calls setsockopt(2) with a number.
 pub(crate) fn set_number(
     socket: &impl AsFd,
     level: libc::c_int,
     option: libc::c_int,
     value: libc::c_int,
 ) -> io::Result<()> {
-    // SAFETY: a number points to nothing.
+    // SAFETY: a number contains no pointer.
     unsafe { set(socket, level, option, &value) }
 }
 
-/// Drops every datagram for which `program` returns 0, before it is queued (SO_ATTACH_FILTER).
+/// Attaches a filter that drops every datagram for which `program` returns 0, before it is queued
+/// (SO_ATTACH_FILTER).
 pub(crate) fn attach_filter(socket: &impl AsFd, program: &Program) -> io::Result<()> {
     attach(socket, libc::SO_ATTACH_FILTER, program)
 }
 
-/// Lets `program` pick the socket of each datagram for the whole group that `socket` is in
+/// Attaches a program that picks the socket of each datagram, for the whole group of `socket`
 /// (SO_ATTACH_REUSEPORT_CBPF).
 pub(crate) fn attach_reuseport_program(socket: &impl AsFd, program: &Program) -> io::Result<()> {
     attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF, program)
 }
 
-/// How many datagrams the kernel did not queue since the socket exists, modulo 2^32
-/// (SO_MEMINFO, Linux 4.12).
+/// Returns the number of datagrams that the kernel dropped at this socket, modulo 2^32 (SO_MEMINFO,
+/// Linux 4.12).
 pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
     /// SK_MEMINFO_DROPS and SK_MEMINFO_VARS of `linux/sock_diag.h`.
     const DROPS: usize = 8;
@@ -64,18 +65,18 @@ fn attach(socket: &impl AsFd, option: libc::c_int, program: &Program) -> io::Res
     unsafe { set(socket, libc::SOL_SOCKET, option, &program) }
 }
 
-/// setsockopt(2)
+/// Calls setsockopt(2).
 ///
 /// # Safety
 ///
-/// A pointer in `value` must be valid for what the kernel does with it under this option.
+/// A pointer in `value` must be valid for the kernel's use under this option.
 unsafe fn set<T>(
     socket: &impl AsFd,
     level: libc::c_int,
     option: libc::c_int,
     value: &T,
 ) -> io::Result<()> {
-    // SAFETY: `value` is readable for the length given; what it points to is the caller's promise.
+    // SAFETY: `value` is readable for the length given; the caller vouches for pointers inside it.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),

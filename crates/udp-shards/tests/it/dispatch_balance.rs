@@ -1,4 +1,4 @@
-//! The dispatch hash spreads addresses evenly, whatever their pattern.
+//! The dispatch hash spreads addresses evenly, for all patterns of addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,7 +6,7 @@ use udp_shards::DispatchKey;
 
 use crate::support::workers;
 
-/// Pearson's statistic of the counts, minus its mean, in standard deviations.
+/// Returns Pearson's statistic of the counts, minus its mean, in standard deviations.
 fn deviation(key: &DispatchKey, count: usize, addresses: &[SocketAddr]) -> f64 {
     let mut counts = vec![0_u32; count];
     for &address in addresses {
@@ -21,7 +21,7 @@ fn deviation(key: &DispatchKey, count: usize, addresses: &[SocketAddr]) -> f64 {
     (statistic - freedom) / (2.0 * freedom).sqrt()
 }
 
-/// All keys must do, those with few bits set as well.
+/// Every key must spread evenly, also with few bits set.
 const KEYS: [DispatchKey; 8] = [
     DispatchKey::from_words([0, 0]),
     DispatchKey::from_words([1, 0]),
@@ -43,7 +43,7 @@ fn assert_balanced(address_of: impl Fn(u32) -> SocketAddr) {
                 worst < 6.0,
                 "{total} over {count}: {worst} standard deviations"
             );
-            // A spread that is too even would be a pattern, too: the mean over the keys is near 0.
+            // A spread that is too even is also a pattern: the mean over the keys must be near 0.
             let mean = deviations.into_iter().sum::<f64>() / KEYS.len() as f64;
             assert!(mean.abs() < 1.5, "{total} over {count}: mean {mean}");
         }
@@ -72,7 +72,7 @@ fn sequential_addresses_spread_evenly() {
 }
 
 #[test]
-fn every_worker_is_in_range_and_one_worker_owns_all() {
+fn every_worker_is_in_range_and_a_single_worker_owns_all_addresses() {
     let address = "192.0.2.1:4000".parse().unwrap();
     for key in KEYS {
         assert_eq!(key.worker_of(address, workers(1)), 0);
@@ -96,12 +96,12 @@ fn another_key_gives_another_spread() {
         .iter()
         .filter(|&&address| first.worker_of(address, count) == second.worker_of(address, count))
         .count();
-    // 62 are expected; 200 would be 18 standard deviations more.
-    assert!(same < 200, "{same} of 1000 addresses stay where they were");
+    // 62 are expected; 200 is 18 standard deviations more.
+    assert!(same < 200, "{same} of 1000 addresses keep their worker");
 }
 
 #[test]
-fn flow_label_and_scope_do_not_count() {
+fn flow_label_and_scope_are_ignored() {
     let plain: SocketAddr = "[fe80::1]:9".parse().unwrap();
     let mut scoped = plain;
     if let SocketAddr::V6(v6) = &mut scoped {
@@ -117,7 +117,7 @@ fn flow_label_and_scope_do_not_count() {
 }
 
 #[test]
-fn a_key_is_not_shown() {
+fn debug_does_not_print_the_key() {
     let key = DispatchKey::from_words([0x1234_5678, 0x9abc_def0]);
     assert_eq!(format!("{key:?}"), "DispatchKey(..)");
 }

@@ -1,4 +1,4 @@
-//! Binding: what is granted, what is refused, and in which order sockets join.
+//! Binding: granted options, and refused addresses.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -60,7 +60,7 @@ fn a_port_that_a_wildcard_socket_holds_is_refused() {
 }
 
 #[test]
-fn an_address_that_is_shared_already_is_refused() {
+fn an_address_that_other_sockets_share_is_refused() {
     // Joining would split the traffic with the other process.
     let holder = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
     holder.set_reuse_port(true).unwrap();
@@ -75,8 +75,8 @@ fn an_address_that_is_shared_already_is_refused() {
 }
 
 #[test]
-fn an_address_is_free_again_when_its_group_is_gone() {
-    // No other test binds to this IP address, and no port 0 gets this port (ip_local_port_range).
+fn dropping_a_group_frees_its_address() {
+    // No other test binds to this IP address, and port 0 never picks this port (ip_local_port_range).
     let address = "127.0.0.88:31000".parse().unwrap();
     let group = bind(address, Dispatch::Kernel).unwrap();
     drop(group);
@@ -84,8 +84,8 @@ fn an_address_is_free_again_when_its_group_is_gone() {
 }
 
 #[test]
-fn a_foreign_address_is_refused_with_the_step() {
-    // Documentation addresses (RFC 5737) belong to nobody.
+fn the_error_for_a_foreign_address_names_the_step() {
+    // An address for documentation (RFC 5737), which no interface has.
     let foreign = "192.0.2.1:0".parse().unwrap();
     match bind(foreign, Dispatch::Kernel) {
         Err(error @ BindError::Refused { .. }) => {
@@ -121,7 +121,7 @@ fn too_many_workers_are_refused() {
 
 #[test]
 fn ipv4_and_ipv6_sockets_share_a_port() {
-    // A port that is free for IPv6 may be taken for IPv4: by other tests, each by another socket.
+    // A port that is free for IPv6 can be taken for IPv4 by a socket of another test.
     let mut tried = Vec::new();
     let (v6, v4) = loop {
         let v6 = bind("[::]:0".parse().unwrap(), Dispatch::Kernel).unwrap();
@@ -158,7 +158,7 @@ fn buffers_are_reported_as_granted() {
         (100_000, 80_000)
     );
     for (size, wanted) in [(report.receive, 100_000), (report.send, 80_000)] {
-        // Linux allows 212,992 bytes to everybody, unless somebody decided otherwise.
+        // The default limit of Linux is 212,992 bytes.
         assert_eq!(size.got_bytes, wanted);
         assert!(!size.is_short());
     }
@@ -186,7 +186,7 @@ fn sockets_do_not_block_and_are_closed_on_exec() {
 }
 
 #[test]
-fn ipv6_sockets_take_no_ipv4() {
+fn ipv6_sockets_do_not_accept_ipv4() {
     let group = bind("[::]:0".parse().unwrap(), Dispatch::Kernel).unwrap();
     for socket in &group.data {
         assert!(SockRef::from(socket).only_v6().unwrap());

@@ -1,9 +1,9 @@
-//! The crate against the real kernel, on loopback.
+//! Tests against the real kernel, on loopback.
 
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a helper that fails, fails its test"
+    reason = "a failing helper fails its test"
 )]
 
 mod dispatch_balance;

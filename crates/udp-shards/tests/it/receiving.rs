@@ -1,4 +1,4 @@
-//! Receiving from the real kernel.
+//! Receiving.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::support::{
     KEY, client, is_silent, message, number_of, options, receive_datagrams, send, workers,
 };
 
-/// Receives what is queued already.
+/// Receives all queued trains.
 fn receive_all(socket: &ShardSocket, batch: &mut ReceiveBatch) -> Vec<Received> {
     let mut all = Vec::new();
     while socket.receive(batch).is_ok() {
@@ -20,11 +20,11 @@ fn receive_all(socket: &ShardSocket, batch: &mut ReceiveBatch) -> Vec<Received> 
     all
 }
 
-/// More could exceed the receive buffer that everybody gets.
+/// More can exceed the default limit of the receive buffer.
 const TRAINS_AT_ONCE: u32 = 3;
 
 #[test]
-fn whole_trains_arrive_by_the_thousand() {
+fn thousands_of_trains_arrive_whole() {
     let listen = "127.0.0.1:0".parse().unwrap();
     let group = bind_tunnel_group(listen, workers(2), &KEY, Dispatch::Kernel, &options()).unwrap();
     let sender = client("127.0.0.1:0");
@@ -48,14 +48,14 @@ fn whole_trains_arrive_by_the_thousand() {
                 assert_eq!((datagram.len(), number_of(&datagram)), (1400, number));
             }
         }
-        // Loopback queues within the send call, so all were there.
+        // Loopback queues within the send call, so no train is still on its way.
         assert!(is_silent(owner));
     }
     assert_eq!(owner.kernel_drops(), 0);
 }
 
 #[test]
-fn a_train_splits_into_what_was_sent() {
+fn a_train_splits_into_the_datagrams_that_were_sent() {
     for local in ["127.0.0.1:0", "[::1]:0"] {
         let (sender, receiver) = (client(local), client(local));
         for sizes in [
@@ -110,7 +110,7 @@ fn without_gro_each_datagram_arrives_alone() {
 }
 
 #[test]
-fn trains_that_are_kept_stay_as_they_are() {
+fn stored_trains_do_not_change() {
     let (sender, receiver) = (client("127.0.0.1:0"), client("127.0.0.1:0"));
     let mut batch = ReceiveBatch::new(3);
     let mut kept = Vec::new();
@@ -120,7 +120,7 @@ fn trains_that_are_kept_stay_as_they_are() {
         send(&sender, receiver.local_addr(), None, train);
         for received in receive_all(&receiver, &mut batch) {
             let datagrams = received.into_datagrams().collect::<Vec<_>>();
-            // Most are kept for a while, some for long, some are dropped at once.
+            // Most are kept for a while, some until the end, and some are dropped at once.
             match number % 7 {
                 0 => {}
                 1 => kept.push((u32::MAX, number, datagrams)),
@@ -142,7 +142,7 @@ fn trains_that_are_kept_stay_as_they_are() {
 }
 
 #[test]
-fn memory_is_used_again_when_nobody_holds_it() {
+fn memory_is_reused_once_its_trains_are_dropped() {
     let (sender, receiver) = (client("127.0.0.1:0"), client("127.0.0.1:0"));
     let mut batch = ReceiveBatch::new(2);
     let mut places = Vec::new();
@@ -163,7 +163,7 @@ fn memory_is_used_again_when_nobody_holds_it() {
     assert_eq!(
         places.len(),
         1,
-        "the first slot's block is written from its start each time"
+        "each train is written to the start of the first slot's block"
     );
 }
 
@@ -185,7 +185,7 @@ fn untaken_trains_come_before_new_ones() {
     assert_eq!(
         receiver.receive(&mut batch).unwrap(),
         3,
-        "nothing new while some are left"
+        "no new train while the batch holds some"
     );
     assert_eq!(batch.len(), 3);
     assert!(
@@ -206,7 +206,7 @@ fn untaken_trains_come_before_new_ones() {
 }
 
 #[test]
-fn the_kernels_drops_are_counted() {
+fn drops_of_the_kernel_are_counted() {
     let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let tiny = SocketOptions {
         receive_buffer_bytes: 10_000,

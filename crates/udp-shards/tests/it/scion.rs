@@ -1,4 +1,4 @@
-//! SCION packets, as far as dispatch reads them, to be written.
+//! Generators of SCION packets, with the fields that dispatch reads.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -6,19 +6,19 @@ use proptest::prelude::*;
 
 use testkit::oracle::destination::{END_TO_END, HOP_BY_HOP};
 
-/// A header of addresses, path and extensions, without what it carries.
+/// A SCION header: addresses, path and extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct Header {
-    /// Destination and source: type and length nibble, and the host.
+    /// Destination and source: nibble of type and length, and host address.
     pub(crate) hosts: [(u8, Vec<u8>); 2],
     path: Vec<u8>,
-    /// ExtLen of each kind, when it is there.
+    /// ExtLen of each extension header, if present.
     hop_by_hop: Option<u8>,
     end_to_end: Option<u8>,
 }
 
 impl Header {
-    /// A packet: this header, then `payload`, which `next_header` names.
+    /// Returns the packet of this header and `payload`, whose protocol is `next_header`.
     pub(crate) fn write(&self, next_header: u8, payload: &[u8]) -> Vec<u8> {
         let [(dst_type, dst), (src_type, src)] = &self.hosts;
         let header_bytes = 28 + dst.len() + src.len() + self.path.len();
@@ -44,7 +44,7 @@ impl Header {
     }
 }
 
-/// Headers whose destination is of the given type and length.
+/// Generates headers with the given type and length nibble of the destination.
 fn headers_to(dst_type: u8) -> impl Strategy<Value = Header> {
     let host = |nibble: u8| {
         vec(any::<u8>(), 4 * (usize::from(nibble & 3) + 1)).prop_map(move |host| (nibble, host))
@@ -68,12 +68,12 @@ fn headers_to(dst_type: u8) -> impl Strategy<Value = Header> {
         })
 }
 
-/// Headers to an IPv4 or IPv6 host.
+/// Generates headers to an IPv4 or IPv6 host.
 pub(crate) fn headers() -> impl Strategy<Value = Header> {
     prop_oneof![headers_to(0), headers_to(3)]
 }
 
-/// Headers to a host without an IP address.
+/// Generates headers to a host without an IP address.
 pub(crate) fn headers_to_no_ip() -> impl Strategy<Value = Header> {
     prop_oneof![Just(4_u8), 1..3_u8, 4..16_u8].prop_flat_map(headers_to)
 }

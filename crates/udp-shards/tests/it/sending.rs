@@ -1,4 +1,4 @@
-//! Sending through the real kernel.
+//! Sending.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -38,7 +38,7 @@ fn interleaved_destinations_arrive_as_trains_in_order() {
 }
 
 #[test]
-fn without_gso_no_train_leaves() {
+fn without_gso_no_train_is_sent() {
     let sender = bind_client_socket(
         "127.0.0.1:0".parse().unwrap(),
         &SocketOptions {
@@ -64,7 +64,7 @@ fn an_oversized_datagram_is_refused_and_the_others_arrive() {
         let sender = client(local);
         let peer = client(local);
         let mut queue = SendQueue::with_limits(100, 1_000_000);
-        // Loopback takes 65,536 bytes with headers.
+        // The MTU of loopback is 65,536 bytes.
         for bytes in [100, 70_000, 100, 65_400, 100] {
             queue.push(peer.local_addr(), None, vec![0; bytes]).unwrap();
         }
@@ -88,12 +88,11 @@ fn refused_destinations_do_not_stop_the_others() {
     let sender = client("127.0.0.1:0");
     let peer = client("127.0.0.1:0");
     let mut queue = SendQueue::with_limits(100, 1_000_000);
-    // A broadcast needs SO_BROADCAST, port 0 is nobody's, and a loopback address reaches nobody
-    // elsewhere.
+    // A broadcast needs SO_BROADCAST, and port 0 is invalid.
     let broadcast: SocketAddr = "255.255.255.255:9".parse().unwrap();
-    let nobody: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let port_0: SocketAddr = "127.0.0.1:0".parse().unwrap();
     for _ in 0..3 {
-        for to in [broadcast, peer.local_addr(), nobody] {
+        for to in [broadcast, peer.local_addr(), port_0] {
             queue.push(to, None, vec![0; 100]).unwrap();
         }
     }
@@ -109,20 +108,19 @@ fn refused_destinations_do_not_stop_the_others() {
     assert_eq!(receive_datagrams(&[&peer], 3).len(), 1, "one train");
     assert!(
         sender.is_gso_enabled(),
-        "those trains were refused for other reasons"
+        "the trains were not refused as trains"
     );
 }
 
 #[test]
-fn a_connected_socket_survives_a_peer_that_is_gone() {
-    // The port stays taken, so that no other socket gets it, and the kernel refuses what does not come from the
-    // socket itself.
+fn a_connected_socket_survives_icmp_errors() {
+    // The port stays bound, so that no other socket gets it, but refuses datagrams from other addresses than its own.
     let closed = client("127.0.0.1:0");
     let gone = closed.local_addr();
     closed.connect(gone).unwrap();
     let sender = client("127.0.0.1:0");
     sender.connect(gone).unwrap();
-    // Loopback answers each datagram at once, and the answer meets the next system call.
+    // Loopback answers each datagram with ICMP at once, and the next system call returns the error.
     for _ in 0..10 {
         send(&sender, gone, None, [message(4, 32, 0)]);
         assert!(is_silent(&sender));
@@ -148,7 +146,7 @@ fn a_connected_socket_receives_from_its_peer_alone() {
 }
 
 #[test]
-fn wildcard_sockets_answer_from_the_address_that_was_asked() {
+fn wildcard_sockets_answer_from_the_address_they_received_on() {
     for (listen, clients, addresses) in [
         (
             "0.0.0.0:0",
@@ -161,30 +159,30 @@ fn wildcard_sockets_answer_from_the_address_that_was_asked() {
             let listen = listen.parse().unwrap();
             let group = bind_tunnel_group(listen, workers(1), &KEY, dispatch, &options()).unwrap();
             let client = client(clients);
-            for asked in addresses {
-                let asked = SocketAddr::new(asked.parse().unwrap(), group.local_addr.port());
-                assert_answers_from(&group.data[0], &client, asked);
+            for address in addresses {
+                let to = SocketAddr::new(address.parse().unwrap(), group.local_addr.port());
+                assert_answers_from(&group.data[0], &client, to);
             }
         }
     }
 }
 
-/// Asks once, and answers with a datagram and with a train.
-fn assert_answers_from(server: &ShardSocket, client: &ShardSocket, asked: SocketAddr) {
-    send(client, asked, None, [message(4, 32, 0)]);
+/// Sends a datagram to `to`, and answers it with a datagram and with a train.
+fn assert_answers_from(server: &ShardSocket, client: &ShardSocket, to: SocketAddr) {
+    send(client, to, None, [message(4, 32, 0)]);
     let question = receive_datagrams(&[server], 1).remove(0).received;
     assert_eq!(question.from, client.local_addr());
-    assert_eq!(question.local_ip, Some(asked.ip()));
+    assert_eq!(question.local_ip, Some(to.ip()));
 
     for length in [1, 5] {
         let answer = (0..length).map(|number| message(4, 100, number));
         send(server, question.from, question.local_ip, answer);
         let arrivals = receive_datagrams(&[client], length as usize);
         assert_eq!(arrivals.len(), 1, "a datagram or a train");
-        assert_eq!(arrivals[0].received.from, asked);
+        assert_eq!(arrivals[0].received.from, to);
         assert_eq!(
             arrivals[0].received.local_ip, None::<IpAddr>,
-            "the client is no wildcard"
+            "the client's socket is not a wildcard socket"
         );
     }
 }

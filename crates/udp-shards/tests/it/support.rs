@@ -1,4 +1,4 @@
-//! Waiting, sending and receiving, for all tests.
+//! Helpers for waiting, sending and receiving.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -12,7 +12,7 @@ use udp_shards::{
     bind_client_socket,
 };
 
-/// Nothing takes that long; a test that waits it out has failed.
+/// Timeout of every wait; no passing test reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const KEY: DispatchKey = DispatchKey::from_words([0x243f_6a88, 0x85a3_08d3]);
@@ -21,7 +21,7 @@ pub(crate) fn workers(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).unwrap()
 }
 
-/// More than the tests need: they run with what Linux allows to everybody, too.
+/// Buffers larger than needed: the tests also pass with the default limits of Linux.
 pub(crate) fn options() -> SocketOptions {
     SocketOptions {
         receive_buffer_bytes: 4 * 1024 * 1024,
@@ -34,7 +34,7 @@ pub(crate) fn client(local: &str) -> ShardSocket {
     bind_client_socket(local.parse().unwrap(), &options()).unwrap()
 }
 
-/// A train with the index of the socket it arrived on.
+/// A train and the index of the socket that received it.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) socket: usize,
@@ -70,11 +70,11 @@ pub(crate) fn receive_datagrams(sockets: &[&ShardSocket], wanted: usize) -> Vec<
             }
         }
     }
-    assert_eq!(datagrams, wanted, "no more datagrams than were sent");
+    assert_eq!(datagrams, wanted, "as many datagrams as were sent");
     arrivals
 }
 
-/// Whether nothing is queued on the socket.
+/// Returns true if no datagram is queued on the socket.
 pub(crate) fn is_silent(socket: &ShardSocket) -> bool {
     let error = socket
         .receive(&mut ReceiveBatch::new(1))
@@ -93,7 +93,7 @@ pub(crate) fn wait_writable(socket: &ShardSocket) {
     assert!(!events.is_empty(), "the socket became writable");
 }
 
-/// Sends everything in the queue, and returns the outcomes in the order in which they came.
+/// Sends the whole queue, and returns the outcomes in the reported order.
 pub(crate) fn flush<B: AsRef<[u8]>>(
     queue: &mut SendQueue<B>,
     socket: &ShardSocket,
@@ -109,7 +109,7 @@ pub(crate) fn flush<B: AsRef<[u8]>>(
     }
 }
 
-/// Sends datagrams to one destination, all of which must be accepted.
+/// Sends datagrams to one destination, and asserts that all are accepted.
 pub(crate) fn send(
     socket: &ShardSocket,
     to: SocketAddr,
@@ -125,7 +125,7 @@ pub(crate) fn send(
     }
 }
 
-/// A SNAPtun message: type, zeros, and a number at offset 8.
+/// Returns a SNAPtun message: type, zeros, and a number at offset 8.
 pub(crate) fn message(message_type: u8, bytes: usize, number: u32) -> Vec<u8> {
     let mut message = vec![0; bytes];
     message[0] = message_type;
@@ -133,7 +133,7 @@ pub(crate) fn message(message_type: u8, bytes: usize, number: u32) -> Vec<u8> {
     message
 }
 
-/// The number in a [`message`].
+/// Returns the number in a [`message`].
 pub(crate) fn number_of(message: &[u8]) -> u32 {
     u32::from_be_bytes(*message[8..].first_chunk().unwrap())
 }

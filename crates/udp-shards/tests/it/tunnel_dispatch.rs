@@ -1,4 +1,4 @@
-//! The kernel's choice among the sockets of a tunnel group is the one that userspace computes.
+//! Tunnel groups: the kernel picks the socket that userspace computes.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,16 +22,16 @@ fn bind(listen: &str, count: usize, key: &DispatchKey) -> TunnelGroup {
     bind_tunnel_group(listen, workers(count), key, Dispatch::Kernel, &options()).unwrap()
 }
 
-/// Data sockets, handshake sockets, mixed sockets: in the order of binding.
+/// Returns data, handshake and mixed sockets, in binding order.
 fn members(group: &TunnelGroup) -> Vec<&ShardSocket> {
     let group = [&group.data, &group.handshake, &group.mixed];
     group.into_iter().flatten().collect()
 }
 
-/// As many small datagrams as fit into a receive buffer of the size that everybody gets.
+/// Number of small datagrams that fit into a receive buffer of the default limit.
 const FLOWS_AT_ONCE: usize = 200;
 
-/// Sends one message per flow, of each type in turn, and checks where each arrives.
+/// Sends one message per flow, of each type in turn, and asserts which socket receives it.
 fn assert_agrees(group: &TunnelGroup, count: usize, key: &DispatchKey, flows: &[UdpSocket]) {
     for flows in flows.chunks(FLOWS_AT_ONCE) {
         for (number, flow) in flows.iter().enumerate() {
@@ -63,13 +63,13 @@ fn assert_agrees(group: &TunnelGroup, count: usize, key: &DispatchKey, flows: &[
     assert_eq!(group.garbage.as_ref().unwrap().drops(), 0);
 }
 
-/// Loopback takes any source address of 127.0.0.0/8.
+/// Binds a flow to one of many source addresses: loopback accepts all of 127.0.0.0/8.
 fn ipv4_flow(number: u32) -> UdpSocket {
     let ip = Ipv4Addr::from_bits(0x7f00_0001 + number.wrapping_mul(0x9e37_79b9) % 0x00ff_fff0);
     UdpSocket::bind((ip, 0)).unwrap()
 }
 
-/// IPV6_FREEBIND allows a source address that no interface has.
+/// Binds a flow to one of many source addresses: IPV6_FREEBIND allows addresses that no interface has.
 fn ipv6_flow(number: u32) -> UdpSocket {
     let bits = 0x2001_0db8_u128 << 96
         | u128::from(number.wrapping_mul(0x9e37_79b9)) << 32
@@ -81,7 +81,7 @@ fn ipv6_flow(number: u32) -> UdpSocket {
     socket.into()
 }
 
-/// Sets options that go into the IP header of each datagram.
+/// Sets options for the IP header of each datagram.
 #[expect(
     unsafe_code,
     reason = "neither the standard library nor socket2 sets these options"
@@ -92,7 +92,7 @@ fn set_header_options(
     name: libc::c_int,
     options: &[u8],
 ) -> io::Result<()> {
-    // SAFETY: the option takes as many readable bytes as the slice has.
+    // SAFETY: the slice is readable for the length given.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -109,15 +109,15 @@ fn set_header_options(
     }
 }
 
-/// `words` IP option words of no operation (RFC 791, section 3.1).
+/// Sets `words` words of no-operation IP options (RFC 791, section 3.1).
 fn set_ip_options(socket: &UdpSocket, words: usize) {
     let no_operations = [1; 40];
     let options = &no_operations[..4 * words];
     set_header_options(socket, libc::IPPROTO_IP, libc::IP_OPTIONS, options).unwrap();
 }
 
-/// An IPv6 options header of `8 * (1 + more)` bytes with one option that receivers skip (RFC 4727,
-/// section 4.2: experimental). The kernel fills in the first byte, the next header.
+/// Returns an IPv6 options header of `8 * (1 + more)` bytes with one experimental option that
+/// receivers skip (RFC 4727, section 4.2). The kernel fills in the first byte, the next header.
 fn ipv6_options(more: u8) -> Vec<u8> {
     const SKIPPED: u8 = 0x1e;
     let mut header = vec![0; 8 * (1 + usize::from(more))];
@@ -167,7 +167,7 @@ fn ipv6_flows_with_extension_headers_arrive_at_the_worker_that_owns_them() {
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
                     assert!(
                         std::env::var_os("CI").is_none(),
-                        "a test was skipped: extension headers need CAP_NET_RAW"
+                        "test skipped in CI: extension headers need CAP_NET_RAW"
                     );
                     eprintln!("skipped: extension headers need CAP_NET_RAW");
                     return;
@@ -208,10 +208,10 @@ fn a_wildcard_group_dispatches_by_the_source_alone() {
     }
 }
 
-/// Trains that arrive whole, and the kind of socket: 0 data, 1 handshake, 2 mixed. A train whose first
-/// datagram is garbage may hold messages of somebody else.
+/// Kinds of socket: 0 data, 1 handshake, 2 mixed. A train that begins with an attacker's garbage may
+/// hold messages of a client.
 #[test]
-fn a_train_arrives_complete_whatever_its_first_message_is() {
+fn a_train_arrives_whole_for_every_type_of_its_first_message() {
     let count = 3;
     for listen in ["127.0.0.1:0", "[::1]:0"] {
         let group = bind(listen, count, &KEY);
@@ -227,7 +227,7 @@ fn a_train_arrives_complete_whatever_its_first_message_is() {
             (&[3, 4, 3], 64, 2),
             (&[0, 4, 4], 112, 2),
             (&[255, 4, 1, 4], 148, 2),
-            // 32 bytes: the shortest message, and two make the shortest train of messages.
+            // The shortest message has 32 bytes; two make the shortest train of messages.
             (&[0, 4], 32, 2),
             (&[1, 4], 32, 2),
             (&[4, 0], 32, 0),
@@ -248,7 +248,7 @@ fn a_train_arrives_complete_whatever_its_first_message_is() {
     }
 }
 
-/// What can hold no SNAPtun message, not even behind its first datagram.
+/// Datagrams that cannot hold a SNAPtun message, even as a train.
 fn garbage() -> Vec<Vec<u8>> {
     let mut garbage = vec![vec![], vec![4], vec![4, 0, 0], message(4, 31, 0)];
     for wrong_type in [0, 1, 2, 3, 5, 0x14, 0x40, 0x84, 0xff] {
@@ -262,7 +262,7 @@ fn garbage() -> Vec<Vec<u8>> {
     garbage
 }
 
-/// What is no SNAPtun message, and long enough to be a train that holds one.
+/// Datagrams that are not a SNAPtun message, but long enough for a train that holds one.
 fn long_garbage() -> Vec<Vec<u8>> {
     let mut garbage = Vec::new();
     for (message_type, bytes) in MESSAGE_BYTES.into_iter().enumerate().take(4).skip(1) {
@@ -281,7 +281,7 @@ fn long_garbage() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn garbage_that_may_be_a_train_arrives_apart_from_data_and_handshakes() {
+fn garbage_long_enough_for_a_train_arrives_on_the_mixed_socket() {
     for listen in ["127.0.0.1:0", "[::1]:0"] {
         let count = 2;
         let group = bind(listen, count, &KEY);
@@ -297,7 +297,7 @@ fn garbage_that_may_be_a_train_arrives_apart_from_data_and_handshakes() {
 }
 
 #[test]
-fn garbage_is_dropped_and_counted_apart() {
+fn short_garbage_is_dropped_and_counted() {
     for listen in ["127.0.0.1:0", "[::1]:0"] {
         let group = bind(listen, 2, &KEY);
         let flow = client(listen);
@@ -306,7 +306,7 @@ fn garbage_is_dropped_and_counted_apart() {
         for datagram in garbage {
             send(&flow, group.local_addr, None, [datagram]);
         }
-        // Loopback delivers within the send call, so this one is the last to arrive.
+        // Loopback delivers within the send call, so this message arrives last.
         send(&flow, group.local_addr, None, [message(4, 32, 7)]);
         let arrivals = receive_datagrams(&members(&group), 1);
         assert_eq!(number_of(&arrivals[0].received.buffer), 7);
@@ -319,7 +319,7 @@ fn garbage_is_dropped_and_counted_apart() {
 }
 
 #[test]
-fn without_programs_each_socket_drops_its_garbage() {
+fn without_a_program_each_socket_drops_its_garbage() {
     let listen = "127.0.0.1:0".parse().unwrap();
     let group = bind_tunnel_group(listen, workers(2), &KEY, Dispatch::User, &options()).unwrap();
     assert!(group.handshake.is_empty() && group.mixed.is_empty() && group.garbage.is_none());
@@ -348,7 +348,7 @@ fn without_programs_each_socket_drops_its_garbage() {
 }
 
 #[test]
-fn the_kernel_spreads_flows_when_no_program_does() {
+fn without_a_program_the_kernel_spreads_flows() {
     let listen = "127.0.0.1:0".parse().unwrap();
     let group = bind_tunnel_group(listen, workers(3), &KEY, Dispatch::User, &options()).unwrap();
     let flows: Vec<UdpSocket> = (0..FLOWS_AT_ONCE as u32).map(ipv4_flow).collect();

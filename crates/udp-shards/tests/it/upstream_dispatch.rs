@@ -1,5 +1,4 @@
-//! The kernel's choice among the sockets of an upstream group is the one that userspace computes
-//! from the SCION packet.
+//! Upstream groups: the kernel picks the socket that userspace computes from the SCION packet.
 
 use std::net::SocketAddr;
 
@@ -18,11 +17,11 @@ const CASES: u32 = 24;
 
 const _: () = assert!(PACKETS_PER_CASE * CASES as usize >= 1000);
 
-/// A group, and somebody who sends to it.
+/// A group and a socket that sends to it.
 struct Upstream {
     group: UpstreamGroup,
     sender: ShardSocket,
-    /// Where the kernel's own hash sends the sender's packets.
+    /// Index of the socket that the kernel's own hash picks for the sender.
     any_socket: usize,
 }
 
@@ -46,8 +45,7 @@ impl Upstream {
         }
     }
 
-    /// Sends the packets, one by one, and compares what each socket received with what it should
-    /// have.
+    /// Sends the packets one by one, and asserts that each socket receives those of its worker.
     fn assert_agrees(&self, packets: &[Vec<u8>]) {
         let mut expected = vec![Vec::new(); WORKERS];
         for packet in packets {
@@ -68,8 +66,8 @@ fn sockets(group: &UpstreamGroup) -> Vec<&ShardSocket> {
     group.sockets.iter().collect()
 }
 
-/// Checks many packets, over IPv4 and IPv6. `readable` says whether they have a destination; `None`
-/// when some do.
+/// Checks many packets, over IPv4 and IPv6. `readable` tells if they have a destination; `None` if only
+/// some do.
 fn check(packets: impl Strategy<Value = Vec<u8>> + Clone, readable: Option<bool>) {
     for local in ["127.0.0.1:0", "[::1]:0"] {
         let upstream = Upstream::bind(local);
@@ -88,12 +86,12 @@ fn check(packets: impl Strategy<Value = Vec<u8>> + Clone, readable: Option<bool>
     }
 }
 
-/// Source port, destination port, and something behind.
+/// Generates a source port, a destination port, and trailing bytes.
 fn ports() -> impl Strategy<Value = Vec<u8>> + Clone {
     vec(any::<u8>(), 4..40)
 }
 
-/// An SCMP message: type, code, checksum, identifier, and something behind.
+/// Generates an SCMP message: type, code, checksum, identifier, and trailing bytes.
 fn scmp(message_type: impl Strategy<Value = u8> + Clone) -> impl Strategy<Value = Vec<u8>> + Clone {
     (message_type, vec(any::<u8>(), 5..40)).prop_map(|(message_type, mut message)| {
         message.insert(0, message_type);
@@ -108,7 +106,7 @@ fn packets(
     (headers().boxed(), payload).prop_map(move |(header, payload)| header.write(number, &payload))
 }
 
-/// SCMP errors, with the number of bytes before the quote for their type.
+/// Generates SCMP errors: for each type, the number of bytes before the quote that it has.
 fn errors(quote: impl Strategy<Value = Vec<u8>> + Clone) -> impl Strategy<Value = Vec<u8>> + Clone {
     let types = prop_oneof![
         Just((1_u8, 8_usize)),
@@ -127,24 +125,24 @@ fn errors(quote: impl Strategy<Value = Vec<u8>> + Clone) -> impl Strategy<Value 
 }
 
 #[test]
-fn udp_and_tcp_go_by_the_destination_port() {
+fn udp_and_tcp_are_dispatched_by_destination_port() {
     check(packets(UDP, ports()), Some(true));
     check(packets(TCP, ports()), Some(true));
 }
 
 #[test]
-fn echo_and_traceroute_go_by_the_identifier() {
+fn echo_and_traceroute_are_dispatched_by_identifier() {
     check(packets(SCMP, scmp(128..132_u8)), Some(true));
 }
 
 #[test]
-fn errors_go_by_the_source_port_of_the_quoted_udp_or_tcp_packet() {
+fn errors_are_dispatched_by_the_quoted_source_port() {
     check(errors(packets(UDP, ports())), Some(true));
     check(errors(packets(TCP, ports())), Some(true));
 }
 
 #[test]
-fn errors_go_by_the_identifier_of_the_quoted_request() {
+fn errors_are_dispatched_by_the_quoted_identifier() {
     check(
         errors(packets(SCMP, scmp(prop_oneof![Just(128_u8), Just(130)]))),
         Some(true),
@@ -152,7 +150,7 @@ fn errors_go_by_the_identifier_of_the_quoted_request() {
 }
 
 #[test]
-fn errors_that_quote_anything_else_go_anywhere() {
+fn errors_that_quote_other_packets_go_to_any_worker() {
     let other = prop_oneof![
         packets(99, ports()),
         packets(SCMP, scmp(prop_oneof![0..128_u8, Just(129), 131..=255_u8])),
@@ -161,7 +159,7 @@ fn errors_that_quote_anything_else_go_anywhere() {
 }
 
 #[test]
-fn other_protocols_and_messages_go_anywhere() {
+fn other_protocols_and_messages_go_to_any_worker() {
     let numbers = prop_oneof![0..6_u8, 7..17_u8, 18..200_u8, 203..=255_u8];
     let protocols = (headers(), numbers, ports())
         .prop_map(|(header, number, payload)| header.write(number, &payload));
@@ -184,15 +182,15 @@ fn other_protocols_and_messages_go_anywhere() {
 }
 
 #[test]
-fn hosts_without_an_ip_address_go_anywhere() {
+fn packets_to_hosts_without_an_ip_address_go_to_any_worker() {
     let packets =
         (headers_to_no_ip(), ports()).prop_map(|(header, payload)| header.write(UDP, &payload));
     check(packets.boxed(), Some(false));
 }
 
 #[test]
-fn a_header_length_is_believed_when_the_addresses_fit() {
-    // The shortest headers have 36 bytes with an IPv4 and 48 with an IPv6 destination.
+fn any_header_length_is_used_if_the_addresses_fit() {
+    // The shortest header has 36 bytes with an IPv4 and 48 with an IPv6 destination.
     let wrong = (packets(UDP, ports()), 7..16_u8).prop_map(|(mut packet, words)| {
         packet[5] = words;
         packet
@@ -200,7 +198,7 @@ fn a_header_length_is_believed_when_the_addresses_fit() {
     check(wrong.boxed(), None);
 }
 
-/// All of the readable kinds above.
+/// Generates packets of all kinds above that have a destination.
 fn any_readable() -> BoxedStrategy<Vec<u8>> {
     prop_oneof![
         packets(UDP, ports()),
@@ -212,7 +210,7 @@ fn any_readable() -> BoxedStrategy<Vec<u8>> {
 }
 
 #[test]
-fn truncated_packets_go_by_what_is_left() {
+fn truncated_packets_are_dispatched_by_the_rest() {
     let truncated = (any_readable(), any::<prop::sample::Index>()).prop_map(|(mut packet, end)| {
         packet.truncate(end.index(packet.len()));
         packet
@@ -221,11 +219,11 @@ fn truncated_packets_go_by_what_is_left() {
 }
 
 #[test]
-fn damaged_packets_go_by_what_they_seem_to_say() {
+fn damaged_packets_are_dispatched_by_their_damaged_fields() {
     let damage = vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
     let damaged = (any_readable(), damage).prop_map(|(mut packet, damage)| {
         for (at, value) in damage {
-            // The first bytes decide the most.
+            // Prefers the first bytes, which hold the fields that matter most.
             let at = at.index(packet.len());
             let at = if value & 1 == 0 { at % 12 } else { at };
             packet[at] = value;
@@ -236,7 +234,7 @@ fn damaged_packets_go_by_what_they_seem_to_say() {
 }
 
 #[test]
-fn garbage_goes_anywhere() {
+fn garbage_is_dispatched_as_userspace_reads_it() {
     check(vec(any::<u8>(), 0..120).boxed(), None);
 }
 
