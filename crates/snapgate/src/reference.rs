@@ -120,7 +120,7 @@ Every datagram received has one fate. In every scrape, for every worker,
     received + mailbox taken = delivered + sent + dropped + mailbox given + in flight
 
 where delivered datagrams are those consumed by the gateway, and originated ones stand outside of the sum. \
-[TUNING.md](TUNING.md#what-a-rising-counter-means) says what to do when a counter rises.
+[TUNING.md](TUNING.md#rising-counters) says what to do when a counter rises.
 
 ";
 

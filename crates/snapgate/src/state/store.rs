@@ -5,7 +5,7 @@
 //!
 //! A snapshot is as large as there are tunnels, and they change all the time. So large files are written less often:
 //! the bytes written in a second are bounded, and what a killed process does not leave behind is a bounded part of its
-//! tunnels. `docs/ARCHITECTURE.md` compares this with a log.
+//! tunnels. `docs/DECISIONS.md` compares this with a log.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
