@@ -38,10 +38,11 @@ fi
 # A process that is being started has copies of all descriptors of its parent until it executes its program, so a
 # lock, an address or a port of another test can be held for longer than the test holds it. Only these test programs,
 # whose tests do not mind, start processes: by themselves, or with what the test kit has for it.
-starters=(crates/snapgate/tests/{cli,process,stalled,trains} crates/snapload/tests/program crates/interop/tests/killed.rs)
+starters=(crates/snapgate/tests/{cli,process,stalled,trains} crates/snapload/tests/{program,documents.rs}
+    crates/interop/tests/{killed,tutorial}.rs)
 others=("${starters[@]/#/:!}" ':!crates/testkit' ':!crates/snapgate/src/hardening.rs')
 if git grep -nE '\bprocess::(\{.*\b)?Command\b' -- 'crates/*.rs' "${others[@]}" ||
-    git grep -nE '\b(GatewaySetup|Namespace|Network|in_namespace)\b' -- 'crates/*/tests/*.rs' "${others[@]}"; then
+    git grep -nE '\b(GatewaySetup|Namespace|Network|in_namespace|check_examples)\b' -- 'crates/*/tests/*.rs' "${others[@]}"; then
     complain 'a process is started in a program whose tests share locks, addresses or ports'
 fi
 # Tests share code by a crate, the test kit.
@@ -52,6 +53,8 @@ fi
 scripts/check-workspaces.py || failed=1
 # Files that import each other in a circle can be read and changed only together.
 scripts/check-imports.py || failed=1
+# Links of the documents lead somewhere, and cited tests exist.
+scripts/check-documents.py || failed=1
 
 # Shell scripts are at least well-formed.
 while read -r script; do

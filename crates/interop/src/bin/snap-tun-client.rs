@@ -39,12 +39,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let own_ip: IpAddr = probe.local_addr()?.ip();
     let socket = Arc::new(UdpSocket::bind((own_ip, 0)).await?);
 
-    let connect = SnapTunClient::try_connect(
-        &(*public_key.as_bytes()).into(),
-        gateway,
-        &identity,
-        socket,
-    );
+    let connect =
+        SnapTunClient::try_connect(&(*public_key.as_bytes()).into(), gateway, &identity, socket);
     let client = timeout(TIMEOUT, connect)
         .await
         .map_err(|_| format!("no answer from {gateway} within {TIMEOUT:?}"))??;
