@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the documents of the repository: links lead to files and headings that exist, and so do the tests they cite."""
+"""Checks the documents of the repository: links, and cited tests, fuzz targets and files, exist."""
 
 import re
 import subprocess
@@ -46,6 +46,19 @@ for document in tracked("*.md"):
         for cited in re.findall(r"`((?:[a-z0-9]+_){3,}[a-z0-9]+)`", text):
             if cited not in words and not cited.startswith("snapgate_"):
                 problems.append(f"{name}: there is no test {cited}")
+
+    # Modules of tests, fuzz targets and files.
+    for cited in re.findall(r"tests of ((?:`[\w:]+`(?:, | and )?)+)", text):
+        for module in re.findall(r"(\w+)`", cited):
+            if module not in words:
+                problems.append(f"{name}: there is no module {module}")
+    for cited in re.findall(r"fuzz targets? ((?:`\w+`(?: and )?)+)", text):
+        for target in re.findall(r"`(\w+)`", cited):
+            if not (ROOT / f"crates/fuzz/fuzz_targets/{target}.rs").exists():
+                problems.append(f"{name}: there is no fuzz target {target}")
+    for cited in re.findall(r"`(?:crates/)?([a-z-]+/(?:src|tests)/[\w/.-]+)`", text):
+        if not any((ROOT / parent / cited).exists() for parent in ("crates", ".")):
+            problems.append(f"{name}: there is no file {cited}")
 
 # What the sources say about documents.
 for path in tracked("*.rs", "*.toml", "*.sh", "*.py"):
