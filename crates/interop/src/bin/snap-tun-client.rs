@@ -39,8 +39,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let own_ip: IpAddr = probe.local_addr()?.ip();
     let socket = Arc::new(UdpSocket::bind((own_ip, 0)).await?);
 
-    let connect =
-        SnapTunClient::try_connect(&(*public_key.as_bytes()).into(), gateway, &identity, socket);
+    let gateway_key = x25519_dalek::PublicKey::from(*public_key.as_bytes());
+    let connect = SnapTunClient::try_connect(&gateway_key, gateway, &identity, socket);
     let client = timeout(TIMEOUT, connect)
         .await
         .map_err(|_| format!("no answer from {gateway} within {TIMEOUT:?}"))??;
@@ -61,11 +61,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let received = timeout(TIMEOUT, client.receive())
         .await
         .map_err(|_| "the packet did not come back")?;
-    let payload = received.strip_suffix(PAYLOAD).map(|_| PAYLOAD);
+    let payload = &received[received.len().saturating_sub(PAYLOAD.len())..];
     println!(
         "received {} bytes: {}",
         received.len(),
-        String::from_utf8_lossy(payload.unwrap_or(&received))
+        String::from_utf8_lossy(payload)
     );
     Ok(())
 }
