@@ -38,10 +38,11 @@ fi
 # A child process has copies of all descriptors of its parent until it executes its program. Meanwhile it may hold a
 # lock, an address or a port that another test has released. So only these test programs, which tolerate that, start
 # processes, directly or by the test kit.
-starters=(crates/snapgate/tests/{cli,process,stalled,trains} crates/snapload/tests/program crates/interop/tests/killed.rs)
+starters=(crates/snapgate/tests/{cli,process,stalled,trains} crates/snapload/tests/{program,documents.rs}
+    crates/interop/tests/{killed,tutorial}.rs)
 others=("${starters[@]/#/:!}" ':!crates/testkit' ':!crates/snapgate/src/hardening.rs')
 if git grep -nE '\bprocess::(\{.*\b)?Command\b' -- 'crates/*.rs' "${others[@]}" ||
-    git grep -nE '\b(GatewaySetup|Namespace|Network|in_namespace)\b' -- 'crates/*/tests/*.rs' "${others[@]}"; then
+    git grep -nE '\b(GatewaySetup|Namespace|Network|in_namespace|check_examples)\b' -- 'crates/*/tests/*.rs' "${others[@]}"; then
     complain 'a test program whose tests share locks, addresses or ports starts a process'
 fi
 # Tests share code by a crate, the test kit.
@@ -50,6 +51,8 @@ if git grep -nF '#[path' -- 'crates/*.rs'; then
 fi
 scripts/check-workspaces.py || failed=1
 scripts/check-imports.py || failed=1
+# Links of the documents lead somewhere, and cited tests exist.
+scripts/check-documents.py || failed=1
 
 while read -r script; do
     bash -n "$script" || complain "$script has a syntax error"

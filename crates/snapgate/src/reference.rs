@@ -120,7 +120,7 @@ Every received datagram has exactly one fate. In every scrape, for every worker,
     received + mailbox taken = delivered + sent + dropped + mailbox given + in flight
 
 where delivered datagrams are those that the gateway consumes. Datagrams that the gateway originates are not part of the
-sum. [TUNING.md](TUNING.md#what-a-rising-counter-means) explains what to do when a counter rises.
+sum. [TUNING.md](TUNING.md#rising-counters) explains what to do when a counter rises.
 
 ";
 

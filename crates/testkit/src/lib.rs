@@ -17,6 +17,7 @@
 //! | [`packets`] | SCION packets from and to clients |
 //! | [`own_address`] | loopback addresses that no other test uses |
 //! | [`scenario`] | small scenarios for tests of `snapload` |
+//! | [`documents`] | the examples of the documents, run and compared |
 //! | [`messages`] | forged WireGuard messages |
 //! | [`forge`] | IP packets with chosen source addresses, and a raw socket that sends them |
 //! | [`Pace`], [`Flood`] | load at a constant rate |
@@ -79,6 +80,7 @@ use std::time::{Duration, Instant};
 
 mod address;
 mod client;
+pub mod documents;
 mod echo_gateway;
 mod flood;
 pub mod forge;

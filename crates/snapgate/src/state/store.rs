@@ -5,7 +5,7 @@
 //!
 //! The size of a snapshot is proportional to the number of tunnels, which change all the time. Large files are
 //! therefore written less often: the bytes written per second are bounded, and so is the share of its tunnels that a
-//! killed process loses. `docs/ARCHITECTURE.md` compares this with a log.
+//! killed process loses. `docs/DECISIONS.md` compares this with a log.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Checks the documents of the repository: links, and cited tests, fuzz targets and files, exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Its names are those of earlier versions.
+HISTORY = "CHANGELOG.md"
+problems = []
+
+
+def tracked(*patterns):
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *patterns]
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [ROOT / name for name in output.split("\0") if name and (ROOT / name).exists()]
+
+
+def anchors(path):
+    """The anchors that GitHub makes of headings."""
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)|`", r"\1", heading).strip().lower() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
+
+
+sources = "\n".join(path.read_text(encoding="utf-8") for path in tracked("*.rs"))
+words = set(re.findall(r"\w+", sources))
+
+for document in tracked("*.md"):
+    name = document.relative_to(ROOT)
+    text = document.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        target, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        file = (document.parent / target).resolve() if target else document
+        if not file.exists():
+            problems.append(f"{name}: {link} leads nowhere")
+        elif anchor and anchor not in anchors(file):
+            problems.append(f"{name}: {link}: there is no such heading")
+    if document.name != HISTORY:
+        # Names of tests are sentences. Settings and fields are words of the sources; names of metrics are put together.
+        for cited in re.findall(r"`((?:[a-z0-9]+_){3,}[a-z0-9]+)`", text):
+            if cited not in words and not cited.startswith("snapgate_"):
+                problems.append(f"{name}: there is no test {cited}")
+
+    # Modules of tests, fuzz targets and files.
+    for cited in re.findall(r"tests of ((?:`[\w:]+`(?:, | and )?)+)", text):
+        for module in re.findall(r"(\w+)`", cited):
+            if module not in words:
+                problems.append(f"{name}: there is no module {module}")
+    for cited in re.findall(r"fuzz targets? ((?:`\w+`(?: and )?)+)", text):
+        for target in re.findall(r"`(\w+)`", cited):
+            if not (ROOT / f"crates/fuzz/fuzz_targets/{target}.rs").exists():
+                problems.append(f"{name}: there is no fuzz target {target}")
+    for cited in re.findall(r"`(?:crates/)?([a-z-]+/(?:src|tests)/[\w/.-]+)`", text):
+        if not any((ROOT / parent / cited).exists() for parent in ("crates", ".")):
+            problems.append(f"{name}: there is no file {cited}")
+
+# What the sources say about documents.
+for path in tracked("*.rs", "*.toml", "*.sh", "*.py"):
+    for cited in re.findall(r"\bdocs/[A-Z-]+\.md\b", path.read_text(encoding="utf-8")):
+        if not (ROOT / cited).exists():
+            problems.append(f"{path.relative_to(ROOT)}: there is no {cited}")
+
+for problem in problems:
+    print(problem, file=sys.stderr)
+sys.exit(bool(problems))
