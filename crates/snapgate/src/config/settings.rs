@@ -116,8 +116,8 @@ pub(crate) static SETTINGS: &[&Setting] = &[
         "restart_handshakes_per_second",
         LIMITS,
         Kind::Number(|options| &mut options.limits.restart_handshakes_per_second),
-        "Handshakes per second that each worker starts with clients known from --state-dir or \
-         from a returned grant",
+        "Handshakes per second that each worker starts with clients in --state-dir or with identities \
+         that are authorized again",
     ),
     &Setting::new(
         "tunnels_per_worker",
