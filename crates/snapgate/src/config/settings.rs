@@ -276,7 +276,7 @@ pub(crate) static SETTINGS: &[&Setting] = &[
     ),
     &Setting::new(
         "log_format",
-        OBSERVING,
+        OBSERVABILITY,
         Kind::LogFormat(|options| &mut options.log_format),
         "Format of standard error: text, or json with one object per line",
     ),

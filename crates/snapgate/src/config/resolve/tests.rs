@@ -282,6 +282,7 @@ fn each_setting_changes_only_its_own_value() {
             Kind::Dispatch(_) => "'user'".to_owned(),
             Kind::Address { .. } => "'127.0.0.1:1'".to_owned(),
             Kind::LogFilter(_) => "'trace'".to_owned(),
+            Kind::LogFormat(_) => "'json'".to_owned(),
             Kind::Forward(_) | Kind::Special { .. } => continue,
         };
         if *setting == &settings::ALLOW_ANY_IDENTITY {
