@@ -22,8 +22,8 @@ pub struct ShardConfig {
     /// Maximum number of initiations with a cookie per second and shard. The rest is dropped, except for one initiation
     /// in 5 s from the client of each tunnel in use.
     pub verified_handshakes_per_second: u64,
-    /// Maximum number of initiations answered per second for one identity. Further ones are dropped as soon as the
-    /// identity is proven to have made that many.
+    /// Maximum number of initiations answered per second for one identity. Further initiations that claim the identity
+    /// are dropped.
     pub handshakes_per_identity_per_second: u64,
     /// Maximum number of handshakes per second that the shard begins with [remembered](crate::SnapTunServer::remember)
     /// clients of the previous process. At least 1.

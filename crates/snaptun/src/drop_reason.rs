@@ -17,7 +17,7 @@ closed_enum! {
         TotalHandshakeLimit: "total_handshake_limit",
             "initiation with a cookie, over the limit of all shards together";
         CookieReplyLimit: "cookie_reply_limit",
-            "handshake message without a cookie, over its limits, from an address over its limit of cookies";
+            "handshake message without a cookie, over the limits, from an address over its limit of cookie replies";
         /// Removes the identity's tunnel.
         Unauthorized: "unauthorized", "identity without authorization, or with a revoked one";
         AddressHeld: "address_held",

@@ -51,8 +51,8 @@ impl DirectoryChange {
 
 /// Events not yet taken by the caller.
 ///
-/// When the directory queue is full, a tunnel is reported at its next timer check instead; a tunnel that is gone is not
-/// reported, so its entry in the caller's directory grows old.
+/// When the directory queue is full, a live tunnel is reported at its next timer check instead. The end of a tunnel is
+/// not reported then, so its entry in the caller's directory becomes outdated.
 pub(crate) struct Events {
     moves: VecDeque<Move>,
     directory: VecDeque<DirectoryChange>,

@@ -7,7 +7,7 @@ use crate::config::ShardConfig;
 use crate::remembered::Remembered;
 use crate::timer_round::TimerRound;
 
-/// Handshakes that fell due while the worker was busy are begun at once, up to this backlog: 20 at the default rate,
+/// Maximum backlog of handshakes that fell due while the worker was busy and are begun at once: 20 at the default rate,
 /// which take 3 ms.
 const BURST: Duration = Duration::from_millis(20);
 

@@ -53,7 +53,7 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     /// Set while the shard makes no new tunnels.
     draining: bool,
     admission: Admission,
-    /// One table for all tunnels saves a generator and a set of indices per tunnel. Tunnels are found by address, so
+    /// Shared by all tunnels, which saves a generator and a set of indices per tunnel. Tunnels are found by address, so
     /// their indices need not be unique.
     session_indices: IndexTable,
     /// Seeds the timer jitter of each tunnel. Clients see the jitter: a weaker generator would show which tunnels

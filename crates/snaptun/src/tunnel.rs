@@ -36,15 +36,14 @@ const REKEY_OVERDUE: Duration = REKEY_AFTER_TIME.saturating_add(REKEY_TIMEOUT);
 
 /// Age of a session begun by the peer at which the peer has missed the next handshake: a peer that only receives begins
 /// it at `REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT` (section 6.2) and retries after [`REKEY_TIMEOUT`]. A
-/// peer may leave the renewal to us after it answered an initiation of ours whose session never began.
+/// peer that answered an initiation of ours may leave the renewal to us, even if that session never began.
 const REKEY_MISSED: Duration = REJECT_AFTER_TIME.saturating_sub(KEEPALIVE_TIMEOUT);
 
 /// Time without data and handshakes after which a tunnel is quiet: keepalives follow data after 10 s, handshakes after
 /// 15 s.
 const QUIET_AFTER: Duration = Duration::from_secs(20);
 
-/// `Tunn` with a small generator for the jitter of its timers, which needs no cryptographic one; the default has 320
-/// bytes.
+/// `Tunn` with a small, non-cryptographic generator for the jitter of its timers; the default one has 320 bytes.
 pub(crate) type Tunn = ana_gotatun::noise::Tunn<SmallRng>;
 
 pub(crate) struct Tunnel<S> {
@@ -478,8 +477,7 @@ impl<S> Tunnel<S> {
     }
 
     /// Begins a handshake if the next one is overdue and the client is not silent. If the client began the session, and
-    /// its initiations are not being refused unopened, the handshake is overdue later, because the client has to renew
-    /// it.
+    /// its initiations are not being refused unopened, the client has to renew it, and the handshake is overdue later.
     pub(crate) fn initiation_overdue(
         &mut self,
         now: Instant,

@@ -386,8 +386,8 @@ fn bind(
     Ok((socket, local_addr))
 }
 
-/// Disables local fragmentation: sending a datagram larger than the limit fails with EMSGSIZE, and its
-/// sender can be told.
+/// Disables local fragmentation: sending a datagram larger than the limit fails with EMSGSIZE, which the caller can
+/// report to its sender.
 ///
 /// IPv4: the limit is the interface's MTU. Routers on the path may fragment (the don't-fragment bit is
 /// clear), as with WireGuard in Linux. ICMP "fragmentation needed" is ignored: a forged one would cut

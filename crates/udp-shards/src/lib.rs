@@ -30,7 +30,8 @@
 //!
 //! # Modules
 //!
-//! Each module imports only those below it. The crate depends on no other crate of the workspace but a macro.
+//! Each module imports only those below it. The crate's only dependency in the workspace is a
+//! macro.
 //!
 //! | module | content |
 //! | --- | --- |

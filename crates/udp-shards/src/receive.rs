@@ -18,7 +18,7 @@ use crate::sys::recvmmsg::ReceiveSlots;
 /// truncate trains.
 const SLOT_BYTES: usize = 64 * 1024;
 
-/// Size of a block, in slots: the room for trains before another block is needed while they are in use.
+/// Size of a block, in slots. Another block is needed when this one is full and trains in it are still in use.
 const BLOCK_SLOTS: usize = 4;
 
 /// A reusable buffer for the trains of one [`ShardSocket::receive`](crate::ShardSocket::receive) call.

@@ -14,7 +14,7 @@ use crate::train::{Destination, Sending, TRAIN_DATAGRAMS_MAX, Trains};
 /// and so is the work that is lost when the send buffer is full.
 const MESSAGES_PER_CALL_MAX: usize = 64;
 
-/// Number of datagrams in a call from which on no other train is added.
+/// Number of datagrams in a call after which no further train is added.
 const DATAGRAMS_PER_CALL: usize = 1024;
 
 /// A bounded queue of datagrams, sent in trains with few system calls.

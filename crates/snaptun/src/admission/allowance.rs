@@ -59,8 +59,8 @@ impl Allowance {
 
     /// Returns true if an initiation beyond the limits may be opened, to be answered if the client made it.
     ///
-    /// With a cookie it counts as the client's at once. Without one, `take_proof` takes a permit of the gateway to open
-    /// another in this second.
+    /// An initiation with a cookie counts as the client's. For one without, `take_proof` takes a permit of the gateway
+    /// for this second.
     pub(crate) fn may_open(
         &mut self,
         now: Instant,

@@ -12,8 +12,8 @@ use crate::crypto::randomness::Randomness;
 /// Maximum number of cookies per second for one address: 32 KB/s of unsolicited traffic.
 const COOKIES_PER_ADDRESS: u64 = 500;
 
-/// Share of each shard in the initiations per second that may be opened without a cookie, beyond the limits, to see if
-/// the client of a tunnel made them. Each costs one X25519, 40 to 50 µs with overhead: 5 % of a worker's time.
+/// Number of initiations per second and shard, without a cookie and beyond the limits, that may be opened to see if the
+/// client of a tunnel made them. Each costs one X25519, 40 to 50 µs with overhead: 5 % of a worker's time.
 const PROOFS_PER_SHARD: u64 = 1_024;
 
 /// Counts of handshake messages per second against the limits of [`ShardConfig`], shared by all shards of a gateway.

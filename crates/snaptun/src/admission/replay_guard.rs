@@ -38,10 +38,10 @@ const LOCKS: usize = 64;
 ///   was more than 180 s ago (WireGuard whitepaper, section 5.1: always).
 /// - Memory: at least the number of identities given to [`new`](Self::new) are remembered, those with the latest
 ///   handshakes, and at most twice as many. An identity takes about 200 bytes, or 2 KB with constant handshakes.
-/// - The latest timestamp of each forgotten identity stays in a table with one place per remembered identity. An
-///   unknown identity has to be later than the timestamp in its place, so initiations of forgotten identities are not
-///   accepted again, whatever their clocks. A client whose clock is behind is accepted unless it shares its place with
-///   a forgotten identity of a later handshake.
+/// - The latest timestamp of each forgotten identity stays in a table with one place per remembered identity. The
+///   timestamp of an unknown identity has to be later than the one in its place, so initiations of forgotten identities
+///   are not accepted again, whatever their clocks. A client whose clock is behind is accepted unless a forgotten
+///   identity with a later timestamp shares its place.
 /// - A new process starts without this memory.
 ///
 /// # Timestamps in the future
@@ -117,8 +117,8 @@ impl ReplayGuard {
 
     /// Sets the system time at `now`; `None` if it is known, or likely, to be wrong.
     ///
-    /// Call it every few seconds, from any thread: until then the guard advances the last time it was given. No shard
-    /// waits for the call.
+    /// Call it every few seconds, from any thread; between calls the guard advances the last time by its own clock. No
+    /// shard waits for the call.
     pub fn set_clock(&self, now: Instant, wall: Option<SystemTime>) {
         let uptime = now.saturating_duration_since(self.started);
         let started_wall = wall

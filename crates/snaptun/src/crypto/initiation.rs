@@ -28,8 +28,8 @@ pub(crate) struct Timestamp(pub(crate) [u8; 12]);
 impl Timestamp {
     /// Returns the timestamp that a client writes when its system clock is `since_1970` after 1970.
     pub(crate) fn of(since_1970: Duration) -> Self {
-        /// TAI64 label of the start of 1970 as clients compute it: ten leap seconds were before 1970, and they add
-        /// all 37 of today.
+        /// TAI64 label of the start of 1970 as clients compute it: with today's 37 s between TAI and UTC, not the 10 s
+        /// of 1970.
         const EPOCH: u64 = (1 << 62) + 37;
         let seconds = EPOCH.saturating_add(since_1970.as_secs());
         let mut timestamp = [0; 12];

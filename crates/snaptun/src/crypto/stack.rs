@@ -2,7 +2,7 @@
 //!
 //! Values that hold secrets wipe themselves when they are dropped, but not where they were before they were moved, and
 //! hash states and intermediate results of the cryptography below are not wiped at all. All of that lies in the frames
-//! of functions that have returned, so it is overwritten there.
+//! of functions that have returned, which this module overwrites.
 
 use std::hint::black_box;
 
@@ -22,15 +22,15 @@ pub fn on_wiped_stack<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Like [`on_wiped_stack`], for a Diffie-Hellman in the middle of a handshake: a `Tunn` that is made afterwards has
-/// bytes that are never written, and they would keep what was on the stack, in the heap and for as long as it lives.
+/// Like [`on_wiped_stack`], for a Diffie-Hellman in the middle of a handshake. A `Tunn` made afterwards has bytes that
+/// are never written, which would keep what was on the stack, on the heap and for the lifetime of the tunnel.
 pub(crate) fn agree_on_wiped_stack<R>(work: impl FnOnce() -> R) -> R {
     let result = run(work);
     wipe::<AGREEMENT_BYTES>();
     result
 }
 
-/// Wipes the stack of a handshake message that was made: below the caller's frame.
+/// Wipes the stack below the caller's frame after a handshake message was made.
 pub(crate) fn wipe_stack() {
     wipe::<HANDSHAKE_BYTES>();
 }

@@ -21,7 +21,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.events.pop_directory().map(Event::Directory)
     }
 
-    /// Ends the older tunnels of an identity that uses a new one. In shards that are not told, they expire.
+    /// Ends the older tunnels of an identity that uses a new one. Without this call they expire.
     pub fn end_older_tunnels(&mut self, moved: &Move) {
         for slot in self.census.tunnels_of(&moved.identity).to_vec() {
             let tunnel = self.tunnels.get(slot);

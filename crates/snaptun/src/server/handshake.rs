@@ -163,7 +163,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
                 Incoming::Delivered { .. } => return Err(DropReason::Malformed),
             };
         if opened.beyond_limits {
-            // Only now, so that replays and spoofed initiations leave the permit to the client.
+            // Counted only now, so that replays and spoofed initiations do not use up the client's
+            // permit.
             self.counters.handshakes_beyond_limits += 1;
             let tunnel = self.tunnels.get_mut(slot);
             if let Some(allowance) = tunnel.and_then(|tunnel| tunnel.allowance(now)) {

@@ -5,8 +5,8 @@
 //!
 //! - Clients of the previous process. The first data message from such an address begins the handshake.
 //! - Clients whose grant ended. When authorizations change, the shard visits all of them, a slice at a time, and begins
-//!   a handshake with those that are authorized again, because clients may be silent for 10 s. If it is lost, data
-//!   begins the next one. Nothing is sent to the client before the grant returns.
+//!   a handshake with those that are authorized again, because clients may be silent for 10 s. If this handshake is
+//!   lost, data begins the next one. Nothing is sent to the client before the grant returns.
 //!
 //! Spoofed data messages can trigger these handshakes, so their cost is bounded: they are rate-limited, begun at most
 //! once per [`REKEY_TIMEOUT`] and address, and only if there is room without ending a tunnel. A handshake without a

@@ -1,7 +1,6 @@
 //! Room for new tunnels, and the choice of the tunnel to replace.
 //!
-//! A tunnel in use is never ended for a newcomer, which is refused instead: an attacker can take free and idle places,
-//! but cannot end a tunnel in use.
+//! A newcomer never ends a tunnel in use; it is refused instead. So an attacker can take only free and idle places.
 
 use std::time::Instant;
 
@@ -11,8 +10,8 @@ use crate::server::{Removal, SnapTunServer};
 use crate::tunnel::Tunnel;
 use crate::tunnel_table::Slot;
 
-/// Number of tunnels searched for a silent one. If none is, the newcomer is refused; its next attempt searches the next
-/// ones.
+/// Number of tunnels searched for a silent one. If there is none, the newcomer is refused, and its next attempt
+/// continues the search.
 const LOOKED_AT: usize = 64;
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {

@@ -1,8 +1,8 @@
 //! Keepalives, rekeys and the expiry of tunnels, a slice at a time.
 //!
-//! Every tunnel is visited once per round, which checks its authorization. Checking its WireGuard timers costs several
-//! cache misses, so only some of the visits do. `Tunn` knows only the time of its last check, so the timers of a quiet
-//! tunnel, which is checked less often, are brought up to date before a message passes.
+//! Every tunnel is visited once per round, and each visit checks its authorization. Checking the WireGuard timers costs
+//! several cache misses, so only some visits do it. `Tunn` knows only the time of its last check, so the timers of a
+//! quiet tunnel, which are checked less often, are brought up to date before a message passes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval between timer checks of a tunnel. The timers that matter take 5 s or more.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Interval between timer checks of a quiet tunnel, which waits only for the end of its sessions after 180 s and its
-/// own after 540 s.
+/// Interval between timer checks of a quiet tunnel, whose only timers are the end of its sessions after 180 s and of
+/// the tunnel after 540 s.
 const QUIET_LOOK_INTERVAL: Duration = Duration::from_secs(4);
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {

@@ -2,7 +2,7 @@
 //!
 //! A responder sends no data in a new session before it has received an authenticated data message in it (WireGuard
 //! whitepaper, section 5.4.4): until then the initiation may be a replay. `Tunn` complies only if there is an older
-//! session. It would send at once in the very first session, and in one that overwrites the slot of the session in use.
+//! session. It would send at once in the first session, and in a session that overwrites the slot of the one in use.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ impl KeyConfirmation {
 
     /// Returns true if we began the handshake of the session in use, so that we renew it.
     ///
-    /// `Tunn` goes by the last handshake it saw, even if the peer does not use its session. When initiations cross,
+    /// `Tunn` decides by the last handshake it saw, even if the peer does not use its session. When initiations cross,
     /// `Tunn` assumes that the peer began the session, the peer assumes that we did, and neither side renews it.
     pub(crate) fn is_ours(&self) -> bool {
         self.in_use.is_some_and(|session| session.is_ours)

@@ -154,8 +154,8 @@ impl Builder {
 
     /// Jumps to `to` if the comparison holds.
     ///
-    /// A conditional jump reaches 255 instructions only, so it skips, or does not skip, an
-    /// unconditional one.
+    /// A conditional jump reaches only 255 instructions, so it decides whether an unconditional
+    /// jump is skipped.
     pub(crate) fn jump_if(&mut self, when: When, to: &mut Label) {
         let (comparison, operand, jump_when_true) = match when {
             When::Equal(operand) => (libc::BPF_JEQ, operand, true),

@@ -27,9 +27,9 @@ pub(super) struct InitiationTimes {
     older: HashMap<[u8; 32], Times, RandomState>,
     /// Number of identities that fill a map.
     full: usize,
-    /// Latest accepted timestamps of forgotten identities, by hash of the identity. An identity in neither map has to
-    /// be later than its place here, so identities with fast clocks affect only the few that share a place with them.
-    /// Plain arrays, which the allocator zeroes without touching the memory.
+    /// Latest accepted timestamps of forgotten identities, by hash of the identity. The timestamp of an identity in
+    /// neither map has to be later than the one in its place here, so identities with fast clocks affect only the few
+    /// that share a place with them. Plain arrays, which the allocator zeroes without touching the memory.
     forgotten: Box<[[u8; 12]]>,
     hasher: RandomState,
 }
@@ -215,8 +215,8 @@ impl Times {
         }
     }
 
-    /// Checks timestamps accepted while the system clock was not trusted. Those in the future are taken out of the
-    /// floor, and are only kept from being accepted again.
+    /// Checks timestamps accepted while the system clock was not trusted. Those in the future no longer raise the
+    /// floor, but are still not accepted again.
     fn judge(&mut self, latest_plausible: Timestamp) {
         let latest = self.recent_latest();
         let Some(unjudged) = &mut self.unjudged else {

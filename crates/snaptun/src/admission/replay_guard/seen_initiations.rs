@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// Words per bucket: one cache line.
 const BUCKET: usize = 8;
 
-/// 2 MiB: at 1,000 handshakes a second the last four minutes.
+/// Number of buckets: 2 MiB, which hold the last four minutes at 1,000 handshakes a second.
 const BUCKETS: usize = 1 << 15;
 
 /// Hashes of recently accepted initiations.
