@@ -57,7 +57,7 @@ enum Command {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Err(error) = hardening::forbid_dumps() {
         print_warning(&format!(
-            "cannot protect the memory of this process, with private keys, from dumps: {error}"
+            "cannot protect private keys in memory from core dumps and debuggers: {error}"
         ));
     }
     let cli = match Cli::try_parse_from(arguments) {

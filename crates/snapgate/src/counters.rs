@@ -292,9 +292,9 @@ impl Default for Counters {
 
 /// Counters of one worker, as seen by other threads.
 ///
-/// A sequence lock with one writer: the worker never waits, and a reader that overlaps with a write reads again, so a
-/// snapshot is always that of the end of a turn. Aligned to two cache lines, the unit in which x86-64 prefetches, so
-/// that no two workers write to the same one.
+/// A sequence lock with one writer: the worker never waits, and a reader that overlaps with a write reads again, so
+/// every snapshot is of the end of a turn. Aligned to two cache lines, the unit in which x86-64 prefetches, so that no
+/// two workers write to the same unit.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Published {

@@ -81,7 +81,7 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// See [`StartError`]. Everything that was started is stopped again.
+    /// See [`StartError`]. Threads that were already started are stopped.
     pub fn start(config: &Config) -> Result<Self, StartError> {
         if !clock::advances() {
             return Err(StartError::FrozenClock);
@@ -99,7 +99,7 @@ impl Gateway {
         let state = state_writer
             .as_ref()
             .map(|writer| Arc::clone(writer.status()));
-        // Common to all shards: the time at which their cookies are renewed would tell them apart.
+        // Common to all shards: different times of cookie renewal would tell them apart.
         let started = Instant::now();
         let replay_guard = Arc::new(ReplayGuard::new(
             started,

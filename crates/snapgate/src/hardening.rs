@@ -5,8 +5,7 @@ use std::io;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// Forbids core dumps and access by debuggers without CAP_SYS_PTRACE. The first call of the process, before it has a
-/// secret.
+/// Forbids core dumps and access by debuggers without CAP_SYS_PTRACE. Call it first, before the process has a secret.
 ///
 /// - PR_SET_DUMPABLE 0: no core dump, not even to a program (`|` in core_pattern), and no ptrace or /proc/PID/mem for
 ///   processes of the same user.

@@ -32,7 +32,7 @@ pub struct Identity {
     pub public_key: PublicKey,
     /// Name for messages.
     pub name: Option<String>,
-    /// Time from which the client may not have a tunnel.
+    /// End of the authorization.
     pub expires: Option<jiff::Timestamp>,
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints an error or warning that no filter hides, behind the lines of the log, if that has been started.
+/// Prints an error or warning regardless of the filter, after the lines already logged if the log has been started.
 pub(crate) fn print(level: Level, text: &dyn Display) {
     match LOG.get() {
         Some(log) => {
@@ -149,8 +149,8 @@ fn wants_colours(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>)
     }
 }
 
-/// Returns true if systemd's journal reads standard error: the variable names the device and inode of its socket
-/// (systemd.exec(5)), and is inherited by processes that write elsewhere.
+/// Returns true if systemd's journal reads standard error: the variable has the device and inode of its socket
+/// (systemd.exec(5)), which are compared because processes that write elsewhere inherit the variable.
 fn is_journal_behind_stderr() -> bool {
     let Ok(journal) = env::var("JOURNAL_STREAM") else {
         return false;

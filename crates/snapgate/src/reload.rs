@@ -2,11 +2,12 @@
 //!
 //! A thread polls the file ten times a second, which takes a few system calls. Polling detects every kind of change: a
 //! rename, an editor, a symbolic link that is swapped in a parent directory, and changes on file systems that report
-//! none (a network's, or another container's). The file is read when it has been the same at two polls, or was replaced
-//! at several in a row.
+//! none (a network's, or another container's). The file is read when two polls in a row find the same version, or
+//! several in a row a new file.
 //!
-//! The thread waits for no other process, but for the file system. While that does not respond, the identities in force
-//! stay, and [`IdentityListStatus::last_check`](crate::authorization::IdentityListStatus) does not advance.
+//! The thread waits only for the file system, not for other processes. While the file system does not respond, the
+//! identities stay in force, and [`IdentityListStatus::last_check`](crate::authorization::IdentityListStatus) does not
+//! advance.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -28,8 +29,8 @@ mod file_version;
 pub(crate) use file_version::FileVersion;
 use file_version::{Looks, SETTLE_TIME};
 
-/// Interval between polls. A revoked identity is served for two of them, the time to read the file, and a round of the
-/// timers.
+/// Interval between polls. A revoked identity is served for at most two intervals, the time to read the file, and a
+/// round of the timers.
 const LOOK_INTERVAL: Duration = SETTLE_TIME;
 
 /// Maximum number of faults, and of warnings, logged per reload; `snapgate check` shows all.

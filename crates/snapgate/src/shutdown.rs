@@ -1,7 +1,7 @@
-//! Deadline of a process that was told to end.
+//! Shutdown deadline of the process.
 //!
-//! An orderly end waits for workers, for the last write of the state file and for standard output. A separate thread
-//! ends the process when that takes too long, whatever the other threads wait for.
+//! An orderly shutdown waits for workers, for the last write of the state file and for standard output. If that takes
+//! too long, a separate thread ends the process, even while other threads are blocked.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,10 +1,9 @@
 //! Signals of the process.
 //!
-//! They are blocked before a second thread exists, which inherits the mask, and received by a thread that waits for
+//! They are blocked while there is only one thread, so that later threads inherit the mask, and one thread receives
 //! them. A signal handler would miss the signals that arrive while it is being installed.
 //!
-//! The thread enforces the end of the process by a deadline, so the end does not depend on what the main thread waits
-//! for.
+//! The thread also sets the shutdown deadline, so that the process ends even if the main thread is blocked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,8 +51,8 @@ const WAITED_FOR: [SystemSignal; 5] = [
     SystemSignal::SIGUSR2,
 ];
 
-/// Signals that the kernel sends to a thread besides the error of its write. SIGTTOU would stop a background process
-/// that logs to a terminal.
+/// Signals that the kernel sends to a thread in addition to the error of its write. SIGTTOU would stop a background
+/// process that logs to a terminal.
 const BLOCKED: [SystemSignal; 3] = [
     SystemSignal::SIGPIPE,
     SystemSignal::SIGTTOU,

@@ -33,11 +33,11 @@ use snaptun::protocol::REJECT_AFTER_TIME;
 /// Interval at which changes are read, and minimum interval between writes.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Maximum interval between writes; an unchanged file is written for the time in it.
+/// Maximum interval between writes; an unchanged file is written to update the time in it.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
-/// Age at which the record of a tunnel is useless. The tunnel may have been heard from later than recorded, and may
-/// have had a new session then.
+/// Age at which the record of a tunnel is useless. Its peer may have sent messages later than recorded, and may have
+/// made a new session then.
 const RECORD_LIFETIME: Duration = REJECT_AFTER_TIME
     .saturating_add(DirectoryChange::REFRESH)
     .saturating_add(COMMIT_INTERVAL_MAX);

@@ -42,9 +42,9 @@ pub(crate) use upstream::{ScionUpstream, Upstream};
 /// Trains, or single datagrams, received in one system call.
 const TRAINS_PER_RECEIVE: usize = 32;
 
-/// Work for one socket or the mailbox after which the other steps of the turn come first. A received train or single
-/// datagram is one unit (about 0.5 µs), a handled datagram another (0.1 to 2 µs); a datagram dropped by a look at the
-/// whole train has no second unit. The batch that reaches the budget is completed.
+/// Budget of a step for one socket or the mailbox, in units of work. Each received train or single datagram counts one
+/// unit (about 0.5 µs), and each handled datagram another (0.1 to 2 µs), except datagrams dropped with their whole
+/// train. The batch that reaches the budget is completed.
 const WORK_PER_STEP: u64 = 1024;
 
 /// Budget of handshake sockets; it is smaller because a flood can forge messages faster than they are checked.
@@ -144,8 +144,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Receives trains that begin with neither data nor a single handshake message. Garbage among them costs no more
-    /// than being received.
+    /// Receives trains that begin with neither data nor a single handshake message. Garbage among them costs only its
+    /// reception.
     fn receive_mixed(&mut self) -> Result<(), WorkerError> {
         for (index, listener) in (0..).zip(&mut self.sockets.listeners) {
             let Some(mixed) = &mut listener.mixed else {

@@ -24,7 +24,8 @@ pub(crate) struct FileVersion(Result<Stamp, FileFault>);
 struct Stamp {
     device: u64,
     inode: u64,
-    /// Tells files apart that had the same inode one after the other; unknown to some file systems.
+    /// Distinguishes files that had the same inode one after the other; unknown to some file
+    /// systems.
     created: Option<SystemTime>,
     bytes: u64,
     /// Seconds and nanoseconds.
@@ -77,7 +78,7 @@ pub(super) struct Looks {
     last: FileVersion,
     /// When `last` was first seen.
     since: Instant,
-    /// Consecutive looks at which the file was another one than before.
+    /// Number of consecutive looks that found a new file.
     replacements: u32,
 }
 
@@ -94,7 +95,7 @@ impl Looks {
 
     /// Records the version `seen`. Returns true if the file has to be read: it is another version than the last one
     /// read, or a reload was `asked` for. A file that changed recently has to wait, because a process may be writing
-    /// it. A file that is replaced constantly does not: files that have the name already are complete.
+    /// it. A file that is replaced constantly is read at once, because each new file is complete when it gets the name.
     pub(super) fn is_due(&mut self, seen: &FileVersion, now: Instant, asked: bool) -> bool {
         if *seen != self.last {
             self.replacements = if seen.is_another_file_than(&self.last) {

@@ -21,8 +21,8 @@ const READING_TIME_MAX: Duration = Duration::from_micros(20);
 /// Maximum number of readings; the last one is always used.
 const READINGS_MAX: usize = 16;
 
-/// Maximum drift between two clocks, without anyone setting them, from one reading to another. A process starts later
-/// than this after the end of the previous one, so its timestamps are later, too.
+/// Maximum drift between two clocks from one reading to another, if neither is set. A process starts more than this
+/// after the end of the previous one, so its timestamps are later.
 const READINGS_DIFFER_MAX: Duration = Duration::from_millis(1);
 
 /// A reading of all clocks.
@@ -125,7 +125,7 @@ impl Moment {
             .is_some_and(|gone_by| reading.wall > self.latest_stamp + gone_by + READINGS_DIFFER_MAX)
     }
 
-    /// Returns how far the system clock is behind.
+    /// Returns how far the system clock is behind this moment.
     pub(crate) fn ahead_of(&self, reading: &Reading) -> Duration {
         self.latest_stamp.saturating_sub(reading.wall)
     }

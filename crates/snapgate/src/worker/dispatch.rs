@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use udp_shards::DispatchKey;
 
-/// Names the owner of every tunnel, from the view of one worker.
+/// Finds the worker that owns a tunnel, from the view of one worker.
 ///
 /// The kernel runs the same function when it spreads datagrams over the sockets, so in the steady state a worker owns
 /// everything that it receives.

@@ -16,8 +16,8 @@ use crate::worker::upstream::{Route, Upstream};
 /// Drop reason of a datagram that is not a SNAPtun message.
 const MALFORMED: DropReason = DropReason::Tunnel(snaptun::DropReason::Malformed);
 
-/// Returns true if any datagram of the train looks like a SNAPtun message by its first bytes and length. One look
-/// decides for trains of honest senders, and for trains of datagrams that are too short.
+/// Returns true if any datagram of the train looks like a SNAPtun message by its first bytes and length. For trains of
+/// honest senders, and of datagrams that are too short, the first check decides.
 fn may_hold_message(train: &Received) -> bool {
     train.segment_size >= DATA_OVERHEAD_BYTES
         && train

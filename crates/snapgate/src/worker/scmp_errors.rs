@@ -1,6 +1,6 @@
 //! SCMP errors that the gateway sends into a tunnel about a packet that it dropped.
 //!
-//! A packet of an authorized client causes at most one error of at most 1232 bytes, an SCMP error causes none, and
+//! A packet of an authorized client causes at most one error, of at most 1232 bytes. An SCMP error causes none, and
 //! [`ScmpErrorLimits`](crate::config::ScmpErrorLimits) bound the rate.
 
 use std::time::Instant;
