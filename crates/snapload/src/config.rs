@@ -86,13 +86,13 @@ pub struct LoadConfig {
     /// How long after its end a period keeps sending packets that were due in it and are late. `None`: a twentieth of
     /// the period, at most 100 ms, so that a disturbance just before the end does not count but a slow generator does.
     pub catch_up: Option<Duration>,
-    /// How long to wait for packets after the last was sent. Packets missing after that count as lost.
+    /// Maximum wait for packets after the last was sent. Packets missing after that count as lost.
     pub drain: Duration,
     /// Period of [`Progress::Interval`](crate::Progress::Interval) reports.
     pub interval: Duration,
     /// Maximum time from a tunnel's first handshake message to its session.
     pub connect_timeout: Duration,
-    /// How long to wait for the answer to a handshake message before sending another.
+    /// Time without an answer to a handshake message after which another is sent.
     pub handshake_retry: Duration,
     /// Seed of packet contents and of the order of sizes; `None` draws one per run. Keys do not depend on it: see
     /// [`Identities`].

@@ -193,8 +193,8 @@ pub enum ConfigError {
     },
     /// The router's address has no port, too few ports above it, or the wrong IP version.
     #[error(
-        "{0} is not a router address: it needs a port, a free port above it for every further thread, and the IP \
-         version of the gateway's internal address"
+        "{0} is not a router address: expected a port, with a higher one for every further thread, and the IP version \
+         of the gateway's internal address"
     )]
     BadRouter(SocketAddr),
     /// The interface is 0, or too high for one interface per thread.

@@ -7,7 +7,7 @@
 //!
 //! What makes the results reliable:
 //!  - In the open loop ([`Rate::PerSecond`]) packets are due at scheduled times, and latencies count from these. A
-//!    gateway that stalls cannot hide it (no coordinated omission).
+//!    stall of the gateway is fully measured (no coordinated omission).
 //!  - Every packet carries a stamp and is compared byte for byte where it arrives.
 //!  - A result that the generator limited is marked ([`Report::limited_by_generator`]).
 //!

@@ -4,8 +4,8 @@
 //! (draft-ietf-bmwg-mlrsearch): first short ones, to find the range, then longer ones, which bisect between the highest
 //! rate that holds and the lowest that does not.
 //!
-//! Other activity on the machine disturbs some trials, and these say nothing about the gateway. So the majority of
-//! trials decides on a rate, and both ends of the result are tried again, which corrects failures by early
+//! Other activity on the machine disturbs some trials, which then say nothing about the gateway. So the majority of its
+//! trials decides whether a rate holds, and both ends of the result are tried again, which corrects the effect of early
 //! disturbances.
 //!
 //! With a target of zero loss a result is never too high by chance, because a disturbance only adds loss. It is too low

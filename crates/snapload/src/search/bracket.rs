@@ -1,4 +1,4 @@
-//! Knowledge about rates, and which one to try next.
+//! Results by rate, and the choice of the next rate.
 
 /// Number of trials whose majority decides on a rate for the time being.
 const TRIALS: usize = 3;

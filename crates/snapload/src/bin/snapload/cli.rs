@@ -59,21 +59,22 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     /// Send packets through tunnels and count arrivals
     ///
-    /// The gateway has to return or forward the packets. echo: it echoes, or forwards SCION with the ISD-AS --isd-as,
-    /// since packets are addressed to their own tunnel. up: it forwards SCION with the ISD-AS --isd-as, and the next
-    /// hop of --interface is --router. down: it forwards SCION, its internal address is --internal, and a next hop or
-    /// --internal-from has the IP address of --router.
+    /// The gateway needs a configuration for the direction. echo: forward mode echo, or scion with --isd-as as a local
+    /// ISD-AS, since packets are addressed to their own tunnel. up: forward mode scion with --isd-as as a local ISD-AS
+    /// and --router as the next hop of --interface. down: forward mode scion with --internal as the internal address,
+    /// and the IP address of --router as a next hop or in --internal-from.
     #[command(after_help = EXIT_CODES)]
     Run(Box<RunArguments>),
     /// Find the highest rate without loss, or with little loss
     ///
     /// Runs trials at one rate after another with tunnels that stay connected: first short ones to find the range, then
     /// longer ones that bisect between the highest rate that holds and the lowest that does not (RFC 2544, MLRsearch).
-    /// The majority of trials decides on a rate, and both ends of the result are tried again, so that disturbances of
-    /// the machine have little effect.
+    /// The majority of its trials decides whether a rate holds, and both ends of the result are tried again, so that
+    /// disturbances of the machine have little effect.
     #[command(after_help = SEARCH_EXIT_CODES)]
     Search(Box<SearchArguments>),
-    /// Run a scenario: phases of tunnels that connect, leave, rekey or carry load, and of attackers
+    /// Run a scenario: phases in which tunnels connect, leave, rekey and carry load, and attackers
+    /// send garbage
     ///
     /// The gateway has to return the packets, as for an echo of `snapload run`. The scenario can contain the gateway's
     /// address, its key and a key seed; options override them. Every tunnel has its own identity: `snapload keys
@@ -129,7 +130,7 @@ pub(crate) struct RunArguments {
     #[arg(help_heading = "Output", long)]
     pub(crate) json: bool,
 
-    /// Report period
+    /// Interval between reports
     #[arg(
         help_heading = "Output", long, value_name = "TIME", default_value = "1s",
         value_parser = parse_time
@@ -192,7 +193,7 @@ pub(crate) struct SearchArguments {
     )]
     pub(crate) warm_up: Duration,
 
-    /// Largest distance at the end between the highest rate that holds and the lowest that does not, in percent
+    /// Maximum distance of the highest rate that holds from the lowest that does not, in percent
     #[arg(
         help_heading = "Search", long, value_name = "PERCENT", default_value = "2",
         value_parser = parse_percent

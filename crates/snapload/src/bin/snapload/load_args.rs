@@ -44,11 +44,12 @@ pub(crate) struct CommonArguments {
     /// Source addresses of tunnels and garbage, used in turn: a network such as 127.1.0.0/16
     ///
     /// Tunnels of a thread with different addresses share a socket, which is cheaper and allows more tunnels than file
-    /// descriptors. Several addresses also raise the limits on handshakes per address and on ports.
+    /// descriptors. More addresses also allow more handshakes and ports, which are limited per address.
     #[arg(help_heading = "Tunnels", long, value_name = "RANGE", value_parser = parse_network)]
     source_ip: Option<IpNet>,
 
-    /// How long to keep sending late packets after the end [default: a twentieth of the duration, at most 100ms]
+    /// Maximum time after the end in which late packets are still sent [default: a twentieth of the duration, at most
+    /// 100ms]
     ///
     /// A disturbance just before the end then does not count, but a slow generator does.
     #[arg(help_heading = "Generator", long, value_name = "TIME", value_parser = parse_time)]
@@ -149,11 +150,11 @@ pub(crate) struct LoadArguments {
 
     /// Packets of one size sent back to back on a tunnel, 1 to 64 [default: 1; 16 with --rate max]
     ///
-    /// Trains make gateways and generators fast. With 1 all packets are spaced evenly.
+    /// Trains take less CPU time per packet. With 1 all packets are spaced evenly.
     #[arg(help_heading = "Traffic", long, value_name = "PACKETS")]
     train: Option<u32>,
 
-    /// How long to wait for the last packets; packets missing after that are lost
+    /// Maximum wait for the last packets; packets missing after that are lost
     #[arg(
         help_heading = "Traffic", long, value_name = "TIME", default_value = "1s",
         value_parser = parse_time

@@ -39,7 +39,8 @@ pub(crate) struct DemoArguments {
     #[arg(long, value_name = "SIZE", default_value = "1200", value_parser = parse_size)]
     pub(super) size: usize,
 
-    /// How a datagram gets to the worker that owns its tunnel: by a program in the kernel, or through other workers
+    /// Path of a datagram to the worker of its tunnel: kernel (BPF program at the sockets) or user (handover between
+    /// workers)
     #[arg(long, value_name = "kernel|user", default_value = "kernel",
           value_parser = parse_dispatch)]
     pub(super) dispatch: Dispatch,
