@@ -62,8 +62,8 @@
 //! | --- | --- |
 //! | [`gateway`] | start, drain and stop a gateway |
 //! | [`config`] | its configuration: addresses, workers, forward mode, limits |
-//! | [`authorization`], [`identities`], [`keys`] | who may open a tunnel |
-//! | [`counters`], [`drop_reason`], [`summary`] | what the workers count |
+//! | [`authorization`], [`identities`], [`keys`] | clients that may open a tunnel |
+//! | [`counters`], [`drop_reason`], [`summary`] | counters of the workers, and their totals |
 
 pub mod authorization;
 #[doc(hidden)]
