@@ -37,9 +37,9 @@ impl From<MalformedExtension> for NoDeliveryPort {
 /// | SCMP errors (types 1, 2, 4, 5, 6) that quote UDP or TCP | quoted source port |
 /// | SCMP errors that quote an echo or traceroute request | quoted identifier |
 ///
-/// SCION routers deliver to the same ports on endhosts without a dispatcher, except that they send SCMP
-/// requests to port 30041 of the host; a tunnel has only its own port. The quote may be truncated
-/// behind the port. The endhost verifies the checksums.
+/// SCION routers deliver to the same ports on endhosts without a dispatcher, except that they send SCMP requests to
+/// port 30041 of the host; a tunnel has only its own port. The quote may be truncated after the port. The endhost
+/// verifies the checksums.
 ///
 /// # Errors
 ///

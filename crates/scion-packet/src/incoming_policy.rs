@@ -88,9 +88,9 @@ impl IncomingPolicy {
     /// The checks, in this order:
     ///
     /// 1. It is a SCION packet of version 0, not shorter than its header says.
-    /// 2. The source host is the IP address of `remote`, in the same form: `::ffff:192.0.2.1` differs
-    ///    from `192.0.2.1`, because the client was told the address in the form of `remote`, and
-    ///    packets to the other form are not delivered to it.
+    /// 2. The source host is the IP address of `remote`, in the same form: `::ffff:192.0.2.1` differs from `192.0.2.1`,
+    ///    because the handshake reported the address to the client in the form of `remote`, and packets to the other
+    ///    form are not delivered to it.
     /// 3. The path type is empty (0) or SCION (1).
     /// 4. The source ISD-AS is in [`local_isd_as`](Self::local_isd_as), unless that is empty.
     /// 5. The extension headers are well-formed.
@@ -212,7 +212,8 @@ fn check_quote(
         && quoted.dst_isd_as() == error.src_isd_as()
         && quoted.src_host() == error.dst_host()
         && quoted.src_isd_as() == error.dst_isd_as()
-        // Service addresses send no packets, and of other kinds only the kind was compared.
+        // A service address sends no packets, and for unknown kinds of hosts only the kind was
+        // compared.
         && matches!(error.dst_host(), Host::Ip(_));
     if is_between_both && port.is_none_or(|port| port == quoted_port) {
         Ok(())
@@ -295,7 +296,7 @@ impl PolicyViolation {
     }
 }
 
-/// Returns the source ISD-AS of a packet that may be malformed behind it.
+/// Returns the source ISD-AS of a packet that may be malformed after that field.
 fn source_isd_as(packet: &[u8]) -> Option<IsdAs> {
     let fixed = packet.first_chunk::<HOSTS_OFFSET>()?;
     if fixed[0] >> 4 != 0 {

@@ -74,7 +74,7 @@ impl<'a> StandardPath<'a> {
         let (meta, fields) = bytes.split_first_chunk::<META_BYTES>()?;
         let meta = u32::from_be_bytes(*meta);
         let [first, second, third] = segment_lengths(meta);
-        // The specification makes a segment behind an empty one an error.
+        // By the specification, a segment after an empty one is an error.
         if (first == 0 && second > 0) || (second == 0 && third > 0) {
             return None;
         }

@@ -59,7 +59,7 @@ pub enum ScmpError {
     ParameterProblem {
         /// Problem.
         code: ProblemCode,
-        /// Offset of the problem from the start of the packet; can lie behind the end of the quote.
+        /// Offset of the problem from the start of the packet; can exceed the length of the quote.
         pointer: u16,
     },
 }

@@ -10,8 +10,8 @@
 //! 6. the slice of the timers that is due;
 //! 7. send all queued datagrams in trains.
 //!
-//! Every receiving step has a budget of work, so that none can starve the steps behind it. Pending work is remembered,
-//! and the next turn follows without sleeping.
+//! Every receiving step has a budget of work, so that none can starve the later ones. Pending work is remembered, and
+//! the next turn follows without sleeping.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

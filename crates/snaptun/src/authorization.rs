@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-/// Authorization layer behind a shard.
+/// Authorization layer of a shard.
 ///
 /// Asked when a tunnel is created and when a cached [`Grant`] ends, not per packet. All shards of a gateway share one
 /// implementation and call it from their threads.

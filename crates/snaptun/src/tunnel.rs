@@ -436,7 +436,7 @@ impl<S> Tunnel<S> {
     /// Encapsulates a packet, or returns it as an error if it has to wait for a session.
     pub(crate) fn send_at_once(&mut self, now: Instant, packet: Packet) -> Result<Packet, Packet> {
         // Only an incoming message creates a session, and then all waiting packets are sent. So if packets are waiting,
-        // there is no session, and this packet must stay behind them.
+        // there is no session, and this packet must be sent after them.
         if !self.waiting.is_empty() || !self.may_send() {
             return Err(packet);
         }

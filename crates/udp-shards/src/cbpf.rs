@@ -10,10 +10,10 @@
 //!  - a filter of one socket ([`tunnel::garbage_filter`]) sees the UDP header and returns the number
 //!    of bytes to keep; 0 drops the datagram.
 //!
-//! Both see a whole train as one packet, with the headers of its first datagram and the length of all
-//! of them: on loopback a train is never cut, and GRO joins datagrams before the socket lookup. GRO
-//! joins datagrams with equal addresses, ports, TTL and size, so those behind the first can come from
-//! an attacker. No program drops a train that may hold a message.
+//! Both see a whole train as one packet, with the headers of its first datagram and the length of all of them: on
+//! loopback a train is never cut, and GRO joins datagrams before the socket lookup. GRO joins datagrams with equal
+//! addresses, ports, TTL and size, so the rest of a client's train can come from an attacker. No program drops a train
+//! that may hold a message.
 
 mod builder;
 mod hash;

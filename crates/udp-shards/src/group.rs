@@ -42,8 +42,8 @@ pub struct TunnelGroup {
     /// Handshake sockets, one per worker: single handshake messages (types 1 to 3) from its addresses.
     /// A flood of them does not fill the buffers of the other sockets. Empty with [`Dispatch::User`].
     pub handshake: Vec<ShardSocket>,
-    /// Sockets for all other trains, one per worker: trains from its addresses that begin with a
-    /// handshake message or garbage, and may hold messages behind it. Empty with [`Dispatch::User`].
+    /// Sockets for all other trains, one per worker: trains from its addresses that begin with a handshake message or
+    /// garbage, and may hold messages after it. Empty with [`Dispatch::User`].
     pub mixed: Vec<ShardSocket>,
     /// Socket at which [`Dispatch::Kernel`] drops trains that cannot hold a SNAPtun message. `None`
     /// with [`Dispatch::User`], where each data socket has a filter that drops them.

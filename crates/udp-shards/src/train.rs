@@ -134,7 +134,7 @@ impl<B: AsRef<[u8]>> Trains<B> {
         }
     }
 
-    /// Links the datagram at `key` behind the one at `last`.
+    /// Links the datagram at `key` after the one at `last`.
     fn link(&mut self, last: usize, key: usize) {
         if let Some(queued) = self.datagrams.get_mut(last) {
             queued.next = Some(key);

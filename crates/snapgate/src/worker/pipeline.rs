@@ -111,7 +111,7 @@ impl Pipeline {
         }
     }
 
-    /// Begins a turn; cached authorization is looked up again.
+    /// Begins a turn, in which authorization changes take effect.
     pub(super) fn start_turn(&mut self) {
         self.shard.start_batch();
         self.counters.turns += 1;

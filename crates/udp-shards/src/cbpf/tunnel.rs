@@ -23,8 +23,8 @@ const DATA_BYTES_MIN: u32 = 16 + 16;
 /// carries the address that the responder saw.
 const HANDSHAKE_TYPES: [(u32, u32); 3] = [(1, 148), (2, 92 + 20), (3, 64)];
 
-/// Shortest train that can hold a message behind its first datagram: all datagrams but the last have
-/// the size of the first, so in a shorter train the second is shorter than [`DATA_BYTES_MIN`].
+/// Shortest train that can hold a message after its first datagram: all datagrams but the last have the size of the
+/// first, so in a shorter train the second is shorter than [`DATA_BYTES_MIN`].
 const TWO_MESSAGES_MIN: u32 = 2 * DATA_BYTES_MIN;
 
 const _: () = {

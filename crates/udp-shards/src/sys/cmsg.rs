@@ -105,7 +105,7 @@ impl Control {
     }
 }
 
-/// Returns level, type and data of the first message, and the messages behind it.
+/// Returns level, type and data of the first message, and the messages after it.
 fn split_message(bytes: &[u8]) -> Option<(libc::c_int, libc::c_int, &[u8], &[u8])> {
     let length = usize::from_ne_bytes(*bytes.first_chunk()?);
     let level = libc::c_int::from_ne_bytes(*bytes.get(HEADER_BYTES - 8..)?.first_chunk()?);
