@@ -439,7 +439,7 @@ pub(crate) static WORKERS: Setting = Setting::new(
         default: "auto; one per CPU of the affinity mask, within the cgroup's CPU quota",
         example: r#""auto""#,
     },
-    "Number of worker threads, which share the tunnels; more than CPUs needs --cpus none",
+    "Number of worker threads, which share the tunnels; more workers than CPUs need --cpus none",
 );
 
 pub(crate) static CPUS: Setting = Setting::new(
