@@ -114,10 +114,8 @@ fn commented_setting(effective: &EffectiveSetting) -> String {
     let name = setting.name;
     let (value, note) = match (&setting.kind, note) {
         _ if value.is_null() => return format!("# {name}: none\n"),
-        // The note is the size with its unit.
-        (Kind::Size { .. }, Some(size)) if value.to_string() != *size => {
-            (size.as_str().into(), None)
-        }
+        // The note is the size, with a unit if it is a multiple of one.
+        (Kind::Size { .. }, Some(size)) if size.ends_with('B') => (size.as_str().into(), None),
         (Kind::Size { .. }, _) => (value.clone(), None),
         (_, note) => (value.clone(), note.as_ref()),
     };

@@ -64,7 +64,7 @@ Signals:
   SIGTERM  drain: refuse new tunnels, serve active ones, then stop
            (--drain-timeout-seconds, --drain-idle-seconds)
   SIGINT   stop at once; so does a second SIGTERM at least 0.5 s after the first
-  SIGHUP   reload the identities; changes of the file are also detected
+  SIGHUP   reload the identities file, which also happens when it changes
 
 Exit codes:
   0  stopped by SIGINT or SIGTERM
