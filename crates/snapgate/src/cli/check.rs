@@ -115,7 +115,7 @@ fn commented_setting(effective: &EffectiveSetting) -> String {
     let (value, note) = match (&setting.kind, note) {
         _ if value.is_null() => return format!("# {name}: none\n"),
         // The note is the size with its unit.
-        (Kind::Size { .. }, Some(size)) if value.to_string() != *size => {
+        (Kind::Size { .. }, Some(size)) if size.parse().ok() != value.as_u64() => {
             (size.as_str().into(), None)
         }
         (Kind::Size { .. }, _) => (value.clone(), None),
