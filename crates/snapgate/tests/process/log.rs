@@ -14,8 +14,7 @@ use crate::gateway;
 const ARGUMENTS: &str = "SNAPGATE_TEST_ARGUMENTS";
 
 fn object(line: &str) -> Value {
-    let object: Value =
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    let object: Value = serde_json::from_str(line).unwrap();
     for key in ["timestamp", "level", "message"] {
         assert!(object[key].is_string(), "{key}: {line}");
     }
