@@ -51,6 +51,7 @@ fn main() -> ExitCode {
 /// README.md and the pages in `docs`, in order.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root.canonicalize().unwrap();
     let pages = fs::read_dir(root.join("docs")).unwrap();
     let mut documents: Vec<PathBuf> = pages.map(|page| page.unwrap().path()).collect();
     documents.push(root.join("README.md"));
