@@ -240,8 +240,8 @@ impl Ips {
 }
 
 fn connected_socket(ip: IpAddr, gateway: SocketAddr) -> Result<UdpSocket, LoadError> {
-    let socket = UdpSocket::bind(SocketAddr::new(ip, 0))
-        .map_err(LoadError::io("bind a garbage socket"))?;
+    let socket =
+        UdpSocket::bind(SocketAddr::new(ip, 0)).map_err(LoadError::io("bind a garbage socket"))?;
     socket
         .connect(gateway)
         .map_err(|source| LoadError::NoRoute { gateway, source })?;

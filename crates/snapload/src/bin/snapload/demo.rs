@@ -42,7 +42,8 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
 }
 
 fn measure(arguments: &DemoArguments, workers: Workers) -> Result<Outcome, Failure> {
-    let random = |error: getrandom::Error| Failure::Failed(format!("cannot generate keys: {error}"));
+    let random =
+        |error: getrandom::Error| Failure::Failed(format!("cannot generate keys: {error}"));
     let private_key = PrivateKey::generate().map_err(random)?;
     let public_key = private_key.public_key();
     let clients = Identities::random(arguments.tunnels.get()).map_err(random)?;
