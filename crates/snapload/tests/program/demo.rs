@@ -22,7 +22,7 @@ fn invalid_arguments_are_explained() {
         ("demo --duration soon", "such as 500ms, 10s or 1m"),
         ("demo --size 10", "expected a size from 64 to"),
         ("demo --tunnels 0", "at least 1"),
-        ("demo --dispatch magic", "kernel and user"),
+        ("demo --dispatch magic", "expected kernel or user"),
     ] {
         let output = snapload(arguments);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
