@@ -70,7 +70,7 @@ fn decode(text: &str) -> Result<Vec<u8>, Box<dyn Error>> {
         .chars()
         .filter(|digit| !digit.is_whitespace())
         .collect();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(format!("expected pairs of hexadecimal digits, got {}", digits.len()).into());
     }
     let bytes = digits
@@ -141,7 +141,7 @@ fn path_type(packet: &ScionPacket<'_>) -> String {
     match packet.path() {
         Path::Empty => "0 (empty)".to_owned(),
         Path::Standard(path) => format!(
-            "1 (SCION): {} segments, hop field {} of {}",
+            "1 (SCION): {} segment(s), hop field {} of {}",
             path.info_field_count(),
             path.current_hop_field() + 1,
             path.hop_field_count(),

@@ -75,7 +75,7 @@ fn send_messages(client: &ShardSocket, to: SocketAddr) -> Result<(), Box<dyn Err
     }
     let mut failed = None;
     let flush = queue.flush(client, &mut |_message, outcome| {
-        failed = failed.or(outcome.err())
+        failed = failed.or(outcome.err());
     });
     match (failed, flush) {
         (Some(error), _) => Err(error.into()),
