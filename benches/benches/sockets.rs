@@ -212,6 +212,6 @@ fn text(values: &[f64]) -> Result<String, Box<dyn std::error::Error>> {
 
 /// Writes a name, and up to four cells in the line below it: 78 columns.
 fn write_line(out: &mut impl io::Write, name: &str, cells: &[String]) -> io::Result<()> {
-    let cells: String = cells.iter().map(|cell| format!("{cell:>19}")).collect();
+    let cells: String = cells.iter().map(|cell| format!(" {cell:>18}")).collect();
     writeln!(out, "{name}\n  {cells}")
 }
