@@ -414,7 +414,7 @@ impl<'a> PhaseProgress<'a> {
                     population: self.names[population],
                     connected,
                     tunnels,
-                })
+                });
             }
             PopulationProgress::Sent(sent) => self.sent[population] = sent,
             PopulationProgress::Interval(interval) => {

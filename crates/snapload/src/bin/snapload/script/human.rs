@@ -182,23 +182,10 @@ fn lines(phase: &Phase, loads: &[Interval], garbage: &[u64], garbage_before: &[u
 /// Returns the results of a phase: handshakes, packets, garbage and the steps of ramps.
 fn tables(report: &PhaseReport) -> io::Result<String> {
     let mut text = Vec::new();
-    let tables: [(&[&str], fn(&LoadReport) -> Vec<String>); 2] = [
-        (
-            &["tunnels", "connected", "handshake p50", "handshake max"],
-            handshake_cells,
-        ),
-        (&["sent", "lost", "loss", "p50", "p99", "max"], packet_cells),
-    ];
-    for (header, cells) in tables {
-        writeln!(text)?;
-        let header = header.iter().map(|name| (*name).to_owned());
-        let mut lines = vec![[report.phase.clone()].into_iter().chain(header).collect()];
-        lines.extend(report.loads.iter().map(|load| {
-            let name = [load.name.clone()].into_iter();
-            name.chain(cells(load)).collect::<Vec<_>>()
-        }));
-        write_aligned(&mut text, &lines)?;
-    }
+    let header = ["tunnels", "connected", "handshake p50", "handshake max"];
+    write_loads(&mut text, report, &header, handshake_cells)?;
+    let header = ["sent", "lost", "loss", "p50", "p99", "max"];
+    write_loads(&mut text, report, &header, packet_cells)?;
     for garbage in &report.garbage {
         writeln!(
             text,
@@ -219,6 +206,22 @@ fn tables(report: &PhaseReport) -> io::Result<String> {
     }
     writeln!(text)?;
     String::from_utf8(text).map_err(|error| io::Error::other(error.utf8_error()))
+}
+
+/// Writes a table with a line per load.
+fn write_loads(
+    text: &mut Vec<u8>,
+    report: &PhaseReport,
+    header: &[&str],
+    cells: fn(&LoadReport) -> Vec<String>,
+) -> io::Result<()> {
+    let header = header.iter().map(|name| (*name).to_owned()).collect();
+    let mut lines = vec![[vec![report.phase.clone()], header].concat()];
+    for load in &report.loads {
+        lines.push([vec![load.name.clone()], cells(load)].concat());
+    }
+    writeln!(text)?;
+    write_aligned(text, &lines)
 }
 
 fn measured(count: u64, ns: u64) -> String {
