@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -285,7 +285,8 @@ impl Shell {
             .process_group(0)
             .spawn()
             .expect("bash runs");
-        let (sender, output) = channel();
+        // A full queue makes the shell wait.
+        let (sender, output) = sync_channel(1024);
         thread::spawn(move || {
             for line in BufReader::new(reader).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
