@@ -49,7 +49,11 @@ impl Failing {
 /// The objects of a log in JSON.
 fn objects(log: &str) -> Vec<Value> {
     log.lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .map(|line| {
+            let object = serde_json::from_str(line);
+            assert!(object.is_ok(), "{line}");
+            object.unwrap()
+        })
         .inspect(|object: &Value| {
             for key in ["timestamp", "level", "message"] {
                 assert!(object[key].is_string(), "{key}: {object}");
@@ -134,7 +138,11 @@ fn log_and_help_follow_the_environment_for_colours() {
         let mut help = failing.workspace.snapgate(&["run", "--help"]);
         help.envs(environment.iter().copied());
         let help = Outcome::of(help);
-        assert_eq!(help.success().contains(ESCAPE), has_colours, "{environment:?}");
+        assert_eq!(
+            help.success().contains(ESCAPE),
+            has_colours,
+            "{environment:?}"
+        );
     }
     let log = failing.log(&["--log-format=json"], &[("CLICOLOR_FORCE", "1")]);
     objects(&log);

@@ -14,8 +14,9 @@ use crate::gateway;
 const ARGUMENTS: &str = "SNAPGATE_TEST_ARGUMENTS";
 
 fn object(line: &str) -> Value {
-    let object: Value =
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    let object = serde_json::from_str::<Value>(line);
+    assert!(object.is_ok(), "{line}");
+    let object = object.unwrap();
     for key in ["timestamp", "level", "message"] {
         assert!(object[key].is_string(), "{key}: {line}");
     }
