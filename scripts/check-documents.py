@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the documents of the repository: links, and cited tests, fuzz targets and files, exist."""
+"""Checks that links in documents, and the tests, fuzz targets and files that documents cite, exist."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Its names are those of earlier versions.
+# Cites names of earlier versions.
 HISTORY = "CHANGELOG.md"
 problems = []
 
@@ -19,7 +19,7 @@ def tracked(*patterns):
 
 
 def anchors(path):
-    """The anchors that GitHub makes of headings."""
+    """Returns the anchors that GitHub generates for headings."""
     text = re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
     headings = re.findall(r"^#+ (.*)$", text, re.M)
     plain = (re.sub(r"\[([^]]*)\]\([^)]*\)|`", r"\1", heading).strip().lower() for heading in headings)
@@ -38,33 +38,33 @@ for document in tracked("*.md"):
             continue
         file = (document.parent / target).resolve() if target else document
         if not file.exists():
-            problems.append(f"{name}: {link} leads nowhere")
+            problems.append(f"{name}: {link}: file not found")
         elif anchor and anchor not in anchors(file):
-            problems.append(f"{name}: {link}: there is no such heading")
+            problems.append(f"{name}: {link}: heading not found")
     if document.name != HISTORY:
-        # Names of tests are sentences. Settings and fields are words of the sources; names of metrics are put together.
+        # Long names are tests, or settings and fields in the sources. Names of metrics are assembled at run time.
         for cited in re.findall(r"`((?:[a-z0-9]+_){3,}[a-z0-9]+)`", text):
             if cited not in words and not cited.startswith("snapgate_"):
-                problems.append(f"{name}: there is no test {cited}")
+                problems.append(f"{name}: test {cited} not found")
 
     # Modules of tests, fuzz targets and files.
     for cited in re.findall(r"tests of ((?:`[\w:]+`(?:, | and )?)+)", text):
         for module in re.findall(r"(\w+)`", cited):
             if module not in words:
-                problems.append(f"{name}: there is no module {module}")
+                problems.append(f"{name}: module {module} not found")
     for cited in re.findall(r"fuzz targets? ((?:`\w+`(?: and )?)+)", text):
         for target in re.findall(r"`(\w+)`", cited):
             if not (ROOT / f"crates/fuzz/fuzz_targets/{target}.rs").exists():
-                problems.append(f"{name}: there is no fuzz target {target}")
+                problems.append(f"{name}: fuzz target {target} not found")
     for cited in re.findall(r"`(?:crates/)?([a-z-]+/(?:src|tests)/[\w/.-]+)`", text):
         if not any((ROOT / parent / cited).exists() for parent in ("crates", ".")):
-            problems.append(f"{name}: there is no file {cited}")
+            problems.append(f"{name}: file {cited} not found")
 
-# What the sources say about documents.
+# Documents cited in sources.
 for path in tracked("*.rs", "*.toml", "*.sh", "*.py"):
     for cited in re.findall(r"\bdocs/[A-Z-]+\.md\b", path.read_text(encoding="utf-8")):
         if not (ROOT / cited).exists():
-            problems.append(f"{path.relative_to(ROOT)}: there is no {cited}")
+            problems.append(f"{path.relative_to(ROOT)}: {cited} not found")
 
 for problem in problems:
     print(problem, file=sys.stderr)

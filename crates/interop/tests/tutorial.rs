@@ -1,4 +1,4 @@
-//! The commands of `docs/TUTORIAL.md`, with a client of the crate `snap-tun`.
+//! Test of the commands in `docs/TUTORIAL.md`, with a client of the crate `snap-tun`.
 
 use std::path::Path;
 

@@ -19,7 +19,7 @@ use snapgate_interop::SnapTunClient;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-/// The first handshake and the packet's way back take a round trip each.
+/// Time limit of the handshake and of the packet. Each takes a round trip.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const PAYLOAD: &[u8] = b"hello, SCION";
 
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let public_key = PublicKey::from_base64(public_key)?;
     let identity = PrivateKey::from_base64(fs::read_to_string(key_file)?.trim())?;
 
-    // Any free port of the address by which the kernel reaches the gateway.
+    // A free port of the source address for the route to the gateway.
     let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
     probe.connect(gateway).await?;
     let own_ip: IpAddr = probe.local_addr()?.ip();
