@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,9 @@ const PORT_OFFSET: u16 = 20_000;
 
 /// Interval at which commands of [`READERS`] are repeated.
 const READ_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Lines that the thread that reads bash's output may be ahead.
+const LINES_UNREAD: usize = 1024;
 
 /// Characters of a key of 32 bytes in base64, with its `=`.
 const KEY_CHARS: usize = 44;
@@ -285,7 +288,7 @@ impl Shell {
             .process_group(0)
             .spawn()
             .expect("bash runs");
-        let (sender, output) = channel();
+        let (sender, output) = sync_channel(LINES_UNREAD);
         thread::spawn(move || {
             for line in BufReader::new(reader).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
