@@ -1,6 +1,6 @@
-//! The examples of a Markdown document: runs its `console` blocks and compares their output.
+//! Test of the examples in a Markdown document: runs its `console` blocks and compares their output.
 //!
-//! `docs/CONTRIBUTING.md` describes what a document can say about its blocks.
+//! `docs/CONTRIBUTING.md` describes the directives for blocks.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,20 +20,20 @@ use tempfile::TempDir;
 
 use crate::{PATIENCE, own_address};
 
-/// Commands that only look at a file that a background process writes: repeated until their output is as documented.
+/// Commands that read files of background processes. They are repeated until their output is as documented.
 const READERS: [&str; 4] = ["cat ", "grep ", "journalctl ", "tail "];
 
-/// Ephemeral ports (`ip_local_port_range`) begin here. Documented ports above are lowered by [`PORT_OFFSET`].
+/// First ephemeral port (`ip_local_port_range`). Documented ports from here on are lowered by [`PORT_OFFSET`].
 const EPHEMERAL_PORTS: u16 = 32_768;
 const PORT_OFFSET: u16 = 20_000;
 
 /// Interval at which commands of [`READERS`] are repeated.
 const READ_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Capacity of the queue of lines that a command printed.
-const LINES: usize = 1024;
+/// Capacity of the queue of output lines. Beyond it, the pipe of bash buffers the output.
+const OUTPUT_LINES: usize = 1024;
 
-/// Characters of a key of 32 bytes in base64, with its `=`.
+/// Length of a key of 32 bytes in base64, with padding.
 const KEY_CHARS: usize = 44;
 
 /// Part of a document that is tested, with the number of its first line.
@@ -41,9 +41,9 @@ const KEY_CHARS: usize = 44;
 enum Part {
     /// File to write.
     File { name: String, content: String },
-    /// Commands of which the document shows nothing.
+    /// Commands that the document does not show.
     Setup { line: usize, commands: String },
-    /// Console block that is run.
+    /// Console block to run.
     Block {
         line: usize,
         is_measured: bool,
@@ -63,7 +63,7 @@ struct Example {
 ///
 /// # Panics
 ///
-/// When an output differs, a command fails, or a block can neither be run nor has a reason.
+/// If an output differs, a command fails, or a comment before a block is unknown.
 pub fn check_examples(path: &Path, programs: &[(&str, &Path)]) {
     let text = fs::read_to_string(path).expect("the document can be read");
     let parts = parse(&text).unwrap_or_else(|error| panic!("{}:{error}", path.display()));
@@ -100,7 +100,7 @@ pub fn check_examples(path: &Path, programs: &[(&str, &Path)]) {
 fn parse(text: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut lines = (1..).zip(text.lines());
-    // The last line that is not blank, and the last comment if that line ended it.
+    // Last line that is not blank, and the comment that ended there, if any.
     let mut before = "";
     let mut comment = None;
     while let Some((number, line)) = lines.next() {
@@ -149,7 +149,7 @@ fn parse(text: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Reads a console block; `None` if the comment before it says why it is not run.
+/// Parses a console block; `None` if the comment before it is `not run: REASON`.
 fn block(line: usize, content: &[&str], comment: Option<&str>) -> Result<Option<Part>, String> {
     let mut is_measured = false;
     let mut replacements = Vec::new();
@@ -206,13 +206,13 @@ fn block(line: usize, content: &[&str], comment: Option<&str>) -> Result<Option<
     }))
 }
 
-/// The file that a line such as "Save this as `snapgate.toml`:" names.
+/// Returns the file name in a line such as "Save this as `snapgate.toml`:".
 fn file_name(line: &str) -> Option<&str> {
     let name = line.strip_suffix(':')?.rsplit('`').nth(1)?;
     (!name.contains(['/', ' ']) && name.ends_with(".toml")).then_some(name)
 }
 
-/// Replaces documented loopback addresses with those of the test, and back.
+/// Map between the loopback addresses of the document and of the test.
 struct Addresses {
     own: IpAddr,
 }
@@ -257,7 +257,7 @@ impl Addresses {
     }
 }
 
-/// A bash process with a directory. Dropping it kills what the commands left running.
+/// A bash process in a temporary directory. Drop kills it and the background processes of its commands.
 struct Shell {
     directory: TempDir,
     addresses: Addresses,
@@ -288,7 +288,7 @@ impl Shell {
             .process_group(0)
             .spawn()
             .expect("bash runs");
-        let (sender, output) = sync_channel(LINES);
+        let (sender, output) = sync_channel(OUTPUT_LINES);
         thread::spawn(move || {
             for line in BufReader::new(reader).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
@@ -307,12 +307,12 @@ impl Shell {
         }
     }
 
-    /// Runs commands; returns what they printed and the exit code.
+    /// Runs commands, and returns their output and exit code.
     fn run(&mut self, commands: &str) -> (String, i32) {
         const END: &str = "@end-of-command@";
 
         let commands = self.addresses.localize(commands);
-        // Commands must not read the rest of the script.
+        // Commands must not consume the rest of the script.
         writeln!(
             self.stdin,
             "{{\n{commands}\n}} </dev/null\nprintf '\\n{END}%d\\n' $?"
@@ -344,7 +344,7 @@ impl Shell {
         }
     }
 
-    /// Runs an example; returns the difference if the output is not as documented.
+    /// Runs an example, and returns the difference to the documented output as an error.
     fn check(&mut self, example: &Example, is_measured: bool) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -371,13 +371,13 @@ impl Shell {
 impl Drop for Shell {
     fn drop(&mut self) {
         let group = Pid::from_raw(self.bash.id().cast_signed());
-        // It may have ended.
+        // Fails if all processes have exited.
         let _ = killpg(group, Signal::SIGKILL);
         let _ = self.bash.wait();
     }
 }
 
-/// Returns true if the printed lines are as documented, where a line `...` stands for any number of lines.
+/// Returns true if the printed lines match the documented ones, in which `...` stands for any number of lines.
 fn matches(documented: &[String], printed: &[&str], is_measured: bool) -> bool {
     let trim = |lines: &[String]| {
         let end = lines.iter().rposition(|line| !line.is_empty());
@@ -399,7 +399,7 @@ fn lines_match(documented: &[String], printed: &[String]) -> bool {
     }
 }
 
-/// Replaces what differs between runs: keys, and in measured output numbers, their units and the width of columns.
+/// Replaces parts that differ between runs: keys, and in measured output numbers, their units and column widths.
 fn normalize(line: &str, is_measured: bool) -> String {
     let line = replace_keys(line.trim_end());
     if !is_measured {
@@ -561,7 +561,7 @@ $ sleep 1d
     }
 
     #[test]
-    fn a_comment_that_is_not_understood_is_an_error() {
+    fn unknown_comment_is_an_error() {
         let text = "<!-- test: measred -->\n```console\n$ true\n```\n";
         assert!(parse(text).is_err());
     }
