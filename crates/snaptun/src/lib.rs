@@ -232,8 +232,8 @@
 //!   [`silent_after`](ShardConfig::silent_after). The address of a silent tunnel goes to a client that proves with a
 //!   cookie that it receives there, and a new tunnel in a full shard replaces an unused or silent one.
 //! - During a flood of handshake messages without cookies, each message beyond the budget costs at most a cookie reply,
-//!   and messages with a cookie are admitted from a separate budget. The exceptions are up to 1,024 initiations a second
-//!   and shard from addresses with a tunnel, which are opened to find those of the tunnels' clients.
+//!   and messages with a cookie are admitted from a separate budget. The exceptions are up to 1,024 initiations a
+//!   second and shard from addresses with a tunnel, which are opened to find those of the tunnels' clients.
 //! - The number of tunnels and the memory per tunnel are limited by [`ShardConfig`].
 //! - Packets of one tunnel keep their order, including those that waited for a session, and arrive byte for byte.
 //! - Datagrams to a peer leave by the [`Via`] of its last authenticated message.
