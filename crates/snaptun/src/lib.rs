@@ -3,9 +3,10 @@
 //! SNAPtun is the [WireGuard protocol](https://www.wireguard.com/papers/wireguard.pdf) with one addition: the handshake
 //! response ends with the socket address that the responder saw. Endhosts use it to reach a SCION network access point
 //! (SNAP); their side is the crate `snap-tun`. This crate holds the tunnels of many clients. It opens no socket, starts
-//! no thread, does no I/O and logs nothing: datagrams and packets go in, and datagrams, packets and events come out.
-//! Here a *datagram* is the payload of a UDP datagram between client and server, which is one SNAPtun message, and a
-//! *packet* is what travels in a tunnel.
+//! no thread, does no I/O and logs nothing (`ana-gotatun`, the WireGuard state machine in it, has `tracing` events of
+//! the levels debug and trace): datagrams and packets go in, and datagrams, packets and events come out. Here a
+//! *datagram* is the payload of a UDP datagram between client and server, which is one SNAPtun message, and a *packet*
+//! is what travels in a tunnel.
 //!
 //! It differs from a WireGuard interface in these points:
 //!
