@@ -101,7 +101,7 @@ impl GatewayBuilder {
         self
     }
 
-    /// Sets the limits of tunnels and handshakes (default: [`ShardConfig::default`]). `directory_changes` is ignored.
+    /// Sets the limits of tunnels and handshakes (default: that of [`ShardConfig`]). `directory_changes` is ignored.
     pub fn limits(mut self, limits: ShardConfig) -> Self {
         self.config.limits = limits;
         self
