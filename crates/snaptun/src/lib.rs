@@ -2,11 +2,12 @@
 //!
 //! SNAPtun is the [WireGuard protocol](https://www.wireguard.com/papers/wireguard.pdf) with one addition: the handshake
 //! response ends with the socket address that the responder saw. Endhosts use it to reach a SCION network access point
-//! (SNAP); their side is the crate `snap-tun`. This crate holds the tunnels of many clients. It opens no socket, starts
-//! no thread, does no I/O and logs nothing (`ana-gotatun`, the WireGuard state machine in it, has `tracing` events of
-//! the levels debug and trace): datagrams and packets go in, and datagrams, packets and events come out. Here a
-//! *datagram* is the payload of a UDP datagram between client and server, which is one SNAPtun message, and a *packet*
-//! is what travels in a tunnel.
+//! (SNAP); their side is the crate `snap-tun`. Plain WireGuard clients refuse the longer response.
+//!
+//! This crate holds the tunnels of many clients. It opens no socket, starts no thread, does no I/O and logs nothing:
+//! datagrams and packets go in, and datagrams, packets and events come out. A *datagram* is a UDP payload between
+//! client and server, which is one SNAPtun message; a *packet* is what travels in a tunnel. The WireGuard state machine
+//! is that of `ana-gotatun`, which has `tracing` events of the levels debug and trace.
 //!
 //! It differs from a WireGuard interface in these points:
 //!
@@ -30,7 +31,7 @@
 //! | [`ReplayGuard`], [`HandshakeLimits`] | state shared by all shards of a gateway |
 //! | [`Endpoint`], [`Via`] | remote address of a datagram, and the local side that received it |
 //! | [`Incoming`], [`Outgoing`] | fate of a datagram or packet, with the reason of a drop in [`DropReason`] |
-//! | [`Packet`] | owned bytes of a datagram or packet, backed by a `BytesMut` |
+//! | [`Packet`] | owned bytes: `copy_from` copies a slice, `from_bytes` takes a `BytesMut` |
 //! | [`Transmit`] | datagram to send |
 //! | [`Event`] | news for other shards, and for a directory of tunnels |
 //! | [`ShardCounters`] | event counters for metrics |
