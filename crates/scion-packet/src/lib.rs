@@ -23,6 +23,22 @@
 //! <https://github.com/scionproto/scion>) and draft-dekater-scion-dataplane. Offsets count bytes from the first byte of
 //! the SCION packet; numbers are big-endian.
 //!
+//! # In a gateway
+//!
+//! For a packet from a tunnel:
+//!
+//! 1. [`IncomingPolicy::check`] parses it and compares its source with the remote address of the tunnel. It returns the
+//!    packet without the bytes after it, which have to be cut off before it is forwarded.
+//! 2. [`PolicyViolation::append_answer`] writes the SCMP error for the client if a check fails.
+//! 3. [`egress_interface()`] identifies the router to send it to. [`NoEgressInterface::EmptyPath`] means that the
+//!    destination host is in this AS.
+//!
+//! For a packet from SCION, [`ScionPacket::dst_host`] and [`delivery_port()`] are the remote address of its tunnel.
+//! [`ScmpError::append_reply`] writes the answer to its sender if there is no such tunnel. The caller limits the rate
+//! of SCMP errors (RFC 4443, 2.4(f)).
+//!
+//! The functions that write append to a buffer of the caller, and do not change it if they fail.
+//!
 //! # Example
 //!
 //! `examples/print_packet.rs` prints the headers of a packet from a file or standard input.

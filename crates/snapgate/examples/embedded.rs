@@ -21,7 +21,8 @@ use snapgate::keys::PrivateKey;
 use testkit::{Client, wait_until};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-/// The public keys of authorized clients, in memory. Clones share them.
+/// The public keys of authorized clients, in memory. Clones share them. Workers wait for the lock, so it is held for a
+/// look-up or a change only.
 #[derive(Clone, Default)]
 struct Subscribers(Arc<Shared>);
 

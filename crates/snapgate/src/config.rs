@@ -36,6 +36,9 @@ pub(crate) mod values;
 pub(crate) mod workers;
 
 /// Configuration of a gateway.
+///
+/// [`Gateway::start`](crate::gateway::Gateway::start) does not check the requirements of the fields; the command
+/// `snapgate` does.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Addresses for tunnels: at least one, without duplicates.

@@ -185,7 +185,7 @@ counters! {
         /// Too short for a SNAPtun message, or unreadable headers; counted by worker 0, with kernel dispatch only.
         kernel_drops_garbage: socket = "garbage",
     }
-    Counter "snapgate_turns", "Turns of the worker's loop; at least four a second unless the worker hangs." {
+    Counter "snapgate_turns", "Turns of the worker's loop; at least one a second unless the worker hangs." {
         turns,
     }
     Gauge "snapgate_tunnels", "Live tunnels, half-open ones included." {

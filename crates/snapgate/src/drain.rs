@@ -76,19 +76,19 @@ impl Drain {
         self.active.iter().copied().sum()
     }
 
-    /// Waits until no tunnel is active, at most until `deadline`.
-    pub(crate) fn wait(&mut self, deadline: Instant) -> Drained {
+    /// Waits until no tunnel is active, at most until `deadline`, if there is one.
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Drained {
         let mut active_tunnels = None;
         let mut ask_at = Instant::now() + ASK_INTERVAL;
         loop {
-            match self.answers.recv_deadline(ask_at.min(deadline)) {
+            match self.answers.recv_deadline(deadline.map_or(ask_at, |end| ask_at.min(end))) {
                 Ok(answer) => {
                     active_tunnels = self.note(&answer).or(active_tunnels);
                     if active_tunnels == Some(0) {
                         return Drained::Idle;
                     }
                 }
-                Err(_) if Instant::now() >= deadline => {
+                Err(_) if deadline.is_some_and(|end| Instant::now() >= end) => {
                     return Drained::TimedOut { active_tunnels };
                 }
                 Err(_) => {

@@ -45,7 +45,8 @@ pub use crate::state::StateError;
 /// Capacity of a shard's queue of tunnel changes, which is emptied at the end of each turn.
 const DIRECTORY_CHANGES: usize = 1024;
 
-/// A running gateway. Stopping or dropping it stops its threads and closes its sockets.
+/// A running gateway. Stopping or dropping it stops its threads and closes its sockets; both wait for the threads to
+/// end, and with a state directory up to 2 s for its last write.
 pub struct Gateway {
     addresses: LocalAddresses,
     workers: Vec<RunningWorker>,
@@ -77,7 +78,11 @@ struct RunningWorker {
 }
 
 impl Gateway {
-    /// Binds all sockets and starts all workers. [`Gateway::builder`] makes a configuration and starts it.
+    /// Binds all sockets and starts all workers, and returns when they run. [`Gateway::builder`] makes a configuration
+    /// and starts it.
+    ///
+    /// Waits 1 to 50 ms for a check of the clock, and for the file system if there is a state directory. The
+    /// requirements of the fields of [`Config`] are not checked.
     ///
     /// # Errors
     ///
@@ -184,7 +189,8 @@ impl Gateway {
         &self.addresses
     }
 
-    /// Returns the counters of each worker at the end of its last turn.
+    /// Returns the counters of each worker at the end of its last turn. An idle worker has a turn at least once a
+    /// second.
     pub fn counters(&self) -> Vec<Counters> {
         self.published
             .iter()
@@ -198,26 +204,31 @@ impl Gateway {
     }
 
     /// Returns the channel on which a worker reports its failure. A gateway with a failed worker drops the packets of
-    /// that worker's tunnels, so a program should stop it and start another one.
+    /// that worker's tunnels, so a program should stop it and start another one. Each worker reports at most once, also
+    /// after a panic in the program's authorization. The channel is closed when all workers have ended.
     pub fn failures(&self) -> &Receiver<WorkerFailure> {
         &self.failures
     }
 
     /// Replaces the list of authorized identities. Tunnels of removed identities end within a second. Returns `None`,
-    /// and changes nothing, if the gateway was not started with a list.
+    /// and changes nothing, if the gateway was not started with a list. Of identities with the same public key, the
+    /// last counts. Takes time in proportion to the list; workers do not wait for it.
     pub fn replace_identities(&self, identities: &[Identity]) -> Option<IdentityChanges> {
         let list = self.identity_list()?;
         Some(list.replace(identities))
     }
 
     /// Creates no new tunnels from now on, and waits until no tunnel has carried data for `idle_after`, at most for
-    /// `timeout`. Existing tunnels are served until [`Gateway::stop`].
+    /// `timeout`. Existing tunnels are served until [`Gateway::stop`]. It cannot be undone. Blocks the calling thread,
+    /// and looks every 0.5 s; other methods can be called from other threads meanwhile. With [`Duration::MAX`] it waits
+    /// without limit.
     pub fn drain(&self, idle_after: Duration, timeout: Duration) -> Drained {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now().checked_add(timeout);
         self.begin_drain(idle_after).wait(deadline)
     }
 
-    /// Stops the workers and returns their totals.
+    /// Stops the workers at the end of their turns, without a drain, and returns their totals. Packets that wait are
+    /// lost and counted as drops. Clients are not notified.
     pub fn stop(mut self) -> Summary {
         self.stop_workers();
         Summary {
@@ -344,8 +355,8 @@ fn warn_of_short_buffers(address: SocketAddr, buffers: &BufferReport) {
     }
 }
 
-/// A worker's mailbox and the poll that it wakes. All are created before the first worker runs, so that every worker can
-/// be woken from the beginning.
+/// A worker's mailbox and the poll that it wakes. All are created before the first worker runs, so that every worker
+/// can be woken from the beginning.
 struct Inbox {
     poll: mio::Poll,
     postbox: Postbox,

@@ -30,9 +30,9 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 pub struct Identity {
     /// Static public key of the client.
     pub public_key: PublicKey,
-    /// Name for messages.
+    /// Name for messages, not necessarily unique.
     pub name: Option<String>,
-    /// End of the authorization.
+    /// End of the authorization by the system clock; `None`: never.
     pub expires: Option<jiff::Timestamp>,
 }
 

@@ -48,7 +48,11 @@ impl PublicKey {
         Self(bytes)
     }
 
-    /// Parses a key in base64. Points of low order are errors.
+    /// Parses a key in base64.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`], also for a point of low order.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
         let mut key = Self([0; KEY_LEN]);
         decode(text, &mut key.0)?;
@@ -121,6 +125,10 @@ pub struct PrivateKey(StaticKey);
 
 impl PrivateKey {
     /// Generates a key from the operating system's random numbers, clamped like the keys of `wg genkey`.
+    ///
+    /// # Errors
+    ///
+    /// The error of the random number generator.
     pub fn generate() -> Result<Self, getrandom::Error> {
         StaticKey::try_filled(|bytes| {
             getrandom::fill(bytes)?;
@@ -132,7 +140,11 @@ impl PrivateKey {
         .map(Self)
     }
 
-    /// Parses a key in base64.
+    /// Parses a key in base64. The text is not wiped.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`]; any 32 bytes are a key.
     pub fn from_base64(text: &str) -> Result<Self, KeyError> {
         on_wiped_stack(|| StaticKey::try_filled(|bytes| decode(text, bytes)).map(Self))
     }
@@ -162,7 +174,8 @@ impl PrivateKey {
         &self.0
     }
 
-    /// Returns a copy of the key for a client.
+    /// Returns a copy of the key for code that takes it by value. It leaves copies on the stack; see
+    /// [`StaticKey::to_secret`].
     pub fn to_secret(&self) -> StaticSecret {
         self.0.to_secret()
     }

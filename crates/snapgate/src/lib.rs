@@ -4,7 +4,23 @@
 //! program's own [authorization](authorization::SnapTunAuthorization), [forward mode](config::Forward) and metrics
 //! registry. A [`Gateway`](gateway::Gateway) starts threads and binds sockets. It installs no logger, panic hook or
 //! signal handler and changes no attribute of the process; log events go to the program's `tracing` subscriber, if it
-//! has one.
+//! has one. Linux only.
+//!
+//! # Embedding
+//!
+//! - The library is not asynchronous. [`start`](gateway::Gateway::start), [`drain`](gateway::Gateway::drain),
+//!   [`stop`](gateway::Gateway::stop) and dropping a gateway wait; call them on a thread that may block, such as one of
+//!   `tokio::task::spawn_blocking`. All other methods return at once. A `Gateway` is `Send` and `Sync`.
+//! - A gateway runs one thread per worker and one that reads the system clock, one for HTTP with
+//!   [`serve_metrics`](gateway::GatewayBuilder::serve_metrics), and one for the state file with
+//!   [`state_dir`](gateway::GatewayBuilder::state_dir). Workers call the authorization of the program, and its
+//!   `tracing` subscriber for events of the levels debug and trace, but no other code of it.
+//! - The program watches [`failures`](gateway::Gateway::failures), and stops a gateway of which a worker failed.
+//! - The command `snapgate` also reloads the identities file, reacts to signals and to steps of the system clock,
+//!   notifies the service manager, and protects the memory of the process. An embedding program does this itself.
+//! - Public types contain types of `crossbeam-channel` (failures), `prometheus-client` (the registry), `jiff` (expiry
+//!   of identities), `ipnet` and `scion-packet` (forwarding) and `x25519-dalek` (keys). A program that names them
+//!   depends on the versions that this crate depends on.
 //!
 //! ```
 //! use std::collections::HashSet;
@@ -56,7 +72,8 @@
 //! # }
 //! ```
 //!
-//! The example `embedded` also connects a client, revokes its key and reads the metrics.
+//! The example `embedded` also connects a client, revokes its key and reads the metrics. Both keep the keys behind a
+//! lock, which workers wait for: hold it for an insertion only, not while the keys are read from elsewhere.
 //!
 //! | module | content |
 //! | --- | --- |

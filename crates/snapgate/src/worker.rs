@@ -7,7 +7,7 @@
 //! 3. upstream socket: receive, find the tunnel, encapsulate;
 //! 4. mixed sockets: trains that begin with a handshake message or with garbage, as in step 1;
 //! 5. handshakes, for no longer than steps 1 to 4 took;
-//! 6. the slice of the timers that is due;
+//! 6. the slice of the timers that is due, then the shard's events for other workers and the state file;
 //! 7. send all queued datagrams in trains.
 //!
 //! Every receiving step has a budget of work, so that none can starve the later ones. Pending work is remembered, and

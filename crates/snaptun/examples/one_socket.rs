@@ -21,7 +21,8 @@ use snaptun::{
     SnapTunAuthorization, SnapTunServer, StaticKey, Transmit, Via,
 };
 
-/// Authorizes every identity. A real server looks it up, and returns another generation after every change.
+/// Authorizes every identity. A real server looks it up without blocking, and returns another generation after every
+/// change.
 struct AnyIdentity;
 
 impl SnapTunAuthorization for AnyIdentity {
@@ -76,7 +77,7 @@ fn serve(socket: &UdpSocket, key: StaticKey) -> io::Result<()> {
     let mut buffer = vec![0; 65_536];
     let mut send_to_network = VecDeque::new();
     loop {
-        // A timeout of zero would block forever.
+        // `set_read_timeout` refuses zero.
         let timeout = shard.next_timer().saturating_duration_since(Instant::now());
         socket.set_read_timeout(Some(timeout.max(Duration::from_millis(1))))?;
         let received = match socket.recv_from(&mut buffer) {

@@ -5,19 +5,40 @@ use std::time::Instant;
 
 /// Authorization layer of a shard.
 ///
-/// Asked when a tunnel is created and when a cached [`Grant`] ends, not per packet. All shards of a gateway share one
-/// implementation and call it from their threads.
+/// A shard calls both methods inside its own methods, on the thread that called it. Shards on several threads share one
+/// implementation, which then has to be `Send` and `Sync`, with session data that is `Send`.
+///
+/// The methods must not block, because the shard handles nothing else until they return. Keep the answers in memory,
+/// behind an atomic pointer, or behind a lock that is held only for a look-up or an insertion and never during I/O. A
+/// panic unwinds through the method of the shard that asked; do not use that shard afterwards.
 pub trait SnapTunAuthorization {
     /// Data about an authorized identity for the layer above. The shard keeps it in the tunnel and returns a reference
     /// with every packet.
     type SessionData;
 
     /// Returns a grant if `identity`, an X25519 public key, may have a tunnel at `now`.
+    ///
+    /// The shard caches a grant in the tunnel until the grant ends or the [`generation`](Self::generation) changes, and
+    /// does not ask for the packets in between. It does not cache refusals. It asks:
+    ///
+    /// - for each admitted initiation that needs a new tunnel. The identity is only claimed then, and proven
+    ///   afterwards: anyone who knows the gateway's public key can claim any identity, as often as
+    ///   [`ShardConfig`](crate::ShardConfig) admits initiations. So the method must not have side effects such as
+    ///   counting logins;
+    /// - when the grant of a tunnel has ended: at the next packet, or in
+    ///   [`update_timers`](crate::SnapTunServer::update_timers);
+    /// - once for each tunnel after the generation has changed: with 100,000 tunnels, 100,000 times within
+    ///   [`timer_round`](crate::ShardConfig::timer_round), a slice at a time;
+    /// - for each [remembered](crate::SnapTunServer::remember) client: when it is remembered, before the shard begins a
+    ///   handshake with it, and at each data message from its address, whose source may be spoofed.
     fn is_authorized(&self, now: Instant, identity: &[u8; 32]) -> Option<Grant<Self::SessionData>>;
 
     /// Returns a number that changes whenever an earlier answer may no longer hold: an identity was revoked or
-    /// authorized again, or its session data changed. An identity that is authorized again without a new number is
-    /// served when it next sends something.
+    /// authorized again, its grant was shortened, or its session data changed. Shards only compare it for equality. An
+    /// identity that is authorized for the first time needs no new number. One that is authorized again without a new
+    /// number is served when it next sends something.
+    ///
+    /// A shard calls it when it is created and in [`start_batch`](crate::SnapTunServer::start_batch).
     ///
     /// Publish the change to [`is_authorized`](Self::is_authorized) first and the new number second (a release store,
     /// loaded here with acquire). In the other order a shard could ask in between and cache the old answer under the
@@ -28,10 +49,10 @@ pub trait SnapTunAuthorization {
 /// Permission of an identity to have a tunnel.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Grant<S> {
-    /// End of the grant, at which the shard asks again. `None`: valid until
-    /// [`generation`](SnapTunAuthorization::generation) changes.
+    /// End of the grant on the clock of `now`, at which the shard asks again. A grant that has already ended is a
+    /// refusal. `None`: valid until [`generation`](SnapTunAuthorization::generation) changes.
     pub expires: Option<Instant>,
-    /// Data for the layer above.
+    /// Data for the layer above. The next grant replaces it.
     pub session_data: S,
 }
 

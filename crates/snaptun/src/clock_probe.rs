@@ -49,7 +49,8 @@ impl ClockProbe {
         ClockProbe(tunn)
     }
 
-    /// Returns true if [`DEADLINE`](Self::DEADLINE) has passed since the start.
+    /// Returns true if [`DEADLINE`](Self::DEADLINE) has passed since the start. Do not call it again then: the timer
+    /// starts anew.
     #[must_use]
     pub fn has_advanced(&mut self) -> bool {
         // The initiation is due again or, after a leap of the clock, given up.

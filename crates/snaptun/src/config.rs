@@ -5,8 +5,10 @@ use std::time::Duration;
 /// Limits and intervals of a shard.
 ///
 /// [`HandshakeLimits`](crate::HandshakeLimits) applies the handshake rates to all shards of a gateway together: the
-/// limits per address and per identity unchanged, the `handshakes_per_second` budgets multiplied by the number of
-/// shards.
+/// limits per address and per identity unchanged, the budgets `handshakes_per_second` and
+/// `verified_handshakes_per_second` multiplied by the number of shards. It takes these five rates from the
+/// configuration that it is created with, and a shard ignores them in its own. All other settings apply to each shard.
+/// Every value is allowed and none is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
     /// Maximum number of handshake messages per second from one source address without a cookie. Beyond it the sender
@@ -25,25 +27,30 @@ pub struct ShardConfig {
     /// Maximum number of initiations answered per second for one identity. Further initiations that claim the identity
     /// are dropped.
     pub handshakes_per_identity_per_second: u64,
-    /// Maximum number of handshakes per second that the shard begins with [remembered](crate::SnapTunServer::remember)
-    /// clients of the previous process. At least 1.
+    /// Maximum number of handshakes per second that the shard begins with clients without a tunnel:
+    /// [remembered](crate::SnapTunServer::remember) ones of the previous process, and those whose grant has returned. 0
+    /// counts as 1.
     pub restart_handshakes_per_second: u64,
-    /// Maximum number of tunnels of the shard. A new tunnel beyond it replaces a half-open or silent tunnel; without
-    /// such a tunnel, its initiation is refused.
+    /// Maximum number of tunnels of the shard, and of remembered clients without one. A new tunnel beyond it replaces
+    /// the oldest half-open tunnel, or else a silent one among the next 64 tunnels; without such a tunnel, its
+    /// initiation is refused, and the next one continues the search. With 0 there are no tunnels.
     pub tunnels_per_shard: usize,
     /// Maximum number of tunnels of one identity in the shard. A new tunnel beyond it replaces a half-open or silent
-    /// tunnel of the same identity; without such a tunnel, its initiation is refused.
+    /// tunnel of the same identity; without such a tunnel, its initiation is refused. With 0 there are no tunnels.
     pub tunnels_per_identity: usize,
     /// Maximum number of half-open tunnels: answered, but not yet used by their peer. Clients use a tunnel as soon as
-    /// they are answered. A new tunnel beyond the limit replaces the oldest half-open one.
+    /// they are answered. A new tunnel beyond the limit replaces the oldest half-open one. With 0 there are no tunnels.
     pub half_open_tunnels: usize,
     /// Time without authenticated messages after which a tunnel is silent: it may be replaced, and a client that shows
     /// a cookie may take over its address. Clients send a keepalive every 10 s. Half-open tunnels are always silent.
     pub silent_after: Duration,
     /// If set, an identity that uses a new tunnel loses its older ones at once: for clients that roam and have one
-    /// socket each. Otherwise the older tunnels expire, and one identity can have many sockets.
+    /// socket each. Otherwise the older tunnels expire, and one identity can have many sockets. The caller then has to
+    /// call [`poll_event`](crate::SnapTunServer::poll_event), which ends the older tunnels of this shard; the queue of
+    /// [moves](crate::Event::Moved) has no limit.
     pub one_tunnel_per_identity: bool,
-    /// Maximum number of pending [directory changes](crate::DirectoryChange); 0 disables them.
+    /// Maximum number of [directory changes](crate::DirectoryChange) that wait for
+    /// [`poll_event`](crate::SnapTunServer::poll_event); 0 disables them.
     pub directory_changes: usize,
     /// Maximum number of packets that wait for a session in one tunnel.
     pub waiting_packets_per_tunnel: usize,

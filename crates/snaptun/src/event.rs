@@ -8,16 +8,21 @@ use std::time::{Duration, Instant};
 /// Event for other shards, or for the directory of tunnels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// An identity uses a new tunnel. Pass the move to all other shards with
-    /// [`end_older_tunnels`](crate::SnapTunServer::end_older_tunnels). Only if
+    /// An identity uses a new tunnel. Its older tunnels in this shard have ended; pass the move to all other shards
+    /// with [`end_older_tunnels`](crate::SnapTunServer::end_older_tunnels). Only if
     /// [`one_tunnel_per_identity`](crate::ShardConfig::one_tunnel_per_identity) is set.
     Moved(Move),
-    /// A tunnel came into use, is still in use, or is gone: for a directory of tunnels that the next process restores.
-    /// Only if [`directory_changes`](crate::ShardConfig::directory_changes) is set.
+    /// A tunnel came into use, is still in use, or is gone. From these changes the caller keeps a directory of tunnels
+    /// for the next process, which passes it to [`remember`](crate::SnapTunServer::remember). Only if
+    /// [`directory_changes`](crate::ShardConfig::directory_changes) is not 0.
     Directory(DirectoryChange),
 }
 
 /// Move of an identity to a new tunnel, which makes its older tunnels in other shards obsolete.
+///
+/// It is meant for the shards of the same process; clone it for each of them. Moves may arrive late, repeatedly and in
+/// any order, since each ends only tunnels that were created before the new one. If a move is lost, the older tunnels
+/// expire.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Move {
     pub(crate) identity: [u8; 32],
@@ -26,15 +31,21 @@ pub struct Move {
 }
 
 /// Change of the directory of tunnels.
+///
+/// At most [`directory_changes`](crate::ShardConfig::directory_changes) wait for
+/// [`poll_event`](crate::SnapTunServer::poll_event). Beyond that, a tunnel in use is reported at a later timer check,
+/// but a [`Gone`](Self::Gone) is lost. A directory therefore also removes entries that are not reported again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum DirectoryChange {
-    /// The peer uses the tunnel at this address.
+    /// The peer uses the tunnel at this address. Reported at the first timer check after the first use, and again when
+    /// `heard_at` has advanced by [`REFRESH`](DirectoryChange::REFRESH).
     Seen {
         /// Address of the tunnel.
         remote: SocketAddr,
         /// Identity of the peer.
         identity: [u8; 32],
-        /// Time of the peer's last authenticated message.
+        /// Time of the peer's last authenticated message. It has no meaning in another process: convert it to system
+        /// time to save it.
         heard_at: Instant,
     },
     /// The address no longer has a tunnel.

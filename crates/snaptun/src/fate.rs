@@ -7,6 +7,8 @@ use ana_gotatun::packet::Packet;
 use crate::drop_reason::DropReason;
 
 /// Fate of an incoming datagram.
+///
+/// It borrows the shard for the session data: copy what you need of that before the next call. The packet is owned.
 #[must_use]
 pub enum Incoming<'a, S> {
     /// The datagram carried a packet.
@@ -41,6 +43,8 @@ pub enum Consumed {
 }
 
 /// Fate of an outgoing packet.
+///
+/// It borrows the shard for the session data, like [`Incoming`].
 #[must_use]
 pub enum Outgoing<'a, S> {
     /// Its datagram was appended to `send_to_network`.
@@ -48,8 +52,8 @@ pub enum Outgoing<'a, S> {
         /// Session data of the peer's grant.
         session_data: &'a S,
     },
-    /// Waiting for a session. Later sent as [`Payload::Forwarded`](crate::Payload::Forwarded), or discarded with its
-    /// tunnel and counted in [`ShardCounters`](crate::ShardCounters).
+    /// A copy of it waits for a session. Later sent as [`Payload::Forwarded`](crate::Payload::Forwarded), or discarded
+    /// with its tunnel and counted in [`ShardCounters`](crate::ShardCounters).
     Waiting {
         /// Session data of the peer's grant.
         session_data: &'a S,

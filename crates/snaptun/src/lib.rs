@@ -2,9 +2,12 @@
 //!
 //! SNAPtun is the [WireGuard protocol](https://www.wireguard.com/papers/wireguard.pdf) with one addition: the handshake
 //! response ends with the socket address that the responder saw. Endhosts use it to reach a SCION network access point
-//! (SNAP); their side is the crate `snap-tun`. This crate holds the tunnels of many clients. It opens no socket, starts
-//! no thread, waits for nothing and logs nothing: datagrams and packets go in, and datagrams, packets and events come
-//! out.
+//! (SNAP); their side is the crate `snap-tun`. Plain WireGuard clients refuse the longer response.
+//!
+//! This crate holds the tunnels of many clients. It opens no socket, starts no thread, does no I/O and logs nothing:
+//! datagrams and packets go in, and datagrams, packets and events come out. A *datagram* is a UDP payload between
+//! client and server, which is one SNAPtun message; a *packet* is what travels in a tunnel. The WireGuard state machine
+//! is that of `ana-gotatun`, which has `tracing` events of the levels debug and trace.
 //!
 //! It differs from a WireGuard interface in these points:
 //!
@@ -28,10 +31,13 @@
 //! | [`ReplayGuard`], [`HandshakeLimits`] | state shared by all shards of a gateway |
 //! | [`Endpoint`], [`Via`] | remote address of a datagram, and the local side that received it |
 //! | [`Incoming`], [`Outgoing`] | fate of a datagram or packet, with the reason of a drop in [`DropReason`] |
+//! | [`Packet`] | owned bytes: `copy_from` copies a slice, `from_bytes` takes a `BytesMut` |
 //! | [`Transmit`] | datagram to send |
 //! | [`Event`] | news for other shards, and for a directory of tunnels |
 //! | [`ShardCounters`] | event counters for metrics |
 //! | [`protocol`] | lengths, times and message kinds of the protocol |
+//! | [`ClockProbe`] | check at start that the clock of the WireGuard state machine advances |
+//! | [`on_wiped_stack()`] | wiping of the stack for callers that handle private keys |
 //!
 //! # Building a server
 //!
@@ -146,74 +152,96 @@
 //!    tunnels that expired or lost their authorization;
 //! 5. calls [`poll_event`](SnapTunServer::poll_event) until it returns `None`, if
 //!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) or
-//!    [`directory_changes`](ShardConfig::directory_changes) is set;
-//! 6. sends the datagrams appended to `send_to_network`, in order;
-//! 7. waits for input, at most until [`next_timer`](SnapTunServer::next_timer).
+//!    [`directory_changes`](ShardConfig::directory_changes) is set. It is not optional then: moves queue up without
+//!    limit, and it ends the older tunnels of this shard;
+//! 6. sends the datagrams appended to `send_to_network`, in order, each from its [`Via`]. Methods only append to this
+//!    queue, so it can be sent and emptied after any call;
+//! 7. waits for input, at most until [`next_timer`](SnapTunServer::next_timer), which is never more than 1 s away.
 //!
-//! A caller that queues handshake messages screens them first with
-//! [`screen_handshake`](SnapTunServer::screen_handshake), and passes the accepted ones to
-//! [`handle_screened_packet`](SnapTunServer::handle_screened_packet).
+//! Steps 2 and 3 may be mixed and repeated, and all of a turn's calls may use the same `now`. Steps 1 and 4 may be less
+//! frequent, at the price of late revocations and timers.
+//!
+//! An initiation takes up to 0.6 ms, as long as hundreds of data messages. A caller that gives handshakes a bounded
+//! share of its time classifies datagrams with [`MessageKind::of`](protocol::MessageKind::of). Data messages go to
+//! [`handle_screened_packet`](SnapTunServer::handle_screened_packet) at once. Handshake messages are screened with
+//! [`screen_handshake`](SnapTunServer::screen_handshake), and the accepted ones wait with their [`Endpoint`] in a queue
+//! of the caller until they are passed to [`handle_screened_packet`](SnapTunServer::handle_screened_packet), too.
 //!
 //! # Time and randomness
 //!
-//! The argument `now` is a reading of the monotonic clock that serves a whole batch and never goes back. It has to be
-//! the real time, because the WireGuard state machine in `ana-gotatun` reads the clock itself for its timers. Its
-//! feature `mock_instant` replaces that clock; a [`ClockProbe`] at the start of a server detects such a build.
+//! The argument `now` is a reading of the monotonic clock that serves a whole batch and never goes back for a shard;
+//! shards on different threads may differ by the length of a turn. It has to be the real time, because the WireGuard
+//! state machine in `ana-gotatun` reads the clock itself for its timers. Its feature `mock_instant` replaces that
+//! clock; a [`ClockProbe`] at the start of a server detects such a build.
 //!
 //! Timestamps of initiations are compared with the system clock, which the caller reports with
 //! [`ReplayGuard::set_clock`]. Until then, and with `None`, no timestamp is refused as too far in the future.
 //!
-//! Random numbers come from the operating system. The feature `simulation` adds constructors with a seed (`seeded`)
-//! that make hashers, draws and jitter reproducible; keys stay random. Servers must not use them.
+//! Random numbers come from the operating system; constructors panic if it has none. The feature `simulation` adds
+//! constructors with a seed (`seeded`) that make hashers, draws and jitter reproducible; keys stay random. Servers must
+//! not use them.
 //!
 //! # Several shards
 //!
 //! To use more cores, create one shard per thread, and pass all datagrams and packets of one remote address to the same
-//! shard, for example by a hash of the address with a secret key. Create all shards with the same `now`, private key
-//! and authorization, and share a [`ReplayGuard`] and a [`HandshakeLimits`] between them:
+//! shard, for example by a hash of the address with a secret key (the crate `udp-shards` has one that the kernel
+//! computes too). Create all shards with the same `now`, private key and authorization, and share a [`ReplayGuard`] and
+//! a [`HandshakeLimits`], made for this number of shards, between them:
 //!
 //! - An attacker chooses the shard by the source address, so a captured initiation could be replayed to every shard
 //!   whose guard has not seen it.
 //! - With limits per shard, an attacker could find out which addresses share a shard, and flood that one.
 //!
-//! Only handshakes access the two, so data of different shards never contends. A caller with
-//! [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) also passes each [`Event::Moved`] to all other
-//! shards, with [`end_older_tunnels`](SnapTunServer::end_older_tunnels).
+//! Only handshakes access the two, so data of different shards never contends. The only lock is in the guard: a proven
+//! initiation holds it while it updates an entry of a map. A shard is `Send` if the authorization is `Send` and `Sync`
+//! and its session data is `Send`, so all shards can be created on one thread and then moved to others.
+//!
+//! Tunnels do not move between shards. A client at an address that belongs to another shard gets a new tunnel there.
+//! With [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity), that shard reports an [`Event::Moved`] when
+//! the client uses the new tunnel. The caller passes it to the threads of all other shards, over channels of its own,
+//! and these call [`end_older_tunnels`](SnapTunServer::end_older_tunnels) between turns. If a move is late or lost, the
+//! old tunnel lives longer, and nothing else happens.
 //!
 //! # Authorization
 //!
 //! A shard asks for a [`Grant`] when it creates a tunnel, when the grant ends, and after the
-//! [`generation`](SnapTunAuthorization::generation) changes; never per packet. An identity that is no longer authorized
-//! loses its tunnel at its next packet in either direction, or without one within
+//! [`generation`](SnapTunAuthorization::generation) changes, but not for each packet in a tunnel. It asks on the thread
+//! that called it, and the answer must not block; [`SnapTunAuthorization`] has the details. An identity that is no
+//! longer authorized loses its tunnel at its next packet in either direction, or without one within
 //! [`timer_round`](ShardConfig::timer_round). The shard remembers such a client for some time, and begins a handshake
 //! when its grant returns. Fates borrow the session data of the grant.
 //!
 //! # Restarts
 //!
-//! A client notices a restarted server only after 15 s. To shorten this, save the tunnels in use, from
-//! [`tunnels`](SnapTunServer::tunnels) or [`Event::Directory`], and pass them to [`remember`](SnapTunServer::remember)
-//! in the next process, which then begins the handshakes. A shard that [drains](SnapTunServer::drain) serves its
-//! tunnels, but makes no new ones.
+//! A client notices a restarted server only after 15 s. To shorten this, save the address and identity of each tunnel
+//! in use, from [`tunnels`](SnapTunServer::tunnels) or [`Event::Directory`], and pass them to
+//! [`remember`](SnapTunServer::remember) in the next process, which then begins the handshakes. A shard that
+//! [drains](SnapTunServer::drain) serves its tunnels, but makes no new ones; it drains until it is dropped.
 //!
 //! # Errors
 //!
 //! No input panics, and there are no other errors than drops. Every datagram has exactly one fate, its [`Incoming`],
 //! and every packet exactly one [`Outgoing`]. A [`Waiting`](Outgoing::Waiting) packet later becomes exactly one
-//! [`Transmit`] or one count in [`ShardCounters`]. [`DropReason`] implements `Error`, and has a name for metrics.
+//! [`Transmit`] or one count in [`ShardCounters`], unless the shard is dropped first. [`DropReason`] implements
+//! `Error`, and has a name for metrics. A shard does not report datagrams that could not be sent, since it does not
+//! send.
 //!
 //! # Guarantees
 //!
 //! - Only an initiation of an authorized identity, which no shard has accepted before, makes a tunnel. The exception is
 //!   a handshake begun with a remembered client, whose tunnel is removed without a response within 5 s.
-//! - No other identity can take or end a tunnel in use. The address of a tunnel that has been silent for
-//!   [`silent_after`](ShardConfig::silent_after) goes to a client that proves with a cookie that it receives there.
+//! - No other identity can take or end a tunnel whose client has used it and was heard within
+//!   [`silent_after`](ShardConfig::silent_after). The address of a silent tunnel goes to a client that proves with a
+//!   cookie that it receives there, and a new tunnel in a full shard replaces an unused or silent one.
 //! - During a flood of handshake messages without cookies, each message beyond the budget costs at most a cookie reply,
-//!   and messages with a cookie are admitted from a separate budget.
+//!   and messages with a cookie are admitted from a separate budget. The exceptions are up to 1,024 initiations a
+//!   second and shard from addresses with a tunnel, which are opened to find those of the tunnels' clients.
 //! - The number of tunnels and the memory per tunnel are limited by [`ShardConfig`].
 //! - Packets of one tunnel keep their order, including those that waited for a session, and arrive byte for byte.
 //! - Datagrams to a peer leave by the [`Via`] of its last authenticated message.
 //! - Datagrams that are not SNAPtun messages, and messages other than initiations from an address without a tunnel,
-//!   cost at most one look-up in a hash map and no allocation.
+//!   cost at most one look-up in a hash map, two while clients are remembered, and no allocation. The exception is data
+//!   from the address of a remembered client, which can begin a handshake.
 
 mod admission;
 mod authorization;

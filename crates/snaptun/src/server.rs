@@ -40,6 +40,10 @@ use crate::tunnel::waiting_queue::WaitingTotals;
 use crate::tunnel_table::{Slot, TunnelTable};
 
 /// One shard: the tunnels of one worker. See the [crate documentation](crate) for its use.
+///
+/// It is `Send` if the authorization `A` is `Send` and `Sync` and its session data is `Send`, so it can be created on
+/// one thread and used on another. Dropping it discards its tunnels and waiting packets without notice to the clients:
+/// WireGuard has no message that ends a tunnel.
 pub struct SnapTunServer<A: SnapTunAuthorization> {
     static_private: StaticKey,
     agreement_key: AgreementKey,
@@ -79,7 +83,7 @@ pub struct TunnelView<'a> {
     pub identity: &'a [u8; 32],
     /// Creation time.
     pub created_at: Instant,
-    /// False while the tunnel is half-open: its peer has not used it yet.
+    /// False while the tunnel is half-open: its peer has not used it yet. Stays true while the tunnel is silent.
     pub in_use: bool,
 }
 
@@ -102,6 +106,12 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// All shards of a gateway take the same `static_private`, the key that clients know the gateway by, and the same
     /// `authorization`, `replay_guard`, `handshake_limits` and `now`: with different times, the renewal of cookies
     /// would show clients which shard they belong to.
+    ///
+    /// Calls [`generation`](SnapTunAuthorization::generation) once.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the operating system has no random numbers.
     pub fn new(
         now: Instant,
         static_private: impl Into<StaticKey>,
@@ -189,6 +199,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     }
 
     /// Begins a batch: messages handled until the next call see the authorization changes made before this one.
+    ///
+    /// Calls [`generation`](SnapTunAuthorization::generation). Without this call, a shard does not notice that an
+    /// identity was revoked.
     pub fn start_batch(&mut self) {
         self.generation = self.authorization.generation();
     }
@@ -199,7 +212,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.tunnels.find(remote).is_some()
     }
 
-    /// Returns all tunnels, in no particular order. Visits each of them, so it is meant for inspection.
+    /// Returns all tunnels, in no particular order. Visits each of them, at one cache miss each, so it is meant for
+    /// inspection and for the last moment of a process.
     pub fn tunnels(&self) -> impl Iterator<Item = TunnelView<'_>> {
         self.tunnels.iter().map(|tunnel| TunnelView {
             remote: tunnel.endpoint().remote,

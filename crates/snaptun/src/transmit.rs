@@ -6,13 +6,17 @@ use ana_gotatun::packet::{Packet, WgCookieReply};
 
 use crate::endpoint::Endpoint;
 
-/// Datagram to send.
+/// Datagram to send, in the order in which the shard appended it.
+///
+/// The shard does not learn if it was sent. A caller may drop it, for example when a send buffer is full: handshakes
+/// are repeated, and lost data is lost as on any network.
 pub struct Transmit {
-    /// Destination, and local side to send from.
+    /// Send from `to.via` to `to.remote`. The destination of a cookie reply is the source of the message that it
+    /// answers, which may be spoofed.
     pub to: Endpoint,
     /// Complete UDP payload: one SNAPtun message.
     pub packet: Packet,
-    /// Origin of the payload.
+    /// Origin of the payload, for accounting. Sending does not depend on it.
     pub payload: Payload,
 }
 

@@ -1,8 +1,9 @@
 //! A group of `SO_REUSEPORT` sockets with dispatch in the kernel: `cargo run --example sharded_sockets`.
 //!
 //! Four workers share one address; each worker's thread owns a data, a handshake and a mixed socket. Six clients
-//! send to the address over loopback, and the workers print what each socket receives. The example ends when the
-//! sockets have been idle for half a second.
+//! send to the address over loopback, and the workers print what each socket receives. A worker ends when its sockets
+//! have been idle for half a second. A server would keep them open until its last worker has stopped, because closing
+//! one changes the kernel's numbering of the others.
 
 #![expect(clippy::print_stdout, reason = "the output of the example")]
 

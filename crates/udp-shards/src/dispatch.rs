@@ -19,8 +19,9 @@ pub enum Dispatch {
     /// In the kernel: a program on the SO_REUSEPORT group computes [`DispatchKey::worker_of`], so a
     /// datagram arrives on the socket of the worker that owns its address.
     Kernel,
-    /// In userspace: the kernel spreads flows by its own hash, and the caller passes each datagram to
-    /// its worker by [`DispatchKey::worker_of`]. A fallback, and the oracle for tests.
+    /// In userspace: the kernel spreads flows by its own hash, and the caller passes each datagram to the thread of
+    /// its worker by [`DispatchKey::worker_of`]: of the source address in a tunnel group, of the destination in the
+    /// SCION header in an upstream group. A fallback, and the oracle for tests.
     User,
 }
 
@@ -57,7 +58,8 @@ impl DispatchKey {
         Self { words }
     }
 
-    /// Returns the worker that owns `remote`: 0 to `workers - 1`.
+    /// Returns the worker that owns `remote`: 0 to `workers - 1`, the index of its sockets in a group. The answer
+    /// depends on the number of workers, which has to be that of the group.
     ///
     /// Hashes the IP address and the port; an IPv6 flow label and scope are ignored.
     #[inline]

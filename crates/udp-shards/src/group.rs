@@ -25,8 +25,9 @@ const _: () = assert!(3 * MAX_WORKERS < u16::MAX as usize);
 
 /// The sockets of one listen address for tunnels, see [`bind_tunnel_group`].
 ///
-/// Keep all sockets open for as long as one is in use: closing a member changes the kernel's numbering
-/// of the others.
+/// Keep all sockets open for as long as one is in use, [`garbage`](Self::garbage) included: closing a member changes
+/// the kernel's numbering of the others, and datagrams then arrive at the wrong socket. A worker polls its socket of
+/// each kind, and may send from any of them.
 #[derive(Debug)]
 pub struct TunnelGroup {
     /// Address that all sockets are bound to, with the actual port.
@@ -59,7 +60,8 @@ pub struct GarbageSocket {
 }
 
 impl GarbageSocket {
-    /// Returns the number of datagrams dropped here since the socket was bound. A train counts once.
+    /// Returns the number of datagrams dropped here since the socket was bound. A train counts once. See
+    /// [`ShardSocket::kernel_drops`].
     #[must_use]
     pub fn drops(&self) -> u64 {
         self.socket.kernel_drops()
@@ -68,8 +70,8 @@ impl GarbageSocket {
 
 /// The sockets of one address that receives from SCION routers, see [`bind_upstream_group`].
 ///
-/// Keep all sockets open for as long as one is in use: closing a member changes the kernel's numbering
-/// of the others.
+/// Keep all sockets open for as long as one is in use: closing a member changes the kernel's numbering of the others,
+/// and datagrams then arrive at the wrong socket.
 #[derive(Debug)]
 pub struct UpstreamGroup {
     /// Address that all sockets are bound to, with the actual port.
@@ -103,7 +105,7 @@ pub enum BindError {
         /// Requested number.
         workers: usize,
     },
-    /// A system call failed.
+    /// A system call failed. The sockets bound so far are closed.
     #[error("cannot {step} for {address}: {source}")]
     Refused {
         /// Failed step as a verb phrase: "bind a socket".
@@ -116,6 +118,14 @@ pub enum BindError {
 }
 
 /// Binds the sockets of `workers` workers to the address `listen` for tunnels; port 0 picks a free port.
+///
+/// The program is attached last, so datagrams that arrive before the function returns may be on the socket of another
+/// worker, or on one of another kind.
+///
+/// IPv6 sockets receive no IPv4 (IPV6_V6ONLY); use a group for each family. On an unspecified address, received trains
+/// have a [`local_ip`](crate::Received::local_ip). Datagrams are not fragmented locally: sending one that exceeds the
+/// MTU of the interface, or over IPv6 the known MTU of the path, fails with
+/// [`MessageTooLong`](crate::SendError::MessageTooLong). This holds for all sockets of this crate.
 ///
 /// # Errors
 ///
@@ -203,6 +213,9 @@ pub fn bind_tunnel_group(
 
 /// Binds one socket per worker to the address `internal` that SCION routers send to; port 0 picks a free port.
 ///
+/// With [`Dispatch::User`], and with one worker, the sockets have no program and receive datagrams of any protocol.
+/// Otherwise the program is attached last, as in [`bind_tunnel_group`].
+///
 /// # Errors
 ///
 /// [`BindError`] if another socket holds the address, `workers` exceeds [`MAX_WORKERS`], or a system call fails.
@@ -242,7 +255,8 @@ pub fn bind_upstream_group(
     })
 }
 
-/// Binds a single socket, for a client; port 0 picks a free port.
+/// Binds a single socket, for a client, or for a server with one thread; port 0 picks a free port. It is not connected,
+/// has no filter, and receives datagrams of any protocol.
 ///
 /// # Errors
 ///

@@ -3,9 +3,9 @@
 /// Options of each socket that this crate binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Receive trains (UDP_GRO): the kernel joins consecutive datagrams of one flow into one buffer.
+    /// Receive trains (UDP_GRO): the kernel joins consecutive datagrams of one flow into one buffer. Default: true.
     pub gro: bool,
-    /// Send trains (UDP_SEGMENT): consecutive datagrams to one destination are sent as one buffer.
+    /// Send trains (UDP_SEGMENT): consecutive datagrams to one destination are sent as one buffer. Default: true.
     pub gso: bool,
     /// Requested receive buffer per socket, in bytes as SO_RCVBUF counts them. Default: 8 MiB.
     pub receive_buffer_bytes: usize,

@@ -21,7 +21,8 @@ const SLOT_BYTES: usize = 64 * 1024;
 /// Size of a block, in slots. Another block is needed when this one is full and trains in it are still in use.
 const BLOCK_SLOTS: usize = 4;
 
-/// A reusable buffer for the trains of one [`ShardSocket::receive`](crate::ShardSocket::receive) call.
+/// A reusable buffer for the trains of one [`ShardSocket::receive`](crate::ShardSocket::receive) call. One batch serves
+/// all sockets of a thread. Trains that are still in it when it is dropped are lost.
 ///
 /// ```
 /// # use udp_shards::{ReceiveBatch, SocketOptions, bind_client_socket};
@@ -49,7 +50,9 @@ impl ReceiveBatch {
     /// Creates a batch of `slots` trains (or single datagrams) per call. Reserves 256 KiB of address
     /// space per slot; memory is used as far as datagrams fill it.
     ///
-    /// A received train keeps its whole block allocated, so copy datagrams that are stored for long.
+    /// With 0 slots nothing is ever received: each call returns `Ok(0)`.
+    ///
+    /// A received train keeps its whole block (256 KiB) allocated, so copy datagrams that are stored for long.
     #[must_use]
     pub fn new(slots: usize) -> Self {
         Self::with_slot_bytes(slots, SLOT_BYTES)
@@ -104,7 +107,7 @@ impl ReceiveBatch {
         self.slots.next_train()
     }
 
-    /// Removes all trains, in order of arrival.
+    /// Removes all trains, in order of arrival. Trains that the iterator did not return stay in the batch.
     pub fn drain(&mut self) -> impl Iterator<Item = Received> + '_ {
         std::iter::from_fn(|| self.next_train())
     }

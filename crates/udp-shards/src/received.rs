@@ -21,13 +21,15 @@ use bytes::BytesMut;
 pub struct Received {
     /// Source address of the datagrams.
     pub from: SocketAddr,
-    /// Destination address of the datagrams; `Some` only on a wildcard socket.
+    /// Destination address of the datagrams; `Some` only on a socket bound to the unspecified address. Pass it to
+    /// [`SendQueue::push`](crate::SendQueue::push) with the answers.
     pub local_ip: Option<IpAddr>,
     /// All datagrams, one after the other.
     pub buffer: BytesMut,
     /// Size of each datagram in bytes; the last one may be shorter. 0 for an empty datagram.
     pub segment_size: usize,
-    /// True if the receive slot was too small and the end of the train is lost.
+    /// True if the receive slot was too small (64 KiB) and the end of the train is lost: its last datagram is
+    /// incomplete and should be dropped.
     pub truncated: bool,
 }
 

@@ -17,7 +17,8 @@ const MESSAGES_PER_CALL_MAX: usize = 64;
 /// Number of datagrams in a call after which no further train is added.
 const DATAGRAMS_PER_CALL: usize = 1024;
 
-/// A bounded queue of datagrams, sent in trains with few system calls.
+/// A bounded queue of datagrams, sent in trains with few system calls. It owns its datagrams until they are sent or
+/// have failed. Use one queue per socket.
 ///
 /// ```
 /// use udp_shards::{Flush, ReceiveBatch, SendQueue, SocketOptions, bind_client_socket};
@@ -131,7 +132,8 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
     ///
     /// # Errors
     ///
-    /// Returns the datagram if the queue is full.
+    /// Returns the datagram if the queue is full, or if its bytes do not fit. Nothing else is checked: a datagram that
+    /// is too long for UDP fails in [`flush`](Self::flush).
     pub fn push(&mut self, to: SocketAddr, from_ip: Option<IpAddr>, datagram: B) -> Result<(), B> {
         let bytes = datagram.as_ref().len();
         if self.len() >= self.datagrams_max || bytes > self.bytes_max.saturating_sub(self.bytes()) {
@@ -142,9 +144,10 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
     }
 
     /// Sends queued datagrams until the queue is empty or the socket's send buffer is full, and calls
-    /// `done` once per datagram that left the queue, with its outcome.
+    /// `done` once per datagram that left the queue, with its outcome. Never waits.
     ///
-    /// An error for one datagram or destination does not affect the others.
+    /// `Ok` means that the kernel took the datagram, not that it left the host. An error for one datagram or
+    /// destination does not affect the others. `done` gets failed datagrams back; the queue does not send them again.
     pub fn flush(
         &mut self,
         socket: &ShardSocket,

@@ -63,6 +63,8 @@ impl ShardSocket {
     /// Returns the number of datagrams that the kernel dropped since the socket was bound, because of a
     /// full receive buffer, a wrong checksum or a filter. A train counts once. Makes one system call.
     ///
+    /// If the call fails, returns the last known number.
+    ///
     /// The kernel counts modulo 2^32; call this at least once per wrap. SO_RXQ_OVFL reports the same
     /// count, but only with the next queued datagram and at a cost per datagram.
     #[must_use]
@@ -73,7 +75,8 @@ impl ShardSocket {
         self.kernel_drops.get()
     }
 
-    /// Restricts the socket to datagrams to and from `remote` (connect(2)).
+    /// Restricts the socket to datagrams to and from `remote` (connect(2)). Not for members of a group. Datagrams of a
+    /// [`SendQueue`](crate::SendQueue) still name their destination.
     ///
     /// # Errors
     ///
@@ -82,12 +85,14 @@ impl ShardSocket {
         self.socket.connect(&remote.into())
     }
 
-    /// Receives up to one train per slot of `batch`, and returns the number of trains in the batch. If
+    /// Receives up to one train per slot of `batch` without waiting, and returns the number of trains in the batch. If
     /// trains of an earlier call are still in the batch, returns their number and receives nothing.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] if no datagram is queued; other errors as recvmmsg(2).
+    /// [`io::ErrorKind::WouldBlock`] if no datagram is queued: with an edge-triggered poller such as mio, receive until
+    /// then. Other errors as recvmmsg(2), except interruptions by signals, and ICMP messages about earlier datagrams of
+    /// a connected socket, after which it tries again.
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
         batch.receive(&self.socket)
     }

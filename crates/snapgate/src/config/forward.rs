@@ -78,7 +78,8 @@ impl<S> Forward<Option<S>> {
 pub struct ScionForward {
     /// Address towards routers and hosts of the AS. With port 0 the kernel chooses the port.
     pub internal: SocketAddr,
-    /// Internal address of the router behind each interface of each local AS.
+    /// Internal address of the router behind each interface of each local AS, by AS and interface identifier. Packets
+    /// to an interface that is missing are dropped and answered with an SCMP error.
     pub next_hops: HashMap<(IsdAs, u16), SocketAddr>,
     /// ASes of the gateway, at least one.
     pub local_isd_as: Vec<IsdAs>,

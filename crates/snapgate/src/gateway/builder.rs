@@ -26,8 +26,8 @@ pub struct GatewayBuilder {
 }
 
 impl Gateway {
-    /// Returns a builder for a gateway that listens for tunnels at `listen` (port 0 lets the kernel choose) and forwards
-    /// their packets by `forward`. Until an authorization is set, no identity may open a tunnel.
+    /// Returns a builder for a gateway that listens for tunnels at `listen` (port 0 lets the kernel choose) and
+    /// forwards their packets by `forward`. Until an authorization is set, no identity may open a tunnel.
     pub fn builder(
         listen: SocketAddr,
         private_key: PrivateKey,
@@ -42,7 +42,9 @@ impl Gateway {
 
 impl GatewayBuilder {
     /// Authorizes by the rules of the embedding program. The workers ask from their threads, without waiting for each
-    /// other: when a tunnel is created, when a grant ends, and when the generation changes. An answer must not block.
+    /// other: when a tunnel is created, when a grant ends, and when the generation changes. An answer must not block,
+    /// and must not have side effects, because identities are asked about before they are proven; see
+    /// [`SnapTunAuthorization`]. A panic ends the worker and is reported by [`Gateway::failures`].
     pub fn authorization(
         mut self,
         authorization: impl SnapTunAuthorization<SessionData = ()> + Send + Sync + 'static,
@@ -52,6 +54,9 @@ impl GatewayBuilder {
     }
 
     /// Authorizes a list of identities, which [`Gateway::replace_identities`] can replace.
+    ///
+    /// An [expiry](Identity::expires) is compared with the system clock when a worker asks for a grant. If the clock is
+    /// set forward later, tunnels that exist end as late as they would have before, unless the list changes.
     pub fn identities(mut self, identities: Vec<Identity>) -> Self {
         self.config.authorization = Authorization::Identities(identities);
         self
@@ -84,7 +89,7 @@ impl GatewayBuilder {
         self
     }
 
-    /// Sets how datagrams reach the worker of their tunnel.
+    /// Sets how datagrams reach the worker of their tunnel (default: [`Dispatch::Kernel`]).
     pub fn dispatch(mut self, dispatch: Dispatch) -> Self {
         self.config.dispatch = dispatch;
         self
@@ -96,20 +101,21 @@ impl GatewayBuilder {
         self
     }
 
-    /// Sets the limits of tunnels and handshakes.
+    /// Sets the limits of tunnels and handshakes (default: that of [`ShardConfig`]). `directory_changes` is ignored.
     pub fn limits(mut self, limits: ShardConfig) -> Self {
         self.config.limits = limits;
         self
     }
 
-    /// Keeps a directory of the tunnels for the next process in an existing directory.
+    /// Keeps a record of the tunnels for the next process in a directory, which must exist. One process at a time can
+    /// use it.
     pub fn state_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.config.state_dir = Some(directory.into());
         self
     }
 
-    /// Serves `/metrics`, `/livez` and `/readyz` over HTTP at `address`. Programs with a registry register
-    /// [`Gateway::metrics`] instead.
+    /// Serves `/metrics`, `/livez` and `/readyz` over HTTP at `address`, to everyone who can reach it. Programs with a
+    /// registry register [`Gateway::metrics`] instead.
     pub fn serve_metrics(mut self, address: SocketAddr) -> Self {
         self.config.metrics = Some(address);
         self

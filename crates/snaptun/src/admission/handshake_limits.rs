@@ -86,7 +86,8 @@ pub(crate) struct CookiesWanted {
 
 impl HandshakeLimits {
     /// Creates the limits of a gateway with `shards` shards. The limits per address and per identity of `config` hold
-    /// for all shards together; the budgets are multiplied by `shards`.
+    /// for all shards together; the budgets are multiplied by `shards`, which is at least 1: with 0, no initiation is
+    /// admitted. `now` is the one that the shards are created with. Allocates 1.5 MiB.
     #[must_use]
     pub fn new(now: Instant, config: &ShardConfig, shards: usize) -> Self {
         Self::with_randomness(now, config, shards, Randomness::of_the_system())

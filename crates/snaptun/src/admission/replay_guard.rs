@@ -43,6 +43,8 @@ const LOCKS: usize = 64;
 ///   are not accepted again, whatever their clocks. A client whose clock is behind is accepted unless a forgotten
 ///   identity with a later timestamp shares its place.
 /// - A new process starts without this memory.
+/// - Waiting: an initiation that is proven and authorized holds one of 64 locks while it updates an entry of a map. A
+///   shard does not wait for other threads elsewhere.
 ///
 /// # Timestamps in the future
 ///
@@ -74,8 +76,8 @@ impl ReplayGuard {
 
     /// Creates an empty guard. It does not trust the system clock before [`set_clock`](Self::set_clock).
     ///
-    /// `identities` is the number of identities to remember, `timestamp_tolerance` the maximum advance of a timestamp
-    /// over the system clock.
+    /// `now` is the one that the shards are created with, `identities` the number of identities to remember, and
+    /// `timestamp_tolerance` the maximum advance of a timestamp over the system clock.
     #[must_use]
     pub fn new(now: Instant, identities: usize, timestamp_tolerance: Duration) -> Self {
         let randomness = Randomness::of_the_system();
@@ -166,7 +168,7 @@ impl ReplayGuard {
         Ok(())
     }
 
-    /// Returns the number of identities remembered.
+    /// Returns the number of identities remembered. Takes each of the guard's 64 locks in turn.
     #[must_use]
     pub fn identities(&self) -> usize {
         let remembered = |times: &Mutex<InitiationTimes>| {

@@ -15,7 +15,8 @@ const AGREEMENT_BYTES: usize = 16 << 10;
 
 /// Runs `work` and wipes the part of the stack that it used, up to 48 KiB.
 ///
-/// What `work` returns stays in the caller's frame, so secrets in it have to be boxed.
+/// What `work` returns stays in the caller's frame, so secrets in it have to be boxed. If `work` panics, nothing is
+/// wiped. For code that handles a [`StaticKey`](crate::StaticKey) or another secret; the shard does this itself.
 pub fn on_wiped_stack<R>(work: impl FnOnce() -> R) -> R {
     let result = run(work);
     wipe::<HANDSHAKE_BYTES>();

@@ -7,7 +7,11 @@ use crate::server::SnapTunServer;
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Stops making tunnels: messages that need a new one are dropped as [`Draining`](crate::DropReason::Draining)
-    /// without an answer. Existing tunnels stay in service and renew their sessions.
+    /// without an answer, and no handshakes begin with remembered clients. Existing tunnels stay in service and renew
+    /// their sessions. It cannot be undone, and takes effect in this shard only.
+    ///
+    /// Clients do not leave a draining server by themselves while it answers, so a caller waits until
+    /// [`talking_tunnels`](Self::talking_tunnels) is 0 in all shards, or for a limited time, and then drops the shards.
     pub fn drain(&mut self) {
         self.draining = true;
     }

@@ -5,10 +5,12 @@ use crate::event::{Event, Move};
 use crate::server::{Removal, SnapTunServer};
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
-    /// Returns the next event: moves first, then directory changes, each in the order in which they happened.
+    /// Returns the next event: moves first, then directory changes, each in the order in which they happened. Ends the
+    /// older tunnels of this shard before it returns a move.
     ///
-    /// Call it after every batch until it returns `None`. Directory changes stay queued while `directory_has_room` is
-    /// false.
+    /// Call it after every batch until it returns `None`. `directory_has_room` says if the caller can take a directory
+    /// change, for example because its channel to the directory is not full: while it is false, changes stay queued.
+    /// Without events in the [configuration](crate::ShardConfig) it returns `None`.
     #[must_use]
     pub fn poll_event(&mut self, directory_has_room: bool) -> Option<Event> {
         if let Some(moved) = self.events.pop_move() {
@@ -21,7 +23,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.events.pop_directory().map(Event::Directory)
     }
 
-    /// Ends the older tunnels of an identity that uses a new one. Without this call they expire.
+    /// Ends the tunnels of an identity that were created before its new one in another shard. Without this call they
+    /// expire. A tunnel created at the same `now` as the new one stays.
     pub fn end_older_tunnels(&mut self, moved: &Move) {
         for slot in self.census.tunnels_of(&moved.identity).to_vec() {
             let tunnel = self.tunnels.get(slot);

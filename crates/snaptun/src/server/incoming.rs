@@ -24,6 +24,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// `packet` is the UDP payload, `from` its source and the local side that received it. Datagrams to send are
     /// appended to `send_to_network`: answers, and all packets that waited in the tunnel once the peer can decrypt
     /// them.
+    ///
+    /// A data message is decrypted in its buffer and costs about 1.5 µs at 1400 bytes. An initiation that is answered
+    /// costs up to 0.6 ms of key agreements; a caller that handles many of both queues handshake messages, see
+    /// [`screen_handshake`](Self::screen_handshake).
     pub fn handle_incoming_packet(
         &mut self,
         now: Instant,
@@ -44,7 +48,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// [`handle_incoming_packet`](Self::handle_incoming_packet) but without its checks of type and mac1.
     ///
     /// The shard may change between the two calls. A handshake message that was not screened counts against the limits
-    /// even if its mac1 is wrong.
+    /// even if its mac1 is wrong. A datagram that is not a message is dropped as
+    /// [`Malformed`](DropReason::Malformed), at a higher cost than by [`MessageKind::of`].
     pub fn handle_screened_packet(
         &mut self,
         now: Instant,

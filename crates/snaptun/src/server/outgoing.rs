@@ -18,6 +18,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     ///
     /// Datagrams to send are appended to `send_to_network`: the encapsulated packet or, without a session, an
     /// initiation if none is under way. Packets are not padded: the peer receives `packet` byte for byte.
+    ///
+    /// The encapsulated packet is a new buffer, longer by
+    /// [`DATA_OVERHEAD_BYTES`](crate::protocol::DATA_OVERHEAD_BYTES). Lengths are not limited: a datagram that is too
+    /// long for UDP or the path fails when it is sent.
     pub fn handle_outgoing_packet(
         &mut self,
         now: Instant,
@@ -72,7 +76,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Sends a packet of the gateway, such as an SCMP error, through the tunnel of the remote address `to`, as
     /// [`Payload::Protocol`](crate::Payload::Protocol).
     ///
-    /// Such packets do not wait for a session. Returns true if the datagram was appended to `send_to_network`.
+    /// Such packets do not wait for a session. Returns true if the datagram was appended to `send_to_network`, and
+    /// false if `packet` is empty, or if there is no tunnel, no authorization, no session, or a packet that waits.
     #[must_use]
     pub fn send_own_packet(
         &mut self,

@@ -33,8 +33,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Remembers that `identity` had a tunnel at `remote` in the previous process: if data arrives from there in the
     /// next 180 s, the shard begins a handshake.
     ///
-    /// Returns false without remembering it if there is already a tunnel, the identity is not authorized, or the number
-    /// of remembered addresses has reached `tunnels_per_shard`.
+    /// Call it on the shard that `remote` belongs to, before the first packet if possible. Returns false without
+    /// remembering it if there is already a tunnel, the identity is not authorized, or the number of remembered
+    /// addresses has reached [`tunnels_per_shard`](crate::ShardConfig::tunnels_per_shard).
     ///
     /// The system clock must be later than at any handshake that the previous process began: `Tunn` takes the
     /// timestamps of initiations from it, and clients refuse a timestamp that is not later than the last.

@@ -15,9 +15,9 @@ use crate::tunnel::outstanding::Outstanding;
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Refuses a handshake message that cannot succeed, without changing the shard, copying or allocating.
     ///
-    /// `datagram` is a UDP payload of this `kind`, received from `from`. Costs at most one look-up of the address and
-    /// one BLAKE2s of 116 bytes. Pass accepted messages to [`handle_screened_packet`](Self::handle_screened_packet).
-    /// Data messages are always accepted.
+    /// `datagram` is a UDP payload of this `kind` (by [`MessageKind::of`]), received from `from`. Costs at most one
+    /// look-up of the address and one BLAKE2s of 116 bytes. Pass accepted messages to
+    /// [`handle_screened_packet`](Self::handle_screened_packet). Data messages are always accepted.
     ///
     /// # Errors
     ///

@@ -30,7 +30,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     ///
     /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel is visited once per
     /// [`timer_round`](crate::ShardConfig::timer_round) if calls are at most an eighth of that apart. Its WireGuard
-    /// timers are checked once a second, or every four seconds while it is quiet.
+    /// timers are checked once a second, or every four seconds while it is quiet. One call visits at most an eighth of
+    /// the tunnels, or 64, also when it is late: about 6 ms for 100,000 tunnels.
     pub fn update_timers(&mut self, now: Instant, send_to_network: &mut VecDeque<Transmit>) {
         if now < self.next_timer() {
             return;
@@ -47,7 +48,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Returns the time at which [`update_timers`](Self::update_timers) has work to do. It may be in the past.
+    /// Returns the time at which [`update_timers`](Self::update_timers) has work to do: at most 1 s after it last had.
+    /// It may be in the past. A new tunnel can bring it forward, so read it after all other calls of a turn.
     #[must_use]
     pub fn next_timer(&self) -> Instant {
         let of_tunnels = if self.tunnels.len() == 0 {
