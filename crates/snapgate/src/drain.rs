@@ -81,7 +81,8 @@ impl Drain {
         let mut active_tunnels = None;
         let mut ask_at = Instant::now() + ASK_INTERVAL;
         loop {
-            match self.answers.recv_deadline(deadline.map_or(ask_at, |end| ask_at.min(end))) {
+            let until = deadline.map_or(ask_at, |end| ask_at.min(end));
+            match self.answers.recv_deadline(until) {
                 Ok(answer) => {
                     active_tunnels = self.note(&answer).or(active_tunnels);
                     if active_tunnels == Some(0) {
