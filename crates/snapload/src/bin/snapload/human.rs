@@ -166,6 +166,14 @@ pub(crate) fn time(ns: u64) -> String {
     }
 }
 
+/// Formats a latency of `count` packets; without packets there is none.
+pub(crate) fn measured(count: u64, ns: u64) -> String {
+    match count {
+        0 => "-".to_owned(),
+        _ => time(ns),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use snapload::{
 
 use crate::cli::RunArguments;
 use crate::failure::Failure;
-use crate::human::{connected, scaled, summary, time};
+use crate::human::{connected, measured, scaled, summary};
 use crate::json;
 use crate::screen::Screen;
 use crate::signals::set_on_interrupt;
@@ -134,10 +134,8 @@ impl Output {
 
 fn line(interval: &Interval) -> String {
     let latency = &interval.latency;
-    let times = [latency.p50_ns, latency.p99_ns, latency.max_ns].map(|ns| match latency.count {
-        0 => "-".to_owned(),
-        _ => time(ns),
-    });
+    let times = [latency.p50_ns, latency.p99_ns, latency.max_ns];
+    let times = times.map(|ns| measured(latency.count, ns));
     format!(
         "{:5.1} s  {:>10}  {:>10}  {:>9}  {:>9}  {:>9}\n",
         interval.end_seconds,

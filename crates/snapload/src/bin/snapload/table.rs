@@ -1,9 +1,7 @@
 //! Tables of text.
 
-use std::io::{self, Write};
-
-/// Writes cells in columns: the first column aligned to the left, the others to the right.
-pub(crate) fn write_aligned(out: &mut impl Write, lines: &[Vec<String>]) -> io::Result<()> {
+/// Returns lines with the cells in columns: the first column aligned to the left, the others to the right.
+pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
@@ -11,6 +9,7 @@ pub(crate) fn write_aligned(out: &mut impl Write, lines: &[Vec<String>]) -> io::
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         })
         .collect();
+    let mut table = String::new();
     for line in lines {
         let mut text = String::new();
         for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
@@ -20,7 +19,8 @@ pub(crate) fn write_aligned(out: &mut impl Write, lines: &[Vec<String>]) -> io::
                 text.push_str(&format!("  {cell:>width$}"));
             }
         }
-        writeln!(out, "{}", text.trim_end())?;
+        table.push_str(text.trim_end());
+        table.push('\n');
     }
-    Ok(())
+    table
 }

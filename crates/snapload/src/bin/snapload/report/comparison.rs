@@ -7,7 +7,7 @@ use serde_json::Value;
 use snapload::{RecordedSummary, Recording};
 
 use crate::human::{grouped, percent, scaled, time};
-use crate::table::write_aligned;
+use crate::table::aligned;
 
 /// A setting in which the runs differ.
 #[derive(Serialize)]
@@ -137,7 +137,7 @@ impl<'a> Comparison<'a> {
                 lines.push(row.cells());
             }
         }
-        write_aligned(out, &lines)?;
+        out.write_all(aligned(&lines).as_bytes())?;
         self.remarks
             .iter()
             .try_for_each(|remark| writeln!(out, "{remark}"))

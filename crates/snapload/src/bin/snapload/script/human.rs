@@ -1,15 +1,15 @@
 //! Output of a scenario for people: lines per interval, tables per phase, and the verdict.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use snapload::scenario::{
     Garbage, Load, LoadReport, Phase, PhaseReport, Scenario, ScenarioProgress, ScenarioReport,
 };
 use snapload::{Interval, LoadConfig, Presence, Rate, Shares};
 
-use crate::human::{grouped, percent, plural, scaled, time};
+use crate::human::{grouped, measured, percent, plural, scaled};
 use crate::screen::Screen;
-use crate::table::write_aligned;
+use crate::table::aligned;
 
 /// Output of a scenario for people.
 pub(super) struct Human {
@@ -61,7 +61,7 @@ impl Human {
                 self.garbage_before = garbage.to_vec();
                 self.screen.print(&text)
             }
-            ScenarioProgress::PhaseDone(report) => self.screen.print(&tables(report)?),
+            ScenarioProgress::PhaseDone(report) => self.screen.print(&tables(report)),
             _ => Ok(()),
         }
     }
@@ -180,55 +180,42 @@ fn lines(phase: &Phase, loads: &[Interval], garbage: &[u64], garbage_before: &[u
 }
 
 /// Returns the results of a phase: handshakes, packets, garbage and the steps of ramps.
-fn tables(report: &PhaseReport) -> io::Result<String> {
-    let mut text = Vec::new();
+fn tables(report: &PhaseReport) -> String {
     let header = ["tunnels", "connected", "handshake p50", "handshake max"];
-    write_loads(&mut text, report, &header, handshake_cells)?;
+    let mut text = loads_table(report, &header, handshake_cells);
     let header = ["sent", "lost", "loss", "p50", "p99", "max"];
-    write_loads(&mut text, report, &header, packet_cells)?;
+    text += &loads_table(report, &header, packet_cells);
     for garbage in &report.garbage {
-        writeln!(
-            text,
-            "{}: {} datagrams sent, {}, {} answers",
+        text += &format!(
+            "{}: {} datagrams sent, {}, {} answers\n",
             garbage.name,
             grouped(garbage.sent),
             scaled(garbage.sent_pps, "pps"),
             grouped(garbage.answers),
-        )?;
+        );
     }
     for load in report
         .loads
         .iter()
         .filter(|load| !load.report.steps.is_empty())
     {
-        writeln!(text)?;
-        write_steps(&mut text, load)?;
+        text += &format!("\n{}", steps_table(load));
     }
-    writeln!(text)?;
-    String::from_utf8(text).map_err(|error| io::Error::other(error.utf8_error()))
+    text + "\n"
 }
 
-/// Writes a table with a line per load.
-fn write_loads(
-    text: &mut Vec<u8>,
+/// Returns a table with a line per load, after a blank line.
+fn loads_table(
     report: &PhaseReport,
     header: &[&str],
     cells: fn(&LoadReport) -> Vec<String>,
-) -> io::Result<()> {
+) -> String {
     let header = header.iter().map(|name| (*name).to_owned()).collect();
     let mut lines = vec![[vec![report.phase.clone()], header].concat()];
     for load in &report.loads {
         lines.push([vec![load.name.clone()], cells(load)].concat());
     }
-    writeln!(text)?;
-    write_aligned(text, &lines)
-}
-
-fn measured(count: u64, ns: u64) -> String {
-    match count {
-        0 => "-".to_owned(),
-        _ => time(ns),
-    }
+    format!("\n{}", aligned(&lines))
 }
 
 fn handshake_cells(load: &LoadReport) -> Vec<String> {
@@ -255,7 +242,7 @@ fn packet_cells(load: &LoadReport) -> Vec<String> {
     ]
 }
 
-fn write_steps(text: &mut Vec<u8>, load: &LoadReport) -> io::Result<()> {
+fn steps_table(load: &LoadReport) -> String {
     let header = [load.name.as_str(), "sent", "lost", "loss"];
     let mut lines = vec![header.map(str::to_owned).to_vec()];
     lines.extend(load.report.steps.iter().map(|step| {
@@ -266,10 +253,10 @@ fn write_steps(text: &mut Vec<u8>, load: &LoadReport) -> io::Result<()> {
             percent(step.loss_share),
         ]
     }));
-    write_aligned(text, &lines)?;
-    match load.loss_free_pps {
-        Some(pps) => writeln!(text, "No loss up to {}.", scaled(pps, "pps")),
-        None if load.report.counts.sent == 0 => Ok(()),
-        None => writeln!(text, "Loss at every rate."),
-    }
+    let result = match load.loss_free_pps {
+        Some(pps) => format!("No loss up to {}.\n", scaled(pps, "pps")),
+        None if load.report.counts.sent == 0 => String::new(),
+        None => "Loss at every rate.\n".to_owned(),
+    };
+    aligned(&lines) + &result
 }
