@@ -34,6 +34,13 @@ struct Log {
     style: Style,
 }
 
+impl Log {
+    /// Queues whole lines. Lines without room are dropped and counted.
+    fn put(&self, lines: &str) {
+        let _dropped = self.outbox.put(lines.as_bytes());
+    }
+}
+
 /// Starts to log events that pass `filter` to standard error. Text has no time under systemd, which adds it. From then
 /// on panics are logged, too, instead of being printed by the panicking thread.
 ///
@@ -64,11 +71,7 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> io::Result<()> {
 /// Prints an error or warning regardless of the filter, after the lines already logged if the log has been started.
 pub(crate) fn print(level: Level, text: &dyn Display) {
     match LOG.get() {
-        Some(log) => {
-            let line = log.style.format.printed(level, text);
-            // A line without room has been counted.
-            let _dropped = log.outbox.put(line.as_bytes());
-        }
+        Some(log) => log.put(&log.style.format.printed(level, text)),
         None => print_now(LogFormat::Text, level, text),
     }
 }
@@ -127,9 +130,7 @@ fn log_panics(log: &'static Log) {
                 LogFormat::Json => fields.push(("backtrace", backtrace.to_string().into())),
             }
         }
-        let line = log.style.line(Level::ERROR, "thread panicked", &fields) + &lines;
-        // A line without room has been counted.
-        let _dropped = log.outbox.put(line.as_bytes());
+        log.put(&(log.style.line(Level::ERROR, "thread panicked", &fields) + &lines));
     }));
 }
 
@@ -166,13 +167,14 @@ struct EventLayer(&'static Log);
 
 impl<S: Subscriber> Layer<S> for EventLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let Log { outbox, style } = self.0;
         let mut recorder = Recorder::default();
         event.record(&mut recorder);
         let level = *event.metadata().level();
-        let line = style.line(level, &recorder.message, &recorder.fields);
-        // A line without room has been counted.
-        let _dropped = outbox.put(line.as_bytes());
+        let line = self
+            .0
+            .style
+            .line(level, &recorder.message, &recorder.fields);
+        self.0.put(&line);
     }
 }
 
