@@ -146,17 +146,20 @@ impl Store {
         let file = self.file();
         let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let aside = self.directory.join(format!("{FILE}.aside-{time}"));
+        let hint = "clients of the previous process notice the restart after up to 15 s";
         match fs::rename(&file, &aside) {
             Ok(()) => tracing::warn!(
                 file = %file.display(),
                 error = %unreadable,
                 moved_to = %aside.display(),
+                hint,
                 "unusable state file set aside"
             ),
             Err(rename_error) => tracing::warn!(
                 file = %file.display(),
                 error = %unreadable,
                 %rename_error,
+                hint,
                 "unusable state file will be replaced"
             ),
         }
@@ -236,7 +239,7 @@ impl Store {
             file.write_all(&bytes)?;
             file.sync_all()?;
             fs::rename(&new_file, self.file())?;
-            // The directory holds the new name and has to be synced as well.
+            // The directory holds the new name, so it is synced, too.
             File::open(&self.directory)?.sync_all()
         });
         self.is_dirty = written.is_err();
