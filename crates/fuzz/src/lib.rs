@@ -44,7 +44,7 @@ mod tests {
             files.len()
         );
         for file in files {
-            // The last printed name is that of the failing input.
+            // The last printed name belongs to the failing input.
             println!("{}", file.display());
             run(&fs::read(&file).unwrap());
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 /// Authorization layer of a shard.
 ///
 /// A shard calls both methods inside its own methods, on the thread that called it. Shards on several threads share one
-/// implementation, which then has to be `Send` and `Sync`, with session data that is `Send`.
+/// implementation, which then must be `Send` and `Sync`, with session data that is `Send`.
 ///
 /// The methods must not block, because the shard handles nothing else until they return. Keep the answers in memory,
 /// behind an atomic pointer, or behind a lock that is held only for a look-up or an insertion and never during I/O. A

@@ -7,7 +7,7 @@
 //! This crate holds the tunnels of many clients. It opens no socket, starts no thread, does no I/O and logs nothing:
 //! datagrams and packets go in, and datagrams, packets and events come out. A *datagram* is a UDP payload between
 //! client and server, which is one SNAPtun message; a *packet* is what travels in a tunnel. The WireGuard state machine
-//! is that of `ana-gotatun`, which has `tracing` events of the levels debug and trace.
+//! comes from `ana-gotatun`, which emits `tracing` events of the levels debug and trace.
 //!
 //! It differs from a WireGuard interface in these points:
 //!
@@ -170,7 +170,7 @@
 //! # Time and randomness
 //!
 //! The argument `now` is a reading of the monotonic clock that serves a whole batch and never goes back for a shard;
-//! shards on different threads may differ by the length of a turn. It has to be the real time, because the WireGuard
+//! shards on different threads may differ by the length of a turn. It must be the real time, because the WireGuard
 //! state machine in `ana-gotatun` reads the clock itself for its timers. Its feature `mock_instant` replaces that
 //! clock; a [`ClockProbe`] at the start of a server detects such a build.
 //!

@@ -97,7 +97,7 @@ pub(crate) enum Sent {
     Refused(Packet),
 }
 
-/// The tunnel was silent for too long and has to be removed.
+/// The tunnel was silent for too long and must be removed.
 pub(crate) struct Expired;
 
 impl<S> Tunnel<S> {

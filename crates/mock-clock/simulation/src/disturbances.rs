@@ -216,7 +216,7 @@ impl World<'_> {
     }
 }
 
-/// Returns true if clients have to be served during the disturbance.
+/// Returns true if clients must be served during the disturbance.
 fn is_harmless(disturbance: Disturbance) -> bool {
     match disturbance {
         // It occupies the places of silent tunnels until it is silent itself.

@@ -1,4 +1,4 @@
-//! Fault-free periods: floods continue, all other faults stop, and every authorized client has to be served soon.
+//! Fault-free periods: floods continue, all other faults stop, and every authorized client must be served soon.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub(crate) struct FaultFreePeriod {
 
 /// A client in a fault-free period.
 struct Judged {
-    /// Time in which it has to be served; `None` if this is not guaranteed.
+    /// Guaranteed time until it is served, if there is a guarantee.
     allowed: Option<Duration>,
     served_at: Option<Duration>,
 }
@@ -152,10 +152,10 @@ impl World<'_> {
         }
     }
 
-    /// Returns the time in which a client has to be served again, if this is guaranteed.
+    /// Returns the guaranteed time until a client is served again, if there is a guarantee.
     fn promised(&self, client: usize) -> Option<Duration> {
         /// Number of remembered identities at which the replay guard forgets none. A forgotten identity leaves its
-        /// latest timestamp in a table, and other identities in the same place have to be later than that.
+        /// latest timestamp in a table, and other identities in the same place must be later.
         const ENOUGH: usize = 1 << 18;
         let Client { address, .. } = self.clients[client];
         let key = self.clients[client].key();

@@ -72,7 +72,7 @@ impl Stamp {
     }
 }
 
-/// Decides when a polled file has to be read.
+/// Decides when to read a polled file.
 pub(super) struct Looks {
     read: FileVersion,
     last: FileVersion,
@@ -93,7 +93,7 @@ impl Looks {
         }
     }
 
-    /// Records the version `seen`. Returns true if the file has to be read: it is another version than the last one
+    /// Records the version `seen`. Returns true if the file is due for reading: it is another version than the last one
     /// read, or a reload was `asked` for. A file that changed recently has to wait, because a process may be writing
     /// it. A file that is replaced constantly is read at once, because each new file is complete when it gets the name.
     pub(super) fn is_due(&mut self, seen: &FileVersion, now: Instant, asked: bool) -> bool {

@@ -39,7 +39,7 @@ const LOCKS: usize = 64;
 /// - Memory: at least the number of identities given to [`new`](Self::new) are remembered, those with the latest
 ///   handshakes, and at most twice as many. An identity takes about 200 bytes, or 2 KB with constant handshakes.
 /// - The latest timestamp of each forgotten identity stays in a table with one place per remembered identity. The
-///   timestamp of an unknown identity has to be later than the one in its place, so initiations of forgotten identities
+///   timestamp of an unknown identity must be later than the one in its place, so initiations of forgotten identities
 ///   are not accepted again, whatever their clocks. A client whose clock is behind is accepted unless a forgotten
 ///   identity with a later timestamp shares its place.
 /// - A new process starts without this memory.

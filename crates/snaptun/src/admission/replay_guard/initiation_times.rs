@@ -28,7 +28,7 @@ pub(super) struct InitiationTimes {
     /// Number of identities that fill a map.
     full: usize,
     /// Latest accepted timestamps of forgotten identities, by hash of the identity. The timestamp of an identity in
-    /// neither map has to be later than the one in its place here, so identities with fast clocks affect only the few
+    /// neither map must be later than the one in its place here, so identities with fast clocks affect only the few
     /// that share a place with them. Plain arrays, which the allocator zeroes without touching the memory.
     forgotten: Box<[[u8; 12]]>,
     hasher: RandomState,
