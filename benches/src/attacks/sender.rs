@@ -48,7 +48,7 @@ impl Sender {
 
     /// Sends the queue as far as the socket buffer has room. If it is full, yields the CPU to other threads.
     pub(crate) fn flush(&mut self, tally: &mut Tally) {
-        let flush = self.queue.flush(&self.socket, &mut |_, outcome| {
+        let flush = self.queue.flush(&self.socket, Instant::now(), &mut |_, outcome| {
             tally.sent += u64::from(outcome.is_ok());
         });
         if flush == Flush::Blocked {

@@ -121,7 +121,7 @@ impl SendPath for OwnSend {
         }
         let mut failed = None;
         let mut done = |_, outcome: Result<(), SendError>| failed = failed.or(outcome.err());
-        while self.queue.flush(socket, &mut done) == Flush::Blocked {
+        while self.queue.flush(socket, Instant::now(), &mut done) == Flush::Blocked {
             thread::yield_now();
         }
         failed.map_or(Ok(()), |error| Err(io::Error::other(error.name())))

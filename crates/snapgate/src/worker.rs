@@ -122,7 +122,7 @@ impl Worker {
         self.pipeline.timers(now);
         self.pipeline.take_events();
         self.pipeline
-            .flush(&mut self.sockets)
+            .flush(now, &mut self.sockets)
             .map_err(WorkerError::Register)?;
         self.pipeline.wake_peers().map_err(WorkerError::Wake)?;
         if now >= self.kernel_drops_due {

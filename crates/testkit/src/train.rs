@@ -41,7 +41,7 @@ pub fn send_train(socket: &ShardSocket, to: SocketAddr, datagrams: &[impl AsRef<
         queue.push(to, None, datagram.as_ref()).expect("room");
     }
     loop {
-        let flush = queue.flush(socket, &mut |_, outcome| {
+        let flush = queue.flush(socket, Instant::now(), &mut |_, outcome| {
             assert_eq!(outcome, Ok(()), "the kernel rejected the train");
         });
         match flush {
@@ -49,7 +49,8 @@ pub fn send_train(socket: &ShardSocket, to: SocketAddr, datagrams: &[impl AsRef<
             Flush::Blocked => wait_for(socket, PollFlags::POLLOUT, None),
         }
     }
-    assert!(socket.is_gso_enabled(), "the kernel rejected GSO");
+    let refused = queue.destinations_without_gso(Instant::now());
+    assert_eq!(refused, 0, "the kernel rejected GSO");
 }
 
 /// Receives the datagrams of the next train or a single datagram. Returns `None` after `deadline`; without a deadline,

@@ -13,7 +13,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -75,7 +75,7 @@ fn send_messages(client: &ShardSocket, to: SocketAddr) -> Result<(), Box<dyn Err
             .map_err(|_| "the send queue is full")?;
     }
     let mut failed = None;
-    let flush = queue.flush(client, &mut |_message, outcome| {
+    let flush = queue.flush(client, Instant::now(), &mut |_message, outcome| {
         failed = failed.or(outcome.err());
     });
     match (failed, flush) {

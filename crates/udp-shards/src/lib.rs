@@ -61,6 +61,7 @@
 //! | `send` | the send queue and its system calls |
 //! | `socket` | a worker's socket |
 //! | `receive`, `train` | batches of received trains, gathering of sent datagrams |
+//! | `gso` | destinations to which the kernel cannot send trains |
 //! | `sys` | system calls: all unsafe code |
 //! | `cbpf` | programs for the kernel, as data |
 //! | `dispatch`, `options`, `received` | the hash; plain values |
@@ -88,6 +89,7 @@
 //!
 //! ```
 //! use std::num::NonZeroUsize;
+//! use std::time::Instant;
 //! use udp_shards::{
 //!     Dispatch, DispatchKey, Flush, ReceiveBatch, SendQueue, SocketOptions, bind_client_socket,
 //!     bind_tunnel_group,
@@ -107,7 +109,7 @@
 //!     message[0] = 4;
 //!     queue.push(group.local_addr, None, message).map_err(|_| "full")?;
 //! }
-//! let flush = queue.flush(&client, &mut |_message, outcome| assert_eq!(outcome, Ok(())));
+//! let flush = queue.flush(&client, Instant::now(), &mut |_message, outcome| assert_eq!(outcome, Ok(())));
 //! assert_eq!(flush, Flush::Empty);
 //!
 //! // The train arrives at the worker that owns the client's address.
@@ -125,6 +127,7 @@
 mod cbpf;
 mod dispatch;
 mod group;
+mod gso;
 mod options;
 #[cfg(feature = "fuzzing")]
 pub mod programs;
@@ -137,8 +140,8 @@ mod train;
 
 pub use dispatch::{Dispatch, DispatchKey};
 pub use group::{
-    BindError, GarbageSocket, MAX_WORKERS, TunnelGroup, UpstreamGroup, bind_client_socket,
-    bind_tunnel_group, bind_upstream_group,
+    BindError, GarbageSocket, MAX_WORKERS, TunnelGroup, UpstreamGroup,
+    bind_client_socket, bind_tunnel_group, bind_upstream_group,
 };
 pub use options::{BufferReport, BufferSize, SocketOptions};
 pub use receive::ReceiveBatch;

@@ -1,12 +1,13 @@
 //! A bounded send queue that gathers datagrams into trains.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use closed_enum::closed_enum;
 
 use crate::ShardSocket;
+use crate::gso::GsoRefusals;
 use crate::sys::sendmmsg::{self, Message, SendHeaders};
 use crate::train::{Destination, Sending, TRAIN_DATAGRAMS_MAX, Trains};
 
@@ -21,6 +22,8 @@ const DATAGRAMS_PER_CALL: usize = 1024;
 /// have failed. Use one queue per socket.
 ///
 /// ```
+/// use std::time::Instant;
+///
 /// use udp_shards::{Flush, ReceiveBatch, SendQueue, SocketOptions, bind_client_socket};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,7 +34,7 @@ const DATAGRAMS_PER_CALL: usize = 1024;
 /// for number in 0..10_u8 {
 ///     queue.push(to.local_addr(), None, [number; 1200]).map_err(|_| "the queue is full")?;
 /// }
-/// let flush = queue.flush(&from, &mut |_datagram, outcome| assert_eq!(outcome, Ok(())));
+/// let flush = queue.flush(&from, Instant::now(), &mut |_datagram, outcome| assert_eq!(outcome, Ok(())));
 /// assert_eq!(flush, Flush::Empty);
 ///
 /// let mut batch = ReceiveBatch::new(16);
@@ -44,6 +47,8 @@ pub struct SendQueue<B> {
     trains: Trains<B>,
     datagrams_max: usize,
     bytes_max: usize,
+    max_age: Option<Duration>,
+    gso_refusals: GsoRefusals,
     scratch: Scratch,
 }
 
@@ -76,6 +81,7 @@ closed_enum! {
         NotPermitted: "not_permitted", "refused by a firewall rule (EPERM, EACCES)";
         NoBuffers: "no_buffers",
             "the queue of the network device or the kernel's memory is full (ENOBUFS, ENOMEM)";
+        TooOld: "too_old", "waited too long for room in the socket's send buffer";
         Other: "other", "any other error";
     }
 }
@@ -102,8 +108,19 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             trains: Trains::new(),
             datagrams_max: datagrams,
             bytes_max: bytes,
+            max_age: None,
+            gso_refusals: GsoRefusals::default(),
             scratch: Scratch::default(),
         }
+    }
+
+    /// Limits the time for which a datagram waits in the queue after a flush that left it behind. Older datagrams fail
+    /// with [`SendError::TooOld`]. A datagram that joins a waiting train fails up to 1/16 of the limit early. Without
+    /// this, datagrams wait for any time.
+    #[must_use]
+    pub fn with_max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Some(max_age);
+        self
     }
 
     /// Returns the number of datagrams in the queue.
@@ -122,6 +139,12 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns the number of destination IP addresses that get single datagrams because the kernel refused a train to
+    /// them in the last minute. At most 256 are remembered.
+    pub fn destinations_without_gso(&mut self, now: Instant) -> usize {
+        self.gso_refusals.len(now)
     }
 
     /// Queues a datagram for `to`. `from_ip` is the source address on a wildcard socket; pass `None` on
@@ -144,23 +167,43 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
     }
 
     /// Sends queued datagrams until the queue is empty or the socket's send buffer is full, and calls
-    /// `done` once per datagram that left the queue, with its outcome. Never waits.
+    /// `done` once per datagram that left the queue, with its outcome. Never waits. `now` is the current time.
     ///
     /// `Ok` means that the kernel took the datagram, not that it left the host. An error for one datagram or
     /// destination does not affect the others. `done` gets failed datagrams back; the queue does not send them again.
+    ///
+    /// If the kernel cannot send trains to a destination, its datagrams are sent singly, and nothing is lost. Trains to
+    /// this IP address are tried again after a minute.
     pub fn flush(
         &mut self,
         socket: &ShardSocket,
+        now: Instant,
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) -> Flush {
         let mut headers = std::mem::take(&mut self.scratch.headers);
         let flush = self.flush_through(
             &mut |messages, parts| headers.send(socket, messages, parts),
-            socket.gso_switch(),
+            socket.is_gso_enabled(),
+            now,
             done,
         );
         self.scratch.headers = headers;
         flush
+    }
+
+    /// Removes the datagrams that are older than the [age limit](Self::with_max_age), and calls `done` for each. The
+    /// others wait from now on, if they did not already. Call it in place of [`flush`](Self::flush) while the socket is
+    /// not writable.
+    pub fn expire(&mut self, now: Instant, done: &mut impl FnMut(B, Result<(), SendError>)) {
+        self.drop_old(now, done);
+        if self.max_age.is_some() {
+            self.trains.mark_waiting(now);
+        }
+    }
+
+    /// Removes all datagrams and returns them, train by train.
+    pub fn drain(&mut self) -> impl Iterator<Item = B> + '_ {
+        std::iter::from_fn(|| self.trains.pop_front())
     }
 
     /// Implements [`Self::flush`] with a replaceable system call: `send` sends messages until one fails,
@@ -168,20 +211,43 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
     fn flush_through(
         &mut self,
         send: &mut impl FnMut(&[Message], &[IoSlice<'_>]) -> io::Result<usize>,
-        gso: &Cell<bool>,
+        gso: bool,
+        now: Instant,
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) -> Flush {
+        self.drop_old(now, done);
         while !self.is_empty() {
-            match self.send_front(send, gso.get()) {
-                Ok(sent) => self.finish_sent(sent, gso, done),
+            match self.send_front(send, gso, now) {
+                Ok(sent) => self.finish_sent(sent, now, done),
                 Err(error) => match error.raw_os_error().unwrap_or(libc::EIO) {
                     libc::EINTR => {}
-                    libc::EAGAIN => return Flush::Blocked,
-                    errno => self.handle_refusal(errno, gso, done),
+                    libc::EAGAIN => {
+                        if self.max_age.is_some() {
+                            self.trains.mark_waiting(now);
+                        }
+                        return Flush::Blocked;
+                    }
+                    errno => self.handle_refusal(errno, now, done),
                 },
             }
         }
         Flush::Empty
+    }
+
+    /// Removes datagrams that waited for too long, and ends the growth of trains that waited for a sixteenth of the
+    /// limit, so that no datagram is dropped much too early.
+    fn drop_old(&mut self, now: Instant, done: &mut impl FnMut(B, Result<(), SendError>)) {
+        let Some(max_age) = self.max_age else { return };
+        while let Some(train) = self.trains.front_mut()
+            && train.age(now) > max_age
+        {
+            for _ in 0..train.datagrams {
+                if let Some(datagram) = self.trains.pop_front() {
+                    done(datagram, Err(SendError::TooOld));
+                }
+            }
+        }
+        self.trains.close_older(now, max_age / 16);
     }
 
     /// Offers the front trains to the kernel, and returns the number of accepted messages. The messages
@@ -190,12 +256,16 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         &mut self,
         send: &mut impl FnMut(&[Message], &[IoSlice<'_>]) -> io::Result<usize>,
         gso: bool,
+        now: Instant,
     ) -> io::Result<usize> {
         let messages = &mut self.scratch.messages;
         messages.clear();
         let mut parts: Vec<IoSlice<'_>> = std::mem::take(&mut self.scratch.parts);
         for train in self.trains.iter() {
-            let whole = gso && train.datagrams > 1 && train.sending == Sending::Whole;
+            let whole = gso
+                && train.datagrams > 1
+                && train.sending == Sending::Whole
+                && !self.gso_refusals.contains(now, train.destination.to.ip());
             let messages_wanted = if whole { 1 } else { train.datagrams };
             if !messages.is_empty()
                 && (messages.len() + messages_wanted > MESSAGES_PER_CALL_MAX
@@ -233,7 +303,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
     fn finish_sent(
         &mut self,
         sent: usize,
-        gso: &Cell<bool>,
+        now: Instant,
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) {
         let messages = self
@@ -245,9 +315,9 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             if let Some(train) = self.trains.front_mut()
                 && train.sending == Sending::SinglyOnTrial
             {
-                // Only the train was invalid: this socket cannot send trains.
+                // Only the train was invalid: the kernel cannot send trains to this destination.
                 train.sending = Sending::Singly;
-                gso.set(false);
+                self.gso_refusals.insert(now, train.destination.to.ip());
             }
             for _ in message.parts.clone() {
                 if let Some(datagram) = self.trains.pop_front() {
@@ -262,7 +332,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
     fn handle_refusal(
         &mut self,
         errno: i32,
-        gso: &Cell<bool>,
+        now: Instant,
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) {
         let Some(message) = self.scratch.messages.first() else {
@@ -276,7 +346,10 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
 
         match errno {
             // The network card or the route (IPsec) cannot cut trains.
-            libc::EIO if is_train => return gso.set(false),
+            libc::EIO if is_train => {
+                train.sending = Sending::Singly;
+                return self.gso_refusals.insert(now, train.destination.to.ip());
+            }
             // The segments are too long, but the last one may be short enough. Older kernels return
             // EINVAL for such a train.
             libc::EMSGSIZE if is_train => return train.sending = Sending::Singly,

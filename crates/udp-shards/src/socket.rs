@@ -17,8 +17,7 @@ use crate::sys::sockopt;
 pub struct ShardSocket {
     socket: Socket,
     local_addr: SocketAddr,
-    /// Cleared permanently when the kernel or the network card refuses a train.
-    gso: Cell<bool>,
+    gso: bool,
     /// Drops so far, widened from the kernel's 32-bit count.
     kernel_drops: Cell<u64>,
 }
@@ -29,7 +28,7 @@ impl ShardSocket {
         Self {
             socket,
             local_addr,
-            gso: Cell::new(gso),
+            gso,
             kernel_drops: Cell::new(0),
         }
     }
@@ -47,17 +46,12 @@ impl ShardSocket {
         self.local_addr.ip().is_unspecified()
     }
 
-    /// Returns true if trains are sent as one buffer. The initial value is [`SocketOptions::gso`]; the
-    /// socket disables GSO permanently when the kernel refuses a train.
+    /// Returns [`SocketOptions::gso`]: true if trains are sent as one buffer, where the kernel can.
     ///
     /// [`SocketOptions::gso`]: crate::SocketOptions::gso
     #[must_use]
     pub fn is_gso_enabled(&self) -> bool {
-        self.gso.get()
-    }
-
-    pub(crate) fn gso_switch(&self) -> &Cell<bool> {
-        &self.gso
+        self.gso
     }
 
     /// Returns the number of datagrams that the kernel dropped since the socket was bound, because of a

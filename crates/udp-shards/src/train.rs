@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -34,8 +35,10 @@ pub(crate) struct Train {
     pub(crate) segment_size: usize,
     pub(crate) datagrams: usize,
     bytes: usize,
-    /// No datagram may follow, because the last one was shorter.
+    /// No datagram may follow, because the last one was shorter or the train is old.
     closed: bool,
+    /// Time of the first flush that left the train behind.
+    waiting_since: Option<Instant>,
     pub(crate) sending: Sending,
     /// The train was offered again once, after a report about an earlier datagram.
     pub(crate) retried: bool,
@@ -72,6 +75,8 @@ pub(crate) struct Trains<B> {
     newest: HashMap<Destination, u64, ahash::RandomState>,
     /// Number of the train of the latest datagram, which is often also the next one's.
     latest: u64,
+    /// Number of the first train that [`Trains::close_older`] has not closed.
+    first_young: u64,
     bytes: usize,
 }
 
@@ -83,6 +88,7 @@ impl<B: AsRef<[u8]>> Trains<B> {
             front_number: 0,
             newest: HashMap::default(),
             latest: 0,
+            first_young: 0,
             bytes: 0,
         }
     }
@@ -182,6 +188,26 @@ impl<B: AsRef<[u8]>> Trains<B> {
         Some(queued.datagram)
     }
 
+    /// Notes that all trains are left behind by a flush at `now`.
+    pub(crate) fn mark_waiting(&mut self, now: Instant) {
+        let new = self.trains.iter_mut().rev();
+        for train in new.take_while(|train| train.waiting_since.is_none()) {
+            train.waiting_since = Some(now);
+        }
+    }
+
+    /// Ends the growth of trains that have waited for longer than `age`.
+    pub(crate) fn close_older(&mut self, now: Instant, age: Duration) {
+        let mut number = self.first_young.max(self.front_number);
+        while let Some(train) = self.train_mut(number)
+            && train.age(now) > age
+        {
+            train.closed = true;
+            number += 1;
+        }
+        self.first_young = number;
+    }
+
     /// Returns true if no destination is stored.
     #[cfg(test)]
     pub(crate) fn has_no_destination(&self) -> bool {
@@ -207,11 +233,18 @@ impl Train {
             datagrams: 1,
             bytes: size,
             closed: size == 0,
+            waiting_since: None,
             sending: Sending::Whole,
             retried: false,
             first: key,
             last: key,
         }
+    }
+
+    /// Returns the time for which the train has waited, 0 before a flush has left it behind.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        self.waiting_since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Appends the datagram at `key`; returns the key of the previous last one.

@@ -244,14 +244,14 @@ impl Pipeline {
     }
 
     /// Sends all queued datagrams.
-    pub(super) fn flush(&mut self, sockets: &mut Sockets) -> io::Result<()> {
+    pub(super) fn flush(&mut self, now: Instant, sockets: &mut Sockets) -> io::Result<()> {
         let counters = &mut self.counters;
         for (listener, queue) in self.to_tunnels.iter_mut().enumerate() {
-            sockets.flush_listener(listener, queue, &mut |datagram, result| {
+            sockets.flush_listener(listener, queue, now, &mut |datagram, result| {
                 count_sent(counters, Side::Tunnels, &datagram, result);
             })?;
         }
-        sockets.flush_upstream(&mut self.to_upstream, &mut |datagram, result| {
+        sockets.flush_upstream(&mut self.to_upstream, now, &mut |datagram, result| {
             count_sent(counters, Side::Upstream, &datagram, result);
         })
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -148,19 +148,21 @@ impl Sockets {
         &mut self,
         listener: usize,
         queue: &mut SendQueue<B>,
+        now: Instant,
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) -> io::Result<()> {
-        self.listeners[listener].data.flush(&self.poll, queue, done)
+        self.listeners[listener].data.flush(&self.poll, queue, now, done)
     }
 
     /// Sends the datagrams queued for routers and endhosts.
     pub(super) fn flush_upstream<B: AsRef<[u8]>>(
         &mut self,
         queue: &mut SendQueue<B>,
+        now: Instant,
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) -> io::Result<()> {
         match &mut self.upstream {
-            Some(upstream) => upstream.flush(&self.poll, queue, done),
+            Some(upstream) => upstream.flush(&self.poll, queue, now, done),
             None => Ok(()),
         }
     }
@@ -255,12 +257,13 @@ impl PolledSocket {
         &mut self,
         poll: &Poll,
         queue: &mut SendQueue<B>,
+        now: Instant,
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) -> io::Result<()> {
         if self.blocked || queue.is_empty() {
             return Ok(());
         }
-        if let Flush::Blocked = queue.flush(&self.socket, done) {
+        if let Flush::Blocked = queue.flush(&self.socket, now, done) {
             self.blocked = true;
             self.set_interest(poll, Interest::READABLE | Interest::WRITABLE)?;
         }

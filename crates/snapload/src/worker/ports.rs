@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ana_gotatun::packet::Packet;
 use mio::unix::SourceFd;
@@ -216,9 +216,11 @@ impl Ports {
         }
         self.batch += 1;
         let port = &mut self.ports[self.queued_for];
-        let flush = self.queue.flush(&port.socket, &mut |outgoing, result| {
-            count_sent(counts, &outgoing, result);
-        });
+        let flush = self
+            .queue
+            .flush(&port.socket, Instant::now(), &mut |outgoing, result| {
+                count_sent(counts, &outgoing, result);
+            });
         if flush == Flush::Blocked {
             let empty = self.spare_queues.pop().unwrap_or_else(new_queue);
             port.blocked = Some(std::mem::replace(&mut self.queue, empty));
@@ -235,7 +237,7 @@ impl Ports {
             let Some(mut queue) = port.blocked.take() else {
                 return false;
             };
-            let flush = queue.flush(&port.socket, &mut |outgoing, result| {
+            let flush = queue.flush(&port.socket, Instant::now(), &mut |outgoing, result| {
                 count_sent(counts, &outgoing, result);
             });
             match flush {

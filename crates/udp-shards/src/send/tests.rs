@@ -25,7 +25,8 @@ struct Sent {
 /// A queue, a scripted kernel, and the recorded messages and outcomes.
 struct Fixture {
     queue: SendQueue<Vec<u8>>,
-    gso: Cell<bool>,
+    gso: bool,
+    now: Instant,
     /// Answers to the next calls; after the last one, all messages are accepted.
     script: VecDeque<Answer>,
     sent: Vec<Sent>,
@@ -36,7 +37,8 @@ impl Fixture {
     fn new(script: impl IntoIterator<Item = Answer>) -> Self {
         Self {
             queue: SendQueue::with_limits(usize::MAX, usize::MAX),
-            gso: Cell::new(true),
+            gso: true,
+            now: Instant::now(),
             script: script.into_iter().collect(),
             sent: Vec::new(),
             outcomes: Vec::new(),
@@ -55,6 +57,7 @@ impl Fixture {
         let Self {
             queue,
             gso,
+            now,
             script,
             sent,
             outcomes,
@@ -79,9 +82,28 @@ impl Fixture {
                 }
                 Ok(take)
             },
-            gso,
+            *gso,
+            *now,
             &mut |datagram, outcome| outcomes.push((datagram, outcome)),
         )
+    }
+
+    /// Limits the age of datagrams.
+    fn with_max_age(mut self, max_age: Duration) -> Self {
+        self.queue = self.queue.with_max_age(max_age);
+        self
+    }
+
+    /// Does what a worker does in a turn in which the socket is not writable.
+    fn expire(&mut self) {
+        let outcomes = &mut self.outcomes;
+        self.queue.expire(self.now, &mut |datagram, outcome| {
+            outcomes.push((datagram, outcome));
+        });
+    }
+
+    fn destinations_without_gso(&mut self) -> usize {
+        self.queue.destinations_without_gso(self.now)
     }
 
     /// Number of datagrams and segment size of each message sent.
@@ -202,7 +224,7 @@ fn a_train_fits_into_one_ip_packet() {
 #[test]
 fn without_gso_each_datagram_is_a_message() {
     let mut fixture = Fixture::new([]);
-    fixture.gso.set(false);
+    fixture.gso = false;
     fixture.push(peer(1), [100; 70]);
     assert_eq!(fixture.flush(), Flush::Empty);
     assert_eq!(fixture.shapes(), [(1, None); 70]);
@@ -243,23 +265,85 @@ fn an_interrupted_call_is_repeated() {
     assert_eq!(fixture.shapes(), [(3, Some(100))]);
 }
 
+/// Answers to a train that the kernel cannot send: EIO from network cards and IPsec routes, EINVAL from old kernels.
+const REFUSALS_OF_TRAINS: [i32; 2] = [libc::EIO, libc::EINVAL];
+
 #[test]
-fn a_network_card_without_gso_gets_single_datagrams() {
-    let mut fixture = Fixture::new([Answer::Fail(libc::EIO)]);
-    fixture.push(peer(1), [100; 3]);
-    assert_eq!(fixture.flush(), Flush::Empty);
-    assert_eq!(fixture.shapes(), [(1, None); 3]);
-    assert_eq!(fixture.results(), [Ok(()); 3]);
-    assert!(!fixture.gso.get(), "no more trains on this socket");
+fn a_refused_train_is_sent_as_single_datagrams() {
+    for errno in REFUSALS_OF_TRAINS {
+        let mut fixture = Fixture::new([Answer::Fail(errno)]);
+        fixture.push(peer(1), [100; 3]);
+        assert_eq!(fixture.flush(), Flush::Empty);
+        assert_eq!(fixture.shapes(), [(1, None); 3]);
+        assert_eq!(fixture.results(), [Ok(()); 3]);
+        assert_eq!(fixture.destinations_without_gso(), 1);
+
+        // Trains to other ports of the host have the same route.
+        fixture.push(peer(2), [100; 2]);
+        assert_eq!(fixture.flush(), Flush::Empty);
+        assert_eq!(fixture.shapes(), [(1, None); 5]);
+    }
 }
 
 #[test]
-fn a_kernel_without_gso_gets_single_datagrams() {
-    let mut fixture = Fixture::new([Answer::Fail(libc::EINVAL)]);
-    fixture.push(peer(1), [100; 3]);
-    assert_eq!(fixture.flush(), Flush::Empty);
-    assert_eq!(fixture.shapes(), [(1, None); 3]);
-    assert!(!fixture.gso.get(), "only the train was invalid");
+fn other_destinations_still_get_trains_after_one_refused_them() {
+    for errno in REFUSALS_OF_TRAINS {
+        let mut fixture = Fixture::new([Answer::Fail(errno)]);
+        let other = "192.0.2.2:1".parse().unwrap();
+        fixture.push(peer(1), [100; 2]);
+        fixture.push(other, [100; 3]);
+        assert_eq!(fixture.flush(), Flush::Empty);
+        assert_eq!(fixture.shapes(), [(1, None), (1, None), (3, Some(100))]);
+    }
+}
+
+#[test]
+fn trains_to_a_destination_are_tried_again_after_a_minute() {
+    for errno in REFUSALS_OF_TRAINS {
+        let mut fixture = Fixture::new([Answer::Fail(errno)]);
+        fixture.push(peer(1), [100; 2]);
+        assert_eq!(fixture.flush(), Flush::Empty);
+        fixture.now += Duration::from_secs(60);
+        assert_eq!(fixture.destinations_without_gso(), 0);
+        fixture.push(peer(1), [100; 2]);
+        assert_eq!(fixture.flush(), Flush::Empty);
+        assert_eq!(fixture.shapes(), [(1, None), (1, None), (2, Some(100))]);
+    }
+}
+
+#[test]
+fn any_number_of_destinations_can_refuse_trains() {
+    let destinations = 1000;
+    let mut fixture = Fixture::new([]);
+    for number in 0..destinations {
+        let ip = IpAddr::from([10, 0, (number / 256) as u8, (number % 256) as u8]);
+        fixture.push(SocketAddr::new(ip, 1), [100; 2]);
+    }
+    let Fixture {
+        queue, now, sent, ..
+    } = &mut fixture;
+    let mut outcomes = 0;
+    let flush = queue.flush_through(
+        &mut |messages, _| {
+            if messages[0].segment_size.is_some() {
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
+            let singles = messages.iter().take_while(|one| one.segment_size.is_none());
+            let singles = singles.count();
+            sent.extend(messages[..singles].iter().map(|message| Sent {
+                to: message.to,
+                segment_size: None,
+                datagrams: Vec::new(),
+            }));
+            Ok(singles)
+        },
+        true,
+        *now,
+        &mut |_, outcome| outcomes += usize::from(outcome.is_ok()),
+    );
+    assert_eq!(flush, Flush::Empty);
+    assert_eq!((sent.len(), outcomes), (2 * destinations, 2 * destinations));
+    assert_eq!(fixture.destinations_without_gso(), 256);
 }
 
 #[test]
@@ -274,7 +358,7 @@ fn a_train_that_is_invalid_for_another_reason_leaves_gso_on() {
         let error = Err(SendError::from_errno(errno));
         assert_eq!(fixture.results(), [error, error, Ok(()), Ok(()), Ok(())]);
         assert_eq!(fixture.shapes(), [(1, None), (2, Some(100))]);
-        assert!(fixture.gso.get());
+        assert_eq!(fixture.destinations_without_gso(), 0);
     }
 }
 
@@ -286,7 +370,7 @@ fn only_the_oversized_datagram_of_a_train_is_dropped() {
     assert_eq!(fixture.flush(), Flush::Empty);
     let results = [Ok(()), Err(SendError::MessageTooLong), Ok(()), Ok(())];
     assert_eq!(fixture.results(), results);
-    assert!(fixture.gso.get());
+    assert_eq!(fixture.destinations_without_gso(), 0);
 }
 
 #[test]
@@ -307,7 +391,7 @@ fn an_error_about_one_destination_drops_its_train_and_no_other() {
         assert_eq!(fixture.flush(), Flush::Empty);
         let results = [Ok(()), Ok(()), Err(error), Err(error), Ok(()), Ok(())];
         assert_eq!(fixture.results(), results);
-        assert!(fixture.gso.get());
+        assert_eq!(fixture.destinations_without_gso(), 0);
     }
 }
 
@@ -325,6 +409,82 @@ fn an_icmp_answer_to_an_earlier_datagram_costs_no_datagram() {
     assert_eq!(fixture.flush(), Flush::Empty);
     let refused = Err(SendError::Unreachable);
     assert_eq!(fixture.results(), [refused, refused, Ok(()), Ok(())]);
+}
+
+const MAX_AGE: Duration = Duration::from_millis(160);
+
+const BLOCKED: Answer = Answer::Fail(libc::EAGAIN);
+
+#[test]
+fn datagrams_that_waited_for_too_long_are_not_sent() {
+    let mut fixture = Fixture::new([BLOCKED]).with_max_age(MAX_AGE);
+    fixture.push(peer(1), [100; 3]);
+    assert_eq!(fixture.flush(), Flush::Blocked);
+    fixture.now += MAX_AGE + Duration::from_millis(1);
+    fixture.push(peer(2), [100; 2]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    let too_old = Err(SendError::TooOld);
+    assert_eq!(
+        fixture.results(),
+        [too_old, too_old, too_old, Ok(()), Ok(())]
+    );
+    assert_eq!(fixture.shapes(), [(2, Some(100))]);
+}
+
+#[test]
+fn datagrams_within_the_age_limit_are_sent() {
+    let mut fixture = Fixture::new([BLOCKED]).with_max_age(MAX_AGE);
+    fixture.push(peer(1), [100; 3]);
+    assert_eq!(fixture.flush(), Flush::Blocked);
+    fixture.now += MAX_AGE;
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.results(), [Ok(()); 3]);
+}
+
+#[test]
+fn old_datagrams_leave_the_queue_while_the_socket_is_blocked() {
+    let mut fixture = Fixture::new([BLOCKED]).with_max_age(MAX_AGE);
+    fixture.push(peer(1), [100; 3]);
+    assert_eq!(fixture.flush(), Flush::Blocked);
+    // Queued later, while the socket is still blocked.
+    fixture.now += MAX_AGE / 2;
+    fixture.push(peer(2), [100; 2]);
+    fixture.expire();
+    assert_eq!(fixture.queue.len(), 5);
+
+    fixture.now += MAX_AGE / 2 + Duration::from_millis(1);
+    fixture.expire();
+    assert_eq!(fixture.results(), [Err(SendError::TooOld); 3]);
+    fixture.now += MAX_AGE / 2;
+    fixture.expire();
+    assert_eq!(fixture.results(), [Err(SendError::TooOld); 5]);
+    assert_eq!((fixture.queue.len(), fixture.queue.bytes()), (0, 0));
+}
+
+#[test]
+fn a_train_that_has_waited_takes_no_more_datagrams() {
+    let mut fixture = Fixture::new([BLOCKED]).with_max_age(MAX_AGE);
+    fixture.push(peer(1), [100; 2]);
+    assert_eq!(fixture.flush(), Flush::Blocked);
+    fixture.now += MAX_AGE / 16;
+    fixture.expire();
+    fixture.push(peer(1), [100]);
+    fixture.now += Duration::from_millis(1);
+    fixture.expire();
+    fixture.push(peer(1), [100; 4]);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(3, Some(100)), (4, Some(100))]);
+}
+
+#[test]
+fn without_an_age_limit_datagrams_wait_for_any_time() {
+    let mut fixture = Fixture::new([BLOCKED]);
+    fixture.push(peer(1), [100; 2]);
+    assert_eq!(fixture.flush(), Flush::Blocked);
+    fixture.now += Duration::from_secs(3600);
+    fixture.expire();
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.results(), [Ok(()); 2]);
 }
 
 #[test]
@@ -395,8 +555,9 @@ proptest! {
     fn every_datagram_has_one_outcome_and_order_is_kept_for_all_kernel_answers(
         bursts in vec(bursts(), 1..4),
         script in vec(answers(), 0..60),
+        pause_ms in 0..200_u64,
     ) {
-        let mut fixture = Fixture::new(script);
+        let mut fixture = Fixture::new(script).with_max_age(MAX_AGE);
         let mut pushed: HashMap<SocketAddr, Vec<Vec<u8>>> = HashMap::new();
         let mut count = 0_u32;
         for burst in bursts {
@@ -412,6 +573,7 @@ proptest! {
             }
             // The next burst follows even if the queue is blocked.
             let _ = fixture.flush();
+            fixture.now += Duration::from_millis(pause_ms);
         }
         while fixture.flush() == Flush::Blocked {}
         prop_assert!(fixture.queue.is_empty());

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -100,7 +100,7 @@ pub(crate) fn flush<B: AsRef<[u8]>>(
 ) -> Vec<(B, Result<(), SendError>)> {
     let mut outcomes = Vec::new();
     loop {
-        match queue.flush(socket, &mut |datagram, outcome| {
+        match queue.flush(socket, Instant::now(), &mut |datagram, outcome| {
             outcomes.push((datagram, outcome));
         }) {
             Flush::Empty => return outcomes,
