@@ -2,8 +2,11 @@
 //!
 //! The first socket is bound without SO_REUSEPORT, so binding fails if any other socket holds the
 //! address, shared or not. Then SO_REUSEPORT is set and the other sockets join. The kernel numbers the
-//! sockets of a group in binding order, and the programs return these numbers, so a group must not
-//! change: closing a socket would move the last one into its place.
+//! sockets of a group in binding order, and the programs return these numbers, so those sockets must not
+//! be closed: the last one would move into the place of a closed one.
+//!
+//! Sockets that join later get higher numbers, which no program returns, so they can be closed: only other late sockets
+//! change their numbers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -70,23 +73,55 @@ impl GarbageSocket {
 
 /// The sockets of one address that receives from SCION routers, see [`bind_upstream_group`].
 ///
-/// Keep all sockets open for as long as one is in use: closing a member changes the kernel's numbering of the others,
-/// and datagrams then arrive at the wrong socket.
+/// Keep all [`sockets`](Self::sockets) open for as long as one is in use: closing a member changes the kernel's
+/// numbering of the others, and datagrams then arrive at the wrong socket. Lanes can be closed.
 #[derive(Debug)]
 pub struct UpstreamGroup {
     /// Address that all sockets are bound to, with the actual port.
     pub local_addr: SocketAddr,
     /// Sockets, one per worker. With [`Dispatch::Kernel`] a worker's socket receives the SCION packets
-    /// to the destinations (host, port) that it owns, and a share of those without a destination that
-    /// the program can read; with [`Dispatch::User`] any packet.
+    /// to the destinations (host, port) that it owns, and a random share of those without a destination
+    /// that the program can read; with [`Dispatch::User`] any packet.
     ///
     /// With [`Dispatch::Kernel`] and several workers these sockets ignore [`SocketOptions::gro`] and
     /// have no UDP_GRO: all packets of a router have the same addresses and ports, so the kernel would
     /// join packets for several workers into one train and deliver it to the owner of the first. Only
     /// GSO on the same host still produces such trains.
     pub sockets: Vec<ShardSocket>,
+    /// Binds lanes to the same address.
+    pub lanes: LaneBinder,
     /// Buffer sizes of each socket.
     pub buffers: BufferReport,
+}
+
+/// Binds lanes: further members of an [`UpstreamGroup`], to send from.
+///
+/// Datagrams that have not left the host fill the send buffer of their socket, for example while the kernel waits for an
+/// answer to ARP: up to 212,992 bytes for each destination (`unres_qlen_bytes`), for about three seconds. From one
+/// socket, destinations that do not answer therefore delay all others. A lane is a socket for one destination, whose
+/// datagrams have the same source address and port as those of the group.
+#[derive(Clone, Debug)]
+pub struct LaneBinder {
+    address: SocketAddr,
+    options: SocketOptions,
+}
+
+impl LaneBinder {
+    /// Binds a lane, at any time while the group is open. It can be closed at any time.
+    ///
+    /// With [`Dispatch::Kernel`] a lane receives nothing, because the program selects the sockets of the workers only.
+    /// With [`Dispatch::User`] the kernel selects among all members, so read lanes as well, also before closing one:
+    /// datagrams in its receive buffer are lost. Do not [connect](ShardSocket::connect) a lane: that makes the kernel's
+    /// search for the socket of a datagram slower, and changes its result.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Refused`] if a system call fails, for example because too many files are open. The group is not
+    /// affected.
+    pub fn bind(&self) -> Result<ShardSocket, BindError> {
+        let (socket, local_addr) = bind(self.address, Sharing::Group, &self.options)?;
+        Ok(ShardSocket::new(socket, local_addr, self.options.gso))
+    }
 }
 
 /// Why sockets could not be bound.
@@ -213,8 +248,8 @@ pub fn bind_tunnel_group(
 
 /// Binds one socket per worker to the address `internal` that SCION routers send to; port 0 picks a free port.
 ///
-/// With [`Dispatch::User`], and with one worker, the sockets have no program and receive datagrams of any protocol.
-/// Otherwise the program is attached last, as in [`bind_tunnel_group`].
+/// With [`Dispatch::User`] the sockets have no program and receive datagrams of any protocol; so does the socket of one
+/// worker. Otherwise the program is attached last, as in [`bind_tunnel_group`].
 ///
 /// # Errors
 ///
@@ -227,10 +262,8 @@ pub fn bind_upstream_group(
     options: &SocketOptions,
 ) -> Result<UpstreamGroup, BindError> {
     let worker_count = check_workers(workers)?;
-    // A single socket needs no program, and the kernel accepts one for several sockets only.
-    let has_program = dispatch == Dispatch::Kernel && workers.get() > 1;
     let options = SocketOptions {
-        gro: options.gro && !has_program,
+        gro: options.gro && (dispatch == Dispatch::User || workers.get() == 1),
         ..*options
     };
     let Bound {
@@ -238,7 +271,15 @@ pub fn bind_upstream_group(
         sockets,
         buffers,
     } = bind_group(internal, workers.get(), &options)?;
-    if let Some(socket) = sockets.first().filter(|_| has_program) {
+    let lanes = LaneBinder {
+        address: local_addr,
+        options,
+    };
+    if dispatch == Dispatch::Kernel
+        && let Some(socket) = sockets.first()
+    {
+        // The kernel accepts a program only once a second socket has joined. The group stays one after it has left.
+        let second = (workers.get() == 1).then(|| lanes.bind()).transpose()?;
         let program = upstream::dispatch_program(key, worker_count);
         sockopt::attach_reuseport_program(socket, &program).map_err(|source| {
             BindError::Refused {
@@ -247,10 +288,12 @@ pub fn bind_upstream_group(
                 source,
             }
         })?;
+        drop(second);
     }
     Ok(UpstreamGroup {
         local_addr,
         sockets,
+        lanes,
         buffers,
     })
 }
@@ -360,20 +403,10 @@ fn bind(
         sockopt::set_number(&socket, libc::SOL_UDP, libc::UDP_GRO, 1)
             .map_err(refused("enable UDP_GRO"))?;
     }
-    set_buffer(
-        &socket,
-        libc::SO_RCVBUFFORCE,
-        libc::SO_RCVBUF,
-        options.receive_buffer_bytes,
-    )
-    .map_err(refused("set the receive buffer size"))?;
-    set_buffer(
-        &socket,
-        libc::SO_SNDBUFFORCE,
-        libc::SO_SNDBUF,
-        options.send_buffer_bytes,
-    )
-    .map_err(refused("set the send buffer size"))?;
+    sockopt::set_receive_buffer(&socket, options.receive_buffer_bytes)
+        .map_err(refused("set the receive buffer size"))?;
+    sockopt::set_send_buffer(&socket, options.send_buffer_bytes)
+        .map_err(refused("set the send buffer size"))?;
     if sharing == Sharing::Group {
         socket
             .set_reuse_port(true)
@@ -432,18 +465,6 @@ fn report_local_address(socket: &Socket, address: SocketAddr) -> io::Result<()> 
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
     };
     sockopt::set_number(socket, level, option, 1)
-}
-
-/// Sets a buffer size: beyond the system's limit with CAP_NET_ADMIN, otherwise up to the limit.
-fn set_buffer(
-    socket: &Socket,
-    force: libc::c_int,
-    within_limit: libc::c_int,
-    bytes: usize,
-) -> io::Result<()> {
-    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-    sockopt::set_number(socket, libc::SOL_SOCKET, force, bytes)
-        .or_else(|_| sockopt::set_number(socket, libc::SOL_SOCKET, within_limit, bytes))
 }
 
 fn report_buffers(socket: &Socket, options: &SocketOptions) -> io::Result<BufferReport> {

@@ -48,7 +48,7 @@
 //! its sockets, a batch, and a queue for each socket that it sends from. A [`Received`] train owns its bytes and can be
 //! sent to another thread. All sockets of a group have to stay open until the last worker has stopped, because the
 //! kernel renumbers the others when one is closed. A worker that ends early returns its sockets instead of dropping
-//! them.
+//! them. Lanes ([`LaneBinder`]) are an exception.
 //!
 //! # Modules
 //!
@@ -60,6 +60,7 @@
 //! | `group` | binding sockets, attaching programs |
 //! | `send` | the send queue and its system calls |
 //! | `socket` | a worker's socket |
+//! | `send_buffer` | size of a send buffer that follows its rate |
 //! | `receive`, `train` | batches of received trains, gathering of sent datagrams |
 //! | `gso` | destinations to which the kernel cannot send trains |
 //! | `sys` | system calls: all unsafe code |
@@ -134,13 +135,14 @@ pub mod programs;
 mod receive;
 mod received;
 mod send;
+mod send_buffer;
 mod socket;
 mod sys;
 mod train;
 
 pub use dispatch::{Dispatch, DispatchKey};
 pub use group::{
-    BindError, GarbageSocket, MAX_WORKERS, TunnelGroup, UpstreamGroup,
+    BindError, GarbageSocket, LaneBinder, MAX_WORKERS, TunnelGroup, UpstreamGroup,
     bind_client_socket, bind_tunnel_group, bind_upstream_group,
 };
 pub use options::{BufferReport, BufferSize, SocketOptions};

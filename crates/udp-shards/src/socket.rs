@@ -4,10 +4,12 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Instant;
 
 use socket2::Socket;
 
 use crate::ReceiveBatch;
+use crate::send_buffer::SendBufferSize;
 use crate::sys::sockopt;
 
 /// A non-blocking UDP socket of one worker. It is `Send` but not `Sync`.
@@ -20,6 +22,8 @@ pub struct ShardSocket {
     gso: bool,
     /// Drops so far, widened from the kernel's 32-bit count.
     kernel_drops: Cell<u64>,
+    /// `None` for a constant size.
+    send_buffer: Cell<Option<SendBufferSize>>,
 }
 
 impl ShardSocket {
@@ -30,6 +34,7 @@ impl ShardSocket {
             local_addr,
             gso,
             kernel_drops: Cell::new(0),
+            send_buffer: Cell::new(None),
         }
     }
 
@@ -67,6 +72,58 @@ impl ShardSocket {
             self.kernel_drops.set(widen(self.kernel_drops.get(), drops));
         }
         self.kernel_drops.get()
+    }
+
+    /// Lets the size of the send buffer follow the rate at which it drains, so that datagrams do not become old in it.
+    /// Starts with `start_bytes`. Afterwards report each time that a flush is blocked
+    /// ([`note_blocked`](Self::note_blocked)) and that the socket is writable again
+    /// ([`note_writable`](Self::note_writable)). If half of a full buffer drains in less than 5 ms, the buffer is doubled,
+    /// up to its present size; if it takes more than 50 ms, the buffer is halved, down to 32 KiB.
+    ///
+    /// Without this the size is constant.
+    ///
+    /// # Errors
+    ///
+    /// The error of getsockopt(2) or setsockopt(2).
+    pub fn adapt_send_buffer(&self, start_bytes: usize) -> io::Result<()> {
+        // The kernel doubles the requested size, for its own bookkeeping (socket(7)).
+        let configured = self.socket.send_buffer_size()? / 2;
+        let size = SendBufferSize::new(start_bytes, configured);
+        if size.bytes() < configured {
+            sockopt::set_send_buffer(&self.socket, size.bytes())?;
+        }
+        self.send_buffer.set(Some(size));
+        Ok(())
+    }
+
+    /// Notes that the send buffer is full, for [`adapt_send_buffer`](Self::adapt_send_buffer).
+    pub fn note_blocked(&self, now: Instant) {
+        if let Some(mut size) = self.send_buffer.get() {
+            size.note_blocked(now);
+            self.send_buffer.set(Some(size));
+        }
+    }
+
+    /// Notes that the socket is writable again, for [`adapt_send_buffer`](Self::adapt_send_buffer). Makes at most two
+    /// system calls, and none if the size stays. If they fail, the buffer keeps its size.
+    pub fn note_writable(&self, now: Instant) {
+        if let Some(mut size) = self.send_buffer.get() {
+            if let Some(bytes) = size.note_writable(now) {
+                // Both calls can fail only for a socket that is closed.
+                let _ = sockopt::set_send_buffer(&self.socket, bytes);
+            }
+            self.send_buffer.set(Some(size));
+        }
+    }
+
+    /// Returns the size of the datagrams in the send buffer: those that have not left the host, counted with the
+    /// kernel's metadata. Makes one system call.
+    ///
+    /// # Errors
+    ///
+    /// The error of getsockopt(2).
+    pub fn unsent_bytes(&self) -> io::Result<usize> {
+        sockopt::unsent_bytes(&self.socket)
     }
 
     /// Restricts the socket to datagrams to and from `remote` (connect(2)). Not for members of a group. Datagrams of a

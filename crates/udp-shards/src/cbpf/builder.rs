@@ -115,6 +115,12 @@ impl Builder {
         self.push(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0);
     }
 
+    /// A := a random number (SKF_AD_RANDOM, Linux 3.15).
+    pub(crate) fn load_random(&mut self) {
+        let random = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32;
+        self.push(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, random);
+    }
+
     pub(crate) fn load_value(&mut self, value: u32) {
         self.push(libc::BPF_LD | libc::BPF_IMM, value);
     }

@@ -16,9 +16,6 @@ const OFFSET: Scratch = Scratch::new(FREE_SCRATCH + 1);
 /// The number of the next header.
 const NEXT: Scratch = Scratch::new(FREE_SCRATCH + 2);
 
-/// An index outside every group: the kernel picks a socket by its own hash.
-const ANY_SOCKET: u32 = u32::MAX;
-
 const DESTINATION_HOST: u32 = 28;
 const NEXT_HEADER: u32 = 4;
 const HEADER_LENGTH: u32 = 5;
@@ -42,10 +39,16 @@ const SCMP_IDENTIFIER: u32 = 4;
 /// SCMP error types, and the offset of their quoted packet.
 const SCMP_QUOTES: [(u32, u32); 5] = [(1, 8), (2, 8), (4, 8), (5, 20), (6, 28)];
 
-/// Builds the dispatch program of a group of `workers` sockets. A packet goes to the worker that owns
-/// its destination (host and port); malformed packets, and those without a port, go to any worker.
+/// Builds the dispatch program of a group whose first `workers` sockets belong to the workers. A packet
+/// goes to the worker that owns its destination (host and port); malformed packets, and those without a
+/// port, go to a random worker. No packet goes to a later socket of the group: for a number beyond
+/// the group, the kernel would choose among all by its own hash.
 pub(crate) fn dispatch_program(key: &DispatchKey, workers: u32) -> Program {
     let mut builder = Builder::default();
+    if workers == 1 {
+        builder.return_value(0);
+        return builder.finish();
+    }
     let mut unknown = Label::default();
 
     emit_check_header(&mut builder, &mut unknown);
@@ -63,7 +66,9 @@ pub(crate) fn dispatch_program(key: &DispatchKey, workers: u32) -> Program {
     builder.return_a();
 
     builder.place(unknown);
-    builder.return_value(ANY_SOCKET);
+    builder.load_random();
+    builder.alu(Alu::Remainder, Operand::Value(workers));
+    builder.return_a();
     builder.finish()
 }
 

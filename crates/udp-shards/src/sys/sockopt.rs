@@ -28,14 +28,47 @@ pub(crate) fn attach_reuseport_program(socket: &impl AsFd, program: &Program) ->
     attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF, program)
 }
 
-/// Returns the number of datagrams that the kernel dropped at this socket, modulo 2^32 (SO_MEMINFO,
-/// Linux 4.12).
-pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
-    /// SK_MEMINFO_DROPS and SK_MEMINFO_VARS of `linux/sock_diag.h`.
-    const DROPS: usize = 8;
-    const VALUES: usize = 9;
+/// Sets the size of the receive buffer, see [`set_send_buffer`].
+pub(crate) fn set_receive_buffer(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
+    set_buffer(socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, bytes)
+}
 
-    let mut values = [0_u32; VALUES];
+/// Sets the size of the send buffer: beyond the system's limit with CAP_NET_ADMIN, otherwise up to the limit.
+pub(crate) fn set_send_buffer(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
+    set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, bytes)
+}
+
+fn set_buffer(
+    socket: &impl AsFd,
+    force: libc::c_int,
+    within_limit: libc::c_int,
+    bytes: usize,
+) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    set_number(socket, libc::SOL_SOCKET, force, bytes)
+        .or_else(|_| set_number(socket, libc::SOL_SOCKET, within_limit, bytes))
+}
+
+/// Returns the number of datagrams that the kernel dropped at this socket, modulo 2^32.
+pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
+    /// SK_MEMINFO_DROPS of `linux/sock_diag.h`.
+    const DROPS: usize = 8;
+    Ok(memory_info(socket)?[DROPS])
+}
+
+/// Returns the bytes charged to the send buffer of this socket.
+pub(crate) fn unsent_bytes(socket: &impl AsFd) -> io::Result<usize> {
+    /// SK_MEMINFO_WMEM_ALLOC of `linux/sock_diag.h`.
+    const WMEM_ALLOC: usize = 2;
+    Ok(memory_info(socket)?[WMEM_ALLOC] as usize)
+}
+
+/// SK_MEMINFO_VARS of `linux/sock_diag.h`.
+const MEMORY_VALUES: usize = 9;
+
+/// Returns the socket's memory counters (SO_MEMINFO, Linux 4.12).
+fn memory_info(socket: &impl AsFd) -> io::Result<[u32; MEMORY_VALUES]> {
+    let mut values = [0_u32; MEMORY_VALUES];
     let mut length = size_of_val(&values) as libc::socklen_t;
     // SAFETY: `values` is writable for `length` bytes, and the kernel writes numbers.
     let result = unsafe {
@@ -48,7 +81,7 @@ pub(crate) fn drops(socket: &impl AsFd) -> io::Result<u32> {
         )
     };
     if result == 0 {
-        Ok(values[DROPS])
+        Ok(values)
     } else {
         Err(io::Error::last_os_error())
     }

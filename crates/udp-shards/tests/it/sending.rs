@@ -1,8 +1,9 @@
 //! Sending.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use udp_shards::{
     Dispatch, SendError, SendQueue, ShardSocket, SocketOptions, bind_client_socket,
     bind_tunnel_group,
@@ -184,4 +185,27 @@ fn assert_answers_from(server: &ShardSocket, client: &ShardSocket, to: SocketAdd
             "the client's socket is not a wildcard socket"
         );
     }
+}
+
+#[test]
+fn a_send_buffer_that_adapts_starts_small_and_grows_while_it_drains_fast() {
+    let options = SocketOptions {
+        send_buffer_bytes: 100_000,
+        ..options()
+    };
+    let socket = bind_client_socket("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let bytes = || SockRef::from(&socket).send_buffer_size().unwrap() / 2;
+    assert_eq!(bytes(), 100_000);
+    socket.adapt_send_buffer(30_000).unwrap();
+    assert_eq!(bytes(), 30_000);
+    let now = Instant::now();
+    for expected in [60_000, 100_000, 100_000] {
+        socket.note_blocked(now);
+        socket.note_writable(now + Duration::from_millis(1));
+        assert_eq!(bytes(), expected);
+    }
+    socket.note_blocked(now);
+    socket.note_writable(now + Duration::from_millis(60));
+    assert_eq!(bytes(), 50_000);
+    assert_eq!(socket.unsent_bytes().unwrap(), 0);
 }

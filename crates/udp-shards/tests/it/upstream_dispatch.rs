@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use udp_shards::{Dispatch, ShardSocket, UpstreamGroup, bind_upstream_group};
 
 use crate::scion::{headers, headers_to_no_ip};
-use crate::support::{KEY, client, options, receive_datagrams, send, workers};
+use crate::support::{KEY, client, is_silent, options, receive_datagrams, send, workers};
 use testkit::oracle::destination::{SCMP, TCP, UDP, destination_of};
 
 const WORKERS: usize = 5;
@@ -17,12 +17,11 @@ const CASES: u32 = 24;
 
 const _: () = assert!(PACKETS_PER_CASE * CASES as usize >= 1000);
 
-/// A group and a socket that sends to it.
+/// A group with lanes, and a socket that sends to it.
 struct Upstream {
     group: UpstreamGroup,
+    lanes: Vec<ShardSocket>,
     sender: ShardSocket,
-    /// Index of the socket that the kernel's own hash picks for the sender.
-    any_socket: usize,
 }
 
 impl Upstream {
@@ -35,30 +34,42 @@ impl Upstream {
             &options(),
         )
         .unwrap();
-        let sender = client(local);
-        send(&sender, group.local_addr, None, [vec![0xff; 100]]);
-        let any_socket = receive_datagrams(&sockets(&group), 1)[0].socket;
+        let mut lanes: Vec<_> = (0..4).map(|_| group.lanes.bind().unwrap()).collect();
+        // The last one takes its place.
+        drop(lanes.remove(0));
         Self {
             group,
-            sender,
-            any_socket,
+            lanes,
+            sender: client(local),
         }
     }
 
-    /// Sends the packets one by one, and asserts that each socket receives those of its worker.
+    /// Sends the packets one by one, and asserts that each socket receives those of its worker, that packets without a
+    /// destination arrive at any of them, and that the lanes receive nothing.
     fn assert_agrees(&self, packets: &[Vec<u8>]) {
         let mut expected = vec![Vec::new(); WORKERS];
+        let mut expected_anywhere = Vec::new();
         for packet in packets {
             send(&self.sender, self.group.local_addr, None, [packet.clone()]);
-            let socket = destination_of(packet)
-                .map_or(self.any_socket, |to| KEY.worker_of(to, workers(WORKERS)));
-            expected[socket].push(packet.clone());
+            match destination_of(packet) {
+                Some(to) => expected[KEY.worker_of(to, workers(WORKERS))].push(packet.clone()),
+                None => expected_anywhere.push(packet.clone()),
+            }
         }
         let mut arrived = vec![Vec::new(); WORKERS];
+        let mut anywhere = Vec::new();
         for arrival in receive_datagrams(&sockets(&self.group), packets.len()) {
-            arrived[arrival.socket].push(arrival.received.buffer.to_vec());
+            let packet = arrival.received.buffer.to_vec();
+            match destination_of(&packet) {
+                Some(_) => arrived[arrival.socket].push(packet),
+                None => anywhere.push(packet),
+            }
         }
         assert_eq!(arrived, expected);
+        anywhere.sort();
+        expected_anywhere.sort();
+        assert_eq!(anywhere, expected_anywhere);
+        assert!(self.lanes.iter().all(is_silent), "a lane received packets");
     }
 }
 
@@ -239,15 +250,86 @@ fn garbage_is_dispatched_as_userspace_reads_it() {
 }
 
 #[test]
-fn a_single_worker_needs_no_program() {
+fn unreadable_packets_are_spread_over_all_workers() {
+    let upstream = Upstream::bind("127.0.0.1:0");
+    // One of five workers gets none of 200 once in 10^19 runs.
+    let packets = vec![vec![0xff; 100]; 200];
+    for packet in &packets {
+        send(
+            &upstream.sender,
+            upstream.group.local_addr,
+            None,
+            [packet.clone()],
+        );
+    }
+    let mut arrived = [0; WORKERS];
+    for arrival in receive_datagrams(&sockets(&upstream.group), packets.len()) {
+        arrived[arrival.socket] += 1;
+    }
+    assert!(arrived.iter().all(|&packets| packets > 0), "{arrived:?}");
+}
+
+#[test]
+fn a_single_worker_receives_everything_whatever_lanes_there_are() {
+    for local in ["127.0.0.1:0", "[::1]:0"] {
+        let local: SocketAddr = local.parse().unwrap();
+        let group =
+            bind_upstream_group(local, workers(1), &KEY, Dispatch::Kernel, &options()).unwrap();
+        let mut lanes: Vec<ShardSocket> = Vec::new();
+        for round in 0..20_u8 {
+            lanes.push(group.lanes.bind().unwrap());
+            if round % 3 == 2 {
+                lanes.remove(0);
+            }
+            let sender = client(&SocketAddr::new(local.ip(), 0).to_string());
+            let packets = [vec![0; 50], vec![round; 60]];
+            send(&sender, group.local_addr, None, packets);
+            assert_eq!(receive_datagrams(&sockets(&group), 2).len(), 2);
+            assert!(lanes.iter().all(is_silent), "a lane received packets");
+        }
+    }
+}
+
+#[test]
+fn the_socket_of_a_single_worker_receives_trains_beside_lanes() {
     let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let group = bind_upstream_group(local, workers(1), &KEY, Dispatch::Kernel, &options()).unwrap();
+    let _lanes = [(); 3].map(|()| group.lanes.bind().unwrap());
     let sender = client("127.0.0.1:0");
-    send(
-        &sender,
-        group.local_addr,
-        None,
-        [vec![0; 50], vec![0xff; 60]],
+    send(&sender, group.local_addr, None, vec![vec![7; 100]; 10]);
+    assert_eq!(
+        receive_datagrams(&sockets(&group), 10).len(),
+        1,
+        "one train"
     );
-    assert_eq!(receive_datagrams(&sockets(&group), 2).len(), 2);
+}
+
+#[test]
+fn with_user_dispatch_lanes_and_sockets_together_receive_everything() {
+    for local in ["127.0.0.1:0", "[::1]:0"] {
+        let local: SocketAddr = local.parse().unwrap();
+        let group =
+            bind_upstream_group(local, workers(2), &KEY, Dispatch::User, &options()).unwrap();
+        let lanes = [(); 3].map(|()| group.lanes.bind().unwrap());
+        let senders = [(); 20].map(|()| client(&SocketAddr::new(local.ip(), 0).to_string()));
+        for sender in &senders {
+            send(sender, group.local_addr, None, [vec![0; 50]]);
+        }
+        let all: Vec<_> = group.sockets.iter().chain(&lanes).collect();
+        assert_eq!(receive_datagrams(&all, senders.len()).len(), senders.len());
+    }
+}
+
+#[test]
+fn datagrams_from_a_lane_have_the_address_of_the_group() {
+    for dispatch in [Dispatch::Kernel, Dispatch::User] {
+        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let group = bind_upstream_group(local, workers(2), &KEY, dispatch, &options()).unwrap();
+        let lane = group.lanes.bind().unwrap();
+        assert_eq!(lane.local_addr(), group.local_addr);
+        let router = client("127.0.0.1:0");
+        send(&lane, router.local_addr(), None, [vec![1; 50]]);
+        let arrived = receive_datagrams(&[&router], 1);
+        assert_eq!(arrived[0].received.from, group.local_addr);
+    }
 }
