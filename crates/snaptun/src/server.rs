@@ -212,6 +212,15 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.tunnels.find(remote).is_some()
     }
 
+    /// Returns true if the address has a tunnel that its client has used. Otherwise its datagrams may have had a spoofed
+    /// source.
+    #[must_use]
+    pub fn has_tunnel_in_use(&self, remote: SocketAddr) -> bool {
+        let slot = self.tunnels.find(remote);
+        let tunnel = slot.and_then(|slot| self.tunnels.get(slot));
+        tunnel.is_some_and(Tunnel::is_in_use)
+    }
+
     /// Returns all tunnels, in no particular order. Visits each of them, at one cache miss each, so it is meant for
     /// inspection and for the last moment of a process.
     pub fn tunnels(&self) -> impl Iterator<Item = TunnelView<'_>> {

@@ -18,6 +18,9 @@ pub struct Transmit {
     pub packet: Packet,
     /// Origin of the payload, for accounting. Sending does not depend on it.
     pub payload: Payload,
+    /// The payload is a packet of the caller, and its receiver has sent nothing for 15 s, the sum of `KEEPALIVE_TIMEOUT`
+    /// and `REKEY_TIMEOUT`: it is idle or gone. A peer that is there answers data with a keepalive within 10 s.
+    pub to_silent_peer: bool,
 }
 
 impl Transmit {
@@ -27,15 +30,17 @@ impl Transmit {
             to,
             packet: message.into(),
             payload: Payload::Protocol,
+            to_silent_peer: false,
         }
     }
 
     /// Returns a data message with a packet of the caller.
-    pub(crate) fn forwarded(to: Endpoint, data: Packet) -> Self {
+    pub(crate) fn forwarded(to: Endpoint, data: Packet, to_silent_peer: bool) -> Self {
         Transmit {
             to,
             packet: data,
             payload: Payload::Forwarded,
+            to_silent_peer,
         }
     }
 

@@ -392,7 +392,11 @@ impl<S> Tunnel<S> {
                 Ok(data) => {
                     sent += 1;
                     self.data_at = now;
-                    send_to_network.push_back(Transmit::forwarded(self.endpoint, data.into()));
+                    send_to_network.push_back(Transmit::forwarded(
+                        self.endpoint,
+                        data.into(),
+                        false,
+                    ));
                 }
                 Err(packet) => {
                     self.waiting.unpop(packet, self.owner(), totals);

@@ -2,16 +2,20 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ana_gotatun::packet::Packet;
 
 use crate::authorization::SnapTunAuthorization;
 use crate::drop_reason::DropReason;
 use crate::fate::Outgoing;
+use crate::protocol::{KEEPALIVE_TIMEOUT, REKEY_TIMEOUT};
 use crate::server::SnapTunServer;
 use crate::transmit::Transmit;
 use crate::tunnel::Sent;
+
+/// Time within which a peer that is there answers data, with a keepalive if it has no data.
+const ANSWER_TIME: Duration = KEEPALIVE_TIMEOUT.saturating_add(REKEY_TIMEOUT);
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Sends a packet through the tunnel of the remote address `to`.
@@ -52,7 +56,9 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         };
         match tunnel.send(now, packet, &self.config, &mut self.waiting) {
             Sent::Encapsulated(packet) => {
-                send_to_network.push_back(Transmit::forwarded(tunnel.endpoint(), packet));
+                let is_silent = tunnel.is_silent(now, ANSWER_TIME);
+                let to = tunnel.endpoint();
+                send_to_network.push_back(Transmit::forwarded(to, packet, is_silent));
                 Outgoing::Encapsulated {
                     session_data: tunnel.session_data(),
                 }

@@ -1,9 +1,11 @@
 //! Packets in both directions.
 
+use std::time::Duration;
+
 use snaptun::{Consumed, DropReason, Payload};
 
 use crate::clock::new_shard;
-use testkit::shard::{In, Out, Received};
+use testkit::shard::{Client, In, Out, Received, Shard};
 
 #[test]
 fn packets_arrive_byte_for_byte_in_both_directions() {
@@ -125,4 +127,25 @@ fn a_packet_of_the_gateway_does_not_wait() {
     assert!(!shard.send_own(b"", client.remote()));
     assert_eq!(shard.server.waiting_packets(), 0);
     assert!(shard.sent.is_empty());
+}
+
+#[test]
+fn packets_for_a_peer_that_was_silent_for_15_seconds_are_marked() {
+    let mut shard = new_shard();
+    let mut client = shard.connected_client(1);
+    let marked = |shard: &mut Shard, client: &Client| {
+        assert_eq!(
+            shard.outgoing(b"packet", client.remote()),
+            Out::Encapsulated(1)
+        );
+        shard.take_sent().remove(0).to_silent_peer
+    };
+    shard.now += Duration::from_secs(14);
+    assert!(!marked(&mut shard, &client));
+    shard.now += Duration::from_secs(1);
+    assert!(marked(&mut shard, &client));
+
+    let keepalive = client.data(b"");
+    shard.incoming(&keepalive, client.endpoint);
+    assert!(!marked(&mut shard, &client));
 }
