@@ -188,6 +188,22 @@ counters! {
     Counter "snapgate_turns", "Turns of the worker's loop; at least one a second unless the worker hangs." {
         turns,
     }
+    Counter "snapgate_send_lanes_failed",
+        "Sockets for local hosts that could not be opened, so that packets shared the worker's own." {
+        send_lanes_failed,
+    }
+    Gauge "snapgate_send_lanes",
+        "Sockets towards SCION: the worker's own, one per router, and one per local host that is sent to, at most 256." {
+        send_lanes,
+    }
+    Gauge "snapgate_unresolved_hosts",
+        "Hosts in local prefixes to which nothing is sent for 1 to 8 s, because earlier packets did not leave." {
+        unresolved_hosts,
+    }
+    Gauge "snapgate_destinations_without_gso",
+        "IP addresses that get single datagrams because the kernel refused a train to them in the last minute." {
+        destinations_without_gso,
+    }
     Gauge "snapgate_tunnels", "Live tunnels, half-open ones included." {
         tunnels,
     }

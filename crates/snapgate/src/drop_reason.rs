@@ -32,6 +32,9 @@ closed_enum! {
         NoNextHop: "no_next_hop", "no router is configured for the interface of the first hop";
         NoTunnel: "no_tunnel",
             "the destination is neither a tunnel of this gateway nor in a local prefix";
+        Unresolved: "unresolved",
+            "the destination is in a local prefix, and earlier packets to it did not leave, for example because it does \
+             not answer ARP; tried again after 1 to 8 s, or when it sends something";
     }
 }
 

@@ -1,5 +1,6 @@
 //! A running gateway: its sockets, its workers and its HTTP server.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,11 +10,12 @@ use std::{io, thread};
 use crossbeam_channel::Receiver;
 use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
-    BufferReport, DispatchKey, GarbageSocket, ShardSocket, bind_tunnel_group, bind_upstream_group,
+    BufferReport, DispatchKey, GarbageSocket, LaneBinder, ShardSocket, bind_tunnel_group,
+    bind_upstream_group,
 };
 
 use crate::authorization::{Authorizer, IdentityChanges, IdentityList};
-use crate::config::Config;
+use crate::config::{Config, Dispatch, ScionForward};
 use crate::counters::{Counters, Published};
 use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
@@ -26,8 +28,8 @@ use crate::summary::Summary;
 use crate::system_clock::SystemClock;
 use crate::turn_watch::TurnWatch;
 use crate::worker::{
-    MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledListener, Upstream,
-    Worker,
+    Lanes, MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledLanes,
+    UnpolledListener, Upstream, Worker, routers,
 };
 
 mod builder;
@@ -155,7 +157,10 @@ impl Gateway {
                 mailbox,
             } = inbox;
             let listeners = sockets.listeners.len();
-            let sockets = Sockets::new(poll, sockets.listeners, sockets.upstream, sockets.garbage)
+            let (router_lanes, unpolled_lanes) = sockets.upstream.unzip();
+            let sockets =
+                Sockets::new(poll, sockets.listeners, sockets.garbage).map_err(source_error)?;
+            let lanes = Lanes::new(Instant::now(), sockets.registry(), unpolled_lanes)
                 .map_err(source_error)?;
             let pipeline = Pipeline::new(PipelineParts {
                 owners: Owners { key, workers, me },
@@ -167,10 +172,16 @@ impl Gateway {
                     Arc::clone(&handshake_limits),
                     shard_config(config),
                 ),
-                upstream: upstream(config, gateway.addresses.internal),
+                upstream: upstream(
+                    config,
+                    gateway.addresses.internal,
+                    &router_lanes.unwrap_or_default(),
+                ),
                 peers: postboxes.clone(),
                 directory: feeds.as_mut().and_then(Iterator::next),
                 listeners,
+                has_other_sockets: config.dispatch == Dispatch::Kernel,
+                lanes,
             });
             let published = Arc::clone(&gateway.published[me]);
             let worker = Worker::new(sockets, mailbox, pipeline, published);
@@ -284,6 +295,9 @@ impl Drop for Gateway {
     }
 }
 
+/// The index of the lane of each router that has one.
+type RouterLanes = HashMap<SocketAddr, usize>;
+
 /// The sockets of all workers, before the workers are started.
 struct BoundSockets {
     listen: Vec<SocketAddr>,
@@ -294,7 +308,8 @@ struct BoundSockets {
 #[derive(Default)]
 struct WorkerSockets {
     listeners: Vec<UnpolledListener>,
-    upstream: Option<ShardSocket>,
+    /// The lane of each router, and all lanes.
+    upstream: Option<(RouterLanes, UnpolledLanes)>,
     garbage: Vec<GarbageSocket>,
 }
 
@@ -328,12 +343,40 @@ impl BoundSockets {
                 bind_upstream_group(scion.internal, workers, key, config.dispatch, options)?;
             warn_of_short_buffers(group.local_addr, &group.buffers);
             bound.internal = Some(group.local_addr);
-            for (worker, socket) in bound.workers.iter_mut().zip(group.sockets) {
-                worker.upstream = Some(socket);
+            for (worker, own) in bound.workers.iter_mut().zip(group.sockets) {
+                let (routers, lanes) = bind_router_lanes(scion, &group.lanes);
+                let lanes = UnpolledLanes {
+                    own,
+                    routers: lanes,
+                    binder: group.lanes.clone(),
+                    receive: config.dispatch == Dispatch::User,
+                };
+                worker.upstream = Some((routers, lanes));
             }
         }
         Ok(bound)
     }
+}
+
+/// Binds a lane of a worker for each router. Routers whose lane cannot be bound share the worker's own socket.
+fn bind_router_lanes(scion: &ScionForward, binder: &LaneBinder) -> (RouterLanes, Vec<ShardSocket>) {
+    let mut lanes = Vec::new();
+    let mut by_router = RouterLanes::new();
+    for router in routers(scion) {
+        match binder.bind() {
+            Ok(lane) => {
+                lanes.push(lane);
+                by_router.insert(router, lanes.len());
+            }
+            Err(error) => tracing::warn!(
+                %router,
+                %error,
+                hint = "routers that share a socket delay each other when one does not answer; raise LimitNOFILE=",
+                "no separate socket for a router"
+            ),
+        }
+    }
+    (by_router, lanes)
 }
 
 fn warn_of_short_buffers(address: SocketAddr, buffers: &BufferReport) {
@@ -403,9 +446,9 @@ fn shard_config(config: &Config) -> ShardConfig {
     }
 }
 
-fn upstream(config: &Config, internal: Option<SocketAddr>) -> Upstream {
+fn upstream(config: &Config, internal: Option<SocketAddr>, lanes: &RouterLanes) -> Upstream {
     config.forward.map(|scion| {
         let internal = internal.unwrap_or(scion.internal);
-        Box::new(ScionUpstream::new(scion, internal))
+        Box::new(ScionUpstream::new(scion, internal, lanes))
     })
 }

@@ -100,6 +100,7 @@ pub mod keys;
 mod logging;
 mod mailbox;
 mod metrics;
+mod open_files;
 mod outbox;
 #[cfg(test)]
 mod reference;

@@ -170,8 +170,8 @@ impl Service<'_> {
     }
 }
 
-/// Periodic checks of the system clock, by which grants expire, of the thread that reads the identities file, and of the
-/// workers, for the service manager's watchdog.
+/// Periodic checks of the system clock, by which grants expire, of the thread that reads the identities file, of refused
+/// trains, and of the workers, for the service manager's watchdog.
 struct PeriodicChecks<'a> {
     gateway: &'a Gateway,
     manager: ServiceManager,
@@ -180,6 +180,7 @@ struct PeriodicChecks<'a> {
     check: (i64, Instant),
     check_warned_at: Option<Instant>,
     turns: TurnWatch,
+    warned_of_gso: bool,
     /// Half of the manager's interval, as sd_watchdog_enabled(3) recommends.
     watchdog_interval: Option<Duration>,
     watchdog_due: Instant,
@@ -195,6 +196,7 @@ impl<'a> PeriodicChecks<'a> {
             check: (0, now),
             check_warned_at: None,
             turns: service.gateway.turn_watch(now),
+            warned_of_gso: false,
             watchdog_interval: service_manager::watchdog_interval().map(|interval| interval / 2),
             watchdog_due: now,
         }
@@ -210,6 +212,7 @@ impl<'a> PeriodicChecks<'a> {
             }
             self.watch_identities_file(list.status().last_check, now);
         }
+        self.watch_gso();
         let Some(interval) = self.watchdog_interval else {
             return;
         };
@@ -217,6 +220,26 @@ impl<'a> PeriodicChecks<'a> {
         if self.turns.hanging(now).is_empty() && now >= self.watchdog_due {
             self.watchdog_due = now + interval;
             self.manager.alive();
+        }
+    }
+
+    /// Warns once if the kernel refuses trains. Workers do not log.
+    fn watch_gso(&mut self) {
+        if self.warned_of_gso {
+            return;
+        }
+        let workers = self.gateway.counters();
+        let destinations: u64 = workers
+            .iter()
+            .map(|worker| worker.destinations_without_gso)
+            .sum();
+        if destinations > 0 {
+            self.warned_of_gso = true;
+            tracing::warn!(
+                destinations,
+                hint = "nothing is lost, but each packet costs more; snapgate_destinations_without_gso has the current number",
+                "kernel refuses trains, sending single datagrams"
+            );
         }
     }
 

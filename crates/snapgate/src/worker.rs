@@ -4,7 +4,7 @@
 //!
 //! 1. data sockets: receive, decapsulate, check, forward;
 //! 2. mailbox: packets handed over, hairpins, commands;
-//! 3. upstream socket: receive, find the tunnel, encapsulate;
+//! 3. upstream sockets: receive, find the tunnel, encapsulate;
 //! 4. mixed sockets: trains that begin with a handshake message or with garbage, as in step 1;
 //! 5. handshakes, for no longer than steps 1 to 4 took;
 //! 6. the slice of the timers that is due, then the shard's events for other workers and the state file;
@@ -26,8 +26,11 @@ mod error;
 mod handshake_queue;
 mod handshakes;
 mod incoming;
+mod lanes;
+mod listener_queues;
 mod outgoing;
 mod pipeline;
+mod polled_socket;
 mod scmp_errors;
 mod scmp_limit;
 mod sockets;
@@ -35,9 +38,10 @@ mod upstream;
 
 pub(crate) use dispatch::Owners;
 use error::WorkerError;
+pub(crate) use lanes::{Lanes, UnpolledLanes};
 pub(crate) use pipeline::{Pipeline, PipelineParts};
 pub(crate) use sockets::{MAILBOX, Sockets, UnpolledListener};
-pub(crate) use upstream::{ScionUpstream, Upstream};
+pub(crate) use upstream::{ScionUpstream, Upstream, routers};
 
 /// Trains, or single datagrams, received in one system call.
 const TRAINS_PER_RECEIVE: usize = 32;
@@ -50,8 +54,8 @@ const WORK_PER_STEP: u64 = 1024;
 /// Budget of handshake sockets; it is smaller because a flood can forge messages faster than they are checked.
 const HANDSHAKE_WORK_PER_STEP: u64 = 256;
 
-/// Interval at which the kernel's drop counters are read.
-const KERNEL_DROPS_INTERVAL: Duration = Duration::from_millis(500);
+/// Interval at which the kernel's drop counters are read and the lanes are checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// State of a worker thread.
 pub(crate) struct Worker {
@@ -60,7 +64,7 @@ pub(crate) struct Worker {
     pipeline: Pipeline,
     batch: ReceiveBatch,
     published: Arc<Published>,
-    kernel_drops_due: Instant,
+    check_due: Instant,
 }
 
 impl Worker {
@@ -76,7 +80,7 @@ impl Worker {
             pipeline,
             batch: ReceiveBatch::new(TRAINS_PER_RECEIVE),
             published,
-            kernel_drops_due: Instant::now(),
+            check_due: Instant::now(),
         }
     }
 
@@ -90,6 +94,7 @@ impl Worker {
             self.sleep()?;
         }
         self.sockets.count_kernel_drops(&mut self.pipeline.counters);
+        self.pipeline.check_lanes(Instant::now());
         self.published.publish(&self.pipeline.into_counters());
         Ok(self.mailbox)
     }
@@ -97,6 +102,7 @@ impl Worker {
     fn sleep(&mut self) -> Result<(), WorkerError> {
         let work_left = self.pipeline.stopping
             || self.sockets.is_readable()
+            || self.pipeline.lanes.is_readable()
             || self.pipeline.has_handshakes()
             || !self.mailbox.is_empty();
         let timeout = if work_left {
@@ -106,7 +112,10 @@ impl Worker {
                 .next_timer()
                 .saturating_duration_since(Instant::now())
         };
-        self.sockets.wait(timeout).map_err(WorkerError::Poll)
+        let lanes = &mut self.pipeline.lanes;
+        self.sockets
+            .wait(timeout, |lane, event| lanes.note(lane, event))
+            .map_err(WorkerError::Poll)
     }
 
     fn turn(&mut self) -> Result<(), WorkerError> {
@@ -125,9 +134,10 @@ impl Worker {
             .flush(now, &mut self.sockets)
             .map_err(WorkerError::Register)?;
         self.pipeline.wake_peers().map_err(WorkerError::Wake)?;
-        if now >= self.kernel_drops_due {
-            self.kernel_drops_due = now + KERNEL_DROPS_INTERVAL;
+        if now >= self.check_due {
+            self.check_due = now + CHECK_INTERVAL;
             self.sockets.count_kernel_drops(&mut self.pipeline.counters);
+            self.pipeline.check_lanes(now);
         }
         self.publish();
         Ok(())
@@ -172,12 +182,9 @@ impl Worker {
     }
 
     fn receive_upstream(&mut self) -> Result<(), WorkerError> {
-        let Some(upstream) = &mut self.sockets.upstream else {
-            return Ok(());
-        };
         let enough = self.pipeline.work + WORK_PER_STEP;
-        while upstream.is_readable() && self.pipeline.work < enough {
-            upstream.receive(&mut self.batch)?;
+        while self.pipeline.lanes.is_readable() && self.pipeline.work < enough {
+            self.pipeline.lanes.receive(&mut self.batch)?;
             let now = Instant::now();
             for train in self.batch.drain() {
                 self.pipeline.receive_outgoing(now, train);

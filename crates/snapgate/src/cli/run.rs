@@ -18,6 +18,7 @@ use crate::config::{Config, CpuPinning, Forward};
 use crate::cpus;
 use crate::gateway::Gateway;
 use crate::logging::{self, LogFormat};
+use crate::open_files;
 use crate::outbox::Outbox;
 use crate::reload::IdentitiesReloader;
 use crate::service::Service;
@@ -109,6 +110,9 @@ fn exit_now(code: u8) {
 
 fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     warn(&effective.warnings);
+    if let Err(error) = open_files::raise_limit() {
+        tracing::debug!(%error, "limit of open files not raised");
+    }
     // Before the start, because `/readyz` can answer 200 before `start` returns, and a ready gateway drains on SIGTERM.
     signals.serving();
     let gateway = match Gateway::start(&effective.config) {

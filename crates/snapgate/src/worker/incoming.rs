@@ -126,7 +126,7 @@ impl Pipeline {
         // Clients may pad to a multiple of 16 bytes; routers expect exactly the length in the header.
         packet.truncate(length);
         match route {
-            Ok(Route::Router(router)) => self.queue_upstream(router, packet),
+            Ok(Route::Router { address, lane }) => self.queue_to_router(lane, address, packet),
             Ok(Route::Local(to)) => self.hairpin(now, to, packet),
             Err(reason) => self.report_unroutable(now, from, &packet, reason),
         }

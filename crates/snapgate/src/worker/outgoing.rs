@@ -22,6 +22,7 @@ impl Pipeline {
         self.counters.received_outgoing_packets += packets;
         self.work += 1 + packets;
         self.counters.received_outgoing_bytes += train.buffer.len() as u64;
+        self.lanes.heard(train.from);
         // All datagrams of a train have one source, which usually decides for all of them.
         let endhost = self.upstream.endhost(train.from);
         for datagram in self.take_apart(train) {
@@ -83,7 +84,7 @@ impl Pipeline {
             Ok(()) => {}
             Err((snaptun::DropReason::NoTunnel, packet)) => match &self.upstream {
                 Upstream::Scion(upstream) if upstream.serves_endhost(to) => {
-                    self.queue_upstream(to, packet);
+                    self.queue_to_host(now, to, packet);
                 }
                 _ => self.drop_packet(DropReason::Route(RouteError::NoTunnel)),
             },

@@ -1,5 +1,5 @@
-//! The packet path of one worker, without its sockets. A packet leaves it as an entry of a send queue, as a message to
-//! another worker, or as a counted drop.
+//! The packet path of one worker, without its sockets for tunnels. A packet leaves it as an entry of a send queue, as a
+//! message to another worker, or as a counted drop.
 //!
 //! Parts: [`incoming`](super::incoming) (from a tunnel), [`outgoing`](super::outgoing) (from SCION),
 //! [`handshakes`](super::handshakes).
@@ -12,24 +12,23 @@ use std::time::Instant;
 use ana_gotatun::packet::Packet;
 use bytes::BytesMut;
 use snaptun::{Event, Move, Payload, SnapTunServer, Transmit};
-use udp_shards::{Received, SendError, SendQueue};
+use udp_shards::{Received, SendError};
 
 use crate::authorization::Authorizer;
 use crate::counters::Counters;
-use crate::drop_reason::{DropReason, QueueLoss, ReceiveError};
+use crate::drop_reason::{DropReason, QueueLoss, ReceiveError, RouteError};
 use crate::mailbox::{ActiveTunnels, Message, Postbox};
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
 use crate::worker::handshake_queue::HandshakeQueue;
+use crate::worker::lanes::{Lanes, Refusal};
+use crate::worker::listener_queues::ListenerQueues;
 use crate::worker::scmp_limit::ScmpErrorLimiter;
 use crate::worker::sockets::Sockets;
 use crate::worker::upstream::Upstream;
 
-/// Maximum number of datagrams in a send queue while its socket is not writable.
-const QUEUED_DATAGRAMS: usize = 8192;
-
-/// Maximum number of bytes in a send queue while its socket is not writable.
-const QUEUED_BYTES: usize = 16 << 20;
+/// A local host did not take earlier packets.
+const UNRESOLVED: DropReason = DropReason::Route(RouteError::Unresolved);
 
 /// Parts of a [`Pipeline`].
 pub(crate) struct PipelineParts {
@@ -41,6 +40,9 @@ pub(crate) struct PipelineParts {
     /// Feed of tunnel changes for the state file.
     pub(crate) directory: Option<DirectoryFeed>,
     pub(crate) listeners: usize,
+    /// The listeners have handshake sockets and mixed sockets.
+    pub(crate) has_other_sockets: bool,
+    pub(crate) lanes: Lanes<Datagram>,
 }
 
 /// State of a worker's packet path. Nothing in it is shared.
@@ -55,9 +57,9 @@ pub(crate) struct Pipeline {
     pub(super) work: u64,
     /// Datagrams that the shard wants sent; filled and drained within one step.
     pub(super) transmits: VecDeque<Transmit>,
-    /// One queue per listener.
-    to_tunnels: Vec<SendQueue<Datagram>>,
-    to_upstream: SendQueue<Datagram>,
+    /// By index of the listener.
+    to_tunnels: Vec<ListenerQueues<Datagram>>,
+    pub(super) lanes: Lanes<Datagram>,
     /// Buffer of the SCMP error being written, kept for its allocation.
     pub(super) scmp_error: Vec<u8>,
     /// Limits of SCMP errors into tunnels; only if packets go to SCION.
@@ -68,9 +70,19 @@ pub(crate) struct Pipeline {
 }
 
 /// A datagram in a send queue.
-struct Datagram {
+pub(crate) struct Datagram {
     packet: Packet,
     payload: Payload,
+}
+
+impl Datagram {
+    /// A received packet.
+    fn forwarded(packet: Packet) -> Self {
+        Self {
+            packet,
+            payload: Payload::Forwarded,
+        }
+    }
 }
 
 impl AsRef<[u8]> for Datagram {
@@ -88,7 +100,7 @@ enum Side {
 
 impl Pipeline {
     pub(crate) fn new(parts: PipelineParts) -> Self {
-        let queue = || SendQueue::with_limits(QUEUED_DATAGRAMS, QUEUED_BYTES);
+        let queues = || ListenerQueues::new(parts.has_other_sockets);
         let scmp_errors = parts
             .upstream
             .scion()
@@ -102,8 +114,8 @@ impl Pipeline {
             handshakes: HandshakeQueue::default(),
             work: 0,
             transmits: VecDeque::new(),
-            to_tunnels: (0..parts.listeners).map(|_| queue()).collect(),
-            to_upstream: queue(),
+            to_tunnels: (0..parts.listeners).map(|_| queues()).collect(),
+            lanes: parts.lanes,
             scmp_error: Vec::new(),
             scmp_errors,
             counters: Counters::default(),
@@ -211,49 +223,83 @@ impl Pipeline {
         self.queue_transmits();
     }
 
-    /// Moves the shard's datagrams to the queue of the listener that their tunnel uses.
+    /// Moves the shard's datagrams to the queues of the listener that their tunnel uses.
     pub(super) fn queue_transmits(&mut self) {
-        while let Some(Transmit {
-            to,
-            packet,
-            payload,
-        }) = self.transmits.pop_front()
-        {
-            let queue = &mut self.to_tunnels[usize::from(to.via.listener)];
-            self.counters.queued_packets += received_packets(payload);
-            if let Err(refused) =
-                queue.push(to.remote, to.via.local_ip, Datagram { packet, payload })
-            {
+        while let Some(transmit) = self.transmits.pop_front() {
+            let to = transmit.to;
+            let queues = &mut self.to_tunnels[usize::from(to.via.listener)];
+            let in_use = || self.shard.has_tunnel_in_use(to.remote);
+            let queue = queues.queue_for(&transmit, in_use);
+            let datagram = Datagram {
+                packet: transmit.packet,
+                payload: transmit.payload,
+            };
+            self.counters.queued_packets += received_packets(datagram.payload);
+            if let Err(refused) = queue.push(to.remote, to.via.local_ip, datagram) {
                 let full = DropReason::Queue(QueueLoss::SendQueueFull);
                 count_fate(&mut self.counters, Side::Tunnels, &refused, Err(full));
             }
         }
     }
 
-    /// Queues a packet for a router or a local endhost.
-    pub(super) fn queue_upstream(&mut self, to: SocketAddr, packet: Packet) {
-        let datagram = Datagram {
-            packet,
-            payload: Payload::Forwarded,
-        };
+    /// Queues a packet for a router, which has the lane.
+    pub(super) fn queue_to_router(&mut self, lane: usize, router: SocketAddr, packet: Packet) {
         self.counters.queued_packets += 1;
-        if let Err(refused) = self.to_upstream.push(to, None, datagram) {
+        if let Err(refused) = self.lanes.push(lane, router, Datagram::forwarded(packet)) {
             let full = DropReason::Queue(QueueLoss::SendQueueFull);
             count_fate(&mut self.counters, Side::Upstream, &refused, Err(full));
+        }
+    }
+
+    /// Queues a packet for a local host.
+    pub(super) fn queue_to_host(&mut self, now: Instant, host: SocketAddr, packet: Packet) {
+        let counters = &mut self.counters;
+        counters.queued_packets += 1;
+        let datagram = Datagram::forwarded(packet);
+        let pushed = self.lanes.push_to_host(now, host, datagram, &mut |lost| {
+            count_fate(counters, Side::Upstream, &lost, Err(UNRESOLVED));
+        });
+        if let Err((refusal, refused)) = pushed {
+            let reason = match refusal {
+                Refusal::QueueFull => DropReason::Queue(QueueLoss::SendQueueFull),
+                Refusal::Unresolved => UNRESOLVED,
+            };
+            count_fate(&mut self.counters, Side::Upstream, &refused, Err(reason));
         }
     }
 
     /// Sends all queued datagrams.
     pub(super) fn flush(&mut self, now: Instant, sockets: &mut Sockets) -> io::Result<()> {
         let counters = &mut self.counters;
-        for (listener, queue) in self.to_tunnels.iter_mut().enumerate() {
-            sockets.flush_listener(listener, queue, now, &mut |datagram, result| {
+        for (listener, queues) in self.to_tunnels.iter_mut().enumerate() {
+            sockets.flush_listener(listener, queues, now, &mut |datagram: Datagram, result| {
                 count_sent(counters, Side::Tunnels, &datagram, result);
             })?;
         }
-        sockets.flush_upstream(&mut self.to_upstream, now, &mut |datagram, result| {
+        self.lanes.flush(now, &mut |datagram, result| {
             count_sent(counters, Side::Upstream, &datagram, result);
         })
+    }
+
+    /// Drops what waited for too long for a socket, gives up local hosts that take nothing, and updates the gauges of
+    /// the lanes.
+    pub(super) fn check_lanes(&mut self, now: Instant) {
+        let counters = &mut self.counters;
+        self.lanes.expire(now, &mut |datagram, result| {
+            count_sent(counters, Side::Upstream, &datagram, result);
+        });
+        self.lanes.give_up_stuck_hosts(now, &mut |lost| {
+            count_fate(counters, Side::Upstream, &lost, Err(UNRESOLVED));
+        });
+        let listeners = self.to_tunnels.iter_mut().flat_map(ListenerQueues::all);
+        let without_gso: usize = listeners
+            .map(|queue| queue.destinations_without_gso(now))
+            .sum();
+        let counters = &mut self.counters;
+        counters.destinations_without_gso =
+            (without_gso + self.lanes.destinations_without_gso(now)) as u64;
+        counters.unresolved_hosts = self.lanes.unresolved_hosts(now) as u64;
+        counters.kernel_drops_upstream = self.lanes.kernel_drops();
     }
 
     pub(super) fn drop_packet(&mut self, reason: DropReason) {
@@ -264,7 +310,7 @@ impl Pipeline {
         self.counters.drop_packets(reason, packets);
     }
 
-    /// Updates the gauges of the shard and the handshake queue.
+    /// Updates the gauges of the shard, the handshake queue and the lanes.
     pub(super) fn update_gauges(&mut self) {
         let counters = &mut self.counters;
         counters.set_shard(self.shard.counters());
@@ -274,6 +320,8 @@ impl Pipeline {
         counters.half_open_tunnels = self.shard.half_open_tunnels() as u64;
         counters.waiting_packets = self.shard.waiting_packets() as u64;
         counters.waiting_handshakes = self.handshakes.len() as u64;
+        counters.send_lanes = self.lanes.len() as u64;
+        counters.send_lanes_failed = self.lanes.failed();
     }
 
     /// Returns the final counters; packets that still wait are lost.

@@ -1,21 +1,22 @@
 //! The sockets of one worker and their readiness.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use udp_shards::{Flush, GarbageSocket, ReceiveBatch, SendError, SendQueue, ShardSocket};
+use mio::{Events, Poll, Registry, Token};
+use udp_shards::{GarbageSocket, SendError, ShardSocket};
 
 use crate::counters::Counters;
-use crate::worker::error::WorkerError;
+use crate::worker::listener_queues::ListenerQueues;
+use crate::worker::polled_socket::{PolledSocket, SEND_BUFFER_START};
 
 /// Token of the waker of the worker's mailbox.
 pub(crate) const MAILBOX: Token = Token(0);
-const UPSTREAM: Token = Token(1);
-const FIRST_LISTENER: usize = 2;
+const FIRST_LISTENER: usize = 1;
+
+/// Token of the first lane; those of listeners are smaller.
+const FIRST_LANE: usize = usize::MAX / 2;
 
 /// Tokens of one listener: its data, its handshake and its mixed socket.
 const TOKENS_PER_LISTENER: usize = 3;
@@ -23,13 +24,17 @@ const TOKENS_PER_LISTENER: usize = 3;
 /// Events taken from one poll; further sockets are reported by the next one.
 const EVENTS: usize = 64;
 
-/// All sockets of a worker.
+/// Returns the token of a lane.
+pub(super) fn lane_token(lane: usize) -> Token {
+    Token(FIRST_LANE + lane)
+}
+
+/// The poll of a worker and its sockets for tunnels.
 pub(crate) struct Sockets {
     poll: Poll,
     events: Events,
     /// By index of the listener.
     pub(super) listeners: Vec<ListenerSockets>,
-    pub(super) upstream: Option<PolledSocket>,
     /// Sockets that drop garbage, held by one worker for all.
     garbage: Vec<GarbageSocket>,
 }
@@ -53,8 +58,10 @@ pub(crate) struct UnpolledListener {
 impl UnpolledListener {
     /// Registers the sockets with tokens from `first`.
     fn register(self, poll: &Poll, first: usize) -> io::Result<ListenerSockets> {
-        let register =
-            |socket, kind, name| PolledSocket::register(poll, socket, Token(first + kind), name);
+        let register = |socket, kind, name| {
+            let token = Token(first + kind);
+            PolledSocket::register(poll.registry(), socket, token, name, SEND_BUFFER_START)
+        };
         Ok(ListenerSockets {
             data: register(self.data, 0, "a data socket")?,
             handshake: self
@@ -85,12 +92,8 @@ impl Sockets {
     pub(crate) fn new(
         poll: Poll,
         listeners: Vec<UnpolledListener>,
-        upstream: Option<ShardSocket>,
         garbage: Vec<GarbageSocket>,
     ) -> io::Result<Self> {
-        let upstream = upstream
-            .map(|socket| PolledSocket::register(&poll, socket, UPSTREAM, "the upstream socket"))
-            .transpose()?;
         let listeners = listeners
             .into_iter()
             .enumerate()
@@ -102,13 +105,21 @@ impl Sockets {
             poll,
             events: Events::with_capacity(EVENTS),
             listeners,
-            upstream,
             garbage,
         })
     }
 
-    /// Sleeps until a socket or the mailbox is ready, at most for `timeout`.
-    pub(super) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+    /// Returns the registry of the poll.
+    pub(crate) fn registry(&self) -> &Registry {
+        self.poll.registry()
+    }
+
+    /// Sleeps until a socket or the mailbox is ready, at most for `timeout`. `note_lane` gets the events of lanes.
+    pub(super) fn wait(
+        &mut self,
+        timeout: Duration,
+        mut note_lane: impl FnMut(usize, &Event) -> io::Result<()>,
+    ) -> io::Result<()> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
@@ -116,7 +127,10 @@ impl Sockets {
         for event in &self.events {
             let socket = match event.token() {
                 MAILBOX => None,
-                UPSTREAM => self.upstream.as_mut(),
+                Token(token) if token >= FIRST_LANE => {
+                    note_lane(token - FIRST_LANE, event)?;
+                    None
+                }
                 Token(token) => {
                     let token = token - FIRST_LISTENER;
                     self.listeners
@@ -125,46 +139,45 @@ impl Sockets {
                 }
             };
             if let Some(socket) = socket {
-                socket.note(&self.poll, event)?;
+                socket.note(self.poll.registry(), event)?;
             }
         }
         Ok(())
     }
 
-    /// Returns true if any socket may have something to receive.
+    /// Returns true if any socket for tunnels may have something to receive.
     pub(super) fn is_readable(&self) -> bool {
         let is_readable =
             |socket: &Option<PolledSocket>| socket.as_ref().is_some_and(PolledSocket::is_readable);
-        is_readable(&self.upstream)
-            || self.listeners.iter().any(|listener| {
-                listener.data.is_readable()
-                    || is_readable(&listener.handshake)
-                    || is_readable(&listener.mixed)
-            })
+        self.listeners.iter().any(|listener| {
+            listener.data.is_readable()
+                || is_readable(&listener.handshake)
+                || is_readable(&listener.mixed)
+        })
     }
 
-    /// Sends the datagrams queued for the tunnels of `listener`.
+    /// Sends the datagrams queued for the tunnels of `listener`, and for other addresses.
     pub(super) fn flush_listener<B: AsRef<[u8]>>(
         &mut self,
         listener: usize,
-        queue: &mut SendQueue<B>,
+        queues: &mut ListenerQueues<B>,
         now: Instant,
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) -> io::Result<()> {
-        self.listeners[listener].data.flush(&self.poll, queue, now, done)
-    }
-
-    /// Sends the datagrams queued for routers and endhosts.
-    pub(super) fn flush_upstream<B: AsRef<[u8]>>(
-        &mut self,
-        queue: &mut SendQueue<B>,
-        now: Instant,
-        done: &mut impl FnMut(B, Result<(), SendError>),
-    ) -> io::Result<()> {
-        match &mut self.upstream {
-            Some(upstream) => upstream.flush(&self.poll, queue, now, done),
-            None => Ok(()),
+        let registry = self.poll.registry();
+        let sockets = &mut self.listeners[listener];
+        sockets
+            .data
+            .flush(registry, &mut queues.clients, now, done)?;
+        if let Some(queues) = &mut queues.others {
+            if let Some(handshake) = &mut sockets.handshake {
+                handshake.flush(registry, &mut queues.newcomers, now, done)?;
+            }
+            if let Some(mixed) = &mut sockets.mixed {
+                mixed.flush(registry, &mut queues.silent_clients, now, done)?;
+            }
         }
+        Ok(())
     }
 
     /// Reads the kernel's drop counters, with one system call per socket.
@@ -173,121 +186,12 @@ impl Sockets {
             self.listeners
                 .iter()
                 .filter_map(kind)
-                .map(|polled| polled.socket.kernel_drops())
+                .map(PolledSocket::kernel_drops)
                 .sum()
         };
         counters.kernel_drops_data = drops(|listener| Some(&listener.data));
         counters.kernel_drops_handshake = drops(|listener| listener.handshake.as_ref());
         counters.kernel_drops_mixed = drops(|listener| listener.mixed.as_ref());
-        counters.kernel_drops_upstream = self
-            .upstream
-            .as_ref()
-            .map_or(0, |upstream| upstream.socket.kernel_drops());
         counters.kernel_drops_garbage = self.garbage.iter().map(GarbageSocket::drops).sum();
-    }
-}
-
-/// A socket with its state for edge-triggered polling: once reported, a socket counts as readable until a receive finds
-/// it empty.
-pub(super) struct PolledSocket {
-    socket: ShardSocket,
-    /// Name in errors.
-    name: &'static str,
-    token: Token,
-    readable: bool,
-    /// The send buffer was full, and the poll has not reported it as writable since.
-    blocked: bool,
-}
-
-impl PolledSocket {
-    fn register(
-        poll: &Poll,
-        socket: ShardSocket,
-        token: Token,
-        name: &'static str,
-    ) -> io::Result<Self> {
-        poll.registry().register(
-            &mut SourceFd(&socket.as_raw_fd()),
-            token,
-            Interest::READABLE,
-        )?;
-        Ok(Self {
-            socket,
-            name,
-            token,
-            readable: false,
-            blocked: false,
-        })
-    }
-
-    /// Returns true if there may be something to receive.
-    pub(super) fn is_readable(&self) -> bool {
-        self.readable
-    }
-
-    /// Receives one batch; it is empty if the socket is.
-    pub(super) fn receive(&mut self, batch: &mut ReceiveBatch) -> Result<(), WorkerError> {
-        match self.socket.receive(batch) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                Ok(())
-            }
-            // An ICMP error about an earlier datagram, or a signal: pending datagrams are still there, and the next
-            // turn asks again.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::Interrupted
-                        | io::ErrorKind::ConnectionRefused
-                        | io::ErrorKind::HostUnreachable
-                        | io::ErrorKind::NetworkUnreachable
-                ) =>
-            {
-                Ok(())
-            }
-            Err(source) => Err(WorkerError::Receive {
-                socket: self.name,
-                source,
-            }),
-        }
-    }
-
-    fn flush<B: AsRef<[u8]>>(
-        &mut self,
-        poll: &Poll,
-        queue: &mut SendQueue<B>,
-        now: Instant,
-        done: &mut impl FnMut(B, Result<(), SendError>),
-    ) -> io::Result<()> {
-        if self.blocked || queue.is_empty() {
-            return Ok(());
-        }
-        if let Flush::Blocked = queue.flush(&self.socket, now, done) {
-            self.blocked = true;
-            self.set_interest(poll, Interest::READABLE | Interest::WRITABLE)?;
-        }
-        Ok(())
-    }
-
-    fn note(&mut self, poll: &Poll, event: &Event) -> io::Result<()> {
-        if event.is_readable() || event.is_error() {
-            self.readable = true;
-        }
-        if self.blocked && event.is_writable() {
-            self.blocked = false;
-            self.set_interest(poll, Interest::READABLE)?;
-        }
-        Ok(())
-    }
-
-    /// Asks for writability only while the buffer is full: otherwise every datagram that leaves the buffer would wake
-    /// the worker.
-    fn set_interest(&self, poll: &Poll, interest: Interest) -> io::Result<()> {
-        poll.registry().reregister(
-            &mut SourceFd(&self.socket.as_raw_fd()),
-            self.token,
-            interest,
-        )
     }
 }

@@ -1,6 +1,6 @@
 //! Routing of SCION packets that come out of a tunnel.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -11,6 +11,7 @@ use scion_packet::{
 
 use crate::config::{Forward, InternalFrom, ScionForward, ScmpErrorLimits};
 use crate::drop_reason::{AdmissionError, DropReason, RouteError};
+use crate::worker::lanes::{SHARED, host};
 
 /// The forward mode, with the SCION side of a worker.
 pub(crate) type Upstream = Forward<Box<ScionUpstream>>;
@@ -24,22 +25,39 @@ pub(crate) struct ScionUpstream {
     /// Source of the SCMP errors that the gateway sends into tunnels.
     pub(crate) internal: SocketAddr,
     local_isd_as: Vec<IsdAs>,
-    next_hops: HashMap<(IsdAs, u16), SocketAddr, ahash::RandomState>,
+    /// Address and lane of the router behind each interface.
+    next_hops: HashMap<(IsdAs, u16), (SocketAddr, usize), ahash::RandomState>,
     local_prefixes: Vec<IpNet>,
 }
 
 /// A destination of a packet from a tunnel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Route {
-    /// The internal address of the router that owns the first hop's interface.
-    Router(SocketAddr),
+    /// The router that owns the first hop's interface.
+    Router {
+        /// Internal address.
+        address: SocketAddr,
+        /// Index of its lane.
+        lane: usize,
+    },
     /// A host in a local AS, by the remote address that its tunnel would have.
     Local(SocketAddr),
 }
 
+/// Returns the addresses of the configured routers. Each gets a lane.
+pub(crate) fn routers(config: &ScionForward) -> BTreeSet<SocketAddr> {
+    config.next_hops.values().copied().collect()
+}
+
 impl ScionUpstream {
-    /// `internal` is the address that the upstream sockets are bound to.
-    pub(crate) fn new(config: &ScionForward, internal: SocketAddr) -> Self {
+    /// `internal` is the address that the upstream sockets are bound to, `lanes` the lanes of routers. The others share
+    /// one.
+    pub(crate) fn new(
+        config: &ScionForward,
+        internal: SocketAddr,
+        lanes: &HashMap<SocketAddr, usize>,
+    ) -> Self {
+        let lane_of = |router| lanes.get(&router).copied().unwrap_or(SHARED);
         Self {
             policy: IncomingPolicy {
                 local_isd_as: config.local_isd_as.clone(),
@@ -51,7 +69,7 @@ impl ScionUpstream {
             next_hops: config
                 .next_hops
                 .iter()
-                .map(|(&hop, &router)| (hop, router))
+                .map(|(&hop, &router)| (hop, (router, lane_of(router))))
                 .collect(),
             local_prefixes: config.local_prefixes.clone(),
         }
@@ -65,8 +83,7 @@ impl ScionUpstream {
         let interface = egress_interface(packet)?;
         self.next_hops
             .get(&(packet.src_isd_as(), interface))
-            .copied()
-            .map(Route::Router)
+            .map(|&(address, lane)| Route::Router { address, lane })
             .ok_or(DropReason::Route(RouteError::NoNextHop))
     }
 
@@ -149,14 +166,6 @@ impl InternalSources {
     }
 }
 
-/// Returns the IP address of a host, with the interface index of a link-local address (0 otherwise).
-fn host(address: SocketAddr) -> (IpAddr, u32) {
-    match address {
-        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => (address.ip(), v6.scope_id()),
-        _ => (address.ip(), 0),
-    }
-}
-
 /// Returns the remote address of the tunnel that `packet` is for.
 pub(crate) fn tunnel_address(packet: &ScionPacket<'_>) -> Result<SocketAddr, DropReason> {
     let Host::Ip(host) = packet.dst_host() else {
@@ -203,6 +212,7 @@ mod tests {
                 scmp_error_limits: ScmpErrorLimits::default(),
             },
             internal,
+            &HashMap::new(),
         );
         for host in ["192.0.2.1:1", "[2001:db8::1]:65535"] {
             assert!(upstream.serves_endhost(host.parse().unwrap()), "{host}");

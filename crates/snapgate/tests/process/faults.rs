@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 
-use snapgate::config::Forward;
+use snapgate::config::{Forward, ScionForward};
 use snapgate::counters::Counters;
-use snapgate::drop_reason::{DropReason, QueueLoss};
+use snapgate::drop_reason::{DropReason, QueueLoss, RouteError};
 use testkit::gateway::{TestGateway, config, scion, workers};
-use testkit::packets::{from_remote, to_remote};
+use testkit::packets::{from_remote, to_remote, within_as};
 use testkit::{Client, Router, in_namespace, shell};
 use udp_shards::SendError;
 
 const UNREACHABLE: DropReason = DropReason::Send(SendError::Unreachable);
 const SEND_QUEUE_FULL: DropReason = DropReason::Queue(QueueLoss::SendQueueFull);
+const TOO_OLD: DropReason = DropReason::Send(SendError::TooOld);
+const UNRESOLVED: DropReason = DropReason::Route(RouteError::Unresolved);
 
 /// Limits the rate towards this port of loopback, and lets `packets` packets wait there. Waiting packets count towards
 /// the send buffer of their socket.
@@ -33,6 +35,11 @@ fn speed_up() {
 fn gateway_with(internal: &str, near: SocketAddr, far: SocketAddr) -> TestGateway {
     let mut forward = scion(&[(7, near), (8, far)]);
     forward.internal = internal.parse().unwrap();
+    start_gateway(forward)
+}
+
+/// A gateway with one worker and a small send buffer.
+fn start_gateway(forward: ScionForward) -> TestGateway {
     let mut config = config(Forward::Scion(forward));
     config.workers = workers(1);
     config.sockets.send_buffer_bytes = 64 << 10;
@@ -82,40 +89,45 @@ fn a_router_without_a_route_loses_only_its_own_packets_and_can_return() {
 }
 
 #[test]
-fn packets_wait_while_the_send_buffer_is_full_and_all_arrive() {
+fn packets_wait_for_room_in_the_send_buffer_until_they_are_too_old() {
     in_namespace(
-        "faults::packets_wait_while_the_send_buffer_is_full_and_all_arrive",
+        "faults::packets_wait_for_room_in_the_send_buffer_until_they_are_too_old",
         || {
             let (slow, other) = (Router::bind(), Router::bind());
             slow_down(slow.address().port(), 10, 10_000);
             let gateway = gateway_with("127.0.0.1:0", slow.address(), other.address());
             let mut client = gateway.client();
-            // More than the 128 KiB that the kernel makes of the send buffer, and less than the router's default
-            // receive buffer of 208 KiB: each packet takes 768 bytes.
-            let packets = 230;
-            for sent in 1..=packets {
+            // The kernel makes 128 KiB of the send buffer, and each packet takes 768 bytes. Less than the router's
+            // default receive buffer of 208 KiB.
+            let mut packets = 0;
+            while packets < 230 {
                 send(&mut client, 7, 1);
-                gateway.wait_for("the packet at the gateway", |total| {
-                    total.sent_incoming_packets + total.queued_packets == sent
+                packets += 1;
+                let total = gateway.wait_for("the packet at the gateway", |total| {
+                    handled(total) + total.queued_packets == packets
                 });
+                if total.queued_packets > 0 {
+                    break;
+                }
             }
-            let waiting = gateway.total().queued_packets;
-            assert!(waiting > 0, "the buffer never filled");
-            // Tunnels have separate sockets.
+            assert!(packets < 230, "the buffer never filled");
+            // Tunnels and other routers have separate sockets.
             let internal = gateway.internal_address();
             let answer = from_remote(client.address());
             slow.send_to(&answer, internal);
             assert_eq!(client.receive(), answer);
+            send(&mut client, 8, 1);
+            assert_eq!(other.receive(), to_remote(client.address(), 8));
 
             speed_up();
-            for _ in 0..packets {
+            let total = gateway.wait_for("an empty queue", |total| total.queued_packets == 0);
+            let too_old = total.dropped[TOO_OLD.index()];
+            assert_eq!(total.total_dropped(), too_old);
+            assert_eq!(total.sent_incoming_packets, packets + 1 - too_old);
+            for _ in 0..packets - too_old {
                 assert_eq!(slow.receive(), to_remote(client.address(), 7));
             }
-            let total = gateway.stop();
-            assert_eq!(
-                (total.sent_incoming_packets, total.total_dropped()),
-                (packets, 0)
-            );
+            gateway.stop();
         },
     );
 }
@@ -125,33 +137,41 @@ fn packets_beyond_the_limit_of_the_queue_are_counted_drops() {
     in_namespace(
         "faults::packets_beyond_the_limit_of_the_queue_are_counted_drops",
         || {
-            let (slow, other) = (Router::bind(), Router::bind());
-            slow_down(slow.address().port(), 200, 100_000);
-            let gateway = gateway_with("127.0.0.1:0", slow.address(), other.address());
+            let (host, router) = (Router::bind(), Router::bind());
+            slow_down(host.address().port(), 200, 100_000);
+            let mut forward = scion(&[(8, router.address())]);
+            forward.local_prefixes = vec!["127.0.0.0/8".parse().unwrap()];
+            let gateway = start_gateway(forward);
             let mut client = gateway.client();
             let mut sent = 0;
             let total = loop {
-                send(&mut client, 7, 100);
-                sent += 100;
+                // More than the 512 packets that may wait for a host, faster than they become too old.
+                for _ in 0..10 {
+                    let packet = within_as(client.address(), host.address());
+                    let train: Vec<_> = (0..64).map(|_| client.tunnel().encrypt(&packet)).collect();
+                    client.send_train(&train);
+                }
+                sent += 640;
                 let total = gateway.wait_for("the packets at the gateway", |total| {
                     handled(total) + total.queued_packets == sent
                 });
-                if total.total_dropped() >= 1_000 {
+                if total.dropped[SEND_QUEUE_FULL.index()] > 0 {
                     break total;
                 }
             };
-            assert_eq!(
-                total.dropped[SEND_QUEUE_FULL.index()],
-                total.total_dropped()
-            );
-            // The limit is 8,192; some packets have been sent since.
-            assert!(total.queued_packets > 8_000, "{total:#?}");
+            assert!(total.queued_packets <= 512, "{total:#?}");
 
             speed_up();
             let total = gateway.wait_for("an empty queue", |total| total.queued_packets == 0);
             assert_eq!(handled(&total), sent);
+            let reasons = [SEND_QUEUE_FULL, TOO_OLD, UNRESOLVED];
+            let named: u64 = reasons
+                .map(|reason| total.dropped[reason.index()])
+                .iter()
+                .sum();
+            assert_eq!(total.total_dropped(), named, "{total:#?}");
             send(&mut client, 8, 1);
-            assert_eq!(other.receive(), to_remote(client.address(), 8));
+            assert_eq!(router.receive(), to_remote(client.address(), 8));
             gateway.stop();
         },
     );

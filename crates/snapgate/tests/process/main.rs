@@ -9,6 +9,8 @@ mod drain;
 mod failures;
 mod faults;
 mod log;
+mod neighbour_delays;
+mod neighbours;
 mod reload;
 mod revocation;
 mod secrets;
