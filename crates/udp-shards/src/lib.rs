@@ -61,6 +61,7 @@
 //! | `send` | the send queue and its system calls |
 //! | `socket` | a worker's socket |
 //! | `receive`, `train` | batches of received trains, gathering of sent datagrams |
+//! | `lost_sources` | source addresses that the host no longer has |
 //! | `sys` | system calls: all unsafe code |
 //! | `cbpf` | programs for the kernel, as data |
 //! | `dispatch`, `options`, `received` | the hash; plain values |
@@ -125,6 +126,7 @@
 mod cbpf;
 mod dispatch;
 mod group;
+mod lost_sources;
 mod options;
 #[cfg(feature = "fuzzing")]
 pub mod programs;

@@ -37,6 +37,7 @@ pub(crate) struct Train {
     /// No datagram may follow, because the last one was shorter.
     closed: bool,
     pub(crate) sending: Sending,
+    pub(crate) source: Source,
     /// The train was offered again once, after a report about an earlier datagram.
     pub(crate) retried: bool,
     first: usize,
@@ -53,6 +54,18 @@ pub(crate) enum Sending {
     /// Datagram by datagram, because the kernel returned EINVAL for the train. If its first datagram
     /// can be sent alone, the kernel or route does not support trains.
     SinglyOnTrial,
+}
+
+/// Source address with which a train is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// That of its [`Destination`].
+    Given,
+    /// The kernel's choice, because the kernel refused the given one with this error. If the train is sent now, the
+    /// given one was the cause.
+    ChosenOnTrial { errno: i32 },
+    /// The kernel's choice.
+    Chosen,
 }
 
 #[derive(Debug)]
@@ -208,6 +221,7 @@ impl Train {
             bytes: size,
             closed: size == 0,
             sending: Sending::Whole,
+            source: Source::Given,
             retried: false,
             first: key,
             last: key,
