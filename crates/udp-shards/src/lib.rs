@@ -139,10 +139,10 @@ mod train;
 
 pub use dispatch::{Dispatch, DispatchKey};
 pub use group::{
-    BindError, GarbageSocket, MAX_WORKERS, TunnelGroup, UpstreamGroup, bind_client_socket,
-    bind_tunnel_group, bind_upstream_group,
+    BindError, BindStep, GarbageSocket, MAX_WORKERS, TunnelGroup, UpstreamGroup,
+    bind_client_socket, bind_tunnel_group, bind_upstream_group,
 };
-pub use options::{BufferReport, BufferSize, SocketOptions};
+pub use options::{BufferReport, BufferSize, InterfaceName, InvalidInterfaceName, SocketOptions};
 pub use receive::ReceiveBatch;
 pub use received::{Datagrams, Received};
 pub use send::{Flush, SendError, SendQueue};

@@ -21,16 +21,20 @@ pub struct ShardSocket {
     gso: Cell<bool>,
     /// Drops so far, widened from the kernel's 32-bit count.
     kernel_drops: Cell<u64>,
+    /// Drops while the group of the socket was being bound.
+    drops_at_start: u64,
 }
 
 impl ShardSocket {
-    /// Wraps a bound socket, see `group.rs`.
+    /// Wraps a bound socket that receives, see `group.rs`.
     pub(crate) fn new(socket: Socket, local_addr: SocketAddr, gso: bool) -> Self {
+        let drops_at_start = sockopt::drops(&socket).unwrap_or(0).into();
         Self {
             socket,
             local_addr,
             gso: Cell::new(gso),
-            kernel_drops: Cell::new(0),
+            kernel_drops: Cell::new(drops_at_start),
+            drops_at_start,
         }
     }
 
@@ -60,7 +64,7 @@ impl ShardSocket {
         &self.gso
     }
 
-    /// Returns the number of datagrams that the kernel dropped since the socket was bound, because of a
+    /// Returns the number of datagrams that the kernel dropped since the socket and its group were bound, because of a
     /// full receive buffer, a wrong checksum or a filter. A train counts once. Makes one system call.
     ///
     /// If the call fails, returns the last known number.
@@ -72,7 +76,7 @@ impl ShardSocket {
         if let Ok(drops) = sockopt::drops(&self.socket) {
             self.kernel_drops.set(widen(self.kernel_drops.get(), drops));
         }
-        self.kernel_drops.get()
+        self.kernel_drops.get() - self.drops_at_start
     }
 
     /// Restricts the socket to datagrams to and from `remote` (connect(2)). Not for members of a group. Datagrams of a
