@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub use snaptun::ShardConfig;
 use snaptun::SnapTunAuthorization;
-pub use udp_shards::{Dispatch, SocketOptions};
+pub use udp_shards::{Dispatch, InterfaceName, SocketOptions};
 
 #[doc(hidden)]
 pub use self::values::parse_dispatch;
@@ -43,6 +43,8 @@ pub(crate) mod workers;
 pub struct Config {
     /// Addresses for tunnels: at least one, without duplicates.
     pub listen: Vec<SocketAddr>,
+    /// Network interface of the listen addresses, for example a VRF; see [`SocketOptions::interface`].
+    pub listen_interface: Option<InterfaceName>,
     /// Number of workers.
     pub workers: WorkerCount,
     /// CPU of each worker.
@@ -57,7 +59,8 @@ pub struct Config {
     pub forward: Forward,
     /// Path of a datagram to the worker of its tunnel.
     pub dispatch: Dispatch,
-    /// Trains and buffers of all sockets.
+    /// Trains and buffers of all sockets. `interface` is not used, see `listen_interface` and
+    /// [`ScionForward::interface`].
     pub sockets: SocketOptions,
     /// Limits of each worker's shard, and of the handshakes of all workers. `directory_changes` is set by the gateway
     /// if there is a `state_dir`.
@@ -93,6 +96,7 @@ impl Config {
     ) -> Self {
         Self {
             listen: Vec::new(),
+            listen_interface: options.listen_interface,
             workers: WorkerCount {
                 count: NonZeroUsize::MIN,
                 reason: WorkerReason::Configured,

@@ -7,9 +7,11 @@ use scion_packet::{MalformedPacket, NoDeliveryPort, NoEgressInterface, PolicyVio
 use udp_shards::SendError;
 
 closed_enum! {
-    /// Why a datagram was lost while it was received.
+    /// Why a datagram was not accepted from the socket.
     pub enum ReceiveError {
         Truncated: "truncated", "larger than the receive buffer";
+        LinkLocalClient: "link_local_client",
+            "from a link-local IPv6 address, which cannot be a client's SCION address";
     }
 }
 
@@ -121,7 +123,7 @@ macro_rules! stages {
 }
 
 stages! {
-    /// It was truncated when it was received.
+    /// It was not accepted from the socket.
     Receive(ReceiveError): "receive";
     /// The shard rejected it.
     Tunnel(snaptun::DropReason): "tunnel";

@@ -1,7 +1,7 @@
 //! A running gateway: its sockets, its workers and its HTTP server.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,8 @@ use std::{io, thread};
 use crossbeam_channel::Receiver;
 use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
-    BufferReport, DispatchKey, GarbageSocket, LaneBinder, ShardSocket, bind_tunnel_group,
+    BufferReport, DispatchKey, GarbageSocket, LaneBinder, ShardSocket, SocketOptions,
+    bind_tunnel_group,
     bind_upstream_group,
 };
 
@@ -21,7 +22,9 @@ use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
 use crate::http::HttpServer;
 use crate::identities::Identity;
+use crate::interfaces::{BoundInterface, InterfaceWatch};
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
+use crate::pinning::{PinWatch, PinnedCpus, PinnedThread};
 use crate::state::{DirectoryFeed, StateWriter};
 use crate::status::Status;
 use crate::summary::Summary;
@@ -34,6 +37,7 @@ use crate::worker::{
 
 mod builder;
 mod clock;
+mod remedy;
 mod start_error;
 mod worker_thread;
 
@@ -55,6 +59,10 @@ pub struct Gateway {
     published: Arc<[Arc<Published>]>,
     failures: Receiver<WorkerFailure>,
     status: Arc<Status>,
+    /// Threads of pinned workers.
+    pinned: Vec<PinnedThread>,
+    /// Interfaces that sockets are bound to.
+    interfaces: Vec<BoundInterface>,
     _http: Option<HttpServer>,
     /// Writes for the last time when it is dropped, after the workers have stopped.
     _state: Option<StateWriter>,
@@ -96,6 +104,7 @@ impl Gateway {
         let workers = config.workers.count;
         let key = DispatchKey::random().map_err(StartError::Random)?;
         let bound = BoundSockets::bind(config, workers, &key)?;
+        let interfaces = bound_interfaces(config)?;
         let published: Arc<[Arc<Published>]> = (0..workers.get()).map(|_| Arc::default()).collect();
         let inboxes = (0..workers.get())
             .map(|worker| Inbox::new().map_err(|source| StartError::Worker { worker, source }))
@@ -123,6 +132,7 @@ impl Gateway {
             Arc::clone(&authorization),
             clock.is_trusted(),
             state,
+            PinnedCpus::new(workers.get()),
         ));
         let http = config
             .metrics
@@ -143,6 +153,8 @@ impl Gateway {
             published,
             failures,
             status,
+            pinned: Vec::new(),
+            interfaces,
             _http: http,
             _state: state_writer,
             _clock: clock,
@@ -186,10 +198,17 @@ impl Gateway {
             let published = Arc::clone(&gateway.published[me]);
             let worker = Worker::new(sockets, mailbox, pipeline, published);
             let run = move || worker.run();
-            let thread = worker_thread::spawn(me, config.cpus.cpu_of(me), run, failed.clone())?;
+            let cpu = config.cpus.cpu_of(me);
+            let thread = worker_thread::spawn(me, cpu, run, failed.clone())?;
+            gateway.status.pinned_cpus().set(me, cpu);
+            gateway.pinned.extend(cpu.map(|cpu| PinnedThread {
+                worker: me,
+                thread: thread.id,
+                cpu,
+            }));
             gateway.workers.push(RunningWorker {
                 postbox,
-                thread: Some(thread),
+                thread: Some(thread.handle),
             });
         }
         Ok(gateway)
@@ -258,6 +277,16 @@ impl Gateway {
         TurnWatch::new(Arc::clone(&self.published), now)
     }
 
+    /// Returns a watch for workers that lose their CPU.
+    pub(crate) fn pin_watch(&self) -> PinWatch {
+        PinWatch::new(self.pinned.clone(), Arc::clone(self.status.pinned_cpus()))
+    }
+
+    /// Returns a watch for the interfaces that sockets are bound to.
+    pub(crate) fn interface_watch(&self) -> InterfaceWatch {
+        InterfaceWatch::new(self.interfaces.iter().copied())
+    }
+
     /// Creates no new tunnels from now on.
     pub(crate) fn begin_drain(&self, idle_after: Duration) -> Drain {
         self.status.set_draining();
@@ -315,7 +344,10 @@ struct WorkerSockets {
 
 impl BoundSockets {
     fn bind(config: &Config, workers: NonZeroUsize, key: &DispatchKey) -> Result<Self, StartError> {
-        let options = &config.sockets;
+        let options = SocketOptions {
+            interface: config.listen_interface,
+            ..config.sockets
+        };
         let mut bound = Self {
             listen: Vec::new(),
             internal: None,
@@ -324,7 +356,8 @@ impl BoundSockets {
                 .collect(),
         };
         for &address in &config.listen {
-            let group = bind_tunnel_group(address, workers, key, config.dispatch, options)?;
+            check_broadcast(address)?;
+            let group = bind_tunnel_group(address, workers, key, config.dispatch, &options)?;
             warn_of_short_buffers(group.local_addr, &group.buffers);
             bound.listen.push(group.local_addr);
             let mut handshakes = group.handshake.into_iter();
@@ -339,8 +372,13 @@ impl BoundSockets {
             bound.workers[0].garbage.extend(group.garbage);
         }
         if let Some(scion) = config.forward.scion() {
+            check_broadcast(scion.internal)?;
+            let options = SocketOptions {
+                interface: scion.interface,
+                ..config.sockets
+            };
             let group =
-                bind_upstream_group(scion.internal, workers, key, config.dispatch, options)?;
+                bind_upstream_group(scion.internal, workers, key, config.dispatch, &options)?;
             warn_of_short_buffers(group.local_addr, &group.buffers);
             bound.internal = Some(group.local_addr);
             for (worker, own) in bound.workers.iter_mut().zip(group.sockets) {
@@ -377,6 +415,40 @@ fn bind_router_lanes(scion: &ScionForward, binder: &LaneBinder) -> (RouterLanes,
         }
     }
     (by_router, lanes)
+}
+
+/// Refuses the broadcast address of a network, which can be bound, but is no source of datagrams.
+fn check_broadcast(address: SocketAddr) -> Result<(), StartError> {
+    match address.ip() {
+        IpAddr::V4(ip) if is_broadcast(ip).unwrap_or(false) => Err(StartError::Broadcast(address)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns true for the broadcast address of a network of this host: the kernel connects to it only with SO_BROADCAST.
+fn is_broadcast(ip: Ipv4Addr) -> io::Result<bool> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // Connecting sends nothing.
+    let connect = || socket.connect((ip, 1));
+    let is_refused = connect().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    if is_refused {
+        socket.set_broadcast(true)?;
+    }
+    Ok(is_refused && connect().is_ok())
+}
+
+/// Returns the interfaces that sockets are bound to.
+fn bound_interfaces(config: &Config) -> Result<Vec<BoundInterface>, StartError> {
+    let internal = config.forward.scion().and_then(|scion| scion.interface);
+    config
+        .listen_interface
+        .into_iter()
+        .chain(internal)
+        .map(|interface| {
+            BoundInterface::by_name(interface)
+                .map_err(|source| StartError::Interface { interface, source })
+        })
+        .collect()
 }
 
 fn warn_of_short_buffers(address: SocketAddr, buffers: &BufferReport) {

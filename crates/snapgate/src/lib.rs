@@ -82,6 +82,7 @@
 //! | [`authorization`], [`identities`], [`keys`] | clients that may open a tunnel |
 //! | [`counters`], [`drop_reason`], [`summary`] | counters of the workers, and their totals |
 
+mod address_wait;
 pub mod authorization;
 #[doc(hidden)]
 pub mod cli;
@@ -96,12 +97,14 @@ pub mod gateway;
 mod hardening;
 mod http;
 pub mod identities;
+mod interfaces;
 pub mod keys;
 mod logging;
 mod mailbox;
 mod metrics;
 mod open_files;
 mod outbox;
+mod pinning;
 #[cfg(test)]
 mod reference;
 mod reload;

@@ -167,6 +167,7 @@ mod tests {
     use super::*;
     use crate::authorization::Authorizer;
     use crate::config::Authorization;
+    use crate::pinning::PinnedCpus;
 
     #[test]
     fn every_shard_counter_is_exported() {
@@ -200,7 +201,8 @@ mod tests {
         workers[1].publish(&counters);
 
         let authorization = Authorizer::new(&Authorization::AnyIdentity);
-        let status = Status::new(Arc::new(authorization), Arc::default(), None);
+        let cpus = PinnedCpus::new(2);
+        let status = Status::new(Arc::new(authorization), Arc::default(), None, cpus);
         let text = GatewayMetrics::new(workers, Arc::new(status))
             .page()
             .unwrap();
@@ -209,6 +211,7 @@ mod tests {
             r#"snapgate_handover_packets_total{worker="0"} 0"#,
             r#"snapgate_handover_packets_total{worker="1"} 3"#,
             r#"snapgate_tunnels{worker="1"} 5"#,
+            r#"snapgate_pinned_cpu{worker="1"} -1"#,
             r#"snapgate_received_packets_total{worker="0",direction="incoming"} 0"#,
             r#"snapgate_dropped_packets_total{worker="1",stage="tunnel",reason="no_tunnel"} 7"#,
         ] {

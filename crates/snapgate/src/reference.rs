@@ -13,6 +13,7 @@ use crate::config::{Authorization, Forward};
 use crate::counters::Published;
 use crate::drop_reason::DropReason;
 use crate::metrics::{self, GatewayMetrics};
+use crate::pinning::PinnedCpus;
 use crate::state::StateStatus;
 use crate::status::Status;
 
@@ -129,7 +130,13 @@ fn metrics_page() -> String {
     let workers: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
     let authorization = Authorizer::new(&Authorization::Identities(Vec::new()));
     let state = Some(Arc::new(StateStatus::new()));
-    let status = Arc::new(Status::new(Arc::new(authorization), Arc::default(), state));
+    let cpus = PinnedCpus::new(1);
+    let status = Arc::new(Status::new(
+        Arc::new(authorization),
+        Arc::default(),
+        state,
+        cpus,
+    ));
     let scrape = GatewayMetrics::new(workers, status).page().unwrap();
 
     let types: HashMap<&str, &str> = scrape

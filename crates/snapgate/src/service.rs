@@ -11,6 +11,8 @@ use self::clock_step::ClockSteps;
 use crate::config::options::DrainTimes;
 use crate::drain::ASK_INTERVAL;
 use crate::gateway::{Gateway, WorkerFailure};
+use crate::interfaces::{InterfaceReplaced, InterfaceWatch};
+use crate::pinning::PinWatch;
 use crate::reload::IdentitiesReloader;
 use crate::service_manager::{self, ServiceManager};
 use crate::signals::{EndSignal, Signals};
@@ -23,6 +25,9 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Interval of [`PeriodicChecks`].
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Interval of the checks of CPUs and interfaces.
+const HOST_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time without a check of the identities file after which a warning is logged.
 const CHECK_OVERDUE_TIME: Duration = Duration::from_secs(5);
@@ -49,6 +54,8 @@ pub(crate) enum ServiceFailure {
         "the thread that reads the identities file failed, so revocations would not take effect"
     )]
     Identities,
+    #[error(transparent)]
+    Interface(#[from] InterfaceReplaced),
 }
 
 impl Service<'_> {
@@ -70,7 +77,7 @@ impl Service<'_> {
                     Err(_) => break EndSignal::Interrupt,
                 },
                 recv(self.signals.hangups) -> _ => self.reload(),
-                recv(check) -> _ => checks.run(),
+                recv(check) -> _ => checks.run()?,
                 recv(reloader_ended) -> _ => return Err(ServiceFailure::Identities),
                 recv(self.gateway.failures()) -> failure => return worker_failure(failure.ok()),
             }
@@ -143,7 +150,7 @@ impl Service<'_> {
                     }
                 }
                 recv(ask) -> _ => drain.ask(),
-                recv(check) -> _ => checks.run(),
+                recv(check) -> _ => checks.run()?,
                 recv(time_is_up) -> _ => {
                     tracing::warn!(?timeout, active_tunnels, "drain timed out");
                     return Ok(());
@@ -171,7 +178,7 @@ impl Service<'_> {
 }
 
 /// Periodic checks of the system clock, by which grants expire, of the thread that reads the identities file, of refused
-/// trains, and of the workers, for the service manager's watchdog.
+/// trains, of CPUs and network interfaces, and of the workers, for the service manager's watchdog.
 struct PeriodicChecks<'a> {
     gateway: &'a Gateway,
     manager: ServiceManager,
@@ -181,6 +188,9 @@ struct PeriodicChecks<'a> {
     check_warned_at: Option<Instant>,
     turns: TurnWatch,
     warned_of_gso: bool,
+    pins: PinWatch,
+    interfaces: InterfaceWatch,
+    host_check_due: Instant,
     /// Half of the manager's interval, as sd_watchdog_enabled(3) recommends.
     watchdog_interval: Option<Duration>,
     watchdog_due: Instant,
@@ -197,12 +207,16 @@ impl<'a> PeriodicChecks<'a> {
             check_warned_at: None,
             turns: service.gateway.turn_watch(now),
             warned_of_gso: false,
+            pins: service.gateway.pin_watch(),
+            interfaces: service.gateway.interface_watch(),
+            host_check_due: now,
             watchdog_interval: service_manager::watchdog_interval().map(|interval| interval / 2),
             watchdog_due: now,
         }
     }
 
-    fn run(&mut self) {
+    /// Fails if the gateway cannot serve any more.
+    fn run(&mut self) -> Result<(), ServiceFailure> {
         let now = Instant::now();
         let clock_was_set = self.clock.stepped(now, SystemTime::now());
         if let Some(list) = self.gateway.identity_list() {
@@ -213,14 +227,20 @@ impl<'a> PeriodicChecks<'a> {
             self.watch_identities_file(list.status().last_check, now);
         }
         self.watch_gso();
-        let Some(interval) = self.watchdog_interval else {
-            return;
-        };
+        if now >= self.host_check_due {
+            self.host_check_due = now + HOST_CHECK_INTERVAL;
+            self.pins.check();
+            self.interfaces.check(now)?;
+        }
         // The workers are checked every time, so that a hanging worker is detected in time.
-        if self.turns.hanging(now).is_empty() && now >= self.watchdog_due {
+        if let Some(interval) = self.watchdog_interval
+            && self.turns.hanging(now).is_empty()
+            && now >= self.watchdog_due
+        {
             self.watchdog_due = now + interval;
             self.manager.alive();
         }
+        Ok(())
     }
 
     /// Warns once if the kernel refuses trains. Workers do not log.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 
 use crate::authorization::Authorizer;
+use crate::pinning::PinnedCpus;
 use crate::state::StateStatus;
 
 /// Status of the gateway as a whole.
@@ -15,6 +16,7 @@ pub(crate) struct Status {
     authorization: Arc<Authorizer>,
     clock_is_trusted: Arc<AtomicBool>,
     state: Option<Arc<StateStatus>>,
+    pinned_cpus: Arc<PinnedCpus>,
 }
 
 impl Status {
@@ -22,6 +24,7 @@ impl Status {
         authorization: Arc<Authorizer>,
         clock_is_trusted: Arc<AtomicBool>,
         state: Option<Arc<StateStatus>>,
+        pinned_cpus: PinnedCpus,
     ) -> Self {
         Self {
             started: Timestamp::now(),
@@ -29,6 +32,7 @@ impl Status {
             authorization,
             clock_is_trusted,
             state,
+            pinned_cpus: Arc::new(pinned_cpus),
         }
     }
 
@@ -54,6 +58,11 @@ impl Status {
     /// Returns true if the system clock could be trusted at the last reading.
     pub(crate) fn is_clock_trusted(&self) -> bool {
         self.clock_is_trusted.load(Ordering::Relaxed)
+    }
+
+    /// Returns the CPU of each worker.
+    pub(crate) fn pinned_cpus(&self) -> &Arc<PinnedCpus> {
+        &self.pinned_cpus
     }
 
     /// Returns the counts of the state file, if there is one.

@@ -18,6 +18,8 @@ pub struct Client {
     gateway: SocketAddr,
     gateway_key: PublicKey,
     tunnel: Tunnel,
+    /// Whether the gateway may send from another address than `gateway`.
+    gateway_may_move: bool,
     /// Datagrams of received trains that were not returned yet.
     received: VecDeque<Vec<u8>>,
 }
@@ -36,6 +38,7 @@ impl Client {
             gateway,
             gateway_key: *key,
             tunnel: Tunnel::new(identity.clone(), gateway, key),
+            gateway_may_move: false,
             received: VecDeque::new(),
         }
     }
@@ -51,6 +54,11 @@ impl Client {
         let mut client = Self::new(identity, bind, gateway, key);
         client.handshake();
         client
+    }
+
+    /// Accepts datagrams from any address from now on. Before, they must come from the gateway's.
+    pub fn let_gateway_move(&mut self) {
+        self.gateway_may_move = true;
     }
 
     /// Completes a handshake, the first or a rekey: sends an initiation, again after each cookie reply, and handles
@@ -181,7 +189,12 @@ impl Client {
     fn receive_datagram_until(&mut self, deadline: Option<Instant>) -> Option<Vec<u8>> {
         if self.received.is_empty() {
             let train = train::receive(&self.socket, deadline)?;
-            assert_eq!(train.from, self.gateway, "sender is not the gateway");
+            assert!(
+                self.gateway_may_move || train.from == self.gateway,
+                "sender is {}, not the gateway {}",
+                train.from,
+                self.gateway
+            );
             self.received
                 .extend(train.into_datagrams().map(|one| one.to_vec()));
         }

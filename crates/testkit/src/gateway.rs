@@ -45,6 +45,7 @@ pub fn scion(next_hops: &[(u16, SocketAddr)]) -> ScionForward {
     let next_hops = next_hops.iter();
     ScionForward {
         internal: SocketAddr::from(([127, 0, 0, 1], 0)),
+        interface: None,
         next_hops: next_hops
             .map(|&(interface, router)| ((LOCAL, interface), router))
             .collect(),

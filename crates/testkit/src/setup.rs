@@ -33,6 +33,7 @@ pub struct GatewaySetup {
     listen: Vec<SocketAddr>,
     allow_any_identity: bool,
     workers: usize,
+    cpus: String,
     forward: String,
     dispatch: Dispatch,
     arguments: Vec<String>,
@@ -54,6 +55,7 @@ impl GatewaySetup {
             listen: Vec::new(),
             allow_any_identity: true,
             workers: 1,
+            cpus: "none".to_owned(),
             forward: "echo".to_owned(),
             dispatch: Dispatch::Kernel,
             arguments: Vec::new(),
@@ -97,6 +99,13 @@ impl GatewaySetup {
     #[must_use]
     pub const fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// Sets the CPUs of the workers, as the value of `--cpus`.
+    #[must_use]
+    pub fn cpus(mut self, cpus: &str) -> Self {
+        cpus.clone_into(&mut self.cpus);
         self
     }
 
@@ -214,7 +223,8 @@ impl GatewaySetup {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .args(["run", "--private-key-file=private.key", "--cpus=none"])
+            .args(["run", "--private-key-file=private.key"])
+            .arg(format!("--cpus={}", self.cpus))
             .arg(if self.allow_any_identity {
                 "--allow-any-identity"
             } else {

@@ -7,18 +7,24 @@
 //!
 //! Sockets that join later get higher numbers, which no program returns, so they can be closed: only other late sockets
 //! change their numbers.
+//!
+//! The kernel accepts a program only for a group of two sockets or more, and a socket receives as soon as it
+//! is bound. So sockets of a group with a program are bound with a filter that drops everything, and the
+//! filters are detached after the program is attached: no datagram arrives at a socket that the program did
+//! not select.
 
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
+use closed_enum::closed_enum;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cbpf::tunnel::{self, Family};
 use crate::cbpf::upstream;
 use crate::options::{BufferReport, BufferSize};
 use crate::sys::sockopt;
-use crate::{Dispatch, DispatchKey, ShardSocket, SocketOptions};
+use crate::{Dispatch, DispatchKey, InterfaceName, ShardSocket, SocketOptions};
 
 /// Maximum number of workers in a group. The kernel counts a group's sockets, which are
 /// 3 * workers + 1, in 16 bits.
@@ -63,7 +69,7 @@ pub struct GarbageSocket {
 }
 
 impl GarbageSocket {
-    /// Returns the number of datagrams dropped here since the socket was bound. A train counts once. See
+    /// Returns the number of datagrams dropped here since the group was bound. A train counts once. See
     /// [`ShardSocket::kernel_drops`].
     #[must_use]
     pub fn drops(&self) -> u64 {
@@ -119,7 +125,7 @@ impl LaneBinder {
     /// [`BindError::Refused`] if a system call fails, for example because too many files are open. The group is not
     /// affected.
     pub fn bind(&self) -> Result<ShardSocket, BindError> {
-        let (socket, local_addr) = bind(self.address, Sharing::Group, &self.options)?;
+        let (socket, local_addr) = bind(self.address, Sharing::Group, &self.options, Gate::Open)?;
         Ok(ShardSocket::new(socket, local_addr, self.options.gso))
     }
 }
@@ -140,11 +146,21 @@ pub enum BindError {
         /// Requested number.
         workers: usize,
     },
-    /// A system call failed. The sockets bound so far are closed.
+    /// A socket cannot be bound to [`SocketOptions::interface`].
+    #[error("cannot bind a socket for {address} to the interface {interface}: {source}")]
+    Interface {
+        /// Requested interface.
+        interface: InterfaceName,
+        /// Requested address.
+        address: SocketAddr,
+        /// Error of the system call.
+        source: io::Error,
+    },
+    /// Another system call failed. The sockets bound so far are closed.
     #[error("cannot {step} for {address}: {source}")]
     Refused {
-        /// Failed step as a verb phrase: "bind a socket".
-        step: &'static str,
+        /// Failed step.
+        step: BindStep,
         /// Requested address.
         address: SocketAddr,
         /// Error of the system call.
@@ -152,10 +168,32 @@ pub enum BindError {
     },
 }
 
+closed_enum! {
+    /// A step of binding sockets, as a verb phrase.
+    pub enum BindStep {
+        CreateSocket: "create_socket", "create a socket";
+        SetNonBlocking: "set_non_blocking", "make a socket non-blocking";
+        RestrictToIpv6: "restrict_to_ipv6", "restrict a socket to IPv6";
+        SetPathMtuDiscovery: "set_path_mtu_discovery", "set path MTU discovery";
+        RequestLocalAddresses: "request_local_addresses", "request local addresses";
+        EnableGro: "enable_gro", "enable UDP_GRO";
+        SetReceiveBuffer: "set_receive_buffer", "set the receive buffer size";
+        SetSendBuffer: "set_send_buffer", "set the send buffer size";
+        SetReusePort: "set_reuse_port", "set SO_REUSEPORT";
+        Bind: "bind", "bind a socket";
+        ReadAddress: "read_address", "read the bound address";
+        ReadBuffers: "read_buffers", "read the buffer sizes";
+        /// A filter that drops everything while the group is being bound, or garbage.
+        AttachFilter: "attach_filter", "attach a socket filter";
+        AttachProgram: "attach_program", "attach the dispatch program";
+        DetachFilter: "detach_filter", "detach a socket filter";
+    }
+}
+
 /// Binds the sockets of `workers` workers to the address `listen` for tunnels; port 0 picks a free port.
 ///
-/// The program is attached last, so datagrams that arrive before the function returns may be on the socket of another
-/// worker, or on one of another kind.
+/// With [`Dispatch::Kernel`], datagrams that arrive before the function returns are lost, or are on the socket that the
+/// program selected.
 ///
 /// IPv6 sockets receive no IPv4 (IPV6_V6ONLY); use a group for each family. On an unspecified address, received trains
 /// have a [`local_ip`](crate::Received::local_ip). Datagrams are not fragmented locally: sending one that exceeds the
@@ -194,22 +232,20 @@ pub fn bind_tunnel_group(
         Dispatch::Kernel => 3 * workers.get() + 1,
         Dispatch::User => workers.get(),
     };
+    let refused = |step| refusal(step, listen);
+    let gate = match dispatch {
+        Dispatch::Kernel => Gate::Closed,
+        Dispatch::User => Gate::Open,
+    };
+    let bound = bind_group(listen, members, options, gate)?;
+    let mut handshake = Vec::new();
+    let mut mixed = Vec::new();
+    let mut garbage = None;
     let Bound {
         local_addr,
         mut sockets,
         buffers,
-    } = bind_group(listen, members, options)?;
-    let refused = |step| {
-        move |source| BindError::Refused {
-            step,
-            address: listen,
-            source,
-        }
-    };
-
-    let mut handshake = Vec::new();
-    let mut mixed = Vec::new();
-    let mut garbage = None;
+    } = bound;
     match dispatch {
         Dispatch::Kernel => {
             let family = if listen.is_ipv4() {
@@ -217,30 +253,36 @@ pub fn bind_tunnel_group(
             } else {
                 Family::V6
             };
-            if let Some(socket) = sockets.pop() {
-                sockopt::attach_filter(&socket, &tunnel::drop_all_filter())
-                    .map_err(refused("attach the garbage filter"))?;
-                let program = tunnel::dispatch_program(key, worker_count, family);
-                sockopt::attach_reuseport_program(&socket, &program)
-                    .map_err(refused("attach the dispatch program"))?;
-                garbage = Some(GarbageSocket { socket });
+            let program = tunnel::dispatch_program(key, worker_count, family);
+            let last = sockets.pop();
+            if let Some(last) = &last {
+                sockopt::attach_reuseport_program(last, &program)
+                    .map_err(refused(BindStep::AttachProgram))?;
             }
+            // The garbage socket keeps its filter.
+            open(&sockets).map_err(refused(BindStep::DetachFilter))?;
+            garbage = last.map(|socket| GarbageSocket {
+                socket: ShardSocket::new(socket, local_addr, options.gso),
+            });
             mixed = sockets.split_off(2 * workers.get());
             handshake = sockets.split_off(workers.get());
         }
         Dispatch::User => {
             let filter = tunnel::garbage_filter();
             for socket in &sockets {
-                sockopt::attach_filter(socket, &filter)
-                    .map_err(refused("attach the garbage filter"))?;
+                sockopt::attach_filter(socket, &filter).map_err(refused(BindStep::AttachFilter))?;
             }
         }
     }
+    let shard_sockets = |sockets: Vec<Socket>| {
+        let wrap = |socket| ShardSocket::new(socket, local_addr, options.gso);
+        sockets.into_iter().map(wrap).collect()
+    };
     Ok(TunnelGroup {
         local_addr,
-        data: sockets,
-        handshake,
-        mixed,
+        data: shard_sockets(sockets),
+        handshake: shard_sockets(handshake),
+        mixed: shard_sockets(mixed),
         garbage,
         buffers,
     })
@@ -249,7 +291,8 @@ pub fn bind_tunnel_group(
 /// Binds one socket per worker to the address `internal` that SCION routers send to; port 0 picks a free port.
 ///
 /// With [`Dispatch::User`] the sockets have no program and receive datagrams of any protocol; so does the socket of one
-/// worker. Otherwise the program is attached last, as in [`bind_tunnel_group`].
+/// worker. With [`Dispatch::Kernel`], datagrams that arrive before the function returns are lost, or are on the socket
+/// that the program selected.
 ///
 /// # Errors
 ///
@@ -266,34 +309,36 @@ pub fn bind_upstream_group(
         gro: options.gro && (dispatch == Dispatch::User || workers.get() == 1),
         ..*options
     };
+    let has_program = dispatch == Dispatch::Kernel;
+    let gate = if has_program {
+        Gate::Closed
+    } else {
+        Gate::Open
+    };
+    // The kernel accepts a program only once a second socket has joined. The group stays one after it has left.
+    let members = workers.get().max(if has_program { 2 } else { 1 });
     let Bound {
         local_addr,
-        sockets,
+        mut sockets,
         buffers,
-    } = bind_group(internal, workers.get(), &options)?;
-    let lanes = LaneBinder {
-        address: local_addr,
-        options,
-    };
-    if dispatch == Dispatch::Kernel
-        && let Some(socket) = sockets.first()
-    {
-        // The kernel accepts a program only once a second socket has joined. The group stays one after it has left.
-        let second = (workers.get() == 1).then(|| lanes.bind()).transpose()?;
+    } = bind_group(internal, members, &options, gate)?;
+    if let Some(socket) = sockets.first().filter(|_| has_program) {
         let program = upstream::dispatch_program(key, worker_count);
-        sockopt::attach_reuseport_program(socket, &program).map_err(|source| {
-            BindError::Refused {
-                step: "attach the dispatch program",
-                address: internal,
-                source,
-            }
-        })?;
-        drop(second);
+        sockopt::attach_reuseport_program(socket, &program)
+            .map_err(refusal(BindStep::AttachProgram, internal))?;
+        sockets.truncate(workers.get());
+        open(&sockets).map_err(refusal(BindStep::DetachFilter, internal))?;
     }
     Ok(UpstreamGroup {
         local_addr,
-        sockets,
-        lanes,
+        sockets: sockets
+            .into_iter()
+            .map(|socket| ShardSocket::new(socket, local_addr, options.gso))
+            .collect(),
+        lanes: LaneBinder {
+            address: local_addr,
+            options,
+        },
         buffers,
     })
 }
@@ -308,7 +353,7 @@ pub fn bind_client_socket(
     local: SocketAddr,
     options: &SocketOptions,
 ) -> Result<ShardSocket, BindError> {
-    let (socket, local_addr) = bind(local, Sharing::None, options)?;
+    let (socket, local_addr) = bind(local, Sharing::None, options, Gate::Open)?;
     Ok(ShardSocket::new(socket, local_addr, options.gso))
 }
 
@@ -325,7 +370,7 @@ fn check_workers(workers: NonZeroUsize) -> Result<u32, BindError> {
 /// Sockets that share an address, in binding order.
 struct Bound {
     local_addr: SocketAddr,
-    sockets: Vec<ShardSocket>,
+    sockets: Vec<Socket>,
     buffers: BufferReport,
 }
 
@@ -334,25 +379,19 @@ fn bind_group(
     address: SocketAddr,
     members: usize,
     options: &SocketOptions,
+    gate: Gate,
 ) -> Result<Bound, BindError> {
-    let (first, local_addr) = bind(address, Sharing::None, options)?;
+    let (first, local_addr) = bind(address, Sharing::None, options, gate)?;
     first
         .set_reuse_port(true)
-        .map_err(|source| BindError::Refused {
-            step: "set SO_REUSEPORT",
-            address,
-            source,
-        })?;
-    let buffers = report_buffers(&first, options).map_err(|source| BindError::Refused {
-        step: "read the buffer sizes",
-        address,
-        source,
-    })?;
+        .map_err(refusal(BindStep::SetReusePort, address))?;
+    let buffers =
+        report_buffers(&first, options).map_err(refusal(BindStep::ReadBuffers, address))?;
     let mut sockets = Vec::with_capacity(members);
-    sockets.push(ShardSocket::new(first, local_addr, options.gso));
+    sockets.push(first);
     for _ in 1..members {
-        let (socket, _) = bind(local_addr, Sharing::Group, options)?;
-        sockets.push(ShardSocket::new(socket, local_addr, options.gso));
+        let (socket, _) = bind(local_addr, Sharing::Group, options, gate)?;
+        sockets.push(socket);
     }
     Ok(Bound {
         local_addr,
@@ -361,10 +400,32 @@ fn bind_group(
     })
 }
 
+/// Lets sockets receive that were bound with [`Gate::Closed`].
+fn open(sockets: &[Socket]) -> io::Result<()> {
+    sockets.iter().try_for_each(sockopt::detach_filter)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sharing {
     None,
     Group,
+}
+
+/// Whether a socket receives as soon as it is bound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// A filter drops everything.
+    Closed,
+}
+
+/// Returns the conversion of a system call's error.
+fn refusal(step: BindStep, address: SocketAddr) -> impl Fn(io::Error) -> BindError {
+    move |source| BindError::Refused {
+        step,
+        address,
+        source,
+    }
 }
 
 /// Binds one socket, and returns it with its actual address.
@@ -372,55 +433,59 @@ fn bind(
     address: SocketAddr,
     sharing: Sharing,
     options: &SocketOptions,
+    gate: Gate,
 ) -> Result<(Socket, SocketAddr), BindError> {
-    let refused = |step| {
-        move |source| BindError::Refused {
-            step,
-            address,
-            source,
-        }
-    };
+    let refused = |step| refusal(step, address);
     // socket2 sets close-on-exec.
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
         Some(Protocol::UDP),
     )
-    .map_err(refused("create a socket"))?;
+    .map_err(refused(BindStep::CreateSocket))?;
     socket
         .set_nonblocking(true)
-        .map_err(refused("make a socket non-blocking"))?;
+        .map_err(refused(BindStep::SetNonBlocking))?;
     if address.is_ipv6() {
         socket
             .set_only_v6(true)
-            .map_err(refused("restrict a socket to IPv6"))?;
+            .map_err(refused(BindStep::RestrictToIpv6))?;
     }
-    set_fragmentation(&socket, address).map_err(refused("set path MTU discovery"))?;
+    set_fragmentation(&socket, address).map_err(refused(BindStep::SetPathMtuDiscovery))?;
     if address.ip().is_unspecified() {
-        report_local_address(&socket, address).map_err(refused("request local addresses"))?;
+        report_local_address(&socket, address).map_err(refused(BindStep::RequestLocalAddresses))?;
     }
     if options.gro {
         sockopt::set_number(&socket, libc::SOL_UDP, libc::UDP_GRO, 1)
-            .map_err(refused("enable UDP_GRO"))?;
+            .map_err(refused(BindStep::EnableGro))?;
     }
     sockopt::set_receive_buffer(&socket, options.receive_buffer_bytes)
-        .map_err(refused("set the receive buffer size"))?;
+        .map_err(refused(BindStep::SetReceiveBuffer))?;
     sockopt::set_send_buffer(&socket, options.send_buffer_bytes)
-        .map_err(refused("set the send buffer size"))?;
+        .map_err(refused(BindStep::SetSendBuffer))?;
+    if let Some(interface) = options.interface {
+        socket
+            .bind_device(Some(interface.as_str().as_bytes()))
+            .map_err(|source| BindError::Interface {
+                interface,
+                address,
+                source,
+            })?;
+    }
+    if gate == Gate::Closed {
+        sockopt::attach_filter(&socket, &tunnel::drop_all_filter())
+            .map_err(refused(BindStep::AttachFilter))?;
+    }
     if sharing == Sharing::Group {
         socket
             .set_reuse_port(true)
-            .map_err(refused("set SO_REUSEPORT"))?;
+            .map_err(refused(BindStep::SetReusePort))?;
     }
     socket
         .bind(&address.into())
         .map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => BindError::AddressInUse { address },
-            _ => BindError::Refused {
-                step: "bind a socket",
-                address,
-                source,
-            },
+            _ => refusal(BindStep::Bind, address)(source),
         })?;
     let local_addr = socket
         .local_addr()
@@ -429,7 +494,7 @@ fn bind(
                 .as_socket()
                 .ok_or_else(|| io::ErrorKind::Unsupported.into())
         })
-        .map_err(refused("read the bound address"))?;
+        .map_err(refused(BindStep::ReadAddress))?;
     Ok((socket, local_addr))
 }
 

@@ -63,6 +63,7 @@
 //! | `send_buffer` | size of a send buffer that follows its rate |
 //! | `receive`, `train` | batches of received trains, gathering of sent datagrams |
 //! | `gso` | destinations to which the kernel cannot send trains |
+//! | `lost_sources` | source addresses that the host no longer has |
 //! | `sys` | system calls: all unsafe code |
 //! | `cbpf` | programs for the kernel, as data |
 //! | `dispatch`, `options`, `received` | the hash; plain values |
@@ -129,6 +130,7 @@ mod cbpf;
 mod dispatch;
 mod group;
 mod gso;
+mod lost_sources;
 mod options;
 #[cfg(feature = "fuzzing")]
 pub mod programs;
@@ -142,10 +144,10 @@ mod train;
 
 pub use dispatch::{Dispatch, DispatchKey};
 pub use group::{
-    BindError, GarbageSocket, LaneBinder, MAX_WORKERS, TunnelGroup, UpstreamGroup,
+    BindError, BindStep, GarbageSocket, LaneBinder, MAX_WORKERS, TunnelGroup, UpstreamGroup,
     bind_client_socket, bind_tunnel_group, bind_upstream_group,
 };
-pub use options::{BufferReport, BufferSize, SocketOptions};
+pub use options::{BufferReport, BufferSize, InterfaceName, InvalidInterfaceName, SocketOptions};
 pub use receive::ReceiveBatch;
 pub use received::{Datagrams, Received};
 pub use send::{Flush, SendError, SendQueue};

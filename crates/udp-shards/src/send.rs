@@ -8,8 +8,9 @@ use closed_enum::closed_enum;
 
 use crate::ShardSocket;
 use crate::gso::GsoRefusals;
+use crate::lost_sources::LostSources;
 use crate::sys::sendmmsg::{self, Message, SendHeaders};
-use crate::train::{Destination, Sending, TRAIN_DATAGRAMS_MAX, Trains};
+use crate::train::{Destination, Sending, Source, TRAIN_DATAGRAMS_MAX, Trains};
 
 /// Maximum number of messages per system call. At this size the cost of the call per message is small,
 /// and so is the work that is lost when the send buffer is full.
@@ -49,6 +50,7 @@ pub struct SendQueue<B> {
     bytes_max: usize,
     max_age: Option<Duration>,
     gso_refusals: GsoRefusals,
+    lost_sources: LostSources,
     scratch: Scratch,
 }
 
@@ -110,6 +112,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             bytes_max: bytes,
             max_age: None,
             gso_refusals: GsoRefusals::default(),
+            lost_sources: LostSources::default(),
             scratch: Scratch::default(),
         }
     }
@@ -148,7 +151,8 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
     }
 
     /// Queues a datagram for `to`. `from_ip` is the source address on a wildcard socket; pass `None` on
-    /// other sockets, which send from the address that they are bound to.
+    /// other sockets, which send from the address that they are bound to. If the host does not have `from_ip`, or no
+    /// route from it, the kernel chooses the source.
     ///
     /// Datagrams with the same `to` and `from_ip` are sent in the order in which they were pushed;
     /// others can be reordered.
@@ -216,6 +220,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) -> Flush {
         self.drop_old(now, done);
+        self.lost_sources.forget_old(now);
         while !self.is_empty() {
             match self.send_front(send, gso, now) {
                 Ok(sent) => self.finish_sent(sent, now, done),
@@ -276,6 +281,8 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             let start = parts.len();
             parts.extend(self.trains.datagrams_of(train).map(IoSlice::new));
             let Destination { to, from_ip } = train.destination;
+            let from_ip = from_ip
+                .filter(|ip| train.source == Source::Given && !self.lost_sources.contain(*ip));
             if whole {
                 // Fits: a train has less than 64 KiB.
                 let segment_size = u16::try_from(train.segment_size).ok();
@@ -312,12 +319,21 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             .get(..sent)
             .unwrap_or(&self.scratch.messages);
         for message in messages {
-            if let Some(train) = self.trains.front_mut()
-                && train.sending == Sending::SinglyOnTrial
-            {
-                // Only the train was invalid: the kernel cannot send trains to this destination.
-                train.sending = Sending::Singly;
-                self.gso_refusals.insert(now, train.destination.to.ip());
+            if let Some(train) = self.trains.front_mut() {
+                if train.sending == Sending::SinglyOnTrial {
+                    // Only the train was invalid: the kernel cannot send trains to this destination.
+                    train.sending = Sending::Singly;
+                    self.gso_refusals.insert(now, train.destination.to.ip());
+                }
+                if let Source::ChosenOnTrial { errno } = train.source {
+                    train.source = Source::Chosen;
+                    // Without a route from the source, other destinations may have one.
+                    if errno != libc::ENETUNREACH
+                        && let Some(lost) = train.destination.from_ip
+                    {
+                        self.lost_sources.insert(lost, now);
+                    }
+                }
             }
             for _ in message.parts.clone() {
                 if let Some(datagram) = self.trains.pop_front() {
@@ -340,10 +356,21 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         };
         let datagrams = message.parts.len();
         let is_train = message.segment_size.is_some();
+        let has_source = message.from_ip.is_some();
         let Some(train) = self.trains.front_mut() else {
             return;
         };
 
+        if has_source && may_be_about_source(errno) {
+            return train.source = Source::ChosenOnTrial { errno };
+        }
+        if let Source::ChosenOnTrial { .. } = train.source {
+            // The source was not the cause, or not the only one.
+            train.source = Source::Given;
+            if errno == libc::EINVAL && is_train {
+                return train.sending = Sending::SinglyOnTrial;
+            }
+        }
         match errno {
             // The network card or the route (IPsec) cannot cut trains.
             libc::EIO if is_train => {
@@ -367,6 +394,15 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             }
         }
     }
+}
+
+/// Returns true if the kernel may have refused a datagram for its source address: the host does not have it (EINVAL from
+/// `ip_route_output_key` and `ip6_datagram_send_ctl`), or has no route from it.
+fn may_be_about_source(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EINVAL | libc::EADDRNOTAVAIL | libc::ENETUNREACH
+    )
 }
 
 const _: () = assert!(

@@ -24,16 +24,20 @@ pub struct ShardSocket {
     kernel_drops: Cell<u64>,
     /// `None` for a constant size.
     send_buffer: Cell<Option<SendBufferSize>>,
+    /// Drops while the group of the socket was being bound.
+    drops_at_start: u64,
 }
 
 impl ShardSocket {
-    /// Wraps a bound socket, see `group.rs`.
+    /// Wraps a bound socket that receives, see `group.rs`.
     pub(crate) fn new(socket: Socket, local_addr: SocketAddr, gso: bool) -> Self {
+        let drops_at_start = sockopt::drops(&socket).unwrap_or(0).into();
         Self {
             socket,
             local_addr,
             gso,
-            kernel_drops: Cell::new(0),
+            kernel_drops: Cell::new(drops_at_start),
+            drops_at_start,
             send_buffer: Cell::new(None),
         }
     }
@@ -59,7 +63,7 @@ impl ShardSocket {
         self.gso
     }
 
-    /// Returns the number of datagrams that the kernel dropped since the socket was bound, because of a
+    /// Returns the number of datagrams that the kernel dropped since the socket and its group were bound, because of a
     /// full receive buffer, a wrong checksum or a filter. A train counts once. Makes one system call.
     ///
     /// If the call fails, returns the last known number.
@@ -71,7 +75,7 @@ impl ShardSocket {
         if let Ok(drops) = sockopt::drops(&self.socket) {
             self.kernel_drops.set(widen(self.kernel_drops.get(), drops));
         }
-        self.kernel_drops.get()
+        self.kernel_drops.get() - self.drops_at_start
     }
 
     /// Lets the size of the send buffer follow the rate at which it drains, so that datagrams do not become old in it.

@@ -40,6 +40,7 @@ pub(crate) struct Train {
     /// Time of the first flush that left the train behind.
     waiting_since: Option<Instant>,
     pub(crate) sending: Sending,
+    pub(crate) source: Source,
     /// The train was offered again once, after a report about an earlier datagram.
     pub(crate) retried: bool,
     first: usize,
@@ -56,6 +57,18 @@ pub(crate) enum Sending {
     /// Datagram by datagram, because the kernel returned EINVAL for the train. If its first datagram
     /// can be sent alone, the kernel or route does not support trains.
     SinglyOnTrial,
+}
+
+/// Source address with which a train is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// That of its [`Destination`].
+    Given,
+    /// The kernel's choice, because the kernel refused the given one with this error. If the train is sent now, the
+    /// given one was the cause.
+    ChosenOnTrial { errno: i32 },
+    /// The kernel's choice.
+    Chosen,
 }
 
 #[derive(Debug)]
@@ -235,6 +248,7 @@ impl Train {
             closed: size == 0,
             waiting_since: None,
             sending: Sending::Whole,
+            source: Source::Given,
             retried: false,
             first: key,
             last: key,

@@ -12,6 +12,7 @@ use tracing::Level;
 
 use super::output::{FAILURE, USAGE, fail, print_warning};
 use super::setting_args::ConfigArgs;
+use crate::address_wait::wait_for_addresses;
 use crate::config::problem::Warning;
 use crate::config::resolve::Effective;
 use crate::config::{Config, CpuPinning, Forward};
@@ -113,6 +114,8 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     if let Err(error) = open_files::raise_limit() {
         tracing::debug!(%error, "limit of open files not raised");
     }
+    // Before signals are handled: until then they end the process at once.
+    wait_for_addresses(&effective.config);
     // Before the start, because `/readyz` can answer 200 before `start` returns, and a ready gateway drains on SIGTERM.
     signals.serving();
     let gateway = match Gateway::start(&effective.config) {
@@ -227,14 +230,16 @@ fn announce(config: &Config, gateway: &Gateway) {
     let workers = config.workers.count.get();
     tracing::info!(workers, reason = %config.workers.reason, cpus, "workers started");
     let addresses = gateway.local_addresses();
+    let interface = config.listen_interface.map(tracing::field::display);
     for address in &addresses.tunnels {
-        tracing::info!(%address, "listening for tunnels");
+        tracing::info!(%address, interface, "listening for tunnels");
     }
     let mode = config.forward.name();
     match &config.forward {
         Forward::Scion(scion) => {
             let address = addresses.internal.unwrap_or(scion.internal);
-            tracing::info!(mode, %address, interfaces = scion.next_hops.len(), "forwarding");
+            let interface = scion.interface.map(tracing::field::display);
+            tracing::info!(mode, %address, interface, interfaces = scion.next_hops.len(), "forwarding");
         }
         Forward::Echo | Forward::Sink => tracing::info!(mode, "forwarding"),
     }

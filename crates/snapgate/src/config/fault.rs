@@ -58,6 +58,26 @@ pub(crate) enum Fault {
     NotASocketAddress(String, u16),
     #[error("{0} is an IPv4-mapped IPv6 address; write it as {1}")]
     MappedAddress(SocketAddr, SocketAddr),
+    #[error("{0} is a multicast address; use the address of one host")]
+    Multicast(SocketAddr),
+    #[error("{0} is the broadcast address; use the address of one host")]
+    Broadcast(SocketAddr),
+    #[error(
+        "{0} is a link-local address, and clients that use it would have link-local addresses, which \
+         are no SCION addresses because they are valid on one link only; use another address of this \
+         host"
+    )]
+    ListenLinkLocal(SocketAddr),
+    #[error(
+        "{0} is a link-local address without interface; append the interface's index, which `ip link` \
+         shows, as in [fe80::1%2]:30100"
+    )]
+    NoScope(SocketAddr),
+    #[error(
+        "expected the name of a network interface, such as eth0 or vrf-blue, got {0:?} (`ip link` \
+         lists them)"
+    )]
+    NotAnInterfaceName(String),
     #[error("{0} has port 0; use the router's port")]
     RouterPortZero(SocketAddr),
     /// The internal address is the source of SCMP errors and the target of routers.
@@ -203,7 +223,10 @@ pub(crate) enum Fault {
     },
     #[error("no local ISD-AS number; set --local-isd-as, --next-hop or --topology")]
     NoLocalIsdAs,
-    #[error("the internal address {internal} cannot reach {what}: one is IPv4, the other IPv6")]
+    #[error(
+        "the internal address {internal} cannot reach {what}: one is IPv4, the other IPv6; use \
+         addresses of one family"
+    )]
     FamilyMismatch {
         /// A router or a prefix.
         what: String,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use scion_packet::IsdAs;
+use udp_shards::InterfaceName;
 
 /// Forward mode: the handling of decrypted packets from tunnels. `S` is the caller's data for the SCION side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +79,9 @@ impl<S> Forward<Option<S>> {
 pub struct ScionForward {
     /// Address towards routers and hosts of the AS. With port 0 the kernel chooses the port.
     pub internal: SocketAddr,
+    /// Network interface of the internal address, for example a VRF; see
+    /// [`SocketOptions::interface`](udp_shards::SocketOptions::interface).
+    pub interface: Option<InterfaceName>,
     /// Internal address of the router behind each interface of each local AS, by AS and interface identifier. Packets
     /// to an interface that is missing are dropped and answered with an SCMP error.
     pub next_hops: HashMap<(IsdAs, u16), SocketAddr>,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use snaptun::{ReplayGuard, ShardConfig};
-use udp_shards::{Dispatch, SocketOptions};
+use udp_shards::{Dispatch, InterfaceName, SocketOptions};
 
 use crate::config::forward::{Forward, ScmpErrorLimits};
 use crate::logging::LogFormat;
@@ -16,7 +16,10 @@ pub(crate) struct Options {
     pub(crate) allow_any_identity: bool,
     pub(crate) forward: Forward<()>,
     pub(crate) dispatch: Dispatch,
+    /// Of all addresses; the interfaces are separate.
     pub(crate) sockets: SocketOptions,
+    pub(crate) listen_interface: Option<InterfaceName>,
+    pub(crate) internal_interface: Option<InterfaceName>,
     pub(crate) limits: ShardConfig,
     pub(crate) remembered_identities: usize,
     pub(crate) handshake_timestamp_tolerance: Duration,
@@ -34,6 +37,8 @@ impl Default for Options {
             forward: Forward::Scion(()),
             dispatch: Dispatch::Kernel,
             sockets: SocketOptions::default(),
+            listen_interface: None,
+            internal_interface: None,
             limits: ShardConfig::default(),
             remembered_identities: ReplayGuard::IDENTITIES_DEFAULT,
             handshake_timestamp_tolerance: ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,

@@ -1,6 +1,7 @@
 //! Errors in a configuration with their locations, and warnings.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::config::fault::Fault;
@@ -81,6 +82,22 @@ pub(crate) enum Warning {
         identity: String,
         expires: jiff::Timestamp,
     },
+    /// A router of the topology, while others can be reached.
+    #[error(
+        "{place}: the internal address {internal} cannot reach the router {router} of {interface}: \
+         {reason}; packets to that interface are dropped"
+    )]
+    UnreachableRouter {
+        place: Place,
+        internal: SocketAddr,
+        router: SocketAddr,
+        /// ISD-AS and interface.
+        interface: String,
+        reason: &'static str,
+    },
+    /// Addresses of one IP version are left out of the default listen addresses.
+    #[error("not listening on {address}: {reason}; set --listen to choose the addresses")]
+    FamilyUnavailable { address: SocketAddr, reason: String },
     #[error("no next hop: packets to other ASes are dropped; set --next-hop or --topology")]
     NoNextHop,
     /// A SCION setting in another forward mode.

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,10 +26,8 @@ use crate::keys::{self, KeyFileFault, PrivateKey};
 use crate::logging::LogFormat;
 use crate::reload::{FileVersion, IdentitiesFile};
 
+mod listen;
 mod scion;
-
-/// Port of WireGuard's documentation.
-const DEFAULT_PORT: u16 = 51820;
 
 /// A valid configuration, and the sources of its values.
 #[derive(Debug)]
@@ -109,7 +107,7 @@ struct Resolver {
 impl Resolver {
     fn resolve(mut self, available: &AvailableCpus) -> Result<Effective, Rejected> {
         let mut options = Options::default();
-        let listen = self.listen();
+        let listen = self.listen(&mut options);
         let private_key = self.private_key();
         let authorization = self.authorization(private_key.as_ref(), &mut options);
         let state_dir = self.state_dir();
@@ -149,39 +147,6 @@ impl Resolver {
                 })
             }
         }
-    }
-
-    fn listen(&mut self) -> Vec<SocketAddr> {
-        let setting = &settings::LISTEN;
-        let parse = |value: &RawValue| values::socket_address(&value.text, DEFAULT_PORT);
-        let Some(values) = self.all(setting, parse) else {
-            let (listen, note) = default_listen(Path::new("/proc/net/if_inet6").exists());
-            self.record(
-                setting,
-                strings(&listen),
-                Some(note.to_owned()),
-                Place::Default,
-            );
-            return listen;
-        };
-        let mut listen: Vec<SocketAddr> = Vec::new();
-        for (address, place) in &values {
-            let overlapping = listen.iter().find(|earlier| overlap(**earlier, *address));
-            if let Some(&other) = overlapping {
-                let fault = if other == *address {
-                    Fault::Duplicate(address.to_string())
-                } else {
-                    Fault::ListenOverlap {
-                        address: *address,
-                        other,
-                    }
-                };
-                self.report(Some(place.clone()), setting, fault);
-            }
-            listen.push(*address);
-        }
-        self.record(setting, strings(&listen), None, first_place(&values));
-        listen
     }
 
     fn private_key(&mut self) -> Option<PrivateKey> {
@@ -442,6 +407,9 @@ impl Resolver {
             Kind::Address { field, port } => self.put(setting, field(options), |text| {
                 values::socket_address(text, port).map(Some)
             }),
+            Kind::Interface(field) => self.put(setting, field(options), |text| {
+                values::interface(text).map(Some)
+            }),
             Kind::LogFilter(field) => self.put(setting, field(options), values::log_filter),
             Kind::LogFormat(field) => self.put(setting, field(options), |text| {
                 values::choice(text, &LogFormat::ALL, LogFormat::name)
@@ -525,17 +493,6 @@ impl Resolver {
     }
 }
 
-/// Returns the wildcard addresses. Without IPv6 in the kernel, `[::]` could not be bound.
-fn default_listen(has_ipv6: bool) -> (Vec<SocketAddr>, &'static str) {
-    let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT));
-    let ipv6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT));
-    if has_ipv6 {
-        (vec![ipv4, ipv6], "all addresses of this host")
-    } else {
-        (vec![ipv4], "all addresses of this host, without IPv6")
-    }
-}
-
 /// Returns true if a path ends with a private key, possibly after the directory of the configuration.
 fn is_a_key(path: &Path) -> bool {
     let text = path.to_string_lossy();
@@ -543,15 +500,6 @@ fn is_a_key(path: &Path) -> bool {
     start
         .and_then(|start| text.get(start..))
         .is_some_and(|end| PrivateKey::from_base64(end).is_ok())
-}
-
-/// Returns true if both addresses receive the same datagrams. With port 0 the kernel chooses a free port.
-fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
-    let either_is_wildcard = left.ip().is_unspecified() || right.ip().is_unspecified();
-    left.port() != 0
-        && left.port() == right.port()
-        && left.is_ipv4() == right.is_ipv4()
-        && (either_is_wildcard || left.ip() == right.ip())
 }
 
 /// Orders problems by file and line, and those outside of files last.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use udp_shards::Dispatch;
+use udp_shards::{Dispatch, InterfaceName};
 
 use crate::config::forward::Forward;
 use crate::config::options::Options;
@@ -57,6 +57,8 @@ pub(crate) enum Kind {
         /// Port in examples.
         port: u16,
     },
+    /// Network interface, or none.
+    Interface(fn(&mut Options) -> &mut Option<InterfaceName>),
     LogFilter(fn(&mut Options) -> &mut String),
     LogFormat(fn(&mut Options) -> &mut LogFormat),
     /// Values that `resolve` resolves together with other settings.
@@ -150,6 +152,7 @@ impl Setting {
         let value = match self.kind {
             Kind::Special { example, .. } => example.to_owned(),
             Kind::Address { port, .. } => format!("\"127.0.0.1:{port}\""),
+            Kind::Interface(_) => "\"eth0\"".to_owned(),
             _ => match self.kind.value(&mut Options::default()) {
                 (_, Some(note)) => format!("{note:?}"),
                 (value, None) => value.to_string(),
@@ -169,6 +172,7 @@ impl Kind {
             Self::Forward(_)
             | Self::Dispatch(_)
             | Self::Address { .. }
+            | Self::Interface(_)
             | Self::LogFilter(_)
             | Self::LogFormat(_) => Shape::Text,
             Self::Special { shape, .. } => *shape,
@@ -184,6 +188,7 @@ impl Kind {
             Self::Forward(_) => Forward::MODES.map(|mode| mode.name()).join("|"),
             Self::Dispatch(_) => DISPATCHES.map(|kind| dispatch_name(&kind)).join("|"),
             Self::Address { .. } => "ADDRESS:PORT".to_owned(),
+            Self::Interface(_) => "INTERFACE".to_owned(),
             Self::LogFilter(_) => "FILTER".to_owned(),
             Self::LogFormat(_) => LogFormat::ALL.map(|format| format.name()).join("|"),
             Self::Special { value_name, .. } => (*value_name).to_owned(),
@@ -216,6 +221,7 @@ impl Kind {
             Self::Forward(field) => field(options).name().into(),
             Self::Dispatch(field) => dispatch_name(field(options)).into(),
             Self::Address { field, .. } => field(options).map(|address| address.to_string()).into(),
+            Self::Interface(field) => field(options).map(|name| name.to_string()).into(),
             Self::LogFilter(field) => field(options).as_str().into(),
             Self::LogFormat(field) => field(options).name().into(),
             Self::Special { .. } => Value::Null,

@@ -19,12 +19,14 @@ const MAX_BUFFER_BYTES: usize = (i32::MAX / 2) as usize;
 /// All settings, in the order of the help, of `snapgate check` and of docs/CONFIGURATION.md.
 pub(crate) static SETTINGS: &[&Setting] = &[
     &LISTEN,
+    &LISTEN_INTERFACE,
     &PRIVATE_KEY_FILE,
     &IDENTITIES,
     &ALLOW_ANY_IDENTITY,
     &STATE_DIR,
     &FORWARD,
     &INTERNAL,
+    &INTERNAL_INTERFACE,
     &NEXT_HOP,
     &TOPOLOGY,
     &LOCAL_ISD_AS,
@@ -290,10 +292,18 @@ pub(crate) static LISTEN: Setting = Setting::new(
     Kind::Special {
         shape: Shape::List,
         value_name: "ADDRESS:PORT",
-        default: "0.0.0.0:51820, and [::]:51820 if the host has IPv6",
+        default: "0.0.0.0:51820 and [::]:51820, as far as the host has IPv4 and IPv6",
         example: r#"["192.0.2.1:51820", "[2001:db8::1]:51820"]"#,
     },
     "UDP address for tunnels; repeatable",
+);
+
+pub(crate) static LISTEN_INTERFACE: Setting = Setting::new(
+    "listen_interface",
+    TUNNELS,
+    Kind::Interface(|options| &mut options.listen_interface),
+    "Network interface, such as a VRF, that serves all listen addresses; without it, any interface \
+     by the host's routes",
 );
 
 pub(crate) static PRIVATE_KEY_FILE: Setting = Setting::new(
@@ -361,6 +371,15 @@ pub(crate) static INTERNAL: Setting = Setting::new(
         example: r#""10.0.0.5:30100""#,
     },
     "Address towards SCION routers and hosts of the AS; required with --forward scion",
+)
+.for_scion();
+
+pub(crate) static INTERNAL_INTERFACE: Setting = Setting::new(
+    "internal_interface",
+    FORWARDING,
+    Kind::Interface(|options| &mut options.internal_interface),
+    "Network interface, such as a VRF, of the internal address; without it, any interface by the \
+     host's routes",
 )
 .for_scion();
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use scion_packet::IsdAs;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-use udp_shards::Dispatch;
+use udp_shards::{Dispatch, InterfaceName};
 
 use crate::config::fault::Fault;
 use crate::config::setting::{DISPATCHES, dispatch_name};
@@ -41,9 +41,18 @@ pub(crate) fn socket_address(text: &str, example_port: u16) -> Result<SocketAddr
     }
 }
 
+/// Parses an address for tunnels. With port 0 the kernel chooses the port.
+pub(crate) fn listen_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
+    let address = unicast(socket_address(text, example_port)?)?;
+    match address.ip() {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Err(Fault::ListenLinkLocal(address)),
+        _ => Ok(address),
+    }
+}
+
 /// Parses an address of the gateway that others send to. With port 0 the kernel chooses the port.
 pub(crate) fn own_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
-    let address = socket_address(text, example_port)?;
+    let address = with_scope(unicast(socket_address(text, example_port)?)?)?;
     if address.ip().is_unspecified() {
         Err(Fault::OwnAddressUnspecified(address))
     } else {
@@ -51,9 +60,43 @@ pub(crate) fn own_address(text: &str, example_port: u16) -> Result<SocketAddr, F
     }
 }
 
+/// Returns the address unless it is a multicast address or the limited broadcast address.
+fn unicast(address: SocketAddr) -> Result<SocketAddr, Fault> {
+    match address.ip() {
+        ip if ip.is_multicast() => Err(Fault::Multicast(address)),
+        IpAddr::V4(ip) if ip.is_broadcast() => Err(Fault::Broadcast(address)),
+        _ => Ok(address),
+    }
+}
+
+/// Returns the address unless it is an IPv6 link-local address without the index of its interface.
+fn with_scope(address: SocketAddr) -> Result<SocketAddr, Fault> {
+    if is_without_scope(address) {
+        Err(Fault::NoScope(address))
+    } else {
+        Ok(address)
+    }
+}
+
+/// Returns true for an IPv6 link-local address without the index of its interface, from and to which the kernel sends
+/// nothing.
+pub(crate) fn is_without_scope(address: SocketAddr) -> bool {
+    match address {
+        SocketAddr::V6(v6) => v6.ip().is_unicast_link_local() && v6.scope_id() == 0,
+        SocketAddr::V4(_) => false,
+    }
+}
+
+/// Parses the name of a network interface.
+pub(crate) fn interface(text: &str) -> Result<InterfaceName, Fault> {
+    text.trim()
+        .parse()
+        .map_err(|_| Fault::NotAnInterfaceName(text.to_owned()))
+}
+
 /// Parses the address of a router.
 fn router_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
-    let address = socket_address(text, example_port)?;
+    let address = with_scope(unicast(socket_address(text, example_port)?)?)?;
     if address.port() == 0 {
         Err(Fault::RouterPortZero(address))
     } else if address.ip().is_unspecified() {
@@ -319,6 +362,31 @@ mod tests {
     }
 
     #[test]
+    fn addresses_that_cannot_be_served_are_rejected_with_the_reason() {
+        let rejected = |result: Result<SocketAddr, Fault>| result.unwrap_err().to_string();
+        for (text, reason) in [
+            ("224.0.0.1:7", "is a multicast address"),
+            ("[ff02::1]:7", "is a multicast address"),
+            ("255.255.255.255:7", "is the broadcast address"),
+            ("[fe80::1]:7", "is a link-local address"),
+            ("[fe80::1%2]:7", "is a link-local address"),
+        ] {
+            let fault = rejected(listen_address(text, 1));
+            assert!(fault.contains(reason), "{text}: {fault}");
+        }
+        for text in ["224.0.0.1:7", "255.255.255.255:7", "[fe80::1]:7"] {
+            for parse in [own_address, router_address] {
+                assert!(rejected(parse(text, 1)).starts_with(text), "{text}");
+            }
+        }
+        for text in ["0.0.0.0:7", "[::]:7", "169.254.0.1:7", "[fd00::1]:7"] {
+            assert!(listen_address(text, 1).is_ok(), "{text}");
+        }
+        assert!(own_address("[fe80::1%2]:7", 1).is_ok());
+        assert!(router_address("[fe80::1%2]:7", 1).is_ok());
+    }
+
+    #[test]
     fn next_hop_is_parsed() {
         let hop = next_hop("1-ff00:0:110#65535=[2001:db8::1]:31002").unwrap();
         assert_eq!(hop.isd_as, "1-ff00:0:110".parse().unwrap());
@@ -447,10 +515,12 @@ mod tests {
             ip: [u8; 4],
             port in 1..=u16::MAX,
         ) {
+            let address = SocketAddr::from((ip, port));
+            prop_assume!(!address.ip().is_unspecified() && unicast(address).is_ok());
             let hop = NextHop {
                 isd_as: IsdAs::from_u64(u64::from(isd) << 48 | asn),
                 interface,
-                address: SocketAddr::from((ip, port)),
+                address,
             };
             let text = format!("{}#{}={}", hop.isd_as, hop.interface, hop.address);
             prop_assert_eq!(next_hop(&text), Ok(hop));

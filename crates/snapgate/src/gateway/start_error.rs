@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use udp_shards::BindError;
+use udp_shards::{BindError, InterfaceName};
 
+use super::remedy::{bind_remedy, metrics_remedy, thread_remedy};
 use crate::state::StateError;
 
 /// Error of starting a gateway. The text says what to change.
@@ -21,10 +22,25 @@ pub enum StartError {
     /// A listen or internal address cannot be bound.
     #[error("cannot listen: {0}; {remedy}", remedy = bind_remedy(.0))]
     Bind(#[from] BindError),
+    /// A listen or internal address is the broadcast address of a network of this host.
+    #[error(
+        "cannot listen on {0}: it is the broadcast address of a network; use an address of this host"
+    )]
+    Broadcast(SocketAddr),
+    /// An interface disappeared after sockets were bound to it.
+    #[error(
+        "cannot find the interface {interface}: {source}; check that it exists (ip link lists them)"
+    )]
+    Interface {
+        /// The configured interface.
+        interface: InterfaceName,
+        /// Error of the kernel.
+        source: io::Error,
+    },
     /// The metrics address cannot be bound.
     #[error(
-        "cannot serve metrics on {address}: {source}; choose another address, or stop the process that uses it \
-         (ss -ltnp shows it)"
+        "cannot serve metrics on {address}: {source}; {remedy}",
+        remedy = metrics_remedy(.address, .source)
     )]
     Metrics {
         /// The configured address.
@@ -34,8 +50,8 @@ pub enum StartError {
     },
     /// A worker's thread or its poll cannot be created.
     #[error(
-        "cannot start worker {worker}: {source}; use fewer workers, or raise the limits of open files \
-         and threads (LimitNOFILE= and TasksMax= of the service, ulimit -n and -u)"
+        "cannot start worker {worker}: {source}; {remedy}",
+        remedy = thread_remedy(.source)
     )]
     Worker {
         /// Index of the worker.
@@ -55,35 +71,15 @@ pub enum StartError {
         cpu: usize,
     },
     /// The thread that reads the system clock cannot be started.
-    #[error("cannot start a thread: {0}; raise its limit (TasksMax= of the service, ulimit -u)")]
+    #[error("cannot start a thread: {0}; {remedy}", remedy = thread_remedy(.0))]
     Clock(io::Error),
     /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
     /// The kernel returned no random numbers.
-    #[error("cannot generate a dispatch key: {0}")]
+    #[error(
+        "cannot generate a dispatch key: {0}; check that no sandbox (SystemCallFilter= of the service) forbids \
+         getrandom"
+    )]
     Random(io::Error),
-}
-
-/// Returns the remedy for an address that cannot be bound.
-fn bind_remedy(error: &BindError) -> &'static str {
-    let source = match error {
-        BindError::AddressInUse { .. } => {
-            return "stop the process that uses it (ss -lunp shows it), or choose another port";
-        }
-        BindError::Refused { source, .. } => source,
-        _ => return "use fewer workers",
-    };
-    match source.kind() {
-        io::ErrorKind::AddrNotAvailable => {
-            "use an address that an interface of this host has (ip address shows them)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "choose a port above 1023, or give the process CAP_NET_BIND_SERVICE"
-        }
-        _ => {
-            "if too many files are open, raise the limit (LimitNOFILE= of the service, ulimit -n) or \
-             use fewer workers"
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::thread;
 
 use core_affinity::CoreId;
 use crossbeam_channel::Sender;
+use rustix::thread::{Pid, gettid};
 
 use super::start_error::StartError;
 
@@ -20,6 +21,12 @@ pub struct WorkerFailure {
     pub reason: String,
 }
 
+/// A worker's thread.
+pub(super) struct WorkerThread<T> {
+    pub(super) handle: thread::JoinHandle<Option<T>>,
+    pub(super) id: Pid,
+}
+
 /// Starts a worker's thread and waits until it runs on its CPU. The thread returns the result of `run`, or reports a
 /// failure if `run` returns an error or panics.
 pub(super) fn spawn<T: Send + 'static, E: Display>(
@@ -27,14 +34,14 @@ pub(super) fn spawn<T: Send + 'static, E: Display>(
     cpu: Option<usize>,
     run: impl FnOnce() -> Result<T, E> + Send + 'static,
     failed: Sender<WorkerFailure>,
-) -> Result<thread::JoinHandle<Option<T>>, StartError> {
+) -> Result<WorkerThread<T>, StartError> {
     let (pinned, is_pinned) = crossbeam_channel::bounded(1);
-    let thread = thread::Builder::new()
+    let handle = thread::Builder::new()
         .name(format!("worker-{index}"))
         .spawn(move || {
             let on_its_cpu = cpu.is_none_or(pin);
             // The receiver waits for this message.
-            let _waits = pinned.send(on_its_cpu);
+            let _waits = pinned.send((on_its_cpu, gettid()));
             if !on_its_cpu {
                 return None;
             }
@@ -56,8 +63,13 @@ pub(super) fn spawn<T: Send + 'static, E: Display>(
             source,
         })?;
     match (is_pinned.recv(), cpu) {
-        (Ok(false), Some(cpu)) => Err(StartError::Pin { worker: index, cpu }),
-        _ => Ok(thread),
+        (Ok((false, _)), Some(cpu)) => Err(StartError::Pin { worker: index, cpu }),
+        (Ok((_, id)), _) => Ok(WorkerThread { handle, id }),
+        // The thread sends before it can end.
+        (Err(_), _) => Err(StartError::Worker {
+            worker: index,
+            source: std::io::ErrorKind::BrokenPipe.into(),
+        }),
     }
 }
 
@@ -87,7 +99,7 @@ mod tests {
     ) -> (Option<u8>, Option<String>) {
         let (failed, failures) = crossbeam_channel::bounded(1);
         let thread = spawn(3, None, run, failed).unwrap();
-        let returned = thread.join().unwrap();
+        let returned = thread.handle.join().unwrap();
         (
             returned,
             failures.recv().ok().map(|failure| failure.to_string()),

@@ -1,4 +1,4 @@
-//! The metrics of the gateway as a whole, which have no label `worker`.
+//! The metrics of the gateway as a whole, and of the workers as threads.
 
 use std::fmt;
 
@@ -13,6 +13,7 @@ pub(super) fn encode(
     encoder: &mut DescriptorEncoder<'_>,
     status: &Status,
 ) -> Result<(), fmt::Error> {
+    encode_pinned_cpus(encoder, status)?;
     let mut gauge = |name, help, value: i64| {
         let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         ConstGauge::new(value).encode(metric)
@@ -52,4 +53,21 @@ pub(super) fn encode(
         "Time at which the identities file was last checked for changes, in seconds since the epoch.",
         identities.last_check,
     )
+}
+
+fn encode_pinned_cpus(
+    encoder: &mut DescriptorEncoder<'_>,
+    status: &Status,
+) -> Result<(), fmt::Error> {
+    let mut metric = encoder.encode_descriptor(
+        "snapgate_pinned_cpu",
+        "CPU that the worker is pinned to; -1 if it is not pinned.",
+        None,
+        MetricType::Gauge,
+    )?;
+    for (worker, cpu) in status.pinned_cpus().all().enumerate() {
+        let worker = [("worker", worker.to_string())];
+        ConstGauge::new(cpu).encode(metric.encode_family(&worker)?)?;
+    }
+    Ok(())
 }

@@ -61,10 +61,15 @@ pub enum StateError {
     )]
     InUse(PathBuf),
     /// The identifier of the boot cannot be read.
-    #[error("cannot read /proc/sys/kernel/random/boot_id, which the state directory needs: {0}")]
+    #[error(
+        "cannot read /proc/sys/kernel/random/boot_id, which the state directory needs: {0}; mount /proc with it \
+         (ProcSubset=all of the service), or run without a state directory"
+    )]
     Boot(io::Error),
     /// The thread cannot be started.
-    #[error("cannot start the state writer thread: {0}")]
+    #[error(
+        "cannot start the state writer thread: {0}; raise its limit (TasksMax= of the service, ulimit -u)"
+    )]
     Thread(io::Error),
 }
 

@@ -1,5 +1,6 @@
 //! Packets from a tunnel socket towards SCION.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use ana_gotatun::packet::Packet;
@@ -7,7 +8,7 @@ use snaptun::protocol::{DATA_OVERHEAD_BYTES, MessageKind};
 use snaptun::{Consumed, Endpoint, Incoming, Via};
 use udp_shards::{ReceiveBatch, Received};
 
-use crate::drop_reason::DropReason;
+use crate::drop_reason::{DropReason, ReceiveError};
 use crate::mailbox::Message;
 use crate::worker::handshake_queue::Arrival;
 use crate::worker::pipeline::Pipeline;
@@ -24,6 +25,12 @@ fn may_hold_message(train: &Received) -> bool {
             .buffer
             .chunks(train.segment_size)
             .any(|datagram| MessageKind::of(datagram).is_some())
+}
+
+/// Returns true for an address that is unique on one link only. SCION addresses have no interface, so answers could not
+/// find the tunnel, and two clients could have the same address.
+fn is_link_local(from: SocketAddr) -> bool {
+    matches!(from, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local())
 }
 
 impl Pipeline {
@@ -43,6 +50,9 @@ impl Pipeline {
         self.work += 1;
         if !may_hold_message(&train) {
             return self.drop_packets(MALFORMED, packets);
+        }
+        if is_link_local(train.from) {
+            return self.drop_packets(ReceiveError::LinkLocalClient.into(), packets);
         }
         let owner = self.owners.owner_of(train.from);
         if owner == self.owners.me {

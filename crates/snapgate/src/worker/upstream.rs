@@ -182,6 +182,7 @@ mod tests {
         let isd_as = IsdAs::from_u64(1);
         InternalSources::new(&ScionForward {
             internal: "127.0.0.1:0".parse().unwrap(),
+            interface: None,
             next_hops: (1..)
                 .zip(routers)
                 .map(|(interface, router)| ((isd_as, interface), router.parse().unwrap()))
@@ -205,6 +206,7 @@ mod tests {
         let upstream = ScionUpstream::new(
             &ScionForward {
                 internal,
+                interface: None,
                 next_hops: HashMap::new(),
                 local_isd_as: vec![isd_as],
                 local_prefixes: prefixes.map(|prefix| prefix.parse().unwrap()).to_vec(),

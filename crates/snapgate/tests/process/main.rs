@@ -5,9 +5,13 @@
 //! (`scripts/check-tree.sh` has the list).
 #![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
+mod addresses;
+mod cpus;
 mod drain;
 mod failures;
 mod faults;
+mod interfaces;
+mod limits;
 mod log;
 mod neighbour_delays;
 mod neighbours;

@@ -18,6 +18,7 @@ enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Sent {
     to: SocketAddr,
+    from_ip: Option<IpAddr>,
     segment_size: Option<u16>,
     datagrams: Vec<Vec<u8>>,
 }
@@ -29,6 +30,8 @@ struct Fixture {
     now: Instant,
     /// Answers to the next calls; after the last one, all messages are accepted.
     script: VecDeque<Answer>,
+    /// Source address that the host does not have: the kernel refuses messages with it, before any scripted answer.
+    missing: Option<IpAddr>,
     sent: Vec<Sent>,
     outcomes: Vec<(Vec<u8>, Result<(), SendError>)>,
 }
@@ -40,6 +43,7 @@ impl Fixture {
             gso: true,
             now: Instant::now(),
             script: script.into_iter().collect(),
+            missing: None,
             sent: Vec::new(),
             outcomes: Vec::new(),
         }
@@ -59,20 +63,28 @@ impl Fixture {
             gso,
             now,
             script,
+            missing,
             sent,
             outcomes,
         } = self;
         queue.flush_through(
             &mut |messages, parts| {
                 assert!(!messages.is_empty() && messages.len() <= MESSAGES_PER_CALL_MAX);
+                let is_sendable =
+                    |message: &&Message| message.from_ip.is_none() || message.from_ip != *missing;
+                let sendable = messages.iter().take_while(is_sendable).count();
+                if sendable == 0 {
+                    return Err(io::Error::from_raw_os_error(libc::EINVAL));
+                }
                 let take = match script.pop_front() {
-                    None => messages.len(),
-                    Some(Answer::Take(take)) => take.clamp(1, messages.len()),
+                    None => sendable,
+                    Some(Answer::Take(take)) => take.clamp(1, sendable),
                     Some(Answer::Fail(errno)) => return Err(io::Error::from_raw_os_error(errno)),
                 };
                 for message in &messages[..take] {
                     sent.push(Sent {
                         to: message.to,
+                        from_ip: message.from_ip,
                         segment_size: message.segment_size,
                         datagrams: parts[message.parts.clone()]
                             .iter()
@@ -332,6 +344,7 @@ fn any_number_of_destinations_can_refuse_trains() {
             let singles = singles.count();
             sent.extend(messages[..singles].iter().map(|message| Sent {
                 to: message.to,
+                from_ip: message.from_ip,
                 segment_size: None,
                 datagrams: Vec::new(),
             }));
@@ -487,6 +500,99 @@ fn without_an_age_limit_datagrams_wait_for_any_time() {
     assert_eq!(fixture.results(), [Ok(()); 2]);
 }
 
+/// Queues three datagrams from `from_ip` for each of two destinations.
+fn push_from(fixture: &mut Fixture, from_ip: IpAddr) {
+    for port in 1..=2 {
+        for number in 0..3 {
+            let datagram = vec![number; 100];
+            fixture
+                .queue
+                .push(peer(port), Some(from_ip), datagram)
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn trains_from_an_address_that_the_host_lost_leave_with_another_source() {
+    let (lost, kept) = ([192, 0, 2, 8].into(), [192, 0, 2, 9].into());
+    let mut fixture = Fixture::new([]);
+    fixture.missing = Some(lost);
+    push_from(&mut fixture, lost);
+    push_from(&mut fixture, kept);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.shapes(), [(3, Some(100)); 4]);
+    assert_eq!(fixture.results(), [Ok(()); 12]);
+    let sources: Vec<_> = fixture.sent.iter().map(|sent| sent.from_ip).collect();
+    assert_eq!(sources, [None, None, Some(kept), Some(kept)]);
+    assert_eq!(fixture.destinations_without_gso(), 0);
+}
+
+#[test]
+fn a_lost_source_is_not_tried_again_at_once() {
+    let lost = [192, 0, 2, 8].into();
+    let mut fixture = Fixture::new([]);
+    fixture.missing = Some(lost);
+    push_from(&mut fixture, lost);
+    assert_eq!(fixture.flush(), Flush::Empty);
+
+    // The host has the address again, but for a second the queue does not ask.
+    fixture.missing = None;
+    push_from(&mut fixture, lost);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.sent.last().unwrap().from_ip, None);
+
+    fixture.now += Duration::from_secs(1);
+    push_from(&mut fixture, lost);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.sent.last().unwrap().from_ip, Some(lost));
+    assert_eq!(fixture.results(), [Ok(()); 18]);
+}
+
+#[test]
+fn a_source_without_a_route_is_tried_again_for_the_next_train() {
+    let from_ip = [192, 0, 2, 8].into();
+    let mut fixture = Fixture::new([Answer::Fail(libc::ENETUNREACH)]);
+    push_from(&mut fixture, from_ip);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    let sources: Vec<_> = fixture.sent.iter().map(|sent| sent.from_ip).collect();
+    assert_eq!(sources, [None, Some(from_ip)]);
+    assert_eq!(fixture.results(), [Ok(()); 6]);
+}
+
+#[test]
+fn a_destination_without_any_route_is_an_error_of_its_datagrams_only() {
+    let from_ip = [192, 0, 2, 8].into();
+    let unreachable = Answer::Fail(libc::ENETUNREACH);
+    let mut fixture = Fixture::new([unreachable, unreachable]);
+    push_from(&mut fixture, from_ip);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    let failed = Err(SendError::Unreachable);
+    assert_eq!(
+        fixture.results(),
+        [failed, failed, failed, Ok(()), Ok(()), Ok(())]
+    );
+    assert_eq!(fixture.sent[0].from_ip, Some(from_ip));
+}
+
+#[test]
+fn an_invalid_train_keeps_its_source() {
+    let from_ip = [192, 0, 2, 8].into();
+    let invalid = Answer::Fail(libc::EINVAL);
+    // The train is invalid with the source and without it.
+    let mut fixture = Fixture::new([invalid, invalid]);
+    push_from(&mut fixture, from_ip);
+    assert_eq!(fixture.flush(), Flush::Empty);
+    assert_eq!(fixture.results(), [Ok(()); 6]);
+    assert!(
+        fixture
+            .sent
+            .iter()
+            .all(|sent| sent.from_ip == Some(from_ip))
+    );
+    assert_eq!(fixture.destinations_without_gso(), 1);
+}
+
 #[test]
 fn a_full_queue_returns_the_datagram() {
     let mut queue = SendQueue::with_limits(2, 100);
@@ -556,8 +662,12 @@ proptest! {
         bursts in vec(bursts(), 1..4),
         script in vec(answers(), 0..60),
         pause_ms in 0..200_u64,
+        has_source: bool,
+        is_source_lost: bool,
     ) {
+        let from_ip = has_source.then_some(IpAddr::from([192, 0, 2, 8]));
         let mut fixture = Fixture::new(script).with_max_age(MAX_AGE);
+        fixture.missing = from_ip.filter(|_| is_source_lost);
         let mut pushed: HashMap<SocketAddr, Vec<Vec<u8>>> = HashMap::new();
         let mut count = 0_u32;
         for burst in bursts {
@@ -569,7 +679,7 @@ proptest! {
                 }
                 count += 1;
                 pushed.entry(peer(port)).or_default().push(datagram.clone());
-                fixture.queue.push(peer(port), None, datagram).unwrap();
+                fixture.queue.push(peer(port), from_ip, datagram).unwrap();
             }
             // The next burst follows even if the queue is blocked.
             let _ = fixture.flush();

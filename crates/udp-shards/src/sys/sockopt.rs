@@ -22,6 +22,12 @@ pub(crate) fn attach_filter(socket: &impl AsFd, program: &Program) -> io::Result
     attach(socket, libc::SO_ATTACH_FILTER, program)
 }
 
+/// Detaches the filter of [`attach_filter`] (SO_DETACH_FILTER).
+pub(crate) fn detach_filter(socket: &impl AsFd) -> io::Result<()> {
+    // The kernel ignores the number.
+    set_number(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
+}
+
 /// Attaches a program that picks the socket of each datagram, for the whole group of `socket`
 /// (SO_ATTACH_REUSEPORT_CBPF).
 pub(crate) fn attach_reuseport_program(socket: &impl AsFd, program: &Program) -> io::Result<()> {

@@ -11,6 +11,7 @@ mod groups;
 mod receiving;
 mod scion;
 mod sending;
+mod start;
 mod support;
 mod tunnel_dispatch;
 mod upstream_dispatch;

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use scion_packet::IsdAs;
 use serde_json::Value;
 
-use super::{Resolver, first_place, overlap, strings};
+use super::listen::overlap;
+use super::{Resolver, first_place, strings};
 use crate::config::fault::Fault;
 use crate::config::file::resolve_path;
 use crate::config::options::Options;
@@ -45,20 +46,24 @@ impl Resolver {
         listen: &[SocketAddr],
         options: &mut Options,
     ) -> Option<ScionForward> {
-        let internal = self.internal(listen);
+        for setting in settings_for_scion() {
+            self.set(setting, options);
+        }
+        let internal = self.internal(listen, options);
         let mut next_hops = self.next_hops();
         let topology = self.topology();
         if let Some((topology, place)) = &topology {
-            self.merge(&mut next_hops, topology, place);
+            let mut topology = topology.clone();
+            if let Some(internal) = internal {
+                self.leave_out_unreachable(internal, &next_hops, &mut topology, place);
+            }
+            self.merge(&mut next_hops, &topology, place);
         }
         self.record_next_hops(&next_hops);
         let local_isd_as =
             self.local_isd_as(&next_hops, topology.as_ref().map(|(topology, _)| topology));
         let local_prefixes = self.local_prefixes();
         let sources = self.internal_from();
-        for setting in settings_for_scion() {
-            self.set(setting, options);
-        }
         let internal = internal?;
         self.check_reachable(internal, &next_hops);
         self.check_families(internal, &settings::LOCAL_PREFIX, &local_prefixes);
@@ -70,6 +75,7 @@ impl Resolver {
         }
         Some(ScionForward {
             internal,
+            interface: options.internal_interface,
             next_hops: next_hops
                 .into_iter()
                 .map(|(hop, (address, _))| (hop, address))
@@ -104,7 +110,7 @@ impl Resolver {
         }
     }
 
-    fn internal(&mut self, listen: &[SocketAddr]) -> Option<SocketAddr> {
+    fn internal(&mut self, listen: &[SocketAddr], options: &Options) -> Option<SocketAddr> {
         let setting = &settings::INTERNAL;
         let Some((internal, place)) =
             self.one(setting, |value| values::own_address(&value.text, 30100))
@@ -112,7 +118,12 @@ impl Resolver {
             self.require(setting);
             return None;
         };
-        if let Some(&listen) = listen.iter().find(|listen| overlap(internal, **listen)) {
+        let interfaces = options.listen_interface.zip(options.internal_interface);
+        let is_separate = interfaces.is_some_and(|(listen, internal)| listen != internal);
+        if let Some(&listen) = listen
+            .iter()
+            .find(|listen| !is_separate && overlap(internal, **listen))
+        {
             self.report(
                 Some(place.clone()),
                 setting,
@@ -164,6 +175,43 @@ impl Resolver {
                 None
             }
         }
+    }
+
+    /// Removes the routers that `internal` cannot reach, with a warning for each of their interfaces. Leaves them, as
+    /// errors, if there is no other router.
+    fn leave_out_unreachable(
+        &mut self,
+        internal: SocketAddr,
+        configured: &NextHops,
+        topology: &mut Topology,
+        place: &Place,
+    ) {
+        let mut unreachable = BTreeMap::new();
+        let mut reachable = BTreeMap::new();
+        for (&interface, &router) in &topology.next_hops {
+            let reason = if router.is_ipv4() != internal.is_ipv4() {
+                "one is IPv4, the other IPv6"
+            } else if values::is_without_scope(router) {
+                "a link-local address without interface can be on any link"
+            } else {
+                reachable.insert(interface, router);
+                continue;
+            };
+            unreachable.insert(interface, (router, reason));
+        }
+        if reachable.is_empty() && configured.is_empty() {
+            return;
+        }
+        for (interface, (router, reason)) in unreachable {
+            self.warnings.push(Warning::UnreachableRouter {
+                place: place.clone(),
+                internal,
+                router,
+                interface: format!("{}#{interface}", topology.isd_as),
+                reason,
+            });
+        }
+        topology.next_hops = reachable;
     }
 
     fn merge(&mut self, next_hops: &mut NextHops, topology: &Topology, place: &Place) {
@@ -320,6 +368,8 @@ impl Resolver {
                     interface,
                     address: *address,
                 }
+            } else if values::is_without_scope(*address) {
+                Fault::NoScope(*address)
             } else if address.is_ipv4() != internal.is_ipv4() {
                 Fault::FamilyMismatch {
                     what: format!("the router {address} of {isd_as}#{interface}"),

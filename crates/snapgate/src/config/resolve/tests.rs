@@ -3,6 +3,8 @@ use std::fs;
 use super::*;
 use crate::config::{Dispatch, InternalFrom, ScmpErrorLimits, ShardConfig, WorkerReason};
 
+mod addresses;
+
 const KEY: &str = "cAdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LGo=\n";
 const OWN_PUBLIC_KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
 const PEER: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
@@ -150,7 +152,7 @@ fn every_setting_changes_the_configuration() {
          local_isd_as = ['1-ff00:0:110', '2-64512']\nlocal_prefix = ['10.0.0.0/24']\nworkers = \
          1\ncpus = '1'\ninternal_from = ['10.0.1.0/24', '10.0.2.0/24']\n\
          scmp_errors_per_tunnel_per_second = 21\nscmp_errors_per_second = 22\n\
-         dispatch = 'user'\nno_gso = true\nno_gro = true\nreceive_buffer = '1MiB'\nsend_buffer = \
+         dispatch = 'user'\nlisten_interface = 'vrf-red'\ninternal_interface = 'vrf-blue'\nno_gso = true\nno_gro = true\nreceive_buffer = '1MiB'\nsend_buffer = \
          131072\n\
          handshakes_per_ip_per_second = 7\nwaiting_packets_per_tunnel = \
          8\nwaiting_bytes_per_tunnel = '9KiB'\n\
@@ -195,6 +197,7 @@ fn every_setting_changes_the_configuration() {
         (&config.cpus, config.dispatch),
         (&CpuPinning::Pinned(vec![1]), Dispatch::User)
     );
+    assert_eq!(config.listen_interface, "vrf-red".parse().ok());
     assert_eq!((config.sockets.gso, config.sockets.gro), (false, false));
     assert_eq!(
         (
@@ -252,6 +255,7 @@ fn every_setting_changes_the_configuration() {
         ),
         (3, 2, 1)
     );
+    assert_eq!(scion.interface, "vrf-blue".parse().ok());
     let prefixes = ["10.0.1.0/24", "10.0.2.0/24"].map(|prefix| prefix.parse().unwrap());
     assert_eq!(
         scion.internal_from,
@@ -281,6 +285,7 @@ fn each_setting_changes_only_its_own_value() {
             Kind::Switch { .. } => (defaults[index] == false).to_string(),
             Kind::Dispatch(_) => "'user'".to_owned(),
             Kind::Address { .. } => "'127.0.0.1:1'".to_owned(),
+            Kind::Interface(_) => "'eth1'".to_owned(),
             Kind::LogFilter(_) => "'trace'".to_owned(),
             Kind::LogFormat(_) => "'json'".to_owned(),
             Kind::Forward(_) | Kind::Special { .. } => continue,
@@ -618,7 +623,7 @@ fn conflicting_scion_settings_are_rejected() {
         (
             "[next_hop]\n'1-1#1' = '[::1]:1'\n",
             "x.toml:6: next_hop: the internal address 10.0.0.5:30100 cannot reach the router \
-             [::1]:1 of 1-1#1: one is IPv4, the other IPv6",
+             [::1]:1 of 1-1#1: one is IPv4, the other IPv6; use addresses of one family",
         ),
         (
             "[next_hop]\n'1-1#0' = '10.0.0.1:1'\n",
@@ -628,7 +633,7 @@ fn conflicting_scion_settings_are_rejected() {
         (
             "internal_from = ['10.0.0.0/24', '2001:db8::/64']\n",
             "x.toml:5: internal_from: the internal address 10.0.0.5:30100 cannot reach \
-             2001:db8::/64: one is IPv4, the other IPv6",
+             2001:db8::/64: one is IPv4, the other IPv6; use addresses of one family",
         ),
         (
             "internal_from = ['any', '10.0.0.0/24']\n",
@@ -735,13 +740,4 @@ fn problems_of_all_files_are_reported_at_once() {
     for (problem, start) in problems.iter().zip(starts) {
         assert!(problem.starts_with(start), "{problem}\n{start}");
     }
-}
-
-#[test]
-fn default_listen_addresses_include_ipv6_if_available() {
-    assert_eq!(
-        default_listen(true).0,
-        [address("0.0.0.0:51820"), address("[::]:51820")]
-    );
-    assert_eq!(default_listen(false).0, [address("0.0.0.0:51820")]);
 }
