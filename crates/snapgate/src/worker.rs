@@ -70,13 +70,14 @@ impl Worker {
         pipeline: Pipeline,
         published: Arc<Published>,
     ) -> Self {
+        let kernel_drops_due = pipeline.clock.now();
         Self {
             sockets,
             mailbox,
             pipeline,
             batch: ReceiveBatch::new(TRAINS_PER_RECEIVE),
             published,
-            kernel_drops_due: Instant::now(),
+            kernel_drops_due,
         }
     }
 
@@ -104,20 +105,20 @@ impl Worker {
         } else {
             self.pipeline
                 .next_timer()
-                .saturating_duration_since(Instant::now())
+                .saturating_duration_since(self.pipeline.clock.now())
         };
         self.sockets.wait(timeout).map_err(WorkerError::Poll)
     }
 
     fn turn(&mut self) -> Result<(), WorkerError> {
-        let turn_start = Instant::now();
+        let turn_start = self.pipeline.clock.now();
         self.pipeline.start_turn();
         self.receive_data()?;
         self.read_mailbox();
         self.receive_upstream()?;
         self.receive_mixed()?;
         self.receive_handshakes()?;
-        let now = Instant::now();
+        let now = self.pipeline.clock.now();
         self.pipeline.handle_handshakes(turn_start, now);
         self.pipeline.timers(now);
         self.pipeline.take_events();
@@ -161,7 +162,7 @@ impl Worker {
     }
 
     fn read_mailbox(&mut self) {
-        let now = Instant::now();
+        let now = self.pipeline.clock.now();
         let enough = self.pipeline.work + WORK_PER_STEP;
         while self.pipeline.work < enough
             && !self.pipeline.stopping
@@ -178,7 +179,7 @@ impl Worker {
         let enough = self.pipeline.work + WORK_PER_STEP;
         while upstream.is_readable() && self.pipeline.work < enough {
             upstream.receive(&mut self.batch)?;
-            let now = Instant::now();
+            let now = self.pipeline.clock.now();
             for train in self.batch.drain() {
                 self.pipeline.receive_outgoing(now, train);
             }

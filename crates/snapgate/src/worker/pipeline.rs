@@ -17,7 +17,9 @@ use udp_shards::{Received, SendError, SendQueue};
 use crate::authorization::Authorizer;
 use crate::counters::Counters;
 use crate::drop_reason::{DropReason, QueueLoss, ReceiveError};
+use crate::gateway_clock::GatewayClock;
 use crate::mailbox::{ActiveTunnels, Message, Postbox};
+use crate::session_endings::SessionEndings;
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
 use crate::worker::handshake_queue::HandshakeQueue;
@@ -34,6 +36,8 @@ const QUEUED_BYTES: usize = 16 << 20;
 /// Parts of a [`Pipeline`].
 pub(crate) struct PipelineParts {
     pub(crate) owners: Owners,
+    pub(crate) clock: GatewayClock,
+    pub(crate) session_endings: SessionEndings,
     pub(crate) shard: SnapTunServer<Authorizer>,
     pub(crate) upstream: Upstream,
     /// Mailboxes of all workers by index; this worker's own is not used.
@@ -46,6 +50,10 @@ pub(crate) struct PipelineParts {
 /// State of a worker's packet path. Nothing in it is shared.
 pub(crate) struct Pipeline {
     pub(super) owners: Owners,
+    pub(super) clock: GatewayClock,
+    session_endings: SessionEndings,
+    /// Number of them that the shard knows of.
+    endings_known: u64,
     pub(super) shard: SnapTunServer<Authorizer>,
     pub(super) upstream: Upstream,
     peers: Vec<Postbox>,
@@ -92,9 +100,12 @@ impl Pipeline {
         let scmp_errors = parts
             .upstream
             .scion()
-            .map(|scion| ScmpErrorLimiter::new(Instant::now(), scion.scmp_error_limits));
+            .map(|scion| ScmpErrorLimiter::new(parts.clock.now(), scion.scmp_error_limits));
         Self {
             owners: parts.owners,
+            clock: parts.clock,
+            endings_known: parts.session_endings.count(),
+            session_endings: parts.session_endings,
             shard: parts.shard,
             upstream: parts.upstream,
             peers: parts.peers,
@@ -111,9 +122,14 @@ impl Pipeline {
         }
     }
 
-    /// Begins a turn, in which authorization changes take effect.
+    /// Begins a turn, in which authorization changes and the end of all sessions take effect.
     pub(super) fn start_turn(&mut self) {
         self.shard.start_batch();
+        let endings = self.session_endings.count();
+        if endings != self.endings_known {
+            self.endings_known = endings;
+            self.shard.end_sessions();
+        }
         self.counters.turns += 1;
     }
 

@@ -10,6 +10,7 @@ mod failures;
 mod faults;
 mod log;
 mod reload;
+mod restored;
 mod revocation;
 mod secrets;
 mod service_manager;
