@@ -29,9 +29,9 @@ fn send_uevent(part: &str) {
         SocketFlags::CLOEXEC,
         Some(KOBJECT_UEVENT),
     )
-    .expect("a netlink socket");
+    .unwrap();
     let kernel = SocketAddrNetlink::new(0, 0);
-    let sent = sendto(&socket, &message, SendFlags::empty(), &kernel).expect("a sent uevent");
+    let sent = sendto(&socket, &message, SendFlags::empty(), &kernel).unwrap();
     assert_eq!(sent, message.len());
 }
 
