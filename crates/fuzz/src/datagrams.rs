@@ -58,6 +58,9 @@ fn pass(run: &mut Run, time: Duration) {
 /// Decodes the next step: one byte for its kind, then its parameters. An error at the end of the input.
 fn next_step(input: &mut Unstructured<'_>) -> Result<Step> {
     let kind: u8 = input.arbitrary()?;
+    if kind == u8::MAX {
+        return Ok(Step::EndSessions);
+    }
     Ok(match kind % 15 {
         0 => Step::Arrive { pick: byte(input)? },
         1 => Step::Deliver,

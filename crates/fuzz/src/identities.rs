@@ -44,11 +44,14 @@ pub fn run(data: &[u8]) {
                 let key = BASE64_STANDARD.decode(theirs.public_key).expect("base64");
                 assert_eq!(ours.public_key.as_bytes(), &key[..]);
                 assert_eq!(ours.name, theirs.name);
-                let expires = theirs.expires.map(|expires| match expires {
-                    Expires::Text(text) => text,
-                    Expires::Datetime(datetime) => datetime.to_string(),
+                let time = theirs.expires.map(|expires| match expires {
+                    Expires::Text(text) => text.parse().expect("a time"),
+                    Expires::Datetime(time) => time,
                 });
-                let expires = expires.map(|text| text.parse().expect("a timestamp"));
+                // The end of the calendar means no expiry.
+                let is_never = |time: &Datetime| time.date.is_some_and(|date| date.year == 9999);
+                let expires = time.filter(|time| ours.expires.is_some() || !is_never(time));
+                let expires = expires.map(|time| time.to_string().parse().expect("a timestamp"));
                 assert_eq!(ours.expires, expires);
             }
             let keys: std::collections::HashSet<_> =

@@ -20,7 +20,11 @@ pub(crate) enum Authorizer {
     /// The listed identities, until they expire.
     Listed(Arc<IdentityList>),
     /// Rules of an embedding program.
-    Custom(Arc<CustomAuthorization>),
+    Custom {
+        rules: Arc<CustomAuthorization>,
+        /// Number of times that all grants had to be asked for again.
+        asked_again: AtomicU64,
+    },
 }
 
 /// A list of identities that can be replaced while workers read it.
@@ -67,16 +71,32 @@ impl Authorizer {
             Authorization::Identities(identities) => {
                 Self::Listed(Arc::new(IdentityList::new(identities)))
             }
-            Authorization::Custom(custom) => Self::Custom(Arc::clone(custom)),
+            Authorization::Custom(rules) => Self::Custom {
+                rules: Arc::clone(rules),
+                asked_again: AtomicU64::new(0),
+            },
         }
     }
 
     /// Returns the list, if there is one.
     pub(crate) fn list(&self) -> Option<&Arc<IdentityList>> {
         match self {
-            Self::Any | Self::Custom(_) => None,
+            Self::Any | Self::Custom { .. } => None,
             Self::Listed(list) => Some(list),
         }
+    }
+
+    /// Makes every shard ask for all its grants again, because the system clock was set. Returns false if no grant
+    /// depends on it.
+    pub(crate) fn ask_again(&self) -> bool {
+        match self {
+            Self::Any => return false,
+            Self::Listed(list) => list.ask_again(),
+            Self::Custom { asked_again, .. } => {
+                asked_again.fetch_add(1, Ordering::Release);
+            }
+        }
+        true
     }
 }
 
@@ -108,7 +128,7 @@ impl IdentityList {
     }
 
     /// Makes every shard check each of its tunnels again.
-    pub(crate) fn ask_again(&self) {
+    fn ask_again(&self) {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -196,7 +216,7 @@ impl SnapTunAuthorization for Authorizer {
         let expires = match self {
             Self::Any => None,
             Self::Listed(list) => *list.current.load().get(identity)?,
-            Self::Custom(custom) => return custom.is_authorized(now, identity),
+            Self::Custom { rules, .. } => return rules.is_authorized(now, identity),
         };
         let Some(expires) = expires else {
             return Some(Grant {
@@ -204,8 +224,8 @@ impl SnapTunAuthorization for Authorizer {
                 session_data: (),
             });
         };
-        // An identity expires by the system clock, a grant by the monotonic clock: the difference is computed whenever
-        // the shard asks.
+        // An identity expires by the system clock, a grant by the gateway's clock. Both count suspension, so the
+        // difference changes only when the system clock is set, and then every shard asks again.
         let left = Duration::try_from(expires.duration_since(Timestamp::now())).ok()?;
         (!left.is_zero()).then(|| Grant {
             expires: Some(now + left),
@@ -217,7 +237,10 @@ impl SnapTunAuthorization for Authorizer {
         match self {
             Self::Any => 0,
             Self::Listed(list) => list.generation.load(Ordering::Acquire),
-            Self::Custom(custom) => custom.generation(),
+            // Small numbers of the program and of steps do not cancel each other.
+            Self::Custom { rules, asked_again } => {
+                rules.generation() ^ asked_again.load(Ordering::Acquire).rotate_right(16)
+            }
         }
     }
 }

@@ -215,7 +215,8 @@ counters! {
         remembered_tunnels,
     }
     Gauge "snapgate_lapsed_tunnels",
-        "Tunnels removed in the last 540 s because a grant ended; served again if the grant returns." {
+        "Tunnels removed because a grant ended, or reopened, whose clients have not been served again; forgotten after \
+         540 s." {
         lapsed_tunnels,
     }
     Gauge "snapgate_in_flight_packets", "Received packets that wait in a queue." {

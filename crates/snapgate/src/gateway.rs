@@ -20,15 +20,17 @@ use crate::config::{Config, Dispatch, ScionForward};
 use crate::counters::{Counters, Published};
 use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
+use crate::gateway_clock::GatewayClock;
 use crate::http::HttpServer;
 use crate::identities::Identity;
 use crate::interfaces::{BoundInterface, InterfaceWatch};
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
 use crate::pinning::{PinWatch, PinnedCpus, PinnedThread};
+use crate::session_endings::SessionEndings;
 use crate::state::{DirectoryFeed, StateWriter};
 use crate::status::Status;
 use crate::summary::Summary;
-use crate::system_clock::SystemClock;
+use crate::system_clock::{Dependents, SystemClock};
 use crate::turn_watch::TurnWatch;
 use crate::worker::{
     Lanes, MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledLanes,
@@ -39,6 +41,8 @@ mod builder;
 mod clock;
 mod remedy;
 mod start_error;
+#[cfg(test)]
+mod tests;
 mod worker_thread;
 
 pub use self::builder::GatewayBuilder;
@@ -67,6 +71,7 @@ pub struct Gateway {
     /// Writes for the last time when it is dropped, after the workers have stopped.
     _state: Option<StateWriter>,
     _clock: SystemClock,
+    session_endings: SessionEndings,
     started: Instant,
 }
 
@@ -98,6 +103,10 @@ impl Gateway {
     ///
     /// See [`StartError`]. Threads that were already started are stopped.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_on(config, &GatewayClock::start())
+    }
+
+    fn start_on(config: &Config, clock: &GatewayClock) -> Result<Self, StartError> {
         if !clock::advances() {
             return Err(StartError::FrozenClock);
         }
@@ -110,13 +119,13 @@ impl Gateway {
             .map(|worker| Inbox::new().map_err(|source| StartError::Worker { worker, source }))
             .collect::<Result<Vec<_>, _>>()?;
         let postboxes: Vec<_> = inboxes.iter().map(|inbox| inbox.postbox.clone()).collect();
-        let (state_writer, mut feeds) = start_state_writer(config, key, &postboxes)?.unzip();
+        let (state_writer, mut feeds) = start_state_writer(config, clock, key, &postboxes)?.unzip();
         let authorization = Arc::new(Authorizer::new(&config.authorization));
         let state = state_writer
             .as_ref()
             .map(|writer| Arc::clone(writer.status()));
         // Common to all shards: different times of cookie renewal would tell them apart.
-        let started = Instant::now();
+        let started = clock.now();
         let replay_guard = Arc::new(ReplayGuard::new(
             started,
             config.remembered_identities,
@@ -127,10 +136,17 @@ impl Gateway {
             &shard_config(config),
             workers.get(),
         ));
-        let clock = SystemClock::start(Arc::clone(&replay_guard)).map_err(StartError::Clock)?;
+        let session_endings = SessionEndings::default();
+        let dependents = Dependents {
+            guard: Arc::clone(&replay_guard),
+            authorization: Arc::clone(&authorization),
+            sessions: session_endings.clone(),
+        };
+        let system_clock =
+            SystemClock::start(clock.clone(), dependents).map_err(StartError::Clock)?;
         let status = Arc::new(Status::new(
             Arc::clone(&authorization),
-            clock.is_trusted(),
+            system_clock.is_trusted(),
             state,
             PinnedCpus::new(workers.get()),
         ));
@@ -157,7 +173,8 @@ impl Gateway {
             interfaces,
             _http: http,
             _state: state_writer,
-            _clock: clock,
+            _clock: system_clock,
+            session_endings,
             started: Instant::now(),
         };
 
@@ -172,10 +189,12 @@ impl Gateway {
             let (router_lanes, unpolled_lanes) = sockets.upstream.unzip();
             let sockets =
                 Sockets::new(poll, sockets.listeners, sockets.garbage).map_err(source_error)?;
-            let lanes = Lanes::new(Instant::now(), sockets.registry(), unpolled_lanes)
+            let lanes = Lanes::new(clock.now(), sockets.registry(), unpolled_lanes)
                 .map_err(source_error)?;
             let pipeline = Pipeline::new(PipelineParts {
                 owners: Owners { key, workers, me },
+                clock: clock.clone(),
+                session_endings: gateway.session_endings.clone(),
                 shard: SnapTunServer::new(
                     started,
                     config.private_key.static_key().clone(),
@@ -246,6 +265,16 @@ impl Gateway {
     pub fn replace_identities(&self, identities: &[Identity]) -> Option<IdentityChanges> {
         let list = self.identity_list()?;
         Some(list.replace(identities))
+    }
+
+    /// Ends all sessions, and begins a new handshake with each client that has one.
+    ///
+    /// For a program that learns that its virtual machine was copied, or restored from a snapshot: the other copy may
+    /// have sent in these sessions, with the same keys and counters. The gateway does the same when the kernel reports
+    /// it (a new VM generation ID), or when the system clock leaps forward by 10 s or more. Returns at once; no worker
+    /// sends in these sessions after its current turn.
+    pub fn end_sessions(&self) {
+        self.session_endings.end_all();
     }
 
     /// Creates no new tunnels from now on, and waits until no tunnel has carried data for `idle_after`, at most for
@@ -493,6 +522,7 @@ impl Inbox {
 /// Starts the state writer, if there is a state directory. Also returns the feeds of the workers.
 fn start_state_writer(
     config: &Config,
+    clock: &GatewayClock,
     key: DispatchKey,
     postboxes: &[Postbox],
 ) -> Result<Option<(StateWriter, impl Iterator<Item = DirectoryFeed> + use<>)>, StateError> {
@@ -505,6 +535,7 @@ fn start_state_writer(
         directory,
         public_key.as_bytes(),
         tunnels_max,
+        clock.clone(),
         key,
         postboxes.to_vec(),
     )?;

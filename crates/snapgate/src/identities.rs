@@ -6,6 +6,8 @@
 //! name = "laptop"                    # optional
 //! expires = 2027-01-01T00:00:00Z     # optional RFC 3339 time, with or without quotes
 //! ```
+//!
+//! `9999-12-31T23:59:59Z` means no expiry, as in certificates (RFC 5280, section 4.1.2.5).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -171,7 +173,7 @@ impl Reader {
                     .read_public_key(value)
                     .map(|key| public_key = Some(key)),
                 "name" => read_string("name", value).map(|text| name = Some(text.to_string())),
-                "expires" => read_timestamp(value).map(|timestamp| expires = Some(timestamp)),
+                "expires" => read_expiry(value).map(|expiry| expires = expiry),
                 other => Err(IdentityFault::UnknownKey(other.to_owned())),
             };
             if let Err(fault) = read {
@@ -229,14 +231,23 @@ fn read_string<'a>(
     }
 }
 
-/// Parses an RFC 3339 time, as a string or as a TOML date.
-fn read_timestamp(value: &Spanned<DeValue<'_>>) -> Result<jiff::Timestamp, IdentityFault> {
-    let text = match value.get_ref() {
-        DeValue::String(text) => text.to_string(),
-        DeValue::Datetime(date) => date.to_string(),
-        _ => return Err(IdentityFault::NotATimestamp),
+/// Parses an RFC 3339 time, as a string or as a TOML date. Times after the last one that can be represented,
+/// 9999-12-30T22:00:00Z, mean no expiry.
+fn read_expiry(value: &Spanned<DeValue<'_>>) -> Result<Option<jiff::Timestamp>, IdentityFault> {
+    let time: Option<toml::value::Datetime> = match value.get_ref() {
+        // Both forms are read by the parser of TOML, so that they mean the same.
+        DeValue::String(text) => text.parse().ok(),
+        DeValue::Datetime(time) => Some(*time),
+        _ => None,
     };
-    text.parse().map_err(|_| IdentityFault::NotATimestamp)
+    let time = time
+        .filter(|time| time.date.is_some() && time.offset.is_some())
+        .ok_or(IdentityFault::NotATimestamp)?;
+    match time.to_string().parse() {
+        Ok(timestamp) => Ok(Some(timestamp)),
+        Err(_) if time.date.is_some_and(|date| date.year == 9999) => Ok(None),
+        Err(_) => Err(IdentityFault::NotATimestamp),
+    }
 }
 
 #[cfg(test)]
@@ -292,6 +303,100 @@ mod tests {
                 "{expires}"
             );
         }
+    }
+
+    /// Returns the expiry of an identity with this text after `expires = `.
+    fn expiry(text: &str) -> Result<Option<jiff::Timestamp>, Vec<String>> {
+        let text = format!("[[identity]]\npublic_key = \"{ALICE}\"\nexpires = {text}");
+        parse_text(&text).map(|listed| listed[0].1.expires)
+    }
+
+    #[test]
+    fn the_end_of_the_calendar_means_no_expiry() {
+        for time in [
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999999999Z",
+            "9999-12-31T23:59:60Z",
+            "9999-12-31T23:59:59-23:59",
+            "9999-12-31T23:59:59+23:59",
+            "9999-12-31t23:59:59z",
+            "9999-12-31 23:59:59Z",
+        ] {
+            assert_eq!(expiry(time), Ok(None), "{time}");
+            assert_eq!(expiry(&format!("\"{time}\"")), Ok(None), "{time}");
+        }
+        // The last one that can be represented.
+        let last = "9999-12-30T22:00:00Z".parse().unwrap();
+        assert_eq!(expiry("9999-12-30T22:00:00Z"), Ok(Some(last)));
+    }
+
+    #[test]
+    fn every_form_of_an_rfc_3339_time_is_read() {
+        for (text, time) in [
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+            ("0000-01-01T00:00:00+23:59", "-000001-12-31T00:01:00Z"),
+            ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59.5Z"),
+            ("2027-01-01t00:00:00z", "2027-01-01T00:00:00Z"),
+            ("2027-01-01 00:00:00Z", "2027-01-01T00:00:00Z"),
+            ("2027-01-01T00:00:00-00:00", "2027-01-01T00:00:00Z"),
+            ("2027-01-01T00:00:00+05:30", "2026-12-31T18:30:00Z"),
+            ("2027-01-01T00:00:00.25Z", "2027-01-01T00:00:00.25Z"),
+            // Digits beyond nanoseconds are cut off.
+            (
+                "2027-01-01T00:00:00.1234567899Z",
+                "2027-01-01T00:00:00.123456789Z",
+            ),
+            // A leap second ends a second early: the system clock does not show it.
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
+            ("2028-02-29T00:00:00Z", "2028-02-29T00:00:00Z"),
+        ] {
+            let time = time.parse().unwrap();
+            assert_eq!(expiry(text), Ok(Some(time)), "{text}");
+            assert_eq!(expiry(&format!("\"{text}\"")), Ok(Some(time)), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_that_do_not_exist_are_faults_of_their_line() {
+        for time in [
+            "10000-01-01T00:00:00Z",
+            "99999-12-31T23:59:59Z",
+            "2027-02-29T00:00:00Z",
+            "2027-13-01T00:00:00Z",
+            "2027-01-01T24:00:00Z",
+            "2027-01-01T23:59:61Z",
+            "2027-01-01T00:00:00+24:00",
+        ] {
+            // The parser of TOML has its own texts for dates without quotes.
+            for (text, fault) in [
+                (time.to_owned(), "ids.toml:3: "),
+                (
+                    format!("\"{time}\""),
+                    "ids.toml:3: expires: expected a date",
+                ),
+            ] {
+                let problems = expiry(&text).unwrap_err();
+                assert!(problems[0].starts_with(fault), "{text}: {problems:?}");
+                assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+            }
+        }
+    }
+
+    /// Also beside valid identities, whose lines are not reported.
+    #[test]
+    fn one_identity_with_a_wrong_expiry_is_reported_by_its_line() {
+        let text = format!(
+            "[[identity]]\npublic_key = \"{ALICE}\"\nexpires = \"soon\"\n\n[[identity]]\npublic_key = \"{BOB}\"\n\
+             expires = 9999-12-31T23:59:59Z\n"
+        );
+        assert_eq!(
+            parse_text(&text),
+            Err(vec![
+                "ids.toml:3: expires: expected a date and time with UTC offset in the years 0000 to 9999, such as \
+                 2027-01-01T00:00:00Z"
+                    .to_owned()
+            ])
+        );
     }
 
     #[test]

@@ -11,13 +11,18 @@
 //! - The library is not asynchronous. [`start`](gateway::Gateway::start), [`drain`](gateway::Gateway::drain),
 //!   [`stop`](gateway::Gateway::stop) and dropping a gateway wait; call them on a thread that may block, such as one of
 //!   `tokio::task::spawn_blocking`. All other methods return at once. A `Gateway` is `Send` and `Sync`.
-//! - A gateway runs one thread per worker and one that reads the system clock, one for HTTP with
+//! - A gateway runs one thread per worker and one that follows the clocks, one for HTTP with
 //!   [`serve_metrics`](gateway::GatewayBuilder::serve_metrics), and one for the state file with
 //!   [`state_dir`](gateway::GatewayBuilder::state_dir). Workers call the authorization of the program, and its
 //!   `tracing` subscriber for events of the levels debug and trace, but no other code of it.
 //! - The program watches [`failures`](gateway::Gateway::failures), and stops a gateway of which a worker failed.
-//! - The command `snapgate` also reloads the identities file, reacts to signals and to steps of the system clock,
-//!   notifies the service manager, and protects the memory of the process. An embedding program does this itself.
+//! - The command `snapgate` also reloads the identities file, reacts to signals, notifies the service manager, and
+//!   protects the memory of the process. An embedding program does this itself.
+//! - When the system clock is set, the gateway asks for all grants again. The argument `now` of
+//!   [`is_authorized`](authorization::SnapTunAuthorization::is_authorized) counts the time in which the host was
+//!   suspended, which `Instant::now` does not: an authorization computes the end of a grant from that argument.
+//! - After its virtual machine was restored from a snapshot, a program that learns of it calls
+//!   [`end_sessions`](gateway::Gateway::end_sessions).
 //! - Public types contain types of `crossbeam-channel` (failures), `prometheus-client` (the registry), `jiff` (expiry
 //!   of identities), `ipnet` and `scion-packet` (forwarding) and `x25519-dalek` (keys). A program that names them
 //!   depends on the versions that this crate depends on.
@@ -94,10 +99,12 @@ pub mod drop_reason;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod gateway;
+mod gateway_clock;
 mod hardening;
 mod http;
 pub mod identities;
 mod interfaces;
+mod kernel_clock;
 pub mod keys;
 mod logging;
 mod mailbox;
@@ -110,6 +117,7 @@ mod reference;
 mod reload;
 mod service;
 mod service_manager;
+mod session_endings;
 mod shutdown;
 mod signals;
 mod state;

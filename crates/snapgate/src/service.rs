@@ -3,11 +3,10 @@
 //! The thread that runs this waits only for the channels that it selects from.
 
 use std::convert::Infallible;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select};
 
-use self::clock_step::ClockSteps;
 use crate::config::options::DrainTimes;
 use crate::drain::ASK_INTERVAL;
 use crate::gateway::{Gateway, WorkerFailure};
@@ -17,8 +16,6 @@ use crate::reload::IdentitiesReloader;
 use crate::service_manager::{self, ServiceManager};
 use crate::signals::{EndSignal, Signals};
 use crate::turn_watch::TurnWatch;
-
-mod clock_step;
 
 /// Interval between log lines about the progress of a drain.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -177,12 +174,11 @@ impl Service<'_> {
     }
 }
 
-/// Periodic checks of the system clock, by which grants expire, of the thread that reads the identities file, of refused
-/// trains, of CPUs and network interfaces, and of the workers, for the service manager's watchdog.
+/// Periodic checks of the thread that reads the identities file, of refused trains, of CPUs and network interfaces, and
+/// of the workers, for the service manager's watchdog.
 struct PeriodicChecks<'a> {
     gateway: &'a Gateway,
     manager: ServiceManager,
-    clock: ClockSteps,
     /// Last check of the identities file, and when it was first seen.
     check: (i64, Instant),
     check_warned_at: Option<Instant>,
@@ -202,7 +198,6 @@ impl<'a> PeriodicChecks<'a> {
         Self {
             gateway: service.gateway,
             manager: service.manager.clone(),
-            clock: ClockSteps::new(now, SystemTime::now()),
             check: (0, now),
             check_warned_at: None,
             turns: service.gateway.turn_watch(now),
@@ -218,12 +213,7 @@ impl<'a> PeriodicChecks<'a> {
     /// Fails if the gateway cannot serve any more.
     fn run(&mut self) -> Result<(), ServiceFailure> {
         let now = Instant::now();
-        let clock_was_set = self.clock.stepped(now, SystemTime::now());
         if let Some(list) = self.gateway.identity_list() {
-            if clock_was_set {
-                list.ask_again();
-                tracing::warn!("system clock was set, checking the expiry of identities");
-            }
             self.watch_identities_file(list.status().last_check, now);
         }
         self.watch_gso();

@@ -74,13 +74,14 @@ impl Worker {
         pipeline: Pipeline,
         published: Arc<Published>,
     ) -> Self {
+        let check_due = pipeline.clock.now();
         Self {
             sockets,
             mailbox,
             pipeline,
             batch: ReceiveBatch::new(TRAINS_PER_RECEIVE),
             published,
-            check_due: Instant::now(),
+            check_due,
         }
     }
 
@@ -94,7 +95,8 @@ impl Worker {
             self.sleep()?;
         }
         self.sockets.count_kernel_drops(&mut self.pipeline.counters);
-        self.pipeline.check_lanes(Instant::now());
+        let now = self.pipeline.clock.now();
+        self.pipeline.check_lanes(now);
         self.published.publish(&self.pipeline.into_counters());
         Ok(self.mailbox)
     }
@@ -110,7 +112,7 @@ impl Worker {
         } else {
             self.pipeline
                 .next_timer()
-                .saturating_duration_since(Instant::now())
+                .saturating_duration_since(self.pipeline.clock.now())
         };
         let lanes = &mut self.pipeline.lanes;
         self.sockets
@@ -119,14 +121,14 @@ impl Worker {
     }
 
     fn turn(&mut self) -> Result<(), WorkerError> {
-        let turn_start = Instant::now();
+        let turn_start = self.pipeline.clock.now();
         self.pipeline.start_turn();
         self.receive_data()?;
         self.read_mailbox();
         self.receive_upstream()?;
         self.receive_mixed()?;
         self.receive_handshakes()?;
-        let now = Instant::now();
+        let now = self.pipeline.clock.now();
         self.pipeline.handle_handshakes(turn_start, now);
         self.pipeline.timers(now);
         self.pipeline.take_events();
@@ -171,7 +173,7 @@ impl Worker {
     }
 
     fn read_mailbox(&mut self) {
-        let now = Instant::now();
+        let now = self.pipeline.clock.now();
         let enough = self.pipeline.work + WORK_PER_STEP;
         while self.pipeline.work < enough
             && !self.pipeline.stopping
@@ -185,7 +187,7 @@ impl Worker {
         let enough = self.pipeline.work + WORK_PER_STEP;
         while self.pipeline.lanes.is_readable() && self.pipeline.work < enough {
             self.pipeline.lanes.receive(&mut self.batch)?;
-            let now = Instant::now();
+            let now = self.pipeline.clock.now();
             for train in self.batch.drain() {
                 self.pipeline.receive_outgoing(now, train);
             }

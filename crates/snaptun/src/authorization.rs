@@ -49,8 +49,9 @@ pub trait SnapTunAuthorization {
 /// Permission of an identity to have a tunnel.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Grant<S> {
-    /// End of the grant on the clock of `now`, at which the shard asks again. A grant that has already ended is a
-    /// refusal. `None`: valid until [`generation`](SnapTunAuthorization::generation) changes.
+    /// End of the grant, at which the shard asks again. It is on the clock of `now`, which counts suspension of the host:
+    /// compute it from `now`, not from `Instant::now`. A grant that has already ended is a refusal. `None`: valid until
+    /// [`generation`](SnapTunAuthorization::generation) changes.
     pub expires: Option<Instant>,
     /// Data for the layer above. The next grant replaces it.
     pub session_data: S,

@@ -38,8 +38,8 @@ shard_counters! {
     handshakes_initiated,
     /// Handshakes completed as the initiator.
     handshakes_completed,
-    /// Handshakes begun with clients that had a tunnel in the previous process, or until the grant of their identity
-    /// ended.
+    /// Handshakes begun with clients that had a tunnel in the previous process, until the grant of their identity ended,
+    /// or until their sessions were ended.
     restart_handshakes_started,
     /// Completed handshakes of those in `restart_handshakes_started`.
     restart_handshakes_completed,
@@ -76,9 +76,12 @@ shard_counters! {
     /// Tunnels removed because their identity uses a newer one
     /// ([`one_tunnel_per_identity`](crate::ShardConfig::one_tunnel_per_identity)).
     tunnels_moved,
+    /// Tunnels removed because their session ended while time leapt, or by
+    /// [`end_sessions`](crate::SnapTunServer::end_sessions). The shard begins new handshakes with their clients.
+    tunnels_reopened,
     /// Packets sent after waiting for a session.
     waiting_sent,
-    /// Packets that were waiting when their tunnel expired.
+    /// Packets that were waiting when their tunnel expired or was removed to be reopened.
     waiting_discarded_expired,
     /// Packets that were waiting when their tunnel was revoked.
     waiting_discarded_revoked,

@@ -169,10 +169,15 @@
 //!
 //! # Time and randomness
 //!
-//! The argument `now` is a reading of the monotonic clock that serves a whole batch and never goes back for a shard;
-//! shards on different threads may differ by the length of a turn. It must be the real time, because the WireGuard
-//! state machine in `ana-gotatun` reads the clock itself for its timers. Its feature `mock_instant` replaces that
-//! clock; a [`ClockProbe`] at the start of a server detects such a build.
+//! The argument `now` is a reading of a monotonic clock that serves a whole batch and never goes back for a shard;
+//! shards on different threads may differ by the length of a turn. The clock has to count the time in which the host is
+//! suspended, or sessions live longer than they may. `Instant::now` does not count it: read `CLOCK_BOOTTIME`, and add
+//! the time since the start to the [`Instant`](std::time::Instant) of the start. The WireGuard state machine in
+//! `ana-gotatun` reads that clock itself for its timers. Its feature `mock_instant` replaces the clock; a
+//! [`ClockProbe`] at the start of a server detects such a build.
+//!
+//! If `now` has leapt, because the host was suspended or the thread did not run, no message passes in a session that has
+//! ended meanwhile, and the shard begins new handshakes with the clients whose session ended.
 //!
 //! Timestamps of initiations are compared with the system clock, which the caller reports with
 //! [`ReplayGuard::set_clock`]. Until then, and with `None`, no timestamp is refused as too far in the future.
@@ -217,6 +222,9 @@
 //! in use, from [`tunnels`](SnapTunServer::tunnels) or [`Event::Directory`], and pass them to
 //! [`remember`](SnapTunServer::remember) in the next process, which then begins the handshakes. A shard that
 //! [drains](SnapTunServer::drain) serves its tunnels, but makes no new ones; it drains until it is dropped.
+//!
+//! When a virtual machine is restored from a snapshot, a server continues with keys and counters that it may have used
+//! after the snapshot. Call [`end_sessions`](SnapTunServer::end_sessions) on all shards before they send anything.
 //!
 //! # Errors
 //!

@@ -22,7 +22,7 @@ pub(crate) struct Remembered {
 #[derive(Clone, Copy)]
 pub(crate) struct Client {
     pub(crate) remote: SocketAddr,
-    /// Local side of a tunnel whose grant ended; `None` for a client of the previous process.
+    /// Local side of a tunnel of this process; `None` for a client of the previous process.
     pub(crate) via: Option<Via>,
     pub(crate) identity: [u8; 32],
     pub(crate) wait: Wait,
@@ -38,7 +38,7 @@ pub(crate) enum Wait {
     AwaitsData,
     /// The return of its identity's grant.
     Lapsed,
-    /// The grant is back: room for a tunnel, and the restart rate limit.
+    /// The grant is back, or the tunnel's sessions were ended: room for a tunnel, and the restart rate limit.
     Returned,
 }
 
@@ -47,7 +47,7 @@ impl Remembered {
         self.clients.len()
     }
 
-    /// Number of clients that had a tunnel of this process.
+    /// Number of clients that had a tunnel in this process.
     pub(crate) fn lapsed(&self) -> usize {
         self.lapsed
     }

@@ -6,6 +6,7 @@ mod events;
 mod handshake;
 mod incoming;
 mod outgoing;
+mod reopen;
 mod restart;
 mod room;
 mod screening;
@@ -56,6 +57,8 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     config: ShardConfig,
     /// Set while the shard makes no new tunnels.
     draining: bool,
+    /// Number of the first tunnel that was made after the last [`end_sessions`](Self::end_sessions).
+    first_valid: u64,
     admission: Admission,
     /// Shared by all tunnels, which saves a generator and a set of indices per tunnel. Tunnels are found by address, so
     /// their indices need not be unique.
@@ -98,6 +101,8 @@ pub(crate) enum Removal {
     Evicted,
     /// The identity uses a newer tunnel.
     Moved,
+    /// Its sessions may no longer be used. A new handshake begins.
+    Reopened,
 }
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
@@ -195,6 +200,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             authorization,
             config,
             draining: false,
+            first_valid: 0,
         }
     }
 
@@ -298,6 +304,10 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             Removal::Evicted => {
                 self.counters.tunnels_evicted += 1;
                 self.counters.waiting_discarded_displaced += discarded;
+            }
+            Removal::Reopened => {
+                self.counters.tunnels_reopened += 1;
+                self.counters.waiting_discarded_expired += discarded;
             }
         }
         Some(tunnel)

@@ -25,7 +25,7 @@ pub(crate) struct TimerRound {
     pub(crate) last_slice: Instant,
     /// Authorization generation that every tunnel was checked against, or will be in this round.
     generation: u64,
-    /// Number of slots left to visit before every tunnel was checked against `generation`.
+    /// Number of slots left to visit in a round that checks every tunnel.
     slots_to_look_at: usize,
 }
 
@@ -44,8 +44,13 @@ impl TimerRound {
     pub(crate) fn note_generation(&mut self, generation: u64, slots: usize) {
         if self.generation != generation {
             self.generation = generation;
-            self.slots_to_look_at = slots;
+            self.look_at_all(slots);
         }
+    }
+
+    /// Begins a round that checks every tunnel.
+    pub(crate) fn look_at_all(&mut self, slots: usize) {
+        self.slots_to_look_at = slots;
     }
 
     /// Returns true if the next slice is part of such a round.

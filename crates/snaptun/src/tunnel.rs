@@ -43,6 +43,13 @@ const REKEY_MISSED: Duration = REJECT_AFTER_TIME.saturating_sub(KEEPALIVE_TIMEOU
 /// 15 s.
 const QUIET_AFTER: Duration = Duration::from_secs(20);
 
+/// Age of the last timer check after which the next message needs one first. Tunnels with messages are checked once a
+/// second, so this happens only after the time has leapt, or in an overloaded shard.
+const CHECK_OUTDATED: Duration = Duration::from_secs(2);
+
+/// Minimum time without a timer check that counts as a leap. Quiet tunnels are checked every 4 s.
+const LEAP_MIN: Duration = Duration::from_secs(10);
+
 /// `Tunn` with a small, non-cryptographic generator for the jitter of its timers; the default one has 320 bytes.
 pub(crate) type Tunn = ana_gotatun::noise::Tunn<SmallRng>;
 
@@ -65,6 +72,8 @@ pub(crate) struct Tunnel<S> {
     handshake_at: Instant,
     /// Time of the peer's last authenticated message.
     heard_at: Instant,
+    /// Time of the last timer check, which is all that `Tunn` knows of the time.
+    checked_at: Instant,
     waiting: WaitingQueue,
     tunn: Tunn,
 }
@@ -123,6 +132,7 @@ impl<S> Tunnel<S> {
             allowance: None,
             handshake_at: now,
             heard_at: now,
+            checked_at: now,
             waiting: WaitingQueue::default(),
             tunn,
         })
@@ -448,6 +458,27 @@ impl<S> Tunnel<S> {
         self.tunn.encapsulate_with_session(packet).map(Packet::from)
     }
 
+    /// Returns true if the timers have to be checked before a message passes, so that it does not pass in a session that
+    /// has ended since the last check.
+    pub(crate) fn needs_check(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.checked_at) > CHECK_OUTDATED || self.is_quiet(now)
+    }
+
+    /// Returns true if the peer used the tunnel and had a session at the last timer check.
+    pub(crate) fn had_session(&self) -> bool {
+        let age = self.confirmation.session_age(self.checked_at);
+        self.is_in_use() && age.is_some_and(|age| age < REJECT_AFTER_TIME)
+    }
+
+    /// Returns true if time has leapt since the last timer check, and the tunnel's session ended, or is about to, in the
+    /// leap: the peer had no chance to renew it.
+    pub(crate) fn has_outlived_session(&self, now: Instant) -> bool {
+        let age = self.confirmation.session_age(now);
+        now.saturating_duration_since(self.checked_at) >= LEAP_MIN
+            && self.had_session()
+            && age.is_some_and(|age| age >= REKEY_MISSED)
+    }
+
     /// Returns true if no data and no handshake message passed for a while, and no packet is waiting.
     pub(crate) fn is_quiet(&self, now: Instant) -> bool {
         !self.is_talking(now, QUIET_AFTER)
@@ -520,6 +551,7 @@ impl<S> Tunnel<S> {
 
     /// Checks the timers. Returns a due message, or an error if the tunnel has expired.
     pub(crate) fn update_timers(&mut self, now: Instant) -> Result<Option<WgKind>, Expired> {
+        self.checked_at = now;
         // `ConnectionExpired` is its only error.
         let due = self.tunn.update_timers().map_err(|_| Expired)?;
         if let Some(WgKind::HandshakeInit(initiation)) = &due {

@@ -69,7 +69,7 @@ const SERVED: &str = "clients served again without faults";
 /// `snaptun-virtual-time` have larger ones.
 type Counter = (&'static str, fn(&ShardCounters) -> u64);
 
-const COUNTERS: [Counter; 21] = [
+const COUNTERS: [Counter; 22] = [
     ("handshakes answered in new tunnels", |c| {
         c.handshakes_answered_new
     }),
@@ -105,6 +105,7 @@ const COUNTERS: [Counter; 21] = [
     ("tunnels replaced", |c| c.tunnels_replaced),
     ("tunnels evicted", |c| c.tunnels_evicted),
     ("tunnels moved", |c| c.tunnels_moved),
+    ("tunnels reopened", |c| c.tunnels_reopened),
     ("waited and sent", |c| c.waiting_sent),
     ("waited and discarded", |c| {
         c.waiting_discarded_expired + c.waiting_discarded_revoked + c.waiting_discarded_displaced

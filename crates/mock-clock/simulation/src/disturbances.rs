@@ -32,7 +32,11 @@ impl World<'_> {
         let client = self.rng.random_range(0..self.clients.len());
         let identity = self.scenario.identity_of(client);
         let whom = match disturbance {
-            Disturbance::GatewayRestart | Disturbance::QuietHour | Disturbance::Flood(_) => None,
+            Disturbance::GatewayRestart
+            | Disturbance::Suspend
+            | Disturbance::EndSessions
+            | Disturbance::QuietHour
+            | Disturbance::Flood(_) => None,
             Disturbance::Revoke | Disturbance::Expire | Disturbance::ChangeSession => {
                 Some(identity)
             }
@@ -64,7 +68,7 @@ impl World<'_> {
                 }
             }
             Disturbance::GatewayRestart => {
-                if self.gateway.is_draining() {
+                if self.gateway.is_draining() || self.is_suspended() {
                     return;
                 }
                 if self.rng.random() {
@@ -74,6 +78,11 @@ impl World<'_> {
                     self.restart_gateway();
                 }
             }
+            Disturbance::Suspend => {
+                let time = self.some_seconds(600);
+                self.suspend_gateway(time);
+            }
+            Disturbance::EndSessions => self.gateway.end_sessions(),
             Disturbance::Revoke | Disturbance::Expire | Disturbance::ChangeSession => {
                 self.change_grant(disturbance, client, identity);
             }
@@ -85,9 +94,16 @@ impl World<'_> {
         }
     }
 
+    /// Suspends the gateway's host for some time from now, or resumes it.
+    pub(crate) fn suspend_gateway(&mut self, time: Duration) {
+        self.suspended_until = self.clock.elapsed() + time;
+        self.gateway.runs_since = self.clock.now() + time;
+    }
+
     /// Restarts the gateway. The new process remembers the tunnels of the old one with a probability of one half.
     pub(crate) fn restart_gateway(&mut self) {
         self.count();
+        self.suspend_gateway(Duration::ZERO);
         let new = Gateway::start(
             &self.clock,
             &self.scenario,

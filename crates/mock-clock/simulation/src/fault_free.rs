@@ -131,6 +131,9 @@ impl World<'_> {
     pub(crate) fn begin_fault_free(&mut self) {
         let now = self.clock.elapsed();
         self.trace.note(now, Happening::FaultFreeBegan);
+        if self.is_suspended() {
+            self.suspend_gateway(Duration::ZERO);
+        }
         if self.gateway.is_draining() {
             self.restart_gateway();
         }

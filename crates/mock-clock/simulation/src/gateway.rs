@@ -29,6 +29,8 @@ pub(crate) struct Gateway {
     /// Ephemeral keys of all answered initiations.
     answered: HashSet<[u8; 32]>,
     is_draining: bool,
+    /// Start, or end of the last suspension.
+    pub(crate) runs_since: Instant,
 }
 
 pub(crate) struct Shard {
@@ -118,6 +120,7 @@ impl Gateway {
             dispatch_key: seed,
             answered: HashSet::new(),
             is_draining: false,
+            runs_since: now,
         }
     }
 
@@ -328,6 +331,13 @@ impl Gateway {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining
+    }
+
+    /// Ends the sessions of all shards.
+    pub(crate) fn end_sessions(&mut self) {
+        for shard in &mut self.shards {
+            shard.server.end_sessions();
+        }
     }
 
     /// Remembers the tunnels of the previous process.

@@ -16,6 +16,7 @@ const GUARD_LOCKS: usize = 64;
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Inspected {
     created: u64,
+    /// Removed because of their age, or because their sessions were ended.
     expired: u64,
     tunnels: usize,
 }
@@ -30,7 +31,7 @@ impl Gateway {
             let counters = shard.server.counters();
             let inspected = Inspected {
                 created: counters.tunnels_created,
-                expired: counters.tunnels_expired,
+                expired: counters.tunnels_expired + counters.tunnels_reopened,
                 tunnels: shard.server.tunnel_count(),
             };
             let before = std::mem::replace(&mut self.shards[number].inspected, inspected);
@@ -104,6 +105,7 @@ impl Gateway {
                 });
             }
             let without = self.registry.time_without(tunnel.identity, now);
+            let without = without.min(now.saturating_duration_since(self.runs_since));
             if without > REVOKED_WITHIN {
                 return Err(Violation::OutlivedItsGrant {
                     identity: self.registry.number_of(tunnel.identity),

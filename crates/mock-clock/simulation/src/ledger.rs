@@ -57,7 +57,8 @@ impl Ledger {
             + counters.tunnels_revoked
             + counters.tunnels_replaced
             + counters.tunnels_evicted
-            + counters.tunnels_moved;
+            + counters.tunnels_moved
+            + counters.tunnels_reopened;
         let comparisons = [
             (
                 "packets for tunnels: sent, waiting or discarded",

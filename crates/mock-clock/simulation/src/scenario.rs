@@ -79,6 +79,10 @@ pub(crate) enum Disturbance {
     QuietHour,
     /// The gateway restarts, at once or after a drain. The new process may remember the tunnels of the old one.
     GatewayRestart,
+    /// The gateway's host is suspended.
+    Suspend,
+    /// The gateway ends all sessions, as after its virtual machine was restored from a snapshot.
+    EndSessions,
     /// An identity loses its authorization and gets it back later.
     Revoke,
     /// An identity gets a grant with an end.
@@ -198,6 +202,8 @@ fn disturbances(rng: &mut StdRng) -> Vec<(Disturbance, Duration)> {
         (D::Sleep, 900),
         (D::QuietHour, 3_000),
         (D::GatewayRestart, 1_800),
+        (D::Suspend, 1_800),
+        (D::EndSessions, 1_800),
         (D::Revoke, 600),
         (D::Expire, 600),
         (D::ChangeSession, 600),

@@ -19,7 +19,7 @@ use crate::gateway::Gateway;
 use crate::packets::Packets;
 use crate::registry::Registry;
 use crate::scenario::{Disturbance, Flood, Scenario, some_time};
-use crate::trace::{Happening, Trace};
+use crate::trace::{Happening, Message, Trace};
 use crate::violation::Violation;
 
 /// Interval of full inspections.
@@ -85,6 +85,8 @@ pub(crate) struct World<'w> {
     pub(crate) addresses: Addresses,
     pub(crate) agenda: Agenda<Event>,
     pub(crate) fault_free: Option<FaultFreePeriod>,
+    /// End of the time in which the gateway's host is suspended.
+    pub(crate) suspended_until: Duration,
     pub(crate) packets: Packets,
     /// Sending times of clients' responses by their ephemeral keys.
     pub(crate) responses: HashMap<[u8; 32], Duration>,
@@ -148,6 +150,7 @@ impl<'w> World<'w> {
             addresses,
             agenda: Agenda::new(),
             fault_free: None,
+            suspended_until: Duration::ZERO,
             trace,
             coverage: Coverage::default(),
         };
@@ -187,6 +190,7 @@ impl<'w> World<'w> {
     pub(crate) fn run(&mut self, length: Duration) -> Result<(), Violation> {
         loop {
             let (timer_at, shard) = self.gateway.next_timer(&self.clock);
+            let timer_at = timer_at.max(self.suspended_until);
             let event_at = self.agenda.next_at().unwrap_or(Duration::MAX);
             let at = timer_at.min(event_at).max(self.clock.elapsed());
             if at > length {
@@ -209,6 +213,10 @@ impl<'w> World<'w> {
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
         let now = self.clock.elapsed();
         match event {
+            Event::AtGateway { bytes, .. } if self.is_suspended() => {
+                let message = Message::of(&bytes);
+                self.trace.note(now, Happening::Lost { message });
+            }
             Event::AtGateway { from, bytes } => self.arrive_at_gateway(from, &bytes)?,
             Event::AtClient { to, bytes, sent } => self.arrive_at_client(to, &bytes, sent)?,
             Event::Tick(client) => {
@@ -230,8 +238,14 @@ impl<'w> World<'w> {
                 }
             }
             Event::FromScion => {
-                self.come_from_scion()?;
+                if !self.is_suspended() {
+                    self.come_from_scion()?;
+                }
                 self.add_in(self.scenario.pause, Event::FromScion);
+            }
+            Event::Move { shard, moved } if self.is_suspended() => {
+                let resumed = self.suspended_until;
+                self.agenda.add(resumed, Event::Move { shard, moved });
             }
             Event::Move { shard, moved } => {
                 self.gateway.end_older_tunnels(shard, &moved);
@@ -262,6 +276,9 @@ impl<'w> World<'w> {
             }
             Event::FaultFreeBegins => self.begin_fault_free(),
             Event::FaultFreeEnds => self.end_fault_free()?,
+            Event::Inspect if self.is_suspended() => {
+                self.agenda.add(self.suspended_until, Event::Inspect);
+            }
             Event::Inspect => {
                 self.gateway.inspect_all(self.clock.now())?;
                 for counters in self.gateway.counters() {
@@ -272,6 +289,11 @@ impl<'w> World<'w> {
             }
         }
         Ok(())
+    }
+
+    /// Returns true while the gateway's host is suspended.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.clock.elapsed() < self.suspended_until
     }
 
     /// Passes moves to the other shards after a short delay, as through a mailbox.

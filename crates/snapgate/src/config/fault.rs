@@ -270,7 +270,10 @@ pub(crate) enum IdentityFault {
     Duplicate { first_line: usize },
     #[error("{0}: expected a string in quotes")]
     NotAString(&'static str),
-    #[error("expires: expected a date and time with UTC offset, such as 2027-01-01T00:00:00Z")]
+    #[error(
+        "expires: expected a date and time with UTC offset in the years 0000 to 9999, such as \
+         2027-01-01T00:00:00Z"
+    )]
     NotATimestamp,
 }
 

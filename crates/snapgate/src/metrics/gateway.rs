@@ -25,7 +25,7 @@ pub(super) fn encode(
     )?;
     gauge(
         "snapgate_system_clock_trusted",
-        "1 if the system clock is later than the build and not reported as unsynchronized; if 0, handshakes with \
+        "1 if the system clock is later than 2026-11-01 and not reported as unsynchronized; if 0, handshakes with \
          future timestamps are accepted.",
         status.is_clock_trusted().into(),
     )?;

@@ -99,7 +99,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "snapgate_restart_handshakes_started",
-        "Handshakes begun with clients of the previous process or with clients whose grant returned.",
+        "Handshakes begun with clients of the previous process, or of tunnels that were removed.",
         &[single(|c| c.shard.restart_handshakes_started)],
     ),
     counter(
@@ -153,6 +153,12 @@ pub(super) const FAMILIES: &[Family] = &[
                 &[("change", "moved")],
                 "Removed because the identity uses a newer tunnel.",
                 |c| c.shard.tunnels_moved,
+            ),
+            series(
+                &[("change", "reopened")],
+                "Removed because its sessions may no longer be used, after a suspension of the host or the end of all \
+                 sessions; the gateway begins a new handshake.",
+                |c| c.shard.tunnels_reopened,
             ),
         ],
     ),

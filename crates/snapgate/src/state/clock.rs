@@ -8,8 +8,9 @@
 use std::time::Duration;
 use std::{fs, io};
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::ClockId;
 
+use crate::kernel_clock;
 use crate::state::COMMIT_INTERVAL_MAX;
 
 /// Identifier of a boot of the kernel.
@@ -51,9 +52,9 @@ impl Reading {
 
     /// Reads the clocks once, and returns the time that it took.
     fn take_once(boot: BootId) -> (Duration, Self) {
-        let boottime = now(ClockId::Boottime);
-        let wall = now(ClockId::Realtime);
-        let took = now(ClockId::Boottime).saturating_sub(boottime);
+        let boottime = kernel_clock::read(ClockId::Boottime);
+        let wall = kernel_clock::read(ClockId::Realtime);
+        let took = kernel_clock::read(ClockId::Boottime).saturating_sub(boottime);
         let reading = Self {
             boot,
             boottime,
@@ -61,14 +62,6 @@ impl Reading {
         };
         (took, reading)
     }
-}
-
-/// Returns the time of a clock; zero if it is negative.
-fn now(clock: ClockId) -> Duration {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
-    let seconds = u64::try_from(tv_sec).unwrap_or_default();
-    let nanoseconds = u32::try_from(tv_nsec).unwrap_or_default();
-    Duration::new(seconds, nanoseconds)
 }
 
 /// Returns the identifier of this boot (random(4)).

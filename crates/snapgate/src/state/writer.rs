@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use snaptun::DirectoryChange;
 use udp_shards::DispatchKey;
 
+use crate::gateway_clock::GatewayClock;
 use crate::mailbox::{Message, Postbox};
 use crate::state::COMMIT_INTERVAL;
 use crate::state::clock::{self, BootId, Moment, Reading};
@@ -70,6 +71,7 @@ impl StateWriter {
         directory: &Path,
         public_key: &[u8; 32],
         records_max: usize,
+        gateway_clock: GatewayClock,
         key: DispatchKey,
         workers: Vec<Postbox>,
     ) -> Result<(Self, Vec<DirectoryFeed>), StateError> {
@@ -86,6 +88,7 @@ impl StateWriter {
             }),
             store,
             boot,
+            gateway_clock,
             changes,
             status: Arc::clone(&status),
             warned_at: None,
@@ -132,6 +135,8 @@ struct WriterThread {
     predecessor: Option<Predecessor>,
     store: Store,
     boot: BootId,
+    /// The clock of the times in the changes.
+    gateway_clock: GatewayClock,
     changes: Vec<Receiver<DirectoryChange>>,
     status: Arc<StateStatus>,
     /// Time of the last warning that the file cannot be written; `None` after a successful write.
@@ -192,7 +197,7 @@ impl WriterThread {
     }
 
     fn take_changes(&mut self, reading: &Reading) {
-        let now = Instant::now();
+        let now = self.gateway_clock.now();
         for changes in &self.changes {
             for change in changes.try_iter().take(CHANGES_PER_WORKER) {
                 match change {

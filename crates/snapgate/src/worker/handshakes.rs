@@ -63,7 +63,7 @@ impl Pipeline {
                 return;
             };
             self.handle_incoming(now, from, datagram);
-            now = Instant::now();
+            now = self.clock.now();
         }
     }
 }

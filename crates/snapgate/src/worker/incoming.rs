@@ -36,7 +36,7 @@ fn is_link_local(from: SocketAddr) -> bool {
 impl Pipeline {
     /// Handles all trains of a batch received on a socket of `listener`.
     pub(crate) fn receive_trains(&mut self, listener: u16, batch: &mut ReceiveBatch) {
-        let now = Instant::now();
+        let now = self.clock.now();
         for train in batch.drain() {
             self.receive_incoming(now, listener, train);
         }

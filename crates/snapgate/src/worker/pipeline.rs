@@ -17,7 +17,9 @@ use udp_shards::{Received, SendError};
 use crate::authorization::Authorizer;
 use crate::counters::Counters;
 use crate::drop_reason::{DropReason, QueueLoss, ReceiveError, RouteError};
+use crate::gateway_clock::GatewayClock;
 use crate::mailbox::{ActiveTunnels, Message, Postbox};
+use crate::session_endings::SessionEndings;
 use crate::state::DirectoryFeed;
 use crate::worker::dispatch::Owners;
 use crate::worker::handshake_queue::HandshakeQueue;
@@ -33,6 +35,8 @@ const UNRESOLVED: DropReason = DropReason::Route(RouteError::Unresolved);
 /// Parts of a [`Pipeline`].
 pub(crate) struct PipelineParts {
     pub(crate) owners: Owners,
+    pub(crate) clock: GatewayClock,
+    pub(crate) session_endings: SessionEndings,
     pub(crate) shard: SnapTunServer<Authorizer>,
     pub(crate) upstream: Upstream,
     /// Mailboxes of all workers by index; this worker's own is not used.
@@ -48,6 +52,10 @@ pub(crate) struct PipelineParts {
 /// State of a worker's packet path. Nothing in it is shared.
 pub(crate) struct Pipeline {
     pub(super) owners: Owners,
+    pub(super) clock: GatewayClock,
+    session_endings: SessionEndings,
+    /// Number of them that the shard knows of.
+    endings_known: u64,
     pub(super) shard: SnapTunServer<Authorizer>,
     pub(super) upstream: Upstream,
     peers: Vec<Postbox>,
@@ -104,9 +112,12 @@ impl Pipeline {
         let scmp_errors = parts
             .upstream
             .scion()
-            .map(|scion| ScmpErrorLimiter::new(Instant::now(), scion.scmp_error_limits));
+            .map(|scion| ScmpErrorLimiter::new(parts.clock.now(), scion.scmp_error_limits));
         Self {
             owners: parts.owners,
+            clock: parts.clock,
+            endings_known: parts.session_endings.count(),
+            session_endings: parts.session_endings,
             shard: parts.shard,
             upstream: parts.upstream,
             peers: parts.peers,
@@ -123,9 +134,14 @@ impl Pipeline {
         }
     }
 
-    /// Begins a turn, in which authorization changes take effect.
+    /// Begins a turn, in which authorization changes and the end of all sessions take effect.
     pub(super) fn start_turn(&mut self) {
         self.shard.start_batch();
+        let endings = self.session_endings.count();
+        if endings != self.endings_known {
+            self.endings_known = endings;
+            self.shard.end_sessions();
+        }
         self.counters.turns += 1;
     }
 

@@ -119,9 +119,8 @@ impl PolledSocket {
             return Ok(());
         }
         if let Flush::Blocked = queue.flush(&self.socket, now, done) {
-            let now = Instant::now();
             self.blocked_since = Some(now);
-            self.socket.note_blocked(now);
+            self.socket.note_blocked(Instant::now());
             self.set_interest(registry, Interest::READABLE | Interest::WRITABLE)?;
         }
         Ok(())

@@ -16,6 +16,7 @@ mod log;
 mod neighbour_delays;
 mod neighbours;
 mod reload;
+mod restored;
 mod revocation;
 mod secrets;
 mod service_manager;

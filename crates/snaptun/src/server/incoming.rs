@@ -175,10 +175,11 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Prepares a tunnel for a message: checks its authorization and brings its timers up to date.
+    /// Prepares a tunnel for a message: checks that its sessions may be used, checks its authorization, and brings its
+    /// timers up to date.
     ///
     /// # Errors
-    /// Fails if this removed the tunnel: its identity is no longer authorized, or it expired.
+    /// Fails if this removed the tunnel: its sessions were ended, its identity is no longer authorized, or it expired.
     pub(crate) fn prepare(
         &mut self,
         slot: Slot,
@@ -188,11 +189,15 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return Err(DropReason::NoTunnel);
         };
+        if tunnel.number() < self.first_valid {
+            self.reopen(slot, now);
+            return Err(DropReason::NoTunnel);
+        }
         if !tunnel.is_authorized(&*self.authorization, now, self.generation) {
             self.revoke(slot, now);
             return Err(DropReason::Unauthorized);
         }
-        if tunnel.is_quiet(now) && !self.catch_up(slot, now, send_to_network) {
+        if tunnel.needs_check(now) && !self.catch_up(slot, now, send_to_network) {
             return Err(DropReason::NoTunnel);
         }
         Ok(())

@@ -1,12 +1,14 @@
 //! Handshakes begun by the gateway with clients that do not know that their tunnel is gone.
 //!
 //! A client notices only after 15 s that its gateway has forgotten it (WireGuard whitepaper, section 6.5), but answers
-//! an initiation at once. The shard remembers two kinds of clients without a tunnel:
+//! an initiation at once. The shard remembers three kinds of clients without a tunnel:
 //!
 //! - Clients of the previous process. The first data message from such an address begins the handshake.
 //! - Clients whose grant ended. When authorizations change, the shard visits all of them, a slice at a time, and begins
 //!   a handshake with those that are authorized again, because clients may be silent for 10 s. If this handshake is
 //!   lost, data begins the next one. Nothing is sent to the client before the grant returns.
+//! - Clients whose sessions were ended because time has leapt, or the keys may have been copied
+//!   ([`reopen`](super::reopen)). The handshake begins at the next visit.
 //!
 //! Spoofed data messages can trigger these handshakes, so their cost is bounded: they are rate-limited, begun at most
 //! once per [`REKEY_TIMEOUT`] and address, and only if there is room without ending a tunnel. A handshake without a
@@ -64,7 +66,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.restart.remembered.len() - self.restart.remembered.lapsed()
     }
 
-    /// Returns the number of remembered clients whose tunnel was removed because the grant of their identity ended.
+    /// Returns the number of remembered clients whose tunnel was removed because the grant of their identity ended, or
+    /// because their sessions were ended.
     #[must_use]
     pub fn lapsed_tunnels(&self) -> usize {
         self.restart.remembered.lapsed()
@@ -123,7 +126,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Begins a handshake with a client whose grant ended, if the grant is back.
+    /// Begins a handshake with a client whose tunnel was removed, if its identity has a grant.
     fn resume(
         &mut self,
         now: Instant,

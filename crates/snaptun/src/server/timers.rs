@@ -2,7 +2,8 @@
 //!
 //! Every tunnel is visited once per round, and each visit checks its authorization. Checking the WireGuard timers costs
 //! several cache misses, so only some visits do it. `Tunn` knows only the time of its last check, so the timers of a
-//! quiet tunnel, which are checked less often, are brought up to date before a message passes.
+//! tunnel that was not checked in the last two seconds are brought up to date before a message passes: those of a quiet
+//! tunnel, and all after the host was suspended.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ const QUIET_LOOK_INTERVAL: Duration = Duration::from_secs(4);
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Visits a slice of the tunnels: sends due keepalives and initiations, and removes tunnels that expired or whose
-    /// identity is no longer authorized. Begins handshakes with clients whose identity is authorized again.
+    /// identity is no longer authorized. Begins handshakes with clients whose identity is authorized again, and with those
+    /// whose session ended while the shard did not run.
     ///
     /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel is visited once per
     /// [`timer_round`](crate::ShardConfig::timer_round) if calls are at most an eighth of that apart. Its WireGuard
@@ -61,7 +63,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         of_remembered.map_or(of_tunnels, |at| at.min(of_tunnels))
     }
 
-    /// Brings the timers of a quiet tunnel up to date before a message passes. Returns false if the tunnel is gone.
+    /// Brings the timers of a tunnel up to date before a message passes. Returns false if the tunnel is gone.
     pub(crate) fn catch_up(
         &mut self,
         slot: Slot,
@@ -98,12 +100,20 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return false;
         };
+        if tunnel.number() < self.first_valid {
+            self.reopen(slot, now);
+            return false;
+        }
         if !tunnel.is_authorized(&*self.authorization, now, self.generation) {
             self.revoke(slot, now);
             return false;
         }
         if tunnel.is_restart_over(now) {
             self.remove(slot, Removal::Expired);
+            return false;
+        }
+        if tunnel.has_outlived_session(now) {
+            self.reopen(slot, now);
             return false;
         }
         let Ok(mut due) = tunnel.update_timers(now) else {

@@ -26,6 +26,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => client.clone().prop_map(|client| Step::Grant { client }),
         1 => client.prop_map(|client| Step::Restart { client }),
         2 => (0..4000u64).prop_map(|millis| Step::Timers { millis }),
+        1 => Just(Step::EndSessions),
     ]
 }
 

@@ -94,7 +94,7 @@ fn a_tunnel_is_reported_again_after_a_much_later_message() {
 
     shard.now = told + refresh - Duration::from_nanos(1);
     keepalive(&mut shard, &mut client);
-    shard.now = told + 3 * refresh;
+    shard.now = told + 2 * refresh + refresh / 2;
     look(&mut shard);
     assert_eq!(changes(&mut shard), []);
 

@@ -24,6 +24,7 @@ mod identity_limit;
 mod interop;
 mod lapsed;
 mod overload;
+mod reopen;
 mod replay;
 mod restart;
 mod roaming;

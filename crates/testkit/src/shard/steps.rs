@@ -105,6 +105,8 @@ pub enum Step {
         /// Time in milliseconds.
         millis: u64,
     },
+    /// All sessions end.
+    EndSessions,
 }
 
 /// Packets and messages counted outside the shard.
@@ -262,6 +264,7 @@ impl Run {
                     }
                 }
             }
+            Step::EndSessions => self.shard.server.end_sessions(),
         }
         self.check();
     }
@@ -396,6 +399,7 @@ impl Run {
                 - counters.tunnels_replaced
                 - counters.tunnels_evicted
                 - counters.tunnels_moved
+                - counters.tunnels_reopened
         );
         let found = self
             .clients

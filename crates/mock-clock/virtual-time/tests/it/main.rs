@@ -14,6 +14,7 @@ mod flooded;
 mod overload;
 mod rekey;
 mod restart;
+mod suspend;
 mod takeover;
 mod timers;
 mod waiting;

@@ -107,6 +107,47 @@ fn committed_tunnels_are_known_to_the_next_process() {
     assert_eq!(set_aside(&directory), [] as [Vec<u8>; 0]);
 }
 
+/// As after a disk was restored from a backup.
+#[test]
+fn of_an_older_file_that_was_put_back_recent_tunnels_are_known() {
+    let (directory, older) = left_behind();
+    let mut store = open(&directory, 1);
+    store.remove(remote(2));
+    see(&mut store, 4, 100);
+    store.commit(&reading(100)).unwrap();
+    let file = store.file();
+    drop(store);
+    fs::write(file, older).unwrap();
+
+    assert_eq!(tunnels(&open(&directory, 110), 110), [1, 2, 3]);
+    let too_late = RECORD_LIFETIME.as_secs() + 1;
+    assert!(tunnels(&open(&directory, too_late), too_late).is_empty());
+}
+
+/// The other machine has another boot, and its boot clock another zero.
+#[test]
+fn of_a_copied_directory_recent_tunnels_are_known_on_another_machine() {
+    let (original, file) = left_behind();
+    let running = open(&original, 1);
+    let copy = directory();
+    fs::write(copy.path().join(FILE), file).unwrap();
+    let there = |seconds| Reading {
+        boot: [2; 16],
+        boottime: Duration::from_secs(5_000 + seconds),
+        ..reading(seconds)
+    };
+    let known = |seconds| {
+        let now = there(seconds);
+        let store = Store::open(copy.path(), &KEY, RECORDS_MAX, &now).unwrap();
+        (store.recent(&now).len(), store.moment().is_passed_by(&now))
+    };
+    // The first machine may have begun handshakes until its next commit.
+    assert_eq!(known(29), (3, false));
+    assert_eq!(known(30), (3, true));
+    assert_eq!(known(RECORD_LIFETIME.as_secs() + 1).0, 0);
+    assert_eq!(running.len(), 3);
+}
+
 #[test]
 fn tunnels_survive_a_process_that_does_not_hear_from_them() {
     let (directory, _) = left_behind();

@@ -37,7 +37,16 @@ impl Workers {
 
     fn writer(&self, directory: &TempDir) -> (StateWriter, Vec<DirectoryFeed>) {
         let postboxes = self.postboxes.clone();
-        StateWriter::start(directory.path(), &KEY, RECORDS_MAX, self.key, postboxes).unwrap()
+        let clock = GatewayClock::start();
+        StateWriter::start(
+            directory.path(),
+            &KEY,
+            RECORDS_MAX,
+            clock,
+            self.key,
+            postboxes,
+        )
+        .unwrap()
     }
 
     fn owner_of(&self, remote: SocketAddr) -> usize {
