@@ -46,7 +46,8 @@ const HOST_QUEUE: QueueLimits = (512, 1 << 20);
 /// the lane is recognized: the kernel keeps up to 212,992 bytes for such a host, and drops more silently.
 const HOST_SEND_BUFFER: usize = 64 << 10;
 
-/// Time for which the send buffer of a local host is full after which the host is given up. ARP takes three seconds.
+/// Time for which nothing leaves the send buffer of a local host after which the host is given up. ARP takes three
+/// seconds.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
 
 /// The worker's own socket, which hosts without a lane share.
@@ -217,7 +218,7 @@ impl<B: AsRef<[u8]>> Lanes<B> {
         if let Some(Some(lane)) = self.lanes.get_mut(index)
             && let Some(tenancy) = &mut lane.tenancy
         {
-            tenancy.note_datagram(now, bytes);
+            tenancy.note_datagram(now, bytes, lane.queue.len() == 1);
         }
         Ok(())
     }
@@ -249,14 +250,15 @@ impl<B: AsRef<[u8]>> Lanes<B> {
         }
     }
 
-    /// Gives up local hosts whose packets have not left for a long time; `lost` gets their datagrams.
+    /// Gives up local hosts whose packets have not left for a long time; `lost` gets their datagrams. Makes a system call
+    /// for each host.
     pub(super) fn give_up_stuck_hosts(&mut self, now: Instant, lost: &mut impl FnMut(B)) {
         for index in self.first_host..self.lanes.len() {
-            let blocked_since = self.lanes[index]
-                .as_ref()
-                .and_then(|lane| lane.socket.blocked_since());
-            let is_stuck = |since| now.saturating_duration_since(since) >= GIVE_UP_AFTER;
-            if blocked_since.is_some_and(is_stuck) {
+            let stuck_since = self.lanes[index]
+                .as_mut()
+                .and_then(|lane| lane.stuck_since(now));
+            let is_hopeless = |since| now.saturating_duration_since(since) >= GIVE_UP_AFTER;
+            if stuck_since.is_some_and(is_hopeless) {
                 self.give_up(now, index, lost);
             }
         }
@@ -297,14 +299,14 @@ impl<B: AsRef<[u8]>> Lanes<B> {
     }
 
     /// Returns an open lane without a host whose packets have left.
-    fn free_lane(&self, now: Instant) -> Option<usize> {
+    fn free_lane(&mut self, now: Instant) -> Option<usize> {
         // All lanes have hosts, unless a host was given up and its lane could not be closed.
         if !self.receive {
             return None;
         }
-        let is_free = |lane: &Lane<B>| lane.tenancy.is_none() && lane.state(now) == State::Idle;
+        let is_free = |lane: &mut Lane<B>| lane.tenancy.is_none() && lane.state(now) == State::Idle;
         (self.first_host..self.lanes.len())
-            .find(|&index| self.lanes[index].as_ref().is_some_and(is_free))
+            .find(|&index| self.lanes[index].as_mut().is_some_and(is_free))
     }
 
     /// Binds a lane for a host.
@@ -337,10 +339,10 @@ impl<B: AsRef<[u8]>> Lanes<B> {
         let mut idle: Option<(Instant, usize)> = None;
         let mut stuck = None;
         for index in self.first_host..self.lanes.len() {
-            let Some(lane) = &self.lanes[index] else {
+            let Some(lane) = &mut self.lanes[index] else {
                 continue;
             };
-            let Some(tenancy) = &lane.tenancy else {
+            let Some(used_at) = lane.tenancy.as_ref().map(|tenancy| tenancy.used_at) else {
                 continue;
             };
             match lane.state(now) {
@@ -348,8 +350,8 @@ impl<B: AsRef<[u8]>> Lanes<B> {
                     stuck = Some(index);
                     break;
                 }
-                State::Idle if idle.is_none_or(|(used_at, _)| tenancy.used_at < used_at) => {
-                    idle = Some((tenancy.used_at, index));
+                State::Idle if idle.is_none_or(|(longest, _)| used_at < longest) => {
+                    idle = Some((used_at, index));
                 }
                 State::Idle | State::Busy => {}
             }
