@@ -20,7 +20,7 @@ use crate::drop_reason::{DropReason, QueueLoss};
 use crate::http::HttpServer;
 use crate::identities::Identity;
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
-use crate::state::{DirectoryFeed, StateWriter};
+use crate::state::{DirectoryFeed, LocalFiles, OpenFiles, StateWriter};
 use crate::status::Status;
 use crate::summary::Summary;
 use crate::system_clock::SystemClock;
@@ -88,6 +88,11 @@ impl Gateway {
     ///
     /// See [`StartError`]. Threads that were already started are stopped.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_with(config, LocalFiles::open)
+    }
+
+    /// Starts a gateway that opens its state directory with `open_state`.
+    pub(crate) fn start_with(config: &Config, open_state: OpenFiles) -> Result<Self, StartError> {
         if !clock::advances() {
             return Err(StartError::FrozenClock);
         }
@@ -99,7 +104,8 @@ impl Gateway {
             .map(|worker| Inbox::new().map_err(|source| StartError::Worker { worker, source }))
             .collect::<Result<Vec<_>, _>>()?;
         let postboxes: Vec<_> = inboxes.iter().map(|inbox| inbox.postbox.clone()).collect();
-        let (state_writer, mut feeds) = start_state_writer(config, key, &postboxes)?.unzip();
+        let (state_writer, mut feeds) =
+            start_state_writer(config, open_state, key, &postboxes)?.unzip();
         let authorization = Arc::new(Authorizer::new(&config.authorization));
         let state = state_writer
             .as_ref()
@@ -378,6 +384,7 @@ impl Inbox {
 /// Starts the state writer, if there is a state directory. Also returns the feeds of the workers.
 fn start_state_writer(
     config: &Config,
+    open_files: OpenFiles,
     key: DispatchKey,
     postboxes: &[Postbox],
 ) -> Result<Option<(StateWriter, impl Iterator<Item = DirectoryFeed> + use<>)>, StateError> {
@@ -388,6 +395,7 @@ fn start_state_writer(
     let tunnels_max = postboxes.len() * config.limits.tunnels_per_shard;
     let (writer, feeds) = StateWriter::start(
         directory,
+        open_files,
         public_key.as_bytes(),
         tunnels_max,
         key,

@@ -90,6 +90,7 @@ pub mod counters;
 mod cpus;
 mod drain;
 pub mod drop_reason;
+mod file_process;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod gateway;

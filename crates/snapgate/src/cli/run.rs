@@ -24,6 +24,7 @@ use crate::service::Service;
 use crate::service_manager::ServiceManager;
 use crate::shutdown::END_TIME;
 use crate::signals::{self, Signals};
+use crate::state::RemoteFiles;
 use crate::summary::Summary;
 
 #[derive(Args)]
@@ -111,7 +112,7 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     warn(&effective.warnings);
     // Before the start, because `/readyz` can answer 200 before `start` returns, and a ready gateway drains on SIGTERM.
     signals.serving();
-    let gateway = match Gateway::start(&effective.config) {
+    let gateway = match Gateway::start_with(&effective.config, RemoteFiles::open) {
         Ok(gateway) => gateway,
         Err(error) => return fail(FAILURE, &error),
     };

@@ -1,5 +1,6 @@
 //! Reading of text files that an operator names.
 
+use std::fmt;
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
@@ -9,7 +10,7 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 /// Reason why a file is unusable. The file's name is not part of the message.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub(crate) enum FileFault {
     #[error("not found; check the path")]
     NotFound,
@@ -17,7 +18,7 @@ pub(crate) enum FileFault {
     IsADirectory,
     /// A pipe, a socket or a device, which cannot be read again when it changes.
     #[error("expected a regular file, which can be read again when it changes, got a {0}")]
-    NotRegular(&'static str),
+    NotRegular(FileKind),
     /// A path to an open file of a process.
     #[error(
         "expected the path of a file, got an open descriptor, which does not show later versions \
@@ -46,6 +47,24 @@ pub(crate) enum FileFault {
     /// Message of the operating system.
     #[error("cannot write: {0}")]
     Unwritable(String),
+}
+
+/// Kind of a file that is neither a regular file nor a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) enum FileKind {
+    Pipe,
+    Socket,
+    Device,
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pipe => "pipe",
+            Self::Socket => "socket",
+            Self::Device => "device",
+        })
+    }
 }
 
 impl FileFault {
@@ -98,17 +117,17 @@ fn check_regular(metadata: io::Result<fs::Metadata>) -> Result<(), FileFault> {
     } else if kind.is_dir() {
         Err(FileFault::IsADirectory)
     } else {
-        Err(FileFault::NotRegular(name_of(kind)))
+        Err(FileFault::NotRegular(kind_of(kind)))
     }
 }
 
-fn name_of(kind: FileType) -> &'static str {
-    if kind.is_fifo() {
-        "pipe"
-    } else if kind.is_socket() {
-        "socket"
+fn kind_of(file: FileType) -> FileKind {
+    if file.is_fifo() {
+        FileKind::Pipe
+    } else if file.is_socket() {
+        FileKind::Socket
     } else {
-        "device"
+        FileKind::Device
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use testkit::{GatewaySetup, own_address};
+use testkit::{GatewaySetup, identity, own_address, wait_until};
 
 use crate::gateway;
 
@@ -47,4 +47,47 @@ fn a_damaged_file_is_set_aside_with_a_warning() {
             .unwrap()
             .starts_with(b"snapgate")
     );
+}
+
+#[test]
+fn a_removed_state_file_is_written_again() {
+    let setup = with_state_dir();
+    let mut gateway = setup.start();
+    let _client = gateway.connect(&identity());
+    gateway.wait_for_metrics("the tunnel is in the file", |metrics| {
+        metrics.sum("snapgate_state_records") == 1
+    });
+    fs::remove_file(setup.path("state/tunnels")).unwrap();
+    gateway.wait_for_log("state file or its lock removed or replaced, writing it again file=");
+    wait_until("the file is written again", || {
+        setup.path("state/tunnels").exists().then_some(())
+    });
+    assert_eq!(gateway.metrics().sum("snapgate_state_file_losses_total"), 1);
+    gateway.kill();
+    let mut gateway = setup.start();
+    gateway.wait_for_log("tunnels of previous process loaded tunnels=1");
+}
+
+#[test]
+fn a_replaced_directory_is_used_and_locked_again() {
+    let setup = with_state_dir();
+    let mut gateway = setup.start();
+    let _client = gateway.connect(&identity());
+    gateway.wait_for_metrics("the tunnel is in the file", |metrics| {
+        metrics.sum("snapgate_state_records") == 1
+    });
+    fs::rename(setup.path("state"), setup.path("moved")).unwrap();
+    let log = gateway.wait_for_log("cannot write state file file=state/tunnels ");
+    assert!(log.contains("No such file or directory"), "{log}");
+    fs::create_dir(setup.path("state")).unwrap();
+    gateway.wait_for_log("state file writable again");
+    let other = setup.clone().listen(own_address()).spawn().wait();
+    assert_eq!(other.code, Some(1), "{other:?}");
+    assert!(
+        other.log.contains("is in use by another snapgate"),
+        "{other:?}"
+    );
+    gateway.kill();
+    let mut gateway = setup.start();
+    gateway.wait_for_log("tunnels of previous process loaded tunnels=1");
 }
