@@ -39,6 +39,8 @@ pub(crate) enum FileTask {
     State,
     /// Reads the identities file.
     Identities,
+    /// Writes to standard output and standard error.
+    Output,
 }
 
 impl FileTask {
@@ -46,6 +48,7 @@ impl FileTask {
         match self {
             Self::State => "state",
             Self::Identities => "identities",
+            Self::Output => "output",
         }
     }
 }
@@ -59,8 +62,13 @@ pub(crate) struct FileProcess {
 }
 
 impl FileProcess {
-    /// Starts a process.
+    /// Starts a process without outputs.
     pub(crate) fn start(task: FileTask) -> io::Result<Self> {
+        Self::start_with(task, Stdio::null(), Stdio::null())
+    }
+
+    /// Starts a process with these outputs.
+    pub(crate) fn start_with(task: FileTask, stdout: Stdio, stderr: Stdio) -> io::Result<Self> {
         if !IS_SNAPGATE.load(Ordering::Relaxed) {
             let text = "this program is not snapgate";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
@@ -70,8 +78,8 @@ impl FileProcess {
             .arg0("snapgate")
             .args([COMMAND, task.name()])
             .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()?;
         Ok(Self {
             child,

@@ -109,6 +109,7 @@ mod service;
 mod service_manager;
 mod shutdown;
 mod signals;
+mod standard_streams;
 mod state;
 mod status;
 pub mod summary;
