@@ -1,6 +1,6 @@
 //! Standard input, output and error of `snapgate run`.
 //!
-//! A process that has a file open on storage that hangs cannot end, because closing a file waits for storage as well. So
+//! A process with an open file on storage that hangs cannot end, because closing a file waits for storage as well. So
 //! streams that are regular files are given to another process (see `file_process`), and replaced by `/dev/null` here.
 
 use std::fs::File;
@@ -37,8 +37,8 @@ pub(crate) enum OutputStream {
 }
 
 impl StandardStreams {
-    /// Takes the streams of this process. After that, only these write to files; the runtime's messages about an aborting
-    /// process get lost.
+    /// Takes the streams of this process. After that, messages of the runtime about an aborting process are lost if
+    /// standard error is a file.
     ///
     /// # Errors
     ///

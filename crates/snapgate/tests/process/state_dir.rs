@@ -3,8 +3,9 @@
 
 use std::fs;
 
-use nix::sys::signal::Signal;
-use testkit::{GatewaySetup, identity, own_address, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use testkit::{GatewayProcess, GatewaySetup, identity, own_address, wait_until};
 
 use crate::gateway;
 
@@ -90,4 +91,51 @@ fn a_replaced_directory_is_used_and_locked_again() {
     gateway.kill();
     let mut gateway = setup.start();
     gateway.wait_for_log("tunnels of previous process loaded tunnels=1");
+}
+
+/// Returns the process that a gateway has started for a task.
+fn file_process(gateway: &GatewayProcess, task: &str) -> Option<Pid> {
+    let children = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
+    let children = children.map(|thread| thread.unwrap().path().join("children"));
+    let children: String = children
+        .filter_map(|children| fs::read_to_string(children).ok())
+        .collect();
+    children.split_whitespace().find_map(|child| {
+        let command = fs::read(format!("/proc/{child}/cmdline")).ok()?;
+        let is_for_task = command.ends_with(format!("serve-files\0{task}\0").as_bytes());
+        is_for_task.then_some(Pid::from_raw(child.parse().ok()?))
+    })
+}
+
+#[test]
+fn a_killed_file_process_is_replaced() {
+    let client = identity();
+    let setup = with_state_dir().identities(&[&client]);
+    let mut gateway = setup.start();
+    // Both processes have answered.
+    gateway.signal(Signal::SIGHUP);
+    gateway.wait_for_log("identities reloaded");
+    for task in ["state", "identities"] {
+        let process = wait_until("a file process", || file_process(&gateway, task));
+        // Neither the service manager nor a terminal ends it.
+        kill(process, Signal::SIGTERM).unwrap();
+        kill(process, Signal::SIGINT).unwrap();
+        assert_eq!(file_process(&gateway, task), Some(process));
+        kill(process, Signal::SIGKILL).unwrap();
+        let next = wait_until("another file process", || {
+            file_process(&gateway, task).filter(|next| *next != process)
+        });
+        assert_ne!(next, process);
+    }
+    let _client = gateway.connect(&client);
+    gateway.wait_for_metrics("the tunnel is in the file", |metrics| {
+        metrics.sum("snapgate_state_records") == 1
+    });
+    let other = setup.clone().listen(own_address()).spawn().wait();
+    assert!(
+        other.log.contains("is in use by another snapgate"),
+        "{other:?}"
+    );
+    setup.replace_identities(&[]);
+    gateway.wait_for_log("identities reloaded file=identities.toml identities=0 added=0 removed=1");
 }
