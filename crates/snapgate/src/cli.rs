@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::output::{USAGE, print_warning};
-use crate::hardening;
+use crate::{file_process, hardening};
 
 mod check;
 mod genkey;
 mod output;
 mod pubkey;
 mod run;
+mod serve_files;
 mod setting_args;
 
 #[derive(Parser)]
@@ -51,9 +52,19 @@ enum Command {
     Genkey(genkey::GenkeyArgs),
     /// Print the public key of the private key on standard input, like `wg pubkey`.
     Pubkey(pubkey::PubkeyArgs),
+    /// Access files for a gateway, which starts this command.
+    #[command(name = file_process::COMMAND, hide = true)]
+    ServeFiles(serve_files::ServeFilesArgs),
 }
 
-/// Runs a command. The first argument is the name of the program.
+/// Runs a command, in the program `snapgate`. The first argument is the name of the program.
+pub fn program(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    file_process::allow();
+    main(arguments)
+}
+
+/// Runs a command, in any program. The first argument is the name of the program. `run` then starts no other processes,
+/// so the program cannot end while the storage of its files hangs.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Err(error) = hardening::forbid_dumps() {
         print_warning(&format!(
@@ -73,5 +84,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::check(arguments),
         Command::Genkey(arguments) => genkey::genkey(&arguments),
         Command::Pubkey(arguments) => pubkey::pubkey(&arguments),
+        Command::ServeFiles(arguments) => serve_files::serve_files(&arguments),
     }
 }

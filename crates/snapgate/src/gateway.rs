@@ -11,8 +11,7 @@ use crossbeam_channel::Receiver;
 use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::{
     BufferReport, DispatchKey, GarbageSocket, LaneBinder, ShardSocket, SocketOptions,
-    bind_tunnel_group,
-    bind_upstream_group,
+    bind_tunnel_group, bind_upstream_group,
 };
 
 use crate::authorization::{Authorizer, IdentityChanges, IdentityList};
@@ -27,7 +26,7 @@ use crate::interfaces::{BoundInterface, InterfaceWatch};
 use crate::mailbox::{Mailbox, Message, Postbox, mailbox};
 use crate::pinning::{PinWatch, PinnedCpus, PinnedThread};
 use crate::session_endings::SessionEndings;
-use crate::state::{DirectoryFeed, StateWriter};
+use crate::state::{DirectoryFeed, LocalFiles, OpenFiles, StateWriter};
 use crate::status::Status;
 use crate::summary::Summary;
 use crate::system_clock::{Dependents, SystemClock};
@@ -103,10 +102,19 @@ impl Gateway {
     ///
     /// See [`StartError`]. Threads that were already started are stopped.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_on(config, &GatewayClock::start())
+        Self::start_with(config, LocalFiles::open)
     }
 
-    fn start_on(config: &Config, clock: &GatewayClock) -> Result<Self, StartError> {
+    /// Starts a gateway that opens its state directory with `open_state`.
+    pub(crate) fn start_with(config: &Config, open_state: OpenFiles) -> Result<Self, StartError> {
+        Self::start_on(config, open_state, &GatewayClock::start())
+    }
+
+    fn start_on(
+        config: &Config,
+        open_state: OpenFiles,
+        clock: &GatewayClock,
+    ) -> Result<Self, StartError> {
         if !clock::advances() {
             return Err(StartError::FrozenClock);
         }
@@ -119,7 +127,8 @@ impl Gateway {
             .map(|worker| Inbox::new().map_err(|source| StartError::Worker { worker, source }))
             .collect::<Result<Vec<_>, _>>()?;
         let postboxes: Vec<_> = inboxes.iter().map(|inbox| inbox.postbox.clone()).collect();
-        let (state_writer, mut feeds) = start_state_writer(config, clock, key, &postboxes)?.unzip();
+        let (state_writer, mut feeds) =
+            start_state_writer(config, open_state, clock, key, &postboxes)?.unzip();
         let authorization = Arc::new(Authorizer::new(&config.authorization));
         let state = state_writer
             .as_ref()
@@ -522,6 +531,7 @@ impl Inbox {
 /// Starts the state writer, if there is a state directory. Also returns the feeds of the workers.
 fn start_state_writer(
     config: &Config,
+    open_files: OpenFiles,
     clock: &GatewayClock,
     key: DispatchKey,
     postboxes: &[Postbox],
@@ -533,6 +543,7 @@ fn start_state_writer(
     let tunnels_max = postboxes.len() * config.limits.tunnels_per_shard;
     let (writer, feeds) = StateWriter::start(
         directory,
+        open_files,
         public_key.as_bytes(),
         tunnels_max,
         clock.clone(),

@@ -44,13 +44,26 @@ pub(crate) struct Listed {
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// Reads an identities file, which may not contain the gateway's `own_key`. Does not wait for other processes.
+/// Reads an identities file, like [`read_text`] and [`check`].
 ///
 /// # Errors
 ///
 /// All problems of the file.
 pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Vec<Problem>> {
-    let text = read_text(path).map_err(|fault| vec![Problem::with_file(path, fault)])?;
+    check(path, read_text(path), own_key)
+}
+
+/// Checks the text that was read from an identities file, which may not contain the gateway's `own_key`.
+///
+/// # Errors
+///
+/// All problems of the file.
+pub(crate) fn check(
+    path: &Path,
+    text: Result<Zeroizing<String>, FileFault>,
+    own_key: Option<PublicKey>,
+) -> Result<Listed, Vec<Problem>> {
+    let text = text.map_err(|fault| vec![Problem::with_file(path, fault)])?;
     let listed = parse(path, &text)?;
     let problems = problems_of_own_key(path, &listed, own_key);
     if !problems.is_empty() {
@@ -62,7 +75,8 @@ pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Ve
     })
 }
 
-fn read_text(path: &Path) -> Result<Zeroizing<String>, FileFault> {
+/// Reads the text of an identities file. Does not wait for other processes.
+pub(crate) fn read_text(path: &Path) -> Result<Zeroizing<String>, FileFault> {
     let file = text_file::open_regular(path)?;
     // Checked second, because `open_regular` has a more precise error for pipes.
     if text_file::is_descriptor(path) {

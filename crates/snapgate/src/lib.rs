@@ -96,6 +96,7 @@ pub mod counters;
 mod cpus;
 mod drain;
 pub mod drop_reason;
+mod file_process;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod gateway;
@@ -120,6 +121,7 @@ mod service_manager;
 mod session_endings;
 mod shutdown;
 mod signals;
+mod standard_streams;
 mod state;
 mod status;
 pub mod summary;

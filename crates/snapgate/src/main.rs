@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    snapgate::cli::main(std::env::args_os())
+    snapgate::cli::program(std::env::args_os())
 }

@@ -5,9 +5,9 @@
 //! none (a network's, or another container's). The file is read when two polls in a row find the same version, or
 //! several in a row a new file.
 //!
-//! The thread waits only for the file system, not for other processes. While the file system does not respond, the
-//! identities stay in force, and [`IdentityListStatus::last_check`](crate::authorization::IdentityListStatus) does not
-//! advance.
+//! The thread asks another process for the file, so that it can be killed while the file system does not respond. That
+//! process waits only for the file system, not for other processes. Meanwhile the identities stay in force, and
+//! [`IdentityListStatus::last_check`](crate::authorization::IdentityListStatus) does not advance.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -25,9 +25,12 @@ use crate::keys::PublicKey;
 use crate::service_manager::ServiceManager;
 
 mod file_version;
+mod source;
 
 pub(crate) use file_version::FileVersion;
 use file_version::{Looks, SETTLE_TIME};
+use source::Source;
+pub(crate) use source::serve as serve_file;
 
 /// Interval between polls. A revoked identity is served for at most two intervals, the time to read the file, and a
 /// round of the timers.
@@ -88,6 +91,7 @@ fn follow(
     manager: &ServiceManager,
     requests: &Receiver<()>,
 ) {
+    let mut source = Source::open(&file.path);
     let mut looks = Looks::new(file.version.clone(), Instant::now());
     let mut asked = false;
     loop {
@@ -96,19 +100,25 @@ fn follow(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let seen = FileVersion::of(&file.path);
+        // Without the process that reads the file, another one is started next time.
+        let Ok(seen) = source.version() else {
+            continue;
+        };
         if !looks.is_due(&seen, Instant::now(), asked) {
             if looks.is_read(&seen) {
                 list.note_check();
             }
             continue;
         }
-        let listed = identities::read(&file.path, file.own_key);
-        if !looks.is_good(&FileVersion::of(&file.path)) {
+        let (Ok(text), Ok(after)) = (source.read(), source.version()) else {
+            looks.was_not_read();
+            continue;
+        };
+        if !looks.is_good(&after) {
             // It changed while it was read, so the content may be incomplete. It is due again.
             continue;
         }
-        let status = match listed {
+        let status = match identities::check(&file.path, text, file.own_key) {
             Ok(listed) => replace(file, list, &listed),
             Err(problems) => {
                 list.note_failed_reload();

@@ -8,7 +8,10 @@
 //! | --- | --- |
 //! | `clock` | clocks, and detection of a system clock that was set back |
 //! | `format` | file format |
-//! | `store` | file operations: read, replace, set aside |
+//! | `store` | records, and when to write them |
+//! | `files` | file operations: lock, read, replace, set aside |
+//! | `remote` | file operations in another process |
+//! | `error` | errors of opening a directory |
 //! | `writer` | the thread |
 //! | `status` | counts for the metrics |
 //! | `cost` | a benchmark |
@@ -16,13 +19,18 @@
 mod clock;
 #[cfg(test)]
 mod cost;
+mod error;
+mod files;
 mod format;
+mod remote;
 mod status;
 mod store;
 mod writer;
 
+pub use error::StateError;
+pub(crate) use files::{LocalFiles, OpenFiles};
+pub(crate) use remote::{RemoteFiles, serve as serve_files};
 pub(crate) use status::StateStatus;
-pub use store::StateError;
 pub(crate) use writer::{DirectoryFeed, StateWriter};
 
 use std::time::Duration;

@@ -5,6 +5,8 @@
 //! | [`Namespace`], [`Veth`] | network namespaces, joined by virtual Ethernet links |
 //! | [`in_namespace`] | runs a test in a new network namespace, without root where the kernel allows it |
 //! | [`Network`] | hosts around a router |
+//! | [`Mounts`] | mount namespaces, and small file systems in them |
+//! | [`Fuse`] | a file system that hangs, fails or caches on request |
 //! | [`GatewaySetup`], [`GatewayProcess`] | a `snapgate run` process, its metrics and its log |
 //! | `gateway::TestGateway` | a gateway inside the test process, and its counters (feature `gateway`) |
 //! | [`EchoGateway`] | one shard on a socket, with injected faults |
@@ -37,6 +39,8 @@
 //! administrator. A test that uses them begins with [`may_make_namespaces`] and returns if that is false. With
 //! [`REQUIRE_ROOT`] in the environment, as in `.ci/run`, it panics instead, so that a skipped test does not count as
 //! passed.
+//!
+//! [`Mounts`] and [`Fuse`] need root (CAP_SYS_ADMIN) and `/dev/fuse`: begin such tests with [`may_mount`].
 //!
 //! # Example
 //!
@@ -84,12 +88,14 @@ pub mod documents;
 mod echo_gateway;
 mod flood;
 pub mod forge;
+mod fuse;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 mod http;
 mod link;
 pub mod messages;
 mod metrics;
+mod mounts;
 mod namespace;
 mod network;
 pub mod oracle;
@@ -108,9 +114,11 @@ pub use address::own_address;
 pub use client::Client;
 pub use echo_gateway::{EchoGateway, Fault, no_fault};
 pub use flood::{Flood, Pace};
+pub use fuse::{Fuse, Operation};
 pub use http::get as http_get;
 pub use link::{LinkCounters, Port, Veth};
 pub use metrics::Metrics;
+pub use mounts::{Mounts, may_mount};
 pub use namespace::{
     Namespace, REQUIRE_ROOT, may_make_namespaces, missing_requirements, shell, skip,
 };

@@ -3,13 +3,17 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::NamedTempFile;
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use crate::{Client, GatewaySetup, Metrics, http, wait_until};
+use crate::{Client, GatewaySetup, Metrics, POLL_INTERVAL, http, wait_until};
+
+/// Time in which a killed process ends, unless it waits for storage.
+const KILL_TIME: Duration = Duration::from_secs(10);
 
 /// A running gateway process. Drop kills it, and prints its log if the test panics.
 #[derive(Debug)]
@@ -40,12 +44,16 @@ pub struct Ended {
 }
 
 impl GatewayProcess {
-    /// Starts a process in the namespace of `setup`. `output` has the files that `command` writes its output to, if
+    /// Starts a process in the namespaces of `setup`. `output` has the files that `command` writes its output to, if
     /// any.
     pub(crate) fn spawn(setup: GatewaySetup, mut command: Command, output: Option<Output>) -> Self {
-        let child = match &setup.namespace {
-            Some(namespace) => namespace.run(|| command.spawn()),
+        let mut spawn = || match &setup.mounts {
+            Some(mounts) => mounts.run(|| command.spawn()),
             None => command.spawn(),
+        };
+        let child = match &setup.namespace {
+            Some(namespace) => namespace.run(spawn),
+            None => spawn(),
         };
         Self {
             child: child.expect("cannot start the gateway"),
@@ -205,7 +213,11 @@ impl Drop for GatewayProcess {
     fn drop(&mut self) {
         // Fails if the process has already exited.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        // It cannot be killed while its storage hangs.
+        let deadline = Instant::now() + KILL_TIME;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(POLL_INTERVAL);
+        }
         if std::thread::panicking() {
             eprintln!("log of the gateway:\n{}", self.log());
         }

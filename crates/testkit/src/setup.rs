@@ -15,7 +15,7 @@ use udp_shards::Dispatch;
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::process::{GatewayProcess, Output};
-use crate::{Namespace, identity, own_address};
+use crate::{Mounts, Namespace, identity, own_address};
 
 /// Settings of a [`GatewayProcess`]. Default: one unpinned worker at an [`own_address`] that admits every identity and
 /// sends packets back (`--forward echo`).
@@ -29,6 +29,7 @@ pub struct GatewaySetup {
     directory: Arc<TempDir>,
     public_key: PublicKey,
     pub(crate) namespace: Option<Namespace>,
+    pub(crate) mounts: Option<Mounts>,
     own_address: SocketAddr,
     listen: Vec<SocketAddr>,
     allow_any_identity: bool,
@@ -51,6 +52,7 @@ impl GatewaySetup {
             directory: Arc::new(tempfile::tempdir().expect("a directory")),
             public_key: PublicKey::from(&key),
             namespace: None,
+            mounts: None,
             own_address: own_address(),
             listen: Vec::new(),
             allow_any_identity: true,
@@ -69,6 +71,13 @@ impl GatewaySetup {
     #[must_use]
     pub fn namespace(mut self, namespace: &Namespace) -> Self {
         self.namespace = Some(namespace.clone());
+        self
+    }
+
+    /// Starts the process with the mounts of a namespace.
+    #[must_use]
+    pub fn mounts(mut self, mounts: &Mounts) -> Self {
+        self.mounts = Some(mounts.clone());
         self
     }
 

@@ -1,8 +1,6 @@
 //! `snapgate run`.
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +24,8 @@ use crate::service::Service;
 use crate::service_manager::ServiceManager;
 use crate::shutdown::END_TIME;
 use crate::signals::{self, Signals};
+use crate::standard_streams::{OutputStream, StandardStreams};
+use crate::state::RemoteFiles;
 use crate::summary::Summary;
 
 #[derive(Args)]
@@ -95,10 +95,21 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    if let Err(error) = logging::start(&effective.log, effective.log_format) {
+    let streams = match StandardStreams::take() {
+        Ok(streams) => streams,
+        Err(error) => return fail(FAILURE, &format!("cannot take standard streams: {error}")),
+    };
+    if let Err(error) = logging::start(&effective.log, effective.log_format, streams.error) {
         return fail(FAILURE, &format!("cannot start the log: {error}"));
     }
-    let code = serve(&effective, &signals);
+    if let Some(error) = streams.unprotected {
+        tracing::warn!(
+            %error,
+            hint = "if the storage of the log hangs, this process cannot end",
+            "cannot start a process for standard output and standard error"
+        );
+    }
+    let code = serve(&effective, &signals, streams.output);
     logging::flush(Instant::now() + PRINT_TIME);
     code
 }
@@ -109,7 +120,7 @@ fn exit_now(code: u8) {
     signal_hook::low_level::exit(code.into());
 }
 
-fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
+fn serve(effective: &Effective, signals: &Signals, stdout: OutputStream) -> ExitCode {
     warn(&effective.warnings);
     if let Err(error) = open_files::raise_limit() {
         tracing::debug!(%error, "limit of open files not raised");
@@ -118,7 +129,7 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     wait_for_addresses(&effective.config);
     // Before the start, because `/readyz` can answer 200 before `start` returns, and a ready gateway drains on SIGTERM.
     signals.serving();
-    let gateway = match Gateway::start(&effective.config) {
+    let gateway = match Gateway::start_with(&effective.config, RemoteFiles::open) {
         Ok(gateway) => gateway,
         Err(error) => return fail(FAILURE, &error),
     };
@@ -140,7 +151,11 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     signals.shutdown.end_by(Instant::now() + END_TIME, code);
     let summary = gateway.stop();
     let deadline = Instant::now() + PRINT_TIME;
-    print_by(&format_summary(&summary, effective.log_format), deadline);
+    print_by(
+        stdout,
+        &format_summary(&summary, effective.log_format),
+        deadline,
+    );
     manager.flush(deadline);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -167,12 +182,10 @@ fn format_summary(summary: &Summary, format: LogFormat) -> String {
 }
 
 /// Prints to standard output, at most until `deadline`, because it may no longer be read.
-fn print_by(text: &str, deadline: Instant) {
+fn print_by(mut stdout: OutputStream, text: &str, deadline: Instant) {
     let write = || {
-        // A blocked write through `io::stdout()` would hold its lock.
-        let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let write = move |text: &[u8]| {
-            stdout.write_all(text).inspect_err(|error| {
+            stdout.write(text).inspect_err(|error| {
                 tracing::warn!(%error, "cannot print summary");
             })
         };

@@ -1,5 +1,6 @@
 //! Reading of text files that an operator names.
 
+use std::fmt;
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
@@ -9,7 +10,7 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 /// Reason why a file is unusable. The file's name is not part of the message.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub(crate) enum FileFault {
     #[error("not found; check the path")]
     NotFound,
@@ -17,7 +18,7 @@ pub(crate) enum FileFault {
     IsADirectory,
     /// A pipe, a socket or a device, which cannot be read again when it changes.
     #[error("expected a regular file, which can be read again when it changes, got a {0}")]
-    NotRegular(&'static str),
+    NotRegular(FileKind),
     /// A path to an open file of a process.
     #[error(
         "expected the path of a file, got an open descriptor, which does not show later versions \
@@ -39,11 +40,31 @@ pub(crate) enum FileFault {
         /// Its line, from 1.
         line: usize,
     },
+    #[error("UTF-16 text; save it as UTF-8")]
+    Utf16,
     #[error("already exists and is not overwritten; use another name or remove the file")]
     Exists,
     /// Message of the operating system.
     #[error("cannot write: {0}")]
     Unwritable(String),
+}
+
+/// Kind of a file that is neither a regular file nor a directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) enum FileKind {
+    Pipe,
+    Socket,
+    Device,
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pipe => "pipe",
+            Self::Socket => "socket",
+            Self::Device => "device",
+        })
+    }
 }
 
 impl FileFault {
@@ -66,6 +87,9 @@ impl FileFault {
         }
     }
 }
+
+/// The character U+FEFF at the start of a UTF-8 text, which some editors write. It is not part of the content.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Flags with which open(2) does not wait for other processes: the other end of a pipe, or the holder of a lease on
 /// the file (fcntl(2), F_SETLEASE).
@@ -93,17 +117,17 @@ fn check_regular(metadata: io::Result<fs::Metadata>) -> Result<(), FileFault> {
     } else if kind.is_dir() {
         Err(FileFault::IsADirectory)
     } else {
-        Err(FileFault::NotRegular(name_of(kind)))
+        Err(FileFault::NotRegular(kind_of(kind)))
     }
 }
 
-fn name_of(kind: FileType) -> &'static str {
-    if kind.is_fifo() {
-        "pipe"
-    } else if kind.is_socket() {
-        "socket"
+fn kind_of(file: FileType) -> FileKind {
+    if file.is_fifo() {
+        FileKind::Pipe
+    } else if file.is_socket() {
+        FileKind::Socket
     } else {
-        "device"
+        FileKind::Device
     }
 }
 
@@ -121,7 +145,8 @@ pub(crate) fn is_descriptor(path: &Path) -> bool {
     .any(|prefix| path.starts_with(prefix))
 }
 
-/// Reads a file of at most `max_bytes`. The returned text is wiped from memory when dropped.
+/// Reads a file of at most `max_bytes`, and leaves out a byte order mark. The returned text is wiped from memory when
+/// dropped.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, FileFault> {
     let file = File::open(path).map_err(|error| FileFault::from_reading(&error))?;
     read_file(file, max_bytes)
@@ -153,10 +178,14 @@ pub(crate) fn read_from(
     if bytes.len() as u64 > max_bytes {
         return Err(FileFault::TooLarge(max_bytes));
     }
-    match std::str::from_utf8(&bytes) {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(FileFault::Utf16);
+    }
+    let content = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    match std::str::from_utf8(content) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(error) => {
-            let offset = error.valid_up_to();
+            let offset = bytes.len() - content.len() + error.valid_up_to();
             let line = 1 + bytes
                 .iter()
                 .take(offset)
@@ -197,6 +226,25 @@ mod tests {
     use std::io::Seek as _;
 
     use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_not_part_of_the_text() {
+        let read = |bytes: &[u8]| read_from(bytes, 100).map(|text| text.to_string());
+        assert_eq!(read(b"\xef\xbb\xbfkey"), Ok("key".to_owned()));
+        assert_eq!(read(b"\xef\xbb\xbf"), Ok(String::new()));
+        // Only the first one is a mark.
+        let twice = read(b"\xef\xbb\xbf\xef\xbb\xbf");
+        assert_eq!(twice, Ok("\u{feff}".to_owned()));
+        let fault = FileFault::NotUtf8 { offset: 5, line: 2 };
+        assert_eq!(read(b"\xef\xbb\xbfa\n\xff"), Err(fault));
+    }
+
+    #[test]
+    fn utf_16_is_named() {
+        for bytes in [b"\xff\xfek\0", b"\xfe\xff\0k"] {
+            assert_eq!(read_from(&bytes[..], 100), Err(FileFault::Utf16));
+        }
+    }
 
     #[test]
     fn too_large_file_is_not_read() {

@@ -25,6 +25,11 @@ pub(super) fn encode(
             "Failed writes of the state file.",
             state.failures(),
         ),
+        (
+            "snapgate_state_file_losses",
+            "Times that another process removed or replaced the state file, its lock or the state directory.",
+            state.losses(),
+        ),
     ];
     for (name, help, value) in counters {
         let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
@@ -13,20 +13,24 @@ use crate::config::text_file::{self, FileFault};
 /// Time without changes after which a file counts as completely written.
 pub(super) const SETTLE_TIME: Duration = Duration::from_millis(100);
 
+/// Time after which a file is read once more if its times have whole seconds: its file system may count in seconds, or
+/// in twos (FAT), and not show that the file was written again within one.
+const READ_AGAIN_TIME: Duration = Duration::from_secs(3);
+
 /// Number of consecutive replacements after which a file counts as being replaced constantly, each time as a whole.
 const REPLACEMENTS: u32 = 3;
 
 /// Metadata of a file, or the reason why it cannot be opened. Another version has other content or other permissions.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct FileVersion(Result<Stamp, FileFault>);
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 struct Stamp {
     device: u64,
     inode: u64,
     /// Distinguishes files that had the same inode one after the other; unknown to some file
-    /// systems.
-    created: Option<SystemTime>,
+    /// systems. Since 1970.
+    created: Option<Duration>,
     bytes: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),
@@ -43,6 +47,13 @@ impl FileVersion {
         let stamp = text_file::open_regular(path)
             .and_then(|file| Stamp::of(&file).map_err(|error| FileFault::from_reading(&error)));
         Self(stamp)
+    }
+
+    /// Returns true if the file can change without another version, by another write in the same second.
+    fn has_coarse_times(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_ok_and(|stamp| (stamp.modified.1, stamp.changed.1) == (0, 0))
     }
 
     /// Returns true if the name belongs to another file, rather than to the same file with other content.
@@ -64,7 +75,10 @@ impl Stamp {
         Ok(Self {
             device: metadata.dev(),
             inode: metadata.ino(),
-            created: metadata.created().ok(),
+            created: metadata
+                .created()
+                .ok()
+                .and_then(|created| created.duration_since(UNIX_EPOCH).ok()),
             bytes: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
@@ -74,12 +88,15 @@ impl Stamp {
 
 /// Decides when to read a polled file.
 pub(super) struct Looks {
-    read: FileVersion,
+    /// `None` if reading it failed.
+    read: Option<FileVersion>,
     last: FileVersion,
     /// When `last` was first seen.
     since: Instant,
     /// Number of consecutive looks that found a new file.
     replacements: u32,
+    /// When to read the same version once more.
+    read_again_at: Option<Instant>,
 }
 
 impl Looks {
@@ -87,9 +104,10 @@ impl Looks {
     pub(super) fn new(read: FileVersion, now: Instant) -> Self {
         Self {
             last: read.clone(),
-            read,
+            read: Some(read),
             since: now,
             replacements: 0,
+            read_again_at: None,
         }
     }
 
@@ -110,22 +128,32 @@ impl Looks {
         if settled {
             self.replacements = 0;
         }
-        let due = (settled || self.is_replaced_all_the_time()) && (asked || !self.is_read(seen));
+        let is_new = asked || !self.is_read(seen);
+        let is_again = self.read_again_at.is_some_and(|at| now >= at);
+        let due = (settled || self.is_replaced_all_the_time()) && (is_new || is_again);
         if due {
-            self.read = seen.clone();
+            self.read = Some(seen.clone());
+            let may_change = is_new && seen.has_coarse_times();
+            self.read_again_at = may_change.then(|| now + READ_AGAIN_TIME);
         }
         due
     }
 
     /// Returns true if `seen` is the version that was read last.
     pub(super) fn is_read(&self, seen: &FileVersion) -> bool {
-        *seen == self.read
+        self.read.as_ref() == Some(seen)
+    }
+
+    /// Makes the file due again, because it was not read.
+    pub(super) fn was_not_read(&mut self) {
+        self.read = None;
     }
 
     /// Returns true if the content that was read is complete, although the version is now `after`.
     pub(super) fn is_good(&self, after: &FileVersion) -> bool {
-        *after == self.read
-            || (self.is_replaced_all_the_time() && after.is_another_file_than(&self.read))
+        let is_another = |read| after.is_another_file_than(read);
+        self.is_read(after)
+            || (self.is_replaced_all_the_time() && self.read.as_ref().is_some_and(is_another))
     }
 
     fn is_replaced_all_the_time(&self) -> bool {
@@ -222,6 +250,26 @@ mod tests {
             (MISSING, false),
         ];
         look_at_each(&mut looks, start, &seen);
+    }
+
+    #[test]
+    fn a_file_with_coarse_times_is_read_again_once() {
+        let start = Instant::now();
+        let precise = |inode| {
+            let stamp = version(inode, 0).0.unwrap();
+            let changed = (0, 1);
+            FileVersion(Ok(Stamp { changed, ..stamp }))
+        };
+        for (file, is_read_again) in [(version(2, 0), true), (precise(2), false)] {
+            let mut looks = Looks::new(version(1, 0), start);
+            assert!(!looks.is_due(&file, start, false));
+            let mut read = start + SETTLE_TIME;
+            assert!(looks.is_due(&file, read, false));
+            assert!(!looks.is_due(&file, read + SETTLE_TIME, false));
+            read += READ_AGAIN_TIME;
+            assert_eq!(looks.is_due(&file, read, false), is_read_again);
+            assert!(!looks.is_due(&file, read + 2 * READ_AGAIN_TIME, false));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use snaptun::DirectoryChange;
 
 use crate::state::clock::Reading;
+use crate::state::files::LocalFiles;
 use crate::state::format::Record;
 use crate::state::store::Store;
 use crate::state::writer::DirectoryFeed;
@@ -61,7 +62,14 @@ fn bytes_written() -> u64 {
 fn measure(changes: u32) {
     let directory = tempfile::tempdir().unwrap();
     let records_max = TUNNELS as usize + SECONDS as usize * changes as usize;
-    let mut store = Store::open(directory.path(), &[7; 32], records_max, &reading(0)).unwrap();
+    let mut store = Store::open(
+        directory.path(),
+        LocalFiles::open,
+        &[7; 32],
+        records_max,
+        &reading(0),
+    )
+    .unwrap();
     (0..TUNNELS).for_each(|tunnel| see(&mut store, tunnel, 0));
     store.commit(&reading(0)).unwrap();
 

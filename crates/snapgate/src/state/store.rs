@@ -1,4 +1,4 @@
-//! The state file: read, replaced, set aside.
+//! The records of the state file, and when to write them.
 //!
 //! The file is a snapshot of all records. A commit writes another file beside it, syncs that to disk and renames it, so
 //! the name always leads to a complete file, even if the process or the machine fails.
@@ -8,83 +8,39 @@
 //! killed process loses. `docs/DECISIONS.md` compares this with a log.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::config::text_file::OPEN_AT_ONCE;
 use crate::state::clock::{Moment, Reading};
+use crate::state::error::StateError;
+use crate::state::files::{FILE, Found, OpenFiles, StateFiles};
 use crate::state::format::{self, Content, Record, Unreadable};
 use crate::state::{COMMIT_INTERVAL, COMMIT_INTERVAL_MAX, RECORD_LIFETIME};
-
-/// The file with the records.
-const FILE: &str = "tunnels";
-
-/// Name of the file while it is written.
-const NEW_FILE: &str = "tunnels.new";
-
-/// Locked while a process uses the directory. The state file itself cannot be locked, because it is replaced.
-const LOCK_FILE: &str = "lock";
 
 /// Maximum bytes per second written because tunnels changed, 10 MB a minute: files of up to 160 KB (3,400 tunnels over
 /// IPv4) are written every second, a file of 100,000 tunnels every [`COMMIT_INTERVAL_MAX`].
 const BYTES_PER_SECOND: usize = 160_000;
 
-/// Maximum size of a file that is read: that of 16 million tunnels.
-const FILE_BYTES_MAX: u64 = 1 << 30;
-
-/// Error of opening a state directory. The text says what to do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StateError {
-    /// No file can be created in the directory.
-    #[error(
-        "cannot write to the state directory {}: {source}; it must exist and belong to the user that runs \
-         snapgate (StateDirectory= of the service)",
-        directory.display()
-    )]
-    Unwritable {
-        /// The directory.
-        directory: PathBuf,
-        /// Error of the kernel.
-        source: io::Error,
-    },
-    /// Another process uses the directory.
-    #[error(
-        "the state directory {} is in use by another snapgate; stop it, or use another directory",
-        .0.display()
-    )]
-    InUse(PathBuf),
-    /// The identifier of the boot cannot be read.
-    #[error(
-        "cannot read /proc/sys/kernel/random/boot_id, which the state directory needs: {0}; mount /proc with it \
-         (ProcSubset=all of the service), or run without a state directory"
-    )]
-    Boot(io::Error),
-    /// The thread cannot be started.
-    #[error(
-        "cannot start the state writer thread: {0}; raise its limit (TasksMax= of the service, ulimit -u)"
-    )]
-    Thread(io::Error),
-}
+/// Maximum interval between attempts while writes fail.
+const RETRY_INTERVAL_MAX: Duration = COMMIT_INTERVAL_MAX;
 
 /// The records, in memory and in the file.
 pub(crate) struct Store {
     directory: PathBuf,
-    /// Held for the lifetime of the store.
-    _lock: DirectoryLock,
+    files: Box<dyn StateFiles>,
     public_key: [u8; 32],
     records: HashMap<SocketAddr, Record>,
     records_max: usize,
     /// True if the file differs from the records.
     is_dirty: bool,
-    /// Boot time of the last commit, and the size of the file; 0 if it was not written.
+    /// Boot time of the last commit, successful or not, and the size of the file.
     last_commit: Option<(Duration, usize)>,
+    /// Number of failed commits since the last successful one.
+    failures: u32,
     moment: Moment,
 }
 
@@ -96,19 +52,20 @@ impl Store {
     /// The number of records is at most `records_max`.
     pub(crate) fn open(
         directory: &Path,
+        open_files: OpenFiles,
         public_key: &[u8; 32],
         records_max: usize,
         reading: &Reading,
     ) -> Result<Self, StateError> {
-        let lock = DirectoryLock::acquire(directory)?;
         let mut store = Self {
+            files: open_files(directory)?,
             directory: directory.to_owned(),
-            _lock: lock,
             public_key: *public_key,
             records: HashMap::new(),
             records_max,
             is_dirty: true,
             last_commit: None,
+            failures: 0,
             moment: Moment::first(reading),
         };
         match store.read() {
@@ -120,19 +77,12 @@ impl Store {
     }
 
     /// Returns the content of the file, or `None` if it does not exist.
-    fn read(&self) -> Result<Option<Content>, Unreadable> {
-        match fs::metadata(self.file()) {
-            Ok(metadata) if !metadata.is_file() => return Err(Unreadable::NotAStateFile),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            _ => {}
+    fn read(&mut self) -> Result<Option<Content>, Unreadable> {
+        match self.files.read()? {
+            Found::Nothing => Ok(None),
+            Found::NotAFile => Err(Unreadable::NotAStateFile),
+            Found::Content(bytes) => format::read(&bytes, &self.public_key).map(Some),
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OPEN_AT_ONCE)
-            .open(self.file())?;
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-        format::read(&bytes, &self.public_key).map(Some)
     }
 
     fn take_over(&mut self, content: Content, reading: &Reading) {
@@ -147,12 +97,13 @@ impl Store {
     }
 
     /// Renames the file, so that it is neither overwritten nor read again.
-    fn set_aside(&self, unreadable: &Unreadable) {
+    fn set_aside(&mut self, unreadable: &Unreadable) {
         let file = self.file();
         let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-        let aside = self.directory.join(format!("{FILE}.aside-{time}"));
+        let name = format!("{FILE}.aside-{time}");
+        let aside = self.directory.join(&name);
         let hint = "clients of the previous process notice the restart after up to 15 s";
-        match fs::rename(&file, &aside) {
+        match self.files.set_aside(&name) {
             Ok(()) => tracing::warn!(
                 file = %file.display(),
                 error = %unreadable,
@@ -213,16 +164,33 @@ impl Store {
         self.is_dirty
     }
 
+    /// Returns false if the file or its lock was removed or replaced by another process. The next
+    /// [`commit`](Self::commit) writes the file and locks the directory again.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the file system.
+    pub(crate) fn are_files_in_place(&mut self) -> io::Result<bool> {
+        let are_in_place = self.files.are_in_place()?;
+        self.is_dirty |= !are_in_place;
+        Ok(are_in_place)
+    }
+
     /// Returns true if a [`commit`](Self::commit) is due: there are changes and the last commit is long enough ago for
     /// its size, or the last commit was [`COMMIT_INTERVAL_MAX`] ago, or the system clock was set forward. A clock that
-    /// was set forward is recorded at once, because the next process has to know the latest timestamps.
+    /// was set forward is recorded at once, because the next process has to know the latest timestamps. After failed
+    /// commits, the next one is due after an interval that doubles each time.
     pub(crate) fn is_due(&self, reading: &Reading) -> bool {
         let Some((at, file_bytes)) = self.last_commit else {
             return true;
         };
+        let since = reading.boottime.saturating_sub(at);
+        if let Some(doublings) = self.failures.checked_sub(1) {
+            let interval = COMMIT_INTERVAL.saturating_mul(1 << doublings.min(16));
+            return since >= interval.min(RETRY_INTERVAL_MAX);
+        }
         let interval = Duration::from_secs((file_bytes / BYTES_PER_SECOND) as u64)
             .clamp(COMMIT_INTERVAL, COMMIT_INTERVAL_MAX);
-        let since = reading.boottime.saturating_sub(at);
         since >= COMMIT_INTERVAL_MAX
             || self.is_dirty && since >= interval
             || self.moment.is_overtaken_by(reading)
@@ -238,76 +206,16 @@ impl Store {
         let oldest = reading.boottime.saturating_sub(RECORD_LIFETIME);
         self.records.retain(|_, record| record.heard_at >= oldest);
         let bytes = format::write(&self.public_key, &moment, self.records.iter());
-
-        let new_file = self.directory.join(NEW_FILE);
-        let written = create(&new_file).and_then(|mut file| {
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&new_file, self.file())?;
-            // The directory holds the new name, so it is synced, too.
-            File::open(&self.directory)?.sync_all()
-        });
+        let written = self.files.replace(&bytes);
         self.is_dirty = written.is_err();
-        let file_bytes = if written.is_ok() {
+        self.last_commit = Some((reading.boottime, bytes.len()));
+        if written.is_ok() {
             self.moment = moment;
-            bytes.len()
+            self.failures = 0;
         } else {
-            // The incomplete file takes space on a disk that may be full.
-            let _gone = fs::remove_file(&new_file);
-            // Retried after the shortest interval.
-            0
-        };
-        self.last_commit = Some((reading.boottime, file_bytes));
-        written
-    }
-}
-
-/// Creates a file that only its owner can read, in place of any file of that name. The target of a symbolic link stays
-/// unchanged.
-fn create(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
-/// Exclusive lock on a state directory, against other processes and other stores of this process.
-struct DirectoryLock(File);
-
-impl DirectoryLock {
-    fn acquire(directory: &Path) -> Result<Self, StateError> {
-        let unwritable = |source| StateError::Unwritable {
-            directory: directory.to_owned(),
-            source,
-        };
-        // Nothing is written to the file, and another process may have it open.
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(OPEN_AT_ONCE)
-            .open(directory.join(LOCK_FILE))
-            .map_err(unwritable)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => Err(StateError::InUse(directory.to_owned())),
-            Err(TryLockError::Error(source)) => Err(unwritable(source)),
+            self.failures = self.failures.saturating_add(1);
         }
-    }
-}
-
-impl Drop for DirectoryLock {
-    /// Releases the lock explicitly. Closing the file would release it only when the last copy of the descriptor is
-    /// closed (flock(2)), and a forked process has a copy until it executes a program.
-    fn drop(&mut self) {
-        // If this fails, closing the file still releases the lock.
-        let _ = self.0.unlock();
+        written
     }
 }
 

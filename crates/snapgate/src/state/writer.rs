@@ -17,9 +17,11 @@ use crate::gateway_clock::GatewayClock;
 use crate::mailbox::{Message, Postbox};
 use crate::state::COMMIT_INTERVAL;
 use crate::state::clock::{self, BootId, Moment, Reading};
+use crate::state::error::StateError;
+use crate::state::files::OpenFiles;
 use crate::state::format::Record;
 use crate::state::status::StateStatus;
-use crate::state::store::{StateError, Store};
+use crate::state::store::Store;
 
 /// Maximum number of changes of one worker that wait for the thread, which reads them every [`COMMIT_INTERVAL`]. Bounds
 /// its memory to 0.7 MB per worker, and its work.
@@ -28,7 +30,7 @@ const CHANGES_PER_WORKER: usize = 8192;
 /// Maximum number of tunnels in one message to a worker.
 const TUNNELS_PER_MESSAGE: usize = 1024;
 
-/// Interval between warnings that the file cannot be written.
+/// Interval between warnings about the file.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A worker's channel to the thread. Sending never waits: a change without room stays in the shard.
@@ -69,6 +71,7 @@ impl StateWriter {
     /// or when the clock allows it), and starts to write. Also returns the feed of each worker.
     pub(crate) fn start(
         directory: &Path,
+        open_files: OpenFiles,
         public_key: &[u8; 32],
         records_max: usize,
         gateway_clock: GatewayClock,
@@ -77,7 +80,7 @@ impl StateWriter {
     ) -> Result<(Self, Vec<DirectoryFeed>), StateError> {
         let boot = clock::boot_id().map_err(StateError::Boot)?;
         let reading = Reading::take(boot);
-        let store = Store::open(directory, public_key, records_max, &reading)?;
+        let store = Store::open(directory, open_files, public_key, records_max, &reading)?;
         let (feeds, changes) = workers.iter().map(|_| DirectoryFeed::channel()).unzip();
         let status = Arc::new(StateStatus::new());
         let mut writer = WriterThread {
@@ -92,6 +95,7 @@ impl StateWriter {
             changes,
             status: Arc::clone(&status),
             warned_at: None,
+            lost_at: None,
         };
         writer.warn_of_clock(&reading);
         writer.hand_over(&reading);
@@ -141,6 +145,8 @@ struct WriterThread {
     status: Arc<StateStatus>,
     /// Time of the last warning that the file cannot be written; `None` after a successful write.
     warned_at: Option<Instant>,
+    /// Time of the last warning that files were lost.
+    lost_at: Option<Instant>,
 }
 
 /// The previous process.
@@ -159,6 +165,7 @@ impl WriterThread {
             let reading = Reading::take(self.boot);
             self.hand_over(&reading);
             self.take_changes(&reading);
+            self.look_for_files();
             self.commit(&reading, last);
             if last {
                 return;
@@ -216,6 +223,21 @@ impl WriterThread {
         }
     }
 
+    /// Notices that another process removed or replaced the file, the directory or the lock.
+    fn look_for_files(&mut self) {
+        // The next write reports errors of the file system.
+        if !matches!(self.store.are_files_in_place(), Ok(false)) {
+            return;
+        }
+        if self.status.lost_files() && is_due(&mut self.lost_at) {
+            tracing::warn!(
+                file = %self.store.file().display(),
+                hint = "only snapgate may change its state directory",
+                "state file or its lock removed or replaced, writing it again"
+            );
+        }
+    }
+
     /// Writes the file if it is due, or if `now` is true and anything changed.
     fn commit(&mut self, reading: &Reading, now: bool) {
         if !(self.store.is_due(reading) || now && self.store.is_dirty()) {
@@ -236,13 +258,9 @@ impl WriterThread {
     }
 
     fn warn_of_failure(&mut self, error: &io::Error) {
-        if self
-            .warned_at
-            .is_some_and(|at| at.elapsed() < WARNING_INTERVAL)
-        {
+        if !is_due(&mut self.warned_at) {
             return;
         }
-        self.warned_at = Some(Instant::now());
         tracing::warn!(
             file = %self.store.file().display(),
             %error,
@@ -250,6 +268,15 @@ impl WriterThread {
             "cannot write state file"
         );
     }
+}
+
+/// Returns true if a warning is due that was last logged `at`, and updates that time.
+fn is_due(at: &mut Option<Instant>) -> bool {
+    let is_due = at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL);
+    if is_due {
+        *at = Some(Instant::now());
+    }
+    is_due
 }
 
 impl Predecessor {

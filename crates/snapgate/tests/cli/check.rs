@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use crate::{Outcome, PUBLIC_KEY, VALID, Workspace};
+use crate::{Outcome, PRIVATE_KEY, PUBLIC_KEY, VALID, Workspace};
 
 /// Several local prefixes, which do not fit on one line.
 const LONG_LIST: &str = "local_prefix = [\"10.0.0.0/24\", \"10.0.1.0/24\", \"10.0.2.0/24\", \
@@ -278,6 +278,30 @@ fn invalid_private_key_is_rejected() {
                  {found}; `snapgate genkey"
             )]);
     }
+}
+
+#[test]
+fn a_byte_order_mark_is_accepted_in_every_file() {
+    let workspace = Workspace::new();
+    workspace.write("topology.json", r#"{"isd_as": "1-ff00:0:110"}"#);
+    let text = VALID.replace("[next_hop]", "topology = \"topology.json\"\n[next_hop]");
+    workspace.write("valid.toml", text);
+    let outcome = workspace.run(&["check", "--config", "valid.toml"]);
+    let settings = outcome.success().to_owned();
+    for name in [
+        "private.key",
+        "identities.toml",
+        "topology.json",
+        "valid.toml",
+    ] {
+        let text = fs::read_to_string(workspace.path(name)).unwrap();
+        workspace.write(name, format!("\u{feff}{text}"));
+        let outcome = workspace.run(&["check", "--config", "valid.toml"]);
+        assert_eq!(outcome.success(), settings, "{name}");
+    }
+    let input = format!("\u{feff}{PRIVATE_KEY}\r\n");
+    let outcome = Outcome::of_input(workspace.snapgate(&["pubkey"]), &input);
+    assert_eq!(outcome.success(), format!("{PUBLIC_KEY}\n"));
 }
 
 #[test]

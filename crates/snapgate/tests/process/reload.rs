@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::TryRecvError;
 use nix::sys::signal::Signal;
@@ -120,5 +122,58 @@ fn sighup_reloads_an_unchanged_file() {
         gateway.wait_for_log(
             "identities reloaded file=identities.toml identities=1 added=0 removed=0",
         );
+    }
+}
+
+#[test]
+fn anything_but_a_regular_file_changes_nothing() {
+    let (first, second) = (identity(), identity());
+    let setup = gateway().identities(&[&first]);
+    let mut gateway = setup.start();
+    let file = setup.path("identities.toml");
+    type Replace = fn(&Path);
+    let replacements: [(Replace, &str); 4] = [
+        (|file| fs::create_dir(file).unwrap(), "is a directory"),
+        (|file| symlink("/dev/null", file).unwrap(), "got a device"),
+        (|file| symlink("loop", file).unwrap(), "not found"),
+        (
+            |file| symlink("identities.toml", file).unwrap(),
+            "levels of symbolic links",
+        ),
+    ];
+    for (replace, fault) in replacements {
+        setup.replace_identities(&[&first]);
+        gateway.wait_for_log("identities reloaded");
+        fs::remove_file(&file).unwrap();
+        replace(&file);
+        gateway.wait_for_log(fault);
+        gateway.wait_for_log("previous identities stay in force");
+        if file.is_dir() {
+            fs::remove_dir(&file).unwrap();
+        }
+    }
+    setup.replace_identities(&[&second]);
+    gateway.wait_for_log("identities=1 added=1 removed=1 ");
+}
+
+#[test]
+fn a_file_with_the_length_and_the_time_of_the_previous_one_is_reloaded() {
+    let text_of_another = || {
+        let setup = gateway().identities(&[&identity()]);
+        fs::read_to_string(setup.path("identities.toml")).unwrap()
+    };
+    let setup = gateway().identities(&[&identity()]);
+    let file = setup.path("identities.toml");
+    let before = fs::metadata(&file).unwrap();
+    let modified = before.modified().unwrap();
+    let mut gateway = setup.start();
+    let hour = Duration::from_secs(3600);
+    for time in [modified, modified - hour, modified + hour] {
+        fs::write(&file, text_of_another()).unwrap();
+        let file = fs::File::options().write(true).open(&file).unwrap();
+        file.set_modified(time).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), before.len());
+        let changes = gateway.wait_for_log("identities reloaded file=identities.toml ");
+        assert_eq!(changes, "identities=1 added=1 removed=1 expiry_changed=0");
     }
 }

@@ -1,3 +1,4 @@
+use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
 use super::*;
+use crate::state::files::{LOCK_FILE, LocalFiles, NEW_FILE};
 
 const KEY: [u8; 32] = [7; 32];
 const RECORDS_MAX: usize = 200_000;
@@ -23,8 +25,12 @@ fn directory() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+fn open_with(directory: &Path, records_max: usize, reading: &Reading) -> Result<Store, StateError> {
+    Store::open(directory, LocalFiles::open, &KEY, records_max, reading)
+}
+
 fn open(directory: &TempDir, seconds: u64) -> Store {
-    Store::open(directory.path(), &KEY, RECORDS_MAX, &reading(seconds)).unwrap()
+    open_with(directory.path(), RECORDS_MAX, &reading(seconds)).unwrap()
 }
 
 fn remote(n: u32) -> SocketAddr {
@@ -138,7 +144,7 @@ fn of_a_copied_directory_recent_tunnels_are_known_on_another_machine() {
     };
     let known = |seconds| {
         let now = there(seconds);
-        let store = Store::open(copy.path(), &KEY, RECORDS_MAX, &now).unwrap();
+        let store = Store::open(copy.path(), LocalFiles::open, &KEY, RECORDS_MAX, &now).unwrap();
         (store.recent(&now).len(), store.moment().is_passed_by(&now))
     };
     // The first machine may have begun handshakes until its next commit.
@@ -179,14 +185,14 @@ fn tunnels_without_recent_packets_are_left_out() {
 #[test]
 fn the_number_of_records_is_limited() {
     let directory = directory();
-    let mut store = Store::open(directory.path(), &KEY, 2, &reading(0)).unwrap();
+    let mut store = open_with(directory.path(), 2, &reading(0)).unwrap();
     for n in 1..=3 {
         see(&mut store, n, 0);
     }
     store.commit(&reading(0)).unwrap();
     assert_eq!(store.len(), 2);
     drop(store);
-    let store = Store::open(directory.path(), &KEY, 1, &reading(0)).unwrap();
+    let store = open_with(directory.path(), 1, &reading(0)).unwrap();
     assert_eq!(store.len(), 1);
 }
 
@@ -339,21 +345,10 @@ fn files_are_readable_by_their_owner_only() {
 fn two_processes_cannot_share_a_directory() {
     let directory = directory();
     let store = open(&directory, 0);
-    let other = Store::open(directory.path(), &KEY, RECORDS_MAX, &reading(0));
+    let other = open_with(directory.path(), RECORDS_MAX, &reading(0));
     assert!(matches!(other, Err(StateError::InUse(path)) if path == directory.path()));
     drop(store);
     open(&directory, 0);
-}
-
-#[test]
-fn a_copy_of_the_descriptor_does_not_keep_the_directory_locked() {
-    let directory = directory();
-    let store = open(&directory, 0);
-    // A forked process has this copy until it executes a program.
-    let copy = store._lock.0.try_clone().unwrap();
-    drop(store);
-    open(&directory, 0);
-    drop(copy);
 }
 
 #[test]
@@ -363,9 +358,7 @@ fn a_missing_directory_is_an_error() {
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     for path in [missing, file] {
-        let error = Store::open(&path, &KEY, RECORDS_MAX, &reading(0))
-            .err()
-            .unwrap();
+        let error = open_with(&path, RECORDS_MAX, &reading(0)).err().unwrap();
         let text = error.to_string();
         assert!(text.contains(&path.display().to_string()), "{text}");
         assert!(
@@ -402,7 +395,7 @@ fn a_failed_commit_is_retried() {
 #[test]
 fn a_failed_commit_of_a_large_file_is_retried_after_a_second() {
     let directory = directory();
-    let mut store = Store::open(directory.path(), &KEY, 100_000, &reading(0)).unwrap();
+    let mut store = open_with(directory.path(), 100_000, &reading(0)).unwrap();
     for n in 0..20_000 {
         see(&mut store, n, 0);
     }
@@ -418,7 +411,42 @@ fn a_failed_commit_of_a_large_file_is_retried_after_a_second() {
     let mut forward = reading(41);
     forward.wall += Duration::from_secs(1);
     store.commit(&forward).unwrap_err();
-    assert!(store.is_due(&forward));
+    assert!(!store.is_due(&forward) && store.is_due(&reading(43)));
+}
+
+#[test]
+fn failed_commits_are_retried_less_often() {
+    let directory = directory();
+    let mut store = open(&directory, 0);
+    let obstacle = directory.path().join(NEW_FILE);
+    fs::create_dir(&obstacle).unwrap();
+    let mut at = 0;
+    for interval in [1, 2, 4, 8, 16, 30, 30] {
+        store.commit(&reading(at)).unwrap_err();
+        assert!(!store.is_due(&reading(at + interval - 1)), "{interval}");
+        assert!(store.is_due(&reading(at + interval)), "{interval}");
+        at += interval;
+    }
+    fs::remove_dir(obstacle).unwrap();
+    store.commit(&reading(at)).unwrap();
+    see(&mut store, 1, at);
+    assert!(store.is_due(&reading(at + 1)));
+}
+
+#[test]
+fn a_removed_file_is_written_again_without_a_change_of_tunnels() {
+    let (directory, _) = left_behind();
+    let mut store = open(&directory, 1);
+    store.commit(&reading(1)).unwrap();
+    assert!(store.are_files_in_place().unwrap());
+    fs::remove_file(store.file()).unwrap();
+    assert!(!store.is_due(&reading(2)));
+    assert!(!store.are_files_in_place().unwrap());
+    assert!(store.is_due(&reading(2)));
+    store.commit(&reading(2)).unwrap();
+    assert!(store.are_files_in_place().unwrap());
+    drop(store);
+    assert_eq!(tunnels(&open(&directory, 3), 3), [1, 2, 3]);
 }
 
 #[test]
@@ -428,7 +456,7 @@ fn the_next_process_knows_the_latest_timestamp() {
         wall: reading(0).wall - Duration::from_secs(5),
         ..reading(1)
     };
-    let store = Store::open(directory.path(), &KEY, RECORDS_MAX, &set_back).unwrap();
+    let store = open_with(directory.path(), RECORDS_MAX, &set_back).unwrap();
     assert!(!store.moment().is_passed_by(&set_back));
     assert_eq!(store.len(), 3);
     drop(store);

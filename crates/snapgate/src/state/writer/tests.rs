@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::mailbox::{Mailbox, mailbox};
+use crate::state::files::LocalFiles;
 
 const KEY: [u8; 32] = [7; 32];
 const RECORDS_MAX: usize = 100_000;
@@ -37,12 +38,12 @@ impl Workers {
 
     fn writer(&self, directory: &TempDir) -> (StateWriter, Vec<DirectoryFeed>) {
         let postboxes = self.postboxes.clone();
-        let clock = GatewayClock::start();
         StateWriter::start(
             directory.path(),
+            LocalFiles::open,
             &KEY,
             RECORDS_MAX,
-            clock,
+            GatewayClock::start(),
             self.key,
             postboxes,
         )
@@ -119,7 +120,14 @@ fn tunnels_are_held_back_until_the_clock_has_passed_that_of_the_previous_process
         wall: now.wall + Duration::from_secs(3600),
         ..now
     };
-    let mut store = Store::open(directory.path(), &KEY, RECORDS_MAX, &an_hour_ahead).unwrap();
+    let mut store = Store::open(
+        directory.path(),
+        LocalFiles::open,
+        &KEY,
+        RECORDS_MAX,
+        &an_hour_ahead,
+    )
+    .unwrap();
     let record = Record {
         identity: [1; 32],
         heard_at: now.boottime,

@@ -1,0 +1,178 @@
+//! Processes that read and write files for the gateway.
+//!
+//! A thread in an uninterruptible system call (storage that hangs, state `D` in ps(1)) cannot be killed, and its process
+//! remains until the call returns, with all its sockets. So the gateway does not open the operator's files itself while
+//! it serves. It asks another process, over a pair of sockets, where a thread that waits can be killed.
+//!
+//! The other process is the same program with other arguments. It ends when the gateway's end of the pair is closed.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::SigSet;
+
+/// The program of this process, also after its file was replaced.
+const PROGRAM: &str = "/proc/self/exe";
+
+/// True if [`PROGRAM`] is `snapgate`, and not a program that calls its command line.
+static IS_SNAPGATE: AtomicBool = AtomicBool::new(false);
+
+/// Allows this process to start others. Only for the program `snapgate`.
+pub(crate) fn allow() {
+    IS_SNAPGATE.store(true, Ordering::Relaxed);
+}
+
+/// Command of the program that serves requests.
+pub(crate) const COMMAND: &str = "serve-files";
+
+/// Maximum length of a message: a state file of 1 GiB and its header.
+const MESSAGE_BYTES_MAX: u64 = (1 << 30) + 4096;
+
+/// Tasks of such a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum FileTask {
+    /// Reads and writes the state directory.
+    State,
+    /// Reads the identities file.
+    Identities,
+    /// Writes to standard output and standard error.
+    Output,
+}
+
+impl FileTask {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Identities => "identities",
+            Self::Output => "output",
+        }
+    }
+}
+
+/// A process that answers requests one after the other. Drop waits for its end.
+#[derive(Debug)]
+pub(crate) struct FileProcess {
+    child: Child,
+    /// `None` when no more requests are sent.
+    stream: Option<UnixStream>,
+}
+
+impl FileProcess {
+    /// Starts a process without outputs.
+    pub(crate) fn start(task: FileTask) -> io::Result<Self> {
+        Self::start_with(task, Stdio::null(), Stdio::null())
+    }
+
+    /// Starts a process with these outputs.
+    pub(crate) fn start_with(task: FileTask, stdout: Stdio, stderr: Stdio) -> io::Result<Self> {
+        if !IS_SNAPGATE.load(Ordering::Relaxed) {
+            let text = "this program is not snapgate";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Command::new(PROGRAM)
+            .arg0("snapgate")
+            .args([COMMAND, task.name()])
+            .stdin(OwnedFd::from(theirs))
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()?;
+        Ok(Self {
+            child,
+            stream: Some(ours),
+        })
+    }
+
+    /// Sends a request, and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
+        let ended = || io::Error::other("the process that accesses files has ended");
+        let stream = self.stream.as_mut().ok_or_else(ended)?;
+        send(stream, request).map_err(|_| ended())?;
+        receive(stream)?.ok_or_else(ended)
+    }
+
+    /// Ends the process without waiting for the answer to its last request.
+    pub(crate) fn kill(&mut self) {
+        // Fails if it has ended.
+        let _ = self.child.kill();
+    }
+}
+
+impl Drop for FileProcess {
+    fn drop(&mut self) {
+        self.stream = None;
+        // Its locks are released when it has ended.
+        let _ = self.child.wait();
+    }
+}
+
+/// Answers requests until the gateway's process ends.
+///
+/// # Errors
+///
+/// Standard input is not the gateway's socket, or signals cannot be blocked.
+pub(crate) fn serve(mut answer: impl FnMut(&[u8]) -> Vec<u8>) -> io::Result<()> {
+    // A service manager sends them to every process of the service, and a terminal to every process in front. The
+    // gateway's process decides when the last request is.
+    SigSet::all().thread_block()?;
+    let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    while let Some(request) = receive(&mut stream)? {
+        send(&mut stream, &answer(&request))?;
+    }
+    Ok(())
+}
+
+fn send(stream: &mut UnixStream, message: &[u8]) -> io::Result<()> {
+    let length = message.len() as u64;
+    stream.write_all(&length.to_le_bytes())?;
+    stream.write_all(message)
+}
+
+/// Returns the next message, or `None` at the end of the stream.
+fn receive(stream: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
+    let mut length = [0; 8];
+    match stream.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let length = u64::from_le_bytes(length);
+    if length > MESSAGE_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut message = Vec::new();
+    stream.take(length).read_to_end(&mut message)?;
+    Ok((message.len() as u64 == length).then_some(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_whole_and_in_order() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        for message in [&b"one"[..], b"", b"two"] {
+            send(&mut ours, message).unwrap();
+        }
+        drop(ours);
+        let received: Vec<_> = std::iter::from_fn(|| receive(&mut theirs).unwrap()).collect();
+        assert_eq!(received, [&b"one"[..], b"", b"two"]);
+    }
+
+    #[test]
+    fn a_message_that_is_cut_off_is_the_end() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.write_all(&9_u64.to_le_bytes()).unwrap();
+        ours.write_all(b"cut").unwrap();
+        drop(ours);
+        assert_eq!(receive(&mut theirs).unwrap(), None);
+    }
+}
