@@ -1,7 +1,7 @@
 //! Binding the sockets of all workers to one address.
 //!
 //! The first socket is bound without SO_REUSEPORT, so binding fails if any other socket holds the
-//! address, shared or not. Then SO_REUSEPORT is set and the other sockets join. The kernel numbers the
+//! address, shared or not. Then SO_REUSEPORT is set and the other sockets join, if there are any. The kernel numbers the
 //! sockets of a group in binding order, and the programs return these numbers, so a group must not
 //! change: closing a socket would move the last one into its place.
 
@@ -163,7 +163,7 @@ pub fn bind_tunnel_group(
         local_addr,
         mut sockets,
         buffers,
-    } = bind_group(listen, members, options)?;
+    } = bind_group(listen, members, Sharing::of(members), options)?;
     let refused = |step| {
         move |source| BindError::Refused {
             step,
@@ -237,7 +237,12 @@ pub fn bind_upstream_group(
         local_addr,
         sockets,
         buffers,
-    } = bind_group(internal, workers.get(), &options)?;
+    } = bind_group(
+        internal,
+        workers.get(),
+        Sharing::of(workers.get()),
+        &options,
+    )?;
     if let Some(socket) = sockets.first().filter(|_| has_program) {
         let program = upstream::dispatch_program(key, worker_count);
         sockopt::attach_reuseport_program(socket, &program).map_err(|source| {
@@ -286,20 +291,23 @@ struct Bound {
     buffers: BufferReport,
 }
 
-/// Binds `members` sockets to `address`.
+/// Binds `members` sockets to `address`, which later sockets can join if `sharing` is [`Sharing::Group`].
 fn bind_group(
     address: SocketAddr,
     members: usize,
+    sharing: Sharing,
     options: &SocketOptions,
 ) -> Result<Bound, BindError> {
     let (first, local_addr) = bind(address, Sharing::None, options)?;
-    first
-        .set_reuse_port(true)
-        .map_err(|source| BindError::Refused {
-            step: "set SO_REUSEPORT",
-            address,
-            source,
-        })?;
+    if sharing == Sharing::Group {
+        first
+            .set_reuse_port(true)
+            .map_err(|source| BindError::Refused {
+                step: "set SO_REUSEPORT",
+                address,
+                source,
+            })?;
+    }
     let buffers = report_buffers(&first, options).map_err(|source| BindError::Refused {
         step: "read the buffer sizes",
         address,
@@ -322,6 +330,14 @@ fn bind_group(
 enum Sharing {
     None,
     Group,
+}
+
+impl Sharing {
+    /// A single socket stays exclusive: without a program, the kernel would give a share of its datagrams to a socket
+    /// that another process of the same user adds.
+    const fn of(members: usize) -> Self {
+        if members > 1 { Self::Group } else { Self::None }
+    }
 }
 
 /// Binds one socket, and returns it with its actual address.
