@@ -1,6 +1,7 @@
 //! Stand-in for a SCION router.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use crate::PATIENCE;
 
@@ -50,6 +51,21 @@ impl Router {
         let received = self.socket.recv(&mut packet);
         packet.truncate(received.expect("no packet at the router"));
         packet
+    }
+
+    /// Returns the next packet from a gateway, or `None` after `limit`.
+    #[must_use]
+    pub fn receive_within(&self, limit: Duration) -> Option<Vec<u8>> {
+        let mut packet = vec![0; 1 << 16];
+        let set_timeout = |limit| {
+            let set = self.socket.set_read_timeout(Some(limit));
+            set.expect("a socket option");
+        };
+        set_timeout(limit);
+        let received = self.socket.recv(&mut packet);
+        set_timeout(PATIENCE);
+        packet.truncate(received.ok()?);
+        Some(packet)
     }
 
     /// Discards the packets that have arrived and were not received yet, and returns their number.
