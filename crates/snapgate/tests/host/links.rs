@@ -123,6 +123,35 @@ fn interfaces_that_are_deleted_and_made_again_carry_the_same_tunnels() {
     assert_eq!(site.handshakes(), 2);
 }
 
+/// Until the kernel has asked for the new address, packets are lost; a neighbour that announces it is found at once.
+#[test]
+fn neighbours_that_change_their_hardware_address_are_found_again() {
+    let Some(site) = Site::start("neighbours_that_change_their_hardware_address_are_found_again")
+    else {
+        return;
+    };
+    // Shortens the time for which the kernel keeps an address that does not answer.
+    for setting in ["delay_first_probe_time", "base_reachable_time"] {
+        for link in [&site.client_link, &site.router_link] {
+            let name = link.left.name();
+            site.gateway_host
+                .sysctl(&format!("ipv4/neigh/{name}/{setting}"), "1");
+        }
+    }
+    let mut client = site.connect(NEAR_CLIENT);
+    site.exchange(&mut client, &site.near);
+    for port in [&site.client_link.right, &site.router_link.right] {
+        port.namespace().shell(&format!(
+            "ip link set {} address 02:00:00:00:00:07",
+            port.name()
+        ));
+    }
+    site.wait_until_served(&mut client, &site.near);
+    assert_eq!(site.handshakes(), 1);
+    let metrics = site.gateway.metrics();
+    assert_eq!(metrics.sum("snapgate_dropped_packets_total"), 0);
+}
+
 #[test]
 fn packets_longer_than_a_lowered_mtu_are_counted_and_others_arrive() {
     let Some(site) = Site::start("packets_longer_than_a_lowered_mtu_are_counted_and_others_arrive")
