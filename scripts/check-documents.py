@@ -60,6 +60,35 @@ for document in tracked("*.md"):
         if not any((ROOT / parent / cited).exists() for parent in ("crates", ".")):
             problems.append(f"{name}: file {cited} not found")
 
+# The host fault matrix: each row names tests, and its signs exist.
+MATRIX = ROOT / "docs/HOST-FAULTS.md"
+FOREIGN_SIGNS = {"Too many open files", "Resource temporarily unavailable", "memory allocation of", "failed"}
+tests = set(re.findall(r"#\[(?:tokio::)?test[^\]]*\]\s+(?:#\[[^\]]*\]\s+)*(?:async )?fn (\w+)", sources))
+# Messages can continue on the next line.
+joined_sources = re.sub(r"\\\n\s*", "", sources)
+metrics = (ROOT / "docs/METRICS.md").read_text(encoding="utf-8")
+for row in re.findall(r"^\| (.*) \|$", MATRIX.read_text(encoding="utf-8"), re.M):
+    cells = row.split(" | ")
+    if len(cells) != 5 or cells[0] in ("fault", "---"):
+        continue
+    cited_tests = re.findall(r"`([^`]+)`", cells[4])
+    if not cited_tests:
+        problems.append(f"{MATRIX.name}: {cells[0]}: no test")
+    for test in cited_tests:
+        if test not in tests:
+            problems.append(f"{MATRIX.name}: {cells[0]}: test {test} not found")
+    for sign in re.findall(r"`([^`]+)`", cells[3]):
+        drop = re.fullmatch(r"(\w+)/(\w+)", sign)
+        if drop:
+            known = "| `{}` | `{}` |".format(*drop.groups()) in metrics
+        elif sign.startswith("snapgate_"):
+            known = f"`{sign.partition('{')[0]}`" in metrics
+        else:
+            # A command, an error message with the name of a worker, a message of the kernel or of Rust, or one of ours.
+            known = sign in FOREIGN_SIGNS or re.match(r"(ip|nstat|tc|tcpdump|error:) ", sign) or sign in joined_sources
+        if not known:
+            problems.append(f"{MATRIX.name}: {cells[0]}: sign {sign} not found")
+
 # Documents cited in sources.
 for path in tracked("*.rs", "*.toml", "*.sh", "*.py"):
     for cited in re.findall(r"\bdocs/[A-Z-]+\.md\b", path.read_text(encoding="utf-8")):

@@ -63,6 +63,33 @@ impl Metrics {
         (first + values.sum::<f64>()) as u64
     }
 
+    /// Returns the number of datagrams dropped at `stage` for `reason`.
+    #[must_use]
+    pub fn dropped(&self, stage: &str, reason: &str) -> u64 {
+        let labels = [("stage", stage), ("reason", reason)];
+        self.sum_where("snapgate_dropped_packets_total", &labels)
+    }
+
+    /// Checks that every received datagram has a fate.
+    ///
+    /// # Panics
+    ///
+    /// If one has none, or more than one.
+    pub fn assert_balanced(&self) {
+        let mailbox = |side| self.sum_where("snapgate_mailbox_packets_total", &[("side", side)]);
+        let fates = [
+            "snapgate_delivered_packets_total",
+            "snapgate_sent_packets_total",
+            "snapgate_dropped_packets_total",
+            "snapgate_in_flight_packets",
+        ];
+        assert_eq!(
+            self.sum("snapgate_received_packets_total") + mailbox("taken"),
+            fates.iter().map(|fate| self.sum(fate)).sum::<u64>() + mailbox("given"),
+            "{self}"
+        );
+    }
+
     /// Returns all samples except those that are 0, ordered by name.
     pub fn non_zero(&self) -> impl Iterator<Item = (&str, f64)> {
         self.samples

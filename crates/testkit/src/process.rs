@@ -72,6 +72,16 @@ impl GatewayProcess {
         });
     }
 
+    /// Waits until the process has started completely, and returns true, or until it has exited. For tests of failed
+    /// starts: it reads the log, because a gateway that is short of resources may not answer `/readyz`.
+    pub fn is_started(&mut self) -> bool {
+        wait_until("start or exit of the gateway", || {
+            let has_exited = self.has_exited();
+            let is_started = self.log().contains("serving metrics url=");
+            (has_exited || is_started).then_some(is_started)
+        })
+    }
+
     /// Returns the public key of the gateway.
     #[must_use]
     pub const fn public_key(&self) -> &PublicKey {
@@ -183,6 +193,11 @@ impl GatewayProcess {
     pub fn kill(self) {
         self.signal(Signal::SIGKILL);
         self.wait();
+    }
+
+    /// Returns true if the process has exited.
+    pub fn has_exited(&mut self) -> bool {
+        self.try_wait().is_some()
     }
 
     /// Waits for the exit.

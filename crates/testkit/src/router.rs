@@ -1,6 +1,8 @@
 //! Stand-in for a SCION router.
 
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use crate::PATIENCE;
 
@@ -46,10 +48,34 @@ impl Router {
     /// Returns the next packet from a gateway.
     #[must_use]
     pub fn receive(&self) -> Vec<u8> {
+        self.try_receive().expect("no packet at the router")
+    }
+
+    /// Returns the next packet from a gateway, or `None` after `limit`.
+    #[must_use]
+    pub fn receive_within(&self, limit: Duration) -> Option<Vec<u8>> {
+        let set_timeout = |limit| {
+            let set = self.socket.set_read_timeout(Some(limit));
+            set.expect("a socket option");
+        };
+        set_timeout(limit);
+        let packet = self.try_receive();
+        set_timeout(PATIENCE);
+        packet.ok()
+    }
+
+    /// Receives a packet. A call with a timeout is not continued after an interruption, as by SIGSTOP and SIGCONT.
+    fn try_receive(&self) -> io::Result<Vec<u8>> {
         let mut packet = vec![0; 1 << 16];
-        let received = self.socket.recv(&mut packet);
-        packet.truncate(received.expect("no packet at the router"));
-        packet
+        loop {
+            match self.socket.recv(&mut packet) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => {
+                    packet.truncate(received?);
+                    return Ok(packet);
+                }
+            }
+        }
     }
 
     /// Discards the packets that have arrived and were not received yet, and returns their number.

@@ -1,5 +1,6 @@
 //! Settings of gateway processes.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
@@ -39,6 +40,7 @@ pub struct GatewaySetup {
     dispatch: Dispatch,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    launcher: Vec<String>,
 }
 
 impl GatewaySetup {
@@ -62,6 +64,7 @@ impl GatewaySetup {
             dispatch: Dispatch::Kernel,
             arguments: Vec::new(),
             environment: Vec::new(),
+            launcher: Vec::new(),
         };
         setup.write_private_key(&key);
         setup
@@ -144,6 +147,19 @@ impl GatewaySetup {
     pub fn environment(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// Starts the process by a command that executes its arguments, such as `nice -n 19`: the process ID stays the same.
+    #[must_use]
+    pub fn launcher(mut self, command: &[&str]) -> Self {
+        self.launcher = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Starts the process by a shell after `preparation`, such as `ulimit -n 100`.
+    #[must_use]
+    pub fn after_shell(self, preparation: &str) -> Self {
+        self.launcher(&["sh", "-euc", &format!("{preparation}\nexec \"$@\""), "sh"])
     }
 
     /// Returns the public key of the gateway.
@@ -230,7 +246,15 @@ impl GatewaySetup {
     /// Returns the command that starts the process.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut words = self.launcher.iter().map(OsStr::new);
+        let mut command = match words.next() {
+            None => Command::new(&self.program),
+            Some(launcher) => {
+                let mut command = Command::new(launcher);
+                command.args(words).arg(&self.program);
+                command
+            }
+        };
         command
             .args(["run", "--private-key-file=private.key"])
             .arg(format!("--cpus={}", self.cpus))

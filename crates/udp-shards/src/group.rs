@@ -1,7 +1,7 @@
 //! Binding the sockets of all workers to one address.
 //!
 //! The first socket is bound without SO_REUSEPORT, so binding fails if any other socket holds the
-//! address, shared or not. Then SO_REUSEPORT is set and the other sockets join. The kernel numbers the
+//! address, shared or not. Then SO_REUSEPORT is set and the other sockets join, if there are any. The kernel numbers the
 //! sockets of a group in binding order, and the programs return these numbers, so those sockets must not
 //! be closed: the last one would move into the place of a closed one.
 //!
@@ -237,7 +237,7 @@ pub fn bind_tunnel_group(
         Dispatch::Kernel => Gate::Closed,
         Dispatch::User => Gate::Open,
     };
-    let bound = bind_group(listen, members, options, gate)?;
+    let bound = bind_group(listen, members, Sharing::of(members), options, gate)?;
     let mut handshake = Vec::new();
     let mut mixed = Vec::new();
     let mut garbage = None;
@@ -321,7 +321,7 @@ pub fn bind_upstream_group(
         local_addr,
         mut sockets,
         buffers,
-    } = bind_group(internal, members, &options, gate)?;
+    } = bind_group(internal, members, Sharing::Group, &options, gate)?;
     if let Some(socket) = sockets.first().filter(|_| has_program) {
         let program = upstream::dispatch_program(key, worker_count);
         sockopt::attach_reuseport_program(socket, &program)
@@ -374,17 +374,20 @@ struct Bound {
     buffers: BufferReport,
 }
 
-/// Binds `members` sockets to `address`.
+/// Binds `members` sockets to `address`, which later sockets can join if `sharing` is [`Sharing::Group`].
 fn bind_group(
     address: SocketAddr,
     members: usize,
+    sharing: Sharing,
     options: &SocketOptions,
     gate: Gate,
 ) -> Result<Bound, BindError> {
     let (first, local_addr) = bind(address, Sharing::None, options, gate)?;
-    first
-        .set_reuse_port(true)
-        .map_err(refusal(BindStep::SetReusePort, address))?;
+    if sharing == Sharing::Group {
+        first
+            .set_reuse_port(true)
+            .map_err(refusal(BindStep::SetReusePort, address))?;
+    }
     let buffers =
         report_buffers(&first, options).map_err(refusal(BindStep::ReadBuffers, address))?;
     let mut sockets = Vec::with_capacity(members);
@@ -409,6 +412,14 @@ fn open(sockets: &[Socket]) -> io::Result<()> {
 enum Sharing {
     None,
     Group,
+}
+
+impl Sharing {
+    /// A single socket stays exclusive: without a program, the kernel would give a share of its datagrams to a socket
+    /// that another process of the same user adds.
+    const fn of(members: usize) -> Self {
+        if members > 1 { Self::Group } else { Self::None }
+    }
 }
 
 /// Whether a socket receives as soon as it is bound.

@@ -15,11 +15,11 @@ use testkit::{GatewayProcess, wait_until};
 use crate::gateway;
 
 /// A stopped thread, as if it waited forever. It continues when this is dropped.
-struct Frozen(Pid);
+pub(crate) struct Frozen(Pid);
 
 impl Frozen {
     /// Stops a thread. Returns `None` if ptrace(2) is not allowed.
-    fn freeze(thread: Pid) -> Option<Self> {
+    pub(crate) fn freeze(thread: Pid) -> Option<Self> {
         match ptrace::seize(thread, ptrace::Options::empty()) {
             Err(Errno::EPERM) => {
                 // Not by `eprintln!`, which is captured.
@@ -57,7 +57,7 @@ impl Drop for Frozen {
 }
 
 /// Returns the thread of a gateway with this name, once it has started.
-fn thread_named(gateway: &GatewayProcess, name: &str) -> Pid {
+pub(crate) fn thread_named(gateway: &GatewayProcess, name: &str) -> Pid {
     wait_until("the thread starts", || {
         let tasks = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
         let thread = tasks.map(|task| task.unwrap()).find(|task| {

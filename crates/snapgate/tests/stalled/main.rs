@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
 mod end;
+mod hanging_worker;
 mod identities_file;
 mod outputs;
 mod signals;

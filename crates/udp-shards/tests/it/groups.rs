@@ -74,6 +74,18 @@ fn an_address_that_other_sockets_share_is_refused() {
     assert_in_use(group.local_addr);
 }
 
+/// Without a program that selects the socket, the kernel would give the other one a share of the datagrams.
+#[test]
+fn a_listen_address_with_a_single_socket_cannot_be_joined() {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let group = bind_tunnel_group(listen, workers(1), &KEY, Dispatch::User, &options()).unwrap();
+    let other = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    other.set_reuse_port(true).unwrap();
+    let refused = other.bind(&group.local_addr.into());
+    let refused = refused.map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::AddrInUse));
+}
+
 #[test]
 fn dropping_a_group_frees_its_address() {
     // No other test binds to this IP address, and port 0 never picks this port (ip_local_port_range).
