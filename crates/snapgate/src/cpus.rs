@@ -343,6 +343,25 @@ mod tests {
     }
 
     #[test]
+    fn quota_that_was_changed_is_read_anew() {
+        let root = root(&[
+            ("proc/self/cgroup", "0::/a\n"),
+            ("proc/self/mountinfo", MOUNT_V2),
+        ]);
+        let group = root.path().join("sys/fs/cgroup/a");
+        fs::create_dir_all(&group).unwrap();
+        for (text, quota) in [
+            ("400000 100000\n", Some(4000)),
+            ("150000 100000\n", Some(1500)),
+            ("20000 100000\n", Some(200)),
+            ("max 100000\n", None),
+        ] {
+            fs::write(group.join("cpu.max"), text).unwrap();
+            assert_eq!(quota_millicpus(root.path()), quota, "{text:?}");
+        }
+    }
+
+    #[test]
     fn invalid_quota_is_ignored() {
         for text in [
             "",

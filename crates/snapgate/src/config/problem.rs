@@ -73,7 +73,10 @@ pub(crate) enum Warning {
         directory.display(), directory.display()
     )]
     StateWritableByOthers { directory: PathBuf, mode: u32 },
-    #[error("{}: no identities, so no client can open a tunnel", .0.display())]
+    #[error(
+        "{}: no identities, so no client can open a tunnel; add an [[identity]] table for each client",
+        .0.display()
+    )]
     NoIdentities(PathBuf),
     #[error("{place}: identity {identity} expired at {expires}")]
     IdentityExpired {
@@ -108,7 +111,8 @@ pub(crate) enum Warning {
         forward: &'static str,
     },
     #[error(
-        "{workers} workers exceed the cgroup quota of {cpus} CPUs and will be throttled under load"
+        "{workers} workers exceed the cgroup quota of {cpus} CPUs and will be throttled under load; use \
+         --workers auto, or raise the quota (CPUQuota= of the service)"
     )]
     WorkersOverQuota { workers: usize, cpus: String },
 }
