@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use testkit::{Ended, GatewaySetup, Namespace, in_namespace, may_make_namespaces};
+use testkit::{Ended, GatewaySetup, Namespace, in_namespace, may_make_namespaces, wait_until};
 
 /// Executes the last arguments with a system call forbidden (seccomp(2)), as a sandbox of systemd or containers does. The
 /// first arguments are the name of the call, the index and value of one of its arguments, and the error.
@@ -72,13 +72,12 @@ fn without_ipv6_the_default_is_to_listen_on_ipv4() {
         || {
             let setup = crate::gateway();
             let gateway = setup.start_command(sandboxed(&setup, WITHOUT_IPV6, None));
-            let log = log(&setup);
+            // The gateway is ready before it logs its addresses.
+            let log = wait_until("the listen address in the log", || {
+                Some(log(&setup)).filter(|log| log.contains("address=0.0.0.0:51820"))
+            });
             let reason = "not listening on [::]:51820: Address family not supported";
             assert!(log.contains(reason), "{log}");
-            assert!(
-                log.contains("listening for tunnels address=0.0.0.0:51820"),
-                "{log}"
-            );
             assert!(!log.contains("address=[::]:51820"), "{log}");
             drop(gateway);
         },
