@@ -39,8 +39,6 @@ pub(crate) enum FileTask {
     State,
     /// Reads the identities file.
     Identities,
-    /// Writes to standard output and standard error.
-    Output,
 }
 
 impl FileTask {
@@ -48,7 +46,6 @@ impl FileTask {
         match self {
             Self::State => "state",
             Self::Identities => "identities",
-            Self::Output => "output",
         }
     }
 }
@@ -62,13 +59,8 @@ pub(crate) struct FileProcess {
 }
 
 impl FileProcess {
-    /// Starts a process without outputs.
+    /// Starts a process.
     pub(crate) fn start(task: FileTask) -> io::Result<Self> {
-        Self::start_with(task, Stdio::null(), Stdio::null())
-    }
-
-    /// Starts a process with these outputs.
-    pub(crate) fn start_with(task: FileTask, stdout: Stdio, stderr: Stdio) -> io::Result<Self> {
         if !IS_SNAPGATE.load(Ordering::Relaxed) {
             let text = "this program is not snapgate";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
@@ -78,8 +70,8 @@ impl FileProcess {
             .arg0("snapgate")
             .args([COMMAND, task.name()])
             .stdin(OwnedFd::from(theirs))
-            .stdout(stdout)
-            .stderr(stderr)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()?;
         Ok(Self {
             child,

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{env, panic, thread};
 
 use tracing::{Event, Level, Subscriber};
@@ -18,11 +18,13 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use self::line::{Recorder, Style};
 use crate::outbox::Outbox;
-use crate::standard_streams::OutputStream;
 
 mod line;
 
 pub(crate) use line::{LineField, LogFormat, json_line};
+
+/// Pause before another attempt when standard error is non-blocking and full.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The log of the process, once it has been started.
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -39,14 +41,16 @@ impl Log {
     }
 }
 
-/// Starts to log events that pass `filter` to `stderr`. Text has no time under systemd, which adds it. From then
+/// Starts to log events that pass `filter` to standard error. Text has no time under systemd, which adds it. From then
 /// on panics are logged, too, instead of being printed by the panicking thread.
 ///
 /// # Errors
 ///
-/// The thread cannot be started.
-pub(crate) fn start(filter: &str, format: LogFormat, mut stderr: OutputStream) -> io::Result<()> {
-    let write = move |line: &[u8]| stderr.write(line);
+/// The thread cannot be started, or standard error is closed.
+pub(crate) fn start(filter: &str, format: LogFormat) -> io::Result<()> {
+    // Not `io::stderr()`: a write that blocks would hold its lock.
+    let mut stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let write = move |line: &[u8]| write_line(&mut stderr, line);
     let outbox = Outbox::start("log", write, |lines| {
         tracing::warn!(lines, "log lines dropped");
     })?;
@@ -87,6 +91,23 @@ pub(crate) fn flush(deadline: Instant) -> bool {
 /// Returns the number of log lines that were not written since the start of the process.
 pub(crate) fn dropped_lines() -> u64 {
     LOG.get().map_or(0, |log| log.outbox.dropped())
+}
+
+/// Writes all of `line`, however long that takes.
+fn write_line(stderr: &mut File, mut line: &[u8]) -> io::Result<()> {
+    while !line.is_empty() {
+        match stderr.write(line) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => line = &line[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Another process that shares the pipe has made it non-blocking.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(RETRY_INTERVAL);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Logs panics. The default hook writes to standard error, where the panicking thread could block before its failure is

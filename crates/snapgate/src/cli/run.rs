@@ -1,6 +1,8 @@
 //! `snapgate run`.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +26,6 @@ use crate::service::Service;
 use crate::service_manager::ServiceManager;
 use crate::shutdown::END_TIME;
 use crate::signals::{self, Signals};
-use crate::standard_streams::{OutputStream, StandardStreams};
 use crate::state::RemoteFiles;
 use crate::summary::Summary;
 
@@ -95,21 +96,10 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let streams = match StandardStreams::take() {
-        Ok(streams) => streams,
-        Err(error) => return fail(FAILURE, &format!("cannot take standard streams: {error}")),
-    };
-    if let Err(error) = logging::start(&effective.log, effective.log_format, streams.error) {
+    if let Err(error) = logging::start(&effective.log, effective.log_format) {
         return fail(FAILURE, &format!("cannot start the log: {error}"));
     }
-    if let Some(error) = streams.unprotected {
-        tracing::warn!(
-            %error,
-            hint = "if the storage of the log hangs, this process cannot end",
-            "cannot start a process for standard output and standard error"
-        );
-    }
-    let code = serve(&effective, &signals, streams.output);
+    let code = serve(&effective, &signals);
     logging::flush(Instant::now() + PRINT_TIME);
     code
 }
@@ -120,7 +110,7 @@ fn exit_now(code: u8) {
     signal_hook::low_level::exit(code.into());
 }
 
-fn serve(effective: &Effective, signals: &Signals, stdout: OutputStream) -> ExitCode {
+fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     warn(&effective.warnings);
     if let Err(error) = open_files::raise_limit() {
         tracing::debug!(%error, "limit of open files not raised");
@@ -151,11 +141,7 @@ fn serve(effective: &Effective, signals: &Signals, stdout: OutputStream) -> Exit
     signals.shutdown.end_by(Instant::now() + END_TIME, code);
     let summary = gateway.stop();
     let deadline = Instant::now() + PRINT_TIME;
-    print_by(
-        stdout,
-        &format_summary(&summary, effective.log_format),
-        deadline,
-    );
+    print_by(&format_summary(&summary, effective.log_format), deadline);
     manager.flush(deadline);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -182,10 +168,12 @@ fn format_summary(summary: &Summary, format: LogFormat) -> String {
 }
 
 /// Prints to standard output, at most until `deadline`, because it may no longer be read.
-fn print_by(mut stdout: OutputStream, text: &str, deadline: Instant) {
+fn print_by(text: &str, deadline: Instant) {
     let write = || {
+        // A blocked write through `io::stdout()` would hold its lock.
+        let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let write = move |text: &[u8]| {
-            stdout.write(text).inspect_err(|error| {
+            stdout.write_all(text).inspect_err(|error| {
                 tracing::warn!(%error, "cannot print summary");
             })
         };

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::{FAILURE, fail};
 use crate::file_process::FileTask;
-use crate::{reload, standard_streams, state};
+use crate::{reload, state};
 
 #[derive(Args)]
 pub(super) struct ServeFilesArgs {
@@ -18,7 +18,6 @@ pub(super) fn serve_files(arguments: &ServeFilesArgs) -> ExitCode {
     let served = match arguments.task {
         FileTask::State => state::serve_files(),
         FileTask::Identities => reload::serve_file(),
-        FileTask::Output => standard_streams::serve(),
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,

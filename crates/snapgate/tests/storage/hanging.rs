@@ -1,11 +1,10 @@
 //! Storage that does not answer. A thread that waits for it cannot be killed (state D in ps(1)).
 
-use std::fs::File;
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use testkit::{Fuse, GatewayProcess, Mounts, Operation, identity, may_mount, wait_until};
+use testkit::{GatewayProcess, Operation, identity, may_mount, wait_until};
 
 use crate::{OnFuse, gateway};
 
@@ -132,44 +131,4 @@ fn a_signal_ends_a_gateway_whose_identities_file_hangs() {
         assert_eq!(gateway.wait().code, Some(0), "{operation:?}");
         drop(fuse);
     }
-}
-
-#[test]
-fn a_signal_ends_a_gateway_whose_log_and_summary_hang() {
-    if !may_mount("a_signal_ends_a_gateway_whose_log_and_summary_hang") {
-        return;
-    }
-    let setup = gateway().argument("--drain-idle-seconds=1");
-    let mounts = Mounts::new();
-    let disk = setup.path("disk");
-    let fuse = Fuse::mount(&mounts, &disk, 0);
-    let [log, summary] =
-        ["log", "summary"].map(|name| mounts.run(|| File::create(disk.join(name)).unwrap()));
-    let mut command = setup.command();
-    command.stdout(summary).stderr(log);
-    let storage = OnFuse {
-        gateway: setup.start_command(command),
-        fuse,
-        _mounts: mounts,
-    };
-    let OnFuse {
-        _mounts,
-        gateway,
-        fuse,
-    } = storage;
-    let text = String::from_utf8(fuse.content("log").unwrap()).unwrap();
-    assert!(text.contains("started version="), "{text}");
-    fuse.hold(&[Operation::Write, Operation::Flush, Operation::Release]);
-    gateway.signal(Signal::SIGHUP);
-    fuse.wait_until_held();
-    let mut client = connect(&gateway);
-    gateway.signal(Signal::SIGTERM);
-    wait_until("it drains", || {
-        (gateway.get("/readyz").1 == "draining\n").then_some(())
-    });
-    client.send(b"still here");
-    assert_eq!(client.receive(), b"still here");
-    let ended = gateway.wait();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    drop(fuse);
 }
