@@ -136,6 +136,7 @@
 //!             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
 //!             Err(error) => return Err(error),
 //!         };
+//!         // For hosts that are suspended, see "Time and randomness".
 //!         let now = Instant::now();
 //!         shard.start_batch();
 //!         if let Some((length, remote)) = received {
@@ -197,8 +198,8 @@
 //!    tunnels that expired or lost their authorization;
 //! 5. calls [`poll_event`](SnapTunServer::poll_event) until it returns `None`, if
 //!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) or
-//!    [`directory_changes`](ShardConfig::directory_changes) is set, which are both off by default. It is not optional
-//!    then: moves queue up without limit, and it ends the older tunnels of this shard;
+//!    [`directory_changes`](ShardConfig::directory_changes) is set. Both are off by default. With one of them, the call
+//!    is not optional: moves queue up without limit, and it ends the older tunnels of this shard;
 //! 6. sends the datagrams appended to `send_to_network`, in order, each from its [`Via`]. Methods only append to this
 //!    queue, so the caller may send and empty the queue after any call;
 //! 7. waits for input, at most until [`next_timer`](SnapTunServer::next_timer), which is never more than 1 s away.
@@ -261,7 +262,7 @@
 //! [`timer_round`](ShardConfig::timer_round). The shard remembers a client that used such a tunnel until 540 s after
 //! its last message, and begins a handshake when its grant returns. It remembers up to
 //! [`tunnels_per_shard`](ShardConfig::tunnels_per_shard) clients; [`lapsed_tunnels`](SnapTunServer::lapsed_tunnels) is
-//! the number of those that had a tunnel. Fates borrow the session data of the grant.
+//! the number of those that had a tunnel in this process. Fates borrow the session data of the grant.
 //!
 //! # Restarts
 //!
