@@ -11,6 +11,65 @@ use std::time::Instant;
 /// The methods must not block, because the shard handles nothing else until they return. Keep the answers in memory,
 /// behind an atomic pointer, or behind a lock that is held only for a look-up or an insertion and never during I/O. A
 /// panic unwinds through the method of the shard that asked; do not use that shard afterwards.
+///
+/// # Example
+///
+/// Grants that can be revoked:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::sync::{PoisonError, RwLock};
+/// use std::time::Instant;
+///
+/// use snaptun::{Grant, SnapTunAuthorization};
+///
+/// /// The account of each authorized public key.
+/// #[derive(Default)]
+/// struct Customers {
+///     accounts: RwLock<HashMap<[u8; 32], u32>>,
+///     generation: AtomicU64,
+/// }
+///
+/// impl Customers {
+///     fn revoke(&self, identity: &[u8; 32]) {
+///         // The answers first. The lock is released at the end of the statement.
+///         self.accounts
+///             .write()
+///             .unwrap_or_else(PoisonError::into_inner)
+///             .remove(identity);
+///         // The number second.
+///         self.generation.fetch_add(1, Ordering::Release);
+///     }
+/// }
+///
+/// impl SnapTunAuthorization for Customers {
+///     type SessionData = u32;
+///
+///     fn is_authorized(&self, _now: Instant, identity: &[u8; 32]) -> Option<Grant<u32>> {
+///         let accounts = self
+///             .accounts
+///             .read()
+///             .unwrap_or_else(PoisonError::into_inner);
+///         accounts.get(identity).map(|account| Grant {
+///             expires: None,
+///             session_data: *account,
+///         })
+///     }
+///
+///     fn generation(&self) -> u64 {
+///         self.generation.load(Ordering::Acquire)
+///     }
+/// }
+/// #
+/// # let now = Instant::now();
+/// # let customers = Customers::default();
+/// # customers.accounts.write().unwrap().insert([1; 32], 17);
+/// # assert_eq!(customers.is_authorized(now, &[1; 32]).unwrap().session_data, 17);
+/// # customers.revoke(&[1; 32]);
+/// # assert!(customers.is_authorized(now, &[1; 32]).is_none());
+/// # assert_eq!(customers.generation(), 1);
+/// ```
 pub trait SnapTunAuthorization {
     /// Data about an authorized identity for the layer above. The shard keeps it in the tunnel and returns a reference
     /// with every packet.

@@ -22,7 +22,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 pub struct ClockProbe(Tunn<SmallRng>);
 
 impl ClockProbe {
-    /// Time on the clock of `Tunn` after which the probe has advanced.
+    /// Time on the clock of `Tunn` after which the probe has advanced: 1 ms.
     pub const DEADLINE: Duration = Duration::from_millis(1);
 
     /// Starts the timer: the retransmission of an initiation that is never sent.

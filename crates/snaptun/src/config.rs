@@ -15,57 +15,67 @@ pub struct ShardConfig {
     /// has to prove with a cookie that it receives at that address (WireGuard whitepaper, section 5.3).
     ///
     /// An IPv6 address counts as its /64. With 0, every sender needs a cookie.
+    ///
+    /// Default: 100.
     pub handshakes_per_ip_per_second: u64,
     /// Maximum number of initiations without a cookie per second and shard, from all addresses together. Beyond it
-    /// every new sender needs a cookie.
+    /// every new sender needs a cookie. Default: 2,000.
     pub handshakes_per_second: u64,
     /// Maximum number of handshake messages per second from one source address with a cookie. The rest is dropped.
+    /// Default: 1,000.
     pub verified_handshakes_per_ip_per_second: u64,
     /// Maximum number of initiations with a cookie per second and shard. The rest is dropped, except for one initiation
-    /// in 5 s from the client of each tunnel in use.
+    /// in 5 s from the client of each tunnel in use. Default: 4,000.
     pub verified_handshakes_per_second: u64,
     /// Maximum number of initiations answered per second for one identity. Further initiations that claim the identity
-    /// are dropped.
+    /// are dropped. Default: 64.
     pub handshakes_per_identity_per_second: u64,
     /// Maximum number of handshakes per second that the shard begins with clients without a tunnel:
     /// [remembered](crate::SnapTunServer::remember) ones of the previous process, and those whose grant has returned. 0
-    /// counts as 1.
+    /// counts as 1. Default: 1,000.
     pub restart_handshakes_per_second: u64,
     /// Maximum number of tunnels of the shard, and of remembered clients without one. A new tunnel beyond it replaces
     /// the oldest half-open tunnel, or else a silent one among the next 64 tunnels; without such a tunnel, its
     /// initiation is refused, and the next one continues the search. With 0 there are no tunnels.
+    /// Default: 131,072 (2^17).
     pub tunnels_per_shard: usize,
     /// Maximum number of tunnels of one identity in the shard. A new tunnel beyond it replaces a half-open or silent
     /// tunnel of the same identity; without such a tunnel, its initiation is refused. With 0 there are no tunnels.
+    /// Default: 64.
     pub tunnels_per_identity: usize,
-    /// Maximum number of half-open tunnels: answered, but not yet used by their peer. Clients use a tunnel as soon as
-    /// they are answered. A new tunnel beyond the limit replaces the oldest half-open one. With 0 there are no tunnels.
+    /// Maximum number of half-open tunnels: answered, but not yet used by their peer, or begun by the shard with a
+    /// [remembered](crate::SnapTunServer::remember) client that has not responded yet. Clients use a tunnel as soon as
+    /// they are answered. A new tunnel of a client beyond the limit replaces the oldest half-open one; the shard begins
+    /// none beyond it. With 0 there are no tunnels. Default: 2,048.
     pub half_open_tunnels: usize,
     /// Time without authenticated messages after which a tunnel is silent: it may be replaced, and a client that shows
-    /// a cookie may take over its address. Clients send a keepalive every 10 s. Half-open tunnels are always silent.
+    /// a cookie may take over its address. Half-open tunnels are always silent. Default: 35 s.
+    ///
+    /// SNAP clients (`snap-tun`) send a persistent keepalive every 10 s. A WireGuard client without one becomes silent
+    /// whenever it is idle for this time, and may then lose its tunnel or its address to another client.
     pub silent_after: Duration,
     /// If set, an identity that uses a new tunnel loses its older ones at once: for clients that roam and have one
     /// socket each. Otherwise the older tunnels expire, and one identity can have many sockets. The caller then has to
     /// call [`poll_event`](crate::SnapTunServer::poll_event), which ends the older tunnels of this shard; the queue of
-    /// [moves](crate::Event::Moved) has no limit.
+    /// [moves](crate::Event::Moved) has no limit. Default: false.
     pub one_tunnel_per_identity: bool,
     /// Maximum number of [directory changes](crate::DirectoryChange) that wait for
-    /// [`poll_event`](crate::SnapTunServer::poll_event); 0 disables them.
+    /// [`poll_event`](crate::SnapTunServer::poll_event); 0 disables them. Default: 0.
     pub directory_changes: usize,
-    /// Maximum number of packets that wait for a session in one tunnel.
+    /// Maximum number of packets that wait for a session in one tunnel. Default: 256.
     pub waiting_packets_per_tunnel: usize,
-    /// Maximum number of waiting bytes in one tunnel.
+    /// Maximum number of waiting bytes in one tunnel. Default: 256 KiB.
     pub waiting_bytes_per_tunnel: usize,
-    /// Maximum number of waiting bytes in all tunnels of one identity.
+    /// Maximum number of waiting bytes in all tunnels of one identity. Default: 1 MiB.
     pub waiting_bytes_per_identity: usize,
-    /// Maximum number of waiting bytes in all half-open tunnels.
+    /// Maximum number of waiting bytes in all half-open tunnels. Default: 8 MiB.
     pub waiting_bytes_half_open: usize,
-    /// Maximum number of waiting bytes in all tunnels of the shard.
+    /// Maximum number of waiting bytes in all tunnels of the shard. Default: 64 MiB.
     pub waiting_bytes_per_shard: usize,
     /// Time in which every tunnel is visited once. It bounds how long a silent tunnel outlives its authorization, and
     /// is the shortest interval between two checks of a tunnel's WireGuard timers.
     ///
-    /// Clamped to 1 ms..=1 s.
+    /// Clamped to 1 ms..=1 s. Default: 250 ms.
     pub timer_round: Duration,
 }
 

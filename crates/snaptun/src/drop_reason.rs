@@ -8,6 +8,9 @@ closed_enum! {
     /// Reason for which a datagram or packet was dropped.
     pub enum DropReason {
         Malformed: "malformed", "not a SNAPtun message: wrong type, reserved bytes or length";
+        /// Data from the address of a [remembered](crate::SnapTunServer::remember) client may have another reason:
+        /// [`NoSession`](Self::NoSession) if it begins a handshake, [`Unauthorized`](Self::Unauthorized), or
+        /// [`Draining`](Self::Draining).
         NoTunnel: "no_tunnel",
             "message other than an initiation from an address without a tunnel, or packet to such an address";
         InvalidMac: "invalid_mac",
@@ -18,7 +21,9 @@ closed_enum! {
             "initiation with a cookie, over the limit of all shards together";
         CookieReplyLimit: "cookie_reply_limit",
             "handshake message without a cookie, over the limits, from an address over its limit of cookie replies";
-        /// Removes the identity's tunnel.
+        /// The identity has no authorization, or lost it. If it has a tunnel at this address, the tunnel is removed.
+        /// Data from an address whose tunnel was removed for this reason is reported as `Unauthorized` as well, while
+        /// the shard remembers the client.
         Unauthorized: "unauthorized", "identity without authorization, or with a revoked one";
         AddressHeld: "address_held",
             "initiation from an address at which another identity has a tunnel in use";
@@ -30,12 +35,16 @@ closed_enum! {
             "initiation for a new tunnel while all tunnels of the shard are in use";
         /// See [`SnapTunServer::drain`](crate::SnapTunServer::drain).
         Draining: "draining", "message for a new tunnel while the gateway drains";
-        /// See [`ReplayGuard`](crate::ReplayGuard).
+        /// See [`ReplayGuard`](crate::ReplayGuard). Most replays are recognized before any limit is checked. The
+        /// timestamp of every other initiation is checked once its identity is proven: first for
+        /// [`FutureTimestamp`](Self::FutureTimestamp), then for this reason.
         ReplayedInitiation: "replayed_initiation",
             "initiation that was accepted before, or is too old to be checked";
         /// See [`ReplayGuard`](crate::ReplayGuard).
         FutureTimestamp: "future_timestamp",
             "initiation whose timestamp is too far ahead of the system clock";
+        /// Checked after [`ReplayedInitiation`](Self::ReplayedInitiation), and only in an existing tunnel: the
+        /// initiation was not accepted before, but a later one of its client arrived first.
         StaleInitiation: "stale_initiation", "initiation not newer than the last one of its tunnel";
         Unsolicited: "unsolicited", "handshake response or cookie reply without a matching message of the gateway";
         NoSession: "no_session", "data for an unknown or expired session";

@@ -56,7 +56,7 @@ pub enum DirectoryChange {
 }
 
 impl DirectoryChange {
-    /// Minimum advance of `heard_at` after which a tunnel is reported again.
+    /// Minimum advance of `heard_at` after which a tunnel is reported again: 60 s.
     pub const REFRESH: Duration = Duration::from_secs(60);
 }
 

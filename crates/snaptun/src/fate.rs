@@ -13,7 +13,10 @@ use crate::drop_reason::DropReason;
 pub enum Incoming<'a, S> {
     /// The datagram carried a packet.
     Delivered {
-        /// Inner packet, byte for byte as sent by the peer, possibly with its padding; never empty.
+        /// Inner packet, byte for byte as sent by the peer; never empty.
+        ///
+        /// Clients may pad packets with zeros to a multiple of 16 bytes (WireGuard whitepaper, section 5.4.6). The
+        /// shard cannot tell padding from data: take the length from the packet's own header.
         packet: Packet,
         /// Session data of the peer's grant.
         session_data: &'a S,

@@ -6,8 +6,10 @@
 //!
 //! This crate holds the tunnels of many clients. It opens no socket, starts no thread, does no I/O and logs nothing:
 //! datagrams and packets go in, and datagrams, packets and events come out. A *datagram* is a UDP payload between
-//! client and server, which is one SNAPtun message; a *packet* is what travels in a tunnel. The WireGuard state machine
-//! comes from `ana-gotatun`, which emits `tracing` events of the levels debug and trace.
+//! client and server, which is one SNAPtun message; a *packet* is what travels in a tunnel. The type [`Packet`] holds
+//! either: a datagram in [`handle_incoming_packet`](SnapTunServer::handle_incoming_packet) and in a [`Transmit`], and a
+//! packet elsewhere. The WireGuard state machine comes from `ana-gotatun`, which emits `tracing` events of the levels
+//! debug and trace.
 //!
 //! It differs from a WireGuard interface in these points:
 //!
@@ -16,7 +18,9 @@
 //! - A tunnel belongs to one remote socket address. A client at a new address needs a new handshake and gets a new
 //!   tunnel, and one identity can have several tunnels.
 //! - Packets are opaque bytes. The caller chooses the tunnel of an outgoing packet by its remote address; there are no
-//!   allowed IPs, and packets are not padded.
+//!   allowed IPs, and packets to clients are not padded.
+//! - Clients are expected to send persistent keepalives, as `snap-tun` does every 10 s. A client that sends nothing for
+//!   [`silent_after`](ShardConfig::silent_after) may lose its tunnel or its address to another client.
 //! - The server begins handshakes with clients that it knows, but sends no persistent keepalives and uses no preshared
 //!   keys.
 //!
@@ -31,7 +35,7 @@
 //! | [`ReplayGuard`], [`HandshakeLimits`] | state shared by all shards of a gateway |
 //! | [`Endpoint`], [`Via`] | remote address of a datagram, and the local side that received it |
 //! | [`Incoming`], [`Outgoing`] | fate of a datagram or packet, with the reason of a drop in [`DropReason`] |
-//! | [`Packet`] | owned bytes: `copy_from` copies a slice, `from_bytes` takes a `BytesMut` |
+//! | [`Packet`] | owned bytes: dereferences to `[u8]`; `copy_from` copies a slice, `from_bytes` takes a `BytesMut` |
 //! | [`Transmit`] | datagram to send |
 //! | [`Event`] | news for other shards, and for a directory of tunnels |
 //! | [`ShardCounters`] | event counters for metrics |
@@ -41,17 +45,18 @@
 //!
 //! # Building a server
 //!
-//! The example `one_socket` is a complete server in one file. Its core is this:
+//! The file `examples/one_socket.rs`, in the repository and in the package, is a complete server. Its core is this:
 //!
 //! ```
 //! use std::collections::{HashSet, VecDeque};
-//! use std::net::SocketAddr;
+//! use std::io::{self, ErrorKind};
+//! use std::net::{SocketAddr, UdpSocket};
 //! use std::sync::Arc;
-//! use std::time::{Instant, SystemTime};
+//! use std::time::{Duration, Instant, SystemTime};
 //!
 //! use snaptun::{
 //!     Endpoint, Grant, HandshakeLimits, Incoming, Outgoing, Packet, ReplayGuard, ShardConfig,
-//!     SnapTunAuthorization, SnapTunServer, StaticSecret, Transmit, Via,
+//!     SnapTunAuthorization, SnapTunServer, StaticKey, Transmit, Via,
 //! };
 //!
 //! /// The authorized public keys. This set never changes, and neither does its generation.
@@ -73,7 +78,7 @@
 //!     }
 //! }
 //!
-//! fn new_shard(now: Instant, key: StaticSecret, customers: Customers) -> SnapTunServer<Customers> {
+//! fn new_shard(now: Instant, key: StaticKey, customers: Customers) -> SnapTunServer<Customers> {
 //!     let config = ShardConfig::default();
 //!     let replay_guard = ReplayGuard::new(
 //!         now,
@@ -105,7 +110,6 @@
 //!         remote,
 //!         via: Via::default(),
 //!     };
-//!     shard.start_batch();
 //!     let datagram = Packet::copy_from(datagram);
 //!     match shard.handle_incoming_packet(now, datagram, from, send_to_network) {
 //!         Incoming::Delivered { packet, .. } => {
@@ -117,14 +121,44 @@
 //!         Incoming::Consumed(_) => {}
 //!         Incoming::Dropped(reason) => eprintln!("datagram from {remote}: {reason}"),
 //!     }
-//!     shard.update_timers(now, send_to_network);
-//!     // Send each datagram of `send_to_network` from its `to.via` to its `to.remote`.
+//! }
+//!
+//! /// Serves until an I/O error. Each iteration is one turn.
+//! fn serve(socket: &UdpSocket, mut shard: SnapTunServer<Customers>) -> io::Result<()> {
+//!     let mut buffer = vec![0; 65_536];
+//!     let mut send_to_network = VecDeque::new();
+//!     loop {
+//!         let timeout = shard.next_timer().saturating_duration_since(Instant::now());
+//!         // `set_read_timeout` refuses zero.
+//!         socket.set_read_timeout(Some(timeout.max(Duration::from_millis(1))))?;
+//!         let received = match socket.recv_from(&mut buffer) {
+//!             Ok(received) => Some(received),
+//!             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+//!             Err(error) => return Err(error),
+//!         };
+//!         // For hosts that are suspended, see "Time and randomness".
+//!         let now = Instant::now();
+//!         shard.start_batch();
+//!         if let Some((length, remote)) = received {
+//!             handle(&mut shard, now, &buffer[..length], remote, &mut send_to_network);
+//!         }
+//!         shard.update_timers(now, &mut send_to_network);
+//!         // Nothing with the default configuration.
+//!         while let Some(event) = shard.poll_event(true) {
+//!             println!("{event:?}");
+//!         }
+//!         for transmit in send_to_network.drain(..) {
+//!             if let Err(error) = socket.send_to(&transmit.packet, transmit.to.remote) {
+//!                 eprintln!("datagram to {} not sent: {error}", transmit.to.remote);
+//!             }
+//!         }
+//!     }
 //! }
 //! #
 //! # use testkit::shard::{Client, Received};
 //! # let now = Instant::now();
-//! # let key = StaticSecret::from([7; 32]);
-//! # let mut client = Client::new(1, snaptun::PublicKey::from(&key));
+//! # let key = StaticKey::from(snaptun::StaticSecret::from([7; 32]));
+//! # let mut client = Client::new(1, key.public_key());
 //! # let customers = Customers(HashSet::from([client.identity()]));
 //! # let mut shard = new_shard(now, key, customers);
 //! # let mut sent = VecDeque::new();
@@ -139,6 +173,18 @@
 //! # assert_eq!(client.receive(&echo.packet), Received::Data(b"packet".to_vec()));
 //! ```
 //!
+//! # Dependencies
+//!
+//! ```toml
+//! [dependencies]
+//! snaptun = "0.1" # or the path of `crates/snaptun`
+//!
+//! [dev-dependencies]
+//! ana-gotatun = { version = "=0.8.1-ana.0", default-features = false, features = ["aws-lc-rs"] }
+//! ```
+//!
+//! `ana-gotatun` contains a client for tests; [`protocol`] shows how to create one.
+//!
 //! # Call order
 //!
 //! One thread owns a shard. In each turn it:
@@ -152,14 +198,14 @@
 //!    tunnels that expired or lost their authorization;
 //! 5. calls [`poll_event`](SnapTunServer::poll_event) until it returns `None`, if
 //!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) or
-//!    [`directory_changes`](ShardConfig::directory_changes) is set. It is not optional then: moves queue up without
-//!    limit, and it ends the older tunnels of this shard;
+//!    [`directory_changes`](ShardConfig::directory_changes) is set. Both are off by default. With one of them, the call
+//!    is not optional: moves queue up without limit, and it ends the older tunnels of this shard;
 //! 6. sends the datagrams appended to `send_to_network`, in order, each from its [`Via`]. Methods only append to this
-//!    queue, so it can be sent and emptied after any call;
+//!    queue, so the caller may send and empty the queue after any call;
 //! 7. waits for input, at most until [`next_timer`](SnapTunServer::next_timer), which is never more than 1 s away.
 //!
-//! Steps 2 and 3 may be mixed and repeated, and all of a turn's calls may use the same `now`. Steps 1 and 4 may be less
-//! frequent, at the price of late revocations and timers.
+//! Steps 2 and 3 may be mixed and repeated, and all of a turn's calls may use the same `now`. `start_batch` and step 4
+//! belong to the turn, not to a datagram. They may be less frequent, at the price of late revocations and timers.
 //!
 //! An initiation takes up to 0.6 ms, as long as hundreds of data messages. A caller that gives handshakes a bounded
 //! share of its time classifies datagrams with [`MessageKind::of`](protocol::MessageKind::of). Data messages go to
@@ -213,8 +259,10 @@
 //! [`generation`](SnapTunAuthorization::generation) changes, but not for each packet in a tunnel. It asks on the thread
 //! that called it, and the answer must not block; [`SnapTunAuthorization`] has the details. An identity that is no
 //! longer authorized loses its tunnel at its next packet in either direction, or without one within
-//! [`timer_round`](ShardConfig::timer_round). The shard remembers such a client for some time, and begins a handshake
-//! when its grant returns. Fates borrow the session data of the grant.
+//! [`timer_round`](ShardConfig::timer_round). The shard remembers a client that used such a tunnel until 540 s after
+//! its last message, and begins a handshake when its grant returns. It remembers up to
+//! [`tunnels_per_shard`](ShardConfig::tunnels_per_shard) clients; [`lapsed_tunnels`](SnapTunServer::lapsed_tunnels) is
+//! the number of those that had a tunnel in this process. Fates borrow the session data of the grant.
 //!
 //! # Restarts
 //!

@@ -2,18 +2,51 @@
 //!
 //! Section numbers refer to the [WireGuard whitepaper](https://www.wireguard.com/papers/wireguard.pdf). SNAPtun adds
 //! one field: the handshake response ends with the socket address that the responder saw.
+//!
+//! # Test clients
+//!
+//! `Tunn` of `ana-gotatun` 0.8.1-ana.0, the version that this crate uses, is the client's side as well. (The client
+//! `snap-tun` 0.8.6 uses 0.2.1-ana.0, which has the same messages.)
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use std::sync::Arc;
+//!
+//! use ana_gotatun::noise::Tunn;
+//! use ana_gotatun::noise::index_table::IndexTable;
+//! use ana_gotatun::noise::rate_limiter::RateLimiter;
+//! use snaptun::{PublicKey, StaticSecret};
+//!
+//! fn new_client(key: StaticSecret, server_key: PublicKey, server: SocketAddr) -> Tunn {
+//!     let limiter = Arc::new(RateLimiter::new(&PublicKey::from(&key), u64::MAX));
+//!     let preshared_key = None;
+//!     let persistent_keepalive_seconds = Some(10);
+//!     Tunn::new(
+//!         key,
+//!         server_key,
+//!         preshared_key,
+//!         persistent_keepalive_seconds,
+//!         IndexTable::from_os_rng(),
+//!         limiter,
+//!         server,
+//!     )
+//! }
+//! ```
+//!
+//! `format_handshake_initiation(true)` returns its initiation. `handle_incoming_packet` takes a datagram that
+//! `Packet::try_into_wg` has converted.
 
 use std::time::Duration;
 
 use ana_gotatun::packet::{WgCookieReply, WgData, WgHandshakeInit, WgHandshakeResp};
 
-/// `Rekey-After-Time` (section 6.1): age of a session at which its initiator begins the next handshake.
+/// `Rekey-After-Time` (section 6.1), 120 s: age of a session at which its initiator begins the next handshake.
 pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 
-/// `Reject-After-Time` (section 6.1): age at which a session is no longer used.
+/// `Reject-After-Time` (section 6.1), 180 s: age at which a session is no longer used.
 pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 
-/// `Rekey-Timeout` (section 6.1): time after which an unanswered initiation is sent again.
+/// `Rekey-Timeout` (section 6.1), 5 s: time after which an unanswered initiation is sent again.
 pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `Keepalive-Timeout` (section 6.1): time after which unanswered data is acknowledged with a keepalive.
@@ -26,16 +59,17 @@ pub(crate) const FORGET_AFTER_TIME: Duration = REJECT_AFTER_TIME.saturating_mul(
 /// Lifetime of a cookie at the client (section 5.4.7).
 pub(crate) const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
 
-/// Length in bytes of an initiation (section 5.4.2).
+/// Length in bytes of an initiation (section 5.4.2): 148.
 pub const INITIATION_BYTES: usize = WgHandshakeInit::LEN;
 
-/// Length in bytes of a response: WireGuard's 92 (section 5.4.3), plus SNAPtun's 20 for the reported address.
+/// Length in bytes of a response: 112, which are WireGuard's 92 (section 5.4.3) and SNAPtun's 20 for the reported
+/// address.
 pub const RESPONSE_BYTES: usize = WgHandshakeResp::LEN;
 
-/// Length in bytes of a cookie reply (section 5.4.7).
+/// Length in bytes of a cookie reply (section 5.4.7): 64.
 pub const COOKIE_REPLY_BYTES: usize = WgCookieReply::LEN;
 
-/// Length in bytes of a data message's header and tag (section 5.4.6), and of the shortest message, the keepalive.
+/// Length in bytes of a data message's header and tag (section 5.4.6), and of the shortest message, the keepalive: 32.
 pub const DATA_OVERHEAD_BYTES: usize = WgData::OVERHEAD;
 
 /// Offset of the receiver index of a response (section 5.4.3).

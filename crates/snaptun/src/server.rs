@@ -86,7 +86,8 @@ pub struct TunnelView<'a> {
     pub identity: &'a [u8; 32],
     /// Creation time.
     pub created_at: Instant,
-    /// False while the tunnel is half-open: its peer has not used it yet. Stays true while the tunnel is silent.
+    /// False while the tunnel is [half-open](SnapTunServer::half_open_tunnels): its peer has not used it yet. Stays
+    /// true while the tunnel is silent.
     pub in_use: bool,
 }
 
@@ -204,7 +205,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         }
     }
 
-    /// Begins a batch: messages handled until the next call see the authorization changes made before this one.
+    /// Begins a batch: messages handled until the next call see the authorization changes made before this one. Call it
+    /// once per turn, not for each datagram.
     ///
     /// Calls [`generation`](SnapTunAuthorization::generation). Without this call, a shard does not notice that an
     /// identity was revoked.
@@ -244,7 +246,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         self.tunnels.len()
     }
 
-    /// Returns the number of half-open tunnels: answered, but not yet used by their peer.
+    /// Returns the number of half-open tunnels: answered, but not yet used by their peer, or begun by the shard with a
+    /// remembered client that has not responded yet.
     #[must_use]
     pub fn half_open_tunnels(&self) -> usize {
         self.census.half_open()

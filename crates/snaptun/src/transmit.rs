@@ -10,11 +10,21 @@ use crate::endpoint::Endpoint;
 ///
 /// The shard does not learn if it was sent. A caller may drop it, for example when a send buffer is full: handshakes
 /// are repeated, and lost data is lost as on any network.
+///
+/// With one socket that is bound to one address, the [`Via`](crate::Via) is not needed:
+///
+/// ```
+/// # use std::{io, net::UdpSocket};
+/// # use snaptun::Transmit;
+/// fn send(socket: &UdpSocket, transmit: &Transmit) -> io::Result<usize> {
+///     socket.send_to(&transmit.packet, transmit.to.remote)
+/// }
+/// ```
 pub struct Transmit {
     /// Send from `to.via` to `to.remote`. The destination of a cookie reply is the source of the message that it
     /// answers, which may be spoofed.
     pub to: Endpoint,
-    /// Complete UDP payload: one SNAPtun message.
+    /// Complete UDP payload: one SNAPtun message. Dereferences to `[u8]`.
     pub packet: Packet,
     /// Origin of the payload, for accounting. Sending does not depend on it.
     pub payload: Payload,

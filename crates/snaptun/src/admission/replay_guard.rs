@@ -67,11 +67,11 @@ pub struct ReplayGuard {
 }
 
 impl ReplayGuard {
-    /// Default number of identities: enough for 100,000 tunnels, mostly of different identities.
+    /// Default number of identities: 262,144 (2^18), enough for 100,000 tunnels, mostly of different identities.
     pub const IDENTITIES_DEFAULT: usize = 1 << 18;
 
-    /// Default tolerance for timestamps ahead of the system clock: one hour of daylight saving time set wrong on each
-    /// side. It is the longest lock-out of a client whose wrong clock is corrected.
+    /// Default tolerance for timestamps ahead of the system clock: 2 h, one hour of daylight saving time set wrong on
+    /// each side. It is the longest lock-out of a client whose wrong clock is corrected.
     pub const TIMESTAMP_TOLERANCE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
 
     /// Creates an empty guard. It does not trust the system clock before [`set_clock`](Self::set_clock).

@@ -10,6 +10,34 @@ use crate::crypto::stack::on_wiped_stack;
 
 /// Static X25519 private key. Clones share one copy of the bytes on the heap, which is wiped when the last is dropped.
 /// `Debug` does not print it.
+///
+/// Keep the key in a file, because clients need to know its [public key](Self::public_key):
+///
+/// ```
+/// use std::fs::File;
+/// use std::io::{self, Read as _};
+/// use std::path::Path;
+///
+/// use snaptun::{StaticKey, on_wiped_stack};
+///
+/// # mod getrandom {
+/// #     use std::io::Read as _;
+/// #     pub fn fill(bytes: &mut [u8]) -> std::io::Result<()> {
+/// #         std::fs::File::open("/dev/urandom")?.read_exact(bytes)
+/// #     }
+/// # }
+/// #
+/// /// Loads a key from a file with its 32 bytes.
+/// fn load(path: &Path) -> io::Result<StaticKey> {
+///     on_wiped_stack(|| StaticKey::try_filled(|bytes| File::open(path)?.read_exact(bytes)))
+/// }
+///
+/// // Makes a new key, with the crate `getrandom`.
+/// let key = on_wiped_stack(|| StaticKey::try_filled(|bytes| getrandom::fill(bytes)))?;
+/// println!("public key: {:02x?}", key.public_key().as_bytes());
+/// # assert!(load(Path::new("/no/such/file")).is_err());
+/// # Ok::<(), io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct StaticKey(Arc<Zeroizing<[u8; 32]>>);
 

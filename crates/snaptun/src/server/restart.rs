@@ -60,7 +60,11 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         true
     }
 
-    /// Returns the number of remembered clients of the previous process that have no tunnel yet.
+    /// Returns the number of remembered clients of the previous process.
+    ///
+    /// A client is no longer counted when it, or another client at its address, uses a tunnel, or when its 180 s are
+    /// over, at the next visit of [`update_timers`](Self::update_timers). While a handshake with it is under way, it is
+    /// still counted, and its half-open tunnel is counted as well.
     #[must_use]
     pub fn remembered_tunnels(&self) -> usize {
         self.restart.remembered.len() - self.restart.remembered.lapsed()
@@ -68,6 +72,16 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
 
     /// Returns the number of remembered clients whose tunnel was removed because the grant of their identity ended, or
     /// because their sessions were ended.
+    ///
+    /// Only clients that had used their tunnel are remembered. Together with those of the previous process there are at
+    /// most [`tunnels_per_shard`](crate::ShardConfig::tunnels_per_shard); beyond that, a client is not remembered. A
+    /// client is no longer counted when:
+    ///
+    /// - it, or another client at its address, uses a tunnel. While a handshake with it is under way, it is still
+    ///   counted, and its half-open tunnel is counted as well;
+    /// - 540 s have passed since its last message or, if its sessions were ended, 180 s since then;
+    /// - [`one_tunnel_per_identity`](crate::ShardConfig::one_tunnel_per_identity) is set, its grant is back, and its
+    ///   identity has another tunnel.
     #[must_use]
     pub fn lapsed_tunnels(&self) -> usize {
         self.restart.remembered.lapsed()

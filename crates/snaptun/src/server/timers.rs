@@ -30,7 +30,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// identity is no longer authorized. Begins handshakes with clients whose identity is authorized again, and with those
     /// whose session ended while the shard did not run.
     ///
-    /// Does nothing before [`next_timer`](Self::next_timer). Every tunnel is visited once per
+    /// Call it once per turn, also in a turn without datagrams. It does nothing before
+    /// [`next_timer`](Self::next_timer). Every tunnel is visited once per
     /// [`timer_round`](crate::ShardConfig::timer_round) if calls are at most an eighth of that apart. Its WireGuard
     /// timers are checked once a second, or every four seconds while it is quiet. One call visits at most an eighth of
     /// the tunnels, or 64, also when it is late: about 6 ms for 100,000 tunnels.
