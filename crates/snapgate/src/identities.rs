@@ -22,7 +22,7 @@ use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
 use crate::config::text_file::{self, FileFault};
 use crate::config::toml_file::{self, Diagnostics, in_file_order};
-use crate::keys::PublicKey;
+use crate::keys::{PrivateKey, PublicKey};
 
 /// Room for three million identities of about 75 bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -49,11 +49,11 @@ pub(crate) struct Listed {
 /// # Errors
 ///
 /// All problems of the file.
-pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Vec<Problem>> {
+pub(crate) fn read(path: &Path, own_key: Option<&PrivateKey>) -> Result<Listed, Vec<Problem>> {
     check(path, read_text(path), own_key)
 }
 
-/// Checks the text that was read from an identities file, which may not contain the gateway's `own_key`.
+/// Checks the text that was read from an identities file, which may not contain the gateway's key pair `own_key`.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub(crate) fn read(path: &Path, own_key: Option<PublicKey>) -> Result<Listed, Ve
 pub(crate) fn check(
     path: &Path,
     text: Result<Zeroizing<String>, FileFault>,
-    own_key: Option<PublicKey>,
+    own_key: Option<&PrivateKey>,
 ) -> Result<Listed, Vec<Problem>> {
     let text = text.map_err(|fault| vec![Problem::with_file(path, fault)])?;
     let listed = parse(path, &text)?;
@@ -88,15 +88,29 @@ pub(crate) fn read_text(path: &Path) -> Result<Zeroizing<String>, FileFault> {
 fn problems_of_own_key(
     path: &Path,
     listed: &[(usize, Identity)],
-    own_key: Option<PublicKey>,
+    own_key: Option<&PrivateKey>,
 ) -> Vec<Problem> {
+    let Some(own_key) = own_key else {
+        return Vec::new();
+    };
+    let public_key = own_key.public_key();
+    let fault_of = |listed: &PublicKey| {
+        if *listed == public_key {
+            Some(IdentityFault::OwnKey)
+        } else if own_key.is_equal_to(listed) {
+            Some(IdentityFault::OwnPrivateKey)
+        } else {
+            None
+        }
+    };
     listed
         .iter()
-        .filter(|(_, identity)| Some(identity.public_key) == own_key)
-        .map(|(line, _)| Problem {
-            place: Some(place(path, *line)),
-            setting: None,
-            fault: IdentityFault::OwnKey.into(),
+        .filter_map(|(line, identity)| {
+            Some(Problem {
+                place: Some(place(path, *line)),
+                setting: None,
+                fault: fault_of(&identity.public_key)?.into(),
+            })
         })
         .collect()
 }

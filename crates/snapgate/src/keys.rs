@@ -169,6 +169,11 @@ impl PrivateKey {
         bytes[0] & 0b0000_0111 == 0 && bytes[KEY_LEN - 1] & 0b1100_0000 == 0b0100_0000
     }
 
+    /// Returns true if `listed`, which should be a public key, has the bytes of this private key.
+    pub(crate) fn is_equal_to(&self, listed: &PublicKey) -> bool {
+        self.0.as_bytes() == listed.as_bytes()
+    }
+
     /// Returns the key for a gateway, which shares the copy in memory.
     pub const fn static_key(&self) -> &StaticKey {
         &self.0

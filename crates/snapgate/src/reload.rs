@@ -21,7 +21,7 @@ use crate::authorization::{IdentityChanges, IdentityList};
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
 use crate::identities::{self, Listed};
-use crate::keys::PublicKey;
+use crate::keys::PrivateKey;
 use crate::service_manager::ServiceManager;
 
 mod file_version;
@@ -43,8 +43,8 @@ const MESSAGES_LOGGED: usize = 10;
 #[derive(Clone, Debug)]
 pub(crate) struct IdentitiesFile {
     pub(crate) path: PathBuf,
-    /// Public key of the gateway, which is not allowed in the file.
-    pub(crate) own_key: Option<PublicKey>,
+    /// Private key of the gateway. The file may contain neither it nor its public key.
+    pub(crate) own_key: Option<PrivateKey>,
     /// The version that was read.
     pub(crate) version: FileVersion,
 }
@@ -118,7 +118,7 @@ fn follow(
             // It changed while it was read, so the content may be incomplete. It is due again.
             continue;
         }
-        let status = match identities::check(&file.path, text, file.own_key) {
+        let status = match identities::check(&file.path, text, file.own_key.as_ref()) {
             Ok(listed) => replace(file, list, &listed),
             Err(problems) => {
                 list.note_failed_reload();

@@ -24,8 +24,9 @@ pub(super) struct CheckArgs {
 
 const EXAMPLES: &str = "\
 Accepts the flags and environment variables of `snapgate run`. Prints all settings as TOML, each \
-with the source of its value in a comment, or all errors with file and line. Never prints a \
-private key.
+with the source of its value in a comment, or all errors with file and line. Reads the files, \
+but binds no address, so an address that is missing or in use shows only at the start. Never \
+prints a private key.
 
 Examples:
   snapgate check --config snapgate.toml

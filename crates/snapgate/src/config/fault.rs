@@ -221,6 +221,15 @@ pub(crate) enum Fault {
         /// List of the local ISD-AS numbers.
         local: String,
     },
+    #[error(
+        "the topology is that of {isd_as}, which is not a local ISD-AS number ({local}); use the topology of a local \
+         AS, or add {isd_as} to local_isd_as"
+    )]
+    TopologyOfForeignAs {
+        isd_as: IsdAs,
+        /// List of the local ISD-AS numbers.
+        local: String,
+    },
     #[error("no local ISD-AS number; set --local-isd-as, --next-hop or --topology")]
     NoLocalIsdAs,
     #[error(
@@ -266,6 +275,11 @@ pub(crate) enum IdentityFault {
     PublicKey(KeyError),
     #[error("public_key is the gateway's own key; use the client's public key")]
     OwnKey,
+    #[error(
+        "public_key is the gateway's private key; use the client's public key, and if others could read this file, \
+         replace the gateway's key"
+    )]
+    OwnPrivateKey,
     #[error("public_key is the same as on line {first_line}; remove one of the identities")]
     Duplicate { first_line: usize },
     #[error("{0}: expected a string in quotes")]

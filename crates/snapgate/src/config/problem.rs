@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use scion_packet::IsdAs;
+
 use crate::config::fault::Fault;
 use crate::config::place::Place;
 use crate::config::setting::Setting;
@@ -101,6 +103,17 @@ pub(crate) enum Warning {
     /// Addresses of one IP version are left out of the default listen addresses.
     #[error("not listening on {address}: {reason}; set --listen to choose the addresses")]
     FamilyUnavailable { address: SocketAddr, reason: String },
+    /// Local ISD-AS numbers were derived from a topology and from next hops of another AS.
+    #[error(
+        "two local ASes: {of_topology} of {topology} and {of_next_hop} of {next_hop}; set --local-isd-as if this is \
+         intended, otherwise correct one of them"
+    )]
+    TwoLocalAses {
+        of_topology: IsdAs,
+        topology: Place,
+        of_next_hop: IsdAs,
+        next_hop: Place,
+    },
     #[error("no next hop: packets to other ASes are dropped; set --next-hop or --topology")]
     NoNextHop,
     /// A SCION setting in another forward mode.

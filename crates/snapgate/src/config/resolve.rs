@@ -219,13 +219,12 @@ impl Resolver {
                 None
             }
             (Some((file, place)), false) => {
-                let own_key = private_key.map(PrivateKey::public_key);
                 // Taken before reading, so that later changes are detected.
                 let version = FileVersion::of(&file);
                 let Listed {
                     identities,
                     warnings,
-                } = match identities::read(&file, own_key) {
+                } = match identities::read(&file, private_key) {
                     Ok(listed) => listed,
                     Err(problems) => {
                         self.report_problems_of(&file, problems, &settings::IDENTITIES, &place);
@@ -242,7 +241,7 @@ impl Resolver {
                 );
                 self.identities_file = Some(IdentitiesFile {
                     path: file,
-                    own_key,
+                    own_key: private_key.cloned(),
                     version,
                 });
                 Some(Authorization::Identities(identities))

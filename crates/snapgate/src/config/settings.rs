@@ -315,7 +315,7 @@ pub(crate) static PRIVATE_KEY_FILE: Setting = Setting::new(
         default: "",
         example: r#""/etc/snapgate/private.key""#,
     },
-    "File with the gateway's private key in base64, as `snapgate genkey` prints it; required",
+    "File with the gateway's private key in base64, as `snapgate genkey --output` writes it; required",
 );
 
 pub(crate) static IDENTITIES: Setting = Setting::new(

@@ -59,9 +59,8 @@ impl Resolver {
             }
             self.merge(&mut next_hops, &topology, place);
         }
-        self.record_next_hops(&next_hops);
-        let local_isd_as =
-            self.local_isd_as(&next_hops, topology.as_ref().map(|(topology, _)| topology));
+        self.record_next_hops(&next_hops, topology.as_ref().map(|(_, place)| place));
+        let local_isd_as = self.local_isd_as(&next_hops, topology.as_ref());
         let local_prefixes = self.local_prefixes();
         let sources = self.internal_from();
         let internal = internal?;
@@ -155,11 +154,11 @@ impl Resolver {
         };
         match topology::read(&file) {
             Ok(topology) => {
-                let note = format!(
-                    "{} with {} interfaces",
-                    topology.isd_as,
-                    topology.next_hops.len()
-                );
+                let interfaces = match topology.next_hops.len() {
+                    1 => "1 interface".to_owned(),
+                    count => format!("{count} interfaces"),
+                };
+                let note = format!("{} with {interfaces}", topology.isd_as);
                 self.record(
                     setting,
                     file.display().to_string().into(),
@@ -262,24 +261,34 @@ impl Resolver {
         }
     }
 
-    fn record_next_hops(&mut self, next_hops: &NextHops) {
+    /// Records the next hops with the source of the configured ones. A note has those of the topology beside them.
+    fn record_next_hops(&mut self, next_hops: &NextHops, topology: Option<&Place>) {
         let table = next_hops
             .iter()
             .map(|((isd_as, interface), (address, _))| {
                 (format!("{isd_as}#{interface}"), address.to_string().into())
             })
             .collect();
-        let place = next_hops
-            .values()
-            .next()
-            .map_or(Place::Default, |(_, place)| place.clone());
-        self.record(&settings::NEXT_HOP, Value::Object(table), None, place);
+        let is_of_topology = |place: &Place| topology == Some(place);
+        let mut places = next_hops.values().map(|(_, place)| place);
+        let configured = places.clone().find(|place| !is_of_topology(place));
+        let place = configured.or_else(|| places.next());
+        let place = place.map_or(Place::Default, Place::clone);
+        let of_topology: Vec<String> = next_hops
+            .iter()
+            .filter(|(_, (_, place))| is_of_topology(place))
+            .map(|((isd_as, interface), _)| format!("{isd_as}#{interface}"))
+            .collect();
+        let note = topology
+            .filter(|_| configured.is_some() && !of_topology.is_empty())
+            .map(|topology| format!("{topology}: {}", of_topology.join(", ")));
+        self.record(&settings::NEXT_HOP, Value::Object(table), note, place);
     }
 
     fn local_isd_as(
         &mut self,
         next_hops: &NextHops,
-        topology: Option<&Topology>,
+        topology: Option<&(Topology, Place)>,
     ) -> Option<Vec<IsdAs>> {
         let setting = &settings::LOCAL_ISD_AS;
         let configured = self
@@ -291,9 +300,10 @@ impl Resolver {
         let is_derived = local.is_empty();
         if is_derived && !self.is_invalid(setting) {
             local.extend(next_hops.keys().map(|(isd_as, _)| *isd_as));
-            local.extend(topology.map(|topology| topology.isd_as));
+            local.extend(topology.map(|(topology, _)| topology.isd_as));
             local.sort_unstable();
             local.dedup();
+            self.warn_of_two_ases(next_hops, topology);
         }
         if local.is_empty() {
             let sources = [setting, &settings::NEXT_HOP, &settings::TOPOLOGY];
@@ -313,16 +323,40 @@ impl Resolver {
                     .map(ToString::to_string)
                     .collect::<Vec<_>>()
                     .join(", ");
-                let fault = Fault::NextHopOfForeignAs {
-                    isd_as: *isd_as,
-                    local,
-                };
-                self.report(Some(place.clone()), &settings::NEXT_HOP, fault);
+                let isd_as = *isd_as;
+                if topology.is_none_or(|(_, topology)| topology != place) {
+                    let fault = Fault::NextHopOfForeignAs { isd_as, local };
+                    self.report(Some(place.clone()), &settings::NEXT_HOP, fault);
+                } else {
+                    let fault = Fault::TopologyOfForeignAs { isd_as, local };
+                    // Once, not for each of its interfaces.
+                    if self.problems.iter().all(|problem| problem.fault != fault) {
+                        self.report(Some(place.clone()), &settings::TOPOLOGY, fault);
+                    }
+                }
             }
         }
         let note = is_derived.then(|| "from the next hops and the topology".to_owned());
         self.record(setting, strings(&local), note, place);
         Some(local)
+    }
+
+    /// Warns if the AS of a next hop is another than that of the topology.
+    fn warn_of_two_ases(&mut self, next_hops: &NextHops, topology: Option<&(Topology, Place)>) {
+        let Some((topology, place)) = topology else {
+            return;
+        };
+        let other = next_hops
+            .iter()
+            .find(|((isd_as, _), _)| *isd_as != topology.isd_as);
+        if let Some(((of_next_hop, _), (_, next_hop))) = other {
+            self.warnings.push(Warning::TwoLocalAses {
+                of_topology: topology.isd_as,
+                topology: place.clone(),
+                of_next_hop: *of_next_hop,
+                next_hop: next_hop.clone(),
+            });
+        }
     }
 
     fn local_prefixes(&mut self) -> Vec<(IpNet, Place)> {

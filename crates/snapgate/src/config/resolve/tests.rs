@@ -4,6 +4,7 @@ use super::*;
 use crate::config::{Dispatch, InternalFrom, ScmpErrorLimits, ShardConfig, WorkerReason};
 
 mod addresses;
+mod ases;
 
 const KEY: &str = "cAdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LGo=\n";
 const OWN_PUBLIC_KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
@@ -475,6 +476,23 @@ fn own_public_key_is_rejected_as_an_identity() {
 }
 
 #[test]
+fn own_private_key_is_rejected_as_an_identity_and_not_shown() {
+    let setup = Setup::new();
+    let key = KEY.trim();
+    setup.write(
+        "ids",
+        &format!("[[identity]]\npublic_key = '{PEER}'\n\n[[identity]]\npublic_key = '{key}'\n"),
+    );
+    let problems = setup.problems(MINIMAL);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].starts_with("ids:4: public_key is the gateway's private key"),
+        "{problems:?}"
+    );
+    assert!(!problems[0].contains(key), "{problems:?}");
+}
+
+#[test]
 fn empty_list_and_expired_identities_cause_warnings() {
     let setup = Setup::new();
     setup.write("ids", "");
@@ -612,7 +630,12 @@ fn conflicting_scion_settings_are_rejected() {
         ),
         (
             "local_isd_as = ['1-1']\n",
-            "topo: next_hop: 1-ff00:0:110 is not a local ISD-AS number (1-1); add it to \
+            "topo: topology: the topology is that of 1-ff00:0:110, which is not a local ISD-AS \
+             number (1-1); use the topology of a local AS, or add 1-ff00:0:110 to local_isd_as",
+        ),
+        (
+            "local_isd_as = ['1-ff00:0:110']\n[next_hop]\n'1-1#1' = '10.0.0.9:1'\n",
+            "x.toml:7: next_hop: 1-1 is not a local ISD-AS number (1-ff00:0:110); add it to \
              local_isd_as or remove the next hop",
         ),
         (

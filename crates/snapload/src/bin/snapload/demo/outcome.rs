@@ -61,12 +61,12 @@ impl fmt::Display for Outcome {
 }
 
 const NEXT_COMMANDS: &str = "\
-Try next:
-  snapload demo --rate max --tunnels 500   the limit of this machine
-  snapload demo --workers 1                a single worker
-  snapload demo --dispatch user            without dispatch in the kernel
-  snapgate genkey --output private.key     a key for your own gateway
-  snapgate run --help                      its options
+Try next, in the repository after `cargo build --release`:
+  target/release/snapload demo --rate max --tunnels 500   the limit of this machine
+  target/release/snapload demo --workers 1                a single worker
+  target/release/snapload demo --dispatch user            without dispatch in the kernel
+  target/release/snapgate genkey --output private.key     a key for your own gateway
+  target/release/snapgate run --help                      its options
 ";
 
 impl JsonWorker {
