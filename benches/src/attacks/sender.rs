@@ -48,9 +48,11 @@ impl Sender {
 
     /// Sends the queue as far as the socket buffer has room. If it is full, yields the CPU to other threads.
     pub(crate) fn flush(&mut self, tally: &mut Tally) {
-        let flush = self.queue.flush(&self.socket, Instant::now(), &mut |_, outcome| {
-            tally.sent += u64::from(outcome.is_ok());
-        });
+        let flush = self
+            .queue
+            .flush(&self.socket, Instant::now(), &mut |_, outcome| {
+                tally.sent += u64::from(outcome.is_ok());
+            });
         if flush == Flush::Blocked {
             let deadline = Instant::now() + Duration::from_micros(50);
             while Instant::now() < deadline {

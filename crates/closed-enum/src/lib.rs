@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 /// Declares an enum of reasons. Each variant has a `snake_case` name for a metric label, and a help text, which is its
-/// [`Display`](std::fmt::Display) output and the last line of its documentation.
+/// [`Display`](std::fmt::Display) output and the first line of its documentation.
 ///
 /// ```
 /// closed_enum::closed_enum! {
@@ -30,9 +30,9 @@ macro_rules! closed_enum {
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum $enum {
             $(
-                $(#[$variant_meta])*
-                #[doc = ""]
                 #[doc = concat!("`", $name, "`: ", $help)]
+                #[doc = ""]
+                $(#[$variant_meta])*
                 $variant,
             )+
         }
