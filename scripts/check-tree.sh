@@ -38,7 +38,7 @@ fi
 # A child process has copies of all descriptors of its parent until it executes its program. Meanwhile it may hold a
 # lock, an address or a port that another test has released. So only these test programs, which tolerate that, start
 # processes, directly or by the test kit.
-starters=(crates/snapgate/tests/{cli,host,neighbours,process,stalled,storage,trains}
+starters=(crates/snapgate/tests/{cli,host,neighbour_table,process,stalled,storage,trains}
     crates/snapload/tests/{program,documents.rs}
     crates/interop/tests/{killed,tutorial}.rs)
 others=("${starters[@]/#/:!}" ':!crates/testkit' ':!crates/snapgate/src/hardening.rs'

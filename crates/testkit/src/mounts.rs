@@ -1,15 +1,13 @@
 //! Mount namespaces.
 
 use std::fs::{self, File, OpenOptions};
-use std::panic;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::namespace::skip;
+use crate::namespace::{on_thread, skip};
 
 /// A mount namespace: file systems mounted in it are visible only in [`Self::run`] and to processes started there, and
 /// disappear with it. Needs root (CAP_SYS_ADMIN), see [`may_mount`].
@@ -92,14 +90,4 @@ impl Default for Mounts {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Calls `body` on a new thread, so that the mounts of the calling thread do not change.
-fn on_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| {
-        scope
-            .spawn(body)
-            .join()
-            .unwrap_or_else(|panic| panic::resume_unwind(panic))
-    })
 }

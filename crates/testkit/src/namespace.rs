@@ -163,8 +163,8 @@ impl Default for Namespace {
     }
 }
 
-/// Calls `body` on a new thread, so that the namespace of the calling thread does not change.
-fn on_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+/// Calls `body` on a new thread, so that the namespaces of the calling thread do not change.
+pub(crate) fn on_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         scope
             .spawn(body)

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use snaptun::protocol::MessageKind;
 use snaptun::{
@@ -286,6 +286,20 @@ impl Shard {
     pub fn update_timers(&mut self) {
         self.server.start_batch();
         self.server.update_timers(self.now, &mut self.sent);
+    }
+
+    /// Lets time pass, and handles the timers whenever they are due.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let next = self.server.next_timer().max(self.now);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = next;
+            self.update_timers();
+        }
     }
 
     /// Removes and returns the datagrams to send, in order.

@@ -11,9 +11,9 @@ mod damaged_link;
 mod inherited;
 mod limits;
 mod links;
-mod neighbours;
 mod routers;
 mod routes;
+mod shared_addresses;
 mod site;
 mod terminal;
 

@@ -19,24 +19,10 @@ const SPOOFED: [u8; 48] = {
     message
 };
 
-/// Runs the shard's timers for some time, whenever they are due.
-fn pass(shard: &mut Shard, time: Duration) {
-    let end = shard.now + time;
-    loop {
-        let next = shard.server.next_timer().max(shard.now);
-        if next > end {
-            shard.now = end;
-            return;
-        }
-        shard.now = next;
-        shard.update_timers();
-    }
-}
-
 /// Ends the grant of the identity, which removes the tunnel.
 fn lapse(shard: &mut Shard, client: &Client) {
     shard.registry.revoke(client.identity());
-    pass(shard, ROUND);
+    shard.pass(ROUND);
     assert!(!shard.server.has_tunnel(client.remote()));
     assert!(shard.sent.is_empty());
 }
@@ -67,11 +53,11 @@ fn a_silent_client_is_served_again_a_round_after_its_grant_returns() {
     let mut client = shard.connected_client(1);
     lapse(&mut shard, &client);
     assert_eq!(shard.server.lapsed_tunnels(), 1);
-    pass(&mut shard, Duration::from_secs(5));
+    shard.pass(Duration::from_secs(5));
     assert!(shard.sent.is_empty());
 
     renew(&shard, &client);
-    pass(&mut shard, ROUND);
+    shard.pass(ROUND);
     complete(&mut shard, &mut client);
     let data = client.data(b"to the gateway");
     let fate = shard.incoming(&data, client.endpoint);
@@ -80,7 +66,7 @@ fn a_silent_client_is_served_again_a_round_after_its_grant_returns() {
     assert_eq!(fate, Out::Encapsulated(1));
     assert_eq!(shard.deliver_to(&mut client), [b"to the client"]);
     assert_eq!(shard.server.lapsed_tunnels(), 0);
-    pass(&mut shard, REKEY_TIMEOUT);
+    shard.pass(REKEY_TIMEOUT);
     assert!(shard.server.has_tunnel(client.remote()));
 }
 
@@ -90,10 +76,10 @@ fn an_expired_grant_may_be_renewed_late() {
     let mut client = shard.connected_client(1);
     let expires = shard.now + Duration::from_secs(1);
     shard.registry.grant(client.identity(), 1, Some(expires));
-    pass(&mut shard, Duration::from_secs(2));
+    shard.pass(Duration::from_secs(2));
     assert!(!shard.server.has_tunnel(client.remote()));
     renew(&shard, &client);
-    pass(&mut shard, ROUND);
+    shard.pass(ROUND);
     complete(&mut shard, &mut client);
 }
 
@@ -105,7 +91,7 @@ fn data_also_begins_the_handshake() {
     let expires = shard.now + Duration::from_secs(1);
     shard.registry.grant(client.identity(), 1, Some(expires));
     shard.connect(&mut client);
-    pass(&mut shard, Duration::from_secs(2));
+    shard.pass(Duration::from_secs(2));
     assert!(!shard.server.has_tunnel(client.remote()));
     let later = shard.now + Duration::from_secs(60);
     shard.registry.renew(client.identity(), later);
@@ -128,13 +114,13 @@ fn a_client_whose_grant_never_returns_gets_no_messages_and_is_forgotten() {
         assert_eq!(fate, In::Dropped(DropReason::Unauthorized));
         let fate = shard.outgoing(b"lost", client.remote());
         assert!(matches!(fate, Out::Dropped(DropReason::NoTunnel, _)));
-        pass(&mut shard, Duration::from_secs(1));
+        shard.pass(Duration::from_secs(1));
     }
     assert_eq!(shard.server.lapsed_tunnels(), 1);
-    pass(&mut shard, Duration::from_secs(540));
+    shard.pass(Duration::from_secs(540));
     assert_eq!(shard.server.lapsed_tunnels(), 0);
     renew(&shard, &client);
-    pass(&mut shard, Duration::from_secs(2));
+    shard.pass(Duration::from_secs(2));
     assert!(shard.sent.is_empty());
     assert_eq!(started(&shard), 0);
 }
@@ -145,11 +131,11 @@ fn a_returned_grant_causes_one_initiation_and_spoofed_data_one_in_five_seconds()
     let client = shard.connected_client(1);
     lapse(&mut shard, &client);
     renew(&shard, &client);
-    pass(&mut shard, ROUND);
+    shard.pass(ROUND);
     assert_eq!(shard.take_sent().len(), 1);
     for other in 0..30 {
         let _other = shard.client(100 + other);
-        pass(&mut shard, Duration::from_secs(1));
+        shard.pass(Duration::from_secs(1));
         assert!(shard.sent.is_empty());
     }
     assert!(!shard.server.has_tunnel(client.remote()));
@@ -159,7 +145,7 @@ fn a_returned_grant_causes_one_initiation_and_spoofed_data_one_in_five_seconds()
         }
         assert_eq!(started(&shard), round);
         shard.sent.clear();
-        pass(&mut shard, REKEY_TIMEOUT + Duration::from_secs(2));
+        shard.pass(REKEY_TIMEOUT + Duration::from_secs(2));
         assert!(!shard.server.has_tunnel(client.remote()));
     }
 }
@@ -170,10 +156,10 @@ fn a_flapping_grant_causes_one_initiation_in_five_seconds() {
     let client = shard.connected_client(1);
     for _ in 0..20 {
         shard.registry.revoke(client.identity());
-        pass(&mut shard, ROUND);
+        shard.pass(ROUND);
         assert!(!shard.server.has_tunnel(client.remote()));
         renew(&shard, &client);
-        pass(&mut shard, ROUND);
+        shard.pass(ROUND);
     }
     // In 10 s.
     assert!((2..=3).contains(&started(&shard)), "{}", started(&shard));
@@ -188,14 +174,14 @@ fn no_handshake_begins_at_an_address_that_another_client_has_taken() {
     newcomer.endpoint = client.endpoint;
     let response = shard.answer(&mut newcomer);
     renew(&shard, &client);
-    pass(&mut shard, ROUND);
+    shard.pass(ROUND);
     assert!(shard.sent.is_empty());
     let Received::Answer(keepalive) = newcomer.receive(&response) else {
         panic!("the client did not accept the response");
     };
     shard.incoming(&keepalive, newcomer.endpoint);
     assert_eq!(shard.server.lapsed_tunnels(), 0);
-    pass(&mut shard, Duration::from_secs(1));
+    shard.pass(Duration::from_secs(1));
     assert!(shard.sent.is_empty());
     assert_eq!(started(&shard), 0);
 }
@@ -218,7 +204,7 @@ fn a_shard_that_drains_begins_no_handshake_when_a_grant_returns() {
     lapse(&mut shard, &client);
     shard.server.drain();
     renew(&shard, &client);
-    pass(&mut shard, Duration::from_secs(2));
+    shard.pass(Duration::from_secs(2));
     assert!(shard.sent.is_empty());
 }
 
@@ -235,7 +221,7 @@ fn a_client_that_has_moved_gets_no_handshake_at_its_old_address() {
     renew(&shard, &client);
     let mut moved = Client::at("10.9.9.9:9".parse().unwrap(), 1, Shard::public_key());
     shard.connect(&mut moved);
-    pass(&mut shard, Duration::from_secs(1));
+    shard.pass(Duration::from_secs(1));
     assert!(shard.sent.is_empty());
     assert_eq!(shard.server.lapsed_tunnels(), 0);
 }
@@ -253,13 +239,13 @@ fn handshakes_after_a_mass_return_are_rate_limited() {
     for client in &clients {
         shard.registry.revoke(client.identity());
     }
-    pass(&mut shard, ROUND);
+    shard.pass(ROUND);
     assert_eq!(shard.server.lapsed_tunnels(), 200);
     for client in &clients {
         renew(&shard, client);
     }
     for second in 1..=10 {
-        pass(&mut shard, Duration::from_secs(1));
+        shard.pass(Duration::from_secs(1));
         assert!(
             started(&shard) <= second * PER_SECOND + 3,
             "{}",

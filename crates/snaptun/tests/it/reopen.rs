@@ -9,20 +9,6 @@ use testkit::shard::{Client, In, Out, Received, Shard};
 
 const ROUND: Duration = Duration::from_millis(250);
 
-/// Runs the shard's timers for some time, whenever they are due.
-fn pass(shard: &mut Shard, time: Duration) {
-    let end = shard.now + time;
-    loop {
-        let next = shard.server.next_timer().max(shard.now);
-        if next > end {
-            shard.now = end;
-            return;
-        }
-        shard.now = next;
-        shard.update_timers();
-    }
-}
-
 /// Lets the client answer the only datagram that the shard has sent.
 fn complete(shard: &mut Shard, client: &mut Client) {
     let [initiation] = shard.take_sent().try_into().expect("an initiation");
@@ -70,7 +56,7 @@ fn a_silent_client_is_served_again_two_rounds_after_its_session_was_ended() {
     let mut shard = new_shard();
     let mut client = shard.connected_client(1);
     shard.server.end_sessions();
-    pass(&mut shard, 2 * ROUND);
+    shard.pass(2 * ROUND);
     complete(&mut shard, &mut client);
     is_served(&mut shard, &mut client);
     assert_eq!(shard.server.lapsed_tunnels(), 0);
@@ -101,7 +87,7 @@ fn an_initiation_of_the_client_is_answered_at_once() {
     shard.server.end_sessions();
     shard.connect(&mut client);
     is_served(&mut shard, &mut client);
-    pass(&mut shard, Duration::from_secs(1));
+    shard.pass(Duration::from_secs(1));
     assert!(shard.sent.is_empty());
     assert_eq!(shard.server.lapsed_tunnels(), 0);
 }
@@ -119,9 +105,9 @@ fn handshakes_under_way_are_ended_too() {
     // Begun by the shard.
     let mut client = shard.connected_client(1);
     shard.registry.revoke(client.identity());
-    pass(&mut shard, ROUND);
+    shard.pass(ROUND);
     shard.registry.grant(client.identity(), 1, None);
-    pass(&mut shard, ROUND);
+    shard.pass(ROUND);
     let [initiation] = shard.take_sent().try_into().expect("an initiation");
     let Received::Answer(response) = client.receive(&initiation.packet) else {
         panic!("the client did not answer");
@@ -134,7 +120,7 @@ fn handshakes_under_way_are_ended_too() {
     assert_eq!(fate, In::Dropped(DropReason::NoTunnel));
     assert!(shard.sent.is_empty());
     // The shard begins another handshake when the last one is 5 s old.
-    pass(&mut shard, Duration::from_secs(6));
+    shard.pass(Duration::from_secs(6));
     complete(&mut shard, &mut client);
     is_served(&mut shard, &mut client);
 }
@@ -145,7 +131,7 @@ fn tunnels_made_afterwards_are_not_affected() {
     let _old = shard.connected_client(2);
     shard.server.end_sessions();
     let mut client = shard.connected_client(1);
-    pass(&mut shard, 4 * ROUND);
+    shard.pass(4 * ROUND);
     shard.sent.clear();
     is_served(&mut shard, &mut client);
     assert_eq!(shard.server.counters().tunnels_reopened, 1);
@@ -159,7 +145,7 @@ fn packets_that_wait_are_counted_as_lost() {
     let fate = shard.outgoing(b"waits", client.remote());
     assert_eq!(fate, Out::Waiting(1));
     shard.server.end_sessions();
-    pass(&mut shard, ROUND);
+    shard.pass(ROUND);
     assert_eq!(shard.server.waiting_packets(), 0);
     assert_eq!(shard.server.counters().waiting_discarded_expired, 1);
 }
@@ -170,10 +156,10 @@ fn an_identity_that_lost_its_grant_meanwhile_gets_no_handshake() {
     let client = shard.connected_client(1);
     shard.server.end_sessions();
     shard.registry.revoke(client.identity());
-    pass(&mut shard, Duration::from_secs(1));
+    shard.pass(Duration::from_secs(1));
     assert!(shard.sent.is_empty());
     shard.registry.grant(client.identity(), 1, None);
-    pass(&mut shard, ROUND);
+    shard.pass(ROUND);
     assert_eq!(shard.take_sent().len(), 1);
 }
 
@@ -189,7 +175,7 @@ fn many_clients_are_served_again_at_the_rate_of_a_restart() {
     shard.server.end_sessions();
     let started = |shard: &Shard| shard.server.counters().restart_handshakes_started;
     for second in 1..=10 {
-        pass(&mut shard, Duration::from_secs(1));
+        shard.pass(Duration::from_secs(1));
         let started = started(&shard);
         assert!(started <= second * PER_SECOND + 3, "{started}");
     }
