@@ -62,8 +62,7 @@
 //! | `socket` | a worker's socket |
 //! | `send_buffer` | size of a send buffer that follows its rate |
 //! | `receive`, `train` | batches of received trains, gathering of sent datagrams |
-//! | `gso` | destinations to which the kernel cannot send trains |
-//! | `lost_sources` | source addresses that the host no longer has |
+//! | `refusals` | addresses for which the kernel refused trains, or refused to send |
 //! | `sys` | system calls: all unsafe code |
 //! | `cbpf` | programs for the kernel, as data |
 //! | `dispatch`, `options`, `received` | the hash; plain values |
@@ -129,13 +128,12 @@
 mod cbpf;
 mod dispatch;
 mod group;
-mod gso;
-mod lost_sources;
 mod options;
 #[cfg(feature = "fuzzing")]
 pub mod programs;
 mod receive;
 mod received;
+mod refusals;
 mod send;
 mod send_buffer;
 mod socket;

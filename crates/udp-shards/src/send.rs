@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use closed_enum::closed_enum;
 
 use crate::ShardSocket;
-use crate::gso::GsoRefusals;
-use crate::lost_sources::LostSources;
+use crate::refusals::Refusals;
 use crate::sys::sendmmsg::{self, Message, SendHeaders};
 use crate::train::{Destination, Sending, Source, TRAIN_DATAGRAMS_MAX, Trains};
 
@@ -18,6 +17,19 @@ const MESSAGES_PER_CALL_MAX: usize = 64;
 
 /// Number of datagrams in a call after which no further train is added.
 const DATAGRAMS_PER_CALL: usize = 1024;
+
+/// Time for which a destination gets single datagrams after the kernel refused a train. Routes and offloads of network
+/// cards can change.
+const GSO_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Maximum number of destinations that get single datagrams.
+const GSO_REFUSALS_MAX: usize = 256;
+
+/// Time for which a source address is not tried again. The host may have it again; the next datagram finds out.
+const SOURCE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Maximum number of source addresses that are not tried.
+const LOST_SOURCES_MAX: usize = 64;
 
 /// A bounded queue of datagrams, sent in trains with few system calls. It owns its datagrams until they are sent or
 /// have failed. Use one queue per socket.
@@ -49,8 +61,11 @@ pub struct SendQueue<B> {
     datagrams_max: usize,
     bytes_max: usize,
     max_age: Option<Duration>,
-    gso_refusals: GsoRefusals,
-    lost_sources: LostSources,
+    /// Destinations for which the kernel refused a train with EIO or EINVAL, because of their route (IPsec), their network
+    /// card or the kernel's version. They get single datagrams.
+    gso_refusals: Refusals,
+    /// Source addresses with which the kernel refused to send, while it accepted the same datagrams without them.
+    lost_sources: Refusals,
     scratch: Scratch,
 }
 
@@ -111,8 +126,8 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             datagrams_max: datagrams,
             bytes_max: bytes,
             max_age: None,
-            gso_refusals: GsoRefusals::default(),
-            lost_sources: LostSources::default(),
+            gso_refusals: Refusals::new(GSO_RETRY_AFTER, GSO_REFUSALS_MAX),
+            lost_sources: Refusals::new(SOURCE_RETRY_AFTER, LOST_SOURCES_MAX),
             scratch: Scratch::default(),
         }
     }
@@ -220,7 +235,6 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         done: &mut impl FnMut(B, Result<(), SendError>),
     ) -> Flush {
         self.drop_old(now, done);
-        self.lost_sources.forget_old(now);
         while !self.is_empty() {
             match self.send_front(send, gso, now) {
                 Ok(sent) => self.finish_sent(sent, now, done),
@@ -281,8 +295,9 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             let start = parts.len();
             parts.extend(self.trains.datagrams_of(train).map(IoSlice::new));
             let Destination { to, from_ip } = train.destination;
-            let from_ip = from_ip
-                .filter(|ip| train.source == Source::Given && !self.lost_sources.contain(*ip));
+            let from_ip = from_ip.filter(|ip| {
+                train.source == Source::Given && !self.lost_sources.contains(now, *ip)
+            });
             if whole {
                 // Fits: a train has less than 64 KiB.
                 let segment_size = u16::try_from(train.segment_size).ok();
@@ -331,7 +346,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
                     if errno != libc::ENETUNREACH
                         && let Some(lost) = train.destination.from_ip
                     {
-                        self.lost_sources.insert(lost, now);
+                        self.lost_sources.insert(now, lost);
                     }
                 }
             }
