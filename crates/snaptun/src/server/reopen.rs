@@ -12,11 +12,9 @@
 use std::time::Instant;
 
 use crate::authorization::SnapTunAuthorization;
-use crate::endpoint::Endpoint;
 use crate::protocol::REJECT_AFTER_TIME;
-use crate::remembered::{Client, Wait};
+use crate::remembered::Wait;
 use crate::server::{Removal, SnapTunServer};
-use crate::tunnel::Tunnel;
 use crate::tunnel_table::Slot;
 
 impl<A: SnapTunAuthorization> SnapTunServer<A> {
@@ -34,31 +32,15 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Removes a tunnel whose sessions may no longer be used. Its client gets a new handshake if it had a session.
     pub(crate) fn reopen(&mut self, slot: Slot, now: Instant) {
         if let Some(tunnel) = self.remove(slot, Removal::Reopened) {
-            self.remember_reopened(now, &tunnel);
-        }
-    }
-
-    fn remember_reopened(&mut self, now: Instant, tunnel: &Tunnel<A::SessionData>) {
-        let remembered = &mut self.restart.remembered;
-        let Endpoint { remote, via } = tunnel.endpoint();
-        if tunnel.had_session() {
-            if remembered.len() < self.config.tunnels_per_shard {
-                remembered.insert(Client {
-                    remote,
-                    via: Some(via),
-                    identity: *tunnel.identity(),
-                    wait: Wait::Returned,
-                    not_before: now,
-                    // As after a restart: the client may have been silent for as long as it knows the session.
-                    forget_at: now + REJECT_AFTER_TIME,
-                });
-            }
-        } else if let Some(client) = remembered.find(remote)
-            && client.via.is_some()
-            && client.identity == *tunnel.identity()
-        {
-            // The handshake under way was ended, too.
-            client.wait = Wait::Returned;
+            // As after a restart: the client may have been silent for as long as it knows the session.
+            let forget_at = now + REJECT_AFTER_TIME;
+            self.remember_removed(
+                now,
+                &tunnel,
+                tunnel.had_session(),
+                Wait::Returned,
+                forget_at,
+            );
         }
     }
 }

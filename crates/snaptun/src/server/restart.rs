@@ -89,24 +89,38 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
 
     /// Remembers the client of a tunnel whose grant ended, if it used the tunnel.
     pub(crate) fn remember_lapsed(&mut self, now: Instant, tunnel: &Tunnel<A::SessionData>) {
+        let forget_at = tunnel.heard_at() + FORGET_AFTER_TIME;
+        self.remember_removed(now, tunnel, tunnel.is_in_use(), Wait::Lapsed, forget_at);
+    }
+
+    /// Remembers the client of a removed tunnel if it `had_use` of the tunnel. Otherwise the tunnel may have been a
+    /// handshake with a client that is remembered already, which then waits for `wait`.
+    pub(crate) fn remember_removed(
+        &mut self,
+        now: Instant,
+        tunnel: &Tunnel<A::SessionData>,
+        had_use: bool,
+        wait: Wait,
+        forget_at: Instant,
+    ) {
         let remembered = &mut self.restart.remembered;
         let Endpoint { remote, via } = tunnel.endpoint();
-        if tunnel.is_in_use() {
+        if had_use {
             if remembered.len() < self.config.tunnels_per_shard {
                 remembered.insert(Client {
                     remote,
                     via: Some(via),
                     identity: *tunnel.identity(),
-                    wait: Wait::Lapsed,
+                    wait,
                     not_before: now,
-                    forget_at: tunnel.heard_at() + FORGET_AFTER_TIME,
+                    forget_at,
                 });
             }
         } else if let Some(client) = remembered.find(remote)
             && client.via.is_some()
             && client.identity == *tunnel.identity()
         {
-            client.wait = Wait::Lapsed;
+            client.wait = wait;
         }
     }
 
