@@ -324,4 +324,21 @@ impl Shard {
             })
             .collect()
     }
+
+    /// Lets the client answer the initiation, the only datagram that the shard has sent, and returns the packets that the
+    /// client then receives.
+    ///
+    /// # Panics
+    ///
+    /// If this does not complete the handshake.
+    pub fn complete_handshake(&mut self, client: &mut Client) -> Vec<Vec<u8>> {
+        let [initiation] = self.take_sent().try_into().expect("an initiation");
+        assert_eq!(initiation.to, client.endpoint);
+        let Received::Answer(response) = client.receive(&initiation.packet) else {
+            panic!("the client did not answer");
+        };
+        let fate = self.incoming(&response, client.endpoint);
+        assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
+        self.deliver_to(client)
+    }
 }

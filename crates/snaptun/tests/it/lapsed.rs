@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use snaptun::{Consumed, DropReason, ShardConfig};
+use snaptun::{DropReason, ShardConfig};
 
 use crate::clock::{new_shard, now};
 use testkit::shard::{Client, In, Out, Received, Shard};
@@ -35,18 +35,6 @@ fn started(shard: &Shard) -> u64 {
     shard.server.counters().restart_handshakes_started
 }
 
-/// Lets the client answer the only datagram that the shard has sent.
-fn complete(shard: &mut Shard, client: &mut Client) {
-    let [initiation] = shard.take_sent().try_into().expect("an initiation");
-    assert_eq!(initiation.to, client.endpoint);
-    let Received::Answer(response) = client.receive(&initiation.packet) else {
-        panic!("the client did not answer");
-    };
-    let fate = shard.incoming(&response, client.endpoint);
-    assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
-    shard.deliver_to(client);
-}
-
 #[test]
 fn a_silent_client_is_served_again_a_round_after_its_grant_returns() {
     let mut shard = new_shard();
@@ -58,7 +46,7 @@ fn a_silent_client_is_served_again_a_round_after_its_grant_returns() {
 
     renew(&shard, &client);
     shard.pass(ROUND);
-    complete(&mut shard, &mut client);
+    shard.complete_handshake(&mut client);
     let data = client.data(b"to the gateway");
     let fate = shard.incoming(&data, client.endpoint);
     assert_eq!(fate, In::Delivered(b"to the gateway".to_vec(), 1));
@@ -80,7 +68,7 @@ fn an_expired_grant_may_be_renewed_late() {
     assert!(!shard.server.has_tunnel(client.remote()));
     renew(&shard, &client);
     shard.pass(ROUND);
-    complete(&mut shard, &mut client);
+    shard.complete_handshake(&mut client);
 }
 
 /// The generation need not change when a grant is extended.
@@ -98,7 +86,7 @@ fn data_also_begins_the_handshake() {
     let data = client.data(b"lost");
     let fate = shard.incoming(&data, client.endpoint);
     assert_eq!(fate, In::Dropped(DropReason::NoSession));
-    complete(&mut shard, &mut client);
+    shard.complete_handshake(&mut client);
 }
 
 #[test]

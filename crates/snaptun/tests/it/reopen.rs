@@ -2,24 +2,12 @@
 
 use std::time::Duration;
 
-use snaptun::{Consumed, DropReason, ShardConfig};
+use snaptun::{DropReason, ShardConfig};
 
 use crate::clock::{new_shard, now};
 use testkit::shard::{Client, In, Out, Received, Shard};
 
 const ROUND: Duration = Duration::from_millis(250);
-
-/// Lets the client answer the only datagram that the shard has sent.
-fn complete(shard: &mut Shard, client: &mut Client) {
-    let [initiation] = shard.take_sent().try_into().expect("an initiation");
-    assert_eq!(initiation.to, client.endpoint);
-    let Received::Answer(response) = client.receive(&initiation.packet) else {
-        panic!("the client did not answer");
-    };
-    let fate = shard.incoming(&response, client.endpoint);
-    assert_eq!(fate, In::Consumed(Consumed::HandshakeCompleted));
-    shard.deliver_to(client);
-}
 
 fn is_served(shard: &mut Shard, client: &mut Client) {
     let data = client.data(b"to the gateway");
@@ -57,7 +45,7 @@ fn a_silent_client_is_served_again_two_rounds_after_its_session_was_ended() {
     let mut client = shard.connected_client(1);
     shard.server.end_sessions();
     shard.pass(2 * ROUND);
-    complete(&mut shard, &mut client);
+    shard.complete_handshake(&mut client);
     is_served(&mut shard, &mut client);
     assert_eq!(shard.server.lapsed_tunnels(), 0);
     let counters = shard.server.counters();
@@ -76,7 +64,7 @@ fn data_begins_the_handshake_at_once() {
         let fate = shard.incoming(&data, client.endpoint);
         assert_eq!(fate, In::Dropped(reason));
     }
-    complete(&mut shard, &mut client);
+    shard.complete_handshake(&mut client);
     is_served(&mut shard, &mut client);
 }
 
@@ -121,7 +109,7 @@ fn handshakes_under_way_are_ended_too() {
     assert!(shard.sent.is_empty());
     // The shard begins another handshake when the last one is 5 s old.
     shard.pass(Duration::from_secs(6));
-    complete(&mut shard, &mut client);
+    shard.complete_handshake(&mut client);
     is_served(&mut shard, &mut client);
 }
 
