@@ -1,21 +1,16 @@
 //! A running gateway: its sockets, its workers and its HTTP server.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::num::NonZeroUsize;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crossbeam_channel::Receiver;
 use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
-use udp_shards::{
-    BufferReport, DispatchKey, GarbageSocket, LaneBinder, ShardSocket, SocketOptions,
-    bind_tunnel_group, bind_upstream_group,
-};
+use udp_shards::DispatchKey;
 
 use crate::authorization::{Authorizer, IdentityChanges, IdentityList};
-use crate::config::{Config, Dispatch, ScionForward};
+use crate::config::{Config, Dispatch};
 use crate::counters::{Counters, Published};
 use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
@@ -32,10 +27,10 @@ use crate::summary::Summary;
 use crate::system_clock::{Dependents, SystemClock};
 use crate::turn_watch::TurnWatch;
 use crate::worker::{
-    Lanes, MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, UnpolledLanes,
-    UnpolledListener, Upstream, Worker, routers,
+    Lanes, MAILBOX, Owners, Pipeline, PipelineParts, ScionUpstream, Sockets, Upstream, Worker,
 };
 
+mod bound_sockets;
 mod builder;
 mod clock;
 mod remedy;
@@ -44,6 +39,7 @@ mod start_error;
 mod tests;
 mod worker_thread;
 
+use self::bound_sockets::{BoundSockets, RouterLanes};
 pub use self::builder::GatewayBuilder;
 pub use self::start_error::StartError;
 pub use self::worker_thread::WorkerFailure;
@@ -362,119 +358,6 @@ impl Drop for Gateway {
     }
 }
 
-/// The index of the lane of each router that has one.
-type RouterLanes = HashMap<SocketAddr, usize>;
-
-/// The sockets of all workers, before the workers are started.
-struct BoundSockets {
-    listen: Vec<SocketAddr>,
-    internal: Option<SocketAddr>,
-    workers: Vec<WorkerSockets>,
-}
-
-#[derive(Default)]
-struct WorkerSockets {
-    listeners: Vec<UnpolledListener>,
-    /// The lane of each router, and all lanes.
-    upstream: Option<(RouterLanes, UnpolledLanes)>,
-    garbage: Vec<GarbageSocket>,
-}
-
-impl BoundSockets {
-    fn bind(config: &Config, workers: NonZeroUsize, key: &DispatchKey) -> Result<Self, StartError> {
-        let options = SocketOptions {
-            interface: config.listen_interface,
-            ..config.sockets
-        };
-        let mut bound = Self {
-            listen: Vec::new(),
-            internal: None,
-            workers: (0..workers.get())
-                .map(|_| WorkerSockets::default())
-                .collect(),
-        };
-        for &address in &config.listen {
-            check_broadcast(address)?;
-            let group = bind_tunnel_group(address, workers, key, config.dispatch, &options)?;
-            warn_of_short_buffers(group.local_addr, &group.buffers);
-            bound.listen.push(group.local_addr);
-            let mut handshakes = group.handshake.into_iter();
-            let mut mixed = group.mixed.into_iter();
-            for (worker, data) in bound.workers.iter_mut().zip(group.data) {
-                worker.listeners.push(UnpolledListener {
-                    data,
-                    handshake: handshakes.next(),
-                    mixed: mixed.next(),
-                });
-            }
-            bound.workers[0].garbage.extend(group.garbage);
-        }
-        if let Some(scion) = config.forward.scion() {
-            check_broadcast(scion.internal)?;
-            let options = SocketOptions {
-                interface: scion.interface,
-                ..config.sockets
-            };
-            let group =
-                bind_upstream_group(scion.internal, workers, key, config.dispatch, &options)?;
-            warn_of_short_buffers(group.local_addr, &group.buffers);
-            bound.internal = Some(group.local_addr);
-            for (worker, own) in bound.workers.iter_mut().zip(group.sockets) {
-                let (routers, lanes) = bind_router_lanes(scion, &group.lanes);
-                let lanes = UnpolledLanes {
-                    own,
-                    routers: lanes,
-                    binder: group.lanes.clone(),
-                    receive: config.dispatch == Dispatch::User,
-                };
-                worker.upstream = Some((routers, lanes));
-            }
-        }
-        Ok(bound)
-    }
-}
-
-/// Binds a lane of a worker for each router. Routers whose lane cannot be bound share the worker's own socket.
-fn bind_router_lanes(scion: &ScionForward, binder: &LaneBinder) -> (RouterLanes, Vec<ShardSocket>) {
-    let mut lanes = Vec::new();
-    let mut by_router = RouterLanes::new();
-    for router in routers(scion) {
-        match binder.bind() {
-            Ok(lane) => {
-                lanes.push(lane);
-                by_router.insert(router, lanes.len());
-            }
-            Err(error) => tracing::warn!(
-                %router,
-                %error,
-                hint = "routers that share a socket delay each other when one does not answer; raise LimitNOFILE=",
-                "no separate socket for a router"
-            ),
-        }
-    }
-    (by_router, lanes)
-}
-
-/// Refuses the broadcast address of a network, which can be bound, but is no source of datagrams.
-fn check_broadcast(address: SocketAddr) -> Result<(), StartError> {
-    match address.ip() {
-        IpAddr::V4(ip) if is_broadcast(ip).unwrap_or(false) => Err(StartError::Broadcast(address)),
-        _ => Ok(()),
-    }
-}
-
-/// Returns true for the broadcast address of a network of this host: the kernel connects to it only with SO_BROADCAST.
-fn is_broadcast(ip: Ipv4Addr) -> io::Result<bool> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    // Connecting sends nothing.
-    let connect = || socket.connect((ip, 1));
-    let is_refused = connect().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
-    if is_refused {
-        socket.set_broadcast(true)?;
-    }
-    Ok(is_refused && connect().is_ok())
-}
-
 /// Returns the interfaces that sockets are bound to.
 fn bound_interfaces(config: &Config) -> Result<Vec<BoundInterface>, StartError> {
     let internal = config.forward.scion().and_then(|scion| scion.interface);
@@ -487,25 +370,6 @@ fn bound_interfaces(config: &Config) -> Result<Vec<BoundInterface>, StartError> 
                 .map_err(|source| StartError::Interface { interface, source })
         })
         .collect()
-}
-
-fn warn_of_short_buffers(address: SocketAddr, buffers: &BufferReport) {
-    let sizes = [
-        ("receive", "net.core.rmem_max", buffers.receive),
-        ("send", "net.core.wmem_max", buffers.send),
-    ];
-    for (buffer, sysctl, size) in sizes {
-        if size.is_short() {
-            tracing::warn!(
-                %address,
-                %buffer,
-                wanted_bytes = size.wanted_bytes,
-                got_bytes = size.got_bytes,
-                hint = %format_args!("bursts may be lost; raise {sysctl}, or give the process CAP_NET_ADMIN"),
-                "socket buffer smaller than configured"
-            );
-        }
-    }
 }
 
 /// A worker's mailbox and the poll that it wakes. All are created before the first worker runs, so that every worker
