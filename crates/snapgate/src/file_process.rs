@@ -79,15 +79,15 @@ impl FileProcess {
         })
     }
 
-    /// Sends a request, and waits for its answer.
+    /// Requests an operation with its argument, and waits for the answer.
     ///
     /// # Errors
     ///
     /// The process has ended.
-    pub(crate) fn ask(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn ask(&mut self, operation: u8, argument: &[u8]) -> io::Result<Vec<u8>> {
         let ended = || io::Error::other("the process that accesses files has ended");
         let stream = self.stream.as_mut().ok_or_else(ended)?;
-        send(stream, request).map_err(|_| ended())?;
+        send(stream, &[&[operation], argument]).map_err(|_| ended())?;
         receive(stream)?.ok_or_else(ended)
     }
 
@@ -106,26 +106,28 @@ impl Drop for FileProcess {
     }
 }
 
-/// Answers requests until the gateway's process ends.
+/// Answers requests, each an operation and its argument, until the gateway's process ends.
 ///
 /// # Errors
 ///
 /// Standard input is not the gateway's socket, or signals cannot be blocked.
-pub(crate) fn serve(mut answer: impl FnMut(&[u8]) -> Vec<u8>) -> io::Result<()> {
+pub(crate) fn serve(mut answer: impl FnMut(u8, &[u8]) -> Vec<u8>) -> io::Result<()> {
     // A service manager sends them to every process of the service, and a terminal to every process in front. The
     // gateway's process decides when the last request is.
     SigSet::all().thread_block()?;
     let mut stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     while let Some(request) = receive(&mut stream)? {
-        send(&mut stream, &answer(&request))?;
+        let (operation, argument) = request.split_first().unwrap_or((&0, &[]));
+        send(&mut stream, &[&answer(*operation, argument)])?;
     }
     Ok(())
 }
 
-fn send(stream: &mut UnixStream, message: &[u8]) -> io::Result<()> {
-    let length = message.len() as u64;
+/// Sends the parts as one message.
+fn send(stream: &mut UnixStream, parts: &[&[u8]]) -> io::Result<()> {
+    let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
     stream.write_all(&length.to_le_bytes())?;
-    stream.write_all(message)
+    parts.iter().try_for_each(|part| stream.write_all(part))
 }
 
 /// Returns the next message, or `None` at the end of the stream.
@@ -152,7 +154,7 @@ mod tests {
     fn messages_arrive_whole_and_in_order() {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         for message in [&b"one"[..], b"", b"two"] {
-            send(&mut ours, message).unwrap();
+            send(&mut ours, &[message]).unwrap();
         }
         drop(ours);
         let received: Vec<_> = std::iter::from_fn(|| receive(&mut theirs).unwrap()).collect();

@@ -1,6 +1,6 @@
 //! The identities file, read by another process.
 //!
-//! A request is a byte that names the operation, and the path. The answer to [`VERSION`] is a [`FileVersion`] in JSON;
+//! The argument of a request is the path. The answer to [`VERSION`] is a [`FileVersion`] in JSON;
 //! that to [`READ`] is [`TEXT`] and the text, or [`FAULT`] and a [`FileFault`] in JSON.
 
 use std::ffi::OsStr;
@@ -90,11 +90,11 @@ impl Source {
         let Reader::Process(process) = &mut self.reader else {
             return None;
         };
-        let request = [&[operation], self.path.as_os_str().as_bytes()].concat();
+        let path = self.path.as_os_str().as_bytes();
         let answer = match process {
-            Some(process) => process.ask(&request),
+            Some(process) => process.ask(operation, path),
             None => FileProcess::start(FileTask::Identities)
-                .and_then(|started| process.insert(started).ask(&request)),
+                .and_then(|started| process.insert(started).ask(operation, path)),
         };
         if answer.is_err() {
             *process = None;
@@ -112,11 +112,10 @@ pub(crate) fn serve() -> io::Result<()> {
     file_process::serve(answer)
 }
 
-fn answer(request: &[u8]) -> Vec<u8> {
-    let (operation, path) = request.split_first().unwrap_or((&0, &[]));
+fn answer(operation: u8, path: &[u8]) -> Vec<u8> {
     let path = Path::new(OsStr::from_bytes(path));
     // Neither type has a map with keys that are not strings, so both are representable in JSON.
-    match *operation {
+    match operation {
         VERSION => serde_json::to_vec(&FileVersion::of(path)).unwrap_or_default(),
         READ => match identities::read_text(path) {
             Ok(text) => [&[TEXT], text.as_bytes()].concat(),
@@ -136,7 +135,7 @@ mod tests {
     use super::*;
 
     fn ask(operation: u8, path: &Path) -> Vec<u8> {
-        answer(&[&[operation], path.as_os_str().as_bytes()].concat())
+        answer(operation, path.as_os_str().as_bytes())
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The files of a state directory, read and written by another process.
 //!
-//! A request is a byte that names the operation, and its argument. An answer is [`DONE`] and the result, or [`FAILED`],
+//! An answer is [`DONE`] and the result, or [`FAILED`],
 //! an errno (0: none) and a text.
 
 use std::ffi::OsStr;
@@ -82,7 +82,7 @@ impl RemoteFiles {
             Some(process) => process,
             None => self.process.insert(FileProcess::start(FileTask::State)?),
         };
-        let answer = process.ask(&request(OPEN, self.directory.as_os_str().as_bytes()));
+        let answer = process.ask(OPEN, self.directory.as_os_str().as_bytes());
         let opened = answer.and_then(|answer| match answer.as_slice() {
             [DONE] => Ok(Opened::Locked),
             [IN_USE] => Ok(Opened::InUse),
@@ -112,7 +112,7 @@ impl RemoteFiles {
             }
         }
         let process = self.process.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        match process.ask(&request(operation, argument)) {
+        match process.ask(operation, argument) {
             Ok(answer) => match answer.split_first() {
                 Some((&DONE, result)) => Ok(result.to_vec()),
                 Some((&FAILED, error)) => Err(parse_error(error)),
@@ -164,12 +164,11 @@ impl StateFiles for RemoteFiles {
 /// Those of [`file_process::serve`].
 pub(crate) fn serve() -> io::Result<()> {
     let mut files: Option<Box<dyn StateFiles>> = None;
-    file_process::serve(|request| answer(&mut files, request))
+    file_process::serve(|operation, argument| answer(&mut files, operation, argument))
 }
 
-fn answer(files: &mut Option<Box<dyn StateFiles>>, request: &[u8]) -> Vec<u8> {
-    let (operation, argument) = request.split_first().unwrap_or((&0, &[]));
-    if *operation == OPEN {
+fn answer(files: &mut Option<Box<dyn StateFiles>>, operation: u8, argument: &[u8]) -> Vec<u8> {
+    if operation == OPEN {
         return match LocalFiles::open(Path::new(OsStr::from_bytes(argument))) {
             Ok(opened) => {
                 *files = Some(opened);
@@ -183,7 +182,7 @@ fn answer(files: &mut Option<Box<dyn StateFiles>>, request: &[u8]) -> Vec<u8> {
     let Some(files) = files else {
         return failure(&io::ErrorKind::NotConnected.into());
     };
-    let result = match *operation {
+    let result = match operation {
         READ => files.read().map(|found| match found {
             Found::Nothing => vec![NOTHING],
             Found::NotAFile => vec![NOT_A_FILE],
@@ -207,10 +206,6 @@ fn answer(files: &mut Option<Box<dyn StateFiles>>, request: &[u8]) -> Vec<u8> {
         }
         Err(error) => failure(&error),
     }
-}
-
-fn request(operation: u8, argument: &[u8]) -> Vec<u8> {
-    [&[operation], argument].concat()
 }
 
 fn failure(error: &io::Error) -> Vec<u8> {

@@ -7,7 +7,7 @@ struct Answers(Option<Box<dyn StateFiles>>);
 
 impl Answers {
     fn to(&mut self, operation: u8, argument: &[u8]) -> Vec<u8> {
-        answer(&mut self.0, &request(operation, argument))
+        answer(&mut self.0, operation, argument)
     }
 }
 
@@ -33,7 +33,7 @@ fn each_operation_has_an_answer() {
         b"content"
     );
     assert_eq!(files.to(b'?', b"")[0], FAILED);
-    assert_eq!(answer(&mut files.0, b"")[0], FAILED);
+    assert_eq!(answer(&mut files.0, 0, b"")[0], FAILED);
 }
 
 #[test]
