@@ -6,13 +6,12 @@
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::net::netdevice::{index_to_name_inlined, name_to_index};
 use udp_shards::InterfaceName;
 
-/// Interval between warnings about a missing interface.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+use crate::repeated_warning::RepeatedWarning;
 
 /// An interface that sockets are bound to.
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +53,16 @@ enum State {
 
 /// Watches interfaces.
 pub(crate) struct InterfaceWatch {
-    interfaces: Vec<(BoundInterface, Option<Instant>)>,
+    interfaces: Vec<(BoundInterface, RepeatedWarning)>,
 }
 
 impl InterfaceWatch {
     pub(crate) fn new(interfaces: impl IntoIterator<Item = BoundInterface>) -> Self {
         Self {
-            interfaces: interfaces.into_iter().map(|bound| (bound, None)).collect(),
+            interfaces: interfaces
+                .into_iter()
+                .map(|bound| (bound, RepeatedWarning::default()))
+                .collect(),
         }
     }
 
@@ -70,21 +72,18 @@ impl InterfaceWatch {
     ///
     /// An interface was replaced by another one with its name.
     pub(crate) fn check(&mut self, now: Instant) -> Result<(), InterfaceReplaced> {
-        for (interface, warned_at) in &mut self.interfaces {
+        for (interface, warning) in &mut self.interfaces {
             match state(*interface) {
-                State::Exists => *warned_at = None,
-                State::Replaced => return Err(InterfaceReplaced(interface.name)),
-                State::Missing => {
-                    let is_due = |at| now.saturating_duration_since(at) >= WARNING_INTERVAL;
-                    if warned_at.is_none_or(is_due) {
-                        *warned_at = Some(now);
-                        tracing::warn!(
-                            interface = %interface.name,
-                            hint = "its sockets receive nothing; if it returns, the gateway ends and has to be started again",
-                            "interface missing"
-                        );
-                    }
+                State::Exists => {
+                    warning.end();
                 }
+                State::Replaced => return Err(InterfaceReplaced(interface.name)),
+                State::Missing if warning.is_due(now) => tracing::warn!(
+                    interface = %interface.name,
+                    hint = "its sockets receive nothing; when it returns, the gateway ends, so that a restart binds to it",
+                    "interface missing"
+                ),
+                State::Missing => {}
             }
         }
         Ok(())

@@ -116,6 +116,7 @@ mod pinning;
 #[cfg(test)]
 mod reference;
 mod reload;
+mod repeated_warning;
 mod service;
 mod service_manager;
 mod session_endings;

@@ -13,6 +13,7 @@ use crate::gateway::{Gateway, WorkerFailure};
 use crate::interfaces::{InterfaceReplaced, InterfaceWatch};
 use crate::pinning::PinWatch;
 use crate::reload::IdentitiesReloader;
+use crate::repeated_warning::RepeatedWarning;
 use crate::service_manager::{self, ServiceManager};
 use crate::signals::{EndSignal, Signals};
 use crate::turn_watch::TurnWatch;
@@ -23,14 +24,11 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval of [`PeriodicChecks`].
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Interval of the checks of CPUs and interfaces.
+/// Interval of the checks of refused trains, CPUs and interfaces.
 const HOST_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time without a check of the identities file after which a warning is logged.
 const CHECK_OVERDUE_TIME: Duration = Duration::from_secs(5);
-
-/// Interval between such warnings.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A gateway in service.
 pub(crate) struct Service<'a> {
@@ -181,7 +179,7 @@ struct PeriodicChecks<'a> {
     manager: ServiceManager,
     /// Last check of the identities file, and when it was first seen.
     check: (i64, Instant),
-    check_warned_at: Option<Instant>,
+    check_warning: RepeatedWarning,
     turns: TurnWatch,
     warned_of_gso: bool,
     pins: PinWatch,
@@ -199,7 +197,7 @@ impl<'a> PeriodicChecks<'a> {
             gateway: service.gateway,
             manager: service.manager.clone(),
             check: (0, now),
-            check_warned_at: None,
+            check_warning: RepeatedWarning::default(),
             turns: service.gateway.turn_watch(now),
             warned_of_gso: false,
             pins: service.gateway.pin_watch(),
@@ -216,9 +214,9 @@ impl<'a> PeriodicChecks<'a> {
         if let Some(list) = self.gateway.identity_list() {
             self.watch_identities_file(list.status().last_check, now);
         }
-        self.watch_gso();
         if now >= self.host_check_due {
             self.host_check_due = now + HOST_CHECK_INTERVAL;
+            self.watch_gso();
             self.pins.check();
             self.interfaces.check(now)?;
         }
@@ -260,9 +258,7 @@ impl<'a> PeriodicChecks<'a> {
             return;
         }
         let overdue = now.saturating_duration_since(self.check.1);
-        let is_due = |at| now.saturating_duration_since(at) >= WARNING_INTERVAL;
-        if overdue >= CHECK_OVERDUE_TIME && self.check_warned_at.is_none_or(is_due) {
-            self.check_warned_at = Some(now);
+        if overdue >= CHECK_OVERDUE_TIME && self.check_warning.is_due(now) {
             tracing::warn!(
                 overdue = ?Duration::from_secs(overdue.as_secs()),
                 reason = "its file system does not respond, or the file changes constantly",

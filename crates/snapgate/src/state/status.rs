@@ -1,6 +1,6 @@
 //! Counts of the state file for the metrics.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Counts of the state file, written by its thread and read by the HTTP server.
@@ -11,8 +11,6 @@ pub(crate) struct StateStatus {
     writes: AtomicU64,
     failures: AtomicU64,
     losses: AtomicU64,
-    /// True from a loss until the next write.
-    is_lost: AtomicBool,
     /// Milliseconds from `started`.
     last_write: AtomicU64,
 }
@@ -25,7 +23,6 @@ impl StateStatus {
             writes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             losses: AtomicU64::new(0),
-            is_lost: AtomicBool::new(false),
             last_write: AtomicU64::new(0),
         }
     }
@@ -62,15 +59,11 @@ impl StateStatus {
         let uptime = u64::try_from(uptime).unwrap_or(u64::MAX);
         self.last_write.store(uptime, Ordering::Relaxed);
         self.writes.fetch_add(1, Ordering::Relaxed);
-        self.is_lost.store(false, Ordering::Relaxed);
     }
 
-    /// Records that the file, its lock or the directory was removed or replaced. Returns false if that is known since
-    /// the last write.
-    pub(super) fn lost_files(&self) -> bool {
-        let is_new = !self.is_lost.swap(true, Ordering::Relaxed);
-        self.losses.fetch_add(is_new.into(), Ordering::Relaxed);
-        is_new
+    /// Records that the file, its lock or the directory was removed or replaced.
+    pub(super) fn lost_files(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn failed(&self) {

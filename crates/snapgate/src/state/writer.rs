@@ -15,6 +15,7 @@ use udp_shards::DispatchKey;
 
 use crate::gateway_clock::GatewayClock;
 use crate::mailbox::{Message, Postbox};
+use crate::repeated_warning::RepeatedWarning;
 use crate::state::COMMIT_INTERVAL;
 use crate::state::clock::{self, BootId, Moment, Reading};
 use crate::state::error::StateError;
@@ -29,9 +30,6 @@ const CHANGES_PER_WORKER: usize = 8192;
 
 /// Maximum number of tunnels in one message to a worker.
 const TUNNELS_PER_MESSAGE: usize = 1024;
-
-/// Interval between warnings about the file.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A worker's channel to the thread. Sending never waits: a change without room stays in the shard.
 pub(crate) struct DirectoryFeed(Sender<DirectoryChange>);
@@ -94,8 +92,9 @@ impl StateWriter {
             gateway_clock,
             changes,
             status: Arc::clone(&status),
-            warned_at: None,
-            lost_at: None,
+            failure_warning: RepeatedWarning::default(),
+            is_loss_counted: false,
+            loss_warning: RepeatedWarning::default(),
         };
         writer.warn_of_clock(&reading);
         writer.hand_over(&reading);
@@ -143,10 +142,10 @@ struct WriterThread {
     gateway_clock: GatewayClock,
     changes: Vec<Receiver<DirectoryChange>>,
     status: Arc<StateStatus>,
-    /// Time of the last warning that the file cannot be written; `None` after a successful write.
-    warned_at: Option<Instant>,
-    /// Time of the last warning that files were lost.
-    lost_at: Option<Instant>,
+    failure_warning: RepeatedWarning,
+    /// A loss of files was counted since the last write.
+    is_loss_counted: bool,
+    loss_warning: RepeatedWarning,
 }
 
 /// The previous process.
@@ -229,7 +228,11 @@ impl WriterThread {
         if !matches!(self.store.are_files_in_place(), Ok(false)) {
             return;
         }
-        if self.status.lost_files() && is_due(&mut self.lost_at) {
+        if std::mem::replace(&mut self.is_loss_counted, true) {
+            return;
+        }
+        self.status.lost_files();
+        if self.loss_warning.is_due(Instant::now()) {
             tracing::warn!(
                 file = %self.store.file().display(),
                 hint = "only snapgate may change its state directory",
@@ -246,7 +249,8 @@ impl WriterThread {
         match self.store.commit(reading) {
             Ok(()) => {
                 self.status.wrote(self.store.len());
-                if self.warned_at.take().is_some() {
+                self.is_loss_counted = false;
+                if self.failure_warning.end() {
                     tracing::info!(file = %self.store.file().display(), "state file writable again");
                 }
             }
@@ -258,7 +262,7 @@ impl WriterThread {
     }
 
     fn warn_of_failure(&mut self, error: &io::Error) {
-        if !is_due(&mut self.warned_at) {
+        if !self.failure_warning.is_due(Instant::now()) {
             return;
         }
         tracing::warn!(
@@ -268,15 +272,6 @@ impl WriterThread {
             "cannot write state file"
         );
     }
-}
-
-/// Returns true if a warning is due that was last logged `at`, and updates that time.
-fn is_due(at: &mut Option<Instant>) -> bool {
-    let is_due = at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL);
-    if is_due {
-        *at = Some(Instant::now());
-    }
-    is_due
 }
 
 impl Predecessor {
