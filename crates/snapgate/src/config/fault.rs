@@ -222,7 +222,7 @@ pub(crate) enum Fault {
         local: String,
     },
     #[error(
-        "the topology is that of {isd_as}, which is not a local ISD-AS number ({local}); use the topology of a local \
+        "the topology belongs to {isd_as}, which is not a local ISD-AS number ({local}); use the topology of a local \
          AS, or add {isd_as} to local_isd_as"
     )]
     TopologyOfForeignAs {

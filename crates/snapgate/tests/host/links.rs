@@ -85,7 +85,7 @@ fn renamed_interfaces_change_nothing() {
     };
     let mut clients = [site.connect(NEAR_CLIENT), site.connect(NEAR_CLIENT_V6)];
     for (link, name) in [(&site.client_link, "lan7"), (&site.router_link, "wan7")] {
-        // Before Linux 6.3 an interface has to be down to be renamed.
+        // Before Linux 6.3, the kernel renames interfaces only while they are down.
         site.gateway_host.shell(&format!(
             "ip link set {old} down; ip link set {old} name {name}; ip link set {name} up",
             old = link.left.name()

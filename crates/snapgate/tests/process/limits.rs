@@ -146,7 +146,7 @@ fn too_little_memory_for_socket_options_names_the_sysctl() {
     let namespace = Namespace::new();
     let setting = "/proc/sys/net/core/optmem_max";
     if !namespace.run(|| std::fs::exists(setting).unwrap()) {
-        // Before Linux 6.8 the limit is that of the host.
+        // Before Linux 6.8, network namespaces use the limit of the host.
         return;
     }
     // Enough for the small filters, and too little for the dispatch program.

@@ -630,7 +630,7 @@ fn conflicting_scion_settings_are_rejected() {
         ),
         (
             "local_isd_as = ['1-1']\n",
-            "topo: topology: the topology is that of 1-ff00:0:110, which is not a local ISD-AS \
+            "topo: topology: the topology belongs to 1-ff00:0:110, which is not a local ISD-AS \
              number (1-1); use the topology of a local AS, or add 1-ff00:0:110 to local_isd_as",
         ),
         (

@@ -24,7 +24,7 @@ fn a_topology_of_an_as_that_is_not_local_is_one_problem_of_the_topology() {
     let problems = Setup::new().problems_of_addition("local_isd_as = ['1-ff00:0:111']\n");
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(
-        problems[0].starts_with("topo: topology: the topology is that of 1-ff00:0:110"),
+        problems[0].starts_with("topo: topology: the topology belongs to 1-ff00:0:110"),
         "{problems:?}"
     );
 }
