@@ -2,9 +2,11 @@
 """Compares the workspaces of the repository with the root workspace.
 
 A workspace cannot inherit from another one, so versions, lints and profiles are copied. This fails if a copy differs
-from the root, or if the mock clock of ana-gotatun can be built into a gateway.
+from the root, if the mock clock of ana-gotatun can be built into a gateway, or if the gateway that the tests of the
+root workspace start has other features of tokio than the released one.
 """
 
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -111,6 +113,25 @@ def refuse_mock_clock(where, lock):
         )
 
 
+def tokio_features(*packages):
+    """Returns the features of tokio in a build of these packages."""
+    command = ["cargo", "tree", "--locked", *packages, "--invert", "tokio", "--depth", "0", "--format", "{f}"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def compare_tokio():
+    """Cargo unites the features that all packages of a build ask for. With some of them a runtime behaves differently:
+    with `signal` it panics, instead of failing, when no file can be opened."""
+    tested = tokio_features("--workspace", "--edges", "all")
+    released = tokio_features("--package", "snapgate", "--edges", "normal")
+    if tested != released:
+        problems.append(
+            f"Cargo.toml: tests of the root workspace run a gateway whose tokio has the features {tested}, the released "
+            f"one has {released}; move the package that causes it to crates/interop (to find it: cargo tree "
+            "--workspace --edges all,features --invert tokio)"
+        )
+
+
 root = load("Cargo.toml")
 root_lock = locked("Cargo.lock")
 refuse_mock_clock("", root_lock)
@@ -119,6 +140,8 @@ for where in OTHERS:
     compare_locks(f"{where}/Cargo.lock", root_lock)
     if where not in MOCK_CLOCK:
         refuse_mock_clock(f"{where}/", locked(f"{where}/Cargo.lock"))
+
+compare_tokio()
 
 for problem in problems:
     print(problem, file=sys.stderr)

@@ -6,6 +6,7 @@
 )]
 
 mod connecting;
+mod current_clients;
 mod dispatch;
 mod echo;
 mod from_scion;

@@ -21,7 +21,6 @@ mod forging;
 mod garbage;
 mod handshake;
 mod identity_limit;
-mod interop;
 mod lapsed;
 mod overload;
 mod reopen;

@@ -1,15 +1,14 @@
-//! Current clients: `ana-gotatun` 0.2.1.
+//! A shard without sockets and the tunnels of current clients: `ana-gotatun` 0.2.1.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use gotatun_client::noise::rate_limiter::RateLimiter;
 use gotatun_client::noise::{Tunn, TunnResult};
 use gotatun_client::packet::{Packet, WgKind};
 use gotatun_client::x25519::{PublicKey, StaticSecret};
-use snaptun::{Consumed, Endpoint, Via};
-
-use crate::clock::new_shard;
+use snaptun::{Consumed, Endpoint, ShardConfig, Via};
 use testkit::shard::{In, Out, Shard};
 
 struct OldClient {
@@ -90,7 +89,7 @@ fn to_bytes(message: impl Into<Packet>) -> Vec<u8> {
 
 #[test]
 fn an_old_client_connects_learns_its_address_and_rekeys() {
-    let mut shard = new_shard();
+    let mut shard = Shard::new(Instant::now(), ShardConfig::default());
     let mut client = OldClient::new(&shard);
     for new_tunnel in [true, false, false] {
         let initiation = client.initiation();
@@ -112,7 +111,7 @@ fn an_old_client_connects_learns_its_address_and_rekeys() {
 
 #[test]
 fn waiting_packets_reach_an_old_client_in_order() {
-    let mut shard = new_shard();
+    let mut shard = Shard::new(Instant::now(), ShardConfig::default());
     let mut client = OldClient::new(&shard);
     let initiation = client.initiation();
     shard.incoming(&initiation, client.endpoint);
