@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 use udp_shards::Dispatch;
 use x25519_dalek::{PublicKey, StaticSecret};
 
@@ -224,14 +224,9 @@ impl GatewaySetup {
     #[must_use]
     pub fn spawn(&self) -> GatewayProcess {
         // Files, not pipes: the process never blocks on a reader.
-        let output = Output {
-            stdout: NamedTempFile::new().expect("a file for the output"),
-            stderr: NamedTempFile::new().expect("a file for the output"),
-        };
-        let [stdout, stderr] =
-            [&output.stdout, &output.stderr].map(|file| file.reopen().expect("a file"));
+        let output = Output::new();
         let mut command = self.command();
-        command.stdout(stdout).stderr(stderr);
+        output.attach_to(&mut command);
         GatewayProcess::spawn(self.clone(), command, Some(output))
     }
 
