@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::output::{USAGE, print_warning};
-use crate::{file_process, hardening};
+use crate::{file_process, hardening, standard_streams};
 
 mod check;
 mod genkey;
@@ -15,6 +15,7 @@ mod pubkey;
 mod run;
 mod serve_files;
 mod setting_args;
+mod write_output;
 
 #[derive(Parser)]
 #[command(name = "snapgate", version, propagate_version = true)]
@@ -55,6 +56,9 @@ enum Command {
     /// Access files for a gateway, which starts this command.
     #[command(name = file_process::COMMAND, hide = true)]
     ServeFiles(serve_files::ServeFilesArgs),
+    /// Write to a file for a gateway, which starts this command.
+    #[command(name = standard_streams::COMMAND, hide = true)]
+    WriteOutput(write_output::WriteOutputArgs),
 }
 
 /// Runs a command, in the program `snapgate`. The first argument is the name of the program.
@@ -85,5 +89,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Genkey(arguments) => genkey::genkey(&arguments),
         Command::Pubkey(arguments) => pubkey::pubkey(&arguments),
         Command::ServeFiles(arguments) => serve_files::serve_files(&arguments),
+        Command::WriteOutput(arguments) => write_output::write_output(&arguments),
     }
 }

@@ -26,6 +26,26 @@ pub(crate) fn allow() {
     IS_SNAPGATE.store(true, Ordering::Relaxed);
 }
 
+/// Starts this program with other arguments and streams.
+pub(crate) fn spawn(
+    arguments: &[&str],
+    stdin: impl Into<Stdio>,
+    stdout: impl Into<Stdio>,
+    stderr: impl Into<Stdio>,
+) -> io::Result<Child> {
+    if !IS_SNAPGATE.load(Ordering::Relaxed) {
+        let text = "this program is not snapgate";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    Command::new(PROGRAM)
+        .arg0("snapgate")
+        .args(arguments)
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+}
+
 /// Command of the program that serves requests.
 pub(crate) const COMMAND: &str = "serve-files";
 
@@ -61,18 +81,13 @@ pub(crate) struct FileProcess {
 impl FileProcess {
     /// Starts a process.
     pub(crate) fn start(task: FileTask) -> io::Result<Self> {
-        if !IS_SNAPGATE.load(Ordering::Relaxed) {
-            let text = "this program is not snapgate";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
         let (ours, theirs) = UnixStream::pair()?;
-        let child = Command::new(PROGRAM)
-            .arg0("snapgate")
-            .args([COMMAND, task.name()])
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+        let child = spawn(
+            &[COMMAND, task.name()],
+            OwnedFd::from(theirs),
+            Stdio::null(),
+            Stdio::null(),
+        )?;
         Ok(Self {
             child,
             stream: Some(ours),

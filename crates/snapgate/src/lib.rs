@@ -122,6 +122,7 @@ mod service_manager;
 mod session_endings;
 mod shutdown;
 mod signals;
+mod standard_streams;
 mod state;
 mod status;
 pub mod summary;

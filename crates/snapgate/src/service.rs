@@ -16,6 +16,7 @@ use crate::reload::IdentitiesReloader;
 use crate::repeated_warning::RepeatedWarning;
 use crate::service_manager::{self, ServiceManager};
 use crate::signals::{EndSignal, Signals};
+use crate::standard_streams;
 use crate::turn_watch::TurnWatch;
 
 /// Interval between log lines about the progress of a drain.
@@ -24,7 +25,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval of [`PeriodicChecks`].
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Interval of the checks of refused trains, CPUs and interfaces.
+/// Interval of the checks of refused trains, CPUs, interfaces and processes.
 const HOST_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time without a check of the identities file after which a warning is logged.
@@ -172,8 +173,8 @@ impl Service<'_> {
     }
 }
 
-/// Periodic checks of the thread that reads the identities file, of refused trains, of CPUs and network interfaces, and
-/// of the workers, for the service manager's watchdog.
+/// Periodic checks of the thread that reads the identities file, of refused trains, of CPUs and network interfaces, of
+/// the processes that write output, and of the workers, for the service manager's watchdog.
 struct PeriodicChecks<'a> {
     gateway: &'a Gateway,
     manager: ServiceManager,
@@ -219,6 +220,7 @@ impl<'a> PeriodicChecks<'a> {
             self.watch_gso();
             self.pins.check();
             self.interfaces.check(now)?;
+            standard_streams::check();
         }
         // The workers are checked every time, so that a hanging worker is detected in time.
         if let Some(interval) = self.watchdog_interval

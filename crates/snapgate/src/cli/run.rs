@@ -1,8 +1,6 @@
 //! `snapgate run`.
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +24,7 @@ use crate::service::Service;
 use crate::service_manager::ServiceManager;
 use crate::shutdown::END_TIME;
 use crate::signals::{self, Signals};
+use crate::standard_streams::{self, Stream};
 use crate::state::RemoteFiles;
 use crate::summary::Summary;
 
@@ -96,18 +95,43 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    if let Err(error) = logging::start(&effective.log, effective.log_format) {
-        return fail(FAILURE, &format!("cannot start the log: {error}"));
-    }
-    let code = serve(&effective, &signals);
-    logging::flush(Instant::now() + PRINT_TIME);
+    // Standard input, which may be the file with the private key, has been read.
+    let detached = standard_streams::detach_files(effective.log_format);
+    let code = match logging::start(&effective.log, effective.log_format) {
+        Ok(()) => {
+            warn_of_files(detached);
+            serve(&effective, &signals)
+        }
+        Err(error) => fail(FAILURE, &format!("cannot start the log: {error}")),
+    };
+    // The reason of a failure is worth more time.
+    let is_success = code == ExitCode::SUCCESS;
+    finish_output(if is_success { PRINT_TIME } else { END_TIME });
     code
 }
 
 /// Ends the process at once. `std::process::exit` would wait for another thread that is exiting.
 fn exit_now(code: u8) {
-    logging::flush(Instant::now() + PRINT_TIME / 5);
+    finish_output(PRINT_TIME / 5);
     signal_hook::low_level::exit(code.into());
+}
+
+/// Waits until the log and the summary have been written, at most for `time`.
+fn finish_output(time: Duration) {
+    let deadline = Instant::now() + time;
+    logging::flush(deadline);
+    // A failure cannot be reported anywhere.
+    let _ = standard_streams::finish(&[Stream::Error, Stream::Output], deadline);
+}
+
+fn warn_of_files(detached: io::Result<()>) {
+    if let Err(error) = detached {
+        tracing::warn!(
+            %error,
+            hint = "if the storage of standard output or standard error hangs, this process cannot end",
+            "cannot start a process that writes output"
+        );
+    }
 }
 
 fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
@@ -167,29 +191,24 @@ fn format_summary(summary: &Summary, format: LogFormat) -> String {
     logging::json_line(Level::INFO, "summary", &fields)
 }
 
-/// Prints to standard output, at most until `deadline`, because it may no longer be read.
+/// Prints to standard output, at most until `deadline`, because it may no longer be read. Nothing can be printed after
+/// that.
 fn print_by(text: &str, deadline: Instant) {
     let write = || {
-        // A blocked write through `io::stdout()` would hold its lock.
-        let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let write = move |text: &[u8]| {
-            stdout.write_all(text).inspect_err(|error| {
+        let write = |text: &[u8]| {
+            Stream::Output.write_all(text).inspect_err(|error| {
                 tracing::warn!(%error, "cannot print summary");
             })
         };
         let outbox = Outbox::start("summary", write, |_| {})?;
         outbox.put(text.as_bytes());
-        Ok(outbox.flush(deadline))
-    };
-    match write() {
-        Ok(true) => {}
-        Ok(false) => {
-            tracing::warn!(
-                error = "standard output is not read",
-                "cannot print summary"
-            );
+        if !outbox.flush(deadline) {
+            return Err(io::Error::other("standard output is not read"));
         }
-        Err::<_, io::Error>(error) => tracing::warn!(%error, "cannot print summary"),
+        standard_streams::finish(&[Stream::Output], deadline)
+    };
+    if let Err(error) = write() {
+        tracing::warn!(%error, "cannot print summary");
     }
 }
 

@@ -15,6 +15,7 @@ mod limits;
 mod log;
 mod neighbour_delays;
 mod neighbours;
+mod output_files;
 mod reload;
 mod restored;
 mod revocation;
