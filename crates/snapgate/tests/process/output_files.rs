@@ -120,14 +120,15 @@ fn a_gateway_whose_output_processes_are_killed_serves_and_counts_lost_lines() {
     for process in &processes {
         kill(*process, Signal::SIGKILL).unwrap();
     }
+    wait_until("the gateway has waited for their ends", || {
+        let mut processes = processes.iter();
+        let is_gone = |process: &Pid| !fs::exists(format!("/proc/{process}")).unwrap();
+        processes.all(is_gone).then_some(())
+    });
     // A message about each end.
     gateway.wait_for_metrics("lost lines", |metrics| {
         metrics.sum("snapgate_log_lines_dropped_total") >= 2
     });
-    // They have been waited for.
-    for process in &processes {
-        assert!(!fs::exists(format!("/proc/{process}")).unwrap());
-    }
     there_and_back(&gateway);
     gateway.signal(Signal::SIGINT);
     let ended = gateway.wait();
