@@ -39,6 +39,8 @@ pub(crate) enum FileTask {
     State,
     /// Reads the identities file.
     Identities,
+    /// Appends to the accounting log.
+    Accounting,
 }
 
 impl FileTask {
@@ -46,6 +48,7 @@ impl FileTask {
         match self {
             Self::State => "state",
             Self::Identities => "identities",
+            Self::Accounting => "accounting",
         }
     }
 }
@@ -106,6 +109,68 @@ impl Drop for FileProcess {
     }
 }
 
+/// A process that is started again when it has ended.
+#[derive(Debug)]
+pub(crate) struct FileClient {
+    task: FileTask,
+    access: Access,
+}
+
+#[derive(Debug)]
+enum Access {
+    /// `None` after it has ended; the next request starts another one.
+    Process(Option<FileProcess>),
+    ThisThread,
+}
+
+impl FileClient {
+    /// Uses a process for its task. Without one, the calling thread has to access the files.
+    pub(crate) fn new(task: FileTask, process: Option<FileProcess>) -> Self {
+        let access = match process {
+            Some(process) => Access::Process(Some(process)),
+            None => Access::ThisThread,
+        };
+        Self { task, access }
+    }
+
+    /// Requests an operation like [`FileProcess::ask`]. Returns `None` if the calling thread has to do it.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended. The next call starts another one.
+    pub(crate) fn ask(&mut self, operation: u8, argument: &[u8]) -> Option<io::Result<Vec<u8>>> {
+        let Access::Process(process) = &mut self.access else {
+            return None;
+        };
+        let answer = match process {
+            Some(process) => process.ask(operation, argument),
+            None => FileProcess::start(self.task)
+                .and_then(|started| process.insert(started).ask(operation, argument)),
+        };
+        if answer.is_err() {
+            *process = None;
+        }
+        Some(answer)
+    }
+}
+
+/// Encodes an error for an answer: its errno (0: none) and its text.
+pub(crate) fn encode_error(error: &io::Error) -> Vec<u8> {
+    let errno = error.raw_os_error().unwrap_or(0);
+    [&errno.to_le_bytes()[..], error.to_string().as_bytes()].concat()
+}
+
+/// Decodes the error in an answer.
+pub(crate) fn decode_error(answer: &[u8]) -> io::Error {
+    match answer.split_first_chunk() {
+        Some((&errno, text)) => match i32::from_le_bytes(errno) {
+            0 => io::Error::other(String::from_utf8_lossy(text).into_owned()),
+            errno => io::Error::from_raw_os_error(errno),
+        },
+        None => io::ErrorKind::InvalidData.into(),
+    }
+}
+
 /// Answers requests, each an operation and its argument, until the gateway's process ends.
 ///
 /// # Errors
@@ -149,6 +214,16 @@ fn receive(stream: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_keep_their_number_or_their_text() {
+        let missing = io::Error::from(nix::errno::Errno::ENOENT);
+        let decoded = decode_error(&encode_error(&missing));
+        assert_eq!(decoded.kind(), io::ErrorKind::NotFound);
+        let decoded = decode_error(&encode_error(&io::Error::other("text")));
+        assert_eq!(decoded.to_string(), "text");
+        assert_eq!(decode_error(b"x").kind(), io::ErrorKind::InvalidData);
+    }
 
     #[test]
     fn messages_arrive_whole_and_in_order() {

@@ -16,6 +16,7 @@ use crate::counters::{self, Counters, Family, Kind, Published};
 use crate::drop_reason::DropReason;
 use crate::status::Status;
 
+mod accounting;
 mod gateway;
 mod process;
 mod shard;
@@ -82,8 +83,11 @@ impl Collector for GatewayMetrics {
             encode_family(&mut encoder, family, samples)?;
         }
         encode_drops(&mut encoder, &workers)?;
-        match self.status.state() {
-            Some(state) => state::encode(&mut encoder, state),
+        if let Some(state) = self.status.state() {
+            state::encode(&mut encoder, state)?;
+        }
+        match self.status.accounting_log() {
+            Some(log) => accounting::encode(&mut encoder, log),
             None => Ok(()),
         }
     }
@@ -202,7 +206,7 @@ mod tests {
 
         let authorization = Authorizer::new(&Authorization::AnyIdentity);
         let cpus = PinnedCpus::new(2);
-        let status = Status::new(Arc::new(authorization), Arc::default(), None, cpus);
+        let status = Status::new(Arc::new(authorization), Arc::default(), None, None, cpus);
         let text = GatewayMetrics::new(workers, Arc::new(status))
             .page()
             .unwrap();

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::accounting::LogStatus;
 use crate::authorization::Authorizer;
 use crate::config::settings::SETTINGS;
 use crate::config::{Authorization, Forward};
@@ -125,7 +126,8 @@ sum. [TUNING.md](TUNING.md#rising-counters) explains what to do when a counter r
 
 ";
 
-/// Returns all metrics of a gateway with a state directory and an identities file, and all drop reasons.
+/// Returns all metrics of a gateway with a state directory, an identities file and an accounting log, and all drop
+/// reasons.
 fn metrics_page() -> String {
     let workers: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
     let authorization = Authorizer::new(&Authorization::Identities(Vec::new()));
@@ -135,6 +137,7 @@ fn metrics_page() -> String {
         Arc::new(authorization),
         Arc::default(),
         state,
+        Some(Arc::new(LogStatus::default())),
         cpus,
     ));
     let scrape = GatewayMetrics::new(workers, status).page().unwrap();

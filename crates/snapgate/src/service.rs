@@ -177,6 +177,7 @@ impl Service<'_> {
 struct PeriodicChecks<'a> {
     gateway: &'a Gateway,
     manager: ServiceManager,
+    has_identities_file: bool,
     /// Last check of the identities file, and when it was first seen.
     check: (i64, Instant),
     check_warning: RepeatedWarning,
@@ -196,6 +197,7 @@ impl<'a> PeriodicChecks<'a> {
         Self {
             gateway: service.gateway,
             manager: service.manager.clone(),
+            has_identities_file: service.reloader.is_some(),
             check: (0, now),
             check_warning: RepeatedWarning::default(),
             turns: service.gateway.turn_watch(now),
@@ -211,8 +213,10 @@ impl<'a> PeriodicChecks<'a> {
     /// Fails if the gateway cannot serve any more.
     fn run(&mut self) -> Result<(), ServiceFailure> {
         let now = Instant::now();
-        if let Some(list) = self.gateway.identity_list() {
-            self.watch_identities_file(list.status().last_check, now);
+        if self.has_identities_file
+            && let Some(registry) = self.gateway.registry()
+        {
+            self.watch_identities_file(registry.status().last_check, now);
         }
         if now >= self.host_check_due {
             self.host_check_due = now + HOST_CHECK_INTERVAL;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
+use crate::accounting::LogStatus;
 use crate::authorization::Authorizer;
 use crate::pinning::PinnedCpus;
 use crate::state::StateStatus;
@@ -16,6 +17,7 @@ pub(crate) struct Status {
     authorization: Arc<Authorizer>,
     clock_is_trusted: Arc<AtomicBool>,
     state: Option<Arc<StateStatus>>,
+    accounting_log: Option<Arc<LogStatus>>,
     pinned_cpus: Arc<PinnedCpus>,
 }
 
@@ -24,6 +26,7 @@ impl Status {
         authorization: Arc<Authorizer>,
         clock_is_trusted: Arc<AtomicBool>,
         state: Option<Arc<StateStatus>>,
+        accounting_log: Option<Arc<LogStatus>>,
         pinned_cpus: PinnedCpus,
     ) -> Self {
         Self {
@@ -32,6 +35,7 @@ impl Status {
             authorization,
             clock_is_trusted,
             state,
+            accounting_log,
             pinned_cpus: Arc::new(pinned_cpus),
         }
     }
@@ -68,5 +72,10 @@ impl Status {
     /// Returns the counts of the state file, if there is one.
     pub(crate) fn state(&self) -> Option<&Arc<StateStatus>> {
         self.state.as_ref()
+    }
+
+    /// Returns the counts of the accounting log, if there is one.
+    pub(crate) fn accounting_log(&self) -> Option<&Arc<LogStatus>> {
+        self.accounting_log.as_ref()
     }
 }

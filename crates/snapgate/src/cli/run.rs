@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +13,13 @@ use tracing::Level;
 
 use super::output::{FAILURE, USAGE, fail, print_warning};
 use super::setting_args::ConfigArgs;
+use crate::accounting::AccountingLog;
 use crate::address_wait::wait_for_addresses;
 use crate::config::problem::Warning;
 use crate::config::resolve::Effective;
 use crate::config::{Config, CpuPinning, Forward};
 use crate::cpus;
-use crate::gateway::Gateway;
+use crate::gateway::{Attachments, Gateway};
 use crate::logging::{self, LogFormat};
 use crate::open_files;
 use crate::outbox::Outbox;
@@ -119,7 +121,18 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     wait_for_addresses(&effective.config);
     // Before the start, because `/readyz` can answer 200 before `start` returns, and a ready gateway drains on SIGTERM.
     signals.serving();
-    let gateway = match Gateway::start_with(&effective.config, RemoteFiles::open) {
+    let (mut accounting, mut usage) = (None, None);
+    if let Some(file) = &effective.accounting_log {
+        match AccountingLog::start(file) {
+            Ok((log, sink)) => (accounting, usage) = (Some(log), Some(sink)),
+            Err(error) => return fail(FAILURE, &accounting_error(file, &error)),
+        }
+    }
+    let attachments = Attachments {
+        open_state: RemoteFiles::open,
+        usage,
+    };
+    let gateway = match Gateway::start_with(&effective.config, attachments) {
         Ok(gateway) => gateway,
         Err(error) => return fail(FAILURE, &error),
     };
@@ -129,6 +142,9 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
         Err(error) => return fail(FAILURE, &format!("cannot watch identities: {error}")),
     };
     announce(&effective.config, &gateway);
+    if let Some(file) = &effective.accounting_log {
+        tracing::info!(file = %file.display(), "writing accounting log");
+    }
     let service = Service {
         gateway: &gateway,
         signals,
@@ -140,6 +156,9 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     let code = if served.is_ok() { 0 } else { FAILURE };
     signals.shutdown.end_by(Instant::now() + END_TIME, code);
     let summary = gateway.stop();
+    if let Some(accounting) = accounting {
+        accounting.finish();
+    }
     let deadline = Instant::now() + PRINT_TIME;
     print_by(&format_summary(&summary, effective.log_format), deadline);
     manager.flush(deadline);
@@ -147,6 +166,14 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(code, &failure),
     }
+}
+
+fn accounting_error(file: &Path, error: &io::Error) -> String {
+    format!(
+        "cannot write the accounting log {}: {error}; check its directory, the permissions, and the sandbox of the \
+         service (ReadWritePaths=)",
+        file.display()
+    )
 }
 
 /// Returns the tables of the summary, or its totals as a JSON object.
@@ -215,8 +242,10 @@ fn follow_identities(
     manager: &ServiceManager,
 ) -> io::Result<Option<IdentitiesReloader>> {
     let file = effective.identities_file.clone();
-    file.zip(gateway.identity_list())
-        .map(|(file, list)| IdentitiesReloader::start(file, Arc::clone(list), manager.clone()))
+    file.zip(gateway.registry())
+        .map(|(file, registry)| {
+            IdentitiesReloader::start(file, Arc::clone(registry), manager.clone())
+        })
         .transpose()
 }
 

@@ -165,6 +165,15 @@ pub(crate) enum Fault {
     Topology(#[from] TopologyFault),
     #[error("{} is not a directory; use the path of a directory", .0.display())]
     NotADirectory(PathBuf),
+    /// A file that is appended to.
+    #[error(
+        "{} is not a regular file; use the path of a regular file, which need not exist",
+        .0.display()
+    )]
+    NotARegularFile(PathBuf),
+    /// The parent directory of a file that may be created.
+    #[error("the directory {} does not exist; create it or use another path", .0.display())]
+    NoDirectory(PathBuf),
     #[error(
         "{workers} workers exceed {cpus}; use at most {at_most} workers, or --cpus none to let \
          them share CPUs"

@@ -1,11 +1,11 @@
 //! Resolution of all sources into the effective configuration, or into all problems.
 
 use std::cmp::Ordering;
-use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use serde_json::Value;
 
@@ -36,6 +36,8 @@ pub(crate) struct Effective {
     /// File of the identities in `config`; `None` if any identity is authorized.
     pub(crate) identities_file: Option<IdentitiesFile>,
     pub(crate) drain: DrainTimes,
+    /// File of the accounting log, if there is one.
+    pub(crate) accounting_log: Option<PathBuf>,
     /// Log filter.
     pub(crate) log: String,
     /// Format of the log.
@@ -111,6 +113,7 @@ impl Resolver {
         let private_key = self.private_key();
         let authorization = self.authorization(private_key.as_ref(), &mut options);
         let state_dir = self.state_dir();
+        let accounting_log = self.accounting_log();
         let forward = self.forward(&listen, &mut options);
         let workers = self.workers(available);
         self.set_others(&mut options);
@@ -125,6 +128,7 @@ impl Resolver {
                 });
                 Ok(Effective {
                     drain: options.drain,
+                    accounting_log,
                     log: options.log.clone(),
                     log_format: options.log_format,
                     config: Config {
@@ -274,6 +278,29 @@ impl Resolver {
         };
         self.report(Some(place), setting, fault);
         None
+    }
+
+    fn accounting_log(&mut self) -> Option<PathBuf> {
+        let setting = &settings::ACCOUNTING_LOG;
+        let Some((file, place)) = self.one(setting, |value| Ok(resolve_path(value))) else {
+            self.record(setting, Value::Null, None, Place::Default);
+            return None;
+        };
+        let fault = match fs::metadata(&file) {
+            Ok(metadata) if metadata.is_file() => None,
+            Ok(_) => Some(Fault::NotARegularFile(file.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing_directory(&file),
+            Err(error) => Some(Fault::NamedFile {
+                file: file.clone(),
+                fault: FileFault::from_reading(&error),
+            }),
+        };
+        if let Some(fault) = fault {
+            self.report(Some(place), setting, fault);
+            return None;
+        }
+        self.record(setting, file.display().to_string().into(), None, place);
+        Some(file)
     }
 
     fn forward(&mut self, listen: &[SocketAddr], options: &mut Options) -> Option<Forward> {
@@ -490,6 +517,14 @@ impl Resolver {
             }
         }
     }
+}
+
+/// Returns the fault of a path whose file cannot be created, because its directory does not exist.
+fn missing_directory(file: &Path) -> Option<Fault> {
+    // The parent of a name is the empty path.
+    let parent = file.parent()?;
+    let is_here = parent.as_os_str().is_empty() || parent.is_dir();
+    (!is_here).then(|| Fault::NoDirectory(parent.to_owned()))
 }
 
 /// Returns true if a path ends with a private key, possibly after the directory of the configuration.

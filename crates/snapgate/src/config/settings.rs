@@ -269,6 +269,7 @@ pub(crate) static SETTINGS: &[&Setting] = &[
         },
         "Address on which metrics are served over HTTP",
     ),
+    &ACCOUNTING_LOG,
     &Setting::new(
         "log",
         OBSERVABILITY,
@@ -471,6 +472,19 @@ pub(crate) static CPUS: Setting = Setting::new(
         example: r#""auto""#,
     },
     "CPU of each worker, for example 0-3,8; none leaves the placement to the scheduler",
+);
+
+pub(crate) static ACCOUNTING_LOG: Setting = Setting::new(
+    "accounting_log",
+    OBSERVABILITY,
+    Kind::Special {
+        shape: Shape::Text,
+        value_name: "FILE",
+        default: "none",
+        example: r#""/var/log/snapgate/accounting.ndjson""#,
+    },
+    "File to which a JSON object per line is appended when a tunnel ends or its client shows another \
+     token: identity, registration, address, times, packets and bytes",
 );
 
 /// Returns the setting with a file key.

@@ -5,6 +5,7 @@
 //! (`scripts/check-tree.sh` has the list).
 #![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
+mod accounting_log;
 mod addresses;
 mod cpus;
 mod drain;

@@ -94,7 +94,7 @@ fn a_replaced_directory_is_used_and_locked_again() {
 }
 
 /// Returns the process that a gateway has started for a task.
-fn file_process(gateway: &GatewayProcess, task: &str) -> Option<Pid> {
+pub(crate) fn file_process(gateway: &GatewayProcess, task: &str) -> Option<Pid> {
     let children = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
     let children = children.map(|thread| thread.unwrap().path().join("children"));
     let children: String = children

@@ -58,6 +58,38 @@ fn a_signal_ends_a_gateway_whose_state_directory_hangs() {
 }
 
 #[test]
+fn a_signal_ends_a_gateway_whose_accounting_log_hangs() {
+    if !may_mount("a_signal_ends_a_gateway_whose_accounting_log_hangs") {
+        return;
+    }
+    for operation in [Operation::Write, Operation::Open, Operation::Lookup] {
+        let (removed, other) = (identity(), identity());
+        let setup = gateway().identities(&[&removed, &other]);
+        let OnFuse {
+            _mounts,
+            gateway,
+            fuse,
+        } = OnFuse::with_accounting_log(setup);
+        let mut client = gateway.connect(&other);
+        // Afterwards the gateway knows that the client uses the tunnel.
+        let mut removed = gateway.connect(&removed);
+        removed.send(b"counted");
+        assert_eq!(removed.receive(), b"counted");
+        fuse.hold(&[operation]);
+        gateway.replace_identities(&[&other]);
+        fuse.wait_until_held();
+        client.send(b"still here");
+        assert_eq!(client.receive(), b"still here");
+        gateway.signal(Signal::SIGINT);
+        let ended = gateway.wait();
+        assert_eq!(ended.code, Some(0), "{operation:?} {ended:?}");
+        let warning = "accounting log not responding, latest records not written";
+        assert!(ended.log.contains(warning), "{operation:?} {ended:?}");
+        drop(fuse);
+    }
+}
+
+#[test]
 fn a_second_sigterm_ends_a_drain_while_storage_hangs() {
     if !may_mount("a_second_sigterm_ends_a_drain_while_storage_hangs") {
         return;

@@ -37,6 +37,16 @@ impl OnFuse {
         Self::start(mounts, fuse, &setup)
     }
 
+    /// Starts a gateway whose accounting log is the file `records` of the file system.
+    fn with_accounting_log(setup: GatewaySetup) -> Self {
+        let mounts = Mounts::new();
+        let fuse = Fuse::mount(&mounts, &setup.path("accounting"), 0);
+        let setup = setup
+            .mounts(&mounts)
+            .argument("--accounting-log=accounting/records");
+        Self::start(mounts, fuse, &setup)
+    }
+
     /// Starts a gateway whose identities file, which must exist in its directory, is moved to the file system. The
     /// kernel caches names and attributes for `cached_for`, in seconds.
     fn with_identities(setup: GatewaySetup, cached_for: u64) -> Self {

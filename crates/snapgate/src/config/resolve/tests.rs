@@ -165,7 +165,7 @@ fn every_setting_changes_the_configuration() {
          silent_after_seconds = 18\none_tunnel_per_identity = true\nremembered_identities = 19\n\
          handshake_timestamp_tolerance_seconds = 21\n\
          drain_timeout_seconds = 0\ndrain_idle_seconds = 20\n\
-         metrics = '127.0.0.1:11'\nlog = 'debug'\n\
+         metrics = '127.0.0.1:11'\nlog = 'debug'\naccounting_log = 'records'\n\
          next_hop = { '2-64512#3' = '10.0.0.2:4' }\n";
     // The other settings have an example.
     let is_listed = |setting: &Setting| {
@@ -247,6 +247,8 @@ fn every_setting_changes_the_configuration() {
         (config.metrics, effective.log.as_str()),
         (Some(address("127.0.0.1:11")), "debug")
     );
+    let records = setup.directory.path().join("records");
+    assert_eq!(effective.accounting_log, Some(records));
     let scion = scion(&effective);
     assert_eq!(
         (
@@ -545,6 +547,29 @@ fn state_dir_must_be_a_directory() {
         let problems = setup.problems_of_addition(&format!("state_dir = '{directory}'\n"));
         assert!(problems[0].ends_with(problem), "{problems:?}");
         assert!(problems[0].contains(": state_dir: "), "{problems:?}");
+    }
+}
+
+#[test]
+fn accounting_log_must_be_a_file_that_can_be_created() {
+    let setup = Setup::new();
+    for (file, problem) in [
+        (
+            ".",
+            ". is not a regular file; use the path of a regular file, which need not exist",
+        ),
+        (
+            "missing/records",
+            "missing does not exist; create it or use another path",
+        ),
+        (
+            "key/records",
+            "key/records: cannot read: Not a directory (os error 20)",
+        ),
+    ] {
+        let problems = setup.problems_of_addition(&format!("accounting_log = '{file}'\n"));
+        assert!(problems[0].ends_with(problem), "{problems:?}");
+        assert!(problems[0].contains(": accounting_log: "), "{problems:?}");
     }
 }
 
