@@ -134,7 +134,7 @@ mod tests {
         let (feed, records, _) = feed(1);
         let usage = usage(&feed.clock);
         let receiver = std::thread::spawn(move || records.iter().count());
-        let all = std::iter::repeat_n(usage.clone(), RECORDS);
+        let all = std::iter::repeat_n(usage, RECORDS);
         let deadline = Instant::now() + PATIENCE;
         assert_eq!(feed.put_last(all, deadline), (RECORDS as u64, 0));
         drop(feed);

@@ -190,8 +190,8 @@ mod tests {
     }
 
     fn start() -> (AccountingLog, UsageSink, File) {
-        let (answers, answer) = crossbeam_channel::unbounded();
-        let (ask, asked) = crossbeam_channel::unbounded();
+        let (answers, answer) = crossbeam_channel::bounded(16);
+        let (ask, asked) = crossbeam_channel::bounded(16);
         let write = move |lines: &[u8]| {
             ask.send(lines.to_vec()).unwrap();
             // It hangs until the test answers, or has dropped its end.

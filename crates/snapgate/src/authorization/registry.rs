@@ -140,8 +140,8 @@ impl Registry {
         } in changes
         {
             let listed = self.listed.get(identity);
-            let before = InForce::of(listed, self.registered.get(identity).as_ref(), now);
-            let after = InForce::of(listed, registered.as_ref(), now);
+            let before = InForce::of(listed, self.registered.get(identity), now);
+            let after = InForce::of(listed, registered.clone(), now);
             news.add(before.as_ref(), after.as_ref());
         }
         let changes = changes.iter();
@@ -177,8 +177,8 @@ impl Registry {
         let mut news = News::default();
         for (key, listed) in &updates {
             let registered = self.registered.get(key);
-            let before = InForce::of(self.listed.get(key), registered.as_ref(), now);
-            let after = InForce::of(*listed, registered.as_ref(), now);
+            let before = InForce::of(self.listed.get(key), registered.clone(), now);
+            let after = InForce::of(*listed, registered, now);
             news.add(before.as_ref(), after.as_ref());
         }
         self.listed.update(updates);
@@ -211,7 +211,7 @@ impl Registry {
     pub(super) fn grant(&self, now: Instant, identity: &Key) -> Option<Grant<SessionData>> {
         let wall = Timestamp::now();
         let listed = self.listed.get(identity);
-        let in_force = InForce::of(listed, self.registered.get(identity).as_ref(), wall)?;
+        let in_force = InForce::of(listed, self.registered.get(identity), wall)?;
         let expires = match in_force.end {
             None => None,
             // An identity expires by the system clock, a grant by the gateway's clock. Both count suspension, so the
@@ -262,7 +262,7 @@ impl InForce {
     /// Returns the grant of an identity by its entry of the file, or else by its registration.
     fn of(
         listed: Option<Option<Timestamp>>,
-        registered: Option<&Registered>,
+        registered: Option<Registered>,
         now: Timestamp,
     ) -> Option<Self> {
         if let Some(end) = listed
@@ -276,7 +276,7 @@ impl InForce {
         let registered = registered.filter(|registered| registered.expires > now)?;
         Some(Self {
             end: Some(registered.expires),
-            registration: Some(Arc::clone(&registered.registration)),
+            registration: Some(registered.registration),
         })
     }
 

@@ -47,6 +47,10 @@ impl<V: Clone> Table<V> {
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<V> {
+        // A source that is not used costs no look-up.
+        if self.len() == 0 {
+            return None;
+        }
         self.buckets[self.bucket_of(key)].load().get(key).cloned()
     }
 

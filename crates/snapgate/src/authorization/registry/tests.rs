@@ -266,9 +266,8 @@ fn a_list_that_only_adds_or_extends_ends_no_grant() {
     let mut world = World::new(&[]);
     let (sooner, later) = (world.at(HOUR), world.at(2 * HOUR));
     world.replace(&[identity(1, Some(sooner))]);
-    let extended = identity(1, Some(later));
-    assert_eq!(world.replace(&[extended.clone()]), Told::Nothing);
-    let added = [extended.clone(), identity(2, None)];
+    assert_eq!(world.replace(&[identity(1, Some(later))]), Told::Nothing);
+    let added = [identity(1, Some(later)), identity(2, None)];
     assert_eq!(world.replace(&added), Told::NewGrants);
     assert_eq!(world.replace(&added), Told::Nothing);
     let shortened = [identity(1, Some(sooner)), identity(2, None)];
