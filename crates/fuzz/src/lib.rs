@@ -7,6 +7,7 @@
 //! | [`cbpf`] | a datagram and a group of sockets | the kernel programs pick the socket that userspace picks |
 //! | [`configuration`] | a configuration file | errors name a line; accepted settings are accepted again as `snapgate check` prints them |
 //! | [`identities`] | a file of identities | the identities equal those of a derived parser |
+//! | [`token`] | a token, or a header and claims to sign | only signed tokens are accepted, and only with claims that allow it |
 //!
 //! `scripts/fuzz.sh` runs the targets. `cargo test` replays the inputs in `corpus/` without a fuzzer.
 
@@ -16,6 +17,7 @@ pub mod configuration;
 pub mod datagrams;
 pub mod identities;
 pub mod scion_view;
+pub mod token;
 
 #[cfg(test)]
 mod tests {
@@ -73,6 +75,11 @@ mod tests {
     #[test]
     fn the_identities_corpus_passes() {
         replay("identities", super::identities::run);
+    }
+
+    #[test]
+    fn the_token_corpus_passes() {
+        replay("token", super::token::run);
     }
 
     /// Only this crate builds a gateway with the mock clock, which the target `datagrams` needs.
