@@ -29,8 +29,8 @@ impl Verifier {
         &self.keys
     }
 
-    /// Verifies a token at the time `now` and returns its claims. It takes as long as one Ed25519 signature (about 0.1
-    /// ms) and waits for nothing; a token of an unknown key is refused, and the keys are refreshed meanwhile.
+    /// Verifies a token at the time `now` and returns its claims. It costs one Ed25519 verification and waits for
+    /// nothing; a token of an unknown key is refused, and the keys are refreshed meanwhile.
     ///
     /// # Errors
     ///
