@@ -39,6 +39,7 @@ fi
 # lock, an address or a port that another test has released. So only these test programs, which tolerate that, start
 # processes, directly or by the test kit.
 starters=(crates/snapgate/tests/{cli,host,neighbour_table,process,stalled,storage,trains}
+    crates/snapgate-control/tests/killed.rs
     crates/snapload/tests/{program,documents.rs}
     crates/interop/tests/{killed,tutorial}.rs)
 others=("${starters[@]/#/:!}" ':!crates/testkit' ':!crates/snapgate/src/hardening.rs'
