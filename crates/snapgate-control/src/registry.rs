@@ -12,14 +12,14 @@
 //!   any valid token can register the identity.
 //! - Public keys of low order are refused.
 //! - The number of registrations is limited per `pssid` and in total, and so is the number of replaced tokens that are
-//!   remembered: 16 for each registration that a `pssid` may have, at least 64, and 4 for each one in total. Ended ones
-//!   do not count.
+//!   remembered: 16 per `pssid` for each registration that it may have, and at least 64; 4 in total for each
+//!   registration that the registry may have. Ended ones do not count.
 //! - A revocation names a token, a `pssid` or an identity. It ends registrations, and refuses new ones until its end.
 //!   It lasts until the given time, at most 366 days, and at least until the `exp` of all tokens that it is known to
 //!   concern; the revocation of a known token lasts exactly until its `exp`. There can be 100,000 revocations. Limits of
 //!   registrations do not apply to them.
 //!
-//! # What others learn
+//! # Disclosure by refusals
 //!
 //! A client with a valid token that tries the public key of another client learns from [`Refusal::IdentityTaken`] that
 //! this key is registered now, with a token of another `pssid`; not which, nor until when. This cannot be hidden: the
@@ -48,8 +48,8 @@
 //! # Threads and locks
 //!
 //! Calls that change something may wait for the disk; call them from threads that may block. Many at once are handled
-//! in one batch by one of their threads, with one write and one [`Grants::apply`]. Calls that only read never wait for
-//! the disk. Locks are taken in this order:
+//! in one batch by one of their threads, with one write and one [`Grants::apply`], which must not call the registry.
+//! Calls that only read never wait for the disk. Locks are taken in this order:
 //!
 //! | lock | guards | held during |
 //! | --- | --- | --- |
@@ -313,7 +313,8 @@ impl Registry {
     }
 
     /// Returns the revision of the last stored change. To follow the contents, take the revision, list them, and
-    /// [`watch`](Self::watch) from that revision.
+    /// [`watch`](Self::watch) from that revision. A registration that was listed while it was being stored, and then
+    /// could not be stored, is followed by no change: list again when [`Counts::failed_commits`] has increased.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.0.history().revision()

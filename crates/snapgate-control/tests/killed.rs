@@ -20,6 +20,9 @@ const FIRST: &str = "SNAPGATE_TEST_FIRST";
 
 const THREADS: u64 = 4;
 
+/// Outdated records per registration, so that the file is rewritten all the time.
+const OUTDATED: u64 = 20;
+
 struct NoDataPlane;
 
 impl Grants for NoDataPlane {
@@ -62,7 +65,7 @@ fn selector_of(number: u64) -> Selector {
     Selector::Identity(identity(number))
 }
 
-/// The process that is killed: registers and revokes as fast as it can, and prints what was answered.
+/// The process that is killed: registers, revokes and rewrites the file as fast as it can, and prints what was answered.
 #[test]
 #[ignore = "started by the other test"]
 fn register_until_killed() {
@@ -86,17 +89,16 @@ fn register_until_killed() {
                             .unwrap();
                         println!("revoked {number} ");
                     }
+                    for round in 0..OUTDATED {
+                        let end = at(2_000_000 + OUTDATED * number + round);
+                        let _later = registry.register(&claims("outdated", end), [1; 32], at(0));
+                    }
                 }
             });
         }
-        // Outdated records, so that the file is rewritten all the time.
         scope.spawn(|| {
-            for round in 1.. {
-                let end = at(2_000_000 + round);
-                let _extended = registry.register(&claims("outdated", end), [1; 32], at(0));
-                if round % 500 == 0 {
-                    registry.expire(at(0));
-                }
+            loop {
+                registry.expire(at(0));
             }
         });
     });
