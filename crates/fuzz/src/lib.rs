@@ -7,6 +7,7 @@
 //! | [`cbpf`] | a datagram and a group of sockets | the kernel programs pick the socket that userspace picks |
 //! | [`configuration`] | a configuration file | errors name a line; accepted settings are accepted again as `snapgate check` prints them |
 //! | [`identities`] | a file of identities | the identities equal those of a derived parser |
+//! | [`rpc`] | a request to the control plane, an answer of the endhost API, or a certificate | bodies mean what a second parser reads; errors are Connect errors; answers are passed on unchanged |
 //!
 //! `scripts/fuzz.sh` runs the targets. `cargo test` replays the inputs in `corpus/` without a fuzzer.
 
@@ -15,6 +16,7 @@ mod cbpf_machine;
 pub mod configuration;
 pub mod datagrams;
 pub mod identities;
+pub mod rpc;
 pub mod scion_view;
 
 #[cfg(test)]
@@ -73,6 +75,11 @@ mod tests {
     #[test]
     fn the_identities_corpus_passes() {
         replay("identities", super::identities::run);
+    }
+
+    #[test]
+    fn the_rpc_corpus_passes() {
+        replay("rpc", super::rpc::run);
     }
 
     /// Only this crate builds a gateway with the mock clock, which the target `datagrams` needs.
