@@ -7,11 +7,11 @@ use hyper::body::Body;
 use super::code::Code;
 use super::error::RpcError;
 
-/// Number of bytes of a body above its limit that are read and discarded, as a multiple of the limit. If the server
-/// closed a connection with unread bytes, the client's kernel would discard the answer.
-const DISCARDED: usize = 16;
+/// Number of bytes of a body that are read and discarded. If the server closed a connection with unread bytes, the
+/// client's kernel would discard the answer.
+const DISCARDED: usize = 1 << 20;
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes. Of a larger one, the rest is read and discarded.
 pub(super) async fn read_body<B>(body: B, limit: usize) -> Result<Bytes, RpcError>
 where
     B: Body<Data = Bytes>,
@@ -30,8 +30,11 @@ where
         length = length.saturating_add(data.len());
         if length <= limit {
             read.extend_from_slice(&data);
-        } else if length > limit.saturating_mul(DISCARDED) {
-            break;
+        } else {
+            read = BytesMut::new();
+            if length - limit > DISCARDED {
+                break;
+            }
         }
     }
     if length > limit {
@@ -63,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_body_above_the_limit_is_refused() {
-        for bytes in [11, 100, 1000] {
+        for bytes in [11, 1000, 10 + DISCARDED, 11 + DISCARDED] {
             assert_eq!(read(bytes).unwrap_err().code(), Code::ResourceExhausted);
         }
     }

@@ -113,7 +113,7 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .max_buf_size(HEADER_BYTES);
     builder
         .http2()
-        .max_concurrent_streams(limits.streams)
+        .max_concurrent_streams(limits.streams.max(1))
         .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

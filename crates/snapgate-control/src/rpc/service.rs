@@ -113,6 +113,9 @@ impl Rpcs {
         });
         let code = result.as_ref().map_or_else(RpcError::code, |_| Code::Ok);
         self.metrics.answered(method, code, started.elapsed());
+        let (method, code) = (method.name(), code.name());
+        let error = result.as_ref().err().map(RpcError::message);
+        tracing::debug!(%peer, method, code, error, "RPC");
         result.map_or_else(RpcError::response, |body| {
             let mut response = Response::new(Full::new(body));
             let media_type = HeaderValue::from_static(PROTO);
@@ -131,32 +134,36 @@ impl Rpcs {
     where
         B: Body<Data = Bytes>,
     {
-        let head = read_head(parts);
-        // Refused requests are read as well, since the kernel discards the answer on a connection that is closed with
-        // unread bytes.
-        let limit = self.limits.body_time;
-        let body = tokio::time::timeout(limit, read_body(body, self.limits.body_bytes)).await;
+        // The token is verified first, so that only its holders can make the server keep bodies. Refused requests are
+        // read as well, since the kernel discards an answer on a connection that is closed with unread bytes.
+        let admitted = self.admit(parts);
+        let time = self.limits.body_time;
+        let bytes = admitted.as_ref().map_or(0, |_| self.limits.body_bytes);
+        let body = tokio::time::timeout(time, read_body(body, bytes)).await;
         let body = body.unwrap_or_else(|_| {
-            let text = format!("the body of the request did not arrive within {limit:?}");
+            let text = format!("the body of the request did not arrive within {time:?}");
             Err(RpcError::new(Code::DeadlineExceeded, text))
         });
         progress.complete();
-        let head = head?;
-        let body = body?;
-        let claims = self
-            .tokens
-            .verify(head.token, Timestamp::now())
-            .map_err(|refusal| {
-                self.metrics.refused_token(refusal.reason);
-                RpcError::of_token(&refusal)
-            })?;
+        let (method, claims) = admitted?;
         let received = Received {
-            method: head.method,
-            body,
+            method,
+            body: body?,
             headers: &parts.headers,
             family: Family::of(self.client_ip(peer, &parts.headers)),
         };
         self.call(received, claims).await
+    }
+
+    /// Checks the header of a request, and verifies its token.
+    fn admit(&self, parts: &Parts) -> Result<(Method, Claims), RpcError> {
+        let head = read_head(parts)?;
+        let claims = self.tokens.verify(head.token, Timestamp::now());
+        let claims = claims.map_err(|refusal| {
+            self.metrics.refused_token(refusal.reason);
+            RpcError::of_token(&refusal)
+        })?;
+        Ok((head.method, claims))
     }
 
     /// Returns the address of the client, as far as its IP family matters.

@@ -104,7 +104,7 @@ pub struct TlsSettings {
     pub certificate_chain: PathBuf,
     /// PEM file with the private key (PKCS #8, PKCS #1 or SEC 1).
     pub private_key: PathBuf,
-    /// Interval at which the files are read again. Default: 10 s.
+    /// Interval at which the files are read again, at least 10 ms. Default: 10 s.
     pub poll_interval: Duration,
 }
 
@@ -145,7 +145,7 @@ pub struct Limits {
     pub closing_time: Duration,
     /// Maximum size of a request's body, in bytes. Default: 64 KiB.
     pub body_bytes: usize,
-    /// Maximum number of concurrent HTTP/2 requests of a connection. Default: 32.
+    /// Maximum number of concurrent HTTP/2 requests of a connection. Default: 16.
     pub streams: u32,
     /// Maximum number of registrations that are being stored at the same time; others wait. Each one occupies a
     /// thread. Default: 64.
@@ -164,7 +164,7 @@ impl Default for Limits {
             connection_time: Duration::from_secs(3600),
             closing_time: Duration::from_secs(1),
             body_bytes: 64 << 10,
-            streams: 32,
+            streams: 16,
             registrations: 64,
         }
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -23,6 +24,9 @@ use super::start_error::TlsError;
 
 /// Maximum size of a file with certificates or a key.
 const FILE_BYTES: u64 = 1 << 20;
+
+/// Minimum interval between two readings of the files.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// Returns the cryptography of TLS. It is passed explicitly, because a process has only one default, which belongs to
 /// its main program.
@@ -78,9 +82,10 @@ impl Certificate {
     /// Reads the files at intervals, on a blocking thread. A certificate that cannot be used is logged once, and the
     /// previous one stays in use.
     pub(super) async fn follow(self: Arc<Self>, metrics: ControlMetrics) {
+        let interval = self.settings.poll_interval.max(INTERVAL_MIN);
         let mut logged = None;
         loop {
-            tokio::time::sleep(self.settings.poll_interval).await;
+            tokio::time::sleep(interval).await;
             let certificate = Arc::clone(&self);
             let load = move || load(&certificate.settings, &certificate.provider);
             let Ok(loaded) = tokio::task::spawn_blocking(load).await else {

@@ -97,6 +97,17 @@ fn oversized_bodies_exhaust_a_resource() {
         let answer = running.call(REGISTER, &vec![0xff; size]);
         answer.assert_error(429, "resource_exhausted", "more than 65536 bytes");
     }
+    // Without a valid token, it is refused for that.
+    let mut request = rpc(REGISTER).body(body_of(&vec![0xff; 4 * limit])).unwrap();
+    request.headers_mut().remove("authorization");
+    assert_eq!(running.send(request).status, 401);
+    block_on(async {
+        let mut client = Http2::connect(running.address()).await;
+        let url = format!("http://control{REGISTER}");
+        let request = rpc(&url).body(body_of(&vec![0xff; 4 * limit])).unwrap();
+        let answer = client.send(request).await;
+        answer.assert_error(429, "resource_exhausted", "more than 65536 bytes");
+    });
     // A body in chunks has no length in advance.
     let mut stream = running.connect();
     let head = format!(
