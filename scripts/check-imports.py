@@ -21,7 +21,7 @@ from collections import deque
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CRATES = ["scion-packet", "snapgate", "snapload", "snaptun", "udp-shards"]
+CRATES = ["scion-packet", "snapgate", "snapgate-control", "snapload", "snaptun", "udp-shards"]
 
 NOT_CODE = re.compile(
     r"""

@@ -39,9 +39,10 @@ fi
 # lock, an address or a port that another test has released. So only these test programs, which tolerate that, start
 # processes, directly or by the test kit.
 starters=(crates/snapgate/tests/{cli,host,neighbour_table,process,stalled,storage,trains}
+    crates/snapgate-control/tests/killed.rs
     crates/snapload/tests/{program,documents.rs}
-    crates/interop/tests/{killed,tutorial}.rs)
-others=("${starters[@]/#/:!}" ':!crates/testkit' ':!crates/snapgate/src/hardening.rs'
+    crates/interop/tests/{killed,tutorial}.rs crates/e2e/tests/{it,{first_bind,tutorial}.rs})
+others=("${starters[@]/#/:!}" ':!crates/testkit' ':!crates/e2e/src' ':!crates/snapgate/src/hardening.rs'
     ':!crates/snapgate/src/file_process.rs')
 if git grep -nE '\bprocess::(\{.*\b)?Command\b' -- 'crates/*.rs' "${others[@]}" ||
     git grep -nE '\b(GatewaySetup|Namespace|Network|in_namespace|check_examples)\b' -- 'crates/*/tests/*.rs' "${others[@]}"; then

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # Workspaces that may have the mock clock.
 MOCK_CLOCK = ("crates/fuzz", "crates/mock-clock")
-OTHERS = (*MOCK_CLOCK, "crates/interop", "benches")
+OTHERS = (*MOCK_CLOCK, "crates/interop", "crates/e2e", "benches")
 problems = []
 
 

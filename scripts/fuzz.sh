@@ -14,7 +14,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-targets=(datagrams scion_view cbpf configuration identities)
+targets=(datagrams scion_view cbpf configuration identities rpc token)
 if [[ "${1:-all}" != all ]]; then
     targets=("$1")
 fi

@@ -20,6 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, datagram) in tunnel_datagrams() {
         write("cbpf", name, &datagram)?;
     }
+    for (name, message) in control_plane_messages() {
+        write("rpc", name, &message)?;
+    }
     for (name, steps) in STEPS {
         write("datagrams", name, steps)?;
     }
@@ -151,6 +154,104 @@ fn tunnel_datagrams() -> Vec<Named> {
             "keepalive_behind_ipv6_extensions",
             over_ipv6(2, &message(4, 32)),
         ),
+    ]
+}
+
+/// Encodes requests to the control plane, answers of the endhost API, and the begin of a certificate.
+fn control_plane_messages() -> Vec<Named> {
+    let request = |path: &str, headers: &str, body: &[u8]| {
+        let head = format!("RPOST {path}\ncontent-type: application/proto\n{headers}\n");
+        [head.as_bytes(), body].concat()
+    };
+    let token = "authorization: Bearer x.y.z\n";
+    let underlays = "/scion.endhost.v1.UnderlayService/ListUnderlays";
+    let segments = "/scion.endhost.v1.SegmentsService/ListSegments";
+    let register = "/anapaya.snap.v1.SnapControl/RegisterSnapTunIdentity";
+    let registration = [&[0x0a, 32][..], &[9; 32], &[0x12, 32], &[0; 32]].concat();
+    let all_headers = [
+        token,
+        "connect-protocol-version: 1\nconnect-timeout-ms: 5000\ncontent-encoding: identity\n",
+    ]
+    .concat();
+    let answer = |head: &str, body: &[u8]| [format!("A{head}\n\n").as_bytes(), body].concat();
+    let validity = b"\x30\x1e\x17\x0d240203000000Z\x17\x0d251231000000Z";
+    let fields = [
+        &b"\xa0\x03\x02\x01\x02\x02\x01\x01\x30\x00\x30\x00"[..],
+        validity,
+    ]
+    .concat();
+    let nested = |content: &[u8]| [&[0x30, content.len() as u8][..], content].concat();
+    let certificate = [b"C", &nested(&nested(&fields))[..]].concat();
+    vec![
+        (
+            "underlays",
+            request(underlays, token, b"\x08\x80\x80\x80\x80\x10"),
+        ),
+        (
+            "segments",
+            request(segments, token, b"\x08\x01\x10\x02\x18\x40\x22\x01p"),
+        ),
+        (
+            "paths",
+            request(
+                "/scion.endhost.v1.PathService/ListPaths",
+                token,
+                b"\x18\xff\xff\xff\xff\x0f",
+            ),
+        ),
+        (
+            "data_plane",
+            request(
+                "/anapaya.snap.v1.SnapControl/GetSnapDataPlaneAddress",
+                token,
+                b"",
+            ),
+        ),
+        (
+            "registration",
+            request(register, &all_headers, &registration),
+        ),
+        (
+            "registration_of_a_short_key",
+            request(register, token, &registration[..20]),
+        ),
+        (
+            "registration_with_unknown_fields",
+            request(
+                register,
+                token,
+                &[
+                    &registration[..],
+                    b"\x7a\x03new\x81\x01\x00\x00\x00\x00\x00\x00\x00\x00",
+                ]
+                .concat(),
+            ),
+        ),
+        ("no_token", request(register, "", &registration)),
+        (
+            "compressed",
+            request(register, "content-encoding: gzip\n", &registration),
+        ),
+        ("get", b"RGET /\n\n".to_vec()),
+        (
+            "answer",
+            answer(
+                "200\ncontent-type: application/proto",
+                b"\x0a\x03xyz\x22\x01p",
+            ),
+        ),
+        (
+            "answer_of_another_type",
+            answer("200\ncontent-type: text/html", b"<html>"),
+        ),
+        (
+            "error",
+            answer(
+                "400\ncontent-type: application/json",
+                br#"{"code":"not_found","message":"x"}"#,
+            ),
+        ),
+        ("certificate", certificate),
     ]
 }
 

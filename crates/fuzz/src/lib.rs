@@ -7,6 +7,8 @@
 //! | [`cbpf`] | a datagram and a group of sockets | the kernel programs pick the socket that userspace picks |
 //! | [`configuration`] | a configuration file | errors name a line; accepted settings are accepted again as `snapgate check` prints them |
 //! | [`identities`] | a file of identities | the identities equal those of a derived parser |
+//! | [`rpc`] | a request to the control plane, an answer of the endhost API, or a certificate | bodies mean what a second parser reads; errors are Connect errors; answers are passed on unchanged |
+//! | [`token`] | a token, or a header and claims to sign | only signed tokens are accepted, and only with claims that allow it |
 //!
 //! `scripts/fuzz.sh` runs the targets. `cargo test` replays the inputs in `corpus/` without a fuzzer.
 
@@ -15,7 +17,9 @@ mod cbpf_machine;
 pub mod configuration;
 pub mod datagrams;
 pub mod identities;
+pub mod rpc;
 pub mod scion_view;
+pub mod token;
 
 #[cfg(test)]
 mod tests {
@@ -73,6 +77,16 @@ mod tests {
     #[test]
     fn the_identities_corpus_passes() {
         replay("identities", super::identities::run);
+    }
+
+    #[test]
+    fn the_rpc_corpus_passes() {
+        replay("rpc", super::rpc::run);
+    }
+
+    #[test]
+    fn the_token_corpus_passes() {
+        replay("token", super::token::run);
     }
 
     /// Only this crate builds a gateway with the mock clock, which the target `datagrams` needs.

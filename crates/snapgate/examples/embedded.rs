@@ -1,11 +1,11 @@
-//! A gateway inside another program, with the program's own authorization and metrics registry.
+//! A gateway inside another program, with the program's own authorization, accounting and metrics registry.
 //!
 //! ```text
 //! cargo run -p snapgate --example embedded
 //! ```
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,27 +14,27 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
-use snapgate::authorization::{Grant, SnapTunAuthorization};
+use snapgate::authorization::{Grant, Registration, SessionData, SnapTunAuthorization};
 use snapgate::config::Forward;
 use snapgate::gateway::Gateway;
 use snapgate::keys::PrivateKey;
 use testkit::{Client, wait_until};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-/// The public keys of authorized clients, in memory. Clones share them. Workers wait for the lock, so it is held for a
-/// look-up or a change only.
+/// The public keys of authorized clients with their session data, in memory. Clones share them. Workers wait for the
+/// lock, so it is held for a look-up or a change only.
 #[derive(Clone, Default)]
 struct Subscribers(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    keys: RwLock<HashSet<[u8; 32]>>,
+    keys: RwLock<HashMap<[u8; 32], SessionData>>,
     generation: AtomicU64,
 }
 
 impl Subscribers {
-    fn add(&self, key: &PublicKey) {
-        self.change(|keys| keys.insert(key.to_bytes()));
+    fn add(&self, key: &PublicKey, registration: Registration) {
+        self.change(|keys| keys.insert(key.to_bytes(), registration.into()));
     }
 
     fn remove(&self, key: &PublicKey) {
@@ -42,7 +42,10 @@ impl Subscribers {
     }
 
     /// Changes the keys first and the generation second, as [`SnapTunAuthorization::generation`] requires.
-    fn change(&self, change: impl FnOnce(&mut HashSet<[u8; 32]>) -> bool) {
+    fn change(
+        &self,
+        change: impl FnOnce(&mut HashMap<[u8; 32], SessionData>) -> Option<SessionData>,
+    ) {
         let keys = &self.0.keys;
         change(&mut keys.write().unwrap_or_else(PoisonError::into_inner));
         self.0.generation.fetch_add(1, Ordering::Release);
@@ -50,13 +53,13 @@ impl Subscribers {
 }
 
 impl SnapTunAuthorization for Subscribers {
-    type SessionData = ();
+    type SessionData = SessionData;
 
-    fn is_authorized(&self, _now: Instant, identity: &[u8; 32]) -> Option<Grant<()>> {
+    fn is_authorized(&self, _now: Instant, identity: &[u8; 32]) -> Option<Grant<SessionData>> {
         let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.contains(identity).then_some(Grant {
+        keys.get(identity).map(|session_data| Grant {
             expires: None,
-            session_data: (),
+            session_data: session_data.clone(),
         })
     }
 
@@ -70,8 +73,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let private_key = PrivateKey::generate()?;
     let gateway_key = PublicKey::from(&private_key.to_secret());
     let any_port: SocketAddr = "127.0.0.1:0".parse()?;
+    let (usage_records, records) = crossbeam_channel::bounded(1024);
     let gateway = Gateway::builder(any_port, private_key, Forward::Echo)
         .authorization(subscribers.clone())
+        .usage_records(usage_records)
         .start()?;
     let listen = gateway.local_addresses().tunnels[0];
     println!("listening for tunnels at {listen}");
@@ -82,7 +87,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A subscriber opens a tunnel, and its packet is echoed.
     let client_key = StaticSecret::from([7; 32]);
     let client_identity = PublicKey::from(&client_key);
-    subscribers.add(&client_identity);
+    let registration = Registration {
+        pssid: "subscriber-17".into(),
+        token_id: "token-4".into(),
+    };
+    subscribers.add(&client_identity, registration);
     let mut client = Client::connect(&client_key, any_port, listen, &gateway_key);
     client.send(b"hello");
     assert_eq!(client.receive(), b"hello");
@@ -97,6 +106,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         scrape.lines().any(|line| line == revoked).then_some(())
     });
     println!("the tunnel is revoked");
+
+    // Its traffic is accounted to the subscriber.
+    let record = records.recv()?;
+    let pssid = record.session_data.registration().map(|of| &of.pssid);
+    println!("{pssid:?} sent {} bytes", record.traffic.incoming_bytes);
 
     println!(
         "{:?}",

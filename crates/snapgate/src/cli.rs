@@ -1,4 +1,4 @@
-//! The command line: `snapgate run`, `check`, `genkey` and `pubkey`.
+//! The command line of `snapgate`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -6,15 +6,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::output::{USAGE, print_warning};
-use crate::{file_process, hardening};
+use crate::{file_process, hardening, standard_streams};
 
 mod check;
 mod genkey;
 mod output;
 mod pubkey;
+mod registrations;
 mod run;
 mod serve_files;
 mod setting_args;
+mod token;
+mod write_output;
 
 #[derive(Parser)]
 #[command(name = "snapgate", version, propagate_version = true)]
@@ -52,9 +55,16 @@ enum Command {
     Genkey(genkey::GenkeyArgs),
     /// Print the public key of the private key on standard input, like `wg pubkey`.
     Pubkey(pubkey::PubkeyArgs),
+    /// List or revoke the identities that clients have registered.
+    Registrations(registrations::RegistrationsArgs),
+    /// Sign a token for tutorials and tests, or generate the keys for it.
+    Token(token::TokenArgs),
     /// Access files for a gateway, which starts this command.
     #[command(name = file_process::COMMAND, hide = true)]
     ServeFiles(serve_files::ServeFilesArgs),
+    /// Write to a file for a gateway, which starts this command.
+    #[command(name = standard_streams::COMMAND, hide = true)]
+    WriteOutput(write_output::WriteOutputArgs),
 }
 
 /// Runs a command, in the program `snapgate`. The first argument is the name of the program.
@@ -84,6 +94,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::check(arguments),
         Command::Genkey(arguments) => genkey::genkey(&arguments),
         Command::Pubkey(arguments) => pubkey::pubkey(&arguments),
+        Command::Registrations(arguments) => registrations::registrations(arguments),
+        Command::Token(arguments) => token::token(arguments),
         Command::ServeFiles(arguments) => serve_files::serve_files(&arguments),
+        Command::WriteOutput(arguments) => write_output::write_output(&arguments),
     }
 }

@@ -14,12 +14,14 @@ pub use udp_shards::{Dispatch, InterfaceName, SocketOptions};
 #[doc(hidden)]
 pub use self::values::parse_dispatch;
 pub use self::workers::place_workers;
+use crate::authorization::SessionData;
 pub use crate::config::forward::{Forward, InternalFrom, ScionForward, ScmpErrorLimits};
 use crate::config::options::Options;
 pub use crate::cpus::AvailableCpus;
 use crate::identities::Identity;
 use crate::keys::PrivateKey;
 
+pub(crate) mod control_plane;
 pub(crate) mod fault;
 pub(crate) mod file;
 mod forward;
@@ -62,8 +64,8 @@ pub struct Config {
     /// Trains and buffers of all sockets. `interface` is not used, see `listen_interface` and
     /// [`ScionForward::interface`].
     pub sockets: SocketOptions,
-    /// Limits of each worker's shard, and of the handshakes of all workers. `directory_changes` is set by the gateway
-    /// if there is a `state_dir`.
+    /// Limits of each worker's shard, and of the handshakes of all workers. The gateway sets `directory_changes` if there
+    /// is a `state_dir`, and `usage_records` if there is a receiver of records.
     pub limits: ShardConfig,
     /// Minimum number of identities, in all workers together, whose last handshake is remembered to reject replays.
     pub remembered_identities: usize,
@@ -188,14 +190,15 @@ impl CpuPinning {
 pub enum Authorization {
     /// Every client that knows the gateway's public key; for tests and measurements.
     AnyIdentity,
-    /// Only the listed identities.
+    /// The listed identities, which [`Gateway::replace_identities`](crate::gateway::Gateway::replace_identities) can
+    /// replace, and those [registered](crate::authorization::Registry) later.
     Identities(Vec<Identity>),
     /// The identities that an embedding program authorizes.
     Custom(Arc<CustomAuthorization>),
 }
 
 /// Authorization by an embedding program.
-pub type CustomAuthorization = dyn SnapTunAuthorization<SessionData = ()> + Send + Sync;
+pub type CustomAuthorization = dyn SnapTunAuthorization<SessionData = SessionData> + Send + Sync;
 
 impl fmt::Debug for Authorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

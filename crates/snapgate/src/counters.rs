@@ -185,6 +185,12 @@ counters! {
         /// Too short for a SNAPtun message, or unreadable headers; counted by worker 0, with kernel dispatch only.
         kernel_drops_garbage: socket = "garbage",
     }
+    Counter "snapgate_usage_records", "Records of the traffic in tunnels, for accounting." {
+        /// Passed to the accounting log, or to an embedding program.
+        usage_records_queued: result = "queued",
+        /// Lost, because the queue was full.
+        usage_records_lost: result = "lost",
+    }
     Counter "snapgate_turns", "Turns of the worker's loop; at least one a second unless the worker hangs." {
         turns,
     }

@@ -26,6 +26,26 @@ pub(crate) fn allow() {
     IS_SNAPGATE.store(true, Ordering::Relaxed);
 }
 
+/// Starts this program with other arguments and streams.
+pub(crate) fn spawn(
+    arguments: &[&str],
+    stdin: impl Into<Stdio>,
+    stdout: impl Into<Stdio>,
+    stderr: impl Into<Stdio>,
+) -> io::Result<Child> {
+    if !IS_SNAPGATE.load(Ordering::Relaxed) {
+        let text = "this program is not snapgate";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    Command::new(PROGRAM)
+        .arg0("snapgate")
+        .args(arguments)
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+}
+
 /// Command of the program that serves requests.
 pub(crate) const COMMAND: &str = "serve-files";
 
@@ -39,6 +59,8 @@ pub(crate) enum FileTask {
     State,
     /// Reads the identities file.
     Identities,
+    /// Appends to the accounting log.
+    Accounting,
 }
 
 impl FileTask {
@@ -46,6 +68,7 @@ impl FileTask {
         match self {
             Self::State => "state",
             Self::Identities => "identities",
+            Self::Accounting => "accounting",
         }
     }
 }
@@ -61,18 +84,13 @@ pub(crate) struct FileProcess {
 impl FileProcess {
     /// Starts a process.
     pub(crate) fn start(task: FileTask) -> io::Result<Self> {
-        if !IS_SNAPGATE.load(Ordering::Relaxed) {
-            let text = "this program is not snapgate";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
         let (ours, theirs) = UnixStream::pair()?;
-        let child = Command::new(PROGRAM)
-            .arg0("snapgate")
-            .args([COMMAND, task.name()])
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+        let child = spawn(
+            &[COMMAND, task.name()],
+            OwnedFd::from(theirs),
+            Stdio::null(),
+            Stdio::null(),
+        )?;
         Ok(Self {
             child,
             stream: Some(ours),
@@ -103,6 +121,68 @@ impl Drop for FileProcess {
         self.stream = None;
         // Its locks are released when it has ended.
         let _ = self.child.wait();
+    }
+}
+
+/// A process that is started again when it has ended.
+#[derive(Debug)]
+pub(crate) struct FileClient {
+    task: FileTask,
+    access: Access,
+}
+
+#[derive(Debug)]
+enum Access {
+    /// `None` after it has ended; the next request starts another one.
+    Process(Option<FileProcess>),
+    ThisThread,
+}
+
+impl FileClient {
+    /// Uses a process for its task. Without one, the calling thread has to access the files.
+    pub(crate) fn new(task: FileTask, process: Option<FileProcess>) -> Self {
+        let access = match process {
+            Some(process) => Access::Process(Some(process)),
+            None => Access::ThisThread,
+        };
+        Self { task, access }
+    }
+
+    /// Requests an operation like [`FileProcess::ask`]. Returns `None` if the calling thread has to do it.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended. The next call starts another one.
+    pub(crate) fn ask(&mut self, operation: u8, argument: &[u8]) -> Option<io::Result<Vec<u8>>> {
+        let Access::Process(process) = &mut self.access else {
+            return None;
+        };
+        let answer = match process {
+            Some(process) => process.ask(operation, argument),
+            None => FileProcess::start(self.task)
+                .and_then(|started| process.insert(started).ask(operation, argument)),
+        };
+        if answer.is_err() {
+            *process = None;
+        }
+        Some(answer)
+    }
+}
+
+/// Encodes an error for an answer: its errno (0: none) and its text.
+pub(crate) fn encode_error(error: &io::Error) -> Vec<u8> {
+    let errno = error.raw_os_error().unwrap_or(0);
+    [&errno.to_le_bytes()[..], error.to_string().as_bytes()].concat()
+}
+
+/// Decodes the error in an answer.
+pub(crate) fn decode_error(answer: &[u8]) -> io::Error {
+    match answer.split_first_chunk() {
+        Some((&errno, text)) => match i32::from_le_bytes(errno) {
+            0 => io::Error::other(String::from_utf8_lossy(text).into_owned()),
+            errno => io::Error::from_raw_os_error(errno),
+        },
+        None => io::ErrorKind::InvalidData.into(),
     }
 }
 
@@ -149,6 +229,16 @@ fn receive(stream: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_keep_their_number_or_their_text() {
+        let missing = io::Error::from(nix::errno::Errno::ENOENT);
+        let decoded = decode_error(&encode_error(&missing));
+        assert_eq!(decoded.kind(), io::ErrorKind::NotFound);
+        let decoded = decode_error(&encode_error(&io::Error::other("text")));
+        assert_eq!(decoded.to_string(), "text");
+        assert_eq!(decode_error(b"x").kind(), io::ErrorKind::InvalidData);
+    }
 
     #[test]
     fn messages_arrive_whole_and_in_order() {

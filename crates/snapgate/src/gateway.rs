@@ -9,8 +9,10 @@ use crossbeam_channel::Receiver;
 use snaptun::{HandshakeLimits, ReplayGuard, ShardConfig, SnapTunServer};
 use udp_shards::DispatchKey;
 
-use crate::authorization::{Authorizer, IdentityChanges, IdentityList};
+use crate::accounting::UsageSink;
+use crate::authorization::{Authorizer, IdentityChanges, Registry};
 use crate::config::{Config, Dispatch};
+use crate::control_plane::ControlPlaneMetrics;
 use crate::counters::{Counters, Published};
 use crate::drain::Drain;
 use crate::drop_reason::{DropReason, QueueLoss};
@@ -81,6 +83,30 @@ pub struct LocalAddresses {
     pub metrics: Option<SocketAddr>,
 }
 
+/// Parts of a gateway that its program chooses.
+pub(crate) struct Attachments {
+    /// Opens the state directory.
+    pub(crate) open_state: OpenFiles,
+    /// Receives usage records. The gateway drops it when its workers have stopped.
+    pub(crate) usage: Option<UsageSink>,
+    /// The registry, with registrations already in it; made from the configuration if there is none.
+    pub(crate) registry: Option<Arc<Registry>>,
+    /// True if [`Gateway::serve_control_plane`] will be called. The gateway is not ready before.
+    pub(crate) has_control_plane: bool,
+}
+
+impl Default for Attachments {
+    /// Files are accessed by the calling thread, and there are no usage records.
+    fn default() -> Self {
+        Self {
+            open_state: LocalFiles::open,
+            usage: None,
+            registry: None,
+            has_control_plane: false,
+        }
+    }
+}
+
 struct RunningWorker {
     postbox: Postbox,
     /// Returns the worker's mailbox, unless the worker failed.
@@ -98,19 +124,28 @@ impl Gateway {
     ///
     /// See [`StartError`]. Threads that were already started are stopped.
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        Self::start_with(config, LocalFiles::open)
+        Self::start_with(config, Attachments::default())
     }
 
-    /// Starts a gateway that opens its state directory with `open_state`.
-    pub(crate) fn start_with(config: &Config, open_state: OpenFiles) -> Result<Self, StartError> {
-        Self::start_on(config, open_state, &GatewayClock::start())
+    /// Starts a gateway with the parts that its program chooses.
+    pub(crate) fn start_with(
+        config: &Config,
+        attachments: Attachments,
+    ) -> Result<Self, StartError> {
+        Self::start_on(config, attachments, &GatewayClock::start())
     }
 
     fn start_on(
         config: &Config,
-        open_state: OpenFiles,
+        attachments: Attachments,
         clock: &GatewayClock,
     ) -> Result<Self, StartError> {
+        let Attachments {
+            open_state,
+            usage,
+            registry,
+            has_control_plane,
+        } = attachments;
         if !clock::advances() {
             return Err(StartError::FrozenClock);
         }
@@ -125,7 +160,10 @@ impl Gateway {
         let postboxes: Vec<_> = inboxes.iter().map(|inbox| inbox.postbox.clone()).collect();
         let (state_writer, mut feeds) =
             start_state_writer(config, open_state, clock, key, &postboxes)?.unzip();
-        let authorization = Arc::new(Authorizer::new(&config.authorization));
+        let authorization = Arc::new(registry.map_or_else(
+            || Authorizer::new(&config.authorization),
+            Authorizer::Registry,
+        ));
         let state = state_writer
             .as_ref()
             .map(|writer| Arc::clone(writer.status()));
@@ -136,11 +174,8 @@ impl Gateway {
             config.remembered_identities,
             config.handshake_timestamp_tolerance,
         ));
-        let handshake_limits = Arc::new(HandshakeLimits::new(
-            started,
-            &shard_config(config),
-            workers.get(),
-        ));
+        let handshake_limits =
+            Arc::new(HandshakeLimits::new(started, &config.limits, workers.get()));
         let session_endings = SessionEndings::default();
         let dependents = Dependents {
             guard: Arc::clone(&replay_guard),
@@ -153,8 +188,12 @@ impl Gateway {
             Arc::clone(&authorization),
             system_clock.is_trusted(),
             state,
+            usage.as_ref().and_then(|sink| sink.log.clone()),
             PinnedCpus::new(workers.get()),
         ));
+        if has_control_plane {
+            status.await_control_plane();
+        }
         let http = config
             .metrics
             .map(|address| {
@@ -206,7 +245,7 @@ impl Gateway {
                     Arc::clone(&authorization),
                     Arc::clone(&replay_guard),
                     Arc::clone(&handshake_limits),
-                    shard_config(config),
+                    shard_config(config, usage.is_some()),
                 ),
                 upstream: upstream(
                     config,
@@ -215,6 +254,7 @@ impl Gateway {
                 ),
                 peers: postboxes.clone(),
                 directory: feeds.as_mut().and_then(Iterator::next),
+                usage: usage.as_ref().map(|sink| sink.feed(clock.clone())),
                 listeners,
                 has_other_sockets: config.dispatch == Dispatch::Kernel,
                 lanes,
@@ -264,12 +304,24 @@ impl Gateway {
         &self.failures
     }
 
-    /// Replaces the list of authorized identities. Tunnels of removed identities end within a second. Returns `None`,
-    /// and changes nothing, if the gateway was not started with a list. Of identities with the same public key, the
-    /// last counts. Takes time in proportion to the list; workers do not wait for it.
+    /// Replaces the list of authorized identities. Tunnels of removed identities end within a second, unless the
+    /// identity is also [registered](Registry::apply). Returns `None`, and changes nothing, if the gateway was not started
+    /// with a list. Of identities with the same public key, the last counts. Takes time in proportion to the list;
+    /// workers do not wait for it.
     pub fn replace_identities(&self, identities: &[Identity]) -> Option<IdentityChanges> {
-        let list = self.identity_list()?;
-        Some(list.replace(identities))
+        let registry = self.registry()?;
+        Some(registry.replace(identities))
+    }
+
+    /// Returns the registry of identities, to register clients. `None` if the gateway was not started with a list of
+    /// identities, which may be empty.
+    pub fn registry(&self) -> Option<&Arc<Registry>> {
+        self.status.authorization().registry()
+    }
+
+    /// Shows the metrics of a control plane that serves, and that the gateway is ready.
+    pub(crate) fn serve_control_plane(&self, metrics: ControlPlaneMetrics) {
+        self.status.set_control_plane(metrics);
     }
 
     /// Ends all sessions, and begins a new handshake with each client that has one.
@@ -299,11 +351,6 @@ impl Gateway {
             ran: self.started.elapsed(),
             workers: self.counters(),
         }
-    }
-
-    /// Returns the list of authorized identities, if there is one.
-    pub(crate) fn identity_list(&self) -> Option<&Arc<IdentityList>> {
-        self.status.authorization().list()
     }
 
     /// Returns a watch for workers that hang.
@@ -417,8 +464,9 @@ fn start_state_writer(
     Ok(Some((writer, feeds.into_iter())))
 }
 
-fn shard_config(config: &Config) -> ShardConfig {
+fn shard_config(config: &Config, usage_records: bool) -> ShardConfig {
     ShardConfig {
+        usage_records,
         directory_changes: config.state_dir.as_ref().map_or(0, |_| DIRECTORY_CHANGES),
         ..config.limits.clone()
     }

@@ -135,6 +135,9 @@ async fn readyz(State(observed): State<Arc<Observed>>) -> Response {
     if observed.status.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
+    if observed.status.is_awaiting_control_plane() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "control plane starting\n").into_response();
+    }
     let starting = observed
         .published
         .iter()

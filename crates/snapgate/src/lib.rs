@@ -16,16 +16,19 @@
 //!   [`state_dir`](gateway::GatewayBuilder::state_dir). Workers call the authorization of the program, and its
 //!   `tracing` subscriber for events of the levels debug and trace, but no other code of it.
 //! - The program watches [`failures`](gateway::Gateway::failures), and stops a gateway of which a worker failed.
-//! - The command `snapgate` also reloads the identities file, reacts to signals, notifies the service manager, and
-//!   protects the memory of the process. An embedding program does this itself.
+//! - A program without rules of its own registers its clients in the gateway's
+//!   [registry](authorization::Registry), next to a list of identities. To account traffic, it receives
+//!   [records](gateway::GatewayBuilder::usage_records).
+//! - The command `snapgate` also reloads the identities file, writes an accounting log, reacts to signals, notifies the
+//!   service manager, and protects the memory of the process. An embedding program does this itself.
 //! - When the system clock is set, the gateway asks for all grants again. The argument `now` of
 //!   [`is_authorized`](authorization::SnapTunAuthorization::is_authorized) counts the time in which the host was
 //!   suspended, which `Instant::now` does not: an authorization computes the end of a grant from that argument.
 //! - After its virtual machine was restored from a snapshot, a program that learns of it calls
 //!   [`end_sessions`](gateway::Gateway::end_sessions).
-//! - Public types contain types of `crossbeam-channel` (failures), `prometheus-client` (the registry), `jiff` (expiry
-//!   of identities), `ipnet` and `scion-packet` (forwarding) and `x25519-dalek` (keys). A program that names them
-//!   depends on the versions that this crate depends on.
+//! - Public types contain types of `crossbeam-channel` (failures, usage records), `prometheus-client` (the registry of
+//!   metrics), `jiff` (times), `ipnet` and `scion-packet` (forwarding) and `x25519-dalek` (keys). A program that names
+//!   them depends on the versions that this crate depends on.
 //!
 //! ```
 //! use std::collections::HashSet;
@@ -34,7 +37,7 @@
 //! use std::time::{Duration, Instant};
 //!
 //! use prometheus_client::registry::Registry;
-//! use snapgate::authorization::{Grant, SnapTunAuthorization};
+//! use snapgate::authorization::{Grant, SessionData, SnapTunAuthorization};
 //! use snapgate::config::Forward;
 //! use snapgate::gateway::{Drained, Gateway};
 //! use snapgate::keys::PrivateKey;
@@ -47,11 +50,13 @@
 //! }
 //!
 //! impl SnapTunAuthorization for Subscribers {
-//!     type SessionData = ();
+//!     // Without a registration. With one, the usage records of the client's tunnels show it.
+//!     type SessionData = SessionData;
 //!
-//!     fn is_authorized(&self, _: Instant, identity: &[u8; 32]) -> Option<Grant<()>> {
+//!     fn is_authorized(&self, _: Instant, identity: &[u8; 32]) -> Option<Grant<SessionData>> {
 //!         let is_subscriber = self.keys.read().ok()?.contains(identity);
-//!         is_subscriber.then_some(Grant { expires: None, session_data: () })
+//!         let session_data = SessionData::default();
+//!         is_subscriber.then_some(Grant { expires: None, session_data })
 //!     }
 //!
 //!     // To be increased whenever a key is added or removed.
@@ -85,13 +90,16 @@
 //! | [`gateway`] | start, drain and stop a gateway |
 //! | [`config`] | its configuration: addresses, workers, forward mode, limits |
 //! | [`authorization`], [`identities`], [`keys`] | clients that may open a tunnel |
+//! | [`accounting`] | records of their traffic |
 //! | [`counters`], [`drop_reason`], [`summary`] | counters of the workers, and their totals |
 
+pub mod accounting;
 mod address_wait;
 pub mod authorization;
 #[doc(hidden)]
 pub mod cli;
 pub mod config;
+mod control_plane;
 pub mod counters;
 mod cpus;
 mod drain;
@@ -122,6 +130,7 @@ mod service_manager;
 mod session_endings;
 mod shutdown;
 mod signals;
+mod standard_streams;
 mod state;
 mod status;
 pub mod summary;

@@ -3,12 +3,9 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{env, panic, thread};
 
 use tracing::{Event, Level, Subscriber};
@@ -18,13 +15,14 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use self::line::{Recorder, Style};
 use crate::outbox::Outbox;
+use crate::standard_streams::Stream;
 
 mod line;
 
 pub(crate) use line::{LineField, LogFormat, json_line};
 
-/// Pause before another attempt when standard error is non-blocking and full.
-const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+/// Message about lines that were not written.
+const LINES_DROPPED: &str = "log lines dropped";
 
 /// The log of the process, once it has been started.
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -46,13 +44,11 @@ impl Log {
 ///
 /// # Errors
 ///
-/// The thread cannot be started, or standard error is closed.
+/// The thread cannot be started.
 pub(crate) fn start(filter: &str, format: LogFormat) -> io::Result<()> {
-    // Not `io::stderr()`: a write that blocks would hold its lock.
-    let mut stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    let write = move |line: &[u8]| write_line(&mut stderr, line);
+    let write = |line: &[u8]| Stream::Error.write_all(line);
     let outbox = Outbox::start("log", write, |lines| {
-        tracing::warn!(lines, "log lines dropped");
+        tracing::warn!(lines, "{LINES_DROPPED}");
     })?;
     let style = Style {
         format,
@@ -88,26 +84,19 @@ pub(crate) fn flush(deadline: Instant) -> bool {
     LOG.get().is_none_or(|log| log.outbox.flush(deadline))
 }
 
-/// Returns the number of log lines that were not written since the start of the process.
-pub(crate) fn dropped_lines() -> u64 {
-    LOG.get().map_or(0, |log| log.outbox.dropped())
+/// Returns the line about lines that could not be written to a file.
+pub(crate) fn dropped_line(format: LogFormat, lines: u64) -> String {
+    let style = Style {
+        format,
+        has_colours: wants_colours(false, |name| env::var_os(name)),
+        has_time: true,
+    };
+    style.line(Level::WARN, LINES_DROPPED, &[("lines", lines.into())])
 }
 
-/// Writes all of `line`, however long that takes.
-fn write_line(stderr: &mut File, mut line: &[u8]) -> io::Result<()> {
-    while !line.is_empty() {
-        match stderr.write(line) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => line = &line[written..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Another process that shares the pipe has made it non-blocking.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                thread::sleep(RETRY_INTERVAL);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+/// Returns the number of log lines that were not written to standard error since the start of the process.
+pub(crate) fn dropped_lines() -> u64 {
+    LOG.get().map_or(0, |log| log.outbox.dropped())
 }
 
 /// Logs panics. The default hook writes to standard error, where the panicking thread could block before its failure is
@@ -156,10 +145,8 @@ fn is_journal_behind_stderr() -> bool {
     let Ok(journal) = env::var("JOURNAL_STREAM") else {
         return false;
     };
-    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-    stderr
-        .and_then(|file| file.metadata())
-        .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
+    rustix::fs::fstat(io::stderr())
+        .is_ok_and(|stat| journal == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// Puts each event into the outbox as a line.

@@ -16,6 +16,7 @@ use crate::counters::{self, Counters, Family, Kind, Published};
 use crate::drop_reason::DropReason;
 use crate::status::Status;
 
+mod accounting;
 mod gateway;
 mod process;
 mod shard;
@@ -40,11 +41,14 @@ impl GatewayMetrics {
         Self { workers, status }
     }
 
-    /// Encodes the metrics of the gateway and of the process in the OpenMetrics text format.
+    /// Encodes the metrics of the gateway, of its control plane and of the process in the OpenMetrics text format.
     pub(crate) fn page(&self) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(process::Process(Arc::clone(&self.status))));
         registry.register_collector(Box::new(self.clone()));
+        if let Some(control_plane) = self.status.control_plane() {
+            control_plane.register(&mut registry);
+        }
         let mut text = String::with_capacity(16 << 10);
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
         Ok(text)
@@ -82,8 +86,11 @@ impl Collector for GatewayMetrics {
             encode_family(&mut encoder, family, samples)?;
         }
         encode_drops(&mut encoder, &workers)?;
-        match self.status.state() {
-            Some(state) => state::encode(&mut encoder, state),
+        if let Some(state) = self.status.state() {
+            state::encode(&mut encoder, state)?;
+        }
+        match self.status.accounting_log() {
+            Some(log) => accounting::encode(&mut encoder, log),
             None => Ok(()),
         }
     }
@@ -202,7 +209,7 @@ mod tests {
 
         let authorization = Authorizer::new(&Authorization::AnyIdentity);
         let cpus = PinnedCpus::new(2);
-        let status = Status::new(Arc::new(authorization), Arc::default(), None, cpus);
+        let status = Status::new(Arc::new(authorization), Arc::default(), None, None, cpus);
         let text = GatewayMetrics::new(workers, Arc::new(status))
             .page()
             .unwrap();

@@ -7,9 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::accounting::LogStatus;
 use crate::authorization::Authorizer;
-use crate::config::settings::SETTINGS;
+use crate::config::setting::{Scope, Setting};
+use crate::config::settings::{self, SETTINGS};
 use crate::config::{Authorization, Forward};
+use crate::control_plane::ControlPlaneMetrics;
 use crate::counters::Published;
 use crate::drop_reason::DropReason;
 use crate::metrics::{self, GatewayMetrics};
@@ -41,7 +44,7 @@ fn settings_reference_is_current() {
 fn fuzzing_corpus_has_all_settings_without_file_names() {
     let settings = SETTINGS
         .iter()
-        .filter(|setting| !setting.kind.names_a_file());
+        .filter(|setting| !setting.kind.names_a_file() && !is_for_control_plane(setting));
     let lines = settings.map(|setting| match setting.name {
         // Required without `identities`, which names a file.
         "allow_any_identity" => "allow_any_identity = true\n".to_owned(),
@@ -73,10 +76,10 @@ fn settings_page() -> String {
             page.push_str("| setting | values | default | meaning |\n| --- | --- | --- | --- |\n");
         }
         let values = setting.kind.value_name().replace('|', "\\|");
-        let only = if setting.is_for_scion {
-            " (only with `forward = \"scion\"`)"
-        } else {
-            ""
+        let only = match setting.scope {
+            Scope::Always => "",
+            Scope::Scion => " (only with `forward = \"scion\"`)",
+            Scope::ControlPlane => " (only with `control_plane`)",
         };
         writeln!(
             page,
@@ -125,7 +128,13 @@ sum. [TUNING.md](TUNING.md#rising-counters) explains what to do when a counter r
 
 ";
 
-/// Returns all metrics of a gateway with a state directory and an identities file, and all drop reasons.
+/// Returns true for settings that need a file with keys.
+fn is_for_control_plane(setting: &Setting) -> bool {
+    setting.scope == Scope::ControlPlane || setting == &settings::CONTROL_PLANE
+}
+
+/// Returns all metrics of a gateway with a state directory, an identities file, a control plane and an accounting log,
+/// and all drop reasons.
 fn metrics_page() -> String {
     let workers: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
     let authorization = Authorizer::new(&Authorization::Identities(Vec::new()));
@@ -135,8 +144,10 @@ fn metrics_page() -> String {
         Arc::new(authorization),
         Arc::default(),
         state,
+        Some(Arc::new(LogStatus::default())),
         cpus,
     ));
+    status.set_control_plane(ControlPlaneMetrics::default());
     let scrape = GatewayMetrics::new(workers, status).page().unwrap();
 
     let types: HashMap<&str, &str> = scrape

@@ -7,7 +7,7 @@
 //!
 //! The thread asks another process for the file, so that it can be killed while the file system does not respond. That
 //! process waits only for the file system, not for other processes. Meanwhile the identities stay in force, and
-//! [`IdentityListStatus::last_check`](crate::authorization::IdentityListStatus) does not advance.
+//! `snapgate_identities_last_check_timestamp_seconds` does not advance.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::{io, thread};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::authorization::{IdentityChanges, IdentityList};
+use crate::authorization::{IdentityChanges, Registry};
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
 use crate::identities::{self, Listed};
@@ -56,10 +56,10 @@ pub(crate) struct IdentitiesReloader {
 }
 
 impl IdentitiesReloader {
-    /// Starts to replace `list` whenever `file` changes.
+    /// Starts to replace the identities of the file in `registry` whenever `file` changes.
     pub(crate) fn start(
         file: IdentitiesFile,
-        list: Arc<IdentityList>,
+        registry: Arc<Registry>,
         manager: ServiceManager,
     ) -> io::Result<Self> {
         let (asked, requests) = crossbeam_channel::bounded(1);
@@ -68,7 +68,7 @@ impl IdentitiesReloader {
             .name("identities".to_owned())
             .spawn(move || {
                 let _dropped_by_a_panic: Sender<Infallible> = end;
-                follow(&file, &list, &manager, &requests);
+                follow(&file, &registry, &manager, &requests);
             })?;
         Ok(Self { asked, ended })
     }
@@ -87,7 +87,7 @@ impl IdentitiesReloader {
 
 fn follow(
     file: &IdentitiesFile,
-    list: &IdentityList,
+    registry: &Registry,
     manager: &ServiceManager,
     requests: &Receiver<()>,
 ) {
@@ -106,7 +106,7 @@ fn follow(
         };
         if !looks.is_due(&seen, Instant::now(), asked) {
             if looks.is_read(&seen) {
-                list.note_check();
+                registry.note_check();
             }
             continue;
         }
@@ -119,11 +119,11 @@ fn follow(
             continue;
         }
         let status = match identities::check(&file.path, text, file.own_key.as_ref()) {
-            Ok(listed) => replace(file, list, &listed),
+            Ok(listed) => replace(file, registry, &listed),
             Err(problems) => {
-                list.note_failed_reload();
+                registry.note_failed_reload();
                 log_faults(&file.path, &problems);
-                let identities = list.status().listed;
+                let identities = registry.status().listed;
                 tracing::error!(file = %file.path.display(), identities, "previous identities stay in force");
                 format!(
                     "The previous identities stay in force: {} is not valid.",
@@ -131,7 +131,7 @@ fn follow(
                 )
             }
         };
-        list.note_check();
+        registry.note_check();
         if std::mem::take(&mut asked) {
             manager.reloaded(&status);
         } else {
@@ -141,9 +141,9 @@ fn follow(
 }
 
 /// Replaces the identities. Returns the result as a sentence.
-fn replace(file: &IdentitiesFile, list: &IdentityList, new: &Listed) -> String {
+fn replace(file: &IdentitiesFile, registry: &Registry, new: &Listed) -> String {
     // Enforced first, logged later.
-    let changes = list.replace(&new.identities);
+    let changes = registry.replace(&new.identities);
     log_warnings(&file.path, &new.warnings);
     let path = file.path.display();
     let IdentityChanges {

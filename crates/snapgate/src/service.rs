@@ -5,9 +5,11 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, never, select};
+use crossbeam_channel::{Receiver, RecvError, never, select};
+use snapgate_control::rpc::ControlFailure;
 
 use crate::config::options::DrainTimes;
+use crate::control_plane::RunningControlPlane;
 use crate::drain::ASK_INTERVAL;
 use crate::gateway::{Gateway, WorkerFailure};
 use crate::interfaces::{InterfaceReplaced, InterfaceWatch};
@@ -16,6 +18,7 @@ use crate::reload::IdentitiesReloader;
 use crate::repeated_warning::RepeatedWarning;
 use crate::service_manager::{self, ServiceManager};
 use crate::signals::{EndSignal, Signals};
+use crate::standard_streams;
 use crate::turn_watch::TurnWatch;
 
 /// Interval between log lines about the progress of a drain.
@@ -24,7 +27,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval of [`PeriodicChecks`].
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Interval of the checks of refused trains, CPUs and interfaces.
+/// Interval of the checks of refused trains, CPUs, interfaces and processes.
 const HOST_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time without a check of the identities file after which a warning is logged.
@@ -34,8 +37,9 @@ const CHECK_OVERDUE_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct Service<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) signals: &'a Signals,
-    /// `None` if any identity is allowed.
+    /// `None` without an identities file.
     pub(crate) reloader: Option<IdentitiesReloader>,
+    pub(crate) control_plane: Option<RunningControlPlane>,
     pub(crate) manager: ServiceManager,
     pub(crate) drain: DrainTimes,
 }
@@ -51,6 +55,11 @@ pub(crate) enum ServiceFailure {
     Identities,
     #[error(transparent)]
     Interface(#[from] InterfaceReplaced),
+    #[error(transparent)]
+    ControlPlane(#[from] ControlFailure),
+    /// The thread ended without an error, which it does only when it is asked to.
+    #[error("the thread of the control plane ended")]
+    ControlPlaneEnded,
 }
 
 impl Service<'_> {
@@ -64,6 +73,7 @@ impl Service<'_> {
         let mut checks = PeriodicChecks::new(self);
         let check = crossbeam_channel::tick(CHECK_INTERVAL);
         let reloader_ended = self.reloader_ended();
+        let control_plane_failed = self.control_plane_failures();
         let signal = loop {
             select! {
                 recv(self.signals.ends) -> signal => match signal {
@@ -74,6 +84,7 @@ impl Service<'_> {
                 recv(self.signals.hangups) -> _ => self.reload(),
                 recv(check) -> _ => checks.run()?,
                 recv(reloader_ended) -> _ => return Err(ServiceFailure::Identities),
+                recv(control_plane_failed) -> failure => return Err(control_plane_failure(failure)),
                 recv(self.gateway.failures()) -> failure => return worker_failure(failure.ok()),
             }
         };
@@ -92,6 +103,13 @@ impl Service<'_> {
             .map_or_else(never, |reloader| reloader.ended().clone())
     }
 
+    /// Returns the channel that receives a failure of the control plane.
+    fn control_plane_failures(&self) -> Receiver<ControlFailure> {
+        self.control_plane
+            .as_ref()
+            .map_or_else(never, |control_plane| control_plane.failures().clone())
+    }
+
     fn reload(&self) {
         self.manager.reloading();
         match &self.reloader {
@@ -101,9 +119,9 @@ impl Service<'_> {
                 reloader.reload();
             }
             None => {
-                tracing::info!(reason = "any identity is allowed", "nothing to reload");
+                tracing::info!(reason = "there is no identities file", "nothing to reload");
                 self.manager.reloaded(
-                    "Nothing to reload: any identity is allowed, and other settings take effect at a restart.",
+                    "Nothing to reload: there is no identities file, and other settings take effect at a restart.",
                 );
             }
         }
@@ -124,6 +142,7 @@ impl Service<'_> {
         let ask = crossbeam_channel::tick(ASK_INTERVAL);
         let check = crossbeam_channel::tick(CHECK_INTERVAL);
         let reloader_ended = self.reloader_ended();
+        let control_plane_failed = self.control_plane_failures();
         // Unknown until every worker has answered.
         let mut active_tunnels: Option<usize> = None;
         let mut report_at = Instant::now();
@@ -158,6 +177,7 @@ impl Service<'_> {
                 }
                 recv(self.signals.hangups) -> _ => self.reload(),
                 recv(reloader_ended) -> _ => return Err(ServiceFailure::Identities),
+                recv(control_plane_failed) -> failure => return Err(control_plane_failure(failure)),
                 recv(self.gateway.failures()) -> failure => return worker_failure(failure.ok()),
             }
         }
@@ -172,11 +192,12 @@ impl Service<'_> {
     }
 }
 
-/// Periodic checks of the thread that reads the identities file, of refused trains, of CPUs and network interfaces, and
-/// of the workers, for the service manager's watchdog.
+/// Periodic checks of the thread that reads the identities file, of refused trains, of CPUs and network interfaces, of
+/// the processes that write output, and of the workers, for the service manager's watchdog.
 struct PeriodicChecks<'a> {
     gateway: &'a Gateway,
     manager: ServiceManager,
+    has_identities_file: bool,
     /// Last check of the identities file, and when it was first seen.
     check: (i64, Instant),
     check_warning: RepeatedWarning,
@@ -196,6 +217,7 @@ impl<'a> PeriodicChecks<'a> {
         Self {
             gateway: service.gateway,
             manager: service.manager.clone(),
+            has_identities_file: service.reloader.is_some(),
             check: (0, now),
             check_warning: RepeatedWarning::default(),
             turns: service.gateway.turn_watch(now),
@@ -211,14 +233,17 @@ impl<'a> PeriodicChecks<'a> {
     /// Fails if the gateway cannot serve any more.
     fn run(&mut self) -> Result<(), ServiceFailure> {
         let now = Instant::now();
-        if let Some(list) = self.gateway.identity_list() {
-            self.watch_identities_file(list.status().last_check, now);
+        if self.has_identities_file
+            && let Some(registry) = self.gateway.registry()
+        {
+            self.watch_identities_file(registry.status().last_check, now);
         }
         if now >= self.host_check_due {
             self.host_check_due = now + HOST_CHECK_INTERVAL;
             self.watch_gso();
             self.pins.check();
             self.interfaces.check(now)?;
+            standard_streams::check();
         }
         // The workers are checked every time, so that a hanging worker is detected in time.
         if let Some(interval) = self.watchdog_interval
@@ -266,6 +291,10 @@ impl<'a> PeriodicChecks<'a> {
             );
         }
     }
+}
+
+fn control_plane_failure(failure: Result<ControlFailure, RecvError>) -> ServiceFailure {
+    failure.map_or(ServiceFailure::ControlPlaneEnded, Into::into)
 }
 
 fn worker_failure(failure: Option<WorkerFailure>) -> Result<(), ServiceFailure> {

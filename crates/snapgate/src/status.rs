@@ -1,11 +1,13 @@
 //! Status of the gateway, for the metrics and the HTTP server.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
+use crate::accounting::LogStatus;
 use crate::authorization::Authorizer;
+use crate::control_plane::ControlPlaneMetrics;
 use crate::pinning::PinnedCpus;
 use crate::state::StateStatus;
 
@@ -16,7 +18,11 @@ pub(crate) struct Status {
     authorization: Arc<Authorizer>,
     clock_is_trusted: Arc<AtomicBool>,
     state: Option<Arc<StateStatus>>,
+    accounting_log: Option<Arc<LogStatus>>,
     pinned_cpus: Arc<PinnedCpus>,
+    /// Set once the control plane serves.
+    control_plane: OnceLock<ControlPlaneMetrics>,
+    awaits_control_plane: AtomicBool,
 }
 
 impl Status {
@@ -24,6 +30,7 @@ impl Status {
         authorization: Arc<Authorizer>,
         clock_is_trusted: Arc<AtomicBool>,
         state: Option<Arc<StateStatus>>,
+        accounting_log: Option<Arc<LogStatus>>,
         pinned_cpus: PinnedCpus,
     ) -> Self {
         Self {
@@ -32,7 +39,10 @@ impl Status {
             authorization,
             clock_is_trusted,
             state,
+            accounting_log,
             pinned_cpus: Arc::new(pinned_cpus),
+            control_plane: OnceLock::new(),
+            awaits_control_plane: AtomicBool::new(false),
         }
     }
 
@@ -68,5 +78,32 @@ impl Status {
     /// Returns the counts of the state file, if there is one.
     pub(crate) fn state(&self) -> Option<&Arc<StateStatus>> {
         self.state.as_ref()
+    }
+
+    /// Records that the gateway is not ready before a control plane serves.
+    pub(crate) fn await_control_plane(&self) {
+        self.awaits_control_plane.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that the control plane serves.
+    pub(crate) fn set_control_plane(&self, metrics: ControlPlaneMetrics) {
+        // It is started once.
+        let _ = self.control_plane.set(metrics);
+        self.awaits_control_plane.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns true until the control plane serves, if there will be one.
+    pub(crate) fn is_awaiting_control_plane(&self) -> bool {
+        self.awaits_control_plane.load(Ordering::Relaxed)
+    }
+
+    /// Returns the metrics of the control plane, if it serves.
+    pub(crate) fn control_plane(&self) -> Option<&ControlPlaneMetrics> {
+        self.control_plane.get()
+    }
+
+    /// Returns the counts of the accounting log, if there is one.
+    pub(crate) fn accounting_log(&self) -> Option<&Arc<LogStatus>> {
+        self.accounting_log.as_ref()
     }
 }

@@ -7,7 +7,7 @@
 //! 3. upstream sockets: receive, find the tunnel, encapsulate;
 //! 4. mixed sockets: trains that begin with a handshake message or with garbage, as in step 1;
 //! 5. handshakes, for no longer than steps 1 to 4 took;
-//! 6. the slice of the timers that is due, then the shard's events for other workers and the state file;
+//! 6. the slice of the timers that is due, then the shard's events for other workers, the state file and accounting;
 //! 7. send all queued datagrams in trains.
 //!
 //! Every receiving step has a budget of work, so that none can starve the later ones. Pending work is remembered, and
@@ -90,15 +90,23 @@ impl Worker {
     pub(crate) fn run(mut self) -> Result<Mailbox, WorkerError> {
         // Tunnels of the previous process are known before the first packet.
         self.read_mailbox();
-        while !self.pipeline.stopping {
-            self.turn()?;
-            self.sleep()?;
-        }
+        let served = self.take_turns();
+        // Also after a failure: the traffic has passed.
+        self.pipeline.report_open_tunnels();
+        served?;
         self.sockets.count_kernel_drops(&mut self.pipeline.counters);
         let now = self.pipeline.clock.now();
         self.pipeline.check_lanes(now);
         self.published.publish(&self.pipeline.into_counters());
         Ok(self.mailbox)
+    }
+
+    fn take_turns(&mut self) -> Result<(), WorkerError> {
+        while !self.pipeline.stopping {
+            self.turn()?;
+            self.sleep()?;
+        }
+        Ok(())
     }
 
     fn sleep(&mut self) -> Result<(), WorkerError> {

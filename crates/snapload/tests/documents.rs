@@ -1,5 +1,5 @@
-//! The examples of README.md and `docs/*.md`. The tutorial, with a client from crates.io, is tested by
-//! `crates/interop/tests/tutorial.rs`.
+//! The examples of README.md and `docs/*.md`. The tutorials, with clients from crates.io, are tested by
+//! `crates/interop/tests/tutorial.rs` and `crates/e2e/tests/tutorial.rs`.
 //!
 //! Cargo builds no binary of another package for a test, so this program is also `snapgate`, when called by that name.
 #![expect(
@@ -16,8 +16,8 @@ use std::process::ExitCode;
 
 use testkit::documents::check_examples;
 
-/// Tested in another package.
-const TUTORIAL: &str = "TUTORIAL.md";
+/// Tested in other packages.
+const TUTORIALS: [&str; 2] = ["TUTORIAL.md", "TUTORIAL-SNAP.md"];
 
 fn main() -> ExitCode {
     let program = env::args_os().next().map(PathBuf::from).unwrap_or_default();
@@ -57,7 +57,7 @@ fn documents() -> Vec<PathBuf> {
     documents.push(root.join("README.md"));
     documents.retain(|path| {
         path.extension().is_some_and(|extension| extension == "md")
-            && path.file_name().is_some_and(|name| name != TUTORIAL)
+            && !TUTORIALS.iter().any(|tutorial| path.ends_with(tutorial))
     });
     documents.sort();
     documents

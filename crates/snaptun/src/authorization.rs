@@ -72,8 +72,9 @@ use std::time::Instant;
 /// ```
 pub trait SnapTunAuthorization {
     /// Data about an authorized identity for the layer above. The shard keeps it in the tunnel and returns a reference
-    /// with every packet.
-    type SessionData;
+    /// with every packet. When a grant is renewed with different data, the traffic so far is reported with a clone of the
+    /// previous data ([`Event::Usage`](crate::Event::Usage)).
+    type SessionData: Clone + PartialEq;
 
     /// Returns a grant if `identity`, an X25519 public key, may have a tunnel at `now`.
     ///
@@ -88,14 +89,15 @@ pub trait SnapTunAuthorization {
     ///   [`update_timers`](crate::SnapTunServer::update_timers);
     /// - once for each tunnel after the generation has changed: with 100,000 tunnels, 100,000 times within
     ///   [`timer_round`](crate::ShardConfig::timer_round), a slice at a time;
+    /// - once for each client whose grant ended after [`new_grants`](Self::new_grants) has changed;
     /// - for each [remembered](crate::SnapTunServer::remember) client: when it is remembered, before the shard begins a
     ///   handshake with it, and at each data message from its address, whose source may be spoofed.
     fn is_authorized(&self, now: Instant, identity: &[u8; 32]) -> Option<Grant<Self::SessionData>>;
 
-    /// Returns a number that changes whenever an earlier answer may no longer hold: an identity was revoked or
-    /// authorized again, its grant was shortened, or its session data changed. Shards only compare it for equality. An
-    /// identity that is authorized for the first time needs no new number. One that is authorized again without a new
-    /// number is served when it next sends something.
+    /// Returns a number that changes whenever an earlier grant may no longer hold: an identity was revoked, its grant was
+    /// shortened, or it has other session data. Shards only compare it for equality, and ask once for every tunnel after
+    /// a change. A grant that is extended needs no new number: the shard asks when the grant in the tunnel ends, and
+    /// until then goes on with the earlier session data.
     ///
     /// A shard calls it when it is created and in [`start_batch`](crate::SnapTunServer::start_batch).
     ///
@@ -103,6 +105,16 @@ pub trait SnapTunAuthorization {
     /// loaded here with acquire). In the other order a shard could ask in between and cache the old answer under the
     /// new number.
     fn generation(&self) -> u64;
+
+    /// Returns a number that changes whenever an identity without a grant gets one.
+    ///
+    /// Shards then ask for the clients that they remember because their grant ended, and begin handshakes with those that
+    /// are authorized again; without a new number, such a client is served when it next sends data, up to 10 s later. No
+    /// tunnel is asked for. A shard calls it, and the change has to be published, as for
+    /// [`generation`](Self::generation), which is also the default.
+    fn new_grants(&self) -> u64 {
+        self.generation()
+    }
 }
 
 /// Permission of an identity to have a tunnel.

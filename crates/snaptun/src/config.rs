@@ -62,6 +62,9 @@ pub struct ShardConfig {
     /// Maximum number of [directory changes](crate::DirectoryChange) that wait for
     /// [`poll_event`](crate::SnapTunServer::poll_event); 0 disables them. Default: 0.
     pub directory_changes: usize,
+    /// If set, the traffic of each tunnel is reported by [`Event::Usage`](crate::Event::Usage). The caller then has to
+    /// call [`poll_event`](crate::SnapTunServer::poll_event): the queue of records has no limit. Default: false.
+    pub usage_records: bool,
     /// Maximum number of packets that wait for a session in one tunnel. Default: 256.
     pub waiting_packets_per_tunnel: usize,
     /// Maximum number of waiting bytes in one tunnel. Default: 256 KiB.
@@ -114,6 +117,7 @@ impl Default for ShardConfig {
             silent_after: Duration::from_secs(35),
             one_tunnel_per_identity: false,
             directory_changes: 0,
+            usage_records: false,
             // The same number as in `Tunn`.
             waiting_packets_per_tunnel: 256,
             waiting_bytes_per_tunnel: 256 << 10,

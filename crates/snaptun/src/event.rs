@@ -5,9 +5,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Event for other shards, or for the directory of tunnels.
+use crate::usage::Usage;
+
+/// Event for other shards, for the directory of tunnels, or for accounting. `S` is the session data of the
+/// authorization.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<S> {
     /// An identity uses a new tunnel. Its older tunnels in this shard have ended; pass the move to all other shards
     /// with [`end_older_tunnels`](crate::SnapTunServer::end_older_tunnels). Only if
     /// [`one_tunnel_per_identity`](crate::ShardConfig::one_tunnel_per_identity) is set.
@@ -16,6 +19,9 @@ pub enum Event {
     /// for the next process, which passes it to [`remember`](crate::SnapTunServer::remember). Only if
     /// [`directory_changes`](crate::ShardConfig::directory_changes) is not 0.
     Directory(DirectoryChange),
+    /// A tunnel that was in use has ended, or the session data of its grant has changed. The time of the event is that
+    /// of the batch. Only if [`usage_records`](crate::ShardConfig::usage_records) is set.
+    Usage(Usage<S>),
 }
 
 /// Move of an identity to a new tunnel, which makes its older tunnels in other shards obsolete.
@@ -64,16 +70,20 @@ impl DirectoryChange {
 ///
 /// When the directory queue is full, a live tunnel is reported at its next timer check instead. The end of a tunnel is
 /// not reported then, so its entry in the caller's directory becomes outdated.
-pub(crate) struct Events {
+pub(crate) struct Events<S> {
     moves: VecDeque<Move>,
+    usage: VecDeque<Usage<S>>,
+    keeps_usage: bool,
     directory: VecDeque<DirectoryChange>,
     directory_capacity: usize,
 }
 
-impl Events {
-    pub(crate) fn new(directory_capacity: usize) -> Self {
+impl<S> Events<S> {
+    pub(crate) fn new(directory_capacity: usize, keeps_usage: bool) -> Self {
         Events {
             moves: VecDeque::new(),
+            usage: VecDeque::new(),
+            keeps_usage,
             directory: VecDeque::new(),
             directory_capacity,
         }
@@ -85,6 +95,17 @@ impl Events {
 
     pub(crate) fn pop_move(&mut self) -> Option<Move> {
         self.moves.pop_front()
+    }
+
+    /// Queues the usage of a tunnel, if there is one and the caller wants it.
+    pub(crate) fn push_usage(&mut self, usage: impl FnOnce() -> Option<Usage<S>>) {
+        if self.keeps_usage {
+            self.usage.extend(usage());
+        }
+    }
+
+    pub(crate) fn pop_usage(&mut self) -> Option<Usage<S>> {
+        self.usage.pop_front()
     }
 
     pub(crate) fn has_room_for_directory(&self) -> bool {

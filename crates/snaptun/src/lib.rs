@@ -37,7 +37,8 @@
 //! | [`Incoming`], [`Outgoing`] | fate of a datagram or packet, with the reason of a drop in [`DropReason`] |
 //! | [`Packet`] | owned bytes: dereferences to `[u8]`; `copy_from` copies a slice, `from_bytes` takes a `BytesMut` |
 //! | [`Transmit`] | datagram to send |
-//! | [`Event`] | news for other shards, and for a directory of tunnels |
+//! | [`Event`] | news for other shards, for a directory of tunnels, and for accounting |
+//! | [`Usage`], [`Traffic`] | packets and bytes of a tunnel |
 //! | [`ShardCounters`] | event counters for metrics |
 //! | [`protocol`] | lengths, times and message kinds of the protocol |
 //! | [`ClockProbe`] | check at start that the clock of the WireGuard state machine advances |
@@ -197,9 +198,10 @@
 //! 4. calls [`update_timers`](SnapTunServer::update_timers), which sends due keepalives and handshakes and removes
 //!    tunnels that expired or lost their authorization;
 //! 5. calls [`poll_event`](SnapTunServer::poll_event) until it returns `None`, if
-//!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity) or
-//!    [`directory_changes`](ShardConfig::directory_changes) is set. Both are off by default. With one of them, the call
-//!    is not optional: moves queue up without limit, and it ends the older tunnels of this shard;
+//!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity),
+//!    [`directory_changes`](ShardConfig::directory_changes) or [`usage_records`](ShardConfig::usage_records) is set.
+//!    All are off by default. With one of them, the call is not optional: moves and usage records queue up without
+//!    limit, and it ends the older tunnels of this shard;
 //! 6. sends the datagrams appended to `send_to_network`, in order, each from its [`Via`]. Methods only append to this
 //!    queue, so the caller may send and empty the queue after any call;
 //! 7. waits for input, at most until [`next_timer`](SnapTunServer::next_timer), which is never more than 1 s away.
@@ -260,9 +262,17 @@
 //! that called it, and the answer must not block; [`SnapTunAuthorization`] has the details. An identity that is no
 //! longer authorized loses its tunnel at its next packet in either direction, or without one within
 //! [`timer_round`](ShardConfig::timer_round). The shard remembers a client that used such a tunnel until 540 s after
-//! its last message, and begins a handshake when its grant returns. It remembers up to
+//! its last message, and begins a handshake when its grant returns and
+//! [`new_grants`](SnapTunAuthorization::new_grants) has changed. It remembers up to
 //! [`tunnels_per_shard`](ShardConfig::tunnels_per_shard) clients; [`lapsed_tunnels`](SnapTunServer::lapsed_tunnels) is
 //! the number of those that had a tunnel in this process. Fates borrow the session data of the grant.
+//!
+//! # Accounting
+//!
+//! A tunnel counts the packets and bytes of its peer. With [`usage_records`](ShardConfig::usage_records), the shard
+//! reports them in an [`Event::Usage`] when the tunnel ends, or when a grant with other session data replaces the one
+//! in the tunnel, as when its peer shows a new token. Tunnels that are left at the end are in
+//! [`usage`](SnapTunServer::usage).
 //!
 //! # Restarts
 //!
@@ -318,6 +328,7 @@ mod timer_round;
 mod transmit;
 mod tunnel;
 mod tunnel_table;
+mod usage;
 
 pub use ana_gotatun::packet::Packet;
 pub use x25519_dalek::{PublicKey, StaticSecret};
@@ -336,3 +347,4 @@ pub use crate::event::{DirectoryChange, Event, Move};
 pub use crate::fate::{Consumed, Incoming, Outgoing};
 pub use crate::server::{SnapTunServer, TunnelView};
 pub use crate::transmit::{Payload, Transmit};
+pub use crate::usage::{Traffic, Usage};

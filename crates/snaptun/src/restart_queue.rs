@@ -14,16 +14,16 @@ const BURST: Duration = Duration::from_millis(20);
 /// The clients that the shard begins handshakes with.
 pub(crate) struct RestartQueue {
     pub(crate) remembered: Remembered,
-    /// Round in which every remembered client is visited once.
+    /// Round in which every remembered client is visited once. Its generation is the number of new grants.
     pub(crate) round: TimerRound,
     pub(crate) pace: Pace,
 }
 
 impl RestartQueue {
-    pub(crate) fn new(now: Instant, config: &ShardConfig, generation: u64) -> Self {
+    pub(crate) fn new(now: Instant, config: &ShardConfig, new_grants: u64) -> Self {
         RestartQueue {
             remembered: Remembered::default(),
-            round: TimerRound::new(now, config.timer_round, generation),
+            round: TimerRound::new(now, config.timer_round, new_grants),
             pace: Pace::new(now, config.restart_handshakes_per_second),
         }
     }

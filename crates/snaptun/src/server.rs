@@ -54,6 +54,8 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     authorization: Arc<A>,
     /// Authorization generation at the start of the batch.
     generation: u64,
+    /// [`SnapTunAuthorization::new_grants`] at the start of the batch.
+    new_grants: u64,
     config: ShardConfig,
     /// Set while the shard makes no new tunnels.
     draining: bool,
@@ -70,7 +72,7 @@ pub struct SnapTunServer<A: SnapTunAuthorization> {
     census: Census,
     /// Slot at which the last search for a silent tunnel ended.
     silent_search_at: usize,
-    events: Events,
+    events: Events<A::SessionData>,
     restart: RestartQueue,
     waiting: WaitingTotals,
     timer_round: TimerRound,
@@ -113,7 +115,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// `authorization`, `replay_guard`, `handshake_limits` and `now`: with different times, the renewal of cookies
     /// would show clients which shard they belong to.
     ///
-    /// Calls [`generation`](SnapTunAuthorization::generation) once.
+    /// Calls [`generation`](SnapTunAuthorization::generation) and [`new_grants`](SnapTunAuthorization::new_grants) once.
     ///
     /// # Panics
     ///
@@ -172,6 +174,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     ) -> Self {
         let static_public = static_private.public_key();
         let generation = authorization.generation();
+        let new_grants = authorization.new_grants();
         SnapTunServer {
             opener: InitiationOpener::new(&static_public),
             replay_guard,
@@ -189,12 +192,13 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             tunnels: TunnelTable::new(),
             census: Census::default(),
             silent_search_at: 0,
-            events: Events::new(config.directory_changes),
-            restart: RestartQueue::new(now, &config, generation),
+            events: Events::new(config.directory_changes, config.usage_records),
+            restart: RestartQueue::new(now, &config, new_grants),
             waiting: WaitingTotals::default(),
             timer_round: TimerRound::new(now, config.timer_round, generation),
             counters: ShardCounters::default(),
             generation,
+            new_grants,
             agreement_key: on_wiped_stack(|| AgreementKey::new(static_private.as_bytes())),
             static_private,
             static_public,
@@ -208,10 +212,11 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// Begins a batch: messages handled until the next call see the authorization changes made before this one. Call it
     /// once per turn, not for each datagram.
     ///
-    /// Calls [`generation`](SnapTunAuthorization::generation). Without this call, a shard does not notice that an
-    /// identity was revoked.
+    /// Calls [`generation`](SnapTunAuthorization::generation) and [`new_grants`](SnapTunAuthorization::new_grants).
+    /// Without this call, a shard does not notice that an identity was revoked.
     pub fn start_batch(&mut self) {
         self.generation = self.authorization.generation();
+        self.new_grants = self.authorization.new_grants();
     }
 
     /// Returns true if the address has a tunnel, with or without a session.
@@ -282,6 +287,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     ) -> Option<Box<Tunnel<A::SessionData>>> {
         let mut tunnel = self.tunnels.remove(slot)?;
         self.census.remove(slot, &tunnel);
+        self.events.push_usage(|| tunnel.usage());
         if tunnel.is_in_directory() {
             let remote = tunnel.endpoint().remote;
             self.events.push_directory(DirectoryChange::Gone { remote });

@@ -1,5 +1,6 @@
 //! One tunnel: a WireGuard association with one identity at one remote address.
 
+mod activity;
 mod key_confirmation;
 pub(crate) mod outstanding;
 mod phase;
@@ -22,13 +23,15 @@ use crate::crypto::key_agreement::SharedSecret;
 use crate::crypto::stack::wipe_stack;
 use crate::drop_reason::DropReason;
 use crate::endpoint::Endpoint;
-use crate::event::DirectoryChange;
+use crate::event::{DirectoryChange, Events};
 use crate::protocol::{KEEPALIVE_TIMEOUT, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_TIMEOUT};
 use crate::transmit::Transmit;
+use crate::tunnel::activity::Activity;
 use crate::tunnel::key_confirmation::KeyConfirmation;
 use crate::tunnel::outstanding::Outstanding;
 use crate::tunnel::phase::Phase;
 use crate::tunnel::waiting_queue::{Owner, WaitingQueue, WaitingTotals};
+use crate::usage::{Traffic, Usage};
 
 /// Age of a session at which the next handshake is overdue: its initiator has made two attempts. The remaining 55 s of
 /// the session suffice for ten more.
@@ -64,14 +67,13 @@ pub(crate) struct Tunnel<S> {
     /// Time of our last response to an initiation.
     answered_at: Instant,
     outstanding: Outstanding,
-    /// Time of the last data in either direction; at first the creation time.
-    data_at: Instant,
+    activity: Activity,
+    /// Start of the current usage record.
+    usage_since: Instant,
     /// Allocated on demand: most tunnels are never flooded.
     allowance: Option<Box<Allowance>>,
     /// Time of the last handshake message in either direction.
     handshake_at: Instant,
-    /// Time of the peer's last authenticated message.
-    heard_at: Instant,
     /// Time of the last timer check, which is all that `Tunn` knows of the time.
     checked_at: Instant,
     waiting: WaitingQueue,
@@ -128,10 +130,10 @@ impl<S> Tunnel<S> {
             created_at: now,
             answered_at: now,
             outstanding: Outstanding::default(),
-            data_at: now,
+            activity: Activity::new(now),
+            usage_since: now,
             allowance: None,
             handshake_at: now,
-            heard_at: now,
             checked_at: now,
             waiting: WaitingQueue::default(),
             tunn,
@@ -190,7 +192,7 @@ impl<S> Tunnel<S> {
     }
 
     pub(crate) fn heard_at(&self) -> Instant {
-        self.heard_at
+        self.activity.heard_at
     }
 
     pub(crate) fn static_shared(&self) -> &SharedSecret {
@@ -211,7 +213,7 @@ impl<S> Tunnel<S> {
 
     /// Returns true if the peer has been silent for at least `silent_after`, or has sent only initiations.
     pub(crate) fn is_silent(&self, now: Instant, silent_after: Duration) -> bool {
-        !self.is_in_use() || now.saturating_duration_since(self.heard_at) >= silent_after
+        !self.is_in_use() || now.saturating_duration_since(self.activity.heard_at) >= silent_after
     }
 
     /// Returns true if we began the first handshake and have not heard from the peer.
@@ -244,7 +246,7 @@ impl<S> Tunnel<S> {
         let Phase::InUse { in_directory } = &mut self.phase else {
             return None;
         };
-        let heard_at = self.heard_at;
+        let heard_at = self.activity.heard_at;
         if in_directory.is_some_and(|told| heard_at.duration_since(told) < DirectoryChange::REFRESH)
         {
             return None;
@@ -263,20 +265,41 @@ impl<S> Tunnel<S> {
         authorization: &A,
         now: Instant,
         generation: u64,
+        events: &mut Events<S>,
     ) -> bool
     where
         A: SnapTunAuthorization<SessionData = S>,
+        S: Clone + PartialEq,
     {
         if self.peer.grant.holds(now, generation) {
             return true;
         }
-        match CachedGrant::ask(authorization, now, generation, &self.peer.identity) {
-            Some(grant) => {
-                self.peer.grant = grant;
-                true
-            }
-            None => false,
+        let identity = &self.peer.identity;
+        let Some(grant) = CachedGrant::ask(authorization, now, generation, identity) else {
+            return false;
+        };
+        if grant.session_data() != self.session_data() {
+            events.push_usage(|| self.usage());
+            self.activity.traffic = Traffic::default();
+            self.usage_since = now;
         }
+        self.peer.grant = grant;
+        true
+    }
+
+    /// Returns the traffic since the last usage record; `None` if the peer has not used the tunnel, so that nothing
+    /// could pass.
+    pub(crate) fn usage(&self) -> Option<Usage<S>>
+    where
+        S: Clone,
+    {
+        self.is_in_use().then(|| Usage {
+            remote: self.endpoint.remote,
+            identity: self.peer.identity,
+            session_data: self.session_data().clone(),
+            since: self.usage_since,
+            traffic: self.activity.traffic,
+        })
     }
 
     /// Handles a message from the tunnel's address. Only authenticated messages change the tunnel's endpoint.
@@ -304,13 +327,14 @@ impl<S> Tunnel<S> {
         match self.tunn.handle_incoming_packet(data.into()) {
             TunnResult::WriteToTunnel(packet) => {
                 self.endpoint = from;
-                self.heard_at = now;
+                self.activity.heard_at = now;
                 self.phase.used();
                 self.confirmation.peer_used(now, session);
                 if packet.is_empty() {
                     return Ok(Received::Keepalive);
                 }
-                self.data_at = now;
+                self.activity.data_at = now;
+                self.activity.count_received(packet.len());
                 Ok(Received::Packet(packet))
             }
             refused => Err(DropReason::of_result(&refused)),
@@ -328,7 +352,7 @@ impl<S> Tunnel<S> {
         self.phase.answered();
         self.answered_at = now;
         self.handshake_at = now;
-        self.heard_at = now;
+        self.activity.heard_at = now;
         Ok(Received::Initiation(response))
     }
 
@@ -365,7 +389,7 @@ impl<S> Tunnel<S> {
             TunnResult::WriteToNetwork(keepalive) => {
                 self.endpoint = from;
                 self.phase.used();
-                self.heard_at = now;
+                self.activity.heard_at = now;
                 self.confirmation.completed(now, session);
                 self.outstanding.completed();
                 self.handshake_at = now;
@@ -398,10 +422,12 @@ impl<S> Tunnel<S> {
         }
         let mut sent = 0;
         while let Some(packet) = self.waiting.pop(totals) {
+            let bytes = packet.len();
             match self.tunn.encapsulate_with_session(packet) {
                 Ok(data) => {
                     sent += 1;
-                    self.data_at = now;
+                    self.activity.data_at = now;
+                    self.activity.count_sent(bytes);
                     send_to_network.push_back(Transmit::forwarded(
                         self.endpoint,
                         data.into(),
@@ -454,8 +480,11 @@ impl<S> Tunnel<S> {
         if !self.waiting.is_empty() || !self.may_send() {
             return Err(packet);
         }
-        self.data_at = now;
-        self.tunn.encapsulate_with_session(packet).map(Packet::from)
+        self.activity.data_at = now;
+        let bytes = packet.len();
+        let data = self.tunn.encapsulate_with_session(packet)?;
+        self.activity.count_sent(bytes);
+        Ok(data.into())
     }
 
     /// Returns true if the timers have to be checked before a message passes, so that it does not pass in a session that
@@ -488,7 +517,7 @@ impl<S> Tunnel<S> {
 
     /// Returns true if data passed less than `idle_after` ago, in either direction.
     pub(crate) fn is_talking(&self, now: Instant, idle_after: Duration) -> bool {
-        now.saturating_duration_since(self.data_at) < idle_after
+        now.saturating_duration_since(self.activity.data_at) < idle_after
     }
 
     /// Returns the end of the cached grant.

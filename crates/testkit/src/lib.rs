@@ -123,7 +123,7 @@ pub use namespace::{
     Namespace, REQUIRE_ROOT, may_make_namespaces, missing_requirements, shell, skip,
 };
 pub use network::{Host, IpVersion, Network};
-pub use process::{Ended, GatewayProcess};
+pub use process::{Ended, GatewayProcess, children};
 pub use router::Router;
 pub use setup::GatewaySetup;
 pub use socket::client_socket;

@@ -1,6 +1,6 @@
 //! Gateway processes.
 
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -28,8 +28,37 @@ pub struct GatewayProcess {
 /// Files with the output of a process.
 #[derive(Debug)]
 pub(crate) struct Output {
-    pub(crate) stdout: NamedTempFile,
-    pub(crate) stderr: NamedTempFile,
+    stdout: NamedTempFile,
+    stderr: NamedTempFile,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        let [stdout, stderr] =
+            [(); 2].map(|()| NamedTempFile::new().expect("a file for the output"));
+        Self { stdout, stderr }
+    }
+
+    /// Makes the files standard output and standard error of a command.
+    pub(crate) fn attach_to(&self, command: &mut Command) {
+        let [stdout, stderr] = [&self.stdout, &self.stderr].map(|file| {
+            let file = file.reopen().expect("a file");
+            // Until the last process with this descriptor has closed it.
+            file.lock().expect("a lock");
+            file
+        });
+        command.stdout(stdout).stderr(stderr);
+    }
+
+    /// Returns true if no process can write to the files. A gateway that was killed leaves processes that write what it
+    /// has written.
+    fn is_complete(&self) -> bool {
+        [&self.stdout, &self.stderr].map(|file| match file.as_file().try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(error)) => panic!("cannot lock a file: {error}"),
+        }) == [true, true]
+    }
 }
 
 /// Exit code and output of a process.
@@ -162,7 +191,9 @@ impl GatewayProcess {
     /// match are not searched again. Only for tests of the log; other tests wait for metrics or packets.
     pub fn wait_for_log(&mut self, wanted: &str) -> String {
         wait_until(&format!("{wanted:?} in the log"), || {
-            let ended = self.try_wait();
+            let ended = self
+                .try_wait()
+                .filter(|_| self.output.as_ref().is_none_or(Output::is_complete));
             let log = self.log();
             for line in log[self.log_read..].split_inclusive('\n') {
                 if !line.ends_with('\n') {
@@ -200,9 +231,14 @@ impl GatewayProcess {
         self.try_wait().is_some()
     }
 
-    /// Waits for the exit.
+    /// Waits for the exit, and for the last output.
     pub fn wait(mut self) -> Ended {
         let status = wait_until("exit of the gateway", || self.try_wait());
+        if let Some(output) = &self.output {
+            wait_until("the end of all processes that write its output", || {
+                output.is_complete().then_some(())
+            });
+        }
         let stdout = self.output.as_ref().map(|output| read(&output.stdout));
         Ended {
             code: status.code(),
@@ -241,4 +277,24 @@ impl Drop for GatewayProcess {
 
 fn read(file: &NamedTempFile) -> String {
     fs::read_to_string(file.path()).expect("output in UTF-8")
+}
+
+/// Returns the processes that a gateway has started with these arguments and that run, the oldest first.
+#[must_use]
+pub fn children(gateway: Pid, arguments: &[&str]) -> Vec<Pid> {
+    // It may have ended, or its threads and children may end meanwhile.
+    let threads = fs::read_dir(format!("/proc/{gateway}/task"));
+    let children: String = threads
+        .into_iter()
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
+        .collect();
+    let command = format!("snapgate\0{}\0", arguments.join("\0"));
+    children
+        .split_whitespace()
+        .filter(|child| {
+            fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| line == command.as_bytes())
+        })
+        .map(|child| Pid::from_raw(child.parse().expect("a process ID")))
+        .collect()
 }

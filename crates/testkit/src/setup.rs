@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 use udp_shards::Dispatch;
 use x25519_dalek::{PublicKey, StaticSecret};
 
@@ -33,7 +33,7 @@ pub struct GatewaySetup {
     pub(crate) mounts: Option<Mounts>,
     own_address: SocketAddr,
     listen: Vec<SocketAddr>,
-    allow_any_identity: bool,
+    authorization: Authorization,
     workers: usize,
     cpus: String,
     forward: String,
@@ -41,6 +41,14 @@ pub struct GatewaySetup {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     launcher: Vec<String>,
+}
+
+/// Source of the identities that the gateway admits.
+#[derive(Clone, Copy, Debug)]
+enum Authorization {
+    AnyIdentity,
+    IdentitiesFile,
+    Registrations,
 }
 
 impl GatewaySetup {
@@ -57,7 +65,7 @@ impl GatewaySetup {
             mounts: None,
             own_address: own_address(),
             listen: Vec::new(),
-            allow_any_identity: true,
+            authorization: Authorization::AnyIdentity,
             workers: 1,
             cpus: "none".to_owned(),
             forward: "echo".to_owned(),
@@ -96,7 +104,14 @@ impl GatewaySetup {
     #[must_use]
     pub fn identities(mut self, identities: &[&StaticSecret]) -> Self {
         self.replace_identities(identities);
-        self.allow_any_identity = false;
+        self.authorization = Authorization::IdentitiesFile;
+        self
+    }
+
+    /// Admits only identities that clients register at the control plane of the gateway.
+    #[must_use]
+    pub const fn only_registered_identities(mut self) -> Self {
+        self.authorization = Authorization::Registrations;
         self
     }
 
@@ -224,14 +239,9 @@ impl GatewaySetup {
     #[must_use]
     pub fn spawn(&self) -> GatewayProcess {
         // Files, not pipes: the process never blocks on a reader.
-        let output = Output {
-            stdout: NamedTempFile::new().expect("a file for the output"),
-            stderr: NamedTempFile::new().expect("a file for the output"),
-        };
-        let [stdout, stderr] =
-            [&output.stdout, &output.stderr].map(|file| file.reopen().expect("a file"));
+        let output = Output::new();
         let mut command = self.command();
-        command.stdout(stdout).stderr(stderr);
+        output.attach_to(&mut command);
         GatewayProcess::spawn(self.clone(), command, Some(output))
     }
 
@@ -258,10 +268,10 @@ impl GatewaySetup {
         command
             .args(["run", "--private-key-file=private.key"])
             .arg(format!("--cpus={}", self.cpus))
-            .arg(if self.allow_any_identity {
-                "--allow-any-identity"
-            } else {
-                "--identities=identities.toml"
+            .args(match self.authorization {
+                Authorization::AnyIdentity => Some("--allow-any-identity"),
+                Authorization::IdentitiesFile => Some("--identities=identities.toml"),
+                Authorization::Registrations => None,
             })
             .arg(format!("--metrics={}", self.metrics_address()))
             .arg(format!("--workers={}", self.workers))

@@ -13,7 +13,7 @@ use snaptun::protocol::MessageKind;
 use snaptun::{
     Consumed, DropReason, Endpoint, Event, Grant, HandshakeLimits, Incoming, Move, Outgoing,
     Packet, Payload, PublicKey, ReplayGuard, ShardConfig, SnapTunAuthorization, SnapTunServer,
-    Transmit,
+    Transmit, Usage,
 };
 
 pub use client::{Client, Received, secret};
@@ -26,6 +26,8 @@ const GATEWAY: u16 = u16::MAX;
 pub struct Registry {
     grants: Mutex<HashMap<[u8; 32], Grant<u32>>>,
     generation: AtomicU64,
+    /// Number of new grants without a new generation.
+    granted: AtomicU64,
     /// Number of lookups.
     pub asked: AtomicU64,
 }
@@ -53,6 +55,26 @@ impl Registry {
             .expires = Some(expires);
     }
 
+    /// Grants access to an identity that has none, as a new grant without a new generation.
+    pub fn grant_again(&self, identity: [u8; 32], session_data: u32) {
+        let grant = Grant {
+            expires: None,
+            session_data,
+        };
+        self.grants.lock().unwrap().insert(identity, grant);
+        self.granted.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes the session data of a grant without a new generation.
+    pub fn relabel(&self, identity: [u8; 32], session_data: u32) {
+        self.grants
+            .lock()
+            .unwrap()
+            .get_mut(&identity)
+            .expect("a grant")
+            .session_data = session_data;
+    }
+
     /// Removes the grant of an identity.
     pub fn revoke(&self, identity: [u8; 32]) {
         self.grants.lock().unwrap().remove(&identity);
@@ -70,6 +92,10 @@ impl SnapTunAuthorization for Registry {
 
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    fn new_grants(&self) -> u64 {
+        self.generation() + self.granted.load(Ordering::Acquire)
     }
 }
 
@@ -272,6 +298,16 @@ impl Shard {
     pub fn next_move(&mut self) -> Option<Move> {
         match self.server.poll_event(false)? {
             Event::Moved(moved) => Some(moved),
+            Event::Directory(change) => panic!("{change:?}"),
+            Event::Usage(usage) => panic!("{usage:?}"),
+        }
+    }
+
+    /// Returns the next usage record of a shard that reports nothing else.
+    pub fn next_usage(&mut self) -> Option<Usage<u32>> {
+        match self.server.poll_event(false)? {
+            Event::Usage(usage) => Some(usage),
+            Event::Moved(moved) => panic!("{moved:?}"),
             Event::Directory(change) => panic!("{change:?}"),
         }
     }

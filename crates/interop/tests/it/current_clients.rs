@@ -36,7 +36,7 @@ impl OldClient {
     }
 
     fn initiation(&mut self) -> Vec<u8> {
-        to_bytes(self.tunn.format_handshake_initiation(true).expect("forced"))
+        to_bytes(self.tunn.format_handshake_initiation(true).unwrap())
     }
 
     fn data(&mut self, packet: &[u8]) -> Vec<u8> {
@@ -47,15 +47,13 @@ impl OldClient {
     }
 
     fn receive(&mut self, datagram: &[u8]) -> TunnResult {
-        let message = Packet::copy_from(datagram)
-            .try_into_wg()
-            .expect("a message");
+        let message = Packet::copy_from(datagram).try_into_wg().unwrap();
         self.tunn.handle_incoming_packet(message)
     }
 
     /// Handles the shard's response and returns the client's keepalive.
     fn complete(&mut self, shard: &mut Shard) -> Vec<u8> {
-        let response = shard.sent.pop_front().expect("a response");
+        let response = shard.sent.pop_front().unwrap();
         assert!(shard.sent.is_empty());
         match self.receive(&response.packet) {
             TunnResult::WriteToNetwork(WgKind::Data(keepalive)) => to_bytes(keepalive),

@@ -1,23 +1,25 @@
 //! `snapgate run`.
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use snapgate_control::registry::OpenError;
 use tracing::Level;
 
 use super::output::{FAILURE, USAGE, fail, print_warning};
 use super::setting_args::ConfigArgs;
+use crate::accounting::AccountingLog;
 use crate::address_wait::wait_for_addresses;
 use crate::config::problem::Warning;
 use crate::config::resolve::Effective;
-use crate::config::{Config, CpuPinning, Forward};
+use crate::config::{Authorization, Config, CpuPinning, Forward};
+use crate::control_plane::{PreparedControlPlane, RunningControlPlane};
 use crate::cpus;
-use crate::gateway::Gateway;
+use crate::gateway::{Attachments, Gateway};
 use crate::logging::{self, LogFormat};
 use crate::open_files;
 use crate::outbox::Outbox;
@@ -26,6 +28,7 @@ use crate::service::Service;
 use crate::service_manager::ServiceManager;
 use crate::shutdown::END_TIME;
 use crate::signals::{self, Signals};
+use crate::standard_streams::{self, Stream};
 use crate::state::RemoteFiles;
 use crate::summary::Summary;
 
@@ -96,18 +99,43 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    if let Err(error) = logging::start(&effective.log, effective.log_format) {
-        return fail(FAILURE, &format!("cannot start the log: {error}"));
-    }
-    let code = serve(&effective, &signals);
-    logging::flush(Instant::now() + PRINT_TIME);
+    // Standard input, which may be the file with the private key, has been read.
+    let detached = standard_streams::detach_files(effective.log_format);
+    let code = match logging::start(&effective.log, effective.log_format) {
+        Ok(()) => {
+            warn_of_files(detached);
+            serve(&effective, &signals)
+        }
+        Err(error) => fail(FAILURE, &format!("cannot start the log: {error}")),
+    };
+    // The reason of a failure is worth more time.
+    let is_success = code == ExitCode::SUCCESS;
+    finish_output(if is_success { PRINT_TIME } else { END_TIME });
     code
 }
 
 /// Ends the process at once. `std::process::exit` would wait for another thread that is exiting.
 fn exit_now(code: u8) {
-    logging::flush(Instant::now() + PRINT_TIME / 5);
+    finish_output(PRINT_TIME / 5);
     signal_hook::low_level::exit(code.into());
+}
+
+/// Waits until the log and the summary have been written, at most for `time`.
+fn finish_output(time: Duration) {
+    let deadline = Instant::now() + time;
+    logging::flush(deadline);
+    // A failure cannot be reported anywhere.
+    let _ = standard_streams::finish(&[Stream::Error, Stream::Output], deadline);
+}
+
+fn warn_of_files(detached: io::Result<()>) {
+    if let Err(error) = detached {
+        tracing::warn!(
+            %error,
+            hint = "if the storage of standard output or standard error hangs, this process cannot end",
+            "cannot start a process that writes output"
+        );
+    }
 }
 
 fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
@@ -119,7 +147,26 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
     wait_for_addresses(&effective.config);
     // Before the start, because `/readyz` can answer 200 before `start` returns, and a ready gateway drains on SIGTERM.
     signals.serving();
-    let gateway = match Gateway::start_with(&effective.config, RemoteFiles::open) {
+    let (mut accounting, mut usage) = (None, None);
+    if let Some(file) = &effective.accounting_log {
+        match AccountingLog::start(file) {
+            Ok((log, sink)) => (accounting, usage) = (Some(log), Some(sink)),
+            Err(error) => return fail(FAILURE, &accounting_error(file, &error)),
+        }
+    }
+    let prepared = match prepare_control_plane(effective) {
+        Ok(prepared) => prepared,
+        Err(error) => return fail(FAILURE, &error),
+    };
+    let attachments = Attachments {
+        open_state: RemoteFiles::open,
+        usage,
+        registry: prepared
+            .as_ref()
+            .map(|prepared| Arc::clone(prepared.registry())),
+        has_control_plane: prepared.is_some(),
+    };
+    let gateway = match Gateway::start_with(&effective.config, attachments) {
         Ok(gateway) => gateway,
         Err(error) => return fail(FAILURE, &error),
     };
@@ -128,18 +175,34 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
         Ok(reloader) => reloader,
         Err(error) => return fail(FAILURE, &format!("cannot watch identities: {error}")),
     };
-    announce(&effective.config, &gateway);
+    let control_plane = match prepared.map(PreparedControlPlane::serve).transpose() {
+        Ok(control_plane) => control_plane,
+        Err(error) => return fail(FAILURE, &error),
+    };
+    announce(&effective.config, &gateway, control_plane.as_ref());
+    if let Some(control_plane) = &control_plane {
+        gateway.serve_control_plane(control_plane.metrics().clone());
+    }
+    if let Some(file) = &effective.accounting_log {
+        tracing::info!(file = %file.display(), "writing accounting log");
+    }
     let service = Service {
         gateway: &gateway,
         signals,
         reloader,
+        control_plane,
         manager: manager.clone(),
         drain: effective.drain,
     };
     let served = service.run();
     let code = if served.is_ok() { 0 } else { FAILURE };
     signals.shutdown.end_by(Instant::now() + END_TIME, code);
+    // The control plane ends first, so that every answer was in force.
+    drop(service);
     let summary = gateway.stop();
+    if let Some(accounting) = accounting {
+        accounting.finish();
+    }
     let deadline = Instant::now() + PRINT_TIME;
     print_by(&format_summary(&summary, effective.log_format), deadline);
     manager.flush(deadline);
@@ -147,6 +210,14 @@ fn serve(effective: &Effective, signals: &Signals) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => fail(code, &failure),
     }
+}
+
+fn accounting_error(file: &Path, error: &io::Error) -> String {
+    format!(
+        "cannot write the accounting log {}: {error}; check its directory, the permissions, and the sandbox of the \
+         service (ReadWritePaths=)",
+        file.display()
+    )
 }
 
 /// Returns the tables of the summary, or its totals as a JSON object.
@@ -167,29 +238,24 @@ fn format_summary(summary: &Summary, format: LogFormat) -> String {
     logging::json_line(Level::INFO, "summary", &fields)
 }
 
-/// Prints to standard output, at most until `deadline`, because it may no longer be read.
+/// Prints to standard output, at most until `deadline`, because it may no longer be read. Nothing can be printed after
+/// that.
 fn print_by(text: &str, deadline: Instant) {
     let write = || {
-        // A blocked write through `io::stdout()` would hold its lock.
-        let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let write = move |text: &[u8]| {
-            stdout.write_all(text).inspect_err(|error| {
+        let write = |text: &[u8]| {
+            Stream::Output.write_all(text).inspect_err(|error| {
                 tracing::warn!(%error, "cannot print summary");
             })
         };
         let outbox = Outbox::start("summary", write, |_| {})?;
         outbox.put(text.as_bytes());
-        Ok(outbox.flush(deadline))
-    };
-    match write() {
-        Ok(true) => {}
-        Ok(false) => {
-            tracing::warn!(
-                error = "standard output is not read",
-                "cannot print summary"
-            );
+        if !outbox.flush(deadline) {
+            return Err(io::Error::other("standard output is not read"));
         }
-        Err::<_, io::Error>(error) => tracing::warn!(%error, "cannot print summary"),
+        standard_streams::finish(&[Stream::Output], deadline)
+    };
+    if let Err(error) = write() {
+        tracing::warn!(%error, "cannot print summary");
     }
 }
 
@@ -215,13 +281,30 @@ fn follow_identities(
     manager: &ServiceManager,
 ) -> io::Result<Option<IdentitiesReloader>> {
     let file = effective.identities_file.clone();
-    file.zip(gateway.identity_list())
-        .map(|(file, list)| IdentitiesReloader::start(file, Arc::clone(list), manager.clone()))
+    file.zip(gateway.registry())
+        .map(|(file, registry)| {
+            IdentitiesReloader::start(file, Arc::clone(registry), manager.clone())
+        })
+        .transpose()
+}
+
+/// Opens the registrations of the control plane, if there is one.
+fn prepare_control_plane(
+    effective: &Effective,
+) -> Result<Option<PreparedControlPlane<'_>>, OpenError> {
+    let identities = match &effective.config.authorization {
+        Authorization::Identities(identities) => identities.as_slice(),
+        Authorization::AnyIdentity | Authorization::Custom(_) => &[],
+    };
+    effective
+        .control_plane
+        .as_ref()
+        .map(|config| PreparedControlPlane::open(config, identities))
         .transpose()
 }
 
 /// Logs the effective configuration.
-fn announce(config: &Config, gateway: &Gateway) {
+fn announce(config: &Config, gateway: &Gateway, control_plane: Option<&RunningControlPlane>) {
     let public_key = config.private_key.public_key();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %public_key, "started");
     let cpus = match &config.cpus {
@@ -243,6 +326,9 @@ fn announce(config: &Config, gateway: &Gateway) {
             tracing::info!(mode, %address, interface, interfaces = scion.next_hops.len(), "forwarding");
         }
         Forward::Echo | Forward::Sink => tracing::info!(mode, "forwarding"),
+    }
+    for address in control_plane.map_or(&[][..], RunningControlPlane::addresses) {
+        tracing::info!(%address, "serving control plane");
     }
     if let Some(address) = addresses.metrics {
         tracing::info!(url = %format_args!("http://{address}/metrics"), "serving metrics");

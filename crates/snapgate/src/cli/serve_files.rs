@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::{FAILURE, fail};
 use crate::file_process::FileTask;
-use crate::{reload, state};
+use crate::{accounting, reload, state};
 
 #[derive(Args)]
 pub(super) struct ServeFilesArgs {
@@ -18,6 +18,7 @@ pub(super) fn serve_files(arguments: &ServeFilesArgs) -> ExitCode {
     let served = match arguments.task {
         FileTask::State => state::serve_files(),
         FileTask::Identities => reload::serve_file(),
+        FileTask::Accounting => accounting::serve_file(),
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,

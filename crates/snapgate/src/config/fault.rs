@@ -78,6 +78,10 @@ pub(crate) enum Fault {
          lists them)"
     )]
     NotAnInterfaceName(String),
+    #[error("{0} has port 0; use the port that clients send to")]
+    PublicPortZero(SocketAddr),
+    #[error("expected a text without spaces, got {0:?}")]
+    NotAWord(String),
     #[error("{0} has port 0; use the router's port")]
     RouterPortZero(SocketAddr),
     /// The internal address is the source of SCMP errors and the target of routers.
@@ -150,8 +154,8 @@ pub(crate) enum Fault {
     )]
     KeyInsteadOfFile,
     #[error(
-        "no client may open a tunnel; set --identities FILE, or --allow-any-identity to accept all \
-         clients"
+        "no client may open a tunnel; set --identities FILE, or --control-plane ADDRESS:PORT to let clients register, or \
+         --allow-any-identity to accept all clients"
     )]
     NoAuthorization,
     /// Place of the identities file.
@@ -165,6 +169,15 @@ pub(crate) enum Fault {
     Topology(#[from] TopologyFault),
     #[error("{} is not a directory; use the path of a directory", .0.display())]
     NotADirectory(PathBuf),
+    /// A file that is appended to.
+    #[error(
+        "{} is not a regular file; use the path of a regular file, which need not exist",
+        .0.display()
+    )]
+    NotARegularFile(PathBuf),
+    /// The parent directory of a file that may be created.
+    #[error("the directory {} does not exist; create it or use another path", .0.display())]
+    NoDirectory(PathBuf),
     #[error(
         "{workers} workers exceed {cpus}; use at most {at_most} workers, or --cpus none to let \
          them share CPUs"
@@ -230,6 +243,49 @@ pub(crate) enum Fault {
         /// List of the local ISD-AS numbers.
         local: String,
     },
+    #[error(
+        "conflicts with control_plane (set by {0}), whose registrations would have no effect; remove one of the two"
+    )]
+    AnyIdentityBesideControlPlane(Place),
+    #[error(
+        "the control plane tells clients the ASes that the gateway serves, and with --forward {forward} there are \
+         none; use --forward scion, or remove control_plane"
+    )]
+    ControlPlaneWithoutScion { forward: &'static str },
+    #[error(
+        "{control} is the wildcard address, which clients cannot be told; set --control-plane-url"
+    )]
+    NoControlPlaneUrl { control: SocketAddr },
+    #[error(
+        "the control plane tells clients an address for tunnels, but all listen addresses are wildcards; set \
+         --public-address"
+    )]
+    NoPublicAddress,
+    #[error(
+        "{address} and {other} are both {family}; clients are told one address of each IP version, so remove one"
+    )]
+    TwoPublicAddresses {
+        address: SocketAddr,
+        other: SocketAddr,
+        family: &'static str,
+    },
+    #[error("no key to verify tokens; set --token-key or --token-jwks")]
+    NoTokenKeys,
+    /// Place of the other setting.
+    #[error("conflicts with token_key (set by {0}); remove one of the two")]
+    TwoTokenKeys(Place),
+    /// A file or a URL of keys cannot be used.
+    #[error("{0}")]
+    TokenKeys(String),
+    #[error(
+        "expected an http or https URL with a host, such as https://snap.example.org:8443, got {0:?}"
+    )]
+    NotAUrl(String),
+    #[error("set without {}; set both or neither", .0.name)]
+    WithoutPartner(&'static Setting),
+    /// Certificate or key of the control plane.
+    #[error("{0}")]
+    Certificate(String),
     #[error("no local ISD-AS number; set --local-isd-as, --next-hop or --topology")]
     NoLocalIsdAs,
     #[error(

@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use snapgate_control::registry::RegistrySettings;
+use snapgate_control::token::TokenRules;
 use snaptun::{ReplayGuard, ShardConfig};
 use udp_shards::{Dispatch, InterfaceName, SocketOptions};
 
@@ -14,6 +16,11 @@ use crate::logging::LogFormat;
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) allow_any_identity: bool,
+    pub(crate) behind_proxy: bool,
+    pub(crate) token_rules: TokenRules,
+    pub(crate) endhost_api_token: bool,
+    /// Limits; the file is separate.
+    pub(crate) registry: RegistrySettings,
     pub(crate) forward: Forward<()>,
     pub(crate) dispatch: Dispatch,
     /// Of all addresses; the interfaces are separate.
@@ -34,6 +41,10 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             allow_any_identity: false,
+            behind_proxy: false,
+            token_rules: TokenRules::default(),
+            endhost_api_token: false,
+            registry: RegistrySettings::default(),
             forward: Forward::Scion(()),
             dispatch: Dispatch::Kernel,
             sockets: SocketOptions::default(),

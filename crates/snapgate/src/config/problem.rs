@@ -116,12 +116,13 @@ pub(crate) enum Warning {
     },
     #[error("no next hop: packets to other ASes are dropped; set --next-hop or --topology")]
     NoNextHop,
-    /// A SCION setting in another forward mode.
-    #[error("{setting} (set by {place}) has no effect with --forward {forward}")]
+    /// A setting outside of its scope.
+    #[error("{setting} (set by {place}) has no effect {condition}")]
     NoEffect {
         setting: &'static str,
         place: Place,
-        forward: &'static str,
+        /// For example `without --control-plane`.
+        condition: String,
     },
     #[error(
         "{workers} workers exceed the cgroup quota of {cpus} CPUs and will be throttled under load; use \

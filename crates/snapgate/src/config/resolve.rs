@@ -1,21 +1,22 @@
 //! Resolution of all sources into the effective configuration, or into all problems.
 
 use std::cmp::Ordering;
-use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use serde_json::Value;
 
+use crate::config::control_plane::ControlPlaneConfig;
 use crate::config::fault::Fault;
 use crate::config::file::{self, resolve_path};
 use crate::config::options::{DrainTimes, Options};
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
 use crate::config::raw::{RawSettings, RawValue};
-use crate::config::setting::{Kind, Setting};
+use crate::config::setting::{Kind, Scope, Setting};
 use crate::config::settings;
 use crate::config::text_file::FileFault;
 use crate::config::workers::{self, RequestedCpus, RequestedWorkers};
@@ -26,6 +27,7 @@ use crate::keys::{self, KeyFileFault, PrivateKey};
 use crate::logging::LogFormat;
 use crate::reload::{FileVersion, IdentitiesFile};
 
+mod control_plane;
 mod listen;
 mod scion;
 
@@ -35,7 +37,11 @@ pub(crate) struct Effective {
     pub(crate) config: Config,
     /// File of the identities in `config`; `None` if any identity is authorized.
     pub(crate) identities_file: Option<IdentitiesFile>,
+    /// `None` without a control plane.
+    pub(crate) control_plane: Option<ControlPlaneConfig>,
     pub(crate) drain: DrainTimes,
+    /// File of the accounting log, if there is one.
+    pub(crate) accounting_log: Option<PathBuf>,
     /// Log filter.
     pub(crate) log: String,
     /// Format of the log.
@@ -104,6 +110,14 @@ struct Resolver {
     identities_file: Option<IdentitiesFile>,
 }
 
+/// The settings of the data plane that clients are told, as far as they are valid.
+struct DataPlane<'a> {
+    listen: &'a [SocketAddr],
+    private_key: Option<&'a PrivateKey>,
+    state_dir: Option<&'a Path>,
+    forward: Option<&'a Forward>,
+}
+
 impl Resolver {
     fn resolve(mut self, available: &AvailableCpus) -> Result<Effective, Rejected> {
         let mut options = Options::default();
@@ -111,7 +125,15 @@ impl Resolver {
         let private_key = self.private_key();
         let authorization = self.authorization(private_key.as_ref(), &mut options);
         let state_dir = self.state_dir();
+        let accounting_log = self.accounting_log();
         let forward = self.forward(&listen, &mut options);
+        let data_plane = DataPlane {
+            listen: &listen,
+            private_key: private_key.as_ref(),
+            state_dir: state_dir.as_deref(),
+            forward: forward.as_ref(),
+        };
+        let control_plane = self.control_plane(&data_plane, &mut options);
         let workers = self.workers(available);
         self.set_others(&mut options);
         match (private_key, authorization, forward, workers) {
@@ -125,6 +147,7 @@ impl Resolver {
                 });
                 Ok(Effective {
                     drain: options.drain,
+                    accounting_log,
                     log: options.log.clone(),
                     log_format: options.log_format,
                     config: Config {
@@ -135,6 +158,7 @@ impl Resolver {
                         ..Config::with_options(options, private_key, authorization, forward)
                     },
                     identities_file: self.identities_file,
+                    control_plane,
                     settings: self.settings,
                     warnings: self.warnings,
                 })
@@ -204,6 +228,11 @@ impl Resolver {
                 self.record(&settings::IDENTITIES, Value::Null, None, Place::Default);
                 self.warnings.push(Warning::AnyIdentity);
                 Some(Authorization::AnyIdentity)
+            }
+            // Clients register their identities.
+            (None, false) if self.raw.values(&settings::CONTROL_PLANE).is_some() => {
+                self.record(&settings::IDENTITIES, Value::Null, None, Place::Default);
+                Some(Authorization::Identities(Vec::new()))
             }
             (None, false) => {
                 let is_either_invalid = [&settings::IDENTITIES, &settings::ALLOW_ANY_IDENTITY]
@@ -276,6 +305,29 @@ impl Resolver {
         None
     }
 
+    fn accounting_log(&mut self) -> Option<PathBuf> {
+        let setting = &settings::ACCOUNTING_LOG;
+        let Some((file, place)) = self.one(setting, |value| Ok(resolve_path(value))) else {
+            self.record(setting, Value::Null, None, Place::Default);
+            return None;
+        };
+        let fault = match fs::metadata(&file) {
+            Ok(metadata) if metadata.is_file() => None,
+            Ok(_) => Some(Fault::NotARegularFile(file.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing_directory(&file),
+            Err(error) => Some(Fault::NamedFile {
+                file: file.clone(),
+                fault: FileFault::from_reading(&error),
+            }),
+        };
+        if let Some(fault) = fault {
+            self.report(Some(place), setting, fault);
+            return None;
+        }
+        self.record(setting, file.display().to_string().into(), None, place);
+        Some(file)
+    }
+
     fn forward(&mut self, listen: &[SocketAddr], options: &mut Options) -> Option<Forward> {
         self.set(&settings::FORWARD, options);
         if self.is_invalid(&settings::FORWARD) {
@@ -283,7 +335,7 @@ impl Resolver {
         }
         let mode = options.forward;
         if mode.scion().is_none() {
-            self.ignore_scion_settings(mode.name());
+            self.ignore(Scope::Scion, &format!("with --forward {}", mode.name()));
         }
         mode.map(|()| self.scion(listen, options)).transpose()
     }
@@ -334,11 +386,26 @@ impl Resolver {
         Some((workers, pinning))
     }
 
+    /// Leaves the settings of a scope without value, with a warning for each that is set.
+    fn ignore(&mut self, scope: Scope, condition: &str) {
+        for setting in settings::in_scope(scope) {
+            if let Some(value) = self.raw.values(setting).and_then(<[RawValue]>::first) {
+                let place = value.place.clone();
+                self.warnings.push(Warning::NoEffect {
+                    setting: setting.name,
+                    place,
+                    condition: condition.to_owned(),
+                });
+            }
+            self.record(setting, Value::Null, None, Place::Default);
+        }
+    }
+
     /// Resolves the remaining settings, which depend on no other.
     fn set_others(&mut self, options: &mut Options) {
         for setting in settings::SETTINGS {
             let is_resolved = |resolved: &EffectiveSetting| resolved.setting == *setting;
-            if !setting.is_for_scion && !self.settings.iter().any(is_resolved) {
+            if setting.scope == Scope::Always && !self.settings.iter().any(is_resolved) {
                 self.set(setting, options);
             }
         }
@@ -409,6 +476,7 @@ impl Resolver {
             Kind::Interface(field) => self.put(setting, field(options), |text| {
                 values::interface(text).map(Some)
             }),
+            Kind::Word { field, .. } => self.put(setting, field(options), values::word),
             Kind::LogFilter(field) => self.put(setting, field(options), values::log_filter),
             Kind::LogFormat(field) => self.put(setting, field(options), |text| {
                 values::choice(text, &LogFormat::ALL, LogFormat::name)
@@ -490,6 +558,14 @@ impl Resolver {
             }
         }
     }
+}
+
+/// Returns the fault of a path whose file cannot be created, because its directory does not exist.
+fn missing_directory(file: &Path) -> Option<Fault> {
+    // The parent of a name is the empty path.
+    let parent = file.parent()?;
+    let is_here = parent.as_os_str().is_empty() || parent.is_dir();
+    (!is_here).then(|| Fault::NoDirectory(parent.to_owned()))
 }
 
 /// Returns true if a path ends with a private key, possibly after the directory of the configuration.

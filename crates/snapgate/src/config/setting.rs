@@ -22,8 +22,17 @@ pub(crate) struct Setting {
     pub(crate) kind: Kind,
     /// One sentence for the help.
     help: &'static str,
-    /// True if it has an effect only in the forward mode `scion`.
-    pub(crate) is_for_scion: bool,
+    pub(crate) scope: Scope,
+}
+
+/// Condition under which a setting has an effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scope {
+    Always,
+    /// In the forward mode `scion`.
+    Scion,
+    /// With the setting `control_plane`.
+    ControlPlane,
 }
 
 /// Type of a setting's values, and the field that holds the value and its default.
@@ -59,6 +68,11 @@ pub(crate) enum Kind {
     },
     /// Network interface, or none.
     Interface(fn(&mut Options) -> &mut Option<InterfaceName>),
+    /// Text without spaces.
+    Word {
+        field: fn(&mut Options) -> &mut String,
+        value_name: &'static str,
+    },
     LogFilter(fn(&mut Options) -> &mut String),
     LogFormat(fn(&mut Options) -> &mut LogFormat),
     /// Values that `resolve` resolves together with other settings.
@@ -101,14 +115,22 @@ impl Setting {
             group,
             kind,
             help,
-            is_for_scion: false,
+            scope: Scope::Always,
         }
     }
 
     /// Returns the setting, restricted to the forward mode `scion`.
     pub(crate) const fn for_scion(self) -> Self {
         Self {
-            is_for_scion: true,
+            scope: Scope::Scion,
+            ..self
+        }
+    }
+
+    /// Returns the setting, restricted to gateways with a control plane.
+    pub(crate) const fn for_control_plane(self) -> Self {
+        Self {
+            scope: Scope::ControlPlane,
             ..self
         }
     }
@@ -173,6 +195,7 @@ impl Kind {
             | Self::Dispatch(_)
             | Self::Address { .. }
             | Self::Interface(_)
+            | Self::Word { .. }
             | Self::LogFilter(_)
             | Self::LogFormat(_) => Shape::Text,
             Self::Special { shape, .. } => *shape,
@@ -189,6 +212,7 @@ impl Kind {
             Self::Dispatch(_) => DISPATCHES.map(|kind| dispatch_name(&kind)).join("|"),
             Self::Address { .. } => "ADDRESS:PORT".to_owned(),
             Self::Interface(_) => "INTERFACE".to_owned(),
+            Self::Word { value_name, .. } => (*value_name).to_owned(),
             Self::LogFilter(_) => "FILTER".to_owned(),
             Self::LogFormat(_) => LogFormat::ALL.map(|format| format.name()).join("|"),
             Self::Special { value_name, .. } => (*value_name).to_owned(),
@@ -201,7 +225,7 @@ impl Kind {
         matches!(
             self,
             Self::Special {
-                value_name: "FILE" | "DIR",
+                value_name: "FILE" | "FILE|URL" | "DIR",
                 ..
             }
         )
@@ -222,7 +246,7 @@ impl Kind {
             Self::Dispatch(field) => dispatch_name(field(options)).into(),
             Self::Address { field, .. } => field(options).map(|address| address.to_string()).into(),
             Self::Interface(field) => field(options).map(|name| name.to_string()).into(),
-            Self::LogFilter(field) => field(options).as_str().into(),
+            Self::Word { field, .. } | Self::LogFilter(field) => field(options).as_str().into(),
             Self::LogFormat(field) => field(options).name().into(),
             Self::Special { .. } => Value::Null,
         };

@@ -1,8 +1,9 @@
 //! Table of all settings.
 
-use crate::config::setting::{Kind, Setting, Shape};
+use crate::config::setting::{Kind, Scope, Setting, Shape};
 
 const TUNNELS: &str = "Tunnels";
+const CONTROL_PLANE_GROUP: &str = "Control plane";
 const FORWARDING: &str = "Forwarding";
 const WORKERS_GROUP: &str = "Workers";
 const SOCKETS: &str = "Sockets";
@@ -24,6 +25,21 @@ pub(crate) static SETTINGS: &[&Setting] = &[
     &IDENTITIES,
     &ALLOW_ANY_IDENTITY,
     &STATE_DIR,
+    &CONTROL_PLANE,
+    &CONTROL_PLANE_URL,
+    &PUBLIC_ADDRESS,
+    &CONTROL_PLANE_CERTIFICATE,
+    &CONTROL_PLANE_PRIVATE_KEY,
+    &BEHIND_PROXY,
+    &TOKEN_KEY,
+    &TOKEN_JWKS,
+    &TOKEN_AUDIENCE,
+    &TOKEN_LEEWAY_SECONDS,
+    &ENDHOST_API,
+    &ENDHOST_API_CA,
+    &ENDHOST_API_TOKEN,
+    &REGISTRATIONS,
+    &REGISTRATIONS_PER_PSSID,
     &FORWARD,
     &INTERNAL,
     &INTERNAL_INTERFACE,
@@ -269,6 +285,7 @@ pub(crate) static SETTINGS: &[&Setting] = &[
         },
         "Address on which metrics are served over HTTP",
     ),
+    &ACCOUNTING_LOG,
     &Setting::new(
         "log",
         OBSERVABILITY,
@@ -350,9 +367,192 @@ pub(crate) static STATE_DIR: Setting = Setting::new(
         default: "none; clients notice a restart after 15 s",
         example: r#""/var/lib/snapgate""#,
     },
-    "Directory that keeps a record of the tunnels, so that a restarted gateway serves its clients \
-     at once; not shared between gateways",
+    "Directory that keeps a record of the tunnels and registrations, so that a restarted gateway \
+     serves its clients at once; not shared between gateways",
 );
+
+pub(crate) static CONTROL_PLANE: Setting = Setting::new(
+    "control_plane",
+    CONTROL_PLANE_GROUP,
+    Kind::Special {
+        shape: Shape::List,
+        value_name: "ADDRESS:PORT",
+        default: "none; only identities of the file may open tunnels",
+        example: r#"["192.0.2.1:8443"]"#,
+    },
+    "TCP address at which clients find the gateway and register their identities; repeatable",
+);
+
+pub(crate) static CONTROL_PLANE_URL: Setting = Setting::new(
+    "control_plane_url",
+    CONTROL_PLANE_GROUP,
+    Kind::Special {
+        shape: Shape::List,
+        value_name: "URL",
+        default: "made from the addresses of the control plane",
+        example: r#"["https://snap.example.org:8443"]"#,
+    },
+    "URL of the control plane that clients are told; required if --control-plane is the wildcard \
+     address; repeatable",
+)
+.for_control_plane();
+
+pub(crate) static PUBLIC_ADDRESS: Setting = Setting::new(
+    "public_address",
+    CONTROL_PLANE_GROUP,
+    Kind::Special {
+        shape: Shape::List,
+        value_name: "ADDRESS:PORT",
+        default: "the first listen address of each IP version",
+        example: r#"["192.0.2.1:51820", "[2001:db8::1]:51820"]"#,
+    },
+    "UDP address for tunnels that clients are told, one of each IP version; required if all listen \
+     addresses are wildcards, and behind NAT",
+)
+.for_control_plane();
+
+pub(crate) static CONTROL_PLANE_CERTIFICATE: Setting = Setting::new(
+    "control_plane_certificate",
+    CONTROL_PLANE_GROUP,
+    Kind::Special {
+        shape: Shape::Text,
+        value_name: "FILE",
+        default: "none; plain HTTP, for a proxy or for tests",
+        example: r#""/etc/snapgate/certificate.pem""#,
+    },
+    "PEM file with the certificate chain of the control plane; read again when it changes",
+)
+.for_control_plane();
+
+pub(crate) static CONTROL_PLANE_PRIVATE_KEY: Setting = Setting::new(
+    "control_plane_private_key",
+    CONTROL_PLANE_GROUP,
+    Kind::Special {
+        shape: Shape::Text,
+        value_name: "FILE",
+        default: "none",
+        example: r#""/etc/snapgate/certificate.key""#,
+    },
+    "PEM file with the private key of the certificate; required with it",
+)
+.for_control_plane();
+
+pub(crate) static BEHIND_PROXY: Setting = Setting::new(
+    "behind_proxy",
+    CONTROL_PLANE_GROUP,
+    Kind::Switch {
+        field: |options| &mut options.behind_proxy,
+        on: true,
+    },
+    "Take the address of a client from the last one in X-Forwarded-For; only if every client comes \
+     through a proxy that sets it",
+)
+.for_control_plane();
+
+pub(crate) static TOKEN_KEY: Setting = Setting::new(
+    "token_key",
+    CONTROL_PLANE_GROUP,
+    Kind::Special {
+        shape: Shape::Text,
+        value_name: "FILE",
+        default: "none",
+        example: r#""/etc/snapgate/token-key.pem""#,
+    },
+    "File with the Ed25519 public key that tokens are signed with: PEM, or a JWK; this or \
+     --token-jwks is required",
+)
+.for_control_plane();
+
+pub(crate) static TOKEN_JWKS: Setting = Setting::new(
+    "token_jwks",
+    CONTROL_PLANE_GROUP,
+    Kind::Special {
+        shape: Shape::Text,
+        value_name: "FILE|URL",
+        default: "none",
+        example: r#""https://issuer.example.org/.well-known/jwks.json""#,
+    },
+    "JWK set with the Ed25519 public keys that tokens are signed with: a file, followed when it \
+     changes, or an https URL, read every 5 minutes",
+)
+.for_control_plane();
+
+static TOKEN_AUDIENCE: Setting = Setting::new(
+    "token_audience",
+    CONTROL_PLANE_GROUP,
+    Kind::Word {
+        field: |options| &mut options.token_rules.audience,
+        value_name: "TEXT",
+    },
+    "Audience that a token must name, if it names any (claim aud)",
+)
+.for_control_plane();
+
+static TOKEN_LEEWAY_SECONDS: Setting = Setting::new(
+    "token_leeway_seconds",
+    CONTROL_PLANE_GROUP,
+    Kind::Seconds {
+        field: |options| &mut options.token_rules.leeway,
+        min: 0,
+    },
+    "Seconds that a token's start (claims nbf and iat) may be ahead of the system clock; its end \
+     has no leeway",
+)
+.for_control_plane();
+
+pub(crate) static ENDHOST_API: Setting = Setting::new(
+    "endhost_api",
+    CONTROL_PLANE_GROUP,
+    Kind::Special {
+        shape: Shape::Text,
+        value_name: "URL",
+        default: "none; clients cannot look up paths here",
+        example: r#""http://10.0.0.2:48080""#,
+    },
+    "Endhost API of the AS, which answers the clients' requests for path segments",
+)
+.for_control_plane();
+
+pub(crate) static ENDHOST_API_CA: Setting = Setting::new(
+    "endhost_api_ca",
+    CONTROL_PLANE_GROUP,
+    Kind::Special {
+        shape: Shape::Text,
+        value_name: "FILE",
+        default: "the certificates of the host",
+        example: r#""/etc/snapgate/endhost-api-ca.pem""#,
+    },
+    "PEM file with the certificates that may sign that of the endhost API",
+)
+.for_control_plane();
+
+static ENDHOST_API_TOKEN: Setting = Setting::new(
+    "endhost_api_token",
+    CONTROL_PLANE_GROUP,
+    Kind::Switch {
+        field: |options| &mut options.endhost_api_token,
+        on: true,
+    },
+    "Send the client's token to the endhost API, which can then act as the client until the token \
+     expires",
+)
+.for_control_plane();
+
+static REGISTRATIONS: Setting = Setting::new(
+    "registrations",
+    CONTROL_PLANE_GROUP,
+    Kind::Count(|options| &mut options.registry.max_registrations),
+    "Maximum registered identities; a new one beyond it is refused",
+)
+.for_control_plane();
+
+static REGISTRATIONS_PER_PSSID: Setting = Setting::new(
+    "registrations_per_pssid",
+    CONTROL_PLANE_GROUP,
+    Kind::Count(|options| &mut options.registry.max_per_pssid),
+    "Maximum registered identities of one subscriber (claim pssid); a new one beyond it is refused",
+)
+.for_control_plane();
 
 pub(crate) static FORWARD: Setting = Setting::new(
     "forward",
@@ -471,6 +671,27 @@ pub(crate) static CPUS: Setting = Setting::new(
         example: r#""auto""#,
     },
     "CPU of each worker, for example 0-3,8; none leaves the placement to the scheduler",
+);
+
+/// Returns the settings with a scope.
+pub(crate) fn in_scope(scope: Scope) -> impl Iterator<Item = &'static Setting> {
+    SETTINGS
+        .iter()
+        .copied()
+        .filter(move |setting| setting.scope == scope)
+}
+
+pub(crate) static ACCOUNTING_LOG: Setting = Setting::new(
+    "accounting_log",
+    OBSERVABILITY,
+    Kind::Special {
+        shape: Shape::Text,
+        value_name: "FILE",
+        default: "none",
+        example: r#""/var/log/snapgate/accounting.ndjson""#,
+    },
+    "File to which a JSON object per line is appended when a tunnel ends or its client shows another \
+     token: identity, registration, address, times, packets and bytes",
 );
 
 /// Returns the setting with a file key.

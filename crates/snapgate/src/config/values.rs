@@ -94,6 +94,43 @@ pub(crate) fn interface(text: &str) -> Result<InterfaceName, Fault> {
         .map_err(|_| Fault::NotAnInterfaceName(text.to_owned()))
 }
 
+/// Parses an address of the gateway that others are told.
+pub(crate) fn public_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
+    let address = listen_address(text, example_port)?;
+    if address.port() == 0 {
+        Err(Fault::PublicPortZero(address))
+    } else if address.ip().is_unspecified() {
+        Err(Fault::OwnAddressUnspecified(address))
+    } else {
+        Ok(address)
+    }
+}
+
+/// Parses a URL of HTTP.
+pub(crate) fn url(text: &str) -> Result<String, Fault> {
+    let url = text.trim();
+    let uri: Option<hyper::Uri> = url.parse().ok();
+    let is_valid = uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if is_valid {
+        Ok(url.to_owned())
+    } else {
+        Err(Fault::NotAUrl(text.to_owned()))
+    }
+}
+
+/// Parses a text without spaces.
+pub(crate) fn word(text: &str) -> Result<String, Fault> {
+    let word = text.trim();
+    if word.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(word.to_owned())
+    } else {
+        Err(Fault::NotAWord(text.to_owned()))
+    }
+}
+
 /// Parses the address of a router.
 fn router_address(text: &str, example_port: u16) -> Result<SocketAddr, Fault> {
     let address = with_scope(unicast(socket_address(text, example_port)?)?)?;

@@ -5,11 +5,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
 use snaptun::{ShardConfig, SnapTunAuthorization};
 use udp_shards::SocketOptions;
 
-use super::Gateway;
 use super::start_error::StartError;
+use super::{Attachments, Gateway};
+use crate::accounting::{UsageRecord, UsageSink};
+use crate::authorization::SessionData;
 use crate::config::{
     Authorization, Config, CpuPinning, Dispatch, Forward, WorkerCount, WorkerReason,
 };
@@ -23,6 +26,7 @@ use crate::keys::PrivateKey;
 #[must_use]
 pub struct GatewayBuilder {
     config: Config,
+    usage_records: Option<Sender<UsageRecord>>,
 }
 
 impl Gateway {
@@ -36,6 +40,7 @@ impl Gateway {
         let none = Authorization::Identities(Vec::new());
         GatewayBuilder {
             config: Config::new(listen, private_key, none, forward),
+            usage_records: None,
         }
     }
 }
@@ -45,15 +50,18 @@ impl GatewayBuilder {
     /// other: when a tunnel is created, when a grant ends, and when the generation changes. An answer must not block,
     /// and must not have side effects, because identities are asked about before they are proven; see
     /// [`SnapTunAuthorization`]. A panic ends the worker and is reported by [`Gateway::failures`].
+    ///
+    /// The session data appear in the [usage records](Self::usage_records) of a client's tunnels.
     pub fn authorization(
         mut self,
-        authorization: impl SnapTunAuthorization<SessionData = ()> + Send + Sync + 'static,
+        authorization: impl SnapTunAuthorization<SessionData = SessionData> + Send + Sync + 'static,
     ) -> Self {
         self.config.authorization = Authorization::Custom(Arc::new(authorization));
         self
     }
 
-    /// Authorizes a list of identities, which [`Gateway::replace_identities`] can replace.
+    /// Authorizes a list of identities, which [`Gateway::replace_identities`] can replace, and those that are
+    /// [registered](Gateway::registry) later.
     ///
     /// An [expiry](Identity::expires) is compared with the system clock when a worker asks for a grant. If the clock is
     /// set forward later, tunnels that exist end as late as they would have before, unless the list changes.
@@ -101,7 +109,8 @@ impl GatewayBuilder {
         self
     }
 
-    /// Sets the limits of tunnels and handshakes (default: that of [`ShardConfig`]). `directory_changes` is ignored.
+    /// Sets the limits of tunnels and handshakes (default: that of [`ShardConfig`]). `directory_changes` and
+    /// `usage_records` are ignored.
     pub fn limits(mut self, limits: ShardConfig) -> Self {
         self.config.limits = limits;
         self
@@ -111,6 +120,18 @@ impl GatewayBuilder {
     /// use it.
     pub fn state_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.config.state_dir = Some(directory.into());
+        self
+    }
+
+    /// Sends a record to `records` when a tunnel ends or its session data change, and one for each tunnel when the
+    /// gateway stops.
+    ///
+    /// Workers do not wait for room: a record that does not fit is lost and counted in `snapgate_usage_records_total`.
+    /// Only when the gateway stops, they wait up to 1 s: receive on another thread than the one that stops it, or use a
+    /// capacity of at least the number of tunnels. The channel is closed when all workers have ended and other senders
+    /// were dropped, those of builders included.
+    pub fn usage_records(mut self, records: Sender<UsageRecord>) -> Self {
+        self.usage_records = Some(records);
         self
     }
 
@@ -127,6 +148,11 @@ impl GatewayBuilder {
     ///
     /// See [`Gateway::start`].
     pub fn start(self) -> Result<Gateway, StartError> {
-        Gateway::start(&self.config)
+        let sink = |records| UsageSink { records, log: None };
+        let attachments = Attachments {
+            usage: self.usage_records.map(sink),
+            ..Attachments::default()
+        };
+        Gateway::start_with(&self.config, attachments)
     }
 }

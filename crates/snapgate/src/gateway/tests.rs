@@ -20,7 +20,7 @@ fn started(leaps: &Leaps) -> (Gateway, Client) {
         Authorization::AnyIdentity,
         Forward::Echo,
     );
-    let gateway = Gateway::start_on(&config, LocalFiles::open, &leaps.clock()).unwrap();
+    let gateway = Gateway::start_on(&config, Attachments::default(), &leaps.clock()).unwrap();
     let listen = gateway.local_addresses().tunnels[0];
     let mut client = Client::connect(&identity(), any_port, listen, &public_key);
     echoes(&mut client, b"before");

@@ -8,7 +8,7 @@ use tracing::Level;
 use tracing::field::{Field, Visit};
 
 /// Format of the log: the values of the setting `log_format`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum LogFormat {
     /// `TIME LEVEL message name=value ...`
     Text,

@@ -29,14 +29,19 @@ pub(super) fn encode(
          future timestamps are accepted.",
         status.is_clock_trusted().into(),
     )?;
-    let Some(list) = status.authorization().list() else {
+    let Some(registry) = status.authorization().registry() else {
         return Ok(());
     };
-    let identities = list.status();
+    let identities = registry.status();
     gauge(
         "snapgate_identities",
         "Identities in the list, including expired ones.",
         i64::try_from(identities.listed).unwrap_or(i64::MAX),
+    )?;
+    gauge(
+        "snapgate_registrations",
+        "Registered identities, including expired ones that were not removed yet.",
+        i64::try_from(identities.registered).unwrap_or(i64::MAX),
     )?;
     gauge(
         "snapgate_identities_last_reload_successful",

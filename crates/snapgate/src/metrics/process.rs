@@ -10,8 +10,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::logging;
 use crate::status::Status;
+use crate::{logging, standard_streams};
 
 /// Encodes the metrics of the process for a scrape.
 pub(super) struct Process(pub(super) Arc<Status>);
@@ -39,7 +39,8 @@ impl Collector for Process {
             None,
             MetricType::Counter,
         )?;
-        ConstCounter::new(logging::dropped_lines()).encode(dropped)?;
+        let lines = logging::dropped_lines() + standard_streams::lost_lines();
+        ConstCounter::new(lines).encode(dropped)?;
 
         let metric = encoder.encode_descriptor(
             "process_start_time_seconds",

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::file_version::FileVersion;
 use crate::config::text_file::FileFault;
-use crate::file_process::{self, FileProcess, FileTask};
+use crate::file_process::{self, FileClient, FileProcess, FileTask};
 use crate::identities;
 
 const VERSION: u8 = b'v';
@@ -24,32 +24,22 @@ const FAULT: u8 = 1;
 /// A file that is looked at and read.
 pub(super) struct Source {
     path: PathBuf,
-    reader: Reader,
-}
-
-enum Reader {
-    /// `None` after it has ended; the next request starts another one.
-    Process(Option<FileProcess>),
-    ThisThread,
+    client: FileClient,
 }
 
 impl Source {
     /// Starts a process that reads a file. If it cannot be started, the calling thread reads the file.
     pub(super) fn open(path: &Path) -> Self {
-        let reader = match FileProcess::start(FileTask::Identities) {
-            Ok(process) => Reader::Process(Some(process)),
-            Err(error) => {
-                tracing::warn!(
-                    %error,
-                    hint = "if the storage of the identities file hangs, this process cannot end",
-                    "cannot start a process for the identities file"
-                );
-                Reader::ThisThread
-            }
-        };
+        let process = FileProcess::start(FileTask::Identities).inspect_err(|error| {
+            tracing::warn!(
+                %error,
+                hint = "if the storage of the identities file hangs, this process cannot end",
+                "cannot start a process for the identities file"
+            );
+        });
         Self {
             path: path.to_owned(),
-            reader,
+            client: FileClient::new(FileTask::Identities, process.ok()),
         }
     }
 
@@ -87,19 +77,7 @@ impl Source {
 
     /// Returns the answer of the other process, if there is one.
     fn ask(&mut self, operation: u8) -> Option<io::Result<Vec<u8>>> {
-        let Reader::Process(process) = &mut self.reader else {
-            return None;
-        };
-        let path = self.path.as_os_str().as_bytes();
-        let answer = match process {
-            Some(process) => process.ask(operation, path),
-            None => FileProcess::start(FileTask::Identities)
-                .and_then(|started| process.insert(started).ask(operation, path)),
-        };
-        if answer.is_err() {
-            *process = None;
-        }
-        Some(answer)
+        self.client.ask(operation, self.path.as_os_str().as_bytes())
     }
 }
 

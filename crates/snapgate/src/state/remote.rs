@@ -1,7 +1,6 @@
 //! The files of a state directory, read and written by another process.
 //!
-//! An answer is [`DONE`] and the result, or [`FAILED`],
-//! an errno (0: none) and a text.
+//! An answer is [`DONE`] and the result, or [`FAILED`] and an error.
 
 use std::ffi::OsStr;
 use std::io;
@@ -86,7 +85,7 @@ impl RemoteFiles {
         let opened = answer.and_then(|answer| match answer.as_slice() {
             [DONE] => Ok(Opened::Locked),
             [IN_USE] => Ok(Opened::InUse),
-            [FAILED, error @ ..] => Ok(Opened::Refused(parse_error(error))),
+            [FAILED, error @ ..] => Ok(Opened::Refused(file_process::decode_error(error))),
             _ => Err(io::ErrorKind::InvalidData.into()),
         });
         if opened.is_err() {
@@ -115,7 +114,7 @@ impl RemoteFiles {
         match process.ask(operation, argument) {
             Ok(answer) => match answer.split_first() {
                 Some((&DONE, result)) => Ok(result.to_vec()),
-                Some((&FAILED, error)) => Err(parse_error(error)),
+                Some((&FAILED, error)) => Err(file_process::decode_error(error)),
                 _ => Err(io::ErrorKind::InvalidData.into()),
             },
             Err(error) => {
@@ -209,23 +208,7 @@ fn answer(files: &mut Option<Box<dyn StateFiles>>, operation: u8, argument: &[u8
 }
 
 fn failure(error: &io::Error) -> Vec<u8> {
-    let errno = error.raw_os_error().unwrap_or(0);
-    [
-        &[FAILED],
-        &errno.to_le_bytes()[..],
-        error.to_string().as_bytes(),
-    ]
-    .concat()
-}
-
-fn parse_error(answer: &[u8]) -> io::Error {
-    match answer.split_first_chunk() {
-        Some((&errno, text)) => match i32::from_le_bytes(errno) {
-            0 => io::Error::other(String::from_utf8_lossy(text).into_owned()),
-            errno => io::Error::from_raw_os_error(errno),
-        },
-        None => io::ErrorKind::InvalidData.into(),
-    }
+    [&[FAILED], file_process::encode_error(error).as_slice()].concat()
 }
 
 #[cfg(test)]

@@ -98,10 +98,7 @@ impl Pipeline {
             .shard
             .handle_screened_packet(now, datagram, from, &mut self.transmits)
         {
-            Incoming::Delivered {
-                packet,
-                session_data: (),
-            } => self.forward(now, from, packet),
+            Incoming::Delivered { packet, .. } => self.forward(now, from, packet),
             Incoming::Consumed(consumed) => match consumed {
                 Consumed::HandshakeAnswered { .. } | Consumed::HandshakeCompleted => {
                     self.counters.delivered_handshakes += 1;

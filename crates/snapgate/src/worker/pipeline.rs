@@ -7,13 +7,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ana_gotatun::packet::Packet;
 use bytes::BytesMut;
 use snaptun::{Event, Move, Payload, SnapTunServer, Transmit};
 use udp_shards::{Received, SendError};
 
+use crate::accounting::UsageFeed;
 use crate::authorization::Authorizer;
 use crate::counters::Counters;
 use crate::drop_reason::{DropReason, QueueLoss, ReceiveError, RouteError};
@@ -32,6 +33,9 @@ use crate::worker::upstream::Upstream;
 /// A local host did not take earlier packets.
 const UNRESOLVED: DropReason = DropReason::Route(RouteError::Unresolved);
 
+/// Time for which a worker that stops waits for room for its usage records.
+const LAST_RECORDS_TIME: Duration = Duration::from_secs(1);
+
 /// Parts of a [`Pipeline`].
 pub(crate) struct PipelineParts {
     pub(crate) owners: Owners,
@@ -43,6 +47,8 @@ pub(crate) struct PipelineParts {
     pub(crate) peers: Vec<Postbox>,
     /// Feed of tunnel changes for the state file.
     pub(crate) directory: Option<DirectoryFeed>,
+    /// Feed of usage records.
+    pub(crate) usage: Option<UsageFeed>,
     pub(crate) listeners: usize,
     /// The listeners have handshake sockets and mixed sockets.
     pub(crate) has_other_sockets: bool,
@@ -60,6 +66,7 @@ pub(crate) struct Pipeline {
     pub(super) upstream: Upstream,
     peers: Vec<Postbox>,
     directory: Option<DirectoryFeed>,
+    usage: Option<UsageFeed>,
     pub(super) handshakes: HandshakeQueue,
     /// Trains and single datagrams received, plus datagrams handled; the bound of each step.
     pub(super) work: u64,
@@ -122,6 +129,7 @@ impl Pipeline {
             upstream: parts.upstream,
             peers: parts.peers,
             directory: parts.directory,
+            usage: parts.usage,
             handshakes: HandshakeQueue::default(),
             work: 0,
             transmits: VecDeque::new(),
@@ -199,19 +207,37 @@ impl Pipeline {
     }
 
     /// Handles the shard's events. The other workers learn which identities use a new tunnel, and end older ones; if a
-    /// mailbox is full, timers end them. Changes of the directory are sent while the feed has room.
+    /// mailbox is full, timers end them. Usage records are sent on. Changes of the directory are sent while the feed has
+    /// room.
     pub(super) fn take_events(&mut self) {
         loop {
             let feed = self.directory.as_ref().filter(|feed| feed.has_room());
             match self.shard.poll_event(feed.is_some()) {
                 None => return,
                 Some(Event::Moved(moved)) => self.tell_move(&moved),
+                Some(Event::Usage(usage)) => {
+                    let queued = self.usage.as_ref().is_some_and(|feed| feed.put(usage));
+                    self.counters.usage_records_queued += u64::from(queued);
+                    self.counters.usage_records_lost += u64::from(!queued);
+                }
                 Some(Event::Directory(change)) => {
                     if let Some(feed) = feed {
                         feed.tell(change);
                     }
                 }
             }
+        }
+    }
+
+    /// Sends the usage records of all tunnels, at the end of the worker.
+    pub(super) fn report_open_tunnels(&mut self) {
+        // Of tunnels that ended in the last turn.
+        self.take_events();
+        if let Some(feed) = &self.usage {
+            let deadline = Instant::now() + LAST_RECORDS_TIME;
+            let (queued, lost) = feed.put_last(self.shard.usage(), deadline);
+            self.counters.usage_records_queued += queued;
+            self.counters.usage_records_lost += lost;
         }
     }
 

@@ -137,7 +137,7 @@ fn valid_configuration_can_have_warnings() {
 fn all_missing_settings_are_reported() {
     Workspace::new().run(&["check"]).rejected_with(&[
         "private_key_file is not set; set it with --private-key-file, SNAPGATE_PRIVATE_KEY_FILE or",
-        "no client may open a tunnel; set --identities FILE, or --allow-any-identity to accept",
+        "no client may open a tunnel; set --identities FILE, or --control-plane ADDRESS:PORT",
         "internal is not set; set it with --internal, SNAPGATE_INTERNAL or",
         "no local ISD-AS number; set --local-isd-as, --next-hop or --topology",
     ]);

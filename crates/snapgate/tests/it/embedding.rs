@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
-use snapgate::authorization::{Grant, SnapTunAuthorization};
+use snapgate::authorization::{Grant, SessionData, SnapTunAuthorization};
 use snapgate::config::Forward;
 use snapgate::counters::Counters;
 use snapgate::drop_reason::DropReason;
@@ -44,13 +44,13 @@ impl Subscribers {
 }
 
 impl SnapTunAuthorization for Subscribers {
-    type SessionData = ();
+    type SessionData = SessionData;
 
-    fn is_authorized(&self, _now: Instant, identity: &[u8; 32]) -> Option<Grant<()>> {
+    fn is_authorized(&self, _now: Instant, identity: &[u8; 32]) -> Option<Grant<SessionData>> {
         let is_subscriber = self.0.keys.read().unwrap().contains(identity);
         is_subscriber.then_some(Grant {
             expires: None,
-            session_data: (),
+            session_data: SessionData::default(),
         })
     }
 

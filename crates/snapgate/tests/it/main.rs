@@ -6,6 +6,8 @@ mod bad_datagrams;
 mod echo;
 mod embedding;
 mod metrics;
+mod registrations;
 mod scion;
 mod scmp;
 mod trains;
+mod usage;

@@ -1,12 +1,12 @@
 //! The log of a running process, as text and as JSON.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, PipeWriter, Read as _};
 use std::process::{Command, Stdio};
 use std::thread;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use testkit::identity;
+use testkit::{GatewaySetup, identity};
 
 use crate::gateway;
 
@@ -70,16 +70,14 @@ fn text_has_a_time_a_level_a_message_and_fields() {
     assert_eq!(event, " INFO stopping signal=SIGINT", "{ended:?}");
 }
 
-#[test]
-fn a_panic_is_one_json_object() {
-    let setup = gateway().argument("--log-format=json");
+/// Returns a command that starts the gateway in another program. A thread of it panics when the writer is dropped.
+pub(crate) fn beside_a_thread_that_panics(setup: &GatewaySetup) -> (Command, PipeWriter) {
     let snapgate = setup.command();
     let arguments: Vec<_> = snapgate
         .get_args()
         .map(|argument| argument.to_str().unwrap())
         .collect();
-    let (trigger_reader, trigger) = std::io::pipe().unwrap();
-    let (log, stderr) = std::io::pipe().unwrap();
+    let (reader, trigger) = std::io::pipe().unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "log::a_gateway_beside_a_thread_that_panics"])
@@ -88,9 +86,17 @@ fn a_panic_is_one_json_object() {
         .env_clear()
         .env(ARGUMENTS, arguments.join("\n"))
         .env("RUST_BACKTRACE", "1")
-        .stdin(trigger_reader)
-        .stdout(Stdio::null())
-        .stderr(stderr);
+        .stdin(reader)
+        .stdout(Stdio::null());
+    (command, trigger)
+}
+
+#[test]
+fn a_panic_is_one_json_object() {
+    let setup = gateway().argument("--log-format=json");
+    let (mut command, trigger) = beside_a_thread_that_panics(&setup);
+    let (log, stderr) = std::io::pipe().unwrap();
+    command.stderr(stderr);
     let _gateway = setup.start_command(command);
     drop(trigger);
     let panic = BufReader::new(log)

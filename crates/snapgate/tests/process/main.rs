@@ -5,6 +5,7 @@
 //! (`scripts/check-tree.sh` has the list).
 #![expect(clippy::unwrap_used, reason = "a helper that fails, fails its test")]
 
+mod accounting_log;
 mod addresses;
 mod cpus;
 mod drain;
@@ -15,6 +16,7 @@ mod limits;
 mod log;
 mod neighbour_delays;
 mod neighbours;
+mod output_files;
 mod reload;
 mod restored;
 mod revocation;

@@ -81,7 +81,7 @@ fn a_closed_log_changes_nothing() {
 fn with_any_identity_there_is_nothing_to_reload() {
     let mut gateway = gateway().start();
     gateway.signal(Signal::SIGHUP);
-    gateway.wait_for_log("nothing to reload reason=\"any identity is allowed\"");
+    gateway.wait_for_log("nothing to reload reason=\"there is no identities file\"");
     gateway.signal(Signal::SIGTERM);
     assert_eq!(gateway.wait().code, Some(0));
 }

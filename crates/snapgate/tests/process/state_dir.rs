@@ -5,7 +5,7 @@ use std::fs;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use testkit::{GatewayProcess, GatewaySetup, identity, own_address, wait_until};
+use testkit::{GatewayProcess, GatewaySetup, children, identity, own_address, wait_until};
 
 use crate::gateway;
 
@@ -94,17 +94,10 @@ fn a_replaced_directory_is_used_and_locked_again() {
 }
 
 /// Returns the process that a gateway has started for a task.
-fn file_process(gateway: &GatewayProcess, task: &str) -> Option<Pid> {
-    let children = fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap();
-    let children = children.map(|thread| thread.unwrap().path().join("children"));
-    let children: String = children
-        .filter_map(|children| fs::read_to_string(children).ok())
-        .collect();
-    children.split_whitespace().find_map(|child| {
-        let command = fs::read(format!("/proc/{child}/cmdline")).ok()?;
-        let is_for_task = command.ends_with(format!("serve-files\0{task}\0").as_bytes());
-        is_for_task.then_some(Pid::from_raw(child.parse().ok()?))
-    })
+pub(crate) fn file_process(gateway: &GatewayProcess, task: &str) -> Option<Pid> {
+    children(gateway.pid(), &["serve-files", task])
+        .first()
+        .copied()
 }
 
 #[test]

@@ -94,11 +94,18 @@ fn log_lines_without_room_on_the_disk_are_dropped_and_counted() {
     assert_eq!(client.receive(), b"still here");
 
     mounts.run(|| fs::remove_file(disk.join("filler")).unwrap());
-    wait_until("the log reports dropped lines", || {
+    let line = wait_until("the log reports dropped lines", || {
         gateway.signal(Signal::SIGHUP);
         let text = mounts.run(|| fs::read_to_string(&log).unwrap());
-        text.contains("log lines dropped lines=").then_some(())
+        let mut lines = text.split_inclusive('\n');
+        let line = lines.find(|line| line.contains(" WARN log lines dropped lines="))?;
+        Some(line.strip_suffix('\n')?.to_owned())
     });
+    // It does not continue a line that was cut off.
+    let (time, event) = line.split_once(' ').unwrap();
+    assert!(time.parse::<jiff::Timestamp>().is_ok(), "{line}");
+    let lines: u64 = event.split_once('=').unwrap().1.parse().unwrap();
+    assert!(lines > 2, "{line}");
     gateway.signal(Signal::SIGINT);
     assert_eq!(gateway.wait().code, Some(0));
 }

@@ -193,7 +193,8 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
             self.reopen(slot, now);
             return Err(DropReason::NoTunnel);
         }
-        if !tunnel.is_authorized(&*self.authorization, now, self.generation) {
+        let authorization = &*self.authorization;
+        if !tunnel.is_authorized(authorization, now, self.generation, &mut self.events) {
             self.revoke(slot, now);
             return Err(DropReason::Unauthorized);
         }

@@ -4,9 +4,10 @@
 //! an initiation at once. The shard remembers three kinds of clients without a tunnel:
 //!
 //! - Clients of the previous process. The first data message from such an address begins the handshake.
-//! - Clients whose grant ended. When authorizations change, the shard visits all of them, a slice at a time, and begins
+//! - Clients whose grant ended. When there are new grants, the shard visits all of them, a slice at a time, and begins
 //!   a handshake with those that are authorized again, because clients may be silent for 10 s. If this handshake is
-//!   lost, data begins the next one. Nothing is sent to the client before the grant returns.
+//!   lost, data begins the next one. Nothing is sent to the client before the grant returns. Other grants that end or
+//!   change need no visit: they cannot authorize these clients.
 //! - Clients whose sessions were ended because time has leapt, or the keys may have been copied
 //!   ([`reopen`](super::reopen)). The handshake begins at the next visit.
 //!
@@ -132,7 +133,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
         send_to_network: &mut VecDeque<Transmit>,
     ) {
         let slots = self.restart.remembered.slots();
-        self.restart.round.note_generation(self.generation, slots);
+        self.restart.round.note_generation(self.new_grants, slots);
         let all = self.restart.round.is_for_all();
         for slot in self.restart.round.next_slice(now, slots) {
             let Some(client) = self.restart.remembered.get(slot.0) else {

@@ -28,6 +28,7 @@ fn changes(shard: &mut Shard) -> Vec<DirectoryChange> {
         .map(|event| match event {
             Event::Directory(change) => change,
             Event::Moved(moved) => panic!("{moved:?}"),
+            Event::Usage(usage) => panic!("{usage:?}"),
         })
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Grants that end and return.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use snaptun::{DropReason, ShardConfig};
@@ -69,6 +70,25 @@ fn an_expired_grant_may_be_renewed_late() {
     renew(&shard, &client);
     shard.pass(ROUND);
     shard.complete_handshake(&mut client);
+}
+
+/// A grant that returns is no reason to ask for the grants of other tunnels.
+#[test]
+fn a_returned_grant_is_served_without_a_new_generation() {
+    let mut shard = new_shard();
+    let _others: Vec<_> = (10..20).map(|n| shard.connected_client(n)).collect();
+    let mut client = shard.connected_client(1);
+    lapse(&mut shard, &client);
+    shard.pass(ROUND);
+    let asked = shard.registry.asked.load(Ordering::Relaxed);
+
+    shard.registry.grant_again(client.identity(), 1);
+    shard.pass(ROUND);
+    shard.complete_handshake(&mut client);
+    shard.pass(ROUND);
+    let fate = shard.outgoing(b"to the client", client.remote());
+    assert_eq!(fate, Out::Encapsulated(1));
+    assert_eq!(shard.registry.asked.load(Ordering::Relaxed), asked + 1);
 }
 
 /// The generation need not change when a grant is extended.

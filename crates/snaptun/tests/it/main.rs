@@ -30,4 +30,5 @@ mod roaming;
 mod screening;
 mod takeover;
 mod timers;
+mod usage;
 mod waiting;

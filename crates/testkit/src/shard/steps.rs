@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use snaptun::protocol::INITIATION_BYTES;
-use snaptun::{Consumed, DropReason, Payload, ShardConfig, Transmit};
+use snaptun::protocol::{DATA_OVERHEAD_BYTES, INITIATION_BYTES};
+use snaptun::{Consumed, DropReason, Payload, ShardConfig, Traffic, Transmit};
 
 use crate::messages::write_mac1;
 use crate::shard::{Client, In, Out, Received, Shard};
@@ -121,6 +121,17 @@ struct Ledger {
     answered: u64,
     cookie_replies: u64,
     completed: u64,
+    /// Packets delivered, and packets encrypted.
+    traffic: Traffic,
+    /// Traffic in usage records.
+    reported: Traffic,
+}
+
+fn add(total: &mut Traffic, more: &Traffic) {
+    total.incoming_packets += more.incoming_packets;
+    total.incoming_bytes += more.incoming_bytes;
+    total.outgoing_packets += more.outgoing_packets;
+    total.outgoing_bytes += more.outgoing_bytes;
 }
 
 /// A shard, its clients, and the datagrams in transit.
@@ -153,6 +164,7 @@ impl Run {
             waiting_packets_per_tunnel: 4,
             tunnels_per_shard: 2,
             half_open_tunnels: 1,
+            usage_records: true,
             ..ShardConfig::default()
         };
         let shard = Shard::new(now, config);
@@ -279,6 +291,8 @@ impl Run {
                 assert_eq!(made_by, maker, "a packet that its client never sent");
                 assert_eq!(made_by.map(u32::from), Some(session_data));
                 assert!(self.delivered.insert(number), "delivered twice");
+                self.ledger.traffic.incoming_packets += 1;
+                self.ledger.traffic.incoming_bytes += packet.len() as u64;
             }
             In::Consumed(consumed) => match consumed {
                 Consumed::HandshakeAnswered { new_tunnel } => {
@@ -353,15 +367,37 @@ impl Run {
         }
     }
 
+    /// Checks that the traffic of all tunnels, those that ended included, is that of all packets.
+    fn check_usage(&mut self) {
+        while let Some(usage) = self.shard.next_usage() {
+            let identity = |client: &Client| client.identity() == usage.identity;
+            let owner = self.clients.iter().position(identity);
+            assert_eq!(owner, Some(usage.session_data as usize));
+            add(&mut self.ledger.reported, &usage.traffic);
+        }
+        let mut total = self.ledger.reported;
+        for usage in self.shard.server.usage() {
+            add(&mut total, &usage.traffic);
+        }
+        assert_eq!(
+            total, self.ledger.traffic,
+            "the traffic of the tunnels is not that of the packets"
+        );
+    }
+
     fn check(&mut self) {
         let sent = self.shard.take_sent();
-        let forwarded = sent
+        let forwarded: Vec<_> = sent
             .iter()
             .filter(|t| t.payload == Payload::Forwarded)
-            .count();
-        self.ledger.forwarded += forwarded as u64;
-        self.ledger.protocol += (sent.len() - forwarded) as u64;
+            .map(|t| (t.packet.len() - DATA_OVERHEAD_BYTES) as u64)
+            .collect();
+        self.ledger.forwarded += forwarded.len() as u64;
+        self.ledger.traffic.outgoing_packets += forwarded.len() as u64;
+        self.ledger.traffic.outgoing_bytes += forwarded.iter().sum::<u64>();
+        self.ledger.protocol += (sent.len() - forwarded.len()) as u64;
         self.to_clients.extend(sent);
+        self.check_usage();
 
         let (ledger, server) = (&self.ledger, &self.shard.server);
         let counters = server.counters();

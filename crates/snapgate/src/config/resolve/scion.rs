@@ -15,9 +15,8 @@ use crate::config::file::resolve_path;
 use crate::config::options::Options;
 use crate::config::place::Place;
 use crate::config::problem::{Problem, Warning};
-use crate::config::raw::RawValue;
-use crate::config::setting::Setting;
-use crate::config::settings::{self, SETTINGS};
+use crate::config::setting::{Scope, Setting};
+use crate::config::settings;
 use crate::config::values::{self, NextHop};
 use crate::config::{InternalFrom, ScionForward};
 use crate::topology::{self, Topology};
@@ -31,14 +30,6 @@ enum InternalSources {
     Any,
 }
 
-/// Returns the settings of the forward mode `scion`.
-fn settings_for_scion() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS
-        .iter()
-        .copied()
-        .filter(|setting| setting.is_for_scion)
-}
-
 impl Resolver {
     /// Resolves the settings of the forward mode `scion`.
     pub(super) fn scion(
@@ -46,7 +37,7 @@ impl Resolver {
         listen: &[SocketAddr],
         options: &mut Options,
     ) -> Option<ScionForward> {
-        for setting in settings_for_scion() {
+        for setting in settings::in_scope(Scope::Scion) {
             self.set(setting, options);
         }
         let internal = self.internal(listen, options);
@@ -92,21 +83,6 @@ impl Resolver {
             },
             scmp_error_limits: options.scmp_error_limits,
         })
-    }
-
-    /// Leaves the settings of the forward mode `scion` without value, with a warning for each that is set.
-    pub(super) fn ignore_scion_settings(&mut self, forward: &'static str) {
-        for setting in settings_for_scion() {
-            if let Some(value) = self.raw.values(setting).and_then(<[RawValue]>::first) {
-                let place = value.place.clone();
-                self.warnings.push(Warning::NoEffect {
-                    setting: setting.name,
-                    place,
-                    forward,
-                });
-            }
-            self.record(setting, Value::Null, None, Place::Default);
-        }
     }
 
     fn internal(&mut self, listen: &[SocketAddr], options: &Options) -> Option<SocketAddr> {

@@ -5,6 +5,8 @@ use crate::config::{Dispatch, InternalFrom, ScmpErrorLimits, ShardConfig, Worker
 
 mod addresses;
 mod ases;
+mod control_plane;
+mod every_setting;
 
 const KEY: &str = "cAdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LGo=\n";
 const OWN_PUBLIC_KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
@@ -22,6 +24,19 @@ private_key_file = 'key'
 identities = 'ids'
 internal = '10.0.0.5:30100'
 topology = 'topo'
+";
+
+/// Adds a control plane to [`MINIMAL`].
+const CONTROL_PLANE: &str = "\
+control_plane = ['127.0.0.1:8443']
+public_address = ['192.0.2.1:51820']
+token_key = 'token.pem'
+";
+
+/// RFC 8037, appendix A.2, in PEM.
+const TOKEN_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+-----END PUBLIC KEY-----
 ";
 
 /// A directory with a configuration and the files that it names.
@@ -43,6 +58,7 @@ impl Setup {
         setup.write("key", KEY);
         setup.write("ids", &format!("[[identity]]\npublic_key = '{PEER}'\n"));
         setup.write("topo", TOPOLOGY);
+        setup.write("token.pem", TOKEN_KEY);
         setup
     }
 
@@ -144,141 +160,14 @@ fn echo_and_sink_have_a_value_for_every_setting() {
 }
 
 #[test]
-fn every_setting_changes_the_configuration() {
-    let setup = Setup::new();
-    let listed = "listen = ['127.0.0.1:7', '127.0.0.1:8']\nprivate_key_file = 'key'\nidentities = 'ids'\n\
-         allow_any_identity = false\nstate_dir = '.'\nrestart_handshakes_per_second = 20\n\
-         forward = 'scion'\ninternal = '10.0.0.5:9'\ntopology = \
-         'topo'\n\
-         local_isd_as = ['1-ff00:0:110', '2-64512']\nlocal_prefix = ['10.0.0.0/24']\nworkers = \
-         1\ncpus = '1'\ninternal_from = ['10.0.1.0/24', '10.0.2.0/24']\n\
-         scmp_errors_per_tunnel_per_second = 21\nscmp_errors_per_second = 22\n\
-         dispatch = 'user'\nlisten_interface = 'vrf-red'\ninternal_interface = 'vrf-blue'\nno_gso = true\nno_gro = true\nreceive_buffer = '1MiB'\nsend_buffer = \
-         131072\n\
-         handshakes_per_ip_per_second = 7\nwaiting_packets_per_tunnel = \
-         8\nwaiting_bytes_per_tunnel = '9KiB'\n\
-         waiting_bytes_per_worker = '10KiB'\nwaiting_bytes_per_identity = '22KiB'\n\
-         waiting_bytes_half_open = '23KiB'\nhandshakes_per_second = 12\n\
-         verified_handshakes_per_ip_per_second = 13\nverified_handshakes_per_second = 14\n\
-         handshakes_per_identity_per_second = 21\n\
-         tunnels_per_worker = 15\ntunnels_per_identity = 16\nhalf_open_tunnels = 17\n\
-         silent_after_seconds = 18\none_tunnel_per_identity = true\nremembered_identities = 19\n\
-         handshake_timestamp_tolerance_seconds = 21\n\
-         drain_timeout_seconds = 0\ndrain_idle_seconds = 20\n\
-         metrics = '127.0.0.1:11'\nlog = 'debug'\n\
-         next_hop = { '2-64512#3' = '10.0.0.2:4' }\n";
-    // The other settings have an example.
-    let is_listed = |setting: &Setting| {
-        listed
-            .lines()
-            .any(|line| line.split(' ').next() == Some(setting.name))
-    };
-    let others = settings::SETTINGS
-        .iter()
-        .filter(|setting| !is_listed(setting));
-    let others: Vec<String> = others.map(|setting| setting.example()).collect();
-    let effective = setup.valid(&format!("{listed}{}", others.join("\n")));
-    assert!(
-        effective
-            .settings
-            .iter()
-            .all(|effective| effective.place != Place::Default),
-        "{effective:?}"
-    );
-    let config = &effective.config;
-    assert_eq!(
-        config.listen,
-        [address("127.0.0.1:7"), address("127.0.0.1:8")]
-    );
-    assert_eq!(
-        (config.workers.count.get(), config.workers.reason),
-        (1, WorkerReason::Configured)
-    );
-    assert_eq!(
-        (&config.cpus, config.dispatch),
-        (&CpuPinning::Pinned(vec![1]), Dispatch::User)
-    );
-    assert_eq!(config.listen_interface, "vrf-red".parse().ok());
-    assert_eq!((config.sockets.gso, config.sockets.gro), (false, false));
-    assert_eq!(
-        (
-            config.sockets.receive_buffer_bytes,
-            config.sockets.send_buffer_bytes
-        ),
-        (1 << 20, 131_072)
-    );
-    let shard = &config.limits;
-    assert_eq!(shard.handshakes_per_ip_per_second, 7);
-    assert_eq!(shard.handshakes_per_second, 12);
-    assert_eq!(shard.verified_handshakes_per_ip_per_second, 13);
-    assert_eq!(shard.verified_handshakes_per_second, 14);
-    assert_eq!(shard.handshakes_per_identity_per_second, 21);
-    assert_eq!(shard.restart_handshakes_per_second, 20);
-    assert_eq!(config.state_dir, Some(setup.directory.path().join(".")));
-    assert_eq!(shard.tunnels_per_shard, 15);
-    assert_eq!(shard.tunnels_per_identity, 16);
-    assert_eq!(shard.half_open_tunnels, 17);
-    assert_eq!(shard.silent_after, Duration::from_secs(18));
-    assert!(shard.one_tunnel_per_identity);
-    assert_eq!(config.remembered_identities, 19);
-    let tolerance = config.handshake_timestamp_tolerance;
-    assert_eq!(tolerance, Duration::from_secs(21));
-    assert_eq!(shard.waiting_packets_per_tunnel, 8);
-    assert_eq!(
-        (
-            shard.waiting_bytes_per_tunnel,
-            shard.waiting_bytes_per_shard
-        ),
-        (9 << 10, 10 << 10)
-    );
-    assert_eq!(
-        (
-            shard.waiting_bytes_per_identity,
-            shard.waiting_bytes_half_open
-        ),
-        (22 << 10, 23 << 10)
-    );
-    let drain = effective.drain;
-    assert_eq!(
-        (drain.timeout, drain.idle_after),
-        (Duration::ZERO, Duration::from_secs(20))
-    );
-    assert_eq!(
-        (config.metrics, effective.log.as_str()),
-        (Some(address("127.0.0.1:11")), "debug")
-    );
-    let scion = scion(&effective);
-    assert_eq!(
-        (
-            scion.next_hops.len(),
-            scion.local_isd_as.len(),
-            scion.local_prefixes.len()
-        ),
-        (3, 2, 1)
-    );
-    assert_eq!(scion.interface, "vrf-blue".parse().ok());
-    let prefixes = ["10.0.1.0/24", "10.0.2.0/24"].map(|prefix| prefix.parse().unwrap());
-    assert_eq!(
-        scion.internal_from,
-        InternalFrom::Prefixes(prefixes.to_vec())
-    );
-    assert_eq!(
-        scion.scmp_error_limits,
-        ScmpErrorLimits {
-            per_tunnel_per_second: 21,
-            per_second: 22
-        }
-    );
-}
-
-#[test]
 fn each_setting_changes_only_its_own_value() {
     let setup = Setup::new();
     let values = |text: &str| -> Vec<Value> {
         let settings = setup.valid(text).settings.into_iter();
         settings.map(|effective| effective.value).collect()
     };
-    let defaults = values(MINIMAL);
+    let rest = format!("{CONTROL_PLANE}{MINIMAL}");
+    let defaults = values(&rest);
     for (index, setting) in settings::SETTINGS.iter().enumerate() {
         let other = match setting.kind {
             Kind::Number(_) | Kind::Count(_) | Kind::Seconds { .. } => "4321".to_owned(),
@@ -287,6 +176,7 @@ fn each_setting_changes_only_its_own_value() {
             Kind::Dispatch(_) => "'user'".to_owned(),
             Kind::Address { .. } => "'127.0.0.1:1'".to_owned(),
             Kind::Interface(_) => "'eth1'".to_owned(),
+            Kind::Word { .. } => "'other'".to_owned(),
             Kind::LogFilter(_) => "'trace'".to_owned(),
             Kind::LogFormat(_) => "'json'".to_owned(),
             Kind::Forward(_) | Kind::Special { .. } => continue,
@@ -294,7 +184,7 @@ fn each_setting_changes_only_its_own_value() {
         if *setting == &settings::ALLOW_ANY_IDENTITY {
             continue;
         }
-        let changed = values(&format!("{} = {other}\n{MINIMAL}", setting.name));
+        let changed = values(&format!("{} = {other}\n{rest}", setting.name));
         for (at, (value, default)) in changed.iter().zip(&defaults).enumerate() {
             let name = settings::SETTINGS[at].name;
             assert_eq!(
@@ -320,7 +210,7 @@ fn internal_from_accepts_any() {
 
 #[test]
 fn documented_defaults_are_in_effect() {
-    let effective = Setup::new().valid(MINIMAL);
+    let effective = Setup::new().valid(&format!("{CONTROL_PLANE}{MINIMAL}"));
     for EffectiveSetting {
         setting,
         value,
@@ -353,8 +243,8 @@ fn all_missing_settings_are_reported() {
             "private_key_file is not set; set it with --private-key-file, \
              SNAPGATE_PRIVATE_KEY_FILE or `private_key_file = \"/etc/snapgate/private.key\"` in \
              the file",
-            "no client may open a tunnel; set --identities FILE, or --allow-any-identity to accept \
-             all clients",
+            "no client may open a tunnel; set --identities FILE, or --control-plane ADDRESS:PORT to let clients \
+             register, or --allow-any-identity to accept all clients",
             "internal is not set; set it with --internal, SNAPGATE_INTERNAL or `internal = \
              \"10.0.0.5:30100\"` in the file",
             "no local ISD-AS number; set --local-isd-as, --next-hop or --topology",
@@ -549,6 +439,29 @@ fn state_dir_must_be_a_directory() {
 }
 
 #[test]
+fn accounting_log_must_be_a_file_that_can_be_created() {
+    let setup = Setup::new();
+    for (file, problem) in [
+        (
+            ".",
+            ". is not a regular file; use the path of a regular file, which need not exist",
+        ),
+        (
+            "missing/records",
+            "missing does not exist; create it or use another path",
+        ),
+        (
+            "key/records",
+            "key/records: cannot read: Not a directory (os error 20)",
+        ),
+    ] {
+        let problems = setup.problems_of_addition(&format!("accounting_log = '{file}'\n"));
+        assert!(problems[0].ends_with(problem), "{problems:?}");
+        assert!(problems[0].contains(": accounting_log: "), "{problems:?}");
+    }
+}
+
+#[test]
 fn state_dir_writable_by_others_causes_a_warning() {
     let setup = Setup::new();
     let directory = setup.directory.path().join("state");
@@ -703,10 +616,8 @@ fn scion_settings_without_effect_cause_warnings() {
         .iter()
         .map(|warning| match warning {
             Warning::NoEffect {
-                setting,
-                forward: "sink",
-                ..
-            } => *setting,
+                setting, condition, ..
+            } if condition == "with --forward sink" => *setting,
             other => panic!("{other:?}"),
         })
         .collect();

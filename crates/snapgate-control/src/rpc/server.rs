@@ -1,0 +1,151 @@
+//! HTTP/1.1 and HTTP/2 on one connection, with limits of time and number.
+
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::activity::{Activity, Progress};
+use super::metrics::ConnectionEnd;
+use super::settings::Limits;
+
+/// Size of the buffer of an HTTP/1.1 connection and of the headers of an HTTP/2 request, in bytes. Larger headers are
+/// refused. Tokens are usually shorter than 2 KiB.
+const HEADER_BYTES: usize = 16 << 10;
+
+/// Bytes that an HTTP/2 client may send on a stream, and on all of a connection, before the server has read them.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+
+/// Number of HTTP/2 requests that a client may cancel before they are accepted, and that may fail by an error of the
+/// client, before the connection is closed.
+const RESET_STREAMS: usize = 20;
+
+/// What answers the requests of a connection.
+pub(super) trait Handler: Clone + Send + 'static {
+    /// Answers a request. It notes in `progress` that the whole request has arrived.
+    fn handle(
+        self,
+        request: Request<Incoming>,
+        progress: Progress,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
+/// Serves a connection until it ends. Returns the reason, unless the client ended it.
+pub(super) async fn serve<S>(
+    stream: S,
+    handler: impl Handler,
+    activity: Arc<Activity>,
+    limits: Limits,
+    mut stop: watch::Receiver<()>,
+) -> Option<ConnectionEnd>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let requests = Arc::clone(&activity);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let progress = requests.begin_request();
+        let answer = handler.clone().handle(request, progress);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let builder = builder(&limits);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // Set when the connection was asked to end: the last moment, and the reason.
+    let mut closing = None::<(Instant, Option<ConnectionEnd>)>;
+    loop {
+        let wake = match closing {
+            Some((last, _)) => last,
+            None => activity.next_check(&limits),
+        };
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => {
+                let reason = closing.and_then(|(_, reason)| reason);
+                return reason.or_else(|| result.err().and_then(|error| reason_of(&*error)));
+            }
+            () = tokio::time::sleep_until(wake.into()) => {
+                let now = Instant::now();
+                if let Some((last, reason)) = &mut closing {
+                    if activity.is_busy() {
+                        // Requests have their own limits of time.
+                        *last = now + limits.closing_time;
+                        continue;
+                    }
+                    return reason.map(|_| ConnectionEnd::Unresponsive);
+                }
+                match activity.overdue(&limits, now) {
+                    None => {}
+                    Some(ConnectionEnd::HeaderTime) => return Some(ConnectionEnd::HeaderTime),
+                    reason => {
+                        connection.as_mut().graceful_shutdown();
+                        closing = Some((now + limits.closing_time, reason));
+                    }
+                }
+            }
+            // The time to wake is computed again.
+            () = activity.becomes_idle() => {}
+            // An error means that the server has ended.
+            _ = stop.changed(), if closing.is_none() => {
+                connection.as_mut().graceful_shutdown();
+                closing = Some((Instant::now() + limits.closing_time, None));
+            }
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        // `Activity` has the limits of time: that of hyper would also end idle connections.
+        .header_read_timeout(None::<Duration>)
+        .max_buf_size(HEADER_BYTES);
+    builder
+        .http2()
+        .max_concurrent_streams(limits.streams.max(1))
+        .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(RESET_STREAMS)
+        .max_send_buf_size(HEADER_BYTES);
+    builder
+}
+
+/// Returns the reason for the error of a connection, unless the client closed it.
+fn reason_of(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<ConnectionEnd> {
+    let Some(error) = error.downcast_ref::<hyper::Error>() else {
+        // From reading the first bytes.
+        return Some(ConnectionEnd::Broken);
+    };
+    if error.is_parse() {
+        Some(ConnectionEnd::Malformed)
+    } else if error.is_incomplete_message() {
+        None
+    } else {
+        let cause = error
+            .source()
+            .and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        let is_reset = cause.is_some_and(|cause| {
+            matches!(
+                cause.kind(),
+                std::io::ErrorKind::ConnectionReset
+                    | std::io::ErrorKind::BrokenPipe
+                    | std::io::ErrorKind::NotConnected
+                    | std::io::ErrorKind::UnexpectedEof
+            )
+        });
+        (!is_reset).then_some(ConnectionEnd::Broken)
+    }
+}
