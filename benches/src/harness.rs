@@ -6,6 +6,7 @@ pub(crate) mod limit;
 mod machine;
 pub(crate) mod options;
 pub(crate) mod program;
+pub(crate) mod registrations;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod server;

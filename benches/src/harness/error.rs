@@ -86,6 +86,10 @@ pub(crate) enum BenchError {
     },
     #[error("the new client failed: {0}")]
     Newcomer(Box<LoadError>),
+    #[error("cannot prepare registrations: {0}")]
+    Registrations(String),
+    #[error("cannot register an identity: {0}")]
+    Register(io::Error),
     #[error("cannot find a free port on loopback: {0}")]
     NoPort(io::Error),
     #[error("cannot read {path}: {source}")]

@@ -13,6 +13,7 @@ use testkit::http_get;
 
 use super::error::BenchError;
 use super::program::Setting;
+use super::registrations::ControlPlane;
 use super::run::{Build, Run};
 use super::settings::{self, INTERFACE};
 use crate::cpu::ProcessClock;
@@ -88,6 +89,16 @@ impl WorkersOn {
 }
 
 impl Way {
+    fn direction(self, router: SocketAddr) -> Direction {
+        match self {
+            Self::Echo => Direction::Echo,
+            Self::Forward => Direction::Up {
+                router,
+                interface: INTERFACE,
+            },
+        }
+    }
+
     fn settings(self, router: SocketAddr) -> Result<Vec<Setting>, BenchError> {
         Ok(match self {
             Self::Echo => settings::echo(),
@@ -117,13 +128,7 @@ impl Server {
     pub(crate) fn start(run: &Run, kind: Kind, way: Way) -> Result<Self, BenchError> {
         let listen = free_udp_port(LOOPBACK)?;
         let router = free_udp_port(LOOPBACK)?;
-        let direction = match way {
-            Way::Echo => Direction::Echo,
-            Way::Forward => Direction::Up {
-                router,
-                interface: INTERFACE,
-            },
-        };
+        let direction = way.direction(router);
         let gateway_cpu = run.placement.gateway;
         let (workers, cpus) = match kind {
             Kind::Peer => {
@@ -163,6 +168,29 @@ impl Server {
         settings.extend(way.settings(free_udp_port(LOOPBACK)?)?);
         let (kind, listen) = (Kind::Snapgate(Build::New), free_udp_port(listen)?);
         Self::start_snapgate(run, kind, listen, Direction::Echo, settings)
+    }
+
+    /// Returns a control plane at a free address, for [`Self::start_with_control_plane`].
+    pub(crate) fn control_plane() -> Result<ControlPlane, BenchError> {
+        ControlPlane::new(free_tcp_port()?)
+    }
+
+    /// Starts snapgate with one worker, which admits registered identities only.
+    pub(crate) fn start_with_control_plane(
+        run: &Run,
+        control_plane: &ControlPlane,
+        way: Way,
+    ) -> Result<Self, BenchError> {
+        let router = free_udp_port(LOOPBACK)?;
+        let settings = [
+            settings::any_rate_of_handshakes(),
+            settings::workers(1, &run.placement.gateway),
+            way.settings(router)?,
+            control_plane.settings(),
+        ];
+        let kind = Kind::Snapgate(Build::New);
+        let listen = free_udp_port(LOOPBACK)?;
+        Self::start_snapgate(run, kind, listen, way.direction(router), settings.concat())
     }
 
     fn start_snapgate(

@@ -27,8 +27,16 @@ pub(super) fn common(
 
 /// Admits every identity, without a limit of handshakes.
 pub(super) fn any_identity() -> Vec<Setting> {
+    [
+        vec![Setting::required_switch("allow-any-identity")],
+        any_rate_of_handshakes(),
+    ]
+    .concat()
+}
+
+/// Sets no limit of handshakes.
+pub(super) fn any_rate_of_handshakes() -> Vec<Setting> {
     vec![
-        Setting::required_switch("allow-any-identity"),
         Setting::optional("handshakes-per-ip-per-second", &1_000_000),
         Setting::optional("handshakes-per-second", &1_000_000),
     ]

@@ -46,7 +46,17 @@ pub(crate) struct Loaded {
 /// Starts a server, runs the closed loop of `case` on it, and stops it.
 pub(crate) fn measure_load(run: &Run, case: &Case, kind: Kind) -> Result<Loaded, BenchError> {
     let mut server = Server::start(run, kind, case.way)?;
-    let mut load = case.load(run, kind, &server)?;
+    measure_load_on(run, case, kind, &mut server)
+}
+
+/// Runs the closed loop of `case` on a server.
+pub(crate) fn measure_load_on(
+    run: &Run,
+    case: &Case,
+    kind: Kind,
+    server: &mut Server,
+) -> Result<Loaded, BenchError> {
+    let mut load = case.load(run, kind, server)?;
     load.interval = run.time(PART_MS);
     load.warm_up = Duration::ZERO;
     load.duration = load.interval * PARTS;
@@ -58,7 +68,7 @@ pub(crate) fn measure_load(run: &Run, case: &Case, kind: Kind) -> Result<Loaded,
     let packet_bytes = (case.mean_size() + READY_OVERHEAD_BYTES) as u64;
     load.pre_encrypt_bytes = Some(READY_BYTES_MAX.min(ready_packets * packet_bytes));
     let mut meter = Meter::new(server.clock);
-    let report = drive(&mut server, &load, &mut |progress| {
+    let report = drive(server, &load, &mut |progress| {
         meter.note(&progress);
     })?;
     let cost = meter.cost()?;

@@ -4,6 +4,7 @@ mod handshakes;
 mod idle;
 mod latency;
 mod packets;
+mod registrations;
 mod workers;
 
 use clap::ValueEnum;
@@ -39,6 +40,8 @@ pub(crate) enum Row {
     Idle100k,
     /// CPU time per handshake while 4,000 new identities connect
     Handshakes,
+    /// a control plane: cost beside 100,000 registrations, 10,000 new ones beside packets, their end, the start
+    Registrations,
     /// latency at half of the loss-free rate
     Latency,
 }
@@ -48,7 +51,7 @@ impl Entry for Row {}
 impl Row {
     /// Returns true if the row has a comparison with a baseline.
     pub(crate) fn has_baseline(self) -> bool {
-        self != Self::Latency
+        !matches!(self, Self::Registrations | Self::Latency)
     }
 
     pub(crate) fn measure(self, run: &Run) -> Result<Vec<Measured>, BenchError> {
@@ -62,6 +65,7 @@ impl Row {
             Self::Workers8 => workers::eight_against_one(run),
             Self::Idle100k => idle::measure(run),
             Self::Handshakes => handshakes::measure(run),
+            Self::Registrations => registrations::measure(run),
             Self::Latency => latency::measure(run),
         }
     }

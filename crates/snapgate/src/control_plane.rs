@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::Timestamp;
@@ -19,6 +19,12 @@ use crate::identities::Identity;
 
 /// Interval at which ended registrations are removed, and stored ones are synced.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time in which a gateway that was killed releases the lock of its registrations.
+const RELEASE_TIME: Duration = Duration::from_secs(3);
+
+/// Interval between attempts to lock the registrations.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A running control plane. Dropping it stops it.
 pub(crate) struct RunningControlPlane {
@@ -51,7 +57,10 @@ impl<'a> PreparedControlPlane<'a> {
     ) -> Result<Self, OpenError> {
         let registry = Arc::new(Registry::new(identities));
         let grants = Arc::new(InForce(Arc::clone(&registry)));
-        let registrations = Registrations::open(config.registry.clone(), grants, Timestamp::now())?;
+        let registrations = once_released(|| {
+            let grants = Arc::clone(&grants);
+            Registrations::open(config.registry.clone(), grants, Timestamp::now())
+        })?;
         Ok(Self {
             config,
             registry,
@@ -85,6 +94,19 @@ impl<'a> PreparedControlPlane<'a> {
             server,
             _expiry: expiry,
         })
+    }
+}
+
+/// Opens a file, and tries again while another process has locked it, for [`RELEASE_TIME`].
+fn once_released<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let deadline = Instant::now() + RELEASE_TIME;
+    loop {
+        match open() {
+            Err(OpenError::InUse(_)) if Instant::now() < deadline => {
+                thread::sleep(RETRY_INTERVAL);
+            }
+            opened => return opened,
+        }
     }
 }
 
@@ -174,5 +196,37 @@ impl Expiry {
                 }
             })?;
         Ok(Self { _stop: stop })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn in_use() -> OpenError {
+        OpenError::InUse(PathBuf::from("registrations"))
+    }
+
+    #[test]
+    fn a_lock_that_is_released_is_waited_for() {
+        let mut answers = [Ok("opened"), Err(in_use()), Err(in_use())].into_iter();
+        let opened = once_released(|| answers.next_back().unwrap());
+        assert!(matches!(opened, Ok("opened")), "{opened:?}");
+    }
+
+    #[test]
+    fn a_lock_that_is_held_and_other_errors_are_reported() {
+        let held = once_released::<()>(|| Err(in_use()));
+        assert!(matches!(held, Err(OpenError::InUse(_))), "{held:?}");
+
+        let mut attempts = 0;
+        let other = once_released::<()>(|| {
+            attempts += 1;
+            Err(OpenError::NotAFile(PathBuf::from("registrations")))
+        });
+        assert!(matches!(other, Err(OpenError::NotAFile(_))), "{other:?}");
+        assert_eq!(attempts, 1);
     }
 }

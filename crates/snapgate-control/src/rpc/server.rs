@@ -125,27 +125,23 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
 
 /// Returns the reason for the error of a connection, unless the client closed it.
 fn reason_of(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<ConnectionEnd> {
-    let Some(error) = error.downcast_ref::<hyper::Error>() else {
-        // From reading the first bytes.
-        return Some(ConnectionEnd::Broken);
-    };
-    if error.is_parse() {
-        Some(ConnectionEnd::Malformed)
-    } else if error.is_incomplete_message() {
-        None
-    } else {
-        let cause = error
+    let cause = match error.downcast_ref::<hyper::Error>() {
+        Some(error) if error.is_parse() => return Some(ConnectionEnd::Malformed),
+        Some(error) if error.is_incomplete_message() => return None,
+        Some(error) => error
             .source()
-            .and_then(|cause| cause.downcast_ref::<std::io::Error>());
-        let is_reset = cause.is_some_and(|cause| {
-            matches!(
-                cause.kind(),
-                std::io::ErrorKind::ConnectionReset
-                    | std::io::ErrorKind::BrokenPipe
-                    | std::io::ErrorKind::NotConnected
-                    | std::io::ErrorKind::UnexpectedEof
-            )
-        });
-        (!is_reset).then_some(ConnectionEnd::Broken)
-    }
+            .and_then(<dyn std::error::Error>::downcast_ref),
+        // From reading the first bytes.
+        None => error.downcast_ref(),
+    };
+    let is_closed = cause.is_some_and(|cause: &std::io::Error| {
+        matches!(
+            cause.kind(),
+            std::io::ErrorKind::ConnectionReset
+                | std::io::ErrorKind::BrokenPipe
+                | std::io::ErrorKind::NotConnected
+                | std::io::ErrorKind::UnexpectedEof
+        )
+    });
+    (!is_closed).then_some(ConnectionEnd::Broken)
 }

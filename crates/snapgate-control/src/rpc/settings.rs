@@ -130,7 +130,8 @@ pub struct Limits {
     /// one of the same address. Default: 256.
     pub connections_per_address: usize,
     /// Maximum time from accepting a connection to the end of the first request's header, with the TLS handshake.
-    /// Default: 5 s.
+    /// Default: 15 s, because a client whose CPU is busy loses its request otherwise. An open connection costs others
+    /// little: at the limits of connections, the one that has waited longest is replaced.
     pub header_time: Duration,
     /// Maximum time from the end of a request's header to the end of its body. Default: 5 s.
     pub body_time: Duration,
@@ -157,7 +158,7 @@ impl Default for Limits {
         Self {
             connections: 512,
             connections_per_address: 256,
-            header_time: Duration::from_secs(5),
+            header_time: Duration::from_secs(15),
             body_time: Duration::from_secs(5),
             request_time: Duration::from_secs(15),
             idle_time: Duration::from_secs(60),
