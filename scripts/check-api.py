@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CRATES = ["closed-enum", "scion-packet", "snapgate", "snaptun", "udp-shards"]
+CRATES = ["closed-enum", "scion-packet", "snapgate", "snapgate-control", "snaptun", "udp-shards"]
 AUTO_TRAITS = {"Send", "Sync"}
 TARGET = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
 
