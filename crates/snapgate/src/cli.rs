@@ -28,8 +28,8 @@ struct Cli {
 }
 
 const ABOUT: &str = "\
-Data plane of a SCION Network Access Point: terminates SNAPtun tunnels and forwards the SCION \
-packets inside them";
+A SCION Network Access Point: terminates SNAPtun tunnels, forwards the SCION packets inside them, \
+and registers clients by their tokens";
 
 const EXAMPLES: &str = "\
 Examples:

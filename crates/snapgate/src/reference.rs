@@ -7,6 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use snapgate_control::registry::{Effect, Refusal};
+use snapgate_control::rpc::{Code, ConnectionEnd, EndhostApiResult, Method};
+use snapgate_control::token::TokenFaultKind;
+
 use crate::accounting::LogStatus;
 use crate::authorization::Authorizer;
 use crate::config::setting::{Scope, Setting};
@@ -98,6 +102,10 @@ fn settings_page() -> String {
     }
     page.push_str("\n## Example file with all settings\n\n```toml\n");
     for setting in SETTINGS {
+        // Excluded by `token_key`.
+        if *setting == &settings::TOKEN_JWKS {
+            page.push_str("# ");
+        }
         page.push_str(&setting.example());
         page.push('\n');
     }
@@ -131,6 +139,73 @@ sum. [TUNING.md](TUNING.md#rising-counters) explains what to do when a counter r
 /// Returns true for settings that need a file with keys.
 fn is_for_control_plane(setting: &Setting) -> bool {
     setting.scope == Scope::ControlPlane || setting == &settings::CONTROL_PLANE
+}
+
+/// A value of a label of a metric of the control plane.
+struct ControlLabel {
+    name: &'static str,
+    value: &'static str,
+    help: String,
+}
+
+/// Returns the values of the labels of a metric of the control plane. Those of `method` are the same for both metrics
+/// that have this label.
+fn control_labels(metric: &str) -> Vec<ControlLabel> {
+    macro_rules! values {
+        ($name:literal, $enum:ty) => {
+            <$enum>::ALL
+                .iter()
+                .map(|value| ControlLabel {
+                    name: $name,
+                    value: value.name(),
+                    help: value.to_string(),
+                })
+                .collect::<Vec<_>>()
+        };
+    }
+    let pairs = |name, pairs: [(&'static str, &str); 2]| {
+        let label = |(value, help): (&'static str, &str)| ControlLabel {
+            name,
+            value,
+            help: help.to_owned(),
+        };
+        Vec::from(pairs.map(label))
+    };
+    match metric {
+        "snapgate_control_rpcs" => {
+            let mut labels = values!("method", Method);
+            labels.extend(values!("code", Code));
+            labels
+        }
+        "snapgate_control_refused_tokens" => values!("reason", TokenFaultKind),
+        "snapgate_control_refused_registrations" => values!("reason", Refusal),
+        "snapgate_control_ended_connections" => values!("reason", ConnectionEnd),
+        "snapgate_control_endhost_api_requests" => values!("result", EndhostApiResult),
+        "snapgate_control_accepted_registrations" => values!("effect", Effect),
+        "snapgate_control_certificate_reloads" => pairs(
+            "result",
+            [
+                ("ok", "a changed certificate is in use"),
+                ("failed", "the files cannot be used"),
+            ],
+        ),
+        "snapgate_control_ended_registrations" => pairs(
+            "reason",
+            [
+                ("expired", "the token ended"),
+                ("revoked", "a revocation ended it"),
+            ],
+        ),
+        "snapgate_control_commits" => pairs("result", [("ok", "stored"), ("failed", "not stored")]),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns a text with a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
 }
 
 /// Returns all metrics of a gateway with a state directory, an identities file, a control plane and an accounting log,
@@ -171,9 +246,19 @@ fn metrics_page() -> String {
         let labels = match name {
             "snapgate_dropped_packets" => "`stage`, `reason`",
             "snapgate_build_info" => "`version`",
+            "snapgate_control_rpc_seconds" => "`method`",
             _ => "",
         };
+        let control_labels = control_labels(name);
+        // The help of a scrape ends with the values, which have rows here.
+        let help = control_labels
+            .first()
+            .and_then(|first| help.split_once(&format!(" {}: ", first.value)))
+            .map_or(help, |(help, _)| help);
         writeln!(page, "| `{name}{suffix}` | {kind} | {labels} | {help} |").unwrap();
+        for ControlLabel { name, value, help } in control_labels {
+            writeln!(page, "| | | `{name}=\"{value}\"` | {} |", sentence(&help)).unwrap();
+        }
         for series in series.iter().filter(|series| !series.labels.is_empty()) {
             let labels: Vec<String> = series
                 .labels

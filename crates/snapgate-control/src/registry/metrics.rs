@@ -40,12 +40,12 @@ impl Collector for RegistryMetrics {
         for (name, help, number) in [
             (
                 "snapgate_control_registrations",
-                "Registered identities.",
+                "Registered identities, which the settings registrations and registrations_per_pssid limit.",
                 registrations,
             ),
             (
                 "snapgate_control_used_tokens",
-                "Tokens that a renewal or a revocation has replaced, and that may not register another identity.",
+                "Replaced and revoked tokens, which are remembered so that they register no other identity.",
                 used_tokens,
             ),
             (
@@ -80,7 +80,7 @@ impl Collector for RegistryMetrics {
 
 fn encode_ended(encoder: &mut DescriptorEncoder<'_>, counts: &Counts) -> fmt::Result {
     let name = "snapgate_control_ended_registrations";
-    let help = "Registrations that ended: at the end of their token (expired), or by a revocation (revoked).";
+    let help = "Registrations that ended, by reason.";
     let mut ended = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (reason, number) in [("expired", counts.expired), ("revoked", counts.revoked)] {
         let labels = [("reason", reason)];

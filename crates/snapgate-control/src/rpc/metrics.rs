@@ -294,7 +294,7 @@ impl ControlMetrics {
         ConstGauge::new(expiry).encode(metric)?;
         let mut reloads = encoder.encode_descriptor(
             "snapgate_control_certificate_reloads",
-            "Changed certificates put into use (ok), and readings of files that cannot be used (failed).",
+            "Reloads of the certificate, by result.",
             None,
             MetricType::Counter,
         )?;

@@ -345,7 +345,7 @@ pub(crate) static IDENTITIES: Setting = Setting::new(
         example: r#""/etc/snapgate/identities.toml""#,
     },
     "TOML file of identities that may open tunnels: [[identity]] tables with public_key and \
-     optional name and expires (RFC 3339); required without --allow-any-identity",
+     optional name and expires (RFC 3339); required unless --control-plane or --allow-any-identity is set",
 );
 
 pub(crate) static ALLOW_ANY_IDENTITY: Setting = Setting::new(
@@ -392,8 +392,8 @@ pub(crate) static CONTROL_PLANE_URL: Setting = Setting::new(
         default: "made from the addresses of the control plane",
         example: r#"["https://snap.example.org:8443"]"#,
     },
-    "URL of the control plane that clients are told; required if --control-plane is the wildcard \
-     address; repeatable",
+    "URL of the control plane that clients are told; required if an address of --control-plane is a \
+     wildcard, and behind NAT or a proxy; repeatable",
 )
 .for_control_plane();
 
@@ -444,8 +444,8 @@ pub(crate) static BEHIND_PROXY: Setting = Setting::new(
         field: |options| &mut options.behind_proxy,
         on: true,
     },
-    "Take the address of a client from the last one in X-Forwarded-For; only if every client comes \
-     through a proxy that sets it",
+    "Take the IP version of a client, by which the addresses that it is told are chosen, from the last \
+     address in X-Forwarded-For; only if every client comes through a proxy that sets it",
 )
 .for_control_plane();
 
@@ -458,8 +458,8 @@ pub(crate) static TOKEN_KEY: Setting = Setting::new(
         default: "none",
         example: r#""/etc/snapgate/token-key.pem""#,
     },
-    "File with the Ed25519 public key that tokens are signed with: PEM, or a JWK; this or \
-     --token-jwks is required",
+    "File with the Ed25519 public key that tokens are signed with, followed when it changes: PEM, or a \
+     JWK; this or --token-jwks is required",
 )
 .for_control_plane();
 
@@ -473,7 +473,8 @@ pub(crate) static TOKEN_JWKS: Setting = Setting::new(
         example: r#""https://issuer.example.org/.well-known/jwks.json""#,
     },
     "JWK set with the Ed25519 public keys that tokens are signed with: a file, followed when it \
-     changes, or an https URL, read every 5 minutes",
+     changes, or a URL, read every 5 minutes, or after its max-age if that is from 30 s to 5 \
+     minutes: https, or http on a loopback address",
 )
 .for_control_plane();
 
@@ -506,7 +507,7 @@ pub(crate) static ENDHOST_API: Setting = Setting::new(
     Kind::Special {
         shape: Shape::Text,
         value_name: "URL",
-        default: "none; clients cannot look up paths here",
+        default: "none; requests for path segments are refused (unimplemented)",
         example: r#""http://10.0.0.2:48080""#,
     },
     "Endhost API of the AS, which answers the clients' requests for path segments",
@@ -519,10 +520,10 @@ pub(crate) static ENDHOST_API_CA: Setting = Setting::new(
     Kind::Special {
         shape: Shape::Text,
         value_name: "FILE",
-        default: "the certificates of the host",
+        default: "the CA certificates of the host",
         example: r#""/etc/snapgate/endhost-api-ca.pem""#,
     },
-    "PEM file with the certificates that may sign that of the endhost API",
+    "PEM file with CA certificates for the endhost API",
 )
 .for_control_plane();
 
@@ -690,8 +691,8 @@ pub(crate) static ACCOUNTING_LOG: Setting = Setting::new(
         default: "none",
         example: r#""/var/log/snapgate/accounting.ndjson""#,
     },
-    "File to which a JSON object per line is appended when a tunnel ends or its client shows another \
-     token: identity, registration, address, times, packets and bytes",
+    "File to which a JSON object per line is appended when a tunnel ends or the client's \
+     registration changes: identity, registration, address, times, packets and bytes",
 );
 
 /// Returns the setting with a file key.

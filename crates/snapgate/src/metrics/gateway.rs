@@ -40,7 +40,8 @@ pub(super) fn encode(
     )?;
     gauge(
         "snapgate_registrations",
-        "Registered identities, including expired ones that were not removed yet.",
+        "Registered identities that the workers know, including expired ones that were not removed yet; \
+         snapgate_control_registrations counts against the limit.",
         i64::try_from(identities.registered).unwrap_or(i64::MAX),
     )?;
     gauge(
