@@ -53,7 +53,7 @@ mod settings;
 mod start_error;
 mod tls;
 
-pub use self::backend::{Follow, Refusal, RefusalKind, Registrations, Tokens};
+pub use self::backend::{Follow, Refusal, RefusalKind, Registrations, RevocationInForce, Tokens};
 pub use self::code::Code;
 pub use self::endhost_api::check_endhost_api;
 pub use self::metrics::{ConnectionEnd, ControlMetrics, EndhostApiResult};
