@@ -43,6 +43,9 @@ pub(super) fn encode(
         "Registered identities, including expired ones that were not removed yet.",
         i64::try_from(identities.registered).unwrap_or(i64::MAX),
     )?;
+    if !identities.has_file {
+        return Ok(());
+    }
     gauge(
         "snapgate_identities_last_reload_successful",
         "1 if the last read of the identities file succeeded; otherwise the previous identities stay in force.",
