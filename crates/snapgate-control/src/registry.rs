@@ -16,8 +16,8 @@
 //!   registration that the registry may have. Ended ones do not count.
 //! - A revocation names a token, a `pssid` or an identity. It ends registrations, and refuses new ones until its end.
 //!   It lasts until the given time, at most 366 days, and at least until the `exp` of all tokens that it is known to
-//!   concern; the revocation of a known token lasts exactly until its `exp`. There can be 100,000 revocations. Limits of
-//!   registrations do not apply to them.
+//!   concern. Without a given time, that of a known token lasts until its `exp`, and any other one 30 days. There can be
+//!   100,000 revocations. Limits of registrations do not apply to them.
 //!
 //! # Disclosure by refusals
 //!
@@ -90,7 +90,7 @@ use crate::grants::{Grant, Grants};
 use file_store::FileStore;
 use memory_store::MemoryStore;
 use rules::Limits;
-use shared::Shared;
+use shared::{Shared, Storing};
 use state::State;
 use store::Store;
 
@@ -225,8 +225,14 @@ impl Registry {
         self.0.register(claims, identity, now)
     }
 
-    /// Revokes a token, a subscriber or an identity until a time, which is not needed for a known token. Returns when
-    /// the revocation is in force and stored.
+    /// Accepts only renewals from now on: registrations of identities that are not registered are refused with
+    /// [`Refusal::ShuttingDown`]. It cannot be undone.
+    pub fn refuse_new_identities(&self) {
+        self.0.refuse_new_identities();
+    }
+
+    /// Revokes a token, a subscriber or an identity until a time. Without a time, a known token is revoked until its
+    /// end, and anything else for 30 days. Returns when the revocation is in force and stored.
     ///
     /// # Errors
     ///
@@ -234,10 +240,30 @@ impl Registry {
     pub fn revoke(
         &self,
         selector: &Selector,
-        until: Timestamp,
+        until: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Revoked, RevokeError> {
-        self.0.revoke(selector, until, now)
+        self.begin_revoke(selector, until, now)?.wait()
+    }
+
+    /// Puts a revocation into force as [`revoke`](Self::revoke) does, and returns without waiting for storage, however
+    /// long it hangs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`revoke`](Self::revoke), except [`RevokeError::NotStored`]. Nothing has changed then.
+    pub fn begin_revoke(
+        &self,
+        selector: &Selector,
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<RevocationInForce, RevokeError> {
+        let (revoked, storing) = self.0.begin_revoke(selector, until, now)?;
+        Ok(RevocationInForce {
+            registry: self.clone(),
+            revoked,
+            storing,
+        })
     }
 
     /// Removes a revocation. Clients have to register again. Returns false if there was none.
@@ -346,6 +372,31 @@ impl Registry {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.0.counters().read()
+    }
+}
+
+/// A revocation that is in force and about to be stored. If it is dropped, the next call that changes the registry stores
+/// it, at the latest [`Registry::expire`].
+pub struct RevocationInForce {
+    registry: Registry,
+    revoked: Revoked,
+    storing: Storing,
+}
+
+impl RevocationInForce {
+    /// Returns what was revoked.
+    #[must_use]
+    pub fn revoked(&self) -> Revoked {
+        self.revoked
+    }
+
+    /// Waits until it is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`RevokeError::NotStored`]. It stays in force.
+    pub fn wait(self) -> Result<Revoked, RevokeError> {
+        self.registry.0.finish_revoke(self.storing)
     }
 }
 

@@ -53,12 +53,14 @@ mod settings;
 mod start_error;
 mod tls;
 
-pub use self::backend::{Follow, Refusal, RefusalKind, Registrations, Tokens};
+pub use self::backend::{Follow, Refusal, RefusalKind, Registrations, RevocationInForce, Tokens};
 pub use self::code::Code;
+pub use self::endhost_api::check_endhost_api;
 pub use self::metrics::{ConnectionEnd, ControlMetrics, EndhostApiResult};
+pub use self::public::check_control_plane_url;
 pub use self::request::Method;
 pub use self::settings::{ControlSettings, EndhostApiSettings, Limits, TlsSettings};
-pub use self::start_error::{StartError, TlsError};
+pub use self::start_error::{DirectoryError, StartError, TlsError};
 pub use self::tls::check_certificate;
 
 /// Maximum time that the end of the server waits for blocking threads, which nothing can interrupt.

@@ -85,7 +85,7 @@ fn register_until_killed() {
                     println!("registered {number} ");
                     if number % 50 == 7 {
                         registry
-                            .revoke(&selector_of(number), at(900_000), at(0))
+                            .revoke(&selector_of(number), Some(at(900_000)), at(0))
                             .unwrap();
                         println!("revoked {number} ");
                     }

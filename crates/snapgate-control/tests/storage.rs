@@ -108,7 +108,7 @@ fn registrations_are_refused_while_the_disk_is_full() {
 
         // A revocation is in force nevertheless, and stored when there is room.
         let selector = Selector::Identity(key(0));
-        let error = registry.revoke(&selector, at(50), at(0)).unwrap_err();
+        let error = registry.revoke(&selector, Some(at(50)), at(0)).unwrap_err();
         assert!(matches!(error, RevokeError::NotStored(_)), "{error}");
         assert_eq!(changes.0.lock().unwrap()[given].grant, None);
         registry.expire(at(0));

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::Timestamp;
 use snapgate_control::registry::{OpenError, Registry as Registrations, RegistryMetrics};
-use snapgate_control::rpc::{ControlFailure, ControlMetrics, ControlPlane, StartError};
+use snapgate_control::rpc::local::check_directory;
+use snapgate_control::rpc::{
+    ControlFailure, ControlMetrics, ControlPlane, DirectoryError, StartError,
+};
 use snapgate_control::token::TokenMetrics;
 use snapgate_control::{GrantChange, Grants};
 
@@ -29,6 +32,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// A running control plane. Dropping it stops it.
 pub(crate) struct RunningControlPlane {
     server: ControlPlane,
+    registrations: Registrations,
     /// Metrics of the server, the registrations and the keys of tokens.
     metrics: ControlPlaneMetrics,
     _expiry: Expiry,
@@ -49,12 +53,25 @@ pub(crate) struct PreparedControlPlane<'a> {
     registrations: Registrations,
 }
 
+/// Error of preparing a control plane.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrepareError {
+    /// Other users could replace the registrations.
+    #[error("cannot use the state directory {0}")]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Registrations(#[from] OpenError),
+}
+
 impl<'a> PreparedControlPlane<'a> {
     /// Opens the registrations, and puts them into force beside the identities of the file.
     pub(crate) fn open(
         config: &'a ControlPlaneConfig,
         identities: &[Identity],
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, PrepareError> {
+        if let Some(directory) = &config.server.local_directory {
+            check_directory(directory)?;
+        }
         let registry = Arc::new(Registry::new(identities));
         let grants = Arc::new(InForce(Arc::clone(&registry)));
         let registrations = once_released(|| {
@@ -88,9 +105,10 @@ impl<'a> PreparedControlPlane<'a> {
         Ok(RunningControlPlane {
             metrics: ControlPlaneMetrics {
                 server: server.metrics(),
-                registrations: RegistryMetrics::new(registrations),
+                registrations: RegistryMetrics::new(registrations.clone()),
                 tokens,
             },
+            registrations,
             server,
             _expiry: expiry,
         })
@@ -118,6 +136,11 @@ impl RunningControlPlane {
 
     pub(crate) fn metrics(&self) -> &ControlPlaneMetrics {
         &self.metrics
+    }
+
+    /// Refuses identities that are not registered from now on, since new tunnels would be refused as well.
+    pub(crate) fn refuse_new_identities(&self) {
+        self.registrations.refuse_new_identities();
     }
 
     /// Returns the channel that receives a failure of the server.

@@ -196,6 +196,21 @@ mod tests {
     }
 
     #[test]
+    fn metrics_of_the_identities_file_are_exported_only_with_one() {
+        let authorization = Authorizer::new(&Authorization::Identities(Vec::new()));
+        let registry = Arc::clone(authorization.registry().unwrap());
+        let cpus = PinnedCpus::new(0);
+        let status = Status::new(Arc::new(authorization), Arc::default(), None, None, cpus);
+        let metrics = GatewayMetrics::new(Arc::new([]), Arc::new(status));
+        let page = metrics.page().unwrap();
+        assert!(page.contains("snapgate_identities 0"), "{page}");
+        assert!(!page.contains("snapgate_identities_last_"), "{page}");
+        registry.note_file();
+        let page = metrics.page().unwrap();
+        assert_eq!(page.matches("# TYPE snapgate_identities_last_").count(), 3);
+    }
+
+    #[test]
     fn every_counter_appears_for_every_worker() {
         let workers: Arc<[Arc<Published>]> = (0..2).map(|_| Arc::default()).collect();
         let mut counters = Counters {

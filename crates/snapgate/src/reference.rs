@@ -213,6 +213,7 @@ fn sentence(text: &str) -> String {
 fn metrics_page() -> String {
     let workers: Arc<[Arc<Published>]> = Arc::new([Arc::default()]);
     let authorization = Authorizer::new(&Authorization::Identities(Vec::new()));
+    authorization.registry().unwrap().note_file();
     let state = Some(Arc::new(StateStatus::new()));
     let cpus = PinnedCpus::new(1);
     let status = Arc::new(Status::new(

@@ -62,6 +62,7 @@ impl IdentitiesReloader {
         registry: Arc<Registry>,
         manager: ServiceManager,
     ) -> io::Result<Self> {
+        registry.note_file();
         let (asked, requests) = crossbeam_channel::bounded(1);
         let (end, ended) = crossbeam_channel::bounded(0);
         thread::Builder::new()

@@ -134,6 +134,9 @@ impl Service<'_> {
             idle_after,
         } = self.drain;
         let deadline = Instant::now() + timeout;
+        if let Some(control_plane) = &self.control_plane {
+            control_plane.refuse_new_identities();
+        }
         let mut drain = self.gateway.begin_drain(idle_after);
         self.signals.shutdown.drain_until(deadline);
         self.manager.stopping();

@@ -27,6 +27,9 @@ impl<A> Answer<A> {
     }
 }
 
+/// A request that was handed in.
+pub(super) struct Pending<A>(Answer<A>);
+
 /// Requests that wait for a thread to handle them.
 pub(super) struct Batches<R> {
     queue: Mutex<Queue<R>>,
@@ -64,17 +67,29 @@ impl<R> Batches<R> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands in a request and waits for its answer. `lead` handles the requests that [`take`](Self::take) returns, and
-    /// drops them. Returns `None` if a request was dropped without an answer: the thread that led panicked.
+    /// Hands in a request and waits for its answer, see [`hand_in`](Self::hand_in) and [`wait`](Self::wait).
     pub(super) fn submit<A>(
         &self,
         request: impl FnOnce(Answer<A>) -> R,
         lead: impl Fn(),
     ) -> Option<A> {
+        self.wait(self.hand_in(request), lead)
+    }
+
+    /// Hands in a request without waiting. Unless [`wait`](Self::wait) is called for it, it is handled with the next
+    /// request that a thread waits for.
+    pub(super) fn hand_in<A>(&self, request: impl FnOnce(Answer<A>) -> R) -> Pending<A> {
         let answer = Answer(Arc::new(Mutex::new(None)));
         let request = request(Answer(Arc::clone(&answer.0)));
+        self.lock().waiting.push_back(request);
+        Pending(answer)
+    }
+
+    /// Waits for the answer to a request. `lead` handles the requests that [`take`](Self::take) returns, and drops them.
+    /// Returns `None` if a request was dropped without an answer: the thread that led panicked.
+    pub(super) fn wait<A>(&self, pending: Pending<A>, lead: impl Fn()) -> Option<A> {
+        let Pending(answer) = pending;
         let mut queue = self.lock();
-        queue.waiting.push_back(request);
         loop {
             // In this order: an answer is given before its request is dropped.
             let is_last = answer.is_last();
@@ -157,6 +172,18 @@ mod tests {
         while batches.waiting() < waiting {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_request_that_no_thread_waits_for_is_handled_with_the_next_one() {
+        let batches: Batches<Doubling> = Batches::new();
+        let first = batches.hand_in(|answer| (1, answer));
+        drop(batches.hand_in(|answer: Answer<u64>| (2, answer)));
+        let sizes = Mutex::new(Vec::new());
+        let lead = || sizes.lock().unwrap().push(double_all(&batches));
+        assert_eq!(batches.submit(|answer| (3, answer), lead), Some(6));
+        assert_eq!(batches.wait(first, || panic!("it is answered")), Some(2));
+        assert_eq!(sizes.into_inner().unwrap(), [3]);
     }
 
     #[test]

@@ -26,6 +26,18 @@ pub enum OpenError {
     /// Another process uses the file.
     #[error("the registrations file {} is in use by another process; stop it, or use another file", .0.display())]
     InUse(PathBuf),
+    /// Other users have access to the file, and that cannot be changed.
+    #[error(
+        "other users have access to the registrations file {}, and its mode cannot be changed: {source}; make it \
+         belong to the user that runs snapgate, with mode 0600",
+        file.display()
+    )]
+    Exposed {
+        /// The file.
+        file: PathBuf,
+        /// Error of the kernel.
+        source: io::Error,
+    },
     /// The file was written by another program.
     #[error("{} is not a registrations file of snapgate; check the path", .0.display())]
     Foreign(PathBuf),

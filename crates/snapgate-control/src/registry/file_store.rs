@@ -2,7 +2,8 @@
 //!
 //! A commit is one frame at the end of the file, see `format`. When outdated records take more space than current ones,
 //! a new file is written beside it, in steps between commits. Commits that arrive meanwhile go to both. When the new file
-//! is complete and on disk, it is renamed. So the path always leads to a complete file.
+//! is complete and on disk, it is renamed. So the path always leads to a complete file. Revocations that arrive while the
+//! new file is synced are synced in both, because a power failure after the rename leaves either.
 //!
 //! | event | effect |
 //! | --- | --- |
@@ -163,14 +164,31 @@ impl FileStore {
             self.is_suspect = true;
             return Err(error);
         }
-        if let Some(rewrite) = &mut self.rewrite
-            && let Err(error) = rewrite.append(&frames, changes.len())
-        {
+        if let Err(error) = self.append_to_new(&frames, changes.len(), durability) {
             self.postpone(&error);
         }
         self.revision = revision;
         self.records += changes.len();
         self.history.add(changes.iter().cloned());
+        Ok(())
+    }
+
+    /// Appends frames with this number of records to the new file, if there is one.
+    fn append_to_new(
+        &mut self,
+        frames: &[u8],
+        records: usize,
+        durability: Durability,
+    ) -> io::Result<()> {
+        let Some(rewrite) = &mut self.rewrite else {
+            return Ok(());
+        };
+        rewrite.append(frames, records)?;
+        // A sync that has begun may not cover the frames, and the file can be renamed when it ends.
+        let is_being_synced = matches!(self.syncing, Some(Syncing::New(_)));
+        if durability == Durability::Machine && is_being_synced {
+            rewrite.sync()?;
+        }
         Ok(())
     }
 
@@ -214,8 +232,9 @@ impl FileStore {
         );
     }
 
-    /// Does what is due in the background.
-    fn step(&mut self, contents: &dyn Contents) -> io::Result<Upkeep> {
+    /// Does what is due in the background. Does not sync the file if `is_log_synced`: commits go on, so there can always
+    /// be something to sync.
+    fn step(&mut self, contents: &dyn Contents, is_log_synced: bool) -> io::Result<Upkeep> {
         if !self.is_lost && !self.log.is_at(&self.path)? {
             self.is_lost = true;
             tracing::warn!(
@@ -237,14 +256,15 @@ impl FileStore {
             self.rewrite = Some(Rewrite::begin(&self.path, self.revision)?);
             return Ok(Upkeep::Again);
         }
+        // Before the directory, whose sync makes a renamed file the one that is found after a power failure.
+        if !self.log.is_synced() && !is_log_synced {
+            self.syncing = Some(Syncing::Log(self.log.len()));
+            return Ok(Upkeep::Sync(self.log.file()));
+        }
         if !self.is_directory_synced {
             let directory = Arc::new(open_directory(&self.path)?);
             self.syncing = Some(Syncing::Directory);
             return Ok(Upkeep::Sync(directory));
-        }
-        if !self.log.is_synced() {
-            self.syncing = Some(Syncing::Log(self.log.len()));
-            return Ok(Upkeep::Sync(self.log.file()));
         }
         Ok(Upkeep::Done)
     }
@@ -306,8 +326,12 @@ impl Store for FileStore {
     }
 
     fn upkeep(&mut self, contents: &dyn Contents, synced: Option<&io::Result<()>>) -> Upkeep {
+        let mut is_log_synced = false;
         let ended = match (self.syncing.take(), synced) {
-            (Some(syncing), Some(synced)) => self.end_sync(&syncing, synced),
+            (Some(syncing), Some(synced)) => {
+                is_log_synced = matches!(syncing, Syncing::Log(_) | Syncing::Directory);
+                self.end_sync(&syncing, synced)
+            }
             (Some(syncing), None) => {
                 // Another thread waits for the disk.
                 self.syncing = Some(syncing);
@@ -318,7 +342,7 @@ impl Store for FileStore {
         let is_early = self.retry_at.is_some_and(|at| Instant::now() < at);
         let next = match ended {
             Ok(()) if is_early => Ok(Upkeep::Done),
-            Ok(()) => self.step(contents),
+            Ok(()) => self.step(contents, is_log_synced),
             Err(error) => Err(error),
         };
         next.unwrap_or_else(|error| {

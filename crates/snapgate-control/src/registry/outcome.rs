@@ -22,6 +22,8 @@ closed_enum! {
         TotalLimit: "total_limit", "the registry has the maximum number of registrations";
         TotalTokenLimit: "total_token_limit", "the registry has the maximum number of replaced tokens";
         NotStored: "not_stored", "the registration could not be stored";
+        /// The identity has no registration, see [`Registry::refuse_new_identities`](super::Registry::refuse_new_identities).
+        ShuttingDown: "shutting_down", "the gateway is shutting down";
     }
 }
 

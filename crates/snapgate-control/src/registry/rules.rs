@@ -19,6 +19,9 @@ const REVOCATIONS_MAX: usize = 100_000;
 /// Maximum time that a revocation lasts if no token is known to end later.
 const REVOCATION_DAYS_MAX: i64 = 366;
 
+/// Time that a revocation without an end lasts, unless it is that of a known token. Longer than tokens usually last.
+const REVOCATION_DAYS_DEFAULT: i64 = 30;
+
 /// Maximum number of used tokens of a subscriber, per registration that it may have. Clients that renew ahead of time
 /// have one or two.
 const USED_TOKENS_PER_REGISTRATION: usize = 16;
@@ -145,7 +148,11 @@ pub(super) fn register(
 }
 
 /// Returns the grant of an identity that has not ended.
-fn live_grant<'a>(state: &'a State, identity: &Identity, now: Timestamp) -> Option<&'a Grant> {
+pub(super) fn live_grant<'a>(
+    state: &'a State,
+    identity: &Identity,
+    now: Timestamp,
+) -> Option<&'a Grant> {
     state.grant(identity).filter(|grant| grant.expires > now)
 }
 
@@ -281,11 +288,12 @@ impl Plan {
 }
 
 /// Plans a revocation. It lasts until the given time, and at least until the end of all tokens that it is known to
-/// concern; the revocation of a known token lasts until its end. It never shortens an earlier one.
+/// concern. Without a given time, that of a known token lasts until its end, and any other one for
+/// [`REVOCATION_DAYS_DEFAULT`]. It never shortens an earlier one.
 pub(super) fn revoke(
     state: &State,
     selector: &Selector,
-    until: Timestamp,
+    until: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Plan, RevokeError> {
     if let Selector::Token(TokenId(id)) | Selector::Pssid(Pssid(id)) = selector
@@ -307,13 +315,19 @@ pub(super) fn revoke(
     };
     let known_end = of_registrations.max(of_used).filter(|end| *end > now);
 
-    let until = match (selector, known_end) {
-        (Selector::Token(_), Some(known_end)) => known_end,
-        _ => {
+    let until = match (until, selector, known_end) {
+        (Some(until), _, _) => {
             check_end(until, now)?;
-            known_end.map_or(until, |known_end| known_end.max(until))
+            until
+        }
+        (None, Selector::Token(_), Some(known_end)) => known_end,
+        (None, _, _) => {
+            let time = SignedDuration::from_hours(24 * REVOCATION_DAYS_DEFAULT);
+            now.saturating_add(time).unwrap_or(now)
         }
     };
+    // An issuer that uses an id twice may extend the token until the given time.
+    let until = known_end.map_or(until, |known_end| known_end.max(until));
     let previous = state.revoked_until(selector);
     if previous.is_none() && live_revocations(state, now) >= REVOCATIONS_MAX {
         return Err(RevokeError::Full {

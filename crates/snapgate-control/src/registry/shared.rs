@@ -9,13 +9,14 @@ mod handling;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
 
 use crate::claims::{Claims, Identity};
 use crate::grants::{GrantChange, Grants};
-use crate::registry::batches::{Answer, Batches};
+use crate::registry::batches::{Answer, Batches, Pending};
 use crate::registry::entry::{Change, Key, Record, Selector};
 use crate::registry::error::{RevokeError, StoreError};
 use crate::registry::history::History;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     state: RwLock<State>,
     history: Arc<History>,
     counters: Counters,
+    /// Only renewals are accepted.
+    refuses_new: AtomicBool,
 }
 
 /// The store, and what it lacks.
@@ -45,6 +48,9 @@ struct Writer {
     /// Changes by revocations that could not be stored. The next commit stores them first.
     unsaved: BTreeMap<Key, Change>,
 }
+
+/// A revocation that was handed in to be stored.
+pub(super) type Storing = Pending<Result<Revoked, RevokeError>>;
 
 /// A request that waits to be handled.
 enum Request {
@@ -56,7 +62,7 @@ enum Request {
     },
     Revoke {
         selector: Selector,
-        until: Timestamp,
+        until: Option<Timestamp>,
         now: Timestamp,
         answer: Answer<Result<Revoked, RevokeError>>,
     },
@@ -110,6 +116,7 @@ impl Shared {
             in_force: Mutex::new(()),
             state: RwLock::new(state),
             counters: Counters::default(),
+            refuses_new: AtomicBool::new(false),
         }
     }
 
@@ -167,26 +174,47 @@ impl Shared {
             now,
             answer,
         };
-        let result = self.submit(request).unwrap_or(Err(Refusal::NotStored));
+        let result = if self.refuses(&identity, now) {
+            Err(Refusal::ShuttingDown)
+        } else {
+            self.submit(request).unwrap_or(Err(Refusal::NotStored))
+        };
         self.counters.count(result);
         result
     }
 
-    pub(super) fn revoke(
+    pub(super) fn refuse_new_identities(&self) {
+        self.refuses_new.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if only renewals are accepted, and an identity has no registration.
+    fn refuses(&self, identity: &Identity, now: Timestamp) -> bool {
+        self.refuses_new.load(Ordering::Relaxed)
+            && rules::live_grant(&self.state(), identity, now).is_none()
+    }
+
+    /// Puts a revocation into force, and hands it in to be stored. Does not wait for the store.
+    pub(super) fn begin_revoke(
         &self,
         selector: &Selector,
-        until: Timestamp,
+        until: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<Revoked, RevokeError> {
-        self.cut_off(selector, until, now)?;
+    ) -> Result<(Revoked, Storing), RevokeError> {
+        let revoked = self.cut_off(selector, until, now)?;
         let request = |answer| Request::Revoke {
             selector: selector.clone(),
             until,
             now,
             answer,
         };
+        Ok((revoked, self.batches.hand_in(request)))
+    }
+
+    /// Waits until a revocation is stored.
+    pub(super) fn finish_revoke(&self, storing: Storing) -> Result<Revoked, RevokeError> {
         let panicked = || Err(RevokeError::NotStored(StoreError::Panicked));
-        self.submit(request).unwrap_or_else(panicked)
+        let stored = self.batches.wait(storing, || self.handle_batch());
+        stored.unwrap_or_else(panicked)
     }
 
     /// Puts a revocation into force without waiting for the store. The registrations that it ends stay in the contents
@@ -194,12 +222,16 @@ impl Shared {
     fn cut_off(
         &self,
         selector: &Selector,
-        until: Timestamp,
+        until: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<(), RevokeError> {
+    ) -> Result<Revoked, RevokeError> {
         let _order = self.lock_in_force();
         let mut state = self.state_mut();
         let Plan { revocation, ended } = rules::revoke(&state, selector, until, now)?;
+        let revoked = Revoked {
+            ended: ended.len(),
+            until: revocation.until,
+        };
         let _previous = state.apply(Change::Put(Record::Revocation(revocation)));
         drop(state);
         let end = |identity| GrantChange {
@@ -210,7 +242,7 @@ impl Shared {
         if !grants.is_empty() {
             self.grants.apply(&grants);
         }
-        Ok(())
+        Ok(revoked)
     }
 
     pub(super) fn unrevoke(&self, selector: &Selector, now: Timestamp) -> Result<bool, StoreError> {

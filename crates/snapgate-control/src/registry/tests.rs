@@ -141,7 +141,7 @@ impl Setup {
     }
 
     fn revoke(&self, selector: &Selector, until: i64, now: i64) -> Result<Revoked, RevokeError> {
-        self.registry.revoke(selector, at(until), at(now))
+        self.registry.revoke(selector, Some(at(until)), at(now))
     }
 
     fn list(&self) -> Vec<Registration> {

@@ -74,18 +74,18 @@ pub trait Registrations: Send + Sync + 'static {
     fn list(&self, after: Option<Identity>, limit: usize, filter: &Filter)
     -> Result<Page, Refusal>;
 
-    /// Revokes until a time, which is not needed for a token that the store knows. Returns when the revocation is in
-    /// force.
+    /// Puts a revocation until a time into force, without waiting for storage. Without a time, a token that the store
+    /// knows is revoked until its end, and anything else for 30 days.
     ///
     /// # Errors
     ///
-    /// The revocation is not possible, or cannot be stored.
+    /// The revocation is not possible.
     fn revoke(
         &self,
         selector: &Selector,
-        until: Timestamp,
+        until: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<Revoked, Refusal>;
+    ) -> Result<RevocationInForce, Refusal>;
 
     /// Returns at most `limit` revocations, beginning after a selector.
     ///
@@ -104,6 +104,14 @@ pub trait Registrations: Send + Sync + 'static {
     ///
     /// The change cannot be stored.
     fn unrevoke(&self, selector: &Selector, now: Timestamp) -> Result<bool, Refusal>;
+}
+
+/// A revocation that is in force and about to be stored, also if this is dropped.
+pub struct RevocationInForce {
+    /// What it ended, and its end.
+    pub revoked: Revoked,
+    /// Waits until it is stored. May block.
+    pub wait: Box<dyn FnOnce() -> Result<Revoked, Refusal> + Send>,
 }
 
 impl Tokens for Verifier {
@@ -148,10 +156,14 @@ impl Registrations for Registry {
     fn revoke(
         &self,
         selector: &Selector,
-        until: Timestamp,
+        until: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<Revoked, Refusal> {
-        Self::revoke(self, selector, until, now).map_err(Refusal::from)
+    ) -> Result<RevocationInForce, Refusal> {
+        let revocation = self.begin_revoke(selector, until, now)?;
+        Ok(RevocationInForce {
+            revoked: revocation.revoked(),
+            wait: Box::new(|| revocation.wait().map_err(Refusal::from)),
+        })
     }
 
     fn revocations(
@@ -182,7 +194,7 @@ impl From<registry::Refusal> for Refusal {
             R::PssidLimit | R::PssidTokenLimit | R::TotalLimit | R::TotalTokenLimit => {
                 RefusalKind::ResourceExhausted
             }
-            R::NotStored => RefusalKind::Unavailable,
+            R::NotStored | R::ShuttingDown => RefusalKind::Unavailable,
         };
         Self {
             kind,

@@ -34,6 +34,15 @@ const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-v
 /// connection that the server is closing.
 const POOL_IDLE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Checks the settings of an endhost API and reads its certificates, as a server does when it starts.
+///
+/// # Errors
+///
+/// They cannot be used. A wrong file of certificates is a [`StartError::Tls`].
+pub fn check_endhost_api(settings: &EndhostApiSettings) -> Result<(), StartError> {
+    EndhostApi::new(settings, ControlMetrics::new()).map(drop)
+}
+
 /// Client of an endhost API.
 pub(super) struct EndhostApi {
     settings: EndhostApiSettings,

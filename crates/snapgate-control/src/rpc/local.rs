@@ -21,5 +21,5 @@ pub use api::{
 };
 pub use client::{Client, ClientError};
 pub(super) use handler::{BLOCKING_CALLS, LocalApi};
-pub use socket::SOCKET_NAME;
 pub(super) use socket::{LocalSocket, accept};
+pub use socket::{SOCKET_NAME, check_directory, check_directory_of_any_user};

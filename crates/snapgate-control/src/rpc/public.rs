@@ -8,6 +8,15 @@ use hyper::http::uri::Scheme;
 use super::settings::ControlSettings;
 use super::start_error::StartError;
 
+/// Checks a URL that clients are to be told, as a server does when it starts.
+///
+/// # Errors
+///
+/// Clients cannot use it.
+pub fn check_control_plane_url(url: &str) -> Result<(), StartError> {
+    PublicUrl::parse(url).map(drop)
+}
+
 /// An IP family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Family {

@@ -22,6 +22,9 @@ pub enum StartError {
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The directory of the Unix socket cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// The Unix socket cannot be created.
     #[error("cannot create the control socket {path}: {reason}", path = .path.display())]
     Socket {
@@ -42,5 +45,15 @@ pub struct TlsError {
     /// The file at fault.
     pub file: PathBuf,
     /// What is wrong with it. Contains nothing of the key.
+    pub reason: String,
+}
+
+/// A directory cannot be used for the control socket and the registrations.
+#[derive(Debug, thiserror::Error)]
+#[error("{directory}: {reason}", directory = .directory.display())]
+pub struct DirectoryError {
+    /// The directory.
+    pub directory: PathBuf,
+    /// What is wrong with it, and what would be right.
     pub reason: String,
 }

@@ -12,7 +12,7 @@ use rustix::process::Uid;
 use snapgate_control::registry::{Filter, Registration, Selector};
 use snapgate_control::rpc::local::{Client, ClientError, SOCKET_NAME};
 use snapgate_control::rpc::{ConnectionEnd, RefusalKind};
-use snapgate_control::{Grant, Pssid, TokenId};
+use snapgate_control::{Grant, Identity, Pssid, TokenId};
 use tempfile::TempDir;
 
 use crate::support::*;
@@ -150,16 +150,81 @@ fn a_revocation_does_not_wait_for_registrations() {
             .collect();
         // As many as may be in progress at the same time.
         running.backend.wait_for_begun(64);
-        let answer = client.revoke(&Selector::Identity([200; 32]), None).unwrap();
-        // 30 days are the default.
-        let now = Timestamp::now();
-        let days = answer.until.duration_since(now).as_hours() / 24;
-        assert!((29..=30).contains(&days));
+        client.revoke(&Selector::Identity([200; 32]), None).unwrap();
         running.backend.release();
         for answer in waiting {
             assert_eq!(answer.join().unwrap(), 200);
         }
     });
+}
+
+#[test]
+fn every_revocation_is_in_force_while_storage_hangs() {
+    let directory = TempDir::new().unwrap();
+    let running = Running::with(|settings| {
+        settings.local_directory = Some(directory.path().to_owned());
+        settings.limits.request_time = NEVER;
+    });
+    let client = Client::new(directory.path());
+    running.backend.change(|state| {
+        state.registered = (1..=10).map(|key| registered(key, "a")).collect();
+    });
+    running.backend.storage.hang(true);
+    thread::scope(|scope| {
+        let revoking: Vec<_> = (1..=10)
+            .map(|key| {
+                let client = client.clone();
+                scope.spawn(move || client.revoke(&Selector::Identity([key; 32]), None).unwrap())
+            })
+            .collect();
+        // More than wait for storage at the same time.
+        running.backend.wait_for_revoked(10);
+        assert_eq!(running.backend.identities(), Vec::<Identity>::new());
+        // Listings go on as well.
+        assert_eq!(client.revocations().unwrap().revocations.len(), 10);
+        let page = client.registrations(None, 10, &Filter::default()).unwrap();
+        assert_eq!(page.registrations, []);
+        running.backend.storage.hang(false);
+        for answer in revoking {
+            assert_eq!(answer.join().unwrap().ended, 1);
+        }
+    });
+}
+
+#[test]
+fn a_revocation_that_is_not_stored_in_time_is_answered_as_in_force() {
+    let directory = TempDir::new().unwrap();
+    let running = Running::with(|settings| {
+        settings.local_directory = Some(directory.path().to_owned());
+        settings.limits.request_time = Duration::from_secs(1);
+    });
+    let client = Client::new(directory.path());
+    running.backend.change(|state| {
+        state.registered = (1..=6).map(|key| registered(key, "a")).collect();
+    });
+    running.backend.storage.hang(true);
+    let until = Timestamp::from_second(1_900_000_000).unwrap();
+    // More than wait for storage at the same time.
+    thread::scope(|scope| {
+        for key in 1..=6 {
+            let client = &client;
+            scope.spawn(move || {
+                let selector = Selector::Identity([key; 32]);
+                let error = client.revoke(&selector, Some(until)).unwrap_err();
+                assert_eq!(
+                    error.to_string(),
+                    "the revocation is in force until 2030-03-17T17:46:40Z (registrations ended: 1) but not stored \
+                     yet, a restart would forget it: the store did not answer within 1s"
+                );
+            });
+        }
+        scope.spawn(|| {
+            let error = client.unrevoke(&Selector::Identity([1; 32])).unwrap_err();
+            assert!(error.to_string().contains("not known"), "{error}");
+        });
+    });
+    assert_eq!(running.backend.identities(), Vec::<Identity>::new());
+    running.backend.storage.hang(false);
 }
 
 #[test]

@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use snapgate_control::registry::{Filter, Page, Registration, Revocation, Revoked, Selector};
 use snapgate_control::rpc::{
-    Code, ControlPlane, ControlSettings, Method, Refusal, RefusalKind, Registrations, Tokens,
+    Code, ControlPlane, ControlSettings, Method, Refusal, RefusalKind, Registrations,
+    RevocationInForce, Tokens,
 };
 use snapgate_control::{Claims, Grant, Identity, Pssid, TokenId};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -41,6 +42,27 @@ pub(crate) const PUBLIC_KEY: Identity = [5; 32];
 pub(crate) struct Backend {
     state: Mutex<State>,
     changed: Condvar,
+    /// What revocations and their removals wait for.
+    pub(crate) storage: Arc<Storage>,
+}
+
+/// Storage that can hang.
+#[derive(Default)]
+pub(crate) struct Storage {
+    is_hanging: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Storage {
+    pub(crate) fn hang(&self, is_hanging: bool) {
+        *self.is_hanging.lock().unwrap() = is_hanging;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) {
+        let is_hanging = self.is_hanging.lock().unwrap();
+        let _ended = self.changed.wait_while(is_hanging, |is| *is).unwrap();
+    }
 }
 
 #[derive(Default)]
@@ -77,6 +99,16 @@ impl Backend {
         let (_state, late) = self
             .changed
             .wait_timeout_while(state, PATIENCE, |state| state.begun < number)
+            .unwrap();
+        assert!(!late.timed_out());
+    }
+
+    /// Waits until a number of revocations are in force.
+    pub(crate) fn wait_for_revoked(&self, number: usize) {
+        let state = self.state.lock().unwrap();
+        let (_state, late) = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, |state| state.revoked.len() < number)
             .unwrap();
         assert!(!late.timed_out());
     }
@@ -179,11 +211,12 @@ impl Registrations for Backend {
     fn revoke(
         &self,
         selector: &Selector,
-        until: Timestamp,
-        _: Timestamp,
-    ) -> Result<Revoked, Refusal> {
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<RevocationInForce, Refusal> {
         self.check()?;
-        self.change(|state| {
+        let until = until.unwrap_or(now + Duration::from_secs(3600));
+        let revoked = self.change(|state| {
             let before = state.registered.len();
             state.registered.retain(|entry| match selector {
                 Selector::Token(token) => entry.grant.token != *token,
@@ -195,7 +228,15 @@ impl Registrations for Backend {
                 until,
             });
             let ended = before - state.registered.len();
-            Ok(Revoked { ended, until })
+            Revoked { ended, until }
+        });
+        let storage = Arc::clone(&self.storage);
+        Ok(RevocationInForce {
+            revoked,
+            wait: Box::new(move || {
+                storage.wait();
+                Ok(revoked)
+            }),
         })
     }
 
@@ -215,6 +256,7 @@ impl Registrations for Backend {
 
     fn unrevoke(&self, selector: &Selector, _: Timestamp) -> Result<bool, Refusal> {
         self.check()?;
+        self.storage.wait();
         self.change(|state| {
             let before = state.revoked.len();
             state

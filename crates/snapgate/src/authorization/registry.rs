@@ -55,6 +55,8 @@ pub struct Registry {
     writer: Mutex<()>,
     generation: AtomicU64,
     new_grants: AtomicU64,
+    /// The identities are those of a file that is followed.
+    has_file: AtomicBool,
     last_reload_successful: AtomicBool,
     /// Seconds since the epoch.
     last_reload_success: AtomicI64,
@@ -85,6 +87,8 @@ pub(crate) struct RegistryStatus {
     /// Number of identities in the file.
     pub(crate) listed: usize,
     pub(crate) registered: usize,
+    /// False if the identities are not those of a file; the next fields mean nothing then.
+    pub(crate) has_file: bool,
     pub(crate) last_reload_successful: bool,
     /// Seconds since the epoch.
     pub(crate) last_reload_success: i64,
@@ -119,6 +123,7 @@ impl Registry {
             writer: Mutex::new(()),
             generation: AtomicU64::new(0),
             new_grants: AtomicU64::new(0),
+            has_file: AtomicBool::new(false),
             last_reload_successful: AtomicBool::new(true),
             last_reload_success: AtomicI64::new(now),
             last_check: AtomicI64::new(now),
@@ -236,6 +241,11 @@ impl Registry {
         self.new_grants.load(Ordering::Acquire)
     }
 
+    /// Records that the identities are those of a file that is followed.
+    pub(crate) fn note_file(&self) {
+        self.has_file.store(true, Ordering::Relaxed);
+    }
+
     /// Records that a new list could not be read.
     pub(crate) fn note_failed_reload(&self) {
         self.last_reload_successful.store(false, Ordering::Relaxed);
@@ -251,6 +261,7 @@ impl Registry {
         RegistryStatus {
             listed: self.listed.len(),
             registered: self.registered.len(),
+            has_file: self.has_file.load(Ordering::Relaxed),
             last_reload_successful: self.last_reload_successful.load(Ordering::Relaxed),
             last_reload_success: self.last_reload_success.load(Ordering::Relaxed),
             last_check: self.last_check.load(Ordering::Relaxed),

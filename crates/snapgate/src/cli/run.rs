@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use snapgate_control::registry::OpenError;
 use tracing::Level;
 
 use super::output::{FAILURE, USAGE, fail, print_warning};
@@ -17,7 +16,7 @@ use crate::address_wait::wait_for_addresses;
 use crate::config::problem::Warning;
 use crate::config::resolve::Effective;
 use crate::config::{Authorization, Config, CpuPinning, Forward};
-use crate::control_plane::{PreparedControlPlane, RunningControlPlane};
+use crate::control_plane::{PrepareError, PreparedControlPlane, RunningControlPlane};
 use crate::cpus;
 use crate::gateway::{Attachments, Gateway};
 use crate::logging::{self, LogFormat};
@@ -291,7 +290,7 @@ fn follow_identities(
 /// Opens the registrations of the control plane, if there is one.
 fn prepare_control_plane(
     effective: &Effective,
-) -> Result<Option<PreparedControlPlane<'_>>, OpenError> {
+) -> Result<Option<PreparedControlPlane<'_>>, PrepareError> {
     let identities = match &effective.config.authorization {
         Authorization::Identities(identities) => identities.as_slice(),
         Authorization::AnyIdentity | Authorization::Custom(_) => &[],

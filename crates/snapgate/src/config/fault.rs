@@ -286,6 +286,20 @@ pub(crate) enum Fault {
     /// Certificate or key of the control plane.
     #[error("{0}")]
     Certificate(String),
+    /// A value with which the control plane would not start.
+    #[error("{0}")]
+    ControlPlane(String),
+    #[error(
+        "{0} has port 0, so the control plane cannot tell clients the port for tunnels; use another port, or set \
+         --public-address"
+    )]
+    ListenPortZero(SocketAddr),
+    /// URL of the endhost API.
+    #[error(
+        "tokens would be sent to {0} in clear text (endhost_api_token), where others could read and use them; use https, or \
+         remove endhost_api_token"
+    )]
+    TokenInClearText(String),
     #[error("no local ISD-AS number; set --local-isd-as, --next-hop or --topology")]
     NoLocalIsdAs,
     #[error(

@@ -75,6 +75,18 @@ pub(crate) enum Warning {
         directory.display(), directory.display()
     )]
     StateWritableByOthers { directory: PathBuf, mode: u32 },
+    /// The control plane serves other hosts without TLS, and no proxy is in front of it.
+    #[error(
+        "the control plane serves plain HTTP at {addresses}, so clients send their tokens in clear text; set \
+         --control-plane-certificate, or --behind-proxy if all of them come through a proxy with TLS"
+    )]
+    ControlPlaneInClearText { addresses: String },
+    /// A control plane without a state directory.
+    #[error(
+        "registrations and revocations are lost at a restart, and `snapgate registrations` does not work; set \
+         --state-dir"
+    )]
+    RegistrationsNotKept,
     #[error(
         "{}: no identities, so no client can open a tunnel; add an [[identity]] table for each client",
         .0.display()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use serde_json::Value;
+use snapgate_control::rpc::local::check_directory_of_any_user;
 
 use crate::config::control_plane::ControlPlaneConfig;
 use crate::config::fault::Fault;
@@ -287,7 +288,13 @@ impl Resolver {
         let fault = match fs::metadata(&directory) {
             Ok(metadata) if metadata.is_dir() => {
                 let mode = metadata.mode() & 0o7777;
-                if mode & 0o002 != 0 {
+                if self.raw.values(&settings::CONTROL_PLANE).is_some() {
+                    if let Err(error) = check_directory_of_any_user(&directory) {
+                        let fault = Fault::ControlPlane(error.to_string());
+                        self.report(Some(place), setting, fault);
+                        return None;
+                    }
+                } else if mode & 0o002 != 0 {
                     let directory = directory.clone();
                     self.warnings
                         .push(Warning::StateWritableByOthers { directory, mode });

@@ -121,6 +121,21 @@ pub(crate) fn url(text: &str) -> Result<String, Fault> {
     }
 }
 
+/// Returns true if a URL leads to another host without encryption.
+pub(crate) fn is_clear_text(url: &str) -> bool {
+    let uri: Option<hyper::Uri> = url.parse().ok();
+    uri.is_some_and(|uri| uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_loopback))
+}
+
+/// Returns true if the host of a URL is this host.
+fn is_loopback(host: &str) -> bool {
+    let literal = host.trim_start_matches('[').trim_end_matches(']');
+    match literal.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
 /// Parses a text without spaces.
 pub(crate) fn word(text: &str) -> Result<String, Fault> {
     let word = text.trim();
@@ -421,6 +436,30 @@ mod tests {
         }
         assert!(own_address("[fe80::1%2]:7", 1).is_ok());
         assert!(router_address("[fe80::1%2]:7", 1).is_ok());
+    }
+
+    #[test]
+    fn plain_http_is_clear_text_except_to_this_host() {
+        for url in [
+            "http://10.0.0.2:48080",
+            "http://snap.example.org",
+            "http://[2001:db8::1]/",
+            "http://localhost.example.org",
+            "HTTP://10.0.0.2",
+        ] {
+            assert!(is_clear_text(url), "{url}");
+        }
+        for url in [
+            "https://10.0.0.2",
+            "http://127.0.0.1:48080/path",
+            "http://127.1.2.3",
+            "http://[::1]:80",
+            "http://[::ffff:127.0.0.1]",
+            "http://localhost:80",
+            "http://LOCALHOST",
+        ] {
+            assert!(!is_clear_text(url), "{url}");
+        }
     }
 
     #[test]

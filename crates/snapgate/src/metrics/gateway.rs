@@ -44,6 +44,9 @@ pub(super) fn encode(
          snapgate_control_registrations counts against the limit.",
         i64::try_from(identities.registered).unwrap_or(i64::MAX),
     )?;
+    if !identities.has_file {
+        return Ok(());
+    }
     gauge(
         "snapgate_identities_last_reload_successful",
         "1 if the last read of the identities file succeeded; otherwise the previous identities stay in force.",

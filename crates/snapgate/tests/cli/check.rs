@@ -329,6 +329,30 @@ fn topology_adds_next_hops() {
 }
 
 #[test]
+fn settings_that_the_control_plane_refuses_are_rejected() {
+    let workspace = Workspace::new();
+    workspace.run(&["token", "--generate", "keys"]).success();
+    let state = workspace.path("state");
+    fs::create_dir(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o770)).unwrap();
+    let settings = "\
+control_plane = [\"127.0.0.1:8443\"]
+control_plane_url = [\"https://snap.example.org/path\"]
+endhost_api = \"http://127.0.0.1/?query\"
+state_dir = \"state\"
+public_address = [\"127.0.0.1:51820\"]
+token_key = \"keys/public.pem\"
+";
+    workspace
+        .check(format!("{settings}{VALID}"))
+        .rejected_with(&[
+            "x.toml:2: control_plane_url: https://snap.example.org/path is not a URL of a control plane: it must not",
+            "x.toml:3: endhost_api: http://127.0.0.1/?query is not a URL of an endhost API: it must not",
+            "x.toml:4: state_dir: state: users other than its owner can write to it (mode 0770), so they could",
+        ]);
+}
+
+#[test]
 fn too_many_workers_are_rejected_unless_unpinned() {
     let workspace = Workspace::new();
     let arguments = ["check", "--config", "valid.toml", "--workers", "1000"];

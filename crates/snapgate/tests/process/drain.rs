@@ -1,10 +1,13 @@
 //! SIGTERM, with a process and clients that have tunnels.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use testkit::{Client, GatewaySetup, identity, wait_until};
+use testkit::{Client, GatewaySetup, PATIENCE, identity, wait_until};
 
 use crate::gateway;
 
@@ -50,6 +53,72 @@ fn a_draining_gateway_serves_existing_tunnels_and_refuses_new_ones() {
     assert_eq!(newcomer.discard_received(), 0);
     assert_eq!(metrics.sum("snapgate_draining"), 1);
     assert_eq!(metrics.sum("snapgate_tunnels"), 1);
+
+    gateway.signal(Signal::SIGINT);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+/// Runs `snapgate token`, and returns its output.
+fn token(setup: &GatewaySetup, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snapgate"));
+    command
+        .arg("token")
+        .args(arguments)
+        .current_dir(setup.path("."));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Registers an identity of one repeated byte, and returns the answer.
+fn register(control_plane: SocketAddr, token: &str, identity: u8) -> String {
+    let body = [&[0x0a, 32][..], &[identity; 32]].concat();
+    let head = format!(
+        "POST /anapaya.snap.v1.SnapControl/RegisterSnapTunIdentity HTTP/1.1\r\nhost: snap\r\nconnection: close\r\n\
+         content-type: application/proto\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(control_plane).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(&[head.as_bytes(), &body].concat())
+        .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn a_draining_gateway_registers_no_new_identities_and_renews_others() {
+    let old = identity();
+    let setup = patient().identities(&[&old]).forward("scion");
+    let metrics = setup.metrics_address();
+    let [internal, control_plane] =
+        [1, 2].map(|offset| SocketAddr::new(metrics.ip(), metrics.port() + offset));
+    token(&setup, &["--generate", "keys"]);
+    let of = |pssid| token(&setup, &["--key", "keys/private.pem", "--pssid", pssid]);
+    let mut gateway = setup
+        .clone()
+        .argument(format!("--internal={internal}"))
+        .argument("--next-hop=1-ff00:0:110#1=127.0.0.1:31002")
+        .argument(format!("--control-plane={control_plane}"))
+        .argument("--token-key=keys/public.pem")
+        .start();
+    let _client = gateway.connect(&old);
+    let answer = register(control_plane, &of("known"), 9);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+    gateway.signal(Signal::SIGTERM);
+    gateway.wait_for_log("drain progress active_tunnels=1");
+    let answer = register(control_plane, &of("new"), 8);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let error = r#"{"code":"unavailable","message":"the gateway is shutting down"}"#;
+    assert!(answer.ends_with(error), "{answer}");
+    let answer = register(control_plane, &of("known"), 9);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let reason = [("reason", "shutting_down")];
+    let refused = "snapgate_control_refused_registrations_total";
+    assert_eq!(gateway.metrics().sum_where(refused, &reason), 1);
 
     gateway.signal(Signal::SIGINT);
     assert_eq!(gateway.wait().code, Some(0));

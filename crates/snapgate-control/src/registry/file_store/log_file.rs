@@ -1,8 +1,8 @@
 //! A locked file that frames are appended to.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, BufReader, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -134,6 +134,10 @@ impl LogFile {
             .read_to_end(&mut start);
         header.map_err(io_error)?;
         self.synced = read_start(&start, path)?;
+        self.restrict().map_err(|source| OpenError::Exposed {
+            file: path.to_owned(),
+            source,
+        })?;
         if found < self.synced {
             return Err(OpenError::Truncated {
                 file: path.to_owned(),
@@ -171,6 +175,14 @@ impl LogFile {
         }
         self.file.set_len(self.len).map_err(io_error)?;
         Ok(Some(tail))
+    }
+
+    /// Takes the permissions of other users away, who could read who is registered, or lock the file.
+    fn restrict(&self) -> io::Result<()> {
+        if self.file.metadata()?.mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        self.file.set_permissions(Permissions::from_mode(0o600))
     }
 
     /// Appends bytes, all or none.

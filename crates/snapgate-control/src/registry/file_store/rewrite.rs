@@ -72,6 +72,11 @@ impl Rewrite {
         Ok(self.is_complete)
     }
 
+    /// Writes the file to disk and waits.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.log.sync()
+    }
+
     pub(super) fn log(&self) -> &LogFile {
         &self.log
     }

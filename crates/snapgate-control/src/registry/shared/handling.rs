@@ -28,7 +28,7 @@ enum Decision<'a> {
     },
     Revoked {
         selector: &'a Selector,
-        until: Timestamp,
+        until: Option<Timestamp>,
         now: Timestamp,
         revoked: Revoked,
         answer: &'a Answer<Result<Revoked, RevokeError>>,
@@ -356,7 +356,7 @@ impl Shared {
 fn revoke(
     state: &mut State,
     selector: &Selector,
-    until: Timestamp,
+    until: Option<Timestamp>,
     now: Timestamp,
     changes: &mut Changes,
 ) -> Result<Revoked, RevokeError> {

@@ -279,6 +279,49 @@ fn a_revocation_is_in_force_while_the_store_hangs() {
 }
 
 #[test]
+fn revocations_are_in_force_without_waiting_while_the_store_hangs_and_are_stored_later() {
+    let (setup, control) = setup();
+    for number in 1..=20 {
+        let name = format!("{number}");
+        setup.register((&name, &name, 100), key(number), 0).unwrap();
+    }
+    let selector = |number| Selector::Identity(key(number));
+    while_hanging(
+        &control,
+        || setup.register(("bob", "b1", 100), key(30), 0),
+        || {
+            // On the thread that lets the store go on.
+            for number in 1..=20 {
+                let until = Some(at(500));
+                let begun = setup.registry.begin_revoke(&selector(number), until, at(0));
+                let expected = Revoked {
+                    ended: 1,
+                    until: at(500),
+                };
+                assert_eq!(begun.map(|one| one.revoked()).unwrap(), expected);
+                assert!(!setup.grants.has(key(number), 0));
+            }
+        },
+    )
+    .unwrap();
+    control.take_commits();
+    // Nobody waited for them.
+    setup.registry.expire(at(1));
+    let commits = control.take_commits();
+    assert!(commits.iter().all(|one| one.1 == Durability::Machine));
+    let stored: Vec<_> = commits
+        .iter()
+        .flat_map(|(changes, _)| changes)
+        .map(Change::key)
+        .filter(|key| matches!(key, Key::Revocation(_)))
+        .collect();
+    let expected: Vec<_> = (1..=20).map(|n| Key::Revocation(selector(n))).collect();
+    assert_eq!(stored, expected);
+    assert_eq!(setup.list().len(), 1);
+    assert_eq!(setup.registry.counts().revoked, 20);
+}
+
+#[test]
 fn a_registration_that_is_revoked_while_it_is_stored_is_refused_and_never_in_force() {
     for is_failing in [false, true] {
         let (setup, control) = setup();

@@ -67,6 +67,49 @@ fn only_its_owner_can_read_the_file() {
 }
 
 #[test]
+fn other_users_lose_their_access_to_a_file_that_is_opened() {
+    let (_directory, path) = directory();
+    let setup = Setup::with_file(&path, 0);
+    setup.register(("alice", "a1", 100), key(1), 0).unwrap();
+    let before = setup.list();
+    drop(setup);
+    for exposed in [0o644, 0o640, 0o666] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(exposed)).unwrap();
+        assert_eq!(Setup::with_file(&path, 0).list(), before);
+        assert_eq!(mode(&path), 0o600, "{exposed:o}");
+    }
+    // Files of other programs stay as they are.
+    let foreign = path.with_extension("conf");
+    fs::write(&foreign, "[settings]\n").unwrap();
+    fs::set_permissions(&foreign, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(refused(&foreign), OpenError::Foreign(_)));
+    assert_eq!(mode(&foreign), 0o644);
+}
+
+#[test]
+fn a_file_of_another_user_that_others_can_read_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(
+            std::env::var_os("SNAPGATE_REQUIRE_ROOT").is_none(),
+            "this test needs root"
+        );
+        eprintln!("skipped: this test needs root");
+        return;
+    }
+    let (directory, path) = directory();
+    drop(Setup::with_file(&path, 0));
+    for (path, mode) in [(directory.path(), 0o755), (&*path, 0o666)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let open_as_another = || {
+        let user = rustix::process::Uid::from_raw(65_534);
+        rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+        assert!(matches!(refused(&path), OpenError::Exposed { .. }));
+    };
+    std::thread::scope(|scope| scope.spawn(open_as_another).join().unwrap());
+}
+
+#[test]
 fn one_registry_at_a_time_uses_a_file() {
     let (_directory, path) = directory();
     let setup = Setup::with_file(&path, 0);

@@ -15,10 +15,20 @@ const MAX_PER_PSSID: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Register { token: usize, identity: usize },
-    Revoke { selector: Selector, lasts: i64 },
-    Unrevoke { selector: Selector },
-    Wait { seconds: i64 },
+    Register {
+        token: usize,
+        identity: usize,
+    },
+    Revoke {
+        selector: Selector,
+        lasts: Option<i64>,
+    },
+    Unrevoke {
+        selector: Selector,
+    },
+    Wait {
+        seconds: i64,
+    },
     Expire,
     Restart,
 }
@@ -35,7 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0..TOKENS.len(), 0..IDENTITIES)
             .prop_map(|(token, identity)| Step::Register { token, identity }),
-        2 => (selector(), -2..60_i64)
+        2 => (selector(), prop::option::weighted(0.8, -2..60_i64))
             .prop_map(|(selector, lasts)| Step::Revoke { selector, lasts }),
         2 => selector().prop_map(|selector| Step::Unrevoke { selector }),
         3 => (0..12_i64).prop_map(|seconds| Step::Wait { seconds }),
@@ -139,7 +149,10 @@ impl Model {
     }
 
     /// Returns `None` for an end in the past.
-    fn revoke(&mut self, selector: &Selector, until: Timestamp) -> Option<Revoked> {
+    fn revoke(&mut self, selector: &Selector, until: Option<Timestamp>) -> Option<Revoked> {
+        if until.is_some_and(|until| until <= self.now()) {
+            return None;
+        }
         let concerns = |identity: &Identity, grant: &Grant| match selector {
             Selector::Token(token) => grant.token == *token,
             Selector::Pssid(pssid) => grant.pssid == *pssid,
@@ -157,9 +170,11 @@ impl Model {
         let ends = ends.chain(ended.values().map(|grant| grant.expires));
         let known = ends.filter(|end| *end > self.now()).max();
         let until = match (selector, known) {
-            (Selector::Token(_), Some(known)) => known,
-            _ if until <= self.now() => return None,
-            (_, known) => known.map_or(until, |known| known.max(until)),
+            (Selector::Token(_), Some(known)) => until.map_or(known, |until| until.max(known)),
+            (_, known) => {
+                let until = until.unwrap_or(at(self.now + 30 * 86_400));
+                known.map_or(until, |known| known.max(until))
+            }
         };
         let previous = self.revocations.get(selector).copied();
         let until = previous.map_or(until, |previous| previous.max(until));
@@ -218,7 +233,7 @@ fn run(steps: &[Step]) {
                 assert_eq!(result, model.register(&claims, identity), "{claims:?}");
             }
             Step::Revoke { selector, lasts } => {
-                let until = at(model.now + lasts);
+                let until = lasts.map(|lasts| at(model.now + lasts));
                 let result = setup.registry.revoke(selector, until, model.now());
                 assert_eq!(result.ok(), model.revoke(selector, until));
             }

@@ -291,6 +291,22 @@ fn a_lowered_limit_keeps_existing_registrations() {
 }
 
 #[test]
+fn a_registry_that_refuses_new_identities_accepts_renewals() {
+    let setup = Setup::in_memory();
+    setup.register(("alice", "a1", 100), key(1), 0).unwrap();
+    setup.registry.refuse_new_identities();
+    let refused = Err(Refusal::ShuttingDown);
+    assert_eq!(setup.register(("bob", "b1", 200), key(2), 0), refused);
+    assert!(!setup.grants.has(key(2), 0));
+    let renewal = setup.register(("alice", "a2", 200), key(1), 50);
+    assert_eq!(renewal, accepted(Effect::Renewed, 200));
+    // A registration that has ended is not renewed.
+    assert_eq!(setup.register(("alice", "a3", 300), key(1), 200), refused);
+    let counts = setup.registry.counts();
+    assert_eq!(counts.refused[Refusal::ShuttingDown.index()], 2);
+}
+
+#[test]
 fn results_are_counted() {
     let setup = Setup::in_memory();
     setup.register(("alice", "a1", 100), key(1), 0).unwrap();

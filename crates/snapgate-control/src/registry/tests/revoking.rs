@@ -8,7 +8,7 @@ fn a_revoked_token_loses_its_registration_and_cannot_register_again() {
     setup.register(("alice", "a1", 100), key(1), 0).unwrap();
     setup.register(("alice", "a2", 100), key(2), 0).unwrap();
     let revoked = setup.revoke(&Selector::Token(token("a1")), 1, 0).unwrap();
-    // A known token is revoked until its end, whatever the argument is.
+    // A known token is revoked at least until its end.
     let expected = Revoked {
         ended: 1,
         until: at(100),
@@ -22,6 +22,34 @@ fn a_revoked_token_loses_its_registration_and_cannot_register_again() {
     // The client may register with another token.
     let result = setup.register(("alice", "a3", 200), key(1), 0);
     assert_eq!(result, accepted(Effect::New, 200));
+}
+
+#[test]
+fn a_known_token_stays_revoked_until_a_later_time_that_was_given() {
+    let setup = Setup::in_memory();
+    setup.register(("alice", "a1", 100), key(1), 0).unwrap();
+    let selector = Selector::Token(token("a1"));
+    let expected = Revoked {
+        ended: 1,
+        until: at(300),
+    };
+    assert_eq!(setup.revoke(&selector, 300, 0).unwrap(), expected);
+    // An issuer renews the token with the same id.
+    let renewed = setup.register(("alice", "a1", 400), key(1), 150);
+    assert_eq!(renewed, Err(Refusal::TokenRevoked));
+    assert!(setup.register(("alice", "a1", 400), key(1), 300).is_ok());
+}
+
+#[test]
+fn without_a_time_a_known_token_is_revoked_until_its_end_and_others_for_30_days() {
+    let setup = Setup::in_memory();
+    setup.register(("alice", "a1", 100), key(1), 0).unwrap();
+    let until = |selector| setup.registry.revoke(&selector, None, at(0)).unwrap().until;
+    let days = 86_400 * 30;
+    assert_eq!(until(Selector::Token(token("a1"))), at(100));
+    assert_eq!(until(Selector::Token(token("a2"))), at(days));
+    assert_eq!(until(Selector::Pssid(pssid("alice"))), at(days));
+    assert_eq!(until(Selector::Identity(key(1))), at(days));
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub struct RevocationRequest {
     /// Identity, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
-    /// End of the revocation; not needed for a token that is known. Default: in 30 days, which should be longer than
+    /// End of the revocation. Default: that of a token that is known; otherwise in 30 days, which should be longer than
     /// tokens are valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,

@@ -115,11 +115,11 @@ impl Client {
         self.request(Method::GET, "/revocations", String::new())
     }
 
-    /// Revokes until a time, by default for 30 days. It is not needed for a token that is known.
+    /// Revokes until a time. Default: until the end of a token that is known, and otherwise for 30 days.
     ///
     /// # Errors
     ///
-    /// The server cannot be reached, refuses the revocation, or cannot store it.
+    /// The server cannot be reached, refuses the revocation, or cannot store it in time, in which case it is in force.
     pub fn revoke(
         &self,
         selector: &Selector,

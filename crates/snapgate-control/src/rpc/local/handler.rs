@@ -1,7 +1,6 @@
 //! Answers requests of the local interface.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,25 +11,30 @@ use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use super::api::{
     Problem, RegistrationPage, RemovalAnswer, RevocationAnswer, RevocationList, RevocationRequest,
     identity_text, parse_identity,
 };
 use crate::claims::{Identity, Pssid, TokenId};
-use crate::registry::{Filter, Selector};
+use crate::registry::{Filter, Revoked, Selector};
 use crate::rpc::activity::Progress;
-use crate::rpc::backend::{Refusal, RefusalKind, Registrations};
+use crate::rpc::backend::{Refusal, RefusalKind, Registrations, RevocationInForce};
 use crate::rpc::body::read_body;
 use crate::rpc::server::Handler;
 use crate::rpc::settings::Limits;
 
+/// Maximum number of calls of the store at the same time that do not wait for storage: listings, and revocations that
+/// take effect. Hanging storage delays none of them.
+const QUICK_CALLS: usize = 2;
+
+/// Maximum number of calls of the store at the same time that wait for storage.
+const STORING_CALLS: usize = 4;
+
 /// Maximum number of calls of the store at the same time. They have threads apart from those of registrations, so that
 /// a flood of registrations does not delay revocations.
-pub(in crate::rpc) const BLOCKING_CALLS: usize = 4;
-
-/// Time for which a revocation without an end lasts.
-const REVOCATION_TIME: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(in crate::rpc) const BLOCKING_CALLS: usize = QUICK_CALLS + STORING_CALLS;
 
 /// Number of registrations on a page: by default, and at most.
 const PAGE: usize = 100;
@@ -40,12 +44,27 @@ const PAGE_MAX: usize = 1000;
 #[derive(Clone)]
 pub(in crate::rpc) struct LocalApi {
     registrations: Arc<dyn Registrations>,
-    free: Arc<Semaphore>,
+    /// Permits of calls that do not wait for storage.
+    quick: Arc<Semaphore>,
+    /// Permits of calls that wait for storage.
+    storing: Arc<Semaphore>,
     limits: Limits,
 }
 
 /// HTTP status and text of an error.
 type Failure = (StatusCode, String);
+
+/// A call that has done everything for which it does not wait for storage.
+enum Begun {
+    /// It has ended, with this answer.
+    Done(String),
+    /// It waits for storage.
+    Storing {
+        wait: Box<dyn FnOnce() -> Result<String, Failure> + Send>,
+        /// Begin of the error that the store did not answer in time.
+        state: String,
+    },
+}
 
 /// A parsed request.
 enum Call {
@@ -63,16 +82,38 @@ impl LocalApi {
     pub(in crate::rpc) fn new(registrations: Arc<dyn Registrations>, limits: Limits) -> Self {
         Self {
             registrations,
-            free: Arc::new(Semaphore::new(BLOCKING_CALLS)),
+            quick: Arc::new(Semaphore::new(QUICK_CALLS)),
+            storing: Arc::new(Semaphore::new(STORING_CALLS)),
             limits,
         }
     }
 
-    async fn receive_and_call(
+    async fn answer(
         &self,
         request: Request<Incoming>,
         progress: &mut Progress,
     ) -> Result<String, Failure> {
+        let limit = self.limits.request_time;
+        let deadline = Instant::now() + limit;
+        let late = |state: &str| {
+            let text = format!("{state}the store did not answer within {limit:?}");
+            (StatusCode::GATEWAY_TIMEOUT, text)
+        };
+        let begun = timeout_at(deadline, self.receive_and_begin(request, progress)).await;
+        match begun.unwrap_or_else(|_| Err(late("")))? {
+            Begun::Done(answer) => Ok(answer),
+            Begun::Storing { wait, state } => {
+                let stored = timeout_at(deadline, run(&self.storing, wait)).await;
+                stored.unwrap_or_else(|_| Err(late(&state)))
+            }
+        }
+    }
+
+    async fn receive_and_begin(
+        &self,
+        request: Request<Incoming>,
+        progress: &mut Progress,
+    ) -> Result<Begun, Failure> {
         let (parts, body) = request.into_parts();
         let body = read_body(body, self.limits.body_bytes);
         let body = tokio::time::timeout(self.limits.body_time, body).await;
@@ -86,17 +127,26 @@ impl LocalApi {
             }
         };
         let call = parse(&parts, &body)?;
-        let internal = |text: &str| (StatusCode::INTERNAL_SERVER_ERROR, text.to_owned());
-        let permit = Arc::clone(&self.free).acquire_owned().await;
-        let permit = permit.map_err(|_| internal("the server has ended"))?;
         let registrations = Arc::clone(&self.registrations);
-        let run = move || {
-            let _permit = permit;
-            call.run(&*registrations)
-        };
-        let result = tokio::task::spawn_blocking(run).await;
-        result.map_err(|_| internal("the store failed"))?
+        run(&self.quick, move || call.begin(registrations)).await
     }
+}
+
+/// Calls the store on a blocking thread, when there is a permit.
+async fn run<T: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    call: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let internal = |text: &str| (StatusCode::INTERNAL_SERVER_ERROR, text.to_owned());
+    // Held by the thread until it ends, even if the client gives up before.
+    let permit = Arc::clone(permits).acquire_owned().await;
+    let permit = permit.map_err(|_| internal("the server has ended"))?;
+    let run = move || {
+        let _permit = permit;
+        call()
+    };
+    let result = tokio::task::spawn_blocking(run).await;
+    result.map_err(|_| internal("the store failed"))?
 }
 
 fn parse(parts: &Parts, body: &[u8]) -> Result<Call, Failure> {
@@ -161,9 +211,9 @@ fn parse_selector(query: &str) -> Result<Selector, String> {
 }
 
 impl Call {
-    /// Calls the store, and encodes its answer.
-    fn run(self, registrations: &dyn Registrations) -> Result<String, Failure> {
-        match self {
+    /// Calls the store, as far as it does not wait for storage, and encodes its answer.
+    fn begin(self, registrations: Arc<dyn Registrations>) -> Result<Begun, Failure> {
+        let answer = match self {
             Self::List {
                 after,
                 limit,
@@ -173,7 +223,7 @@ impl Call {
                 encode(&RegistrationPage {
                     registrations: page.registrations.into_iter().map(Into::into).collect(),
                     next: page.next.as_ref().map(identity_text),
-                })
+                })?
             }
             Self::Revocations => {
                 let mut all = Vec::new();
@@ -187,23 +237,41 @@ impl Call {
                     after = Some(last.selector.clone());
                     all.extend(page.into_iter().map(Into::into));
                 }
-                encode(&RevocationList { revocations: all })
+                encode(&RevocationList { revocations: all })?
             }
             Self::Revoke(selector, until) => {
-                let now = Timestamp::now();
-                let until = until.unwrap_or(now.saturating_add(REVOCATION_TIME).unwrap_or(now));
-                let revoked = registrations.revoke(&selector, until, now);
-                let revoked = revoked.map_err(failure)?;
-                encode(&RevocationAnswer {
-                    ended: revoked.ended,
-                    until: revoked.until,
-                })
+                let revocation = registrations.revoke(&selector, until, Timestamp::now());
+                return Ok(Begun::of(revocation.map_err(failure)?));
             }
             Self::Unrevoke(selector) => {
-                let existed = registrations.unrevoke(&selector, Timestamp::now());
-                let existed = existed.map_err(failure)?;
-                encode(&RemovalAnswer { existed })
+                let unrevoke = move || {
+                    let existed = registrations.unrevoke(&selector, Timestamp::now());
+                    let existed = existed.map_err(failure)?;
+                    encode(&RemovalAnswer { existed })
+                };
+                return Ok(Begun::Storing {
+                    wait: Box::new(unrevoke),
+                    state: "it is not known whether the revocation is removed: ".to_owned(),
+                });
             }
+        };
+        Ok(Begun::Done(answer))
+    }
+}
+
+impl Begun {
+    fn of(revocation: RevocationInForce) -> Self {
+        let Revoked { ended, until } = revocation.revoked;
+        let wait = revocation.wait;
+        Self::Storing {
+            wait: Box::new(move || {
+                let Revoked { ended, until } = wait().map_err(failure)?;
+                encode(&RevocationAnswer { ended, until })
+            }),
+            state: format!(
+                "the revocation is in force until {until} (registrations ended: {ended}) but not stored yet, a restart \
+                 would forget it: "
+            ),
         }
     }
 }
@@ -229,14 +297,7 @@ impl Handler for LocalApi {
         request: Request<Incoming>,
         mut progress: Progress,
     ) -> Response<Full<Bytes>> {
-        let limit = self.limits.request_time;
-        let call = self.receive_and_call(request, &mut progress);
-        let result = tokio::time::timeout(limit, call).await;
-        let result = result.unwrap_or_else(|_| {
-            let text = format!("the store did not answer within {limit:?}");
-            Err((StatusCode::GATEWAY_TIMEOUT, text))
-        });
-        let (status, body) = match result {
+        let (status, body) = match self.answer(request, &mut progress).await {
             Ok(body) => (StatusCode::OK, body),
             Err((status, error)) => (status, encode(&Problem { error }).unwrap_or_default()),
         };

@@ -7,7 +7,7 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
     PermissionsExt as _,
 };
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use crate::rpc::log_limit::LogLimit;
 use crate::rpc::metrics::{ConnectionEnd, ControlMetrics};
 use crate::rpc::server::{Handler, serve};
 use crate::rpc::settings::Limits;
-use crate::rpc::start_error::StartError;
+use crate::rpc::start_error::{DirectoryError, StartError};
 
 /// File name of the socket in its directory.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -39,6 +39,69 @@ const CONNECTIONS: usize = 16;
 
 /// Pause after an error of accept(2), which is a lack of files or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Checks a directory for the control socket and the registrations, as a server does when it starts: only the user of
+/// this process and root may replace files in it, and a socket must fit.
+///
+/// # Errors
+///
+/// The directory cannot be used.
+pub fn check_directory(directory: &Path) -> Result<(), DirectoryError> {
+    check(directory, Some(geteuid().as_raw()))
+}
+
+/// Checks a directory as [`check_directory`] does, but for a server that may run as another user: its owner does not
+/// matter.
+///
+/// # Errors
+///
+/// The directory cannot be used.
+pub fn check_directory_of_any_user(directory: &Path) -> Result<(), DirectoryError> {
+    check(directory, None)
+}
+
+fn check(directory: &Path, user: Option<u32>) -> Result<(), DirectoryError> {
+    let fail = |reason| DirectoryError {
+        directory: directory.to_owned(),
+        reason,
+    };
+    let metadata = fs::metadata(directory);
+    let metadata = metadata.map_err(|error| fail(format!("cannot be read: {error}")))?;
+    if let Some(reason) = exposure(metadata.mode(), metadata.uid(), user) {
+        return Err(fail(reason));
+    }
+    if SocketAddr::from_pathname(directory.join(NEW_NAME)).is_err() {
+        let reason = format!("the path of {SOCKET_NAME} in it is too long; use a shorter path");
+        return Err(fail(reason));
+    }
+    let socket = fs::symlink_metadata(directory.join(SOCKET_NAME));
+    if socket.is_ok_and(|file| !file.file_type().is_socket()) {
+        let reason =
+            format!("{SOCKET_NAME} in it is not a socket; move it away, or use another directory");
+        return Err(fail(reason));
+    }
+    Ok(())
+}
+
+/// Returns which other users could replace files in a directory with this mode and owner, if it is used by `user`.
+fn exposure(mode: u32, owner: u32, user: Option<u32>) -> Option<String> {
+    if let Some(user) = user
+        && ![0, user].contains(&owner)
+    {
+        return Some(format!(
+            "it belongs to the user with uid {owner}, who could replace the control socket and the registrations; it \
+             must belong to the user that runs the gateway (uid {user}) or to root: change its owner, or use another \
+             directory"
+        ));
+    }
+    (mode & 0o022 != 0).then(|| {
+        format!(
+            "users other than its owner can write to it (mode {:04o}), so they could replace the control socket and \
+             the registrations; run `chmod go-w` on it, or use another directory",
+            mode & 0o7777
+        )
+    })
+}
 
 /// The bound socket. Dropping it removes the file.
 pub(in crate::rpc) struct LocalSocket {
@@ -62,12 +125,7 @@ impl LocalSocket {
                 fail(directory, format!("cannot create the directory: {error}"))
             })?;
         }
-        let mode = fs::metadata(directory).map(|metadata| metadata.mode());
-        if mode.map_err(|error| fail(directory, error.to_string()))? & 0o022 != 0 {
-            let reason = "users other than the owner of the directory can write to it, so they could replace the \
-                          socket; use another directory";
-            return Err(fail(directory, reason.to_owned()));
-        }
+        check_directory(directory)?;
         let lock_path = directory.join(LOCK_NAME);
         let lock = OpenOptions::new()
             .create(true)
@@ -85,10 +143,6 @@ impl LocalSocket {
             fail(&lock_path, reason)
         })?;
         let path = directory.join(SOCKET_NAME);
-        if fs::symlink_metadata(&path).is_ok_and(|file| !file.file_type().is_socket()) {
-            let reason = "the file is not a socket; move it away, or use another directory";
-            return Err(fail(&path, reason.to_owned()));
-        }
         let new_path = directory.join(NEW_NAME);
         // The socket gets its name after its mode, so that it never has another one, and replaces an old file at once.
         let bind = || -> io::Result<(UnixListener, (u64, u64))> {
@@ -257,8 +311,51 @@ mod tests {
         let directory = TempDir::new().unwrap();
         for mode in [0o777, 0o1777, 0o770] {
             fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
-            assert!(refused(directory.path()).contains("could replace the socket"));
+            let reason = refused(directory.path());
+            assert!(
+                reason.contains("could replace the control socket"),
+                "{reason}"
+            );
+            assert!(reason.contains(&format!("(mode {mode:04o})")), "{reason}");
         }
+        let files = fs::read_dir(directory.path()).unwrap();
+        assert_eq!(files.count(), 0, "nothing was written to it");
+    }
+
+    #[test]
+    fn a_directory_of_another_user_is_refused() {
+        for (owner, own) in [(0, 0), (0, 1000), (1000, 1000)] {
+            assert_eq!(exposure(0o755, owner, Some(own)), None);
+        }
+        for (owner, own) in [(1000, 0), (1001, 1000)] {
+            let reason = exposure(0o700, owner, Some(own)).unwrap();
+            assert!(
+                reason.contains(&format!("the user with uid {owner}")),
+                "{reason}"
+            );
+            assert!(reason.contains(&format!("(uid {own})")), "{reason}");
+            assert_eq!(exposure(0o700, owner, None), None);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_root_gave_away_is_refused() {
+        if !geteuid().is_root() {
+            assert!(
+                std::env::var_os("SNAPGATE_REQUIRE_ROOT").is_none(),
+                "this test needs root"
+            );
+            eprintln!("skipped: this test needs root");
+            return;
+        }
+        let directory = TempDir::new().unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(65_534), None).unwrap();
+        let reason = refused(directory.path());
+        assert!(
+            reason.contains("belongs to the user with uid 65534"),
+            "{reason}"
+        );
+        assert!(check_directory_of_any_user(directory.path()).is_ok());
     }
 
     #[test]

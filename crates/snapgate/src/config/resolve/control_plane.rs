@@ -7,7 +7,10 @@ use std::sync::Arc;
 use scion_packet::IsdAs;
 use serde_json::Value;
 use snapgate_control::registry::RegistrySettings;
-use snapgate_control::rpc::{ControlSettings, EndhostApiSettings, TlsSettings, check_certificate};
+use snapgate_control::rpc::{
+    ControlSettings, EndhostApiSettings, StartError, TlsSettings, check_certificate,
+    check_control_plane_url, check_endhost_api,
+};
 use snapgate_control::token::{JwksUrl, KeySet, KeySource, Verifier};
 
 use super::{DataPlane, Resolver, first_place, strings};
@@ -16,6 +19,8 @@ use crate::config::fault::Fault;
 use crate::config::file::resolve_path;
 use crate::config::options::Options;
 use crate::config::place::Place;
+use crate::config::problem::Warning;
+use crate::config::raw::RawValue;
 use crate::config::setting::{Scope, Setting};
 use crate::config::{Forward, ScionForward, settings, values};
 
@@ -53,6 +58,12 @@ impl Resolver {
         let urls = self.control_plane_urls(&listen, &place);
         let public = self.public_addresses(data_plane.listen);
         let tls = self.certificate();
+        if tls.is_none() && !options.behind_proxy {
+            self.warn_of_clear_text(&listen);
+        }
+        if data_plane.state_dir.is_none() {
+            self.warnings.push(Warning::RegistrationsNotKept);
+        }
         let endhost_api = self.endhost_api(options);
         let keys = self.token_keys();
         let (scion, private_key) = (scion?, data_plane.private_key?);
@@ -99,10 +110,27 @@ impl Resolver {
         scion
     }
 
+    /// Warns if clients of other hosts send their tokens without encryption.
+    fn warn_of_clear_text(&mut self, listen: &[SocketAddr]) {
+        let others = listen.iter().filter(|address| !address.ip().is_loopback());
+        let others: Vec<String> = others.map(ToString::to_string).collect();
+        if !others.is_empty() {
+            let addresses = others.join(", ");
+            self.warnings
+                .push(Warning::ControlPlaneInClearText { addresses });
+        }
+    }
+
     /// Returns the URLs that clients are told; none if they are made from the listen addresses.
     fn control_plane_urls(&mut self, listen: &[SocketAddr], place: &Place) -> Vec<String> {
         let setting = &settings::CONTROL_PLANE_URL;
-        let Some(urls) = self.all(setting, |value| values::url(&value.text)) else {
+        let parse = |value: &RawValue| {
+            let url = values::url(&value.text)?;
+            check_control_plane_url(&url)
+                .map_err(|error| Fault::ControlPlane(error.to_string()))?;
+            Ok(url)
+        };
+        let Some(urls) = self.all(setting, parse) else {
             let wildcard = listen.iter().find(|address| address.ip().is_unspecified());
             if let Some(&control) = wildcard {
                 let fault = Fault::NoControlPlaneUrl { control };
@@ -133,6 +161,12 @@ impl Resolver {
                 {
                     told.push(*address);
                 }
+            }
+            if let Some(&address) = told.iter().find(|address| address.port() == 0) {
+                let is_it = |value: &&RawValue| value.text.trim().parse() == Ok(address);
+                let values = self.raw.values(&settings::LISTEN).unwrap_or_default();
+                let place = values.iter().find(is_it).map(|value| value.place.clone());
+                self.report(place, &settings::LISTEN, Fault::ListenPortZero(address));
             }
             if told.is_empty() && !self.is_invalid(&settings::LISTEN) {
                 self.report(None, setting, Fault::NoPublicAddress);
@@ -200,18 +234,32 @@ impl Resolver {
     }
 
     fn endhost_api(&mut self, options: &Options) -> Option<EndhostApiSettings> {
-        let ca_file = self.file(&settings::ENDHOST_API_CA).map(|(file, _)| file);
+        let ca_file = self.file(&settings::ENDHOST_API_CA);
         let setting = &settings::ENDHOST_API;
         let Some((url, place)) = self.one(setting, |value| values::url(&value.text)) else {
             self.record(setting, Value::Null, None, Place::Default);
             return None;
         };
-        self.record(setting, url.as_str().into(), None, place);
-        Some(EndhostApiSettings {
+        self.record(setting, url.as_str().into(), None, place.clone());
+        if options.endhost_api_token && values::is_clear_text(&url) {
+            let fault = Fault::TokenInClearText(url.clone());
+            self.report(Some(place.clone()), setting, fault);
+        }
+        let (ca_file, ca_place) = ca_file.unzip();
+        let endhost_api = EndhostApiSettings {
             forward_token: options.endhost_api_token,
             ca_file,
             ..EndhostApiSettings::new(url)
-        })
+        };
+        if let Err(error) = check_endhost_api(&endhost_api) {
+            let (setting, place) = match (&error, ca_place) {
+                (StartError::Tls(_), Some(ca_place)) => (&settings::ENDHOST_API_CA, ca_place),
+                _ => (setting, place),
+            };
+            let fault = Fault::ControlPlane(error.to_string());
+            self.report(Some(place), setting, fault);
+        }
+        Some(endhost_api)
     }
 
     /// Returns the keys of tokens, from a file or a URL.

@@ -39,6 +39,20 @@ MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
 -----END PUBLIC KEY-----
 ";
 
+/// A certificate that signs itself.
+const CA: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdTCCARugAwIBAgIUGAeCmwnTHWsVa3xtwIvo+U+UP8EwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMzAyMTE0MDRaGA8yMTI2MTEwNjIxMTQw
+NFowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABG7F
+2Caa80qQMaW7KJrvKKtDuC+H81QL86XIN3M1EPz8qR268l7rrhSBr/kRcUrn0S6l
+0MwJ4jCuDsUFKqGCYnijUzBRMB0GA1UdDgQWBBQvENkvc8/L/KxYrTTFZu5bxy5W
+GTAfBgNVHSMEGDAWgBQvENkvc8/L/KxYrTTFZu5bxy5WGTAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0gAMEUCIC2ppeRKf1l3HzOK0lIdehlIxtcpMYknAeAJ
+2NX8RVG3AiEAnUjJDbk5+mPrJ0uf6iaa1I6I9mglHku2m21qOn7XjIM=
+-----END CERTIFICATE-----
+";
+
 /// A directory with a configuration and the files that it names.
 struct Setup {
     directory: tempfile::TempDir,
@@ -59,6 +73,7 @@ impl Setup {
         setup.write("ids", &format!("[[identity]]\npublic_key = '{PEER}'\n"));
         setup.write("topo", TOPOLOGY);
         setup.write("token.pem", TOKEN_KEY);
+        setup.write("ca.pem", CA);
         setup
     }
 

@@ -12,6 +12,20 @@ fn only_problem(text: &str) -> String {
     problems[0].clone()
 }
 
+/// Creates a state directory with this mode.
+fn state_dir(setup: &Setup, mode: u32) -> PathBuf {
+    let state = setup.directory.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    fs::set_permissions(&state, mode).unwrap();
+    state
+}
+
+fn warnings_of(setup: &Setup, text: &str) -> Vec<String> {
+    let warnings = setup.valid(&format!("{text}{MINIMAL}")).warnings;
+    warnings.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn clients_are_told_the_public_address_and_the_ases() {
     let effective = Setup::new().valid(&format!("{CONTROL_PLANE}{MINIMAL}"));
@@ -51,10 +65,9 @@ fn identities_are_optional_beside_a_control_plane() {
 #[test]
 fn registrations_are_kept_in_the_state_directory() {
     let setup = Setup::new();
-    fs::create_dir(setup.directory.path().join("state")).unwrap();
+    let state = state_dir(&setup, 0o700);
     let text = format!("state_dir = 'state'\n{CONTROL_PLANE}{MINIMAL}");
     let control_plane = setup.valid(&text).control_plane.unwrap();
-    let state = setup.directory.path().join("state");
     assert_eq!(
         control_plane.registry.file,
         Some(state.join("registrations"))
@@ -174,4 +187,153 @@ fn a_url_has_a_scheme_and_a_host() {
             "{problem}"
         );
     }
+}
+
+#[test]
+fn urls_that_clients_cannot_use_are_rejected() {
+    for (url, reason) in [
+        (
+            "https://snap.example.org/path",
+            "must not have a path or a query",
+        ),
+        (
+            "https://snap.example.org/?query",
+            "must not have a path or a query",
+        ),
+        (
+            "https://user@snap.example.org",
+            "must not contain a user name",
+        ),
+        ("http://0.0.0.0:80", "clients cannot reach this host"),
+    ] {
+        let text = format!("{CONTROL_PLANE}control_plane_url = ['{url}']\n");
+        let problem = only_problem(&text);
+        let start = format!("x.toml:4: control_plane_url: {url} is not a URL of a control plane: ");
+        assert!(problem.starts_with(&start), "{problem}");
+        assert!(problem.contains(reason), "{problem}");
+    }
+}
+
+#[test]
+fn urls_of_an_endhost_api_that_cannot_be_asked_are_rejected() {
+    for url in ["http://user@10.0.0.2", "http://10.0.0.2/?query"] {
+        let problem = only_problem(&format!("{CONTROL_PLANE}endhost_api = '{url}'\n"));
+        let start = format!("x.toml:4: endhost_api: {url} is not a URL of an endhost API: ");
+        assert!(problem.starts_with(&start), "{problem}");
+    }
+}
+
+#[test]
+fn certificates_of_the_endhost_api_that_cannot_be_used_are_rejected() {
+    let setup = Setup::new();
+    setup.write("empty.pem", "");
+    let with = |file: &str| {
+        format!(
+            "{CONTROL_PLANE}endhost_api = 'https://10.0.0.2'\nendhost_api_ca = '{file}'\n{MINIMAL}"
+        )
+    };
+    for (file, reason) in [
+        ("missing.pem", "cannot be read"),
+        ("empty.pem", "the file contains no certificate (PEM)"),
+        ("token.pem", "the file contains no certificate (PEM)"),
+    ] {
+        let problems = setup.problems(&with(file));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let start = format!("x.toml:5: endhost_api_ca: {file}: {reason}");
+        assert!(problems[0].starts_with(&start), "{problems:?}");
+    }
+    setup.valid(&with("ca.pem"));
+}
+
+#[test]
+fn a_state_directory_that_others_may_write_to_is_rejected() {
+    for (mode, is_valid) in [
+        (0o755, true),
+        (0o775, false),
+        (0o777, false),
+        (0o1777, false),
+    ] {
+        let setup = Setup::new();
+        state_dir(&setup, mode);
+        let text = format!("state_dir = 'state'\n{CONTROL_PLANE}{MINIMAL}");
+        if is_valid {
+            setup.valid(&text);
+            continue;
+        }
+        let problems = setup.problems(&text);
+        let start = format!(
+            "x.toml:1: state_dir: state: users other than its owner can write to it (mode {mode:04o})"
+        );
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(&start), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_port_that_the_kernel_chooses_cannot_be_told_to_clients() {
+    let text = CONTROL_PLANE.replace(
+        "public_address = ['192.0.2.1:51820']",
+        "listen = ['192.0.2.1:0']",
+    );
+    let problem = only_problem(&text);
+    assert!(
+        problem.starts_with("x.toml:2: listen: 192.0.2.1:0 has port 0"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn tokens_are_not_sent_to_another_host_in_clear_text() {
+    let with = |url: &str| {
+        format!(
+            "{CONTROL_PLANE}endhost_api = '{url}'\nendhost_api_token = true\nendhost_api_ca = 'ca.pem'\n"
+        )
+    };
+    assert_eq!(
+        only_problem(&with("http://10.0.0.2:48080")),
+        "x.toml:4: endhost_api: tokens would be sent to http://10.0.0.2:48080 in clear text (endhost_api_token), where \
+         others could read and use them; use https, or remove endhost_api_token"
+    );
+    for url in [
+        "https://10.0.0.2",
+        "http://127.0.0.1:48080",
+        "http://[::1]:48080",
+    ] {
+        Setup::new().valid(&format!("{}{MINIMAL}", with(url)));
+    }
+    let without_token = with("http://10.0.0.2").replace("true", "false");
+    Setup::new().valid(&format!("{without_token}{MINIMAL}"));
+}
+
+#[test]
+fn a_control_plane_in_clear_text_causes_a_warning() {
+    let setup = Setup::new();
+    state_dir(&setup, 0o700);
+    let base = format!("state_dir = 'state'\n{CONTROL_PLANE}");
+    let others = base.replace(
+        "'127.0.0.1:8443'",
+        "'127.0.0.1:8443', '192.0.2.1:8443', '[2001:db8::1]:8443'",
+    );
+    assert_eq!(
+        warnings_of(&setup, &others),
+        [
+            "the control plane serves plain HTTP at 192.0.2.1:8443, [2001:db8::1]:8443, so clients send their tokens in \
+          clear text; set --control-plane-certificate, or --behind-proxy if all of them come through a proxy with TLS"
+        ]
+    );
+    let behind_proxy = format!("{others}behind_proxy = true\n");
+    for text in [&base, &behind_proxy] {
+        assert!(warnings_of(&setup, text).is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn a_control_plane_without_a_state_directory_causes_a_warning() {
+    assert_eq!(
+        warnings_of(&Setup::new(), CONTROL_PLANE),
+        [
+            "registrations and revocations are lost at a restart, and `snapgate registrations` does not work; set \
+          --state-dir"
+        ]
+    );
 }

@@ -25,7 +25,7 @@ fn every_setting_changes_the_configuration() {
          handshake_timestamp_tolerance_seconds = 21\n\
          drain_timeout_seconds = 0\ndrain_idle_seconds = 20\n\
          metrics = '127.0.0.1:11'\nlog = 'debug'\naccounting_log = 'records'\n\
-         control_plane = ['127.0.0.1:8443']\ntoken_key = 'token.pem'\nendhost_api_ca = 'token.pem'\n\
+         control_plane = ['127.0.0.1:8443']\ntoken_key = 'token.pem'\nendhost_api_ca = 'ca.pem'\n\
          next_hop = { '2-64512#3' = '10.0.0.2:4' }\n";
     // Alternatives of other settings, or names of files with certificates.
     let omitted = [
