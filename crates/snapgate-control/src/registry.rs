@@ -225,6 +225,15 @@ impl Registry {
         self.0.register(claims, identity, now)
     }
 
+    /// Checks that neither a token nor its subscriber is revoked. Does not wait for storage.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::TokenRevoked`] or [`Refusal::PssidRevoked`].
+    pub fn check_revocations(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
+        rules::check_token(&self.0.state(), claims, now)
+    }
+
     /// Revokes a token, a subscriber or an identity until a time, which is not needed for a known token. Returns when
     /// the revocation is in force and stored.
     ///

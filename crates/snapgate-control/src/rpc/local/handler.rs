@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
@@ -224,13 +223,9 @@ fn encode(answer: &impl Serialize) -> Result<String, Failure> {
 }
 
 impl Handler for LocalApi {
-    async fn handle(
-        self,
-        request: Request<Incoming>,
-        mut progress: Progress,
-    ) -> Response<Full<Bytes>> {
+    async fn handle(self, request: Request<Incoming>, progress: &mut Progress) -> Response<Bytes> {
         let limit = self.limits.request_time;
-        let call = self.receive_and_call(request, &mut progress);
+        let call = self.receive_and_call(request, progress);
         let result = tokio::time::timeout(limit, call).await;
         let result = result.unwrap_or_else(|_| {
             let text = format!("the store did not answer within {limit:?}");
@@ -240,7 +235,7 @@ impl Handler for LocalApi {
             Ok(body) => (StatusCode::OK, body),
             Err((status, error)) => (status, encode(&Problem { error }).unwrap_or_default()),
         };
-        let mut response = Response::new(Full::from(body));
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
         let media_type = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, media_type);
