@@ -231,6 +231,15 @@ impl Registry {
         self.0.refuse_new_identities();
     }
 
+    /// Checks that neither a token nor its subscriber is revoked. Does not wait for storage.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::TokenRevoked`] or [`Refusal::PssidRevoked`].
+    pub fn check_revocations(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
+        rules::check_token(&self.0.state(), claims, now)
+    }
+
     /// Revokes a token, a subscriber or an identity until a time. Without a time, a known token is revoked until its
     /// end, and anything else for 30 days. Returns when the revocation is in force and stored.
     ///

@@ -2,13 +2,15 @@
 //!
 //! One thread answers all requests. Registrations, which wait for storage, the local interface, name lookups and files
 //! of certificates have blocking threads, each kind a limited number. So none of them delays another one, and none
-//! delays the data plane.
+//! delays the data plane. The nice value of these threads is 5 above that of the process, so that they leave the CPU to
+//! the workers of the data plane when both want it.
 //!
 //! The path of a request: `listener` accepts the connection, `connections` makes room for it, `server` serves HTTP on
-//! it, `request` reads the request, `service` answers it.
+//! it, `request` reads the request, `service` answers it. A request is in progress until its answer was sent.
 
 use std::any::Any;
 use std::fmt;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
+use tokio::task::{self, JoinSet};
 
 use self::connections::Connections;
 use self::endhost_api::EndhostApi;
@@ -44,19 +47,21 @@ pub mod local;
 mod log_limit;
 mod messages;
 mod metrics;
+mod owner;
 mod public;
 mod request;
 mod resolver;
 mod server;
 mod service;
 mod settings;
+mod shares;
 mod start_error;
 mod tls;
 
 pub use self::backend::{Follow, Refusal, RefusalKind, Registrations, RevocationInForce, Tokens};
 pub use self::code::Code;
 pub use self::endhost_api::check_endhost_api;
-pub use self::metrics::{ConnectionEnd, ControlMetrics, EndhostApiResult};
+pub use self::metrics::{ConnectionEnd, ControlMetrics, EndhostApiResult, LookupRefusal};
 pub use self::public::check_control_plane_url;
 pub use self::request::Method;
 pub use self::settings::{ControlSettings, EndhostApiSettings, Limits, TlsSettings};
@@ -68,6 +73,9 @@ const BLOCKING_TIME: Duration = Duration::from_secs(1);
 
 /// Number of blocking threads that read certificates and the keys of tokens, and that look up the server of these keys.
 const READERS: usize = 3;
+
+/// Difference between the nice value of the threads and that of the process.
+const NICE: i32 = 5;
 
 /// A running control plane. Dropping it stops it: answers in progress are sent for
 /// [`Limits::closing_time`], and registrations that wait for storage are awaited for one second.
@@ -81,7 +89,7 @@ pub struct ControlPlane {
     _socket: Option<LocalSocket>,
 }
 
-/// Failure of the thread of the control plane, which serves no requests any more.
+/// Failure of the control plane, which serves no requests any more.
 #[derive(Debug, thiserror::Error)]
 #[error("the control plane failed: {reason}")]
 pub struct ControlFailure {
@@ -172,7 +180,11 @@ impl ControlPlane {
         let (failed, failures) = crossbeam_channel::bounded(1);
         let thread = thread::Builder::new()
             .name("control".into())
-            .spawn(move || run(runtime, server.serve(stopped), &failed))
+            .spawn(move || {
+                // Threads that it starts inherit this. A sandbox may forbid it.
+                let _refused = rustix::process::nice(NICE);
+                run(runtime, server.serve(stopped), &failed);
+            })
             .map_err(StartError::Thread)?;
         Ok(Self {
             addresses,
@@ -196,7 +208,8 @@ impl ControlPlane {
         self.metrics.clone()
     }
 
-    /// Returns the channel that receives the failure of the control plane's thread.
+    /// Returns the channel that receives the failure of the control plane: of its thread, or of a task that has to run
+    /// as long as it.
     #[must_use]
     pub fn failures(&self) -> &Receiver<ControlFailure> {
         &self.failures
@@ -261,18 +274,58 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
+/// Tasks that have to run as long as the server.
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<()>,
+    names: Vec<(task::Id, &'static str)>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let id = self.running.spawn(task).id();
+        self.names.push((id, name));
+    }
+
+    /// Waits until one ends, and returns why.
+    async fn failure(&mut self) -> std::io::Error {
+        let Some(ended) = self.running.join_next_with_id().await else {
+            return pending().await;
+        };
+        let (id, end) = match ended {
+            Ok((id, ())) => (id, "ended".to_owned()),
+            Err(error) => {
+                let id = error.id();
+                let panic = error.try_into_panic();
+                let panic = panic.map(|panic| format!("panicked: {}", panic_message(&*panic)));
+                (id, panic.unwrap_or_else(|error| error.to_string()))
+            }
+        };
+        let name = self.names.iter().find(|(other, _)| *other == id);
+        let name = name.map_or("a task", |(_, name)| name);
+        std::io::Error::other(format!("{name} {end}"))
+    }
+}
+
+async fn keep_keys_current(follow: Follow) {
+    match follow.await {}
+}
+
 impl Server {
-    /// Serves until `stopped`. Tasks that are left end with the runtime.
+    /// Serves until `stopped`. Connections that are left end with the runtime.
     async fn serve(self, stopped: oneshot::Receiver<()>) -> std::io::Result<()> {
         let (stop, stopping) = watch::channel(());
+        let mut tasks = Tasks::default();
         let tls = match &self.certificate {
             Some(certificate) => {
-                tokio::spawn(Arc::clone(certificate).follow(self.metrics.clone()));
+                let follow = Arc::clone(certificate).follow(self.metrics.clone());
+                tasks.spawn("the task that reloads the certificate", follow);
                 Some(certificate.acceptor().map_err(std::io::Error::other)?)
             }
             None => None,
         };
-        tokio::spawn(self.follow);
+        let keys = keep_keys_current(self.follow);
+        tasks.spawn("the task that refreshes the keys of tokens", keys);
         let shared = Arc::new(Shared {
             limits: self.limits,
             connections: Connections::new(
@@ -291,21 +344,21 @@ impl Server {
                 peer: peer.ip(),
             };
             let shared = Arc::clone(&shared);
-            tokio::spawn(listener::accept(
-                listener,
-                shared,
-                handler_for,
-                stopping.clone(),
-            ));
+            let accept = listener::accept(listener, shared, handler_for, stopping.clone());
+            tasks.spawn("the task that accepts connections", accept);
         }
         if let Some((listener, api)) = self.local {
             let listener = tokio::net::UnixListener::from_std(listener)?;
             let accept = local::accept(listener, api, self.limits, self.metrics, stopping.clone());
-            tokio::spawn(accept);
+            tasks.spawn("the task that accepts local connections", accept);
         }
         drop(stopping);
-        // An error means that the handle of the control plane was dropped.
-        let _dropped = stopped.await;
+        tokio::select! {
+            biased;
+            // An error means that the handle of the control plane was dropped.
+            _dropped = stopped => {}
+            failure = tasks.failure() => return Err(failure),
+        }
         // Every connection and listener has a receiver.
         let _sent = stop.send(());
         let _late = tokio::time::timeout(self.limits.closing_time, stop.closed()).await;
@@ -330,6 +383,23 @@ mod tests {
     #[test]
     fn a_server_that_was_stopped_reports_no_failure() {
         assert_eq!(failure(async { Ok(()) }), None);
+    }
+
+    #[test]
+    fn a_task_that_ends_is_a_failure_of_the_server() {
+        let failed = |task: fn()| {
+            let serve = async move {
+                let mut tasks = Tasks::default();
+                tasks.spawn("one task", pending());
+                tasks.spawn("another task", async move { task() });
+                Err(tasks.failure().await)
+            };
+            failure(serve).unwrap()
+        };
+        let expected = "the control plane failed: another task ended";
+        assert_eq!(failed(|| {}), expected);
+        let expected = "the control plane failed: another task panicked: no sockets";
+        assert_eq!(failed(|| panic!("no sockets")), expected);
     }
 
     #[test]

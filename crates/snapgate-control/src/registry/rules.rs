@@ -163,15 +163,21 @@ pub(super) fn check_revocations(
     identity: &Identity,
     now: Timestamp,
 ) -> Result<(), Refusal> {
+    check_token(state, claims, now)?;
+    if state.is_revoked(&Selector::Identity(*identity), now) {
+        return Err(Refusal::IdentityRevoked);
+    }
+    Ok(())
+}
+
+/// Refuses a token that is revoked, or whose subscriber is.
+pub(super) fn check_token(state: &State, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
     let is_revoked = |selector| state.is_revoked(&selector, now);
     if is_revoked(Selector::Token(claims.token.clone())) {
         return Err(Refusal::TokenRevoked);
     }
     if is_revoked(Selector::Pssid(claims.pssid.clone())) {
         return Err(Refusal::PssidRevoked);
-    }
-    if is_revoked(Selector::Identity(*identity)) {
-        return Err(Refusal::IdentityRevoked);
     }
     Ok(())
 }

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::metrics::ConnectionEnd;
+use super::owner::owning;
 use super::settings::Limits;
 
 /// Activity of a connection.
@@ -13,7 +15,7 @@ use super::settings::Limits;
 pub(super) struct Activity {
     opened: Instant,
     state: Mutex<State>,
-    became_idle: Notify,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -22,6 +24,8 @@ struct State {
     incomplete: usize,
     /// Requests that wait for an answer.
     complete: usize,
+    /// Deadlines of the answers that are being sent.
+    sending: Vec<Instant>,
     /// Begin of the current state.
     since: Instant,
     /// True after the header of the first request.
@@ -35,10 +39,11 @@ impl Activity {
             state: Mutex::new(State {
                 incomplete: 0,
                 complete: 0,
+                sending: Vec::new(),
                 since: now,
                 is_used: false,
             }),
-            became_idle: Notify::new(),
+            changed: Notify::new(),
         }
     }
 
@@ -53,55 +58,74 @@ impl Activity {
         state.is_used = true;
         Progress {
             activity: Arc::clone(self),
-            is_complete: false,
+            began: Instant::now(),
+            stage: Stage::Incomplete,
         }
     }
 
     /// Returns true and the time since when if a complete request waits for its answer, else false and the time of the
-    /// last answer, or of the begin of the connection.
+    /// last answer, or of the begin of the connection. An answer that the client does not read does not keep a
+    /// connection open.
     pub(super) fn rank(&self) -> (bool, Instant) {
         let state = self.state();
         (state.complete > 0, state.since)
     }
 
-    /// Returns true while a request is in progress.
+    /// Returns true while a request has no answer.
     pub(super) fn is_busy(&self) -> bool {
-        let state = self.state();
-        state.incomplete + state.complete > 0
+        self.state().is_busy()
     }
 
     /// Returns why the connection has to end, if so.
     pub(super) fn overdue(&self, limits: &Limits, now: Instant) -> Option<ConnectionEnd> {
         let state = self.state();
+        if state.sending_deadline().is_some_and(|last| now >= last) {
+            return Some(ConnectionEnd::Unresponsive);
+        }
         if now.saturating_duration_since(self.opened) >= limits.connection_time {
             return Some(ConnectionEnd::Age);
         }
-        if state.incomplete + state.complete > 0 {
-            // Requests have their own limits of time.
+        if state.is_in_use() {
+            // Requests without an answer have their own limits of time.
             return None;
         }
         let (limit, end) = state.idle_limit(limits);
         (now.saturating_duration_since(state.since) >= limit).then_some(end)
     }
 
-    /// Waits until no request is in progress any more, since the last call. Then [`next_check`](Self::next_check) has
-    /// another result.
-    pub(super) async fn becomes_idle(&self) {
-        self.became_idle.notified().await;
+    /// Waits until [`next_check`](Self::next_check) has another result than at the last call.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
-    /// Returns when [`overdue`](Self::overdue) should be called again, unless the connection becomes idle before.
+    /// Returns when [`overdue`](Self::overdue) should be called again, unless there is a [change](Self::changed)
+    /// before.
     pub(super) fn next_check(&self, limits: &Limits) -> Instant {
         let state = self.state();
-        if state.incomplete + state.complete > 0 {
-            return self.opened + limits.connection_time;
-        }
-        let idle = state.since + state.idle_limit(limits).0;
-        idle.min(self.opened + limits.connection_time)
+        let age = self.opened + limits.connection_time;
+        let next = if state.is_in_use() {
+            state.sending_deadline()
+        } else {
+            Some(state.since + state.idle_limit(limits).0)
+        };
+        next.map_or(age, |next| next.min(age))
     }
 }
 
 impl State {
+    fn is_busy(&self) -> bool {
+        self.incomplete + self.complete > 0
+    }
+
+    /// Returns true while a request is in progress, until its answer was sent.
+    fn is_in_use(&self) -> bool {
+        self.is_busy() || !self.sending.is_empty()
+    }
+
+    fn sending_deadline(&self) -> Option<Instant> {
+        self.sending.iter().min().copied()
+    }
+
     fn idle_limit(&self, limits: &Limits) -> (Duration, ConnectionEnd) {
         if self.is_used {
             (limits.idle_time, ConnectionEnd::Idle)
@@ -109,18 +133,44 @@ impl State {
             (limits.header_time, ConnectionEnd::HeaderTime)
         }
     }
+
+    fn leave(&mut self, stage: Stage) {
+        match stage {
+            Stage::Incomplete => self.incomplete -= 1,
+            Stage::Complete => self.complete -= 1,
+            Stage::Sending(deadline) => {
+                if let Some(index) = self.sending.iter().position(|&other| other == deadline) {
+                    self.sending.swap_remove(index);
+                }
+            }
+        }
+    }
 }
 
 /// A request in progress. Dropping it ends the request.
 pub(super) struct Progress {
     activity: Arc<Activity>,
-    is_complete: bool,
+    /// When the header had arrived.
+    began: Instant,
+    stage: Stage,
+}
+
+/// How far a request is.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// Its body has not arrived.
+    Incomplete,
+    /// It waits for an answer.
+    Complete,
+    /// Its answer is being sent, until a deadline.
+    Sending(Instant),
 }
 
 impl Progress {
     /// Notes that the whole request has arrived.
     pub(super) fn complete(&mut self) {
-        if !std::mem::replace(&mut self.is_complete, true) {
+        if matches!(self.stage, Stage::Incomplete) {
+            self.stage = Stage::Complete;
             let mut state = self.activity.state();
             state.incomplete -= 1;
             state.complete += 1;
@@ -129,19 +179,31 @@ impl Progress {
             }
         }
     }
+
+    /// Notes that there is an answer, and returns its body, which keeps the request in progress until it was sent.
+    /// That may take until the end of [`Limits::request_time`], and always [`Limits::closing_time`].
+    pub(super) fn answered(mut self, body: Bytes, limits: &Limits) -> Bytes {
+        let now = Instant::now();
+        let deadline = (self.began + limits.request_time).max(now + limits.closing_time);
+        let mut state = self.activity.state();
+        state.leave(std::mem::replace(&mut self.stage, Stage::Sending(deadline)));
+        state.sending.push(deadline);
+        if !state.is_busy() {
+            state.since = now;
+        }
+        drop(state);
+        self.activity.changed.notify_one();
+        owning(body, self)
+    }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         let mut state = self.activity.state();
-        if self.is_complete {
-            state.complete -= 1;
-        } else {
-            state.incomplete -= 1;
-        }
-        if state.incomplete + state.complete == 0 {
+        state.leave(self.stage);
+        if !state.is_in_use() {
             state.since = Instant::now();
-            self.activity.became_idle.notify_one();
+            self.activity.changed.notify_one();
         }
     }
 }
@@ -200,5 +262,50 @@ mod tests {
         let age = LIMITS().connection_time;
         assert_eq!(after(&activity, age), Some(ConnectionEnd::Age));
         assert_eq!(activity.next_check(&LIMITS()), activity.opened + age);
+    }
+
+    #[test]
+    fn a_request_is_in_progress_until_its_answer_was_sent() {
+        let limits = Limits {
+            idle_time: Duration::ZERO,
+            ..LIMITS()
+        };
+        let activity = Arc::new(Activity::new(Instant::now()));
+        let mut progress = activity.begin_request();
+        let began = progress.began;
+        progress.complete();
+        let body = progress.answered(Bytes::from_static(b"answer"), &limits);
+        let deadline = began + limits.request_time;
+        assert_eq!(activity.next_check(&limits), deadline);
+        let before = deadline - Duration::from_millis(1);
+        assert_eq!(activity.overdue(&limits, before), None);
+        let unresponsive = Some(ConnectionEnd::Unresponsive);
+        assert_eq!(activity.overdue(&limits, deadline), unresponsive);
+        drop(body);
+        let idle = Some(ConnectionEnd::Idle);
+        assert_eq!(activity.overdue(&limits, before), idle);
+    }
+
+    #[test]
+    fn a_late_answer_has_the_closing_time_to_be_sent() {
+        let limits = Limits {
+            request_time: Duration::ZERO,
+            ..LIMITS()
+        };
+        let activity = Arc::new(Activity::new(Instant::now()));
+        let progress = activity.begin_request();
+        let earliest = Instant::now() + limits.closing_time;
+        let _body = progress.answered(Bytes::from_static(b"answer"), &limits);
+        assert!(activity.next_check(&limits) >= earliest);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_read_keeps_no_connection_open() {
+        let activity = Arc::new(Activity::new(Instant::now()));
+        let mut progress = activity.begin_request();
+        progress.complete();
+        assert!(activity.rank().0 && activity.is_busy());
+        let _body = progress.answered(Bytes::from_static(b"answer"), &LIMITS());
+        assert!(!activity.rank().0 && !activity.is_busy());
     }
 }

@@ -57,8 +57,16 @@ pub trait Tokens: Send + Sync + 'static {
 /// Work of [`Tokens::follow`].
 pub type Follow = Pin<Box<dyn Future<Output = Infallible> + Send>>;
 
-/// Store of registrations and revocations. Its calls may block, so they run on blocking threads.
+/// Store of registrations and revocations. Its calls may block, so they run on blocking threads, except
+/// [`check_revocations`](Self::check_revocations).
 pub trait Registrations: Send + Sync + 'static {
+    /// Checks that neither a token nor its subscriber is revoked. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// One of them is revoked.
+    fn check_revocations(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal>;
+
     /// Registers an identity, and returns when the registration is in force.
     ///
     /// # Errors
@@ -139,6 +147,10 @@ impl From<TokenFault> for Refusal {
 }
 
 impl Registrations for Registry {
+    fn check_revocations(&self, claims: &Claims, now: Timestamp) -> Result<(), Refusal> {
+        Self::check_revocations(self, claims, now).map_err(Refusal::from)
+    }
+
     fn register(&self, claims: &Claims, identity: Identity, now: Timestamp) -> Result<(), Refusal> {
         let registered = Self::register(self, claims, identity, now);
         registered.map(drop).map_err(Refusal::from)

@@ -32,6 +32,8 @@ pub(super) enum Failure {
     Invalid(String),
     Unreachable(String),
     TimedOut,
+    /// It was not asked, because other requests occupied it.
+    NotAsked,
 }
 
 impl Failure {
@@ -42,13 +44,14 @@ impl Failure {
             Self::Invalid(_) => EndhostApiResult::Invalid,
             Self::Unreachable(_) => EndhostApiResult::Unreachable,
             Self::TimedOut => EndhostApiResult::TimedOut,
+            Self::NotAsked => EndhostApiResult::NotAsked,
         }
     }
 
-    /// Returns the text for the log, unless the request is at fault.
+    /// Returns the text for the log if the endhost API is at fault.
     pub(super) fn problem(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Refused(..) => None,
+            Self::Refused(..) | Self::NotAsked => None,
             Self::NotServed => Some(
                 "it has neither SegmentsService/ListSegments nor PathService/ListPaths; check its URL".into(),
             ),
@@ -72,6 +75,9 @@ impl Failure {
             Self::TimedOut => {
                 format!("the endhost API of this SNAP did not answer within {limit:?}")
             }
+            Self::NotAsked => format!(
+                "earlier requests occupied the endhost API of this SNAP for {limit:?}; try again later"
+            ),
         };
         RpcError::new(Code::Unavailable, text)
     }
@@ -122,6 +128,15 @@ fn failure(status: StatusCode, body: &[u8], has_token: bool) -> Failure {
         }
     };
     let text: String = message.chars().take(TEXT).collect();
+    let failed = |reason: &str| {
+        Failure::Failed(if has_token {
+            format!(
+                "HTTP status {status}; its text is not logged, since it may contain the forwarded token"
+            )
+        } else {
+            format!("{reason}HTTP status {status}, {code}: {text}")
+        })
+    };
     let refused =
         |code| Failure::Refused(code, format!("the endhost API refused the request: {text}"));
     match &*code {
@@ -132,10 +147,10 @@ fn failure(status: StatusCode, body: &[u8], has_token: bool) -> Failure {
         "unimplemented" => Failure::NotServed,
         "unauthenticated" if has_token => refused(Code::Unauthenticated),
         "permission_denied" if has_token => refused(Code::PermissionDenied),
-        "unauthenticated" | "permission_denied" => Failure::Failed(format!(
-            "it demands the token of the client, which is not forwarded by the settings: HTTP status {status}, {text}"
-        )),
-        code => Failure::Failed(format!("HTTP status {status}, {code}: {text}")),
+        "unauthenticated" | "permission_denied" => {
+            failed("it demands the token of the client, which is not forwarded by the settings: ")
+        }
+        _ => failed(""),
     }
 }
 
@@ -241,6 +256,27 @@ mod tests {
             let failure = judged(status, &[], b"SNAP Token validation failed", false).unwrap_err();
             assert!(failure.problem().unwrap().contains("not forwarded"));
             assert_eq!(failure.into_error(Duration::ZERO).code(), Code::Unavailable);
+        }
+    }
+
+    #[test]
+    fn the_text_of_an_endhost_api_that_got_the_token_is_not_logged() {
+        for (status, body) in [
+            (500, "eyJ.secret.sig"),
+            (500, r#"{"code":"internal","message":"eyJ.secret.sig"}"#),
+            (503, r#"{"code":"eyJ.secret.sig","message":""}"#),
+        ] {
+            let problem = |has_token| {
+                let failure = judged(status, &[], body.as_bytes(), has_token).unwrap_err();
+                failure.problem().unwrap().into_owned()
+            };
+            let logged = problem(true);
+            assert!(
+                logged.contains(&format!("HTTP status {status}")),
+                "{logged}"
+            );
+            assert!(!logged.contains("secret"), "{logged}");
+            assert!(problem(false).contains("secret"));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Passes requests of path segments on to another endhost API.
 
 use std::error::Error as StdError;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -18,15 +18,19 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use super::code::Code;
 use super::endhost_answer::{Failure, judge};
 use super::error::RpcError;
 use super::log_limit::LogLimit;
-use super::metrics::{ControlMetrics, EndhostApiResult};
+use super::metrics::{ControlMetrics, EndhostApiResult, LookupRefusal};
+use super::owner::owning;
 use super::request::{Method, PROTO, TIMEOUT};
 use super::resolver::Resolver;
 use super::settings::EndhostApiSettings;
+use super::shares::Shares;
 use super::start_error::{StartError, TlsError};
 use super::tls::{provider, read_certificates};
+use crate::claims::Pssid;
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("connect-protocol-version");
 
@@ -49,7 +53,12 @@ pub(super) struct EndhostApi {
     client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     list_segments: Uri,
     list_paths: Uri,
+    /// One permit for each request that may be in progress.
     free: Semaphore,
+    /// One share for each request of a subscriber that may wait or be in progress, until its answer was sent.
+    shares: Arc<Shares>,
+    /// One permit for each byte of answers that may wait to be sent.
+    unsent: Arc<Semaphore>,
     metrics: ControlMetrics,
     log: Mutex<LogLimit>,
 }
@@ -59,6 +68,7 @@ pub(super) struct SegmentsRequest {
     /// Which of the two methods the client called.
     pub(super) method: Method,
     pub(super) body: Bytes,
+    pub(super) pssid: Pssid,
     /// The header `Authorization` of the client.
     pub(super) authorization: Option<HeaderValue>,
 }
@@ -83,34 +93,62 @@ impl EndhostApi {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(settings.concurrency)
             .build(connector);
+        // There is always room for one answer.
+        let unsent_bytes = settings.unsent_bytes.max(settings.response_bytes);
         Ok(Self {
             client,
             list_segments: base.join("scion.endhost.v1.SegmentsService/ListSegments")?,
             list_paths: base.join("scion.endhost.v1.PathService/ListPaths")?,
             free: Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            shares: Shares::new(settings.concurrency_per_subscriber),
+            unsent: Arc::new(Semaphore::new(unsent_bytes.min(Semaphore::MAX_PERMITS))),
             settings: settings.clone(),
             metrics,
             log: Mutex::default(),
         })
     }
 
-    /// Returns the answer of the endhost API.
+    /// Returns the answer of the endhost API. Until that was sent, it counts against the limits.
     pub(super) async fn list_segments(&self, request: SegmentsRequest) -> Result<Bytes, RpcError> {
-        let limit = self.settings.timeout;
-        let answer = tokio::time::timeout(limit, self.ask(&request)).await;
-        let answer = answer.unwrap_or(Err(Failure::TimedOut));
+        let refuse = |refusal: LookupRefusal| {
+            self.metrics.refused_lookup(refusal);
+            let text = format!("{refusal}; try again later");
+            RpcError::new(Code::ResourceExhausted, text)
+        };
+        let share = self.shares.take(&request.pssid);
+        let share = share.ok_or_else(|| refuse(LookupRefusal::SubscriberLimit))?;
+        let answer = self.ask_in_turn(&request).await;
         self.metrics.asked_endhost_api(match &answer {
             Ok(_) => EndhostApiResult::Answered,
             Err(failure) => failure.result(),
         });
         self.log(answer.as_ref().err());
-        answer.map_err(|failure| failure.into_error(limit))
+        let answer = answer.map_err(|failure| {
+            let error = failure.into_error(self.settings.timeout);
+            // The endhost API may have put the token into its text.
+            if self.settings.forward_token {
+                error.unlogged()
+            } else {
+                error
+            }
+        })?;
+        let bytes = u32::try_from(answer.len()).unwrap_or(u32::MAX);
+        let memory = Arc::clone(&self.unsent).try_acquire_many_owned(bytes);
+        let memory = memory.map_err(|_| refuse(LookupRefusal::UnsentAnswers))?;
+        Ok(owning(answer, (share, memory)))
+    }
+
+    /// Waits for a permit and asks, each within the limit of time.
+    async fn ask_in_turn(&self, request: &SegmentsRequest) -> Result<Bytes, Failure> {
+        let limit = self.settings.timeout;
+        let Ok(Ok(_free)) = tokio::time::timeout(limit, self.free.acquire()).await else {
+            return Err(Failure::NotAsked);
+        };
+        let answer = tokio::time::timeout(limit, self.ask(request)).await;
+        answer.unwrap_or(Err(Failure::TimedOut))
     }
 
     async fn ask(&self, request: &SegmentsRequest) -> Result<Bytes, Failure> {
-        let Ok(_free) = self.free.acquire().await else {
-            return Err(Failure::TimedOut);
-        };
         // Messages of both methods are equal. Old endhost APIs have one of them, new ones the other.
         let [first, second] = match request.method {
             Method::ListPaths => [&self.list_paths, &self.list_segments],
@@ -169,7 +207,7 @@ impl EndhostApi {
                     tracing::info!(url, "endhost API answers again");
                 }
             }
-            // Caused by the client's request.
+            // Caused by requests.
             Some(None) => {}
             Some(Some(problem)) => {
                 if log.is_due(Instant::now()) {

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
@@ -17,6 +16,8 @@ pub(super) struct RpcError {
     status: StatusCode,
     message: Cow<'static, str>,
     header: Option<(HeaderName, HeaderValue)>,
+    /// False if the message may contain a secret of the client.
+    is_loggable: bool,
 }
 
 impl RpcError {
@@ -27,6 +28,7 @@ impl RpcError {
             status: code.status(),
             message: message.into(),
             header: None,
+            is_loggable: true,
         }
     }
 
@@ -39,6 +41,12 @@ impl RpcError {
     /// Adds a header to the response.
     pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.header = Some((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// Keeps the message from the log, because it may contain a secret of the client.
+    pub(super) fn unlogged(mut self) -> Self {
+        self.is_loggable = false;
         self
     }
 
@@ -63,10 +71,15 @@ impl RpcError {
         &self.message
     }
 
+    /// Returns the message, unless it may contain a secret.
+    pub(super) fn log_message(&self) -> Option<&str> {
+        self.is_loggable.then_some(&self.message)
+    }
+
     /// Encodes the error.
-    pub(super) fn response(self) -> Response<Full<Bytes>> {
+    pub(super) fn response(self) -> Response<Bytes> {
         let body = serde_json::json!({ "code": self.code.name(), "message": self.message });
-        let mut response = Response::new(Full::from(body.to_string()));
+        let mut response = Response::new(Bytes::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -82,5 +95,18 @@ const fn code_of(kind: RefusalKind) -> Code {
         RefusalKind::PermissionDenied => Code::PermissionDenied,
         RefusalKind::ResourceExhausted => Code::ResourceExhausted,
         RefusalKind::Unavailable => Code::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_may_contain_a_secret_is_for_the_client_only() {
+        let error = RpcError::new(Code::NotFound, "secret");
+        assert_eq!(error.log_message(), Some("secret"));
+        let error = error.unlogged();
+        assert_eq!((error.log_message(), error.message()), (None, "secret"));
     }
 }

@@ -44,6 +44,15 @@ closed_enum::closed_enum! {
         Invalid: "invalid", "not an answer to the request, or a larger one than allowed";
         Unreachable: "unreachable", "no connection";
         TimedOut: "timed_out", "no answer in time";
+        NotAsked: "not_asked", "not sent, because earlier requests occupied the endhost API for too long";
+    }
+}
+
+closed_enum::closed_enum! {
+    /// Why a request of path segments was refused by a limit.
+    pub enum LookupRefusal {
+        SubscriberLimit: "subscriber_limit", "the subscriber has the maximum number of requests of path segments in progress";
+        UnsentAnswers: "unsent_answers", "answers with path segments that clients have not read occupy all memory for them";
     }
 }
 
@@ -65,6 +74,7 @@ struct Inner {
     open: AtomicI64,
     ended: [AtomicU64; ConnectionEnd::ALL.len()],
     endhost_api: [AtomicU64; EndhostApiResult::ALL.len()],
+    refused_lookups: [AtomicU64; LookupRefusal::ALL.len()],
     reloads: AtomicU64,
     failed_reloads: AtomicU64,
     /// Seconds since 1970; [`NO_CERTIFICATE`] without TLS.
@@ -110,6 +120,7 @@ impl Default for ControlMetrics {
             open: AtomicI64::new(0),
             ended: counters(),
             endhost_api: counters(),
+            refused_lookups: counters(),
             reloads: AtomicU64::new(0),
             failed_reloads: AtomicU64::new(0),
             certificate_expiry: AtomicI64::new(0),
@@ -153,6 +164,10 @@ impl ControlMetrics {
 
     pub(super) fn asked_endhost_api(&self, result: EndhostApiResult) {
         count(&self.0.endhost_api[result.index()]);
+    }
+
+    pub(super) fn refused_lookup(&self, refusal: LookupRefusal) {
+        count(&self.0.refused_lookups[refusal.index()]);
     }
 
     pub(super) fn reloaded(&self, succeeded: bool) {
@@ -231,7 +246,7 @@ impl Collector for ControlMetrics {
         encode_reasons(
             &mut encoder,
             "snapgate_control_refused_registrations",
-            "Refused registrations, by reason.",
+            "Refused registrations, and other RPCs with a token that is revoked or of a revoked subscriber, by reason.",
             &inner.refused_registrations,
         )?;
         let accepted = encoder.encode_descriptor(
@@ -273,6 +288,19 @@ impl Collector for ControlMetrics {
         )?;
         for (result, number) in EndhostApiResult::ALL.iter().zip(&inner.endhost_api) {
             sample(&mut asked, &[("result", result.name())], number)?;
+        }
+        let mut refused = encoder.encode_descriptor(
+            "snapgate_control_refused_lookups",
+            &explained(
+                "Requests of path segments that a limit refused, by reason.",
+                &LookupRefusal::ALL,
+                LookupRefusal::name,
+            ),
+            None,
+            MetricType::Counter,
+        )?;
+        for (refusal, number) in LookupRefusal::ALL.iter().zip(&inner.refused_lookups) {
+            sample(&mut refused, &[("reason", refusal.name())], number)?;
         }
         self.encode_certificate(&mut encoder)
     }
@@ -362,6 +390,7 @@ mod tests {
         drop(metrics.accepted());
         metrics.ended(ConnectionEnd::Idle);
         metrics.asked_endhost_api(EndhostApiResult::TimedOut);
+        metrics.refused_lookup(LookupRefusal::UnsentAnswers);
         metrics.reloaded(false);
         metrics.set_certificate_expiry(Timestamp::from_second(1_900_000_000).unwrap());
 
@@ -381,6 +410,7 @@ mod tests {
             "snapgate_control_open_connections 1",
             r#"snapgate_control_ended_connections_total{reason="idle"} 1"#,
             r#"snapgate_control_endhost_api_requests_total{result="timed_out"} 1"#,
+            r#"snapgate_control_refused_lookups_total{reason="unsent_answers"} 1"#,
             r#"snapgate_control_certificate_reloads_total{result="failed"} 1"#,
             "snapgate_control_certificate_expiry_timestamp_seconds 1900000000",
         ] {

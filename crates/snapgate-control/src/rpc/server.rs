@@ -32,14 +32,50 @@ const CONNECTION_WINDOW: u32 = 256 << 10;
 /// client, before the connection is closed.
 const RESET_STREAMS: usize = 20;
 
+/// Minimum of [`Limits::closing_time`], so that a connection with requests is not looked at without a pause.
+const CLOSING_TIME_MIN: Duration = Duration::from_millis(10);
+
 /// What answers the requests of a connection.
 pub(super) trait Handler: Clone + Send + 'static {
     /// Answers a request. It notes in `progress` that the whole request has arrived.
     fn handle(
         self,
         request: Request<Incoming>,
-        progress: Progress,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+        progress: &mut Progress,
+    ) -> impl Future<Output = Response<Bytes>> + Send;
+}
+
+/// The end of a connection that was asked to end.
+struct Closing {
+    /// When it ends, unless a request waits for its answer then.
+    last: Instant,
+    /// When it ends at the latest. A client can delay an end over HTTP/2: it may send requests until it has confirmed
+    /// that it got the notice.
+    limit: Instant,
+    /// Why it was asked to end, unless the server ends. Counted if the client confirms the end.
+    reason: Option<ConnectionEnd>,
+}
+
+impl Closing {
+    fn new(reason: Option<ConnectionEnd>, limits: &Limits) -> Self {
+        let last = Instant::now() + closing_time(limits);
+        Self {
+            last,
+            limit: last + limits.request_time,
+            reason,
+        }
+    }
+
+    /// Gives the last answers time to be sent. Returns false if no time is left.
+    fn extend(&mut self, limits: &Limits) -> bool {
+        let now = Instant::now();
+        self.last = (now + closing_time(limits)).min(self.limit);
+        now < self.limit
+    }
+}
+
+fn closing_time(limits: &Limits) -> Duration {
+    limits.closing_time.max(CLOSING_TIME_MIN)
 }
 
 /// Serves a connection until it ends. Returns the reason, unless the client ended it.
@@ -55,50 +91,57 @@ where
 {
     let requests = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
-        let progress = requests.begin_request();
-        let answer = handler.clone().handle(request, progress);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let mut progress = requests.begin_request();
+        let handler = handler.clone();
+        async move {
+            let answer = handler.handle(request, &mut progress).await;
+            let answer = answer.map(|body| Full::new(progress.answered(body, &limits)));
+            Ok::<_, Infallible>(answer)
+        }
     });
     let builder = builder(&limits);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // Set when the connection was asked to end: the last moment, and the reason.
-    let mut closing = None::<(Instant, Option<ConnectionEnd>)>;
+    let mut closing = None::<Closing>;
     loop {
-        let wake = match closing {
-            Some((last, _)) => last,
+        let wake = match &closing {
+            Some(closing) => closing.last,
             None => activity.next_check(&limits),
         };
         tokio::select! {
             biased;
             result = connection.as_mut() => {
-                let reason = closing.and_then(|(_, reason)| reason);
+                let reason = closing.and_then(|closing| closing.reason);
                 return reason.or_else(|| result.err().and_then(|error| reason_of(&*error)));
             }
             () = tokio::time::sleep_until(wake.into()) => {
-                let now = Instant::now();
-                if let Some((last, reason)) = &mut closing {
-                    if activity.is_busy() {
-                        // Requests have their own limits of time.
-                        *last = now + limits.closing_time;
+                if let Some(closing) = &mut closing {
+                    // Requests have their own limits of time.
+                    if activity.is_busy() && closing.extend(&limits) {
                         continue;
                     }
-                    return reason.map(|_| ConnectionEnd::Unresponsive);
+                    return closing.reason.map(|_| ConnectionEnd::Unresponsive);
                 }
-                match activity.overdue(&limits, now) {
+                match activity.overdue(&limits, Instant::now()) {
                     None => {}
-                    Some(ConnectionEnd::HeaderTime) => return Some(ConnectionEnd::HeaderTime),
+                    Some(end @ (ConnectionEnd::HeaderTime | ConnectionEnd::Unresponsive)) => {
+                        return Some(end);
+                    }
                     reason => {
                         connection.as_mut().graceful_shutdown();
-                        closing = Some((now + limits.closing_time, reason));
+                        closing = Some(Closing::new(reason, &limits));
                     }
                 }
             }
             // The time to wake is computed again.
-            () = activity.becomes_idle() => {}
+            () = activity.changed() => {
+                if let Some(closing) = &mut closing && !activity.is_busy() {
+                    closing.extend(&limits);
+                }
+            }
             // An error means that the server has ended.
             _ = stop.changed(), if closing.is_none() => {
                 connection.as_mut().graceful_shutdown();
-                closing = Some((Instant::now() + limits.closing_time, None));
+                closing = Some(Closing::new(None, &limits));
             }
         }
     }

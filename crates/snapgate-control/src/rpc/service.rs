@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -15,7 +14,7 @@ use prost::Message as _;
 use tokio::sync::Semaphore;
 
 use super::activity::Progress;
-use super::backend::{Registrations, Tokens};
+use super::backend::{Refusal, Registrations, Tokens};
 use super::body::read_body;
 use super::code::Code;
 use super::endhost_api::{EndhostApi, SegmentsRequest};
@@ -90,7 +89,7 @@ impl Rpcs {
         peer: IpAddr,
         request: Request<B>,
         progress: &mut Progress,
-    ) -> Response<Full<Bytes>>
+    ) -> Response<Bytes>
     where
         B: Body<Data = Bytes>,
     {
@@ -114,10 +113,10 @@ impl Rpcs {
         let code = result.as_ref().map_or_else(RpcError::code, |_| Code::Ok);
         self.metrics.answered(method, code, started.elapsed());
         let (method, code) = (method.name(), code.name());
-        let error = result.as_ref().err().map(RpcError::message);
+        let error = result.as_ref().err().and_then(RpcError::log_message);
         tracing::debug!(%peer, method, code, error, "RPC");
         result.map_or_else(RpcError::response, |body| {
-            let mut response = Response::new(Full::new(body));
+            let mut response = Response::new(body);
             let media_type = HeaderValue::from_static(PROTO);
             response.headers_mut().insert(CONTENT_TYPE, media_type);
             response
@@ -155,15 +154,24 @@ impl Rpcs {
         self.call(received, claims).await
     }
 
-    /// Checks the header of a request, and verifies its token.
+    /// Checks the header of a request, verifies its token, and checks that this is not revoked.
     fn admit(&self, parts: &Parts) -> Result<(Method, Claims), RpcError> {
         let head = read_head(parts)?;
-        let claims = self.tokens.verify(head.token, Timestamp::now());
+        let now = Timestamp::now();
+        let claims = self.tokens.verify(head.token, now);
         let claims = claims.map_err(|refusal| {
             self.metrics.refused_token(refusal.reason);
             RpcError::of_token(&refusal)
         })?;
+        let permitted = self.registrations.check_revocations(&claims, now);
+        permitted.map_err(|refusal| self.refuse(refusal))?;
         Ok((head.method, claims))
+    }
+
+    /// Counts the refusal of a registration, or of a revoked token, and returns its error.
+    fn refuse(&self, refusal: Refusal) -> RpcError {
+        self.metrics.refused_registration(refusal.reason);
+        RpcError::of_registration(refusal)
     }
 
     /// Returns the address of the client, as far as its IP family matters.
@@ -183,7 +191,7 @@ impl Rpcs {
     async fn call(&self, received: Received<'_>, claims: Claims) -> Result<Bytes, RpcError> {
         match decode(received.method, &received.body)? {
             Call::ListUnderlays { isd_as } => Ok(self.underlays(isd_as, received.family)),
-            Call::ListSegments => self.segments(received).await,
+            Call::ListSegments => self.segments(claims, received).await,
             Call::GetSnapDataPlaneAddress => self.data_plane(received.family),
             Call::RegisterSnapTunIdentity { identity } => self.register(claims, identity).await,
         }
@@ -204,7 +212,7 @@ impl Rpcs {
         response.encode_to_vec().into()
     }
 
-    async fn segments(&self, received: Received<'_>) -> Result<Bytes, RpcError> {
+    async fn segments(&self, claims: Claims, received: Received<'_>) -> Result<Bytes, RpcError> {
         let Some(endhost_api) = &self.endhost_api else {
             return Err(RpcError::new(
                 Code::Unimplemented,
@@ -214,6 +222,7 @@ impl Rpcs {
         let request = SegmentsRequest {
             method: received.method,
             body: received.body,
+            pssid: claims.pssid,
             authorization: received.headers.get(AUTHORIZATION).cloned(),
         };
         endhost_api.list_segments(request).await
@@ -252,10 +261,7 @@ impl Rpcs {
             tracing::error!(%error, "registration failed");
             internal()
         })?;
-        registered.map_err(|refusal| {
-            self.metrics.refused_registration(refusal.reason);
-            RpcError::of_registration(refusal)
-        })?;
+        registered.map_err(|refusal| self.refuse(refusal))?;
         let response = RegisterSnapTunIdentityResponse {
             psk_share: Bytes::from_static(&[0; 32]),
         };
@@ -278,12 +284,8 @@ pub(super) struct RpcHandler {
 }
 
 impl Handler for RpcHandler {
-    async fn handle(
-        self,
-        request: Request<Incoming>,
-        mut progress: Progress,
-    ) -> Response<Full<Bytes>> {
-        self.rpcs.answer(self.peer, request, &mut progress).await
+    async fn handle(self, request: Request<Incoming>, progress: &mut Progress) -> Response<Bytes> {
+        self.rpcs.answer(self.peer, request, progress).await
     }
 }
 

@@ -73,12 +73,18 @@ pub struct EndhostApiSettings {
     pub ca_file: Option<PathBuf>,
     /// Maximum time to connect. Default: 2 s.
     pub connect_timeout: Duration,
-    /// Maximum time for a request, with all attempts. Default: 5 s.
+    /// Maximum time for a request, with all attempts, from the begin of the first one. Default: 5 s.
     pub timeout: Duration,
     /// Maximum size of an answer, in bytes. Default: 4 MiB.
     pub response_bytes: usize,
-    /// Maximum number of requests at the same time; others wait. Default: 16.
+    /// Maximum number of requests at the same time; others wait, as long as `timeout`. Default: 16.
     pub concurrency: usize,
+    /// Maximum number of requests of a subscriber that wait, are in progress, or whose answers its clients have not
+    /// read; others are refused. Default: 4, a quarter of `concurrency`.
+    pub concurrency_per_subscriber: usize,
+    /// Maximum size of all answers that clients have not read, in bytes; at least that of one answer. Further answers
+    /// are replaced by an error. Default: 64 MiB.
+    pub unsent_bytes: usize,
 }
 
 impl EndhostApiSettings {
@@ -93,6 +99,8 @@ impl EndhostApiSettings {
             timeout: Duration::from_secs(5),
             response_bytes: 4 << 20,
             concurrency: 16,
+            concurrency_per_subscriber: 4,
+            unsent_bytes: 64 << 20,
         }
     }
 }
@@ -123,7 +131,8 @@ impl TlsSettings {
 /// Limits of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Maximum number of open connections. A connection beyond it replaces the one that has waited longest for a
+    /// Maximum number of open connections. A connection beyond it replaces one of the IPv4 address or IPv6 /48 with the
+    /// most connections: there one of the IPv6 /64 with the most, and of these the one that has waited longest for a
     /// request. Default: 512.
     pub connections: usize,
     /// Maximum number of open connections of an IPv4 address or an IPv6 /64. A connection beyond it replaces another
@@ -131,18 +140,19 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Maximum time from accepting a connection to the end of the first request's header, with the TLS handshake.
     /// Default: 15 s, because a client whose CPU is busy loses its request otherwise. An open connection costs others
-    /// little: at the limits of connections, the one that has waited longest is replaced.
+    /// little: at the limits of connections, it is replaced before those of addresses with fewer connections.
     pub header_time: Duration,
     /// Maximum time from the end of a request's header to the end of its body. Default: 5 s.
     pub body_time: Duration,
-    /// Maximum time from the end of a request's header to the answer. Default: 15 s.
+    /// Maximum time from the end of a request's header to the answer, and until the answer was sent, for which it has at
+    /// least `closing_time`. Default: 15 s.
     pub request_time: Duration,
     /// Maximum time between requests of a connection. Default: 60 s.
     pub idle_time: Duration,
-    /// Maximum time that a connection is used. Default: 1 h.
+    /// Maximum time that a connection is used. Then it has `closing_time` and `request_time` at most to end. Default: 1 h.
     pub connection_time: Duration,
     /// Maximum time to send the last answers of a connection that the server ends, and of all when the server ends.
-    /// Default: 1 s.
+    /// At least 10 ms for a connection. Default: 1 s.
     pub closing_time: Duration,
     /// Maximum size of a request's body, in bytes. Default: 64 KiB.
     pub body_bytes: usize,

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType};
 use snapgate_control::rpc::{ConnectionEnd, ControlSettings};
@@ -104,7 +104,56 @@ fn connect_from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &SocketAddr::from((ip, 0))).unwrap();
     rustix::net::connect(&socket, &to).unwrap();
-    socket.into()
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[test]
+fn addresses_with_many_connections_do_not_push_out_a_client_of_another_address() {
+    let running = Running::with(|settings| {
+        patient(settings);
+        settings.limits.connections = 6;
+    });
+    let client = connect_from([127, 0, 0, 7], running.address());
+    assert!(is_answered(&client));
+    // Each of them has waited for less time than the client.
+    let others: Vec<TcpStream> = (0..10)
+        .map(|number| {
+            let other = connect_from([127, 0, 0, 8 + number % 2], running.address());
+            assert!(is_answered(&other));
+            other
+        })
+        .collect();
+    assert!(is_answered(&client));
+    assert_eq!(ended(&running, ConnectionEnd::Limit), 5);
+    assert!(is_closed(&others[0]));
+}
+
+/// Calls a cheap RPC over HTTP/1.1, and leaves the connection open.
+fn is_answered(mut stream: &TcpStream) -> bool {
+    let request = format!("POST {LIST_UNDERLAYS} HTTP/1.1\r\n{HEAD}content-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    read_answer(stream).starts_with("http/1.1 200 ")
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answers_over_http2_is_cut_off() {
+    let running = Running::with(|settings| {
+        patient(settings);
+        settings.limits.request_time = SHORT;
+        settings.limits.closing_time = SHORT;
+    });
+    block_on(async {
+        let mut client = Http2::without_window(running.address()).await;
+        let _unread = client.begin(http2_rpc(LIST_UNDERLAYS, b"")).await;
+        while !client.is_closed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    wait_until("the connection is counted", || {
+        ended(&running, ConnectionEnd::Unresponsive) == 1
+    });
 }
 
 #[test]
@@ -146,10 +195,8 @@ fn an_unused_connection_is_closed_after_a_while() {
         patient(settings);
         settings.limits.idle_time = SHORT;
     });
-    let mut stream = running.connect();
-    let request = format!("POST {LIST_UNDERLAYS} HTTP/1.1\r\n{HEAD}content-length: 0\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    assert!(read_answer(&stream).starts_with("http/1.1 200 "));
+    let stream = running.connect();
+    assert!(is_answered(&stream));
     assert!(is_closed(&stream));
     block_on(async {
         let mut client = Http2::connect(running.address()).await;
@@ -217,22 +264,46 @@ const GOAWAY: u8 = 7;
 /// `:method POST`, `:scheme http`, `:path /`, `:authority a` from the static table (RFC 7541).
 const POST_ROOT: [u8; 6] = [0x83, 0x86, 0x84, 0x41, 0x01, b'a'];
 
-/// Reads frames until the server closes the connection, and returns their types and payloads.
-fn read_frames(stream: &TcpStream) -> Vec<(u8, Vec<u8>)> {
-    let mut bytes = Vec::new();
+/// Reads a frame, and returns its type. Returns `None` at the end of the connection.
+fn read_frame(mut stream: &TcpStream) -> Option<u8> {
+    let mut header = [0; 9];
     // The end may be a reset.
-    let _ended = (&mut &*stream).read_to_end(&mut bytes);
-    let mut rest = &bytes[..];
-    let mut frames = Vec::new();
-    while let Some((header, after)) = rest.split_at_checked(9) {
-        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
-        let Some((payload, after)) = after.split_at_checked(length) else {
-            break;
-        };
-        frames.push((header[3], payload.to_vec()));
-        rest = after;
+    stream.read_exact(&mut header).ok()?;
+    let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut payload).ok()?;
+    Some(header[3])
+}
+
+#[test]
+fn a_client_that_does_not_confirm_the_end_of_its_connection_is_cut_off() {
+    let running = Running::with(|settings| {
+        patient(settings);
+        settings.limits.connection_time = SHORT;
+        settings.limits.closing_time = SHORT;
+        settings.limits.request_time = 4 * SHORT;
+    });
+    let mut stream = running.connect();
+    stream.write_all(PREFACE).unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, b"")).unwrap();
+    // Requests without an end, each of which is answered after some time and followed by another one. The server's
+    // frames PING are not answered.
+    let ids = (1..).step_by(2);
+    let mut requests = ids.map(|id| frame(HEADERS, 0x4, id, &POST_ROOT));
+    for request in requests.by_ref().take(3) {
+        stream.write_all(&request).unwrap();
     }
-    frames
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(kind) = read_frame(&stream) {
+        assert!(Instant::now() < deadline, "the connection is still open");
+        if kind == HEADERS {
+            // The server may have closed the connection.
+            let _written = stream.write_all(&requests.next().unwrap());
+        }
+    }
+    wait_until("the connection is counted", || {
+        ended(&running, ConnectionEnd::Unresponsive) == 1
+    });
 }
 
 #[test]
@@ -248,12 +319,9 @@ fn a_flood_of_cancelled_requests_ends_its_connection() {
     }
     // The server may close the connection before it has read everything.
     let _written = stream.write_all(&flood);
-    let frames = read_frames(&stream);
-    assert!(
-        frames
-            .iter()
-            .all(|(kind, _)| [SETTINGS, GOAWAY, HEADERS, DATA, RST_STREAM, 8].contains(kind))
-    );
+    while let Some(kind) = read_frame(&stream) {
+        assert!([SETTINGS, GOAWAY, HEADERS, DATA, RST_STREAM, 8].contains(&kind));
+    }
     wait_until("the connection is counted", || {
         ended(&running, ConnectionEnd::Broken) == 1
     });

@@ -1,10 +1,14 @@
 //! What clients send and expect.
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use snapgate_control::registry::{Registry, RegistrySettings, Selector};
 use snapgate_control::rpc::{Code, Method, RefusalKind};
+use snapgate_control::{GrantChange, Grants, Pssid, TokenId};
 
 use crate::support::*;
 
@@ -177,17 +181,59 @@ fn refused_registrations_have_the_code_of_their_reason() {
     assert!(page.contains(line), "{page}");
 }
 
+struct NoDataPlane;
+
+impl Grants for NoDataPlane {
+    fn apply(&self, _: &[GrantChange]) {}
+}
+
+const PATHS: [&str; 5] = [
+    LIST_UNDERLAYS,
+    LIST_SEGMENTS,
+    LIST_PATHS,
+    GET_DATA_PLANE,
+    REGISTER,
+];
+
+#[test]
+fn no_rpc_is_answered_for_a_token_that_is_revoked_or_of_a_revoked_subscriber() {
+    for (selector, reason, message) in [
+        (
+            Selector::Token(TokenId("token-1".into())),
+            "token_revoked",
+            "the token is revoked",
+        ),
+        (
+            Selector::Pssid(Pssid("subscriber".into())),
+            "pssid_revoked",
+            "the subscriber is revoked",
+        ),
+    ] {
+        let settings = RegistrySettings::default();
+        let now = Timestamp::now();
+        let registry = Registry::open(settings, Arc::new(NoDataPlane), now).unwrap();
+        let running = Running::with_registrations(registry.clone());
+        assert!(running.is_serving());
+        let until = now + Duration::from_secs(3600);
+        registry.revoke(&selector, Some(until), now).unwrap();
+        for path in PATHS {
+            let answer = running.call(path, &registration(&[9; 32]));
+            answer.assert_error(403, "permission_denied", message);
+        }
+        assert_eq!(registry.sizes().registrations, 0);
+        let page = running.page();
+        let line =
+            format!(r#"snapgate_control_refused_registrations_total{{reason="{reason}"}} 5"#);
+        assert!(page.contains(&line), "{page}");
+        registry.unrevoke(&selector, now).unwrap();
+        assert!(running.is_serving());
+    }
+}
+
 #[test]
 fn every_rpc_demands_a_valid_token() {
     let running = Running::with(|_| ());
-    let paths = [
-        LIST_UNDERLAYS,
-        LIST_SEGMENTS,
-        LIST_PATHS,
-        GET_DATA_PLANE,
-        REGISTER,
-    ];
-    for path in paths {
+    for path in PATHS {
         let with = |authorization: &str| {
             let mut request = rpc(path).body(body_of(b"")).unwrap();
             let value = authorization.parse().unwrap();
@@ -259,7 +305,7 @@ fn http2_without_tls_serves_requests_at_the_same_time() {
         let url = format!("http://control{LIST_UNDERLAYS}");
         let request = rpc(&url).body(body_of(b"")).unwrap();
         assert_eq!(client.clone().send(request).await.status, 200);
-        let backend = std::sync::Arc::clone(&running.backend);
+        let backend = Arc::clone(&running.backend);
         let begun = tokio::task::spawn_blocking(move || backend.wait_for_begun(3));
         begun.await.unwrap();
         running.backend.release();

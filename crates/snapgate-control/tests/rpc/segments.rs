@@ -225,7 +225,6 @@ fn an_endhost_api_that_stalls_means_unavailable_and_delays_nothing_else() {
     let endhost_api = EndhostApi::start(|_| None);
     let mut settings = endhost_api.settings();
     settings.timeout = Duration::from_secs(2);
-    settings.concurrency = 1;
     let running = start(settings);
     thread::scope(|scope| {
         let waiting: Vec<_> = (0..3)
@@ -242,6 +241,143 @@ fn an_endhost_api_that_stalls_means_unavailable_and_delays_nothing_else() {
     let page = running.page();
     let line = r#"snapgate_control_endhost_api_requests_total{result="timed_out"} 3"#;
     assert!(page.contains(line), "{page}");
+}
+
+/// Value of a metric.
+fn value(running: &Running, metric: &str, label: &str) -> u64 {
+    let begin = format!("snapgate_control_{metric}_total{{{label}}} ");
+    let page = running.page();
+    let number = page.lines().find_map(|line| line.strip_prefix(&begin));
+    number.unwrap().parse().unwrap()
+}
+
+fn asked(running: &Running, result: &str) -> u64 {
+    value(
+        running,
+        "endhost_api_requests",
+        &format!("result={result:?}"),
+    )
+}
+
+fn refused(running: &Running, reason: &str) -> u64 {
+    value(running, "refused_lookups", &format!("reason={reason:?}"))
+}
+
+#[test]
+fn a_request_that_earlier_ones_keep_from_the_endhost_api_is_not_counted_as_its_fault() {
+    let endhost_api = EndhostApi::start(|_| None);
+    let mut settings = endhost_api.settings();
+    settings.timeout = Duration::from_millis(500);
+    settings.concurrency = 1;
+    let running = start(settings);
+    // While two of them are asked one after the other, the third one waits for too long.
+    let answers: Vec<Answer> = thread::scope(|scope| {
+        let call = || running.call(LIST_SEGMENTS, REQUEST);
+        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(call)).collect();
+        let answers = waiting.into_iter().map(|answer| answer.join().unwrap());
+        answers.collect()
+    });
+    let with = |text: &str| {
+        let has_text = |answer: &&Answer| {
+            let (code, message) = answer.error();
+            code == "unavailable" && message.contains(text)
+        };
+        u64::try_from(answers.iter().filter(has_text).count()).unwrap()
+    };
+    let (late, not_asked) = (
+        with("did not answer within"),
+        with("earlier requests occupied"),
+    );
+    assert_eq!(late + not_asked, 3);
+    assert!(late > 0 && not_asked > 0);
+    assert_eq!(asked(&running, "timed_out"), late);
+    assert_eq!(asked(&running, "not_asked"), not_asked);
+}
+
+#[test]
+fn a_subscriber_with_many_requests_leaves_the_endhost_api_to_others() {
+    let (sender, begun) = sync_channel(1000);
+    let gate = Arc::new(Mutex::new(()));
+    let waiting_for = Arc::clone(&gate);
+    let endhost_api = EndhostApi::start(move |_| {
+        sender.send(()).unwrap();
+        drop(waiting_for.lock().unwrap());
+        Some(segments())
+    });
+    let running = Running::with(|settings| {
+        let mut endhost_api = endhost_api.settings();
+        endhost_api.timeout = PATIENCE;
+        settings.endhost_api = Some(endhost_api);
+        settings.limits.request_time = PATIENCE;
+    });
+    let closed = gate.lock().unwrap();
+    thread::scope(|scope| {
+        let call = || running.call(LIST_SEGMENTS, REQUEST);
+        let mut waiting: Vec<_> = (0..4).map(|_| scope.spawn(call)).collect();
+        for _ in 0..4 {
+            begun.recv_timeout(PATIENCE).unwrap();
+        }
+        let answer = running.call(LIST_PATHS, REQUEST);
+        let message = "the subscriber has the maximum number of requests";
+        answer.assert_error(429, "resource_exhausted", message);
+        let request = rpc(LIST_SEGMENTS).body(body_of(REQUEST)).unwrap();
+        let request = of_other_subscriber(request);
+        waiting.push(scope.spawn(|| running.send(request)));
+        begun.recv_timeout(PATIENCE).unwrap();
+        drop(closed);
+        for answer in waiting {
+            assert_eq!(answer.join().unwrap().body, ANSWER);
+        }
+    });
+    assert_eq!(refused(&running, "subscriber_limit"), 1);
+    assert_eq!(running.call(LIST_SEGMENTS, REQUEST).body, ANSWER);
+}
+
+#[test]
+fn an_answer_that_was_not_read_counts_as_a_request_of_its_subscriber() {
+    let endhost_api = EndhostApi::start(|_| Some(segments()));
+    let running = start(endhost_api.settings());
+    let request = || http2_rpc(LIST_SEGMENTS, REQUEST);
+    block_on(async {
+        let mut client = Http2::without_window(running.address()).await;
+        let mut unread = Vec::new();
+        for _ in 0..4 {
+            unread.push(client.begin(request()).await.unwrap());
+        }
+        assert!(unread.iter().all(|answer| answer.status() == 200));
+        let mut client = Http2::connect(running.address()).await;
+        let answer = client.send(request()).await;
+        answer.assert_error(429, "resource_exhausted", "the subscriber");
+        let answer = client.send(of_other_subscriber(request())).await;
+        assert_eq!(answer.body, ANSWER);
+    });
+    assert_eq!(refused(&running, "subscriber_limit"), 1);
+}
+
+#[test]
+fn the_memory_of_answers_that_clients_do_not_read_is_limited() {
+    let endhost_api = EndhostApi::start(|_| Some(segments()));
+    let mut settings = endhost_api.settings();
+    settings.response_bytes = ANSWER.len();
+    settings.unsent_bytes = 0;
+    let running = start(settings);
+    let request = || http2_rpc(LIST_SEGMENTS, REQUEST);
+    block_on(async {
+        let mut reluctant = Http2::without_window(running.address()).await;
+        let unread = reluctant.begin(request()).await.unwrap();
+        assert_eq!(unread.status(), 200);
+        let mut client = Http2::connect(running.address()).await;
+        let answer = client.send(request()).await;
+        answer.assert_error(429, "resource_exhausted", "have not read");
+        assert_eq!(refused(&running, "unsent_answers"), 1);
+        let other = client.send(http2_rpc(LIST_UNDERLAYS, b"")).await;
+        assert_eq!(other.status, 200);
+        // This cancels the request.
+        drop(unread);
+        while client.send(request()).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
 }
 
 #[test]
@@ -312,8 +448,8 @@ fn a_client_that_does_not_read_its_answers_is_cut_off() {
         endhost_api.response_bytes = 2 * size;
         endhost_api.timeout = PATIENCE;
         settings.endhost_api = Some(endhost_api);
-        settings.limits.request_time = PATIENCE;
-        settings.limits.idle_time = Duration::from_millis(50);
+        settings.limits.request_time = Duration::from_secs(3);
+        settings.limits.idle_time = NEVER;
         settings.limits.closing_time = Duration::from_millis(50);
     });
     let mut stream = running.connect();

@@ -1,11 +1,15 @@
 //! Start and end of a control plane.
 
+use std::convert::Infallible;
+use std::fs;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 
+use jiff::Timestamp;
+use snapgate_control::Claims;
 use snapgate_control::rpc::{
-    ControlPlane, ControlSettings, EndhostApiSettings, Registrations, Tokens,
+    ControlPlane, ControlSettings, EndhostApiSettings, Follow, Refusal, Registrations, Tokens,
 };
 
 use crate::support::*;
@@ -111,4 +115,57 @@ fn a_registration_that_hangs_does_not_keep_the_control_plane_from_ending() {
     drop(running);
     assert!(client.join().unwrap(), "no answer");
     backend.release();
+}
+
+/// Tokens whose keys cannot be kept current.
+struct FailingTokens(Backend);
+
+impl Tokens for FailingTokens {
+    fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, Refusal> {
+        self.0.verify(token, now)
+    }
+
+    fn follow(self: Arc<Self>) -> Follow {
+        async fn fail() -> Infallible {
+            panic!("no keys")
+        }
+        Box::pin(fail())
+    }
+}
+
+#[test]
+fn a_background_task_that_panics_is_a_failure_of_the_control_plane() {
+    let tokens = Arc::new(FailingTokens(Backend::default()));
+    let registrations = Arc::new(Backend::default());
+    let plane = ControlPlane::start(&settings(), tokens, registrations).unwrap();
+    let failure = plane.failures().recv_timeout(PATIENCE).unwrap();
+    let expected = "the task that refreshes the keys of tokens panicked: no keys";
+    assert_eq!(failure.reason, expected);
+}
+
+/// Nice values of the threads of this process with this name.
+fn nice_values(name: &str) -> Vec<i32> {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    let nice_value = |thread: fs::DirEntry| {
+        // The thread may have ended.
+        let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+        let (begin, fields) = stat.rsplit_once(") ")?;
+        let (_, comm) = begin.split_once(" (")?;
+        // Field 19 of proc_pid_stat(5), the third of which is the first one here.
+        let nice = fields.split(' ').nth(16)?.parse().unwrap();
+        (comm == name).then_some(nice)
+    };
+    threads.flatten().filter_map(nice_value).collect()
+}
+
+#[test]
+fn threads_of_the_control_plane_have_a_lower_priority_than_those_of_the_data_plane() {
+    let running = Running::with(|_| ());
+    assert_eq!(running.call(REGISTER, &registration(&[9; 32])).status, 200);
+    let expected = rustix::process::getpriority_process(None).unwrap() + 5;
+    for name in ["control", "control-block"] {
+        // Threads of other tests may just have been started.
+        let values = nice_values(name);
+        assert!(values.contains(&expected), "{name}: {values:?}");
+    }
 }

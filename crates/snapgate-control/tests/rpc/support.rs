@@ -35,6 +35,10 @@ pub(crate) const REGISTER: &str = "/anapaya.snap.v1.SnapControl/RegisterSnapTunI
 pub(crate) const ISD_AS: u64 = 1 << 48 | 0xff00_0000_0110;
 
 pub(crate) const TOKEN: &str = "valid";
+
+/// A valid token of another subscriber.
+pub(crate) const OTHER_TOKEN: &str = "other";
+
 pub(crate) const PUBLIC_KEY: Identity = [5; 32];
 
 /// Tokens and registrations in memory.
@@ -147,12 +151,16 @@ impl Tokens for Backend {
                 message: message.to_owned(),
             })
         };
-        match token {
-            TOKEN => Ok(Claims {
-                pssid: Pssid("subscriber".into()),
-                token: TokenId("token-1".into()),
+        let accept = |pssid: &str, id: &str| {
+            Ok(Claims {
+                pssid: Pssid(pssid.into()),
+                token: TokenId(id.into()),
                 expires: now + Duration::from_secs(3600),
-            }),
+            })
+        };
+        match token {
+            TOKEN => accept("subscriber", "token-1"),
+            OTHER_TOKEN => accept("other", "token-2"),
             "expired" => refuse(RefusalKind::Unauthenticated, "expired", "it has expired"),
             "no-keys" => refuse(RefusalKind::Unavailable, "no_keys", "no keys are known"),
             _ => refuse(RefusalKind::Unauthenticated, "malformed", "it is malformed"),
@@ -161,6 +169,20 @@ impl Tokens for Backend {
 }
 
 impl Registrations for Backend {
+    fn check_revocations(&self, claims: &Claims, _: Timestamp) -> Result<(), Refusal> {
+        let token = Selector::Token(claims.token.clone());
+        let pssid = Selector::Pssid(claims.pssid.clone());
+        let concerns = |entry: &Revocation| [&token, &pssid].contains(&&entry.selector);
+        if self.change(|state| state.revoked.iter().any(concerns)) {
+            return Err(Refusal {
+                kind: RefusalKind::PermissionDenied,
+                reason: "token_revoked",
+                message: "the token is revoked".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     fn register(&self, claims: &Claims, identity: Identity, _: Timestamp) -> Result<(), Refusal> {
         self.check()?;
         self.change(|state| state.begun += 1);
@@ -282,8 +304,21 @@ pub(crate) fn settings() -> ControlSettings {
 impl Running {
     pub(crate) fn new(settings: &ControlSettings) -> Self {
         let backend = Arc::new(Backend::default());
-        let tokens = Arc::clone(&backend) as Arc<dyn Tokens>;
         let registrations = Arc::clone(&backend) as Arc<dyn Registrations>;
+        Self::start(settings, backend, registrations)
+    }
+
+    /// A control plane with other registrations than those of its backend.
+    pub(crate) fn with_registrations(registrations: impl Registrations) -> Self {
+        Self::start(&settings(), Arc::default(), Arc::new(registrations))
+    }
+
+    fn start(
+        settings: &ControlSettings,
+        backend: Arc<Backend>,
+        registrations: Arc<dyn Registrations>,
+    ) -> Self {
+        let tokens = Arc::clone(&backend) as Arc<dyn Tokens>;
         let plane = ControlPlane::start(settings, tokens, registrations).unwrap();
         Self { plane, backend }
     }
@@ -397,6 +432,19 @@ pub(crate) fn rpc(path: &str) -> hyper::http::request::Builder {
         .header("authorization", format!("Bearer {TOKEN}"))
 }
 
+/// A request over HTTP/2, which has a whole URL.
+pub(crate) fn http2_rpc(path: &str, body: &[u8]) -> Request<Full<Bytes>> {
+    let url = format!("http://control{path}");
+    rpc(&url).body(body_of(body)).unwrap()
+}
+
+/// The same request with a token of another subscriber.
+pub(crate) fn of_other_subscriber(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    let value = format!("Bearer {OTHER_TOKEN}").parse().unwrap();
+    request.headers_mut().insert("authorization", value);
+    request
+}
+
 /// The body of a registration as real clients send it.
 pub(crate) fn registration(identity: &Identity) -> Vec<u8> {
     [&[0x0a, 32][..], identity, &[0x12, 32], &[0; 32]].concat()
@@ -456,6 +504,26 @@ impl Http2 {
 
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::new(tokio::net::TcpStream::connect(address).await.unwrap()).await
+    }
+
+    /// A client that permits the server to send no body.
+    pub(crate) async fn without_window(address: SocketAddr) -> Self {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let handshake = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(0)
+            .handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    /// Returns an answer without reading its body.
+    pub(crate) async fn begin(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> hyper::Result<hyper::Response<hyper::body::Incoming>> {
+        self.0.ready().await?;
+        self.0.send_request(request).await
     }
 
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
@@ -292,16 +291,12 @@ fn encode(answer: &impl Serialize) -> Result<String, Failure> {
 }
 
 impl Handler for LocalApi {
-    async fn handle(
-        self,
-        request: Request<Incoming>,
-        mut progress: Progress,
-    ) -> Response<Full<Bytes>> {
-        let (status, body) = match self.answer(request, &mut progress).await {
+    async fn handle(self, request: Request<Incoming>, progress: &mut Progress) -> Response<Bytes> {
+        let (status, body) = match self.answer(request, progress).await {
             Ok(body) => (StatusCode::OK, body),
             Err((status, error)) => (status, encode(&Problem { error }).unwrap_or_default()),
         };
-        let mut response = Response::new(Full::from(body));
+        let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
         let media_type = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, media_type);
