@@ -82,7 +82,12 @@ fn serve(socket: &UdpSocket, key: StaticKey) -> io::Result<()> {
         socket.set_read_timeout(Some(timeout.max(Duration::from_millis(1))))?;
         let received = match socket.recv_from(&mut buffer) {
             Ok(received) => Some(received),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            // Nothing in time, or a signal: with a timeout, Linux does not restart the call (signal(7)).
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                None
+            }
             Err(error) => return Err(error),
         };
         let now = Instant::now();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 /// Authorization layer of a shard.
 ///
-/// A shard calls both methods inside its own methods, on the thread that called it. Shards on several threads share one
+/// A shard calls the methods inside its own methods, on the thread that called it. Shards on several threads share one
 /// implementation, which then must be `Send` and `Sync`, with session data that is `Send`.
 ///
 /// The methods must not block, because the shard handles nothing else until they return. Keep the answers in memory,
@@ -89,7 +89,8 @@ pub trait SnapTunAuthorization {
     ///   [`update_timers`](crate::SnapTunServer::update_timers);
     /// - once for each tunnel after the generation has changed: with 100,000 tunnels, 100,000 times within
     ///   [`timer_round`](crate::ShardConfig::timer_round), a slice at a time;
-    /// - once for each client whose grant ended after [`new_grants`](Self::new_grants) has changed;
+    /// - after [`new_grants`](Self::new_grants) has changed, once for each client that is remembered because its grant
+    ///   ended;
     /// - for each [remembered](crate::SnapTunServer::remember) client: when it is remembered, before the shard begins a
     ///   handshake with it, and at each data message from its address, whose source may be spoofed.
     fn is_authorized(&self, now: Instant, identity: &[u8; 32]) -> Option<Grant<Self::SessionData>>;
@@ -110,8 +111,8 @@ pub trait SnapTunAuthorization {
     ///
     /// Shards then ask for the clients that they remember because their grant ended, and begin handshakes with those that
     /// are authorized again; without a new number, such a client is served when it next sends data, up to 10 s later. No
-    /// tunnel is asked for. A shard calls it, and the change has to be published, as for
-    /// [`generation`](Self::generation), which is also the default.
+    /// tunnel is asked for. A shard calls it, and the caller publishes the change, as with
+    /// [`generation`](Self::generation), whose number it returns by default.
     fn new_grants(&self) -> u64 {
         self.generation()
     }

@@ -19,6 +19,16 @@ use x25519_dalek::{PublicKey, StaticSecret};
 /// advance. A gateway built with it would never renew, expire or keep alive a session, without any other symptom. A
 /// gateway therefore starts a probe, waits for [`DEADLINE`](Self::DEADLINE), and must not serve unless the probe [has
 /// advanced](Self::has_advanced).
+///
+/// ```
+/// use std::thread::sleep;
+///
+/// use snaptun::ClockProbe;
+///
+/// let mut probe = ClockProbe::start();
+/// sleep(2 * ClockProbe::DEADLINE);
+/// assert!(probe.has_advanced());
+/// ```
 pub struct ClockProbe(Tunn<SmallRng>);
 
 impl ClockProbe {
@@ -49,8 +59,8 @@ impl ClockProbe {
         ClockProbe(tunn)
     }
 
-    /// Returns true if [`DEADLINE`](Self::DEADLINE) has passed since the start. Do not call it again then: the timer
-    /// starts anew.
+    /// Returns true if more than [`DEADLINE`](Self::DEADLINE) has passed since the start. A call after that starts the
+    /// timer again.
     #[must_use]
     pub fn has_advanced(&mut self) -> bool {
         // The initiation is due again or, after a leap of the clock, given up.

@@ -35,8 +35,8 @@ pub struct ShardConfig {
     /// counts as 1. Default: 1,000.
     pub restart_handshakes_per_second: u64,
     /// Maximum number of tunnels of the shard, and of remembered clients without one. A new tunnel beyond it replaces
-    /// the oldest half-open tunnel, or else a silent one among the next 64 tunnels; without such a tunnel, its
-    /// initiation is refused, and the next one continues the search. With 0 there are no tunnels.
+    /// the oldest half-open tunnel, or else the first silent one of 64 tunnels; without such a tunnel, its initiation is
+    /// refused, and the next initiation searches the next 64. With 0 there are no tunnels.
     /// Default: 131,072 (2^17).
     pub tunnels_per_shard: usize,
     /// Maximum number of tunnels of one identity in the shard. A new tunnel beyond it replaces a half-open or silent

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use crate::usage::Usage;
 
 /// Event for other shards, for the directory of tunnels, or for accounting. `S` is the session data of the
-/// authorization.
+/// authorization. No event tells of a new tunnel: see
+/// [`Consumed::HandshakeAnswered`](crate::Consumed::HandshakeAnswered).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<S> {
-    /// An identity uses a new tunnel. Its older tunnels in this shard have ended; pass the move to all other shards
+    /// An identity uses a new tunnel, possibly its first. Its older tunnels in this shard have ended; pass the move to all other shards
     /// with [`end_older_tunnels`](crate::SnapTunServer::end_older_tunnels). Only if
     /// [`one_tunnel_per_identity`](crate::ShardConfig::one_tunnel_per_identity) is set.
     Moved(Move),
@@ -19,7 +20,7 @@ pub enum Event<S> {
     /// for the next process, which passes it to [`remember`](crate::SnapTunServer::remember). Only if
     /// [`directory_changes`](crate::ShardConfig::directory_changes) is not 0.
     Directory(DirectoryChange),
-    /// A tunnel that was in use has ended, or the session data of its grant has changed. The time of the event is that
+    /// A tunnel that was in use has ended, or the session data of its grant has changed, at the `now`
     /// of the batch. Only if [`usage_records`](crate::ShardConfig::usage_records) is set.
     Usage(Usage<S>),
 }

@@ -81,19 +81,19 @@
 //!
 //! fn new_shard(now: Instant, key: StaticKey, customers: Customers) -> SnapTunServer<Customers> {
 //!     let config = ShardConfig::default();
-//!     let replay_guard = ReplayGuard::new(
+//!     let replay_guard = Arc::new(ReplayGuard::new(
 //!         now,
 //!         ReplayGuard::IDENTITIES_DEFAULT,
 //!         ReplayGuard::TIMESTAMP_TOLERANCE_DEFAULT,
-//!     );
-//!     // A server that runs for long repeats this every few seconds.
+//!     ));
+//!     // A server that runs for long keeps a clone of the `Arc`, and repeats this every few seconds.
 //!     replay_guard.set_clock(now, Some(SystemTime::now()));
 //!     let limits = HandshakeLimits::new(now, &config, 1);
 //!     SnapTunServer::new(
 //!         now,
 //!         key,
 //!         Arc::new(customers),
-//!         Arc::new(replay_guard),
+//!         replay_guard,
 //!         Arc::new(limits),
 //!         config,
 //!     )
@@ -124,7 +124,8 @@
 //!     }
 //! }
 //!
-//! /// Serves until an I/O error. Each iteration is one turn.
+//! /// Serves until an I/O error. Each iteration is one turn, here with at most one datagram. A busy server receives up
+//! /// to, say, 64 datagrams in each turn.
 //! fn serve(socket: &UdpSocket, mut shard: SnapTunServer<Customers>) -> io::Result<()> {
 //!     let mut buffer = vec![0; 65_536];
 //!     let mut send_to_network = VecDeque::new();
@@ -134,7 +135,10 @@
 //!         socket.set_read_timeout(Some(timeout.max(Duration::from_millis(1))))?;
 //!         let received = match socket.recv_from(&mut buffer) {
 //!             Ok(received) => Some(received),
-//!             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+//!             // Nothing in time, or a signal: with a timeout, Linux does not restart the call (signal(7)).
+//!             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+//!                 None
+//!             }
 //!             Err(error) => return Err(error),
 //!         };
 //!         // For hosts that are suspended, see "Time and randomness".
@@ -201,7 +205,7 @@
 //!    [`one_tunnel_per_identity`](ShardConfig::one_tunnel_per_identity),
 //!    [`directory_changes`](ShardConfig::directory_changes) or [`usage_records`](ShardConfig::usage_records) is set.
 //!    All are off by default. With one of them, the call is not optional: moves and usage records queue up without
-//!    limit, and it ends the older tunnels of this shard;
+//!    limit, and the older tunnels of an identity that moved end only here;
 //! 6. sends the datagrams appended to `send_to_network`, in order, each from its [`Via`]. Methods only append to this
 //!    queue, so the caller may send and empty the queue after any call;
 //! 7. waits for input, at most until [`next_timer`](SnapTunServer::next_timer), which is never more than 1 s away.
@@ -220,9 +224,10 @@
 //! The argument `now` is a reading of a monotonic clock that serves a whole batch and never goes back for a shard;
 //! shards on different threads may differ by the length of a turn. The clock has to count the time in which the host is
 //! suspended, or sessions live longer than they may. `Instant::now` does not count it: read `CLOCK_BOOTTIME`, and add
-//! the time since the start to the [`Instant`](std::time::Instant) of the start. The WireGuard state machine in
-//! `ana-gotatun` reads that clock itself for its timers. Its feature `mock_instant` replaces the clock; a
-//! [`ClockProbe`] at the start of a server detects such a build.
+//! the time since the start to the [`Instant`](std::time::Instant) of the start, `start + (boot_time() -
+//! boot_time_at_start)`; the wait until [`next_timer`](SnapTunServer::next_timer) is on the same clock. The WireGuard
+//! state machine in `ana-gotatun` reads `CLOCK_BOOTTIME` itself for its timers. Its feature `mock_instant` replaces the
+//! clock; a [`ClockProbe`] at the start of a server detects such a build.
 //!
 //! If `now` has leapt, because the host was suspended or the thread did not run, no message passes in a session that has
 //! ended meanwhile, and the shard begins new handshakes with the clients whose session ended.
@@ -292,16 +297,23 @@
 //! `Error`, and has a name for metrics. A shard does not report datagrams that could not be sent, since it does not
 //! send.
 //!
+//! # Shutdown
+//!
+//! Call [`drain`](SnapTunServer::drain), and go on with turns until
+//! [`talking_tunnels`](SnapTunServer::talking_tunnels) is 0 or a time limit has passed. Then take the last events, and
+//! with usage records also [`usage`](SnapTunServer::usage), which has the traffic since each tunnel's last record, and
+//! drop the shard.
+//!
 //! # Guarantees
 //!
-//! - Only an initiation of an authorized identity, which no shard has accepted before, makes a tunnel. The exception is
-//!   a handshake begun with a remembered client, whose tunnel is removed without a response within 5 s.
+//! - Only an initiation that no shard has accepted before, of an authorized identity, makes a tunnel. The exception is a
+//!   handshake begun with a remembered client, whose tunnel is removed without a response within 5 s.
 //! - No other identity can take or end a tunnel whose client has used it and was heard within
 //!   [`silent_after`](ShardConfig::silent_after). The address of a silent tunnel goes to a client that proves with a
 //!   cookie that it receives there, and a new tunnel in a full shard replaces an unused or silent one.
 //! - During a flood of handshake messages without cookies, each message beyond the budget costs at most a cookie reply,
-//!   and messages with a cookie are admitted from a separate budget. The exceptions are up to 1,024 initiations a
-//!   second and shard from addresses with a tunnel, which are opened to find those of the tunnels' clients.
+//!   and messages with a cookie are admitted from a separate budget. The exception: each
+//!   shard opens up to 1,024 initiations a second from addresses with a tunnel, to find those of the tunnels' clients.
 //! - The number of tunnels and the memory per tunnel are limited by [`ShardConfig`].
 //! - Packets of one tunnel keep their order, including those that waited for a session, and arrive byte for byte.
 //! - Datagrams to a peer leave by the [`Via`] of its last authenticated message.

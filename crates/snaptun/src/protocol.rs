@@ -33,8 +33,11 @@
 //! }
 //! ```
 //!
-//! `format_handshake_initiation(true)` returns its initiation. `handle_incoming_packet` takes a datagram that
-//! `Packet::try_into_wg` has converted.
+//! - `format_handshake_initiation(true)` returns its initiation.
+//! - `handle_outgoing_packet(packet, None)` returns a data message once there is a session.
+//! - `handle_incoming_packet` takes a datagram that `Packet::try_into_wg` has converted, and returns a `TunnResult`: send
+//!   the message in `WriteToNetwork`, among others the keepalive that confirms a session; `WriteToTunnel` has a packet.
+//! - `Packet::from(message)` has the bytes of a message.
 
 use std::time::Duration;
 

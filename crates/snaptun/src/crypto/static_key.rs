@@ -32,7 +32,7 @@ use crate::crypto::stack::on_wiped_stack;
 ///     on_wiped_stack(|| StaticKey::try_filled(|bytes| File::open(path)?.read_exact(bytes)))
 /// }
 ///
-/// // Makes a new key, with the crate `getrandom`.
+/// // Makes a new key, with the crate `getrandom` and its feature `std`.
 /// let key = on_wiped_stack(|| StaticKey::try_filled(|bytes| getrandom::fill(bytes)))?;
 /// println!("public key: {:02x?}", key.public_key().as_bytes());
 /// # assert!(load(Path::new("/no/such/file")).is_err());

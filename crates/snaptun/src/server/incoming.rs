@@ -26,7 +26,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// them.
     ///
     /// A data message is decrypted in its buffer and costs about 1.5 µs at 1400 bytes. An initiation that is answered
-    /// costs up to 0.6 ms of key agreements; a caller that handles many of both queues handshake messages, see
+    /// costs up to 0.6 ms of key agreements; a caller with much data and many handshakes should queue the handshake messages, see
     /// [`screen_handshake`](Self::screen_handshake).
     pub fn handle_incoming_packet(
         &mut self,

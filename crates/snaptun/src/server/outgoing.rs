@@ -83,7 +83,7 @@ impl<A: SnapTunAuthorization> SnapTunServer<A> {
     /// [`Payload::Protocol`](crate::Payload::Protocol).
     ///
     /// Such packets do not wait for a session. Returns true if the datagram was appended to `send_to_network`, and
-    /// false if `packet` is empty, or if there is no tunnel, no authorization, no session, or a packet that waits.
+    /// false if `packet` is empty, or if there is no tunnel, no authorization, no session, or if other packets wait in this tunnel.
     #[must_use]
     pub fn send_own_packet(
         &mut self,
