@@ -23,7 +23,7 @@ use super::metrics::{ConnectionEnd, ControlMetrics};
 /// Prefix length of the IPv6 addresses that one host can use as a whole.
 const HOST_BITS: u32 = 64;
 
-/// Prefix length of the IPv6 addresses that one site can use as a whole. Larger blocks than a /48 are unusual (RFC 6177).
+/// Prefix length of the IPv6 addresses that one site can use as a whole. Larger blocks are unusual (RFC 6177).
 const SITE_BITS: u32 = 48;
 
 /// An IPv4 address, or the /64 of an IPv6 address.

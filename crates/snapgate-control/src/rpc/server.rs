@@ -188,3 +188,27 @@ fn reason_of(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<
     });
     (!is_closed).then_some(ConnectionEnd::Broken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_connection_with_requests_is_checked_at_intervals_until_its_limit() {
+        let limits = Limits {
+            closing_time: Duration::ZERO,
+            ..Limits::default()
+        };
+        let begin = Instant::now();
+        let mut closing = Closing::new(None, &limits);
+        assert!(closing.last >= begin + CLOSING_TIME_MIN);
+        assert_eq!(closing.limit, closing.last + limits.request_time);
+        let before = Instant::now();
+        assert!(closing.extend(&limits));
+        assert!(closing.last >= before + CLOSING_TIME_MIN);
+
+        closing.limit = before;
+        assert!(!closing.extend(&limits));
+        assert_eq!(closing.last, before);
+    }
+}

@@ -144,12 +144,13 @@ pub struct Limits {
     pub header_time: Duration,
     /// Maximum time from the end of a request's header to the end of its body. Default: 5 s.
     pub body_time: Duration,
-    /// Maximum time from the end of a request's header to the answer, and until the answer was sent, for which it has at
-    /// least `closing_time`. Default: 15 s.
+    /// Maximum time from the end of a request's header to the answer, and until the answer was sent. Sending it may
+    /// always take `closing_time`. Default: 15 s.
     pub request_time: Duration,
     /// Maximum time between requests of a connection. Default: 60 s.
     pub idle_time: Duration,
-    /// Maximum time that a connection is used. Then it has `closing_time` and `request_time` at most to end. Default: 1 h.
+    /// Maximum time that a connection is used. Then it ends within the sum of `closing_time` and `request_time`.
+    /// Default: 1 h.
     pub connection_time: Duration,
     /// Maximum time to send the last answers of a connection that the server ends, and of all when the server ends.
     /// At least 10 ms for a connection. Default: 1 s.
