@@ -62,6 +62,9 @@ struct Round {
     resident_mib: [f64; 2],
 }
 
+/// Chooses a report of a round.
+type ReportOf = fn(&Round) -> &Report;
+
 pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let rounds: Vec<Round> = (0..run.rounds)
         .map(|round| Round::measure(run, round))
@@ -90,7 +93,7 @@ pub(super) fn measure(run: &Run) -> Result<Vec<Measured>, BenchError> {
     let mut lines = vec![cost, p50, p99, memory];
     let trips = format!("{TUNNELS} tunnels, {ROUND_TRIPS_PER_SECOND} round trips/s");
     let alone = of(&|round| p99_us(&round.alone.latency));
-    let beside: [(&str, fn(&Round) -> &Report); 2] = [
+    let beside: [(&str, ReportOf); 2] = [
         ("beside new registrations", |round| &round.beside_new),
         ("while registrations end", |round| &round.beside_ended),
     ];
@@ -131,7 +134,7 @@ impl Round {
 
         let (mut any, mut stored) = (0.0, None);
         // Odd rounds begin with registrations, so that the advantage of a position cancels.
-        for with_registrations in [round % 2 == 1, round % 2 == 0] {
+        for with_registrations in [!round.is_multiple_of(2), round.is_multiple_of(2)] {
             if with_registrations {
                 stored = Some(Stored::measure(run, &case)?);
             } else {
