@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use jiff::Timestamp;
@@ -19,15 +19,10 @@ use snapgate_control::{GrantChange, Grants};
 use crate::authorization::{Registered, Registration, RegistrationChange, Registry};
 use crate::config::control_plane::ControlPlaneConfig;
 use crate::identities::Identity;
+use crate::lock_release::once_released;
 
 /// Interval at which ended registrations are removed, and stored ones are synced.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Time in which a gateway that was killed releases the lock of its registrations.
-const RELEASE_TIME: Duration = Duration::from_secs(3);
-
-/// Interval between attempts to lock the registrations.
-const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A running control plane. Dropping it stops it.
 pub(crate) struct RunningControlPlane {
@@ -74,7 +69,7 @@ impl<'a> PreparedControlPlane<'a> {
         }
         let registry = Arc::new(Registry::new(identities));
         let grants = Arc::new(InForce(Arc::clone(&registry)));
-        let registrations = once_released(|| {
+        let registrations = once_released(is_in_use, || {
             let grants = Arc::clone(&grants);
             Registrations::open(config.registry.clone(), grants, Timestamp::now())
         })?;
@@ -115,17 +110,8 @@ impl<'a> PreparedControlPlane<'a> {
     }
 }
 
-/// Opens a file, and tries again while another process has locked it, for [`RELEASE_TIME`].
-fn once_released<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
-    let deadline = Instant::now() + RELEASE_TIME;
-    loop {
-        match open() {
-            Err(OpenError::InUse(_)) if Instant::now() < deadline => {
-                thread::sleep(RETRY_INTERVAL);
-            }
-            opened => return opened,
-        }
-    }
+fn is_in_use<T>(opened: &Result<T, OpenError>) -> bool {
+    matches!(opened, Err(OpenError::InUse(_)))
 }
 
 impl RunningControlPlane {
@@ -235,17 +221,17 @@ mod tests {
     #[test]
     fn a_lock_that_is_released_is_waited_for() {
         let mut answers = [Ok("opened"), Err(in_use()), Err(in_use())].into_iter();
-        let opened = once_released(|| answers.next_back().unwrap());
+        let opened = once_released(is_in_use, || answers.next_back().unwrap());
         assert!(matches!(opened, Ok("opened")), "{opened:?}");
     }
 
     #[test]
     fn a_lock_that_is_held_and_other_errors_are_reported() {
-        let held = once_released::<()>(|| Err(in_use()));
+        let held = once_released(is_in_use::<()>, || Err(in_use()));
         assert!(matches!(held, Err(OpenError::InUse(_))), "{held:?}");
 
         let mut attempts = 0;
-        let other = once_released::<()>(|| {
+        let other = once_released(is_in_use::<()>, || {
             attempts += 1;
             Err(OpenError::NotAFile(PathBuf::from("registrations")))
         });

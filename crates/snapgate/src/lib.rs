@@ -115,6 +115,7 @@ pub mod identities;
 mod interfaces;
 mod kernel_clock;
 pub mod keys;
+mod lock_release;
 mod logging;
 mod mailbox;
 mod metrics;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use snapgate_control::registry::{Effect, Refusal};
-use snapgate_control::rpc::{Code, ConnectionEnd, EndhostApiResult, Method};
+use snapgate_control::rpc::{Code, ConnectionEnd, EndhostApiResult, LookupRefusal, Method};
 use snapgate_control::token::TokenFaultKind;
 
 use crate::accounting::LogStatus;
@@ -181,6 +181,7 @@ fn control_labels(metric: &str) -> Vec<ControlLabel> {
         "snapgate_control_refused_registrations" => values!("reason", Refusal),
         "snapgate_control_ended_connections" => values!("reason", ConnectionEnd),
         "snapgate_control_endhost_api_requests" => values!("result", EndhostApiResult),
+        "snapgate_control_refused_lookups" => values!("reason", LookupRefusal),
         "snapgate_control_accepted_registrations" => values!("effect", Effect),
         "snapgate_control_certificate_reloads" => pairs(
             "result",

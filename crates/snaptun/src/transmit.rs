@@ -29,8 +29,8 @@ pub struct Transmit {
     /// Origin of the payload, for accounting. Sending does not depend on it.
     pub payload: Payload,
     /// The payload is a packet of the caller, and its receiver has sent nothing for 15 s, the sum of `KEEPALIVE_TIMEOUT`
-    /// and `REKEY_TIMEOUT`: it is idle or gone. A peer that is there answers data with a keepalive within 10 s. For
-    /// statistics, or for an error to the sender of the packet; send it in any case.
+    /// and `REKEY_TIMEOUT`: it is idle or gone. A peer that is there answers data with a keepalive within 10 s. Send
+    /// the datagram either way; the flag is for statistics, or for an error to the sender of the packet.
     pub to_silent_peer: bool,
 }
 

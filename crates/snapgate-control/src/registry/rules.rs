@@ -19,7 +19,8 @@ const REVOCATIONS_MAX: usize = 100_000;
 /// Maximum time that a revocation lasts if no token is known to end later.
 const REVOCATION_DAYS_MAX: i64 = 366;
 
-/// Time that a revocation without an end lasts, unless it is that of a known token. Longer than tokens usually last.
+/// Days for which a token or subscriber is revoked if neither an end is given nor the end of the token is known. Tokens
+/// usually end earlier.
 const REVOCATION_DAYS_DEFAULT: i64 = 30;
 
 /// Maximum number of used tokens of a subscriber, per registration that it may have. Clients that renew ahead of time

@@ -6,10 +6,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::file_process::{self, FileProcess, FileTask};
+use crate::lock_release::once_released;
 use crate::state::error::StateError;
 use crate::state::files::{Found, LocalFiles, StateFiles};
 
@@ -29,12 +28,6 @@ const NOTHING: u8 = 0;
 const NOT_A_FILE: u8 = 1;
 const CONTENT: u8 = 2;
 
-/// Time in which the process of a gateway that was killed releases the lock, unless its storage hangs.
-const RELEASE_TIME: Duration = Duration::from_secs(3);
-
-/// Interval between attempts to lock the directory.
-const RETRY_INTERVAL: Duration = Duration::from_millis(10);
-
 /// Files that a [`FileProcess`] reads and writes.
 pub(crate) struct RemoteFiles {
     directory: PathBuf,
@@ -49,28 +42,21 @@ impl RemoteFiles {
             directory: directory.to_owned(),
             process: None,
         };
-        let deadline = Instant::now() + RELEASE_TIME;
-        loop {
-            match files.open_once() {
-                Ok(Opened::Locked) => return Ok(Box::new(files)),
-                Ok(Opened::InUse) if Instant::now() >= deadline => {
-                    return Err(StateError::InUse(directory.to_owned()));
-                }
-                Ok(Opened::InUse) => thread::sleep(RETRY_INTERVAL),
-                Ok(Opened::Refused(source)) => {
-                    return Err(StateError::Unwritable {
-                        directory: directory.to_owned(),
-                        source,
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        %error,
-                        hint = "if the storage of the state directory hangs, this process cannot end",
-                        "cannot start a process for the state directory"
-                    );
-                    return LocalFiles::open(directory);
-                }
+        let is_in_use = |opened: &io::Result<Opened>| matches!(opened, Ok(Opened::InUse));
+        match once_released(is_in_use, || files.open_once()) {
+            Ok(Opened::Locked) => Ok(Box::new(files)),
+            Ok(Opened::InUse) => Err(StateError::InUse(directory.to_owned())),
+            Ok(Opened::Refused(source)) => Err(StateError::Unwritable {
+                directory: directory.to_owned(),
+                source,
+            }),
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    hint = "if the storage of the state directory hangs, this process cannot end",
+                    "cannot start a process for the state directory"
+                );
+                LocalFiles::open(directory)
             }
         }
     }

@@ -305,7 +305,7 @@ fn revocations_are_in_force_without_waiting_while_the_store_hangs_and_are_stored
     )
     .unwrap();
     control.take_commits();
-    // Nobody waited for them.
+    // No thread waits for these revocations.
     setup.registry.expire(at(1));
     let commits = control.take_commits();
     assert!(commits.iter().all(|one| one.1 == Durability::Machine));
